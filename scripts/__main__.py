@@ -1,0 +1,87 @@
+"""Arguments in, exit code out: 0 clean, 1 findings, 2 wrong use or a machine that can't."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts import findings, tree
+from scripts.findings import UsageError, UserError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    root = options.repository.resolve()
+    try:
+        if not (root / "overlays").is_dir():
+            raise UsageError(f"{options.repository} has no folder overlays/: it is no repository of environments")
+        tree.recover(root)
+        return int(options.run(root, options))
+    except UserError as error:
+        findings.write(error.findings, options.format, sys.stdout)
+        return 1
+    except UsageError as error:
+        print(f"{options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{options.command}: interrupted; the manifests are as they were", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would say so again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts", description="The render pipeline.")
+    parser.add_argument(
+        "--repository", type=Path, default=REPOSITORY, help="another checkout than this program's"
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help="all, if none is named")
+    common.add_argument("--format", choices=findings.FORMATS, default="text", help="how findings are told")
+
+    command = commands.add_parser("render", parents=[common], help="write the manifests of environments")
+    command.add_argument("--check", action="store_true", help="write nothing; show what would change, exit 1 if anything")
+    command.set_defaults(run=_render)
+
+    command = commands.add_parser("validate", parents=[common], help="prove environments offline")
+    command.set_defaults(run=_validate)
+    return parser
+
+
+def _render(root: Path, options: argparse.Namespace) -> int:
+    from scripts import update
+
+    if not options.check:
+        update.update(root, options.environments, sys.stdout)
+        return 0
+    if not update.difference(root, options.environments, sys.stdout):
+        print("the committed output is what the inputs give")
+        return 0
+    print("render: the committed output is stale: run nox -s render and commit", file=sys.stderr)
+    return 1
+
+
+def _validate(root: Path, options: argparse.Namespace) -> int:
+    from scripts import validate
+
+    names = tree.environments(root, options.environments)
+    found = validate.validate(root, names)
+    findings.write(found, options.format, sys.stdout)
+    if findings.has_errors(found):
+        return 1
+    if options.format == "text":
+        print(f"valid: {', '.join(names)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

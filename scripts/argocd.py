@@ -1,0 +1,184 @@
+"""Environment and its manifests → AppProject and Application, and what Argo CD reads on objects.
+
+https://argo-cd.readthedocs.io/en/stable/user-guide/sync-waves/ and .../sync-options/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from scripts.environment import Environment
+from scripts.manifest import Manifest
+
+NAMESPACE = "argocd"
+"""Where Argo CD runs and reads Applications from."""
+
+WAVE = "argocd.argoproj.io/sync-wave"
+OPTIONS = "argocd.argoproj.io/sync-options"
+CONFIRM = "Prune=confirm,Delete=confirm"
+
+_WORKLOADS = {"StatefulSet", "Deployment", "DaemonSet", "Job", "CronJob", "PersistentVolumeClaim"}
+_COMPONENT_WAVES = {"sequencer": 1, "maru": 1, "besu": 2, "ethstats": 3, "tx-sender": 4, "backup": 4}
+"""Sequencer and Maru need each other, so neither waits; RPC follows them, its users follow RPC."""
+_LAST_WAVE = 5
+"""What waits for something outside (addresses, metrics, operators) must not hold up a chain."""
+
+_POD_SECURITY = "restricted"
+
+
+def arrange(manifests: Sequence[Manifest], environment: Environment) -> list[Manifest]:
+    """Return the manifests as Argo CD is to apply them, sorted by file name.
+
+    Each gets its namespace, its sync wave and, where it holds data, the demand that a person
+    confirms before it is pruned or deleted.
+    """
+    return sorted((_arranged(m, environment) for m in manifests), key=lambda m: m.file_name)
+
+
+def _arranged(manifest: Manifest, environment: Environment) -> Manifest:
+    metadata = dict(manifest.metadata)
+    metadata.setdefault("namespace", environment.namespace)
+    annotations = dict(metadata.get("annotations") or {})
+    annotations.setdefault(WAVE, str(wave(manifest)))
+    if holds_data(manifest):
+        annotations.setdefault(OPTIONS, CONFIRM)
+    metadata["annotations"] = annotations
+    return replace(manifest, object=manifest.object | {"metadata": metadata})
+
+
+def wave(manifest: Manifest) -> int:
+    """Return the sync wave: what others need first, then component after component.
+
+    A wave begins when all of the wave before is healthy, so nothing that becomes healthy only
+    through a later wave may stand in an earlier one: a claim is bound when its pod is there, a
+    load balancer or an autoscaler reports when something outside has answered.
+    """
+    if manifest.kind in _WORKLOADS:
+        return _COMPONENT_WAVES.get(manifest.component, _LAST_WAVE)
+    outside = manifest.kind in ("Ingress", "HorizontalPodAutoscaler") or (
+        manifest.kind == "Service" and manifest.object.get("spec", {}).get("type") == "LoadBalancer"
+    )
+    return _LAST_WAVE if outside or manifest.group == "monitoring.coreos.com" else 0
+
+
+def holds_data(manifest: Manifest) -> bool:
+    """Return whether pruning the object can lose data."""
+    claims = manifest.object.get("spec", {}).get("volumeClaimTemplates")
+    return manifest.kind == "PersistentVolumeClaim" or (
+        manifest.kind == "StatefulSet" and bool(claims)
+    )
+
+
+def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str, Any]:
+    """Return the AppProject: this repository, this cluster and namespace, these kinds, no more."""
+    destination = _cluster(environment)
+    namespaces = sorted({environment.namespace, *(m.namespace for m in manifests)})
+    kinds = sorted({(m.group, m.kind) for m in manifests})
+    spec: dict[str, Any] = {
+        "description": f"What the Linea stack of {environment.name} may touch",
+        "sourceRepos": [environment.repository["url"]],
+        "destinations": [destination | {"namespace": name} for name in namespaces],
+        "clusterResourceWhitelist": [
+            {"group": "", "kind": "Namespace", "name": environment.namespace}
+        ],
+        "namespaceResourceWhitelist": [{"group": group, "kind": kind} for group, kind in kinds],
+        # The Secrets of the chart's contract are made by hand and stay undeclared.
+        "orphanedResources": {"warn": True, "ignore": [{"kind": "Secret", "name": "linea-stack-*"}]},
+    }
+    account = environment.cluster.get("serviceAccount")
+    if account and "server" in destination:
+        spec["destinationServiceAccounts"] = [
+            destination | {"namespace": name, "defaultServiceAccount": account}
+            for name in namespaces
+        ]
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "AppProject",
+        # The root application makes projects before the applications that name them.
+        "metadata": _metadata(environment, {WAVE: "-1"}),
+        "spec": spec,
+    }
+
+
+def application(environment: Environment, manifests: Sequence[Manifest]) -> dict[str, Any]:
+    """Return the Application that keeps the namespace equal to overlays/<name>/manifests."""
+    sync, ignored = environment.sync, _ignored(manifests)
+    policy: dict[str, Any] = {
+        "managedNamespaceMetadata": {
+            "labels": {
+                f"pod-security.kubernetes.io/{mode}": _POD_SECURITY
+                for mode in ("enforce", "warn", "audit")
+            }
+        },
+        "syncOptions": [
+            "CreateNamespace=true",
+            "ServerSideApply=true",
+            "RespectIgnoreDifferences=true",
+            "FailOnSharedResource=true",
+            "PruneLast=true",
+        ],
+        "retry": {
+            "limit": 10,
+            "backoff": {"duration": "5s", "factor": 2, "maxDuration": "3m"},
+        },
+    }
+    if sync["automated"]:
+        policy["automated"] = {"prune": sync["prune"], "selfHeal": sync["selfHeal"]}
+    metadata = _metadata(environment, {OPTIONS: CONFIRM})
+    # Deleting the Application deletes its objects; the name without a path draws a warning.
+    metadata["finalizers"] = ["resources-finalizer.argocd.argoproj.io/background"]
+    spec: dict[str, Any] = {
+        "project": metadata["name"],
+        "source": {
+            "repoURL": environment.repository["url"],
+            "targetRevision": environment.repository["revision"],
+            "path": f"overlays/{environment.name}/manifests",
+        },
+        "destination": _cluster(environment) | {"namespace": environment.namespace},
+        "syncPolicy": policy,
+    }
+    if ignored:
+        spec["ignoreDifferences"] = ignored
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Application",
+        "metadata": metadata,
+        "spec": spec,
+    }
+
+
+def _metadata(environment: Environment, annotations: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": f"linea-{environment.name}",
+        "namespace": NAMESPACE,
+        "labels": {
+            "app.kubernetes.io/part-of": "linea-stack",
+            "app.kubernetes.io/instance": environment.name,
+        },
+        "annotations": annotations,
+    }
+
+
+def _cluster(environment: Environment) -> dict[str, Any]:
+    return {key: environment.cluster[key] for key in ("server", "name") if key in environment.cluster}
+
+
+def _ignored(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
+    """Return the fields that a controller owns: the replicas of what an autoscaler scales."""
+    targets = [
+        m.object["spec"]["scaleTargetRef"] | {"namespace": m.namespace}
+        for m in manifests
+        if m.kind == "HorizontalPodAutoscaler"
+    ]
+    return [
+        {
+            "group": target["apiVersion"].rpartition("/")[0],
+            "kind": target["kind"],
+            "name": target["name"],
+            "namespace": target["namespace"],
+            "jsonPointers": ["/spec/replicas"],
+        }
+        for target in targets
+    ]

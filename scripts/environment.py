@@ -1,0 +1,223 @@
+"""An overlay's folder and base/ → one frozen Environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from scripts import patches, schema, tree, yamlio
+from scripts.findings import Finding, UserError
+from scripts.yamlio import Document
+
+SCHEMA = Path(__file__).with_name("environment.schema.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """All that a rendering depends on, but for the chart and this program."""
+
+    name: str
+    namespace: str
+    kubernetes_version: str
+    """A minor version, like 1.34."""
+    zones: tuple[str, ...]
+    cluster: dict[str, str]
+    """`server` or `name`, as in an Application's destination; `serviceAccount` where it syncs as one."""
+    sync: dict[str, bool]
+    repository: dict[str, str]
+    document: Document
+    """environment.yaml."""
+    layers: tuple[Document, ...]
+    """The files of values, from the weakest (the chart's own) to the strongest (the overlay's)."""
+    patches: tuple[patches.Patch, ...]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return what people's files say, merged as `helm template -f … -f …` merges them."""
+        merged: dict[str, Any] = {"zones": list(self.zones)}
+        for layer in self.layers[1:]:
+            merged = merge(merged, layer.data or {})
+        return merged
+
+    def locate(self, path: list[str | int]) -> tuple[Document, list[str | int]]:
+        """Return the strongest file of values that says something at the path, and the path there.
+
+        Where no file does, the longest beginning of the path that one of them knows counts.
+        """
+        if path[:1] == ["zones"]:
+            return self.document, path
+        for length in range(len(path), 0, -1):
+            for layer in reversed(self.layers):
+                if yamlio.has(layer.data, path[:length]):
+                    return layer, path
+        return self.layers[-1], path
+
+
+def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return the values merged as Helm does: mappings by key, all else replaced, null kept.
+
+    (A null tells Helm to drop the chart's default: https://helm.sh/docs/chart_template_guide/values_files/)
+    """
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        both = isinstance(under, dict) and isinstance(value, dict)
+        merged[key] = merge(under, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def coalesce(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values over the chart's defaults; a null removes its default."""
+    merged = dict(defaults)
+    for key, value in values.items():
+        under = merged.get(key)
+        if value is None and key in defaults:
+            del merged[key]
+        elif isinstance(under, dict) and isinstance(value, dict):
+            merged[key] = coalesce(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def load(root: Path, wanted: Iterable[str]) -> tuple[list[Environment], list[Finding]]:
+    """Return the environments that are sound, and what is wrong with the others.
+
+    Mistakes between environments (two with one namespace) are looked for among all of them.
+    """
+    environments, findings = [], list[Finding]()
+    for name in wanted:
+        try:
+            environments.append(_load(root, name))
+        except UserError as error:
+            findings += error.findings
+    return environments, findings
+
+
+def _load(root: Path, name: str) -> Environment:
+    folder = root / "overlays" / name
+    path = folder / "environment.yaml"
+    if folder.is_symlink():
+        raise UserError(_missing(folder, root, "the environment is a symbolic link", "make it a folder"))
+    if not path.is_file():
+        message = "the folder has no environment.yaml"
+        fix = "add it (docs/environments.md), or remove the folder if the environment is gone"
+        raise UserError(_missing(path, root, message, fix))
+    document = yamlio.load(path, root)
+    base = _read(root / "base" / "environment.yaml", root)
+    data = merge(base.data or {}, document.data or {}) if isinstance(document.data, dict) else document.data
+    if isinstance(data, dict) and isinstance(document.data, dict):
+        # A cluster is known by its server or by its name: the overlay's choice replaces the base's.
+        data |= {"cluster": document.data.get("cluster", data.get("cluster"))}
+
+    def locate(path: list[str | int]) -> tuple[Document, list[str | int]]:
+        inherited = not yamlio.has(document.data, path) and yamlio.has(base.data, path)
+        return (base if inherited else document), path
+
+    findings = schema.check_merged(data, SCHEMA, locate)
+    if findings:
+        raise UserError(*findings)
+    return _build(root, folder, document, data)
+
+
+def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -> Environment:
+    findings = list[Finding]()
+    if data["name"] != folder.name:
+        message = f"the name is {data['name']}, the folder's is {folder.name}"
+        findings.append(document.finding("environment-name", ["name"], message, f"write name: {folder.name}"))
+    layers = [_read(root / "chart" / "values.yaml", root), _read(root / "base" / "values.yaml", root)]
+    for index, profile in enumerate(data.get("profiles", [])):
+        path = root / "base" / "profiles" / f"{profile}.yaml"
+        if path.is_file():
+            layers.append(_read(path, root))
+        else:
+            findings.append(_no_profile(document, index, profile, path.parent))
+    overlay = folder / "values.yaml"
+    if overlay.exists():
+        layers.append(yamlio.load(overlay, root))
+    found: tuple[patches.Patch, ...] = ()
+    try:
+        found = patches.load(folder / "patches", root)
+    except UserError as error:
+        findings += error.findings
+    environment = Environment(
+        name=data["name"],
+        namespace=data["namespace"],
+        kubernetes_version=data["kubernetesVersion"],
+        zones=tuple(data.get("zones", [])),
+        cluster=data["cluster"],
+        sync=data["sync"],
+        repository=data["repository"],
+        document=document,
+        layers=tuple(layers),
+        patches=found,
+    )
+    findings += _check_values(root, environment)
+    if findings:
+        raise UserError(*findings)
+    return environment
+
+
+def _check_values(root: Path, environment: Environment) -> list[Finding]:
+    for layer in environment.layers:
+        if not isinstance(layer.data, dict | None):
+            message = "the file is no mapping of values"
+            return [layer.finding("wrong-type", [], message, "write key: value")]
+    merged = coalesce(environment.layers[0].data or {}, environment.values)
+    return schema.check_merged(merged, root / "chart" / "values.schema.json", environment.locate)
+
+
+def _no_profile(document: Document, index: int, profile: str, folder: Path) -> Finding:
+    import difflib
+
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    near = difflib.get_close_matches(profile, known, 1)
+    fix = f"write {near[0]}" if near else f"write one of {', '.join(known)}, or add the profile"
+    message = f"base/profiles has no {profile}.yaml"
+    return document.finding("unknown-profile", ["profiles", index], message, fix)
+
+
+def _missing(path: Path, root: Path, message: str, fix: str) -> Finding:
+    return Finding(path.relative_to(root).as_posix(), 0, 0, "environment-file", message, fix)
+
+
+@lru_cache
+def _read(path: Path, root: Path) -> Document:
+    """Return a document that environments share; it is read once."""
+    if not path.is_file():
+        raise UserError(_missing(path, root, "the file is missing", "restore it from git"))
+    return yamlio.load(path, root)
+
+
+def collisions(root: Path, environments: Iterable[Environment]) -> list[Finding]:
+    """Return the environments that share a namespace of a cluster with any other of the repository."""
+    owners: dict[tuple[object, ...], list[str]] = {}
+    for name in tree.environments(root):
+        owners.setdefault(_destination(root, name), []).append(name)
+    findings = []
+    for environment in environments:
+        others = [n for n in owners[_destination(root, environment.name)] if n != environment.name]
+        if others:
+            message = (
+                f"the namespace {environment.namespace} on this cluster belongs to {others[0]} too: "
+                "each would delete what the other makes"
+            )
+            fix = "write another namespace, or another cluster"
+            findings.append(
+                environment.document.finding("shared-namespace", ["namespace"], message, fix)
+            )
+    return findings
+
+
+def _destination(root: Path, name: str) -> tuple[object, ...]:
+    """Return cluster and namespace, or the name itself for an environment that can't be read."""
+    try:
+        data = yamlio.load(root / "overlays" / name / "environment.yaml", root).data or {}
+        base = _read(root / "base" / "environment.yaml", root).data or {}
+        cluster = data.get("cluster") or base.get("cluster") or {}
+        return cluster.get("server"), cluster.get("name"), data.get("namespace", name)
+    except (UserError, OSError, AttributeError):
+        return (name,)

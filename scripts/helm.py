@@ -1,0 +1,173 @@
+"""Chart, values, Kubernetes version → objects: Helm's own engine, inside this process.
+
+The engine comes with a wheel (helm-python-sdk) for most machines. Where there is none, the pinned
+helm command does the same work; a test holds the two, and Helm 3, to the same objects.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from scripts.findings import Finding, UserError
+from scripts.manifest import Manifest
+
+RELEASE = "linea-stack"
+"""One release name everywhere, so that objects are called the same in every environment."""
+
+TIMEOUT_S = 120
+
+_DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_SOURCE = re.compile(r"^# Source: [^/]+/(.+)$", re.MULTILINE)
+_PLACE = re.compile(r"linea-stack/(templates/[^:\s)]+):(\d+)(?::(\d+))?")
+
+
+def template(
+    chart: Path, root: Path, values: dict[str, Any], namespace: str, kubernetes_version: str
+) -> list[Manifest]:
+    """Return the chart's objects for the values, in the order of the templates; hooks left out.
+
+    kubernetes_version: a minor version like 1.34, which the templates see as the cluster's.
+    Raises UserError with the template's line where a template fails or writes what is no object.
+    """
+    engine = _in_process if importlib.util.find_spec("helm_python") else command
+    try:
+        texts = engine(chart, values, namespace, kubernetes_version)
+    except HelmError as error:
+        raise UserError(_failure(chart, root, str(error))) from None
+    manifests = []
+    for name in sorted(texts):
+        if not name.endswith((".yaml", ".yml")):
+            continue
+        file = (chart / name).relative_to(root).as_posix()
+        for text in _DOCUMENT.split(texts[name]):
+            found = _object(text, file)
+            if found is not None and not _is_hook(found):
+                manifests.append(Manifest(found, file))
+    return manifests
+
+
+class HelmError(Exception):
+    """Helm's own words on why it renders nothing."""
+
+
+def _in_process(
+    chart: Path, values: dict[str, Any], namespace: str, kubernetes_version: str
+) -> dict[str, str]:
+    from helm_python import HelmError as NativeError
+    from helm_python import _native
+
+    options = {"name": RELEASE, "namespace": namespace, "kube_version": kubernetes_version}
+    # The public Chart.render() has no Kubernetes version; the call under it does.
+    try:
+        rendered = _native.call_string(
+            "helm_render", _chart(chart)._raw(), json.dumps(values), json.dumps(options)
+        )
+    except NativeError as error:
+        raise HelmError(str(error)) from None
+    texts: dict[str, str] = json.loads(rendered)
+    return {name.partition("/")[2]: text for name, text in texts.items()}
+
+
+@lru_cache
+def _chart(path: Path) -> Any:
+    from helm_python import Chart
+    from helm_python import HelmError as NativeError
+
+    try:
+        return Chart.load(path)
+    except NativeError as error:
+        raise HelmError(str(error)) from None
+
+
+def command(
+    chart: Path,
+    values: dict[str, Any],
+    namespace: str,
+    kubernetes_version: str,
+    *,
+    tool: str = "helm4",
+) -> dict[str, str]:
+    """Return the text of each template as the pinned helm command writes it.
+
+    tool: helm3 or helm4. Raises HelmError with its words.
+    """
+    from scripts.tools import tool as find
+
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump(values, file)
+        file.flush()
+        call = [find(tool), "template", RELEASE, chart, "--namespace", namespace]
+        call += ["--kube-version", kubernetes_version, "--values", file.name]
+        done = subprocess.run(call, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    if done.returncode:
+        raise HelmError(done.stderr.strip().removeprefix("Error: "))
+    texts: dict[str, str] = {}
+    for text in _DOCUMENT.split(done.stdout):
+        if source := _SOURCE.search(text):
+            name = source.group(1)
+            texts[name] = f"{texts[name]}\n---\n{text}" if name in texts else text
+    return texts
+
+
+def _object(text: str, file: str) -> dict[str, Any] | None:
+    encoded = _to_json(text, file)
+    found = json.loads(encoded)
+    if not found:
+        return None
+    if not isinstance(found.get("kind"), str) or not isinstance(found.get("apiVersion"), str):
+        message = f"the template writes something without apiVersion and kind: {encoded[:80]}"
+        fix = "write a Kubernetes object, or nothing"
+        raise UserError(Finding(file, 0, 0, "template-output", message, fix))
+    return dict(found)
+
+
+@lru_cache(maxsize=4096)
+def _to_json(text: str, file: str) -> str:
+    """Return a document as JSON; environments share most of their texts, so each is parsed once.
+
+    The reader is the one that Helm, kubectl and Argo CD use (sigs.k8s.io/yaml), so that what is
+    checked here is what they will see; without the wheel it is PyYAML.
+    """
+    if importlib.util.find_spec("helm_python"):
+        from helm_python import HelmError as NativeError
+        from helm_python import _native
+
+        try:
+            return _native.call_string("helm_values_from_yaml", text)
+        except NativeError as error:
+            told = str(error)
+    else:
+        import yaml
+
+        try:
+            return json.dumps(yaml.load(text, yaml.CSafeLoader) or {}, default=str)
+        except yaml.YAMLError as error:
+            told = str(error)
+    message = f"what the template writes is no YAML: {told}"
+    raise UserError(
+        Finding(file, 0, 0, "template-output", message, "mend the template's indentation or quotes")
+    )
+
+
+def _is_hook(found: dict[str, Any]) -> bool:
+    annotations = (found.get("metadata") or {}).get("annotations") or {}
+    return "helm.sh/hook" in annotations
+
+
+def _failure(chart: Path, root: Path, told: str) -> Finding:
+    place = _PLACE.search(told)
+    folder = chart.relative_to(root).as_posix()
+    if place:
+        file, line = f"{folder}/{place.group(1)}", int(place.group(2))
+    else:
+        file, line = folder, 0
+    # Helm chains the templates that it came through; what the chart says stands at the end.
+    said = told.rpartition("): ")[2] if "execution error at" in told else told
+    return Finding(file, line, 0, "template-error", said, "give the values the template asks for")

@@ -1,0 +1,76 @@
+"""A Kubernetes object and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Identity = tuple[str, str, str, str]
+"""API group, kind, namespace, name: what makes two manifests the same object to a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One object. Its dict belongs to it alone: a step that changes it makes a new Manifest."""
+
+    object: dict[str, Any]
+    template: str
+    """The file that made it, relative to the repository."""
+    patches: tuple[str, ...] = ()
+    """The patch files that changed it, in their order, relative to the repository."""
+
+    @property
+    def api_version(self) -> str:
+        """Return apiVersion, or nothing where the object has none."""
+        return str(self.object.get("apiVersion", ""))
+
+    @property
+    def group(self) -> str:
+        """Return the API group; the core group is the empty string."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def kind(self) -> str:
+        """Return kind, or nothing where the object has none."""
+        return str(self.object.get("kind", ""))
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Return metadata, empty where the object has none."""
+        found = self.object.get("metadata")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def name(self) -> str:
+        """Return metadata.name."""
+        return str(self.metadata.get("name", ""))
+
+    @property
+    def namespace(self) -> str:
+        """Return metadata.namespace, or nothing where it isn't set."""
+        return str(self.metadata.get("namespace", ""))
+
+    @property
+    def component(self) -> str:
+        """Return the label app.kubernetes.io/component."""
+        return str((self.metadata.get("labels") or {}).get("app.kubernetes.io/component", ""))
+
+    @property
+    def identity(self) -> Identity:
+        """Return what makes this object the same to a cluster."""
+        return self.group, self.kind, self.namespace, self.name
+
+    @property
+    def label(self) -> str:
+        """Return Kind/name, as people call the object."""
+        return f"{self.kind}/{self.name}"
+
+    @property
+    def file_name(self) -> str:
+        """Return the name of its file: safe on every file system, unique by kind and name."""
+        return f"{self.kind}-{self.name}.yaml".lower().replace(":", "_")
+
+    @property
+    def origin(self) -> str:
+        """Return the inputs that it was written from, for the first line of its file."""
+        return " and ".join((self.template, *self.patches))

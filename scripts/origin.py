@@ -1,0 +1,134 @@
+"""Which line of the inputs decides a field of a rendered object: found out by experiment.
+
+Templates are programs, so no bookkeeping can say where a field comes from. Helm in-process renders
+in milliseconds, so we ask it: change one value, render again, look whether the field moved. Only
+done where something is already known to be wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonpointer
+
+from scripts import helm, patches, yamlio
+from scripts.environment import Environment, coalesce
+from scripts.findings import UserError
+from scripts.manifest import Manifest
+from scripts.yamlio import Document
+
+MOST_EXPERIMENTS = 400
+
+ValuePath = list[str | int]
+
+
+def place(
+    root: Path, environment: Environment, manifest: Manifest, path: Sequence[str | int]
+) -> tuple[str, int, int]:
+    """Return file, line and column of the input that decides the field at the path.
+
+    That is the patch that touches it, else the strongest values file that sets it, else (nothing
+    of people's decides it) the template, with line 0.
+    """
+    for patch in reversed(environment.patches):
+        if patch.document.file not in manifest.patches:
+            continue
+        for index in reversed(range(len(patch.operations))):
+            operation = patch.operations[index]
+            touched = jsonpointer.JsonPointer(operation["path"]).parts
+            if operation["op"] != "test" and _covers(touched, path):
+                return (patch.document.file, *patch.document.position(["patch", index]))
+    found = _by_experiment(root, environment, manifest, path)
+    if found is None:
+        return manifest.template, 0, 0
+    document, inside = found
+    return (document.file, *document.position(inside))
+
+
+def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
+    own = [str(part) for part in path]
+    return own[: len(touched)] == list(touched) or list(touched)[: len(own)] == own
+
+
+def _by_experiment(
+    root: Path, environment: Environment, manifest: Manifest, path: Sequence[str | int]
+) -> tuple[Document, ValuePath] | None:
+    values = coalesce(environment.layers[0].data or {}, environment.values)
+    before = _get(manifest.object, path)
+    leaves = list(_leaves(values, []))
+    leaves.sort(key=lambda leaf: not _alike(leaf[1], before))
+    with tempfile.TemporaryDirectory() as folder:
+        # Without its schema the chart takes values that only an experiment would write.
+        chart = Path(folder).resolve() / "chart"
+        shutil.copytree(root / "chart", chart, ignore=shutil.ignore_patterns("values.schema.json"))
+        start = _field(chart, environment, values, manifest, path)
+        for leaf, value in leaves[:MOST_EXPERIMENTS]:
+            changed = copy.deepcopy(values)
+            _set(changed, leaf, _other(value))
+            if _field(chart, environment, changed, manifest, path) != start:
+                return environment.locate(leaf)
+    return None
+
+
+def _field(
+    chart: Path,
+    environment: Environment,
+    values: dict[str, Any],
+    manifest: Manifest,
+    path: Sequence[str | int],
+) -> Any:
+    try:
+        made = helm.template(
+            chart, chart.parent, values, environment.namespace, environment.kubernetes_version
+        )
+        made = patches.apply(made, environment.patches)
+    except UserError:
+        return None
+    for other in made:
+        if (other.kind, other.name) == (manifest.kind, manifest.name):
+            return _get(other.object, path)
+    return None
+
+
+def _leaves(values: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:
+    if isinstance(values, dict) and values:
+        for key, value in values.items():
+            yield from _leaves(value, [*path, key])
+    elif isinstance(values, list) and values:
+        for index, value in enumerate(values):
+            yield from _leaves(value, [*path, index])
+    else:
+        yield path, values
+
+
+def _alike(value: Any, field: Any) -> bool:
+    return value not in (None, "", {}, []) and str(value) in str(field)
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, dict):
+        return {"experiment": "x"}
+    return ["x"] if isinstance(value, list) else f"{value or ''}x"
+
+
+def _get(data: Any, path: Sequence[str | int]) -> Any:
+    for part in path:
+        if not yamlio.has(data, [part]):
+            return None
+        data = data[part]
+    return data
+
+
+def _set(data: Any, path: ValuePath, value: Any) -> None:
+    for part in path[:-1]:
+        data = data[part]
+    data[path[-1]] = value

@@ -1,0 +1,119 @@
+"""One function over many items, on every processor, with progress on what takes long.
+
+Children are forked, each with its share of the items, and end by themselves when their parent is
+gone: a killed render leaves no process behind that holds its lock.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+WORTH_A_PROCESS = 8
+"""Fewer items are done faster here than a child starts and loads its libraries."""
+
+PROGRESS_AFTER_S = 1.0
+
+
+def each(function: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:
+    """Return the function's results in the order of the items.
+
+    what: what the items are, for the progress that is shown once this takes longer than a second.
+    An exception in a child is raised here.
+    """
+    processes = min(os.cpu_count() or 1, len(items) // WORTH_A_PROCESS)
+    if processes < 2:
+        return list(_progress(map(function, items), len(items), what))
+    results: dict[int, Result] = dict(_progress(_fork(function, items, processes), len(items), what))
+    return [results[index] for index in range(len(items))]
+
+
+def _fork(
+    function: Callable[[Item], Result], items: Sequence[Item], processes: int
+) -> Iterator[tuple[int, Result]]:
+    context = multiprocessing.get_context("fork")
+    children, pipes = [], list[Connection]()
+    for share in range(processes):
+        receive, send = context.Pipe(duplex=False)
+        child = context.Process(target=_work, args=(function, items, share, processes, send))
+        child.start()
+        send.close()
+        children.append(child)
+        pipes.append(receive)
+    try:
+        while pipes:
+            for pipe in wait(pipes):
+                assert isinstance(pipe, Connection)
+                try:
+                    index, result, error = pipe.recv()
+                except EOFError:
+                    pipes.remove(pipe)
+                    continue
+                if error is not None:
+                    raise error
+                yield index, result
+    finally:
+        for child in children:
+            child.terminate()
+            child.join()
+
+
+def _work(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    share: int,
+    processes: int,
+    send: Connection,
+) -> None:
+    try:
+        for index in range(share, len(items), processes):
+            try:
+                send.send((index, function(items[index]), None))
+            except BrokenPipeError:
+                raise
+            except Exception as error:  # the parent raises it
+                send.send((index, None, error))
+                return
+    except BrokenPipeError:
+        os._exit(1)
+
+
+def _progress(results: Iterable[Result], total: int, what: str) -> Iterator[Result]:
+    """Yield the results; once this takes long, say on stderr how far it is."""
+    began = said = time.monotonic()
+    live = None
+    done = 0
+    try:
+        for result in results:
+            yield result
+            done += 1
+            now = time.monotonic()
+            if now - began < PROGRESS_AFTER_S:
+                continue
+            if sys.stderr.isatty():
+                live = live or _bar(total, what)
+                live.update(live.task_ids[0], completed=done)
+            elif now - said > 5:
+                said = now
+                print(f"{what}: {done} of {total}", file=sys.stderr)
+    finally:
+        if live:
+            live.stop()
+
+
+def _bar(total: int, what: str):  # type: ignore[no-untyped-def]
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = Progress(console=Console(stderr=True), transient=True)
+    bar.add_task(what, total=total)
+    bar.start()
+    return bar

@@ -1,0 +1,123 @@
+"""Documents of people against JSON Schemas, told with the line to change."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+
+from scripts.findings import Finding
+from scripts.yamlio import Document
+
+Locate = Callable[[list[str | int]], tuple[Document, list[str | int]]]
+"""From a path in merged data to the document that sets it, and the path there."""
+
+
+@lru_cache
+def read(path: Path) -> dict[str, Any]:
+    """Return the JSON Schema of a file."""
+    return dict(json.loads(path.read_text("utf-8")))
+
+
+@lru_cache
+def _validator(path: Path) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(read(path))
+
+
+def check(document: Document, schema: Path) -> list[Finding]:
+    """Return what the schema refuses in the document."""
+    return check_merged(document.data, schema, lambda path: (document, path))
+
+
+def check_merged(data: Any, schema: Path, locate: Locate) -> list[Finding]:
+    """Return what the schema refuses in data merged from several documents."""
+    errors = _validator(schema).iter_errors(data)
+    return sorted({finding for error in errors for finding in _told(error, read(schema), locate)})
+
+
+def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Finding]:
+    path, kind = list(error.instance_path), type(error.kind).__name__
+    where = ".".join(map(str, path)) or "the file"
+
+    def finding(at: list[str | int], rule: str, message: str, fix: str) -> Finding:
+        document, inside = locate(at)
+        return document.finding(rule, inside, message, fix)
+
+    if kind == "AdditionalProperties":
+        known = _known(schema, list(error.schema_path))
+        for key in error.kind.unexpected:
+            named = ".".join(map(str, [*path, key]))
+            near = difflib.get_close_matches(key, known, 1)
+            fix = f"write {near[0]}" if near else f"remove it; known are {', '.join(known)}"
+            yield finding([*path, key], "unknown-key", f"{named} is not known", fix)
+    elif kind == "Required":
+        named = ".".join(map(str, [*path, error.kind.property]))
+        yield finding(path, "missing-key", f"{named} is missing", f"add {error.kind.property}")
+    elif kind == "Type":
+        message = f"{where} is {_type(error.instance)}"
+        yield finding(path, "wrong-type", message, f"write {_types(error.kind.types)}")
+    elif kind in ("Enum", "Constant"):
+        options = error.kind.options if kind == "Enum" else [error.kind.expected_value]
+        shown = [json.dumps(option) for option in options]
+        near = difflib.get_close_matches(json.dumps(error.instance), shown, 1)
+        fix = f"write {near[0] if near else ' or '.join(shown)}"
+        message = f"{where} is {json.dumps(error.instance)}"
+        yield finding(path, "wrong-value", message, fix)
+    elif kind == "Pattern":
+        message = f"{where} is {json.dumps(error.instance)}"
+        fix = _hint(schema, list(error.schema_path), "write another")
+        yield finding(path, "wrong-value", message, f"{fix} ({error.kind.pattern})")
+    elif kind == "OneOfNotValid":
+        message = f"{where} matches none of the forms it may have"
+        yield finding(
+            path, "wrong-value", message, _hint(schema, list(error.schema_path), "write one form")
+        )
+    else:
+        message = f"{where}: {error.message}"
+        yield finding(
+            path, "wrong-value", message, _hint(schema, list(error.schema_path), "write another")
+        )
+
+
+def _type(value: Any) -> str:
+    shown = json.dumps(value)
+    shown = shown if len(shown) <= 40 else shown[:37] + "..."
+    names = {bool: "true or false", int: "a number", float: "a number", str: "a text"}
+    names |= {dict: "a mapping", list: "a list", type(None): "empty"}
+    name = names[type(value)]
+    return name if value is None or isinstance(value, dict | list) else f"{name}: {shown}"
+
+
+def _types(types: list[str]) -> str:
+    names = {
+        "object": "a mapping (key: value)",
+        "array": "a list (- item)",
+        "string": "a text, in quotes where it looks like a number",
+        "integer": "a whole number",
+        "number": "a number",
+        "boolean": "true or false",
+        "null": "nothing",
+    }
+    return " or ".join(names[name] for name in types)
+
+
+def _parent(schema: dict[str, Any], path: list[Any]) -> dict[str, Any]:
+    """Return the subschema that holds the keyword at the end of the path."""
+    found: Any = schema
+    for part in path[:-1]:
+        found = found[part] if isinstance(found, list) else found.get(str(part), {})
+    return found if isinstance(found, dict) else {}
+
+
+def _known(schema: dict[str, Any], path: list[Any]) -> list[str]:
+    return sorted(_parent(schema, path).get("properties", {}))
+
+
+def _hint(schema: dict[str, Any], path: list[Any], otherwise: str) -> str:
+    described = _parent(schema, path).get("description")
+    return f"write another; this is {described[0].lower()}{described[1:]}" if described else otherwise

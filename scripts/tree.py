@@ -1,0 +1,274 @@
+"""The committed output of environments: read it, compare it, replace it at once.
+
+An environment's output is overlays/<env>/manifests/ and its two files in argocd/. A replacement is
+staged whole under .render/, then made valid by one rename (the journal), then carried out. A crash
+before that rename leaves the old output; a crash after it is finished by the next command. The
+folder of manifests is swapped in one step by the kernel, so nobody ever sees half of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ctypes.util
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from scripts.findings import Finding, UsageError, UserError
+
+Files = Mapping[str, str]
+"""Path relative to the repository, with forward slashes → text."""
+
+MARK = '# Written by "nox -s render" from '
+ARGOCD_FOLDERS = ("projects", "applications")
+
+_WORK = ".render"
+_DIGEST = "digest"
+
+
+def header(origin: str) -> str:
+    """Return the first line of a written file: what wrote it, and from what."""
+    return f"{MARK}{origin}; edits are lost.\n"
+
+
+def manifests_folder(name: str) -> str:
+    """Return where an environment's manifests stand, relative to the repository."""
+    return f"overlays/{name}/manifests"
+
+
+def argocd_file(folder: str, name: str) -> str:
+    """Return where an environment's AppProject or Application stands, relative to the repository."""
+    return f"argocd/{folder}/{name}.yaml"
+
+
+def environments(root: Path, wanted: Sequence[str] = ()) -> list[str]:
+    """Return the wanted environments, or all: an environment is a folder of overlays/.
+
+    Raises UsageError for a name that is none.
+    """
+    known = sorted(p.name for p in (root / "overlays").iterdir() if p.is_dir() and p.name[0] != ".")
+    for name in wanted:
+        if name not in known:
+            import difflib
+
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
+            raise UsageError(f"no environment is called {name}: {hint}")
+    return sorted(set(wanted)) or known
+
+
+def read(root: Path, name: str) -> dict[str, bytes]:
+    """Return the environment's output as it stands in the working tree.
+
+    Raises UserError for what render did not write: it is never deleted, so it must not be there.
+    """
+    found = {}
+    folder = root / manifests_folder(name)
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    argocd = [root / argocd_file(kind, name) for kind in ARGOCD_FOLDERS]
+    findings = []
+    for path in [*entries, *(path for path in argocd if os.path.lexists(path))]:
+        file = path.relative_to(root).as_posix()
+        if path.is_symlink() or not path.is_file():
+            findings.append(_foreign(file))
+            continue
+        raw = path.read_bytes()
+        if not raw.startswith(MARK.encode()):
+            findings.append(_foreign(file))
+        found[file] = raw
+    if findings:
+        raise UserError(*findings)
+    return found
+
+
+def _foreign(file: str) -> Finding:
+    message = "render did not write this, and would have to delete it"
+    fix = "move it away (an object of your own belongs into chart/templates), or delete it yourself"
+    return Finding(file, 0, 0, "foreign-file", message, fix)
+
+
+def orphans(root: Path) -> list[str]:
+    """Return the files in argocd/ of environments whose folder is gone.
+
+    Raises UserError for one that render did not write.
+    """
+    found, findings = [], []
+    for kind in ARGOCD_FOLDERS:
+        for path in sorted((root / "argocd" / kind).glob("*")):
+            if path.suffix == ".yaml" and (root / "overlays" / path.stem).is_dir():
+                continue
+            file = path.relative_to(root).as_posix()
+            if path.is_file() and path.read_bytes().startswith(MARK.encode()):
+                found.append(file)
+            else:
+                findings.append(_foreign(file))
+    if findings:
+        raise UserError(*findings)
+    return found
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of names and contents."""
+    total = hashlib.sha256()
+    for name in sorted(files):
+        total.update(f"{name}\0{len(files[name])}\0".encode())
+        total.update(files[name])
+    return total.hexdigest()
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the repository's render lock, and finish what a killed render had begun.
+
+    A second render waits for the first. Raises UsageError where nothing can be written.
+    """
+    with _told(root):
+        (root / _WORK).mkdir(exist_ok=True)
+        lock = os.open(root / _WORK / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another render is at work here; waiting for it …", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _told(root):
+            _recover(root)
+        yield
+    finally:
+        os.close(lock)
+
+
+def recover(root: Path) -> None:
+    """Finish what a killed render had begun, where there is something to finish."""
+    if any((root / _WORK / "ready").glob("*")):
+        with locked(root):
+            pass
+
+
+def replace(root: Path, outputs: Mapping[str, Files], remove: list[str]) -> None:
+    """Replace the outputs of environments, and remove the named files; call it while locked.
+
+    All environments are staged before the first is touched. Raises UsageError, and leaves
+    everything as it was, where the disk is full or a folder can't be written.
+    """
+    staged = root / _WORK / "staged"
+    with _told(root):
+        shutil.rmtree(staged, ignore_errors=True)
+        try:
+            for name, files in outputs.items():
+                _stage(root, staged / name, name, files)
+        except BaseException:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise
+        with _uninterrupted():
+            for name in outputs:
+                ready = root / _WORK / "ready" / name
+                ready.parent.mkdir(exist_ok=True)
+                os.rename(staged / name, ready)
+                _carry_out(root, ready)
+            for file in remove:
+                (root / file).unlink()
+
+
+def _stage(root: Path, folder: Path, name: str, files: Files) -> None:
+    for file, text in files.items():
+        target = root / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+    (folder / manifests_folder(name)).mkdir(parents=True, exist_ok=True)
+    (folder / _DIGEST).write_text(_folder_digest(folder / manifests_folder(name)))
+    for parent in {(root / file).parent for file in files} | {root / "overlays" / name}:
+        if not os.access(parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
+
+
+def _folder_digest(folder: Path) -> str:
+    return digest({path.name: path.read_bytes() for path in folder.iterdir()})
+
+
+def _recover(root: Path) -> None:
+    for ready in sorted((root / _WORK / "ready").glob("*")):
+        _carry_out(root, ready)
+    shutil.rmtree(root / _WORK / "staged", ignore_errors=True)
+
+
+def _carry_out(root: Path, ready: Path) -> None:
+    """Bring a whole staged output into place; done again after a crash, it does what is left."""
+    name = ready.name
+    new, target = ready / manifests_folder(name), root / manifests_folder(name)
+    if target.parent.is_dir():
+        if not target.is_dir():
+            os.rename(new, target)
+        elif _folder_digest(target) != (ready / _DIGEST).read_text():
+            _exchange(new, target)
+        for kind in ARGOCD_FOLDERS:
+            file = ready / argocd_file(kind, name)
+            if file.is_file():
+                os.replace(file, root / argocd_file(kind, name))
+    # Renamed away first: half a journal must never be carried out.
+    spent = root / _WORK / "staged" / f".{name}-{os.getpid()}-{time.monotonic_ns()}"
+    spent.parent.mkdir(exist_ok=True)
+    os.rename(ready, spent)
+    shutil.rmtree(spent)
+
+
+def _exchange(new: Path, target: Path) -> None:
+    """Swap two folders in one step, as renameat2(2) on Linux and renamex_np(2) on macOS do."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    swap = 2  # RENAME_EXCHANGE, and RENAME_SWAP too
+    names = os.fsencode(new), os.fsencode(target)
+    here = -100  # AT_FDCWD
+    if hasattr(libc, "renameat2"):
+        failed = libc.renameat2(here, names[0], here, names[1], swap)
+    elif hasattr(libc, "renamex_np"):
+        failed = libc.renamex_np(*names, swap)
+    else:
+        failed, _ = -1, ctypes.set_errno(errno.ENOSYS)
+    if not failed:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        raise OSError(code, os.strerror(code), str(target))
+    # A file system that can't swap: two renames, of which the journal repeats the second.
+    old = new.with_name("manifests.old")
+    os.rename(target, old)
+    os.rename(new, target)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the few renames that belong together."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _told(root: Path) -> Iterator[None]:
+    """Turn what the file system refuses into a UsageError."""
+    try:
+        yield
+    except OSError as error:
+        told = {
+            errno.ENOSPC: "the disk is full",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.EROFS: "the file system is read-only",
+            errno.EACCES: "no permission to write",
+            errno.EPERM: "no permission to write",
+        }.get(error.errno or 0, error.strerror or str(error))
+        name = str(error.filename or root)
+        with contextlib.suppress(ValueError):
+            name = Path(name).relative_to(root).as_posix()
+        raise UsageError(f"{name}: {told}; the manifests are as they were") from error

@@ -1,0 +1,142 @@
+"""The layers that prove an environment before it is merged; all of them run before the verdict.
+
+1 inputs, 2 Kubernetes schemas, 5 committed output equals rendered output. Rules across objects (3)
+and policy (4) take their place between them: functions from renderings to findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from scripts import environment, origin, tree, yamlio
+from scripts.findings import Finding, UserError
+from scripts.kubeconform import Problem, check
+from scripts.parallel import each
+from scripts.render import Rendering, render
+
+Layer = Callable[[Path, Sequence[Rendering]], list[Finding]]
+
+ROOT_APPLICATION = "argocd/root.yaml"
+
+
+def validate(root: Path, names: Sequence[str]) -> list[Finding]:
+    """Return all findings of all layers on the named environments."""
+    renderings = each(partial(render, root), names, "rendering environments")
+    return [finding for layer in LAYERS for finding in layer(root, renderings)]
+
+
+def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Layer 1: what people wrote is sound, in each environment and between them."""
+    findings = [finding for rendering in renderings for finding in rendering.findings]
+    findings += environment.collisions(root, [r.environment for r in renderings if r.environment])
+    return findings
+
+
+def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Layer 2: every object is what Kubernetes and its operators accept, field by field."""
+    findings = list[Finding]()
+    by_version: dict[str, list[Rendering]] = {}
+    for rendering in renderings:
+        if rendering.environment and rendering.files:
+            version = rendering.environment.kubernetes_version
+            by_version.setdefault(version, []).append(rendering)
+    for version, group in sorted(by_version.items()):
+        files = {file: text for rendering in group for file, text in rendering.files.items()}
+        owners = {file: rendering for rendering in group for file in rendering.files}
+        for problem in check(files, version):
+            findings.append(_located(root, owners[problem.file], problem))
+    return findings + _root_application(root, renderings)
+
+
+def _located(root: Path, rendering: Rendering, problem: Problem) -> Finding:
+    """Return the problem as a finding on the input that decides the field."""
+    manifest = next(m for m in rendering.manifests if (m.kind, m.name) == (problem.kind, problem.name))
+    assert rendering.environment is not None
+    file, line, column = origin.place(root, rendering.environment, manifest, problem.path)
+    field = ".".join(str(part) for part in problem.path if isinstance(part, str))
+    where = "/".join(map(str, problem.path))
+    version = rendering.environment.kubernetes_version
+    explain = f"kubectl explain {'.'.join(filter(None, (manifest.kind.lower(), field)))}"
+    message = f"Kubernetes {version} refuses /{where}: {problem.message}"
+    fix = f"write what `{explain}` describes"
+    return Finding(
+        file, line, column, "kubernetes-schema", message, fix, manifest.label, rendering.name
+    )
+
+
+def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Return what is wrong in argocd/root.yaml, which people write and apply once."""
+    versions = {r.environment.kubernetes_version for r in renderings if r.environment}
+    path = root / ROOT_APPLICATION
+    if not path.is_file() or not versions:
+        return []
+    findings = []
+    problems = check({ROOT_APPLICATION: path.read_text("utf-8")}, max(versions))
+    for document in yamlio.load_all(path, root):
+        kind = (document.data or {}).get("kind", "")
+        for problem in problems:
+            if problem.kind == kind:
+                message = f"{kind} is refused: {problem.message}"
+                fix = "write what Argo CD's documentation of the kind describes"
+                findings.append(document.finding("kubernetes-schema", problem.path, message, fix))
+        findings += _other_repository(document, renderings)
+    return findings
+
+
+def _other_repository(
+    document: yamlio.Document, renderings: Sequence[Rendering]
+) -> list[Finding]:
+    """Return a repository that is not the one whose environments it brings to the cluster."""
+    source = ["spec", "source", "repoURL"]
+    if document.data.get("kind") != "Application" or not yamlio.has(document.data, source):
+        return []
+    here = document.data["spec"]["source"]["repoURL"]
+    known = {r.environment.repository["url"] for r in renderings if r.environment}
+    if not known or here in known:
+        return []
+    message = f"the root application reads {here}, the environments' repository is {max(known)}"
+    return [document.finding("other-repository", source, message, "write the same address in both")]
+
+
+def committed(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Layer 5: what is committed is what the inputs give, to the byte."""
+    findings = list[Finding]()
+    for rendering in renderings:
+        if not rendering.files:
+            continue
+        try:
+            there = tree.read(root, rendering.name)
+        except UserError as error:
+            findings += error.findings
+            continue
+        for file in sorted(there.keys() | rendering.files.keys()):
+            wanted = rendering.files.get(file)
+            if wanted is None:
+                message = "the inputs no longer give this file"
+            elif file not in there:
+                message = "the inputs give this file, and it is not there"
+            elif there[file] != wanted.encode():
+                message = "the file is not what the inputs give"
+            else:
+                continue
+            findings.append(_stale(file, message, rendering.name))
+    return findings
+
+
+def orphaned(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Layer 5, too: nothing is committed for an environment whose folder is gone."""
+    try:
+        gone = tree.orphans(root)
+    except UserError as error:
+        return list(error.findings)
+    return [_stale(file, "the environment's folder is gone") for file in gone]
+
+
+def _stale(file: str, message: str, environment: str = "") -> Finding:
+    fix = "run nox -s render and commit the result"
+    return Finding(file, 0, 0, "stale-output", message, fix, environment=environment)
+
+
+LAYERS: tuple[Layer, ...] = (inputs, schemas, committed, orphaned)

@@ -1,0 +1,321 @@
+"""YAML in with positions, strictly; canonical YAML out.
+
+Input is the part of YAML that every reader understands alike. A scalar that YAML 1.1 (PyYAML,
+Helm, kubectl) and YAML 1.2 (editors, other tools) read differently is refused rather than guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Never
+
+import yaml
+
+from scripts.findings import Finding, UserError
+
+MAX_BYTES = 1024 * 1024
+MAX_NODES = 50_000
+"""Nodes of one document after its aliases are followed; a whole environment has some thousands."""
+
+_PREFIX = "tag:yaml.org,2002:"
+_JSON_INT = re.compile(r"-?(0|[1-9][0-9]*)")
+_JSON_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
+_ELSEWHERE_A_NUMBER = re.compile(
+    r"[-+]?(0o[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+|[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"
+    r"|\.[0-9][0-9_]*([eE][-+]?[0-9]+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"
+)
+_ELSEWHERE_A_BOOLEAN = re.compile(r"[yYnN]\Z")
+
+ValuePath = Sequence[str | int]
+"""Keys and indices from the root of a document to a part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One YAML file: its data (as JSON has them), and where each part of it stands."""
+
+    file: str
+    """Relative to the repository, with forward slashes."""
+    data: Any
+    node: yaml.Node | None
+
+    def position(self, path: ValuePath) -> tuple[int, int]:
+        """Return the line and column (from 1) of the key or item at the path.
+
+        Where the path leads out of the document, the last part that is there counts.
+        """
+        node = self.node
+        if node is None:
+            return 1, 1
+        mark = node.start_mark
+        for part in path:
+            for key, place, child in _children(node):
+                if key == part:
+                    mark, node = place.start_mark, child
+                    break
+            else:
+                break
+        return mark.line + 1, mark.column + 1
+
+    def finding(self, rule: str, path: ValuePath, message: str, fix: str, **more: str) -> Finding:
+        """Return a finding at the path's position."""
+        line, column = self.position(path)
+        return Finding(self.file, line, column, rule, message, fix, **more)  # type: ignore[arg-type]
+
+
+def has(data: Any, path: ValuePath) -> bool:
+    """Return whether the data have something at the path."""
+    for part in path:
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return False
+    return True
+
+
+def load(path: Path, root: Path) -> Document:
+    """Return the one document of a file that people write.
+
+    Raises UserError for what can't be read the same way everywhere: bytes that are no UTF-8,
+    tabs, duplicate and non-string keys, tags, merge keys, recursive or exploding aliases, scalars
+    whose meaning depends on the reader; and for a second document.
+    """
+    documents = load_all(path, root)
+    if len(documents) == 1:
+        return documents[0]
+    message, fix = "a second document begins here", "keep one document: remove the line ---"
+    raise UserError(documents[1].finding("yaml-documents", [], message, fix))
+
+
+def load_all(path: Path, root: Path) -> list[Document]:
+    """Return all documents of a file; an empty file has one, without data. Raises as load does."""
+    file = path.relative_to(root).as_posix()
+    text = _read(path, root, file)
+    documents = []
+    try:
+        loader = yaml.CSafeLoader(text)
+        while loader.check_node():
+            node = loader.get_node()
+            assert node is not None  # for mypy: check_node has seen it
+            _inspect(node, file)
+            documents.append(Document(file, loader.construct_document(node), node))
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        message = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
+        found = Finding(file, line, 0, "yaml-syntax", message, "remove the character")
+        raise UserError(found) from None
+    except yaml.MarkedYAMLError as error:
+        raise UserError(_syntax(error, file, text)) from None
+    return documents or [Document(file, None, None)]
+
+
+def _read(path: Path, root: Path, file: str) -> str:
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UserError(
+            Finding(
+                file,
+                0,
+                0,
+                "outside-repository",
+                "the file is a symbolic link that leaves the repository",
+                "put the file itself here: only what is in git can be reviewed",
+            )
+        )
+    raw = path.read_bytes()
+    if len(raw) > MAX_BYTES:
+        message = f"the file has {len(raw)} bytes; at most {MAX_BYTES} are read"
+        raise UserError(Finding(file, 0, 0, "file-too-large", message, "split or shorten the file"))
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        message = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        raise UserError(
+            Finding(file, line, 0, "not-utf-8", message, "save the file as UTF-8")
+        ) from None
+
+
+def _syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> Finding:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    problem = error.problem or "not YAML"
+    lines = text.splitlines()
+    here = lines[line - 1] if 0 < line <= len(lines) else ""
+    if "\\t" in problem or "\t" in here[: len(here) - len(here.lstrip())]:
+        return Finding(
+            file, line, column, "yaml-tab", "a tab indents the line", "indent with spaces"
+        )
+    if "undefined alias" in problem:
+        return Finding(
+            file,
+            line,
+            column,
+            "yaml-syntax",
+            problem,
+            "define the anchor (&name) above the alias (*name), or write the value here",
+        )
+    told = ", ".join(part for part in (error.context, problem) if part)
+    return Finding(
+        file, line, column, "yaml-syntax", told, "mend the YAML at this place, or just above it"
+    )
+
+
+def _children(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]]:
+    """Yield the key or index, the node that stands for its place, and the node of its value."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield key.value, key, value
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield index, item, item
+
+
+def _refuse(file: str, node: yaml.Node, rule: str, message: str, fix: str) -> Never:
+    mark = node.start_mark
+    raise UserError(Finding(file, mark.line + 1, mark.column + 1, rule, message, fix))
+
+
+def _inspect(root: yaml.Node, file: str) -> None:
+    """Refuse what is well-formed YAML and still means trouble. UserError names the first place."""
+    count = 0
+
+    def visit(node: yaml.Node, above: tuple[int, ...]) -> None:
+        nonlocal count
+        count += 1
+        if id(node) in above:
+            _refuse(
+                file,
+                node,
+                "yaml-recursion",
+                "an alias contains itself",
+                "write the value out instead of the alias",
+            )
+        if count > MAX_NODES:
+            _refuse(
+                file,
+                root,
+                "yaml-bomb",
+                f"the document has more than {MAX_NODES} nodes once its aliases are followed",
+                "write the values out instead of aliases of aliases",
+            )
+        if isinstance(node, yaml.ScalarNode):
+            _inspect_scalar(node, file)
+            return
+        if node.tag not in (_PREFIX + "map", _PREFIX + "seq"):
+            _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
+        seen: dict[str, yaml.Node] = {}
+        for key, place, value in _children(node):
+            if isinstance(node, yaml.MappingNode):
+                _inspect_key(place, seen, file)
+                seen[str(key)] = place
+            visit(value, (*above, id(node)))
+
+    visit(root, ())
+
+
+def _tag(node: yaml.Node) -> str:
+    return node.tag.replace(_PREFIX, "!!")
+
+
+def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
+    if key.tag == _PREFIX + "merge":
+        _refuse(
+            file,
+            key,
+            "yaml-merge",
+            "the merge key << is not part of YAML 1.2",
+            "write the keys out, or put them into a profile",
+        )
+    if not isinstance(key, yaml.ScalarNode) or key.tag != _PREFIX + "str":
+        shown = key.value if isinstance(key, yaml.ScalarNode) else "this"
+        _refuse(
+            file,
+            key,
+            "yaml-key",
+            f"the key {shown} is no string",
+            f"quote it: '{shown}'" if isinstance(key, yaml.ScalarNode) else "write a plain key",
+        )
+    first = seen.get(key.value)
+    if first is not None:
+        _refuse(
+            file,
+            key,
+            "duplicate-key",
+            f"the key {key.value} is here a second time; the first is on line "
+            f"{first.start_mark.line + 1}",
+            "keep one of the two",
+        )
+
+
+def _inspect_scalar(node: yaml.ScalarNode, file: str) -> None:
+    text, kind = node.value, node.tag.removeprefix(_PREFIX)
+    if node.style:
+        if kind != "str":
+            _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
+        return
+    if kind == "str":
+        if _ELSEWHERE_A_NUMBER.fullmatch(text) or _ELSEWHERE_A_BOOLEAN.fullmatch(text):
+            _ambiguous(node, file, f"'{text}'")
+    elif kind == "bool":
+        if text.lower() not in ("true", "false"):
+            true = text.lower() in ("yes", "on")
+            _ambiguous(node, file, f"{'true' if true else 'false'}, or '{text}' for the text")
+    elif kind == "int":
+        if not _JSON_INT.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
+            _ambiguous(node, file, f"a plain decimal number, or '{text}' for the text")
+    elif kind == "float":
+        if not _JSON_FLOAT.fullmatch(text):
+            _ambiguous(node, file, f"a plain decimal number, or '{text}' for the text")
+    elif kind == "timestamp":
+        _ambiguous(node, file, f"'{text}'")
+    elif kind != "null":
+        _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
+
+
+def _ambiguous(node: yaml.Node, file: str, instead: str) -> Never:
+    _refuse(
+        file,
+        node,
+        "ambiguous-scalar",
+        f"{node.value} is read as different things by different YAML readers",
+        f"write {instead}",
+    )
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Emits strings so that YAML 1.1, YAML 1.2 and Go's readers all see strings."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _string(dumper: _Dumper, text: str) -> yaml.Node:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar(_PREFIX + "str", text, style)
+
+
+_Dumper.add_representer(str, _string)
+_Dumper.add_implicit_resolver(_PREFIX + "float", _ELSEWHERE_A_NUMBER, list("-+.0123456789"))
+_Dumper.add_implicit_resolver(_PREFIX + "bool", _ELSEWHERE_A_BOOLEAN, list("yYnN"))
+
+_FIRST = {"apiVersion": 0, "kind": 1, "name": 2, "metadata": 3, "spec": 4}
+
+
+def dump(data: Any) -> str:
+    """Return canonical YAML: equal data give equal bytes, whatever order their keys came in."""
+    return str(yaml.dump(_ordered(data), Dumper=_Dumper, sort_keys=False, width=2**20))
+
+
+def _ordered(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {
+            key: _ordered(data[key]) for key in sorted(data, key=lambda k: (_FIRST.get(k, 9), k))
+        }
+    if isinstance(data, list):
+        return [_ordered(item) for item in data]
+    return data
