@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = options.repository.resolve()
     try:
         if not (root / "overlays").is_dir():
-            raise UsageError(f"{options.repository} has no folder overlays/: it is no repository of environments")
+            raise UsageError(
+                f"{options.repository} has no folder overlays/: it is no repository of environments"
+            )
         tree.recover(root)
         return int(options.run(root, options))
     except UserError as error:
@@ -45,15 +47,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help="all, if none is named")
-    common.add_argument("--format", choices=findings.FORMATS, default="text", help="how findings are told")
+    common.add_argument(
+        "environments", nargs="*", metavar="ENVIRONMENT", help="all, if none is named"
+    )
+    common.add_argument(
+        "--format", choices=findings.FORMATS, default="text", help="how findings are told"
+    )
 
-    command = commands.add_parser("render", parents=[common], help="write the manifests of environments")
-    command.add_argument("--check", action="store_true", help="write nothing; show what would change, exit 1 if anything")
+    command = commands.add_parser(
+        "render", parents=[common], help="write the manifests of environments"
+    )
+    command.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; show what would change, exit 1 if anything",
+    )
     command.set_defaults(run=_render)
 
     command = commands.add_parser("validate", parents=[common], help="prove environments offline")
     command.set_defaults(run=_validate)
+
+    command = commands.add_parser(
+        "values-table", help="write the table of values into the chart's README"
+    )
+    command.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if it is stale"
+    )
+    command.set_defaults(run=_values_table, format="text")
     return parser
 
 
@@ -81,6 +101,15 @@ def _validate(root: Path, options: argparse.Namespace) -> int:
     if options.format == "text":
         print(f"valid: {', '.join(names)}")
     return 0
+
+
+def _values_table(root: Path, options: argparse.Namespace) -> int:
+    from scripts import values_table
+
+    stale = values_table.update(root, check=options.check)
+    if stale and options.check:
+        print("the table in chart/README.md is stale: run nox -s docs", file=sys.stderr)
+    return int(stale and options.check)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,14 @@ OPTIONS = "argocd.argoproj.io/sync-options"
 CONFIRM = "Prune=confirm,Delete=confirm"
 
 _WORKLOADS = {"StatefulSet", "Deployment", "DaemonSet", "Job", "CronJob", "PersistentVolumeClaim"}
-_COMPONENT_WAVES = {"sequencer": 1, "maru": 1, "besu": 2, "ethstats": 3, "tx-sender": 4, "backup": 4}
+_COMPONENT_WAVES = {
+    "sequencer": 1,
+    "maru": 1,
+    "besu": 2,
+    "ethstats": 3,
+    "tx-sender": 4,
+    "backup": 4,
+}
 """Sequencer and Maru need each other, so neither waits; RPC follows them, its users follow RPC."""
 _LAST_WAVE = 5
 """What waits for something outside (addresses, metrics, operators) must not hold up a chain."""
@@ -85,7 +92,10 @@ def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str
         ],
         "namespaceResourceWhitelist": [{"group": group, "kind": kind} for group, kind in kinds],
         # The Secrets of the chart's contract are made by hand and stay undeclared.
-        "orphanedResources": {"warn": True, "ignore": [{"kind": "Secret", "name": "linea-stack-*"}]},
+        "orphanedResources": {
+            "warn": True,
+            "ignore": [{"kind": "Secret", "name": "linea-stack-*"}],
+        },
     }
     account = environment.cluster.get("serviceAccount")
     if account and "server" in destination:
@@ -162,7 +172,9 @@ def _metadata(environment: Environment, annotations: dict[str, str]) -> dict[str
 
 
 def _cluster(environment: Environment) -> dict[str, Any]:
-    return {key: environment.cluster[key] for key in ("server", "name") if key in environment.cluster}
+    return {
+        key: environment.cluster[key] for key in ("server", "name") if key in environment.cluster
+    }
 
 
 def _ignored(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -83,35 +84,25 @@ def coalesce(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]
     return merged
 
 
-def load(root: Path, wanted: Iterable[str]) -> tuple[list[Environment], list[Finding]]:
-    """Return the environments that are sound, and what is wrong with the others.
-
-    Mistakes between environments (two with one namespace) are looked for among all of them.
-    """
-    environments, findings = [], list[Finding]()
-    for name in wanted:
-        try:
-            environments.append(_load(root, name))
-        except UserError as error:
-            findings += error.findings
-    return environments, findings
-
-
-def _load(root: Path, name: str) -> Environment:
+def load(root: Path, name: str) -> Environment:
+    """Return the environment; raises UserError with all that is wrong in its files."""
     folder = root / "overlays" / name
     path = folder / "environment.yaml"
     if folder.is_symlink():
-        raise UserError(_missing(folder, root, "the environment is a symbolic link", "make it a folder"))
+        raise UserError(
+            _missing(folder, root, "the environment is a symbolic link", "make it a folder")
+        )
     if not path.is_file():
         message = "the folder has no environment.yaml"
-        fix = "add it (docs/environments.md), or remove the folder if the environment is gone"
+        fix = "add it, or remove the whole folder if the environment is gone"
         raise UserError(_missing(path, root, message, fix))
     document = yamlio.load(path, root)
     base = _read(root / "base" / "environment.yaml", root)
-    data = merge(base.data or {}, document.data or {}) if isinstance(document.data, dict) else document.data
-    if isinstance(data, dict) and isinstance(document.data, dict):
-        # A cluster is known by its server or by its name: the overlay's choice replaces the base's.
-        data |= {"cluster": document.data.get("cluster", data.get("cluster"))}
+    data = document.data
+    if isinstance(data, dict):
+        # A cluster is known by its server or its name: the overlay's choice replaces the base's.
+        own = {"cluster": data["cluster"]} if "cluster" in data else {}
+        data = merge(base.data or {}, data) | own
 
     def locate(path: list[str | int]) -> tuple[Document, list[str | int]]:
         inherited = not yamlio.has(document.data, path) and yamlio.has(base.data, path)
@@ -127,8 +118,13 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     findings = list[Finding]()
     if data["name"] != folder.name:
         message = f"the name is {data['name']}, the folder's is {folder.name}"
-        findings.append(document.finding("environment-name", ["name"], message, f"write name: {folder.name}"))
-    layers = [_read(root / "chart" / "values.yaml", root), _read(root / "base" / "values.yaml", root)]
+        findings.append(
+            document.finding("environment-name", ["name"], message, f"write name: {folder.name}")
+        )
+    layers = [
+        _read(root / "chart" / "values.yaml", root),
+        _read(root / "base" / "values.yaml", root),
+    ]
     for index, profile in enumerate(data.get("profiles", [])):
         path = root / "base" / "profiles" / f"{profile}.yaml"
         if path.is_file():
@@ -192,32 +188,30 @@ def _read(path: Path, root: Path) -> Document:
     return yamlio.load(path, root)
 
 
-def collisions(root: Path, environments: Iterable[Environment]) -> list[Finding]:
-    """Return the environments that share a namespace of a cluster with any other of the repository."""
-    owners: dict[tuple[object, ...], list[str]] = {}
+def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
+    """Return which of the named environments share a namespace of a cluster with any other."""
+    documents = dict[str, Document]()
+    places = dict[str, tuple[object, ...]]()
     for name in tree.environments(root):
-        owners.setdefault(_destination(root, name), []).append(name)
+        with contextlib.suppress(UserError, OSError, AttributeError, KeyError):
+            document = yamlio.load(root / "overlays" / name / "environment.yaml", root)
+            base = _read(root / "base" / "environment.yaml", root).data or {}
+            cluster = document.data.get("cluster") or base.get("cluster") or {}
+            places[name] = cluster.get("server"), cluster.get("name"), document.data["namespace"]
+            documents[name] = document
+    owners: dict[tuple[object, ...], list[str]] = {}
+    for name, place in places.items():
+        owners.setdefault(place, []).append(name)
     findings = []
-    for environment in environments:
-        others = [n for n in owners[_destination(root, environment.name)] if n != environment.name]
+    for name in names:
+        others = [n for n in owners[places[name]] if n != name] if name in places else []
         if others:
             message = (
-                f"the namespace {environment.namespace} on this cluster belongs to {others[0]} too: "
+                f"the namespace {places[name][-1]} on this cluster belongs to {others[0]} too: "
                 "each would delete what the other makes"
             )
             fix = "write another namespace, or another cluster"
             findings.append(
-                environment.document.finding("shared-namespace", ["namespace"], message, fix)
+                documents[name].finding("shared-namespace", ["namespace"], message, fix)
             )
     return findings
-
-
-def _destination(root: Path, name: str) -> tuple[object, ...]:
-    """Return cluster and namespace, or the name itself for an environment that can't be read."""
-    try:
-        data = yamlio.load(root / "overlays" / name / "environment.yaml", root).data or {}
-        base = _read(root / "base" / "environment.yaml", root).data or {}
-        cluster = data.get("cluster") or base.get("cluster") or {}
-        return cluster.get("server"), cluster.get("name"), data.get("namespace", name)
-    except (UserError, OSError, AttributeError):
-        return (name,)

@@ -7,6 +7,7 @@ done where something is already known to be wrong.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import shutil
 import tempfile
@@ -18,16 +19,15 @@ import jsonpointer
 
 from scripts import helm, patches, yamlio
 from scripts.environment import Environment, coalesce
-from scripts.findings import UserError
+from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
-from scripts.yamlio import Document
 
 MOST_EXPERIMENTS = 400
 
 ValuePath = list[str | int]
 
 
-def place(
+def of_field(
     root: Path, environment: Environment, manifest: Manifest, path: Sequence[str | int]
 ) -> tuple[str, int, int]:
     """Return file, line and column of the input that decides the field at the path.
@@ -43,36 +43,63 @@ def place(
             touched = jsonpointer.JsonPointer(operation["path"]).parts
             if operation["op"] != "test" and _covers(touched, path):
                 return (patch.document.file, *patch.document.position(["patch", index]))
-    found = _by_experiment(root, environment, manifest, path)
-    if found is None:
-        return manifest.template, 0, 0
-    document, inside = found
-    return (document.file, *document.position(inside))
-
-
-def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
-    own = [str(part) for part in path]
-    return own[: len(touched)] == list(touched) or list(touched)[: len(own)] == own
-
-
-def _by_experiment(
-    root: Path, environment: Environment, manifest: Manifest, path: Sequence[str | int]
-) -> tuple[Document, ValuePath] | None:
     values = coalesce(environment.layers[0].data or {}, environment.values)
     before = _get(manifest.object, path)
-    leaves = list(_leaves(values, []))
-    leaves.sort(key=lambda leaf: not _alike(leaf[1], before))
-    with tempfile.TemporaryDirectory() as folder:
-        # Without its schema the chart takes values that only an experiment would write.
-        chart = Path(folder).resolve() / "chart"
-        shutil.copytree(root / "chart", chart, ignore=shutil.ignore_patterns("values.schema.json"))
+    leaves = sorted(_leaves(values, []), key=lambda leaf: not _alike(leaf[1], before))
+    with _chart_without_schema(root) as chart:
         start = _field(chart, environment, values, manifest, path)
         for leaf, value in leaves[:MOST_EXPERIMENTS]:
             changed = copy.deepcopy(values)
             _set(changed, leaf, _other(value))
             if _field(chart, environment, changed, manifest, path) != start:
-                return environment.locate(leaf)
-    return None
+                document, inside = environment.locate(leaf)
+                return (document.file, *document.position(inside))
+    return manifest.template, 0, 0
+
+
+def of_failure(root: Path, environment: Environment, failure: Finding) -> Finding:
+    """Return a template's failure as a finding on the value that provokes it.
+
+    That is the first value of people's that, with the chart's default in its place, makes the
+    failure go away or change; where no single one does, the finding stays as it is.
+    """
+    defaults = environment.layers[0].data or {}
+    values = environment.values
+    with _chart_without_schema(root) as chart:
+        for leaf, _ in list(_leaves(values, []))[:MOST_EXPERIMENTS]:
+            changed = copy.deepcopy(values)
+            _set(changed, leaf, _get(defaults, leaf))
+            if _failure(chart, environment, changed) == failure.message:
+                continue
+            document, inside = environment.locate(leaf)
+            named = ".".join(map(str, leaf))
+            fix = f"change {named}, which makes {failure.file} fail"
+            return document.finding(failure.rule, inside, failure.message, fix)
+    return failure
+
+
+@contextlib.contextmanager
+def _chart_without_schema(root: Path) -> Iterator[Path]:
+    """Yield a copy of the chart that takes values which only an experiment would write."""
+    with tempfile.TemporaryDirectory() as folder:
+        chart = Path(folder).resolve() / "chart"
+        shutil.copytree(root / "chart", chart, ignore=shutil.ignore_patterns("values.schema.json"))
+        yield chart
+
+
+def _failure(chart: Path, environment: Environment, values: dict[str, Any]) -> str:
+    try:
+        helm.template(
+            chart, chart.parent, values, environment.namespace, environment.kubernetes_version
+        )
+    except UserError as error:
+        return error.findings[0].message
+    return ""
+
+
+def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
+    own = [str(part) for part in path]
+    return own[: len(touched)] == list(touched) or list(touched)[: len(own)] == own
 
 
 def _field(

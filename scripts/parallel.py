@@ -30,9 +30,12 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], what: str) -
     An exception in a child is raised here.
     """
     processes = min(os.cpu_count() or 1, len(items) // WORTH_A_PROCESS)
-    if processes < 2:
+    # Helm's engine is Go, whose threads do not come along into a fork.
+    if processes < 2 or "helm_python" in sys.modules:
         return list(_progress(map(function, items), len(items), what))
-    results: dict[int, Result] = dict(_progress(_fork(function, items, processes), len(items), what))
+    results: dict[int, Result] = dict(
+        _progress(_fork(function, items, processes), len(items), what)
+    )
     return [results[index] for index in range(len(items))]
 
 

@@ -18,39 +18,30 @@ from scripts.manifest import Identity, Manifest
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """What an environment's inputs give."""
+    """What an environment's inputs give; plain data, so that a child process can send it."""
 
     name: str
-    environment: Environment | None
-    """None where its files are not sound; the findings say why."""
-    manifests: tuple[Manifest, ...]
-    """All objects, the AppProject and the Application at the end."""
+    kubernetes_version: str
+    repository: str
+    """The address of the repository that its Application reads."""
     files: dict[str, str]
     """Path relative to the repository → text: all that is committed for the environment."""
     findings: tuple[Finding, ...]
+    """Where there are errors among them, there are no files."""
 
 
 def render(root: Path, name: str) -> Rendering:
     """Return the rendering of one environment, or the findings that prevent it."""
-    loaded, findings = environment.load(root, [name])
-    if not loaded:
-        return Rendering(name, None, (), {}, tuple(findings))
-    found = loaded[0]
     try:
+        found = environment.load(root, name)
         manifests = objects(root, found)
     except UserError as error:
-        return Rendering(name, found, (), {}, error.findings)
-    settings = [
-        Manifest(made(found, manifests), found.document.file)
-        for made in (argocd.project, argocd.application)
-    ]
+        return Rendering(name, "", "", {}, error.findings)
     folder = tree.manifests_folder(name)
     files = {f"{folder}/{m.file_name}": _text(m) for m in manifests}
-    files |= {
-        tree.argocd_file(kind, name): _text(m)
-        for kind, m in zip(tree.ARGOCD_FOLDERS, settings, strict=True)
-    }
-    return Rendering(name, found, (*manifests, *settings), files, ())
+    for kind, manifest in zip(tree.ARGOCD_FOLDERS, settings(found, manifests), strict=True):
+        files[tree.argocd_file(kind, name)] = _text(manifest)
+    return Rendering(name, found.kubernetes_version, found.repository["url"], files, ())
 
 
 def objects(root: Path, found: Environment) -> list[Manifest]:
@@ -58,13 +49,26 @@ def objects(root: Path, found: Environment) -> list[Manifest]:
 
     Raises UserError where a template or a patch fails, or objects can't live together.
     """
-    made = helm.template(
-        root / "chart", root, found.values, found.namespace, found.kubernetes_version
-    )
+    try:
+        made = helm.template(
+            root / "chart", root, found.values, found.namespace, found.kubernetes_version
+        )
+    except UserError as error:
+        from scripts import origin
+
+        raise UserError(*(origin.of_failure(root, found, f) for f in error.findings)) from None
     arranged = argocd.arrange(patches.apply(made, found.patches), found)
     if findings := _check(arranged, found):
         raise UserError(*findings)
     return arranged
+
+
+def settings(found: Environment, manifests: Sequence[Manifest]) -> tuple[Manifest, Manifest]:
+    """Return the environment's AppProject and Application."""
+    return (
+        Manifest(argocd.project(found, manifests), found.document.file),
+        Manifest(argocd.application(found, manifests), found.document.file),
+    )
 
 
 def _text(manifest: Manifest) -> str:

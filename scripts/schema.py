@@ -120,4 +120,6 @@ def _known(schema: dict[str, Any], path: list[Any]) -> list[str]:
 
 def _hint(schema: dict[str, Any], path: list[Any], otherwise: str) -> str:
     described = _parent(schema, path).get("description")
-    return f"write another; this is {described[0].lower()}{described[1:]}" if described else otherwise
+    return (
+        f"write another; this is {described[0].lower()}{described[1:]}" if described else otherwise
+    )

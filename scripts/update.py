@@ -65,12 +65,14 @@ def _changes(root: Path, names: Sequence[str]) -> tuple[dict[str, tree.Files], d
 
     renderings = each(partial(render, root), names, "rendering environments")
     findings = [finding for rendering in renderings for finding in rendering.findings]
-    findings += environment.collisions(root, [r.environment for r in renderings if r.environment])
+    findings += environment.collisions(root, names)
     if has_errors(findings):
         raise UserError(*findings)
     outputs, changes = dict[str, tree.Files](), dict[str, Changes]()
     for rendering in renderings:
-        there = {f: raw.decode(errors="replace") for f, raw in tree.read(root, rendering.name).items()}
+        there = {
+            f: raw.decode(errors="replace") for f, raw in tree.read(root, rendering.name).items()
+        }
         files = there.keys() | rendering.files.keys()
         differ = {f: (there.get(f), rendering.files.get(f)) for f in sorted(files)}
         differ = {f: pair for f, pair in differ.items() if pair[0] != pair[1]}

@@ -14,7 +14,7 @@ from scripts import environment, origin, tree, yamlio
 from scripts.findings import Finding, UserError
 from scripts.kubeconform import Problem, check
 from scripts.parallel import each
-from scripts.render import Rendering, render
+from scripts.render import Rendering, objects, render, settings
 
 Layer = Callable[[Path, Sequence[Rendering]], list[Finding]]
 
@@ -30,7 +30,7 @@ def validate(root: Path, names: Sequence[str]) -> list[Finding]:
 def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 1: what people wrote is sound, in each environment and between them."""
     findings = [finding for rendering in renderings for finding in rendering.findings]
-    findings += environment.collisions(root, [r.environment for r in renderings if r.environment])
+    findings += environment.collisions(root, [r.name for r in renderings])
     return findings
 
 
@@ -39,36 +39,33 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     findings = list[Finding]()
     by_version: dict[str, list[Rendering]] = {}
     for rendering in renderings:
-        if rendering.environment and rendering.files:
-            version = rendering.environment.kubernetes_version
-            by_version.setdefault(version, []).append(rendering)
+        if rendering.files:
+            by_version.setdefault(rendering.kubernetes_version, []).append(rendering)
     for version, group in sorted(by_version.items()):
         files = {file: text for rendering in group for file, text in rendering.files.items()}
-        owners = {file: rendering for rendering in group for file in rendering.files}
+        owners = {file: rendering.name for rendering in group for file in rendering.files}
         for problem in check(files, version):
             findings.append(_located(root, owners[problem.file], problem))
     return findings + _root_application(root, renderings)
 
 
-def _located(root: Path, rendering: Rendering, problem: Problem) -> Finding:
+def _located(root: Path, name: str, problem: Problem) -> Finding:
     """Return the problem as a finding on the input that decides the field."""
-    manifest = next(m for m in rendering.manifests if (m.kind, m.name) == (problem.kind, problem.name))
-    assert rendering.environment is not None
-    file, line, column = origin.place(root, rendering.environment, manifest, problem.path)
-    field = ".".join(str(part) for part in problem.path if isinstance(part, str))
+    found = environment.load(root, name)
+    manifests = objects(root, found)
+    everything = [*manifests, *settings(found, manifests)]
+    manifest = next(m for m in everything if (m.kind, m.name) == (problem.kind, problem.name))
+    file, line, column = origin.of_field(root, found, manifest, problem.path)
     where = "/".join(map(str, problem.path))
-    version = rendering.environment.kubernetes_version
-    explain = f"kubectl explain {'.'.join(filter(None, (manifest.kind.lower(), field)))}"
-    message = f"Kubernetes {version} refuses /{where}: {problem.message}"
-    fix = f"write what `{explain}` describes"
-    return Finding(
-        file, line, column, "kubernetes-schema", message, fix, manifest.label, rendering.name
-    )
+    fields = [manifest.kind.lower(), *(part for part in problem.path if isinstance(part, str))]
+    message = f"Kubernetes {found.kubernetes_version} refuses /{where}: {problem.message}"
+    fix = f"write what `kubectl explain {'.'.join(fields)}` describes"
+    return Finding(file, line, column, "kubernetes-schema", message, fix, manifest.label, name)
 
 
 def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Return what is wrong in argocd/root.yaml, which people write and apply once."""
-    versions = {r.environment.kubernetes_version for r in renderings if r.environment}
+    versions = {r.kubernetes_version for r in renderings if r.files}
     path = root / ROOT_APPLICATION
     if not path.is_file() or not versions:
         return []
@@ -85,15 +82,13 @@ def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Findi
     return findings
 
 
-def _other_repository(
-    document: yamlio.Document, renderings: Sequence[Rendering]
-) -> list[Finding]:
+def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]) -> list[Finding]:
     """Return a repository that is not the one whose environments it brings to the cluster."""
     source = ["spec", "source", "repoURL"]
     if document.data.get("kind") != "Application" or not yamlio.has(document.data, source):
         return []
     here = document.data["spec"]["source"]["repoURL"]
-    known = {r.environment.repository["url"] for r in renderings if r.environment}
+    known = {r.repository for r in renderings if r.files}
     if not known or here in known:
         return []
     message = f"the root application reads {here}, the environments' repository is {max(known)}"

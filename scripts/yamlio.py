@@ -69,12 +69,13 @@ class Document:
 def has(data: Any, path: ValuePath) -> bool:
     """Return whether the data have something at the path."""
     for part in path:
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
+        if isinstance(data, list):
+            there = isinstance(part, int) and part < len(data)
         else:
+            there = isinstance(data, dict) and part in data
+        if not there:
             return False
+        data = data[part]
     return True
 
 

@@ -1,0 +1,194 @@
+"""How fast the pipeline is, as ratios within one run: `nox -s bench [-- COUNT …]`.
+
+Environments are generated into a temporary copy of the repository; ours and the others' commands
+take turns, and the medians are compared.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts import tools
+from scripts.helm import RELEASE
+
+ROOT = Path(__file__).resolve().parent.parent
+PROCESSES = os.cpu_count() or 1
+ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One command's cost."""
+
+    seconds: float
+    peak_mib: float
+    """The largest single process."""
+
+
+def run(command: Sequence[str | Path], cwd: Path = ROOT) -> Measure:
+    """Run a command to its end and return what it cost; raises where it fails."""
+    began = time.perf_counter()
+    with subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - began
+        assert process.stderr is not None
+        if process.returncode:
+            raise SystemExit(f"{command[0]}: {process.stderr.read().decode()}")
+    return Measure(seconds, usage.ru_maxrss / 1024)
+
+
+def median(measures: Sequence[Measure]) -> Measure:
+    """Return the median time and the highest peak."""
+    return Measure(
+        statistics.median(m.seconds for m in measures), max(m.peak_mib for m in measures)
+    )
+
+
+def generate(folder: Path, count: int) -> None:
+    """Write a repository of so many environments, prod's shape with values of their own."""
+    for part in ("chart", "base", "tools/python"):
+        shutil.copytree(ROOT / part, folder / part)
+    prod = ROOT / "overlays" / "prod"
+    for number in range(count):
+        name = f"env-{number:03}"
+        overlay = folder / "overlays" / name
+        shutil.copytree(prod, overlay, ignore=shutil.ignore_patterns("manifests"))
+        text = (prod / "environment.yaml").read_text("utf-8")
+        text = text.replace("name: prod", f"name: {name}")
+        text = text.replace("namespace: linea-prod", f"namespace: linea-{name}")
+        (overlay / "environment.yaml").write_text(text, "utf-8")
+        with (overlay / "values.yaml").open("a", encoding="utf-8") as file:
+            file.write(f"\ncommonLabels:\n  example.com/number: n{number:03}\n")
+
+
+def ours(folder: Path, *more: str) -> Measure:
+    """Render the repository with this program."""
+    return run([sys.executable, "-m", "scripts", "--repository", folder, "render", *more])
+
+
+def cold(folder: Path) -> Measure:
+    """Render with nothing there from before."""
+    shutil.rmtree(folder / ".render", ignore_errors=True)
+    for written in [*folder.glob("overlays/*/manifests"), folder / "argocd"]:
+        shutil.rmtree(written, ignore_errors=True)
+    return ours(folder)
+
+
+def helm(folder: Path, output: Path) -> Measure:
+    """Run one `helm template` an environment, as many at a time as there are processors."""
+    program = tools.tool("helm4")
+
+    def one(overlay: Path) -> Measure:
+        layers = [folder / "base" / "values.yaml"]
+        layers += [folder / "base" / "profiles" / f"{p}.yaml" for p in profiles(overlay)]
+        files = [f"--values={path}" for path in [*layers, overlay / "values.yaml"]]
+        command = [program, "template", RELEASE, folder / "chart", "--kube-version=1.34"]
+        command += [f"--namespace=linea-{overlay.name}", f"--output-dir={output / overlay.name}"]
+        return run([*command, *files])
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        each = list(pool.map(one, sorted((folder / "overlays").iterdir())))
+    return Measure(time.perf_counter() - began, max(m.peak_mib for m in each))
+
+
+def profiles(overlay: Path) -> list[str]:
+    """Return the profiles of a generated environment."""
+    import yaml
+
+    return list(yaml.safe_load((overlay / "environment.yaml").read_text("utf-8"))["profiles"])
+
+
+def helmfile(folder: Path, output: Path) -> Measure | None:
+    """Run one helmfile over all environments, where it is on PATH."""
+    program = shutil.which("helmfile")
+    if not program:
+        return None
+    import yaml
+
+    releases = []
+    for overlay in sorted((folder / "overlays").iterdir()):
+        layers = ["base/values.yaml", *(f"base/profiles/{p}.yaml" for p in profiles(overlay))]
+        layers.append(f"overlays/{overlay.name}/values.yaml")
+        releases.append(
+            {
+                "name": f"{RELEASE}-{overlay.name}",
+                "namespace": f"linea-{overlay.name}",
+                "chart": "./chart",
+                "values": layers,
+            }
+        )
+    file = folder / "helmfile.yaml"
+    file.write_text(yaml.safe_dump({"kubeVersion": "v1.34.0", "releases": releases}), "utf-8")
+    command = [program, "--helm-binary", tools.tool("helm4"), "--file", file, "template"]
+    return run([*command, "--concurrency", str(PROCESSES), "--output-dir", output], folder)
+
+
+def row(name: str, measure: Measure, against: Measure | None = None, goal: float = 0) -> None:
+    """Print a line of the table."""
+    ratio = f"{measure.seconds / against.seconds:8.2f}" if against else " " * 8
+    wanted = f"  (goal: at most {goal})" if goal else ""
+    print(f"{name:44}{measure.seconds:8.2f} s{measure.peak_mib:9.0f} MiB{ratio}{wanted}")
+
+
+def compare(count: int) -> float:
+    """Print the table for so many environments; return the seconds of a cold render."""
+    print(f"\n{count} environments, {PROCESSES} processes, median of {ROUNDS}")
+    print(f"{'':44}{'time':>10}{'peak':>13}{'ratio':>8}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, output = Path(temporary) / "repository", Path(temporary) / "output"
+        generate(folder, count)
+        functions: dict[str, Callable[[], Measure | None]] = {
+            "helm": lambda: helm(folder, output),
+            "helmfile": lambda: helmfile(folder, output),
+            "cold": lambda: cold(folder),
+            "unchanged": lambda: ours(folder),
+            "check": lambda: ours(folder, "--check"),
+        }
+        rounds = [{name: f() for name, f in functions.items()} for _ in range(ROUNDS)]
+    found = {
+        name: median([m for r in rounds if (m := r[name]) is not None])
+        for name in functions
+        if rounds[0][name] is not None
+    }
+    row("helm template, one process an environment", found["helm"])
+    if "helmfile" in found:
+        row("helmfile template", found["helmfile"], found["helm"])
+    row("render, cold (ratio to helm)", found["cold"], found["helm"], 0.5)
+    row("render, nothing changed (ratio to cold)", found["unchanged"], found["cold"], 0.2)
+    row("render --check (ratio to cold)", found["check"], found["cold"])
+    return found["cold"].seconds
+
+
+def main() -> None:
+    """Print all tables."""
+    counts = [int(argument) for argument in sys.argv[1:]] or [3, 100]
+    seconds = {count: compare(count) for count in counts}
+    few, many = min(seconds), max(seconds)
+    if few < many:
+        added = (seconds[many] - seconds[few]) / (many - few)
+        print(f"\neach further environment costs {added * 1000:.0f} ms of a cold render")
+    nox = shutil.which("nox")
+    if nox:
+        command = [nox, "-s", "render", "validate"]
+        run(command)
+        print(f"\nnox -s render validate on this repository, warm, median of {ROUNDS}")
+        row("", median([run(command) for _ in range(ROUNDS)]))
+        print("(goal: at most 4 s)")
+
+
+if __name__ == "__main__":
+    main()
