@@ -99,7 +99,7 @@ def _validate(root: Path, options: argparse.Namespace) -> int:
     if findings.has_errors(found):
         return 1
     if options.format == "text":
-        print(f"valid: {', '.join(names)}")
+        print(f"valid: {tree.called(names)}")
     return 0
 
 

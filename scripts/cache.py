@@ -39,26 +39,23 @@ def write(root: Path, digests: Digests) -> None:
         os.replace(new, root / _FILE)
 
 
-def current(root: Path, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the digests of the environments' inputs and output as they are now.
-
-    An environment whose files can't be read, or whose output holds what render did not write,
-    is left out.
-    """
-    shared = tree.digest(_contents(root, _shared(root)) | {"python": sys.version.encode()})
+def inputs(root: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the digest of all that each environment's output depends on."""
+    shared = tree.digest(_contents(_shared(root)) | {"python": sys.version.encode()})
     found = {}
     for name in names:
         folder = root / "overlays" / name
         own = [folder / "environment.yaml", folder / "values.yaml", *folder.glob("patches/*")]
-        try:
-            digests = {
-                "inputs": shared + tree.digest(_contents(root, own)),
-                "output": tree.digest(tree.read(root, name)),
-            }
-        except (OSError, UserError):
-            continue
-        found[name] = digests
+        found[name] = shared + tree.digest(_contents(own))
     return found
+
+
+def output(root: Path, name: str) -> str:
+    """Return the digest of an environment's output, or nothing where it is not render's alone."""
+    try:
+        return tree.digest(tree.read(root, name))
+    except UserError:
+        return ""
 
 
 def _shared(root: Path) -> list[Path]:
@@ -68,5 +65,9 @@ def _shared(root: Path) -> list[Path]:
     return [path for path in files if path.is_file()] + [root / "tools/python/pipeline.txt"]
 
 
-def _contents(root: Path, paths: Iterable[Path]) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in paths if path.exists()}
+def _contents(paths: Iterable[Path]) -> dict[str, bytes]:
+    found = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found[str(path)] = path.read_bytes()
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import tempfile
 from functools import lru_cache
@@ -34,6 +35,7 @@ def template(
     """Return the chart's objects for the values, in the order of the templates; hooks left out.
 
     kubernetes_version: a minor version like 1.34, which the templates see as the cluster's.
+    The values are not checked against the chart's schema: environment.load has done that.
     Raises UserError with the template's line where a template fails or writes what is no object.
     """
     engine = _in_process if importlib.util.find_spec("helm_python") else command
@@ -77,13 +79,20 @@ def _in_process(
 
 @lru_cache
 def _chart(path: Path) -> Any:
+    """Return the loaded chart, without its schema: compiling that takes two thirds of a rendering.
+
+    The values have been checked against it when the environment was loaded.
+    """
     from helm_python import Chart
     from helm_python import HelmError as NativeError
 
-    try:
-        return Chart.load(path)
-    except NativeError as error:
-        raise HelmError(str(error)) from None
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        shutil.copytree(path, copy, ignore=shutil.ignore_patterns("values.schema.json"))
+        try:
+            return Chart.load(copy)
+        except NativeError as error:
+            raise HelmError(str(error).replace(f"{folder}/", "")) from None
 
 
 def command(
@@ -105,6 +114,7 @@ def command(
         file.flush()
         call = [find(tool), "template", RELEASE, chart, "--namespace", namespace]
         call += ["--kube-version", kubernetes_version, "--values", file.name]
+        call += ["--skip-schema-validation"]
         done = subprocess.run(call, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         raise HelmError(done.stderr.strip().removeprefix("Error: "))

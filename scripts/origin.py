@@ -7,10 +7,7 @@ done where something is already known to be wrong.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,14 +43,13 @@ def of_field(
     values = coalesce(environment.layers[0].data or {}, environment.values)
     before = _get(manifest.object, path)
     leaves = sorted(_leaves(values, []), key=lambda leaf: not _alike(leaf[1], before))
-    with _chart_without_schema(root) as chart:
-        start = _field(chart, environment, values, manifest, path)
-        for leaf, value in leaves[:MOST_EXPERIMENTS]:
-            changed = copy.deepcopy(values)
-            _set(changed, leaf, _other(value))
-            if _field(chart, environment, changed, manifest, path) != start:
-                document, inside = environment.locate(leaf)
-                return (document.file, *document.position(inside))
+    start = _field(root, environment, values, manifest, path)
+    for leaf, value in leaves[:MOST_EXPERIMENTS]:
+        changed = copy.deepcopy(values)
+        _set(changed, leaf, _other(value))
+        if _field(root, environment, changed, manifest, path) != start:
+            document, inside = environment.locate(leaf)
+            return (document.file, *document.position(inside))
     return manifest.template, 0, 0
 
 
@@ -65,36 +61,30 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
     """
     defaults = environment.layers[0].data or {}
     values = environment.values
-    with _chart_without_schema(root) as chart:
-        for leaf, _ in list(_leaves(values, []))[:MOST_EXPERIMENTS]:
-            changed = copy.deepcopy(values)
-            _set(changed, leaf, _get(defaults, leaf))
-            if _failure(chart, environment, changed) == failure.message:
-                continue
-            document, inside = environment.locate(leaf)
-            named = ".".join(map(str, leaf))
-            fix = f"change {named}, which makes {failure.file} fail"
-            return document.finding(failure.rule, inside, failure.message, fix)
+    for leaf, _ in list(_leaves(values, []))[:MOST_EXPERIMENTS]:
+        changed = copy.deepcopy(values)
+        _set(changed, leaf, _get(defaults, leaf))
+        if _failure(root, environment, changed) == failure.message:
+            continue
+        document, inside = environment.locate(leaf)
+        named = ".".join(map(str, leaf))
+        fix = f"change {named}, which makes {failure.file} fail"
+        return document.finding(failure.rule, inside, failure.message, fix)
     return failure
 
 
-@contextlib.contextmanager
-def _chart_without_schema(root: Path) -> Iterator[Path]:
-    """Yield a copy of the chart that takes values which only an experiment would write."""
-    with tempfile.TemporaryDirectory() as folder:
-        chart = Path(folder).resolve() / "chart"
-        shutil.copytree(root / "chart", chart, ignore=shutil.ignore_patterns("values.schema.json"))
-        yield chart
-
-
-def _failure(chart: Path, environment: Environment, values: dict[str, Any]) -> str:
+def _failure(root: Path, environment: Environment, values: dict[str, Any]) -> str:
     try:
-        helm.template(
-            chart, chart.parent, values, environment.namespace, environment.kubernetes_version
-        )
+        _template(root, environment, values)
     except UserError as error:
         return error.findings[0].message
     return ""
+
+
+def _template(root: Path, environment: Environment, values: dict[str, Any]) -> list[Manifest]:
+    return helm.template(
+        root / "chart", root, values, environment.namespace, environment.kubernetes_version
+    )
 
 
 def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
@@ -103,17 +93,14 @@ def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
 
 
 def _field(
-    chart: Path,
+    root: Path,
     environment: Environment,
     values: dict[str, Any],
     manifest: Manifest,
     path: Sequence[str | int],
 ) -> Any:
     try:
-        made = helm.template(
-            chart, chart.parent, values, environment.namespace, environment.kubernetes_version
-        )
-        made = patches.apply(made, environment.patches)
+        made = patches.apply(_template(root, environment, values), environment.patches)
     except UserError:
         return None
     for other in made:

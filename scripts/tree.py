@@ -65,6 +65,11 @@ def environments(root: Path, wanted: Sequence[str] = ()) -> list[str]:
     return sorted(set(wanted)) or known
 
 
+def called(names: Sequence[str]) -> str:
+    """Return the environments as a sentence names them."""
+    return ", ".join(names) if len(names) <= 6 else f"{len(names)} environments"
+
+
 def read(root: Path, name: str) -> dict[str, bytes]:
     """Return the environment's output as it stands in the working tree.
 
@@ -179,17 +184,21 @@ def replace(root: Path, outputs: Mapping[str, Files], remove: list[str]) -> None
 
 
 def _stage(root: Path, folder: Path, name: str, files: Files) -> None:
+    targets = {(root / file).parent for file in files} | {root / "overlays" / name}
+    for target in targets:
+        target.mkdir(parents=True, exist_ok=True)
+        if not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+    for parent in {(folder / file).parent for file in files} | {folder / manifests_folder(name)}:
+        parent.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
-        target = root / file
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path = folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode())
-    (folder / manifests_folder(name)).mkdir(parents=True, exist_ok=True)
-    (folder / _DIGEST).write_text(_folder_digest(folder / manifests_folder(name)))
-    for parent in {(root / file).parent for file in files} | {root / "overlays" / name}:
-        if not os.access(parent, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(parent))
+        with open(f"{folder}/{file}", "wb") as out:
+            out.write(text.encode())
+    inside = manifests_folder(name) + "/"
+    manifests = {
+        f.removeprefix(inside): t.encode() for f, t in files.items() if f.startswith(inside)
+    }
+    (folder / _DIGEST).write_text(digest(manifests))
 
 
 def _folder_digest(folder: Path) -> str:

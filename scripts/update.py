@@ -17,20 +17,32 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
     """
     with tree.locked(root):
         names = tree.environments(root, wanted)
-        before = cache.read(root)
-        now = cache.current(root, names)
-        stale = [name for name in names if name not in now or before.get(name) != now[name]]
+        digests = cache.read(root)
+        inputs = cache.inputs(root, names)
+        stale = [
+            name
+            for name in names
+            if digests.get(name) != {"inputs": inputs[name], "output": cache.output(root, name)}
+        ]
         outputs, changes = _changes(root, stale)
+        changed = {name: files for name, files in outputs.items() if changes[name]}
         gone = [] if wanted else tree.orphans(root)
-        tree.replace(root, outputs, gone)
-        if stale:
-            cache.write(root, {**before, **cache.current(root, names)})
-    for name in outputs:
+        tree.replace(root, changed, gone)
+        written = {
+            name: {
+                "inputs": inputs[name],
+                "output": tree.digest({file: text.encode() for file, text in files.items()}),
+            }
+            for name, files in outputs.items()
+        }
+        if written:
+            cache.write(root, {**digests, **written})
+    for name in changed:
         print(f"{name}: {_summary(changes[name])}", file=stream)
     for file in gone:
         print(f"{file}: removed, its environment is gone", file=stream)
-    if not outputs and not gone:
-        print(f"nothing to change in {', '.join(names)}", file=stream)
+    if not changed and not gone:
+        print(f"nothing to change in {tree.called(names)}", file=stream)
 
 
 def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
@@ -42,11 +54,11 @@ def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
     _, changes = _changes(root, names)
     gone = [] if wanted else tree.orphans(root)
     for name in names:
-        for file, (old, new) in sorted(changes.get(name, {}).items()):
+        for file, (old, new) in sorted(changes[name].items()):
             stream.writelines(_diff(file, old, new))
     for file in gone:
         stream.writelines(_diff(file, (root / file).read_text("utf-8"), None))
-    return bool(changes or gone)
+    return bool(any(changes.values()) or gone)
 
 
 Changes = Mapping[str, tuple[str | None, str | None]]
@@ -54,7 +66,7 @@ Changes = Mapping[str, tuple[str | None, str | None]]
 
 
 def _changes(root: Path, names: Sequence[str]) -> tuple[dict[str, tree.Files], dict[str, Changes]]:
-    """Return new outputs and their changes, of the environments whose output changes."""
+    """Return the outputs of environments, and how they differ from what is committed."""
     if not names:
         return {}, {}
     from functools import partial
@@ -75,9 +87,8 @@ def _changes(root: Path, names: Sequence[str]) -> tuple[dict[str, tree.Files], d
         }
         files = there.keys() | rendering.files.keys()
         differ = {f: (there.get(f), rendering.files.get(f)) for f in sorted(files)}
-        differ = {f: pair for f, pair in differ.items() if pair[0] != pair[1]}
-        if differ:
-            outputs[rendering.name], changes[rendering.name] = rendering.files, differ
+        changes[rendering.name] = {f: pair for f, pair in differ.items() if pair[0] != pair[1]}
+        outputs[rendering.name] = rendering.files
     return outputs, changes
 
 

@@ -6,9 +6,11 @@ Helm, kubectl) and YAML 1.2 (editors, other tools) read differently is refused r
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Never
 
@@ -307,16 +309,29 @@ _Dumper.add_implicit_resolver(_PREFIX + "bool", _ELSEWHERE_A_BOOLEAN, list("yYnN
 _FIRST = {"apiVersion": 0, "kind": 1, "name": 2, "metadata": 3, "spec": 4}
 
 
-def dump(data: Any) -> str:
-    """Return canonical YAML: equal data give equal bytes, whatever order their keys came in."""
-    return str(yaml.dump(_ordered(data), Dumper=_Dumper, sort_keys=False, width=2**20))
+def dump(data: dict[str, Any]) -> str:
+    """Return canonical YAML: equal data give equal bytes, whatever order their keys came in.
+
+    data: what JSON can hold; its keys are strings.
+    """
+    keys = sorted(data, key=_rank)
+    return "".join(_section(json.dumps({key: data[key]}, sort_keys=True)) for key in keys)
+
+
+@lru_cache(maxsize=8192)
+def _section(encoded: str) -> str:
+    """Return the YAML of one key; environments have most of theirs in common."""
+    data = _ordered(json.loads(encoded))
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=2**20))
+
+
+def _rank(key: str) -> tuple[int, str]:
+    return _FIRST.get(key, 9), key
 
 
 def _ordered(data: Any) -> Any:
     if isinstance(data, dict):
-        return {
-            key: _ordered(data[key]) for key in sorted(data, key=lambda k: (_FIRST.get(k, 9), k))
-        }
+        return {key: _ordered(data[key]) for key in sorted(data, key=_rank)}
     if isinstance(data, list):
         return [_ordered(item) for item in data]
     return data

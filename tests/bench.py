@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from scripts import tools
 from scripts.helm import RELEASE
 
@@ -70,8 +72,10 @@ def generate(folder: Path, count: int) -> None:
         text = text.replace("name: prod", f"name: {name}")
         text = text.replace("namespace: linea-prod", f"namespace: linea-{name}")
         (overlay / "environment.yaml").write_text(text, "utf-8")
-        with (overlay / "values.yaml").open("a", encoding="utf-8") as file:
-            file.write(f"\ncommonLabels:\n  example.com/number: n{number:03}\n")
+        values = yaml.safe_load((overlay / "values.yaml").read_text("utf-8"))
+        values["besu"]["podLabels"] = {"example.com/number": f"n{number:03}"}
+        values["txSender"] = {"amount": number + 1}
+        (overlay / "values.yaml").write_text(yaml.safe_dump(values), "utf-8")
 
 
 def ours(folder: Path, *more: str) -> Measure:
@@ -107,8 +111,6 @@ def helm(folder: Path, output: Path) -> Measure:
 
 def profiles(overlay: Path) -> list[str]:
     """Return the profiles of a generated environment."""
-    import yaml
-
     return list(yaml.safe_load((overlay / "environment.yaml").read_text("utf-8"))["profiles"])
 
 
@@ -117,8 +119,6 @@ def helmfile(folder: Path, output: Path) -> Measure | None:
     program = shutil.which("helmfile")
     if not program:
         return None
-    import yaml
-
     releases = []
     for overlay in sorted((folder / "overlays").iterdir()):
         layers = ["base/values.yaml", *(f"base/profiles/{p}.yaml" for p in profiles(overlay))]
