@@ -13,6 +13,9 @@ from scripts import patches, schema, tree, yamlio
 from scripts.findings import Finding, UserError
 from scripts.yamlio import Document
 
+READ = ("environment.yaml", "values.yaml", "patches", "manifests")
+"""What an overlay's folder may hold, beside notes in Markdown."""
+
 SCHEMA = Path(__file__).with_name("environment.schema.json")
 
 
@@ -121,6 +124,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         findings.append(
             document.finding("environment-name", ["name"], message, f"write name: {folder.name}")
         )
+    findings += _unread(root, folder)
     layers = [
         _read(root / "chart" / "values.yaml", root),
         _read(root / "base" / "values.yaml", root),
@@ -155,6 +159,19 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     if findings:
         raise UserError(*findings)
     return environment
+
+
+def _unread(root: Path, folder: Path) -> Iterable[Finding]:
+    """Yield the files that look like inputs and are none."""
+    import difflib
+
+    for path in sorted(folder.iterdir()):
+        if path.name in READ or path.name.startswith(".") or path.suffix == ".md":
+            continue
+        near = difflib.get_close_matches(path.name, READ, 1)
+        fix = f"call it {near[0]}" if near else f"remove it; read are {', '.join(READ)}"
+        file = path.relative_to(root).as_posix()
+        yield Finding(file, 0, 0, "unread-file", "nothing reads this file", fix)
 
 
 def _check_values(root: Path, environment: Environment) -> list[Finding]:

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from scripts import yamlio
 from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
 
@@ -38,6 +39,7 @@ def template(
     The values are not checked against the chart's schema: environment.load has done that.
     Raises UserError with the template's line where a template fails or writes what is no object.
     """
+    _refuse_links(chart, root)
     engine = _in_process if importlib.util.find_spec("helm_python") else command
     try:
         texts = engine(chart, values, namespace, kubernetes_version)
@@ -53,6 +55,13 @@ def template(
             if found is not None and not _is_hook(found):
                 manifests.append(Manifest(found, file))
     return manifests
+
+
+@lru_cache
+def _refuse_links(chart: Path, root: Path) -> None:
+    for path in chart.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+            raise UserError(yamlio.outside(path.relative_to(root).as_posix()))
 
 
 class HelmError(Exception):

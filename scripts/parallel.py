@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,6 +77,8 @@ def _work(
     processes: int,
     send: Connection,
 ) -> None:
+    # Ctrl-C reaches all processes of the terminal; it is the parent who answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for index in range(share, len(items), processes):
             try:

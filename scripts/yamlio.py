@@ -119,17 +119,13 @@ def load_all(path: Path, root: Path) -> list[Document]:
 
 def _read(path: Path, root: Path, file: str) -> str:
     if not path.resolve().is_relative_to(root.resolve()):
-        raise UserError(
-            Finding(
-                file,
-                0,
-                0,
-                "outside-repository",
-                "the file is a symbolic link that leaves the repository",
-                "put the file itself here: only what is in git can be reviewed",
-            )
-        )
-    raw = path.read_bytes()
+        raise UserError(outside(file))
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        message = f"the file can't be read: {error.strerror}"
+        fix = "make it a file that you may read"
+        raise UserError(Finding(file, 0, 0, "unreadable-file", message, fix)) from None
     if len(raw) > MAX_BYTES:
         message = f"the file has {len(raw)} bytes; at most {MAX_BYTES} are read"
         raise UserError(Finding(file, 0, 0, "file-too-large", message, "split or shorten the file"))
@@ -141,6 +137,13 @@ def _read(path: Path, root: Path, file: str) -> str:
         raise UserError(
             Finding(file, line, 0, "not-utf-8", message, "save the file as UTF-8")
         ) from None
+
+
+def outside(file: str) -> Finding:
+    """Return the finding on a link to what is not in git."""
+    message = "the file is a symbolic link that leaves the repository"
+    fix = "put the file itself here: only what is in git can be reviewed"
+    return Finding(file, 0, 0, "outside-repository", message, fix)
 
 
 def _syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> Finding:
