@@ -6,7 +6,7 @@ load → template → patch → arrange → check; writing is the caller's, once
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def objects(root: Path, found: Environment) -> list[Manifest]:
 
         raise UserError(*(origin.of_failure(root, found, f) for f in error.findings)) from None
     arranged = argocd.arrange(patches.apply(made, found.patches), found)
-    if findings := _check(arranged, found):
+    if findings := [*_check(arranged, found), *_secrets(root, arranged, found)]:
         raise UserError(*findings)
     return arranged
 
@@ -103,3 +103,22 @@ def _check(manifests: Sequence[Manifest], found: Environment) -> list[Finding]:
             fix = "write lower-case letters, digits, - and . only, at most 253"
             findings.append(told("object-name", message, fix))
     return findings
+
+
+def _secrets(root: Path, manifests: Sequence[Manifest], found: Environment) -> Iterable[Finding]:
+    """Yield Secrets with their contents: what render writes is committed, for all to read."""
+    for manifest in manifests:
+        for field in ("data", "stringData"):
+            if manifest.kind == "Secret" and manifest.object.get(field):
+                from scripts import origin
+
+                path = [field, min(manifest.object[field])]
+                file, line, column = origin.of_field(root, found, manifest, path)
+                message = "the rendered Secret would put its contents into git"
+                fix = (
+                    "take the contents out of git: make the Secret on the cluster, and write "
+                    "secrets.provider: existing; if they were ever pushed, replace them"
+                )
+                yield Finding(
+                    file, line, column, "secret-in-git", message, fix, manifest.label, found.name
+                )

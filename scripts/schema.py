@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def read(path: Path) -> dict[str, Any]:
 
 @lru_cache
 def _validator(path: Path) -> jsonschema_rs.Validator:
-    return jsonschema_rs.validator_for(read(path))
+    # The mask stands in messages where the value itself would: it could be a secret.
+    return jsonschema_rs.validator_for(read(path), mask="it")
 
 
 def check(document: Document, schema: Path) -> list[Finding]:
@@ -59,17 +61,17 @@ def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Findin
         named = ".".join(map(str, [*path, error.kind.property]))
         yield finding(path, "missing-key", f"{named} is missing", f"add {error.kind.property}")
     elif kind == "Type":
-        message = f"{where} is {_type(error.instance)}"
+        message = f"{where} is {_type(error.instance, path)}"
         yield finding(path, "wrong-type", message, f"write {_types(error.kind.types)}")
     elif kind in ("Enum", "Constant"):
         options = error.kind.options if kind == "Enum" else [error.kind.expected_value]
-        shown = [json.dumps(option) for option in options]
-        near = difflib.get_close_matches(json.dumps(error.instance), shown, 1)
-        fix = f"write {near[0] if near else ' or '.join(shown)}"
-        message = f"{where} is {json.dumps(error.instance)}"
+        choices = [json.dumps(option) for option in options]
+        near = difflib.get_close_matches(json.dumps(error.instance), choices, 1)
+        fix = f"write {near[0] if near else ' or '.join(choices)}"
+        message = f"{where} is {shown(error.instance, path)}"
         yield finding(path, "wrong-value", message, fix)
     elif kind == "Pattern":
-        message = f"{where} is {json.dumps(error.instance)}"
+        message = f"{where} is {shown(error.instance, path)}"
         fix = _hint(schema, list(error.schema_path), "write another")
         yield finding(path, "wrong-value", message, f"{fix} ({error.kind.pattern})")
     elif kind == "OneOfNotValid":
@@ -84,13 +86,24 @@ def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Findin
         )
 
 
-def _type(value: Any) -> str:
-    shown = json.dumps(value)
-    shown = shown if len(shown) <= 40 else shown[:37] + "..."
+_SECRET = re.compile(r"key|secret|password|token|credential", re.IGNORECASE)
+_MOST_SHOWN = 40
+
+
+def shown(value: Any, path: Sequence[str | int]) -> str:
+    """Return a value as a message may tell it: short, and never what could be a secret."""
+    if any(isinstance(part, str) and _SECRET.search(part) for part in path):
+        return "something not shown here"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+
+
+def _type(value: Any, path: Sequence[str | int]) -> str:
     names = {bool: "true or false", int: "a number", float: "a number", str: "a text"}
     names |= {dict: "a mapping", list: "a list", type(None): "empty"}
     name = names[type(value)]
-    return name if value is None or isinstance(value, dict | list) else f"{name}: {shown}"
+    plain = value is None or isinstance(value, dict | list)
+    return name if plain else f"{name}: {shown(value, path)}"
 
 
 def _types(types: list[str]) -> str:

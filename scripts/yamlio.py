@@ -23,6 +23,8 @@ MAX_NODES = 50_000
 """Nodes of one document after its aliases are followed; a whole environment has some thousands."""
 
 _PREFIX = "tag:yaml.org,2002:"
+_KINDS = {"str", "bool", "int", "float", "timestamp", "null"}
+_MOST_SHOWN = 32
 _JSON_INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _JSON_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
 _ELSEWHERE_A_NUMBER = re.compile(
@@ -260,37 +262,31 @@ def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
 
 def _inspect_scalar(node: yaml.ScalarNode, file: str) -> None:
     text, kind = node.value, node.tag.removeprefix(_PREFIX)
-    if node.style:
-        if kind != "str":
-            _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
+    # A long scalar could be a private key that lacks its quotes: messages don't repeat it.
+    named = text if len(text) <= _MOST_SHOWN else "this value"
+    quoted = f"'{text}'" if len(text) <= _MOST_SHOWN else "it in quotes"
+    instead = ""
+    if (kind != "str" and node.style) or kind not in _KINDS:
+        _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
+    elif node.style:
         return
-    if kind == "str":
+    elif kind == "str":
         if _ELSEWHERE_A_NUMBER.fullmatch(text) or _ELSEWHERE_A_BOOLEAN.fullmatch(text):
-            _ambiguous(node, file, f"'{text}'")
+            instead = quoted
     elif kind == "bool":
         if text.lower() not in ("true", "false"):
-            true = text.lower() in ("yes", "on")
-            _ambiguous(node, file, f"{'true' if true else 'false'}, or '{text}' for the text")
+            instead = f"{str(text.lower() in ('yes', 'on')).lower()}, or {quoted} for the text"
     elif kind == "int":
         if not _JSON_INT.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
-            _ambiguous(node, file, f"a plain decimal number, or '{text}' for the text")
+            instead = f"a plain decimal number, or {quoted} for the text"
     elif kind == "float":
         if not _JSON_FLOAT.fullmatch(text):
-            _ambiguous(node, file, f"a plain decimal number, or '{text}' for the text")
+            instead = f"a plain decimal number, or {quoted} for the text"
     elif kind == "timestamp":
-        _ambiguous(node, file, f"'{text}'")
-    elif kind != "null":
-        _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
-
-
-def _ambiguous(node: yaml.Node, file: str, instead: str) -> Never:
-    _refuse(
-        file,
-        node,
-        "ambiguous-scalar",
-        f"{node.value} is read as different things by different YAML readers",
-        f"write {instead}",
-    )
+        instead = quoted
+    if instead:
+        message = f"{named} is read as different things by different YAML readers"
+        _refuse(file, node, "ambiguous-scalar", message, f"write {instead}")
 
 
 class _Dumper(yaml.CSafeDumper):

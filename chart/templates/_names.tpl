@@ -1,0 +1,80 @@
+{{/*
+The prefix of every object's name: the release's name, or fullnameOverride.
+The longest name made from it is a CronJob pod's volume claim; 40 characters leave room for every suffix.
+*/}}
+{{- define "linea-stack.fullname" -}}
+{{- $name := default .Release.Name .Values.fullnameOverride -}}
+{{- if gt (len $name) 40 -}}
+{{- fail (cat "the name" $name "is longer than 40 characters: choose a shorter release name or set fullnameOverride") -}}
+{{- end -}}
+{{- $name -}}
+{{- end -}}
+
+{{- define "linea-stack.name" -}}
+{{- default .Chart.Name .Values.nameOverride -}}
+{{- end -}}
+
+{{/*
+A component is a map {root, name, values}: the chart's context, the component's name as in labels and object names,
+and its part of the values. One definition a component keeps the spelling of the three in one place.
+*/}}
+{{- define "linea-stack.componentName" -}}
+{{ include "linea-stack.fullname" .root }}-{{ .name }}
+{{- end -}}
+
+{{/* Labels that select pods. They never change once released: a StatefulSet's selector is immutable. */}}
+{{- define "linea-stack.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "linea-stack.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .name }}
+{{- end -}}
+
+{{/* Labels of a component's objects; the version is that of its image. */}}
+{{- define "linea-stack.labels" -}}
+{{ include "linea-stack.selectorLabels" . }}
+{{- with .values.image }}
+app.kubernetes.io/version: {{ .tag | quote }}
+{{- end }}
+app.kubernetes.io/part-of: linea-stack
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end -}}
+
+{{/* Labels of pods: without helm.sh/chart, so that a new version of the chart alone restarts nothing. */}}
+{{- define "linea-stack.podLabels" -}}
+{{ include "linea-stack.selectorLabels" . }}
+app.kubernetes.io/version: {{ .values.image.tag | quote }}
+app.kubernetes.io/part-of: linea-stack
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- with .values.podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "linea-stack.serviceAccountName" -}}
+{{- if .values.serviceAccount.create -}}
+{{- default (include "linea-stack.componentName" .) .values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "linea-stack.genesisConfigMapName" -}}
+{{- default (printf "%s-genesis" (include "linea-stack.fullname" .)) .Values.genesis.configMapName -}}
+{{- end -}}
+
+{{/* Host of the node that takes the TX Sender's transactions: a component of this release, or any Service's DNS name. */}}
+{{- define "linea-stack.rpcHost" -}}
+{{- $service := .Values.txSender.rpc.service -}}
+{{- if has $service (list "besu" "sequencer") -}}
+{{ include "linea-stack.fullname" . }}-{{ $service }}
+{{- else -}}
+{{ $service }}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of helm's test, by a name of their own: no Service, budget or policy of the stack takes its pod for one of its. */}}
+{{- define "linea-stack.testLabels" -}}
+app.kubernetes.io/name: {{ include "linea-stack.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}

@@ -1,0 +1,264 @@
+{{/* What the Pod Security Standard "restricted" asks of a pod. */}}
+{{- define "linea-stack.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 1000
+runAsGroup: 1000
+fsGroup: 1000
+# Large volumes: change the owner only where the top folder's owner is wrong.
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{/* What it asks of a container, and a read-only root file system. */}}
+{{- define "linea-stack.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{- define "linea-stack.image" -}}
+{{ .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end -}}
+
+{{/* The fields of a pod's spec that every component has: who it is and where it may run. */}}
+{{- define "linea-stack.podSpec" -}}
+serviceAccountName: {{ include "linea-stack.serviceAccountName" . }}
+automountServiceAccountToken: false
+# Variables named after Services (BESU_…) would be read as options by Besu.
+enableServiceLinks: false
+terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds }}
+securityContext:
+  {{- include "linea-stack.podSecurityContext" . | nindent 2 }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "linea-stack.affinity" . }}
+affinity:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with .values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{- toYaml . | nindent 4 }}
+    labelSelector:
+      matchLabels:
+        {{- include "linea-stack.selectorLabels" $ | nindent 8 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The component's own affinity, or else one that keeps its pods in different zones. */}}
+{{- define "linea-stack.affinity" -}}
+{{- if .values.affinity -}}
+{{- toYaml .values.affinity -}}
+{{- else if eq (default "none" .values.antiAffinity) "hard" -}}
+podAntiAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    - {{- include "linea-stack.zoneTerm" . | nindent 6 }}
+{{- else if eq (default "none" .values.antiAffinity) "soft" -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        {{- include "linea-stack.zoneTerm" . | nindent 8 }}
+{{- end -}}
+{{- end -}}
+
+{{- define "linea-stack.zoneTerm" -}}
+topologyKey: topology.kubernetes.io/zone
+labelSelector:
+  matchLabels:
+    {{- include "linea-stack.selectorLabels" . | nindent 4 }}
+{{- end -}}
+
+{{/*
+Fails when pods that must be in different zones are more than the zones.
+Takes {component, pods}: the most pods there can be.
+*/}}
+{{- define "linea-stack.checkZones" -}}
+{{- $zones := .component.root.Values.zones -}}
+{{- if and $zones (eq (default "none" .component.values.antiAffinity) "hard") (not .component.values.affinity) -}}
+{{- if gt (int .pods) (len $zones) -}}
+{{- fail (cat .component.name "has antiAffinity hard and up to" .pods "pods but only" (len $zones) "zones: some pods could never be scheduled. Use antiAffinity soft, fewer pods, or more zones") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A probe from {path, port, …}: HTTP GET, or a TCP connect where path is empty. */}}
+{{- define "linea-stack.probe" -}}
+{{- if .path -}}
+httpGet:
+  path: {{ .path }}
+  port: {{ .port }}
+{{- else -}}
+tcpSocket:
+  port: {{ .port }}
+{{- end }}
+initialDelaySeconds: {{ .initialDelaySeconds }}
+periodSeconds: {{ .periodSeconds }}
+timeoutSeconds: {{ .timeoutSeconds }}
+failureThreshold: {{ .failureThreshold }}
+{{- end -}}
+
+{{/* The three probes of a container. */}}
+{{- define "linea-stack.probes" -}}
+startupProbe:
+  {{- include "linea-stack.probe" .values.startupProbe | nindent 2 }}
+livenessProbe:
+  {{- include "linea-stack.probe" .values.livenessProbe | nindent 2 }}
+readinessProbe:
+  {{- include "linea-stack.probe" .values.readinessProbe | nindent 2 }}
+{{- end -}}
+
+{{/* How a StatefulSet is updated, and that its volumes outlive it. */}}
+{{- define "linea-stack.statefulSetPolicy" -}}
+# Pods don't wait for each other: after an outage a validator must not wait for one that waits for it.
+podManagementPolicy: Parallel
+updateStrategy:
+  {{- toYaml .values.updateStrategy | nindent 2 }}
+revisionHistoryLimit: 3
+{{- if include "linea-stack.has127" .root }}
+persistentVolumeClaimRetentionPolicy:
+  whenDeleted: Retain
+  whenScaled: Retain
+{{- end }}
+{{- end -}}
+
+{{/* The claim for the data of a StatefulSet's pod. Immutable, so it carries only the labels that never change. */}}
+{{- define "linea-stack.volumeClaimTemplate" -}}
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: data
+  labels:
+    {{- include "linea-stack.selectorLabels" . | nindent 4 }}
+spec:
+  {{- include "linea-stack.volumeClaimSpec" .values.persistence | nindent 2 }}
+{{- end -}}
+
+{{- define "linea-stack.volumeClaimSpec" -}}
+accessModes:
+  {{- toYaml .accessModes | nindent 2 }}
+{{- with .storageClassName }}
+storageClassName: {{ . }}
+{{- end }}
+resources:
+  requests:
+    storage: {{ .size }}
+{{- end -}}
+
+{{/* Budget of a component: minAvailable where it is set, else maxUnavailable. */}}
+{{- define "linea-stack.podDisruptionBudget" -}}
+apiVersion: {{ include "linea-stack.api.podDisruptionBudget" .root }}
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "linea-stack.componentName" . }}
+  labels:
+    {{- include "linea-stack.labels" . | nindent 4 }}
+spec:
+  {{- if .values.podDisruptionBudget.minAvailable }}
+  minAvailable: {{ .values.podDisruptionBudget.minAvailable }}
+  {{- else }}
+  maxUnavailable: {{ .values.podDisruptionBudget.maxUnavailable }}
+  {{- end }}
+  {{- if include "linea-stack.has127" .root }}
+  # A pod that isn't ready protects nothing: a drain needn't wait for it.
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  {{- end }}
+  selector:
+    matchLabels:
+      {{- include "linea-stack.selectorLabels" . | nindent 6 }}
+{{- end -}}
+
+{{- define "linea-stack.serviceAccount" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "linea-stack.serviceAccountName" . }}
+  labels:
+    {{- include "linea-stack.labels" . | nindent 4 }}
+  {{- with .values.serviceAccount.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+# No pod of this chart talks to the Kubernetes API.
+automountServiceAccountToken: false
+{{- end -}}
+
+{{/* Scrapes the port "metrics" of a component's headless Service. */}}
+{{- define "linea-stack.serviceMonitor" -}}
+{{- $monitor := .root.Values.metrics.serviceMonitor -}}
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata:
+  name: {{ include "linea-stack.componentName" . }}
+  {{- with $monitor.namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "linea-stack.labels" . | nindent 4 }}
+    {{- with $monitor.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  {{- with $monitor.namespace }}
+  {{- if ne . $.root.Release.Namespace }}
+  namespaceSelector:
+    matchNames: [{{ $.root.Release.Namespace }}]
+  {{- end }}
+  {{- end }}
+  selector:
+    matchLabels:
+      {{- include "linea-stack.selectorLabels" . | nindent 6 }}
+  endpoints:
+    - port: metrics
+      path: /metrics
+      interval: {{ $monitor.interval }}
+      scrapeTimeout: {{ $monitor.scrapeTimeout }}
+{{- end -}}
+
+{{/* Ingress of one host. Takes {component, suffix, entry, port}. */}}
+{{- define "linea-stack.ingress" -}}
+{{- $root := .component.root -}}
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: {{ include "linea-stack.fullname" $root }}-{{ .suffix }}
+  labels:
+    {{- include "linea-stack.labels" .component | nindent 4 }}
+  {{- with merge (deepCopy .entry.annotations) $root.Values.ingress.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- with $root.Values.ingress.className }}
+  ingressClassName: {{ . }}
+  {{- end }}
+  {{- with .entry.tlsSecretName }}
+  tls:
+    - hosts: [{{ $.entry.host }}]
+      secretName: {{ . }}
+  {{- end }}
+  rules:
+    - host: {{ .entry.host }}
+      http:
+        paths:
+          - path: /
+            pathType: Prefix
+            backend:
+              service:
+                name: {{ include "linea-stack.componentName" .component }}
+                port:
+                  name: {{ .port }}
+{{- end -}}

@@ -1,0 +1,25 @@
+{{/*
+API versions by the cluster's version. "-0" lets vendors' versions (1.34.1-eks-…) take part in the comparison.
+Sources: the API's own lifecycle notes in https://kubernetes.io/docs/reference/using-api/deprecation-guide/
+*/}}
+{{- define "linea-stack.api.podDisruptionBudget" -}}
+{{- semverCompare ">=1.21-0" .Capabilities.KubeVersion.Version | ternary "policy/v1" "policy/v1beta1" -}}
+{{- end -}}
+
+{{- define "linea-stack.api.cronJob" -}}
+{{- semverCompare ">=1.21-0" .Capabilities.KubeVersion.Version | ternary "batch/v1" "batch/v1beta1" -}}
+{{- end -}}
+
+{{- define "linea-stack.api.horizontalPodAutoscaler" -}}
+{{- semverCompare ">=1.23-0" .Capabilities.KubeVersion.Version | ternary "autoscaling/v2" "autoscaling/v2beta2" -}}
+{{- end -}}
+
+{{/* "true" where StatefulSets have persistentVolumeClaimRetentionPolicy and budgets unhealthyPodEvictionPolicy by default. */}}
+{{- define "linea-stack.has127" -}}
+{{- if semverCompare ">=1.27-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
+{{- end -}}
+
+{{/* "true" where a pod may carry a volume claim of its own (generic ephemeral volumes, on by default since 1.21). */}}
+{{- define "linea-stack.hasEphemeralVolumes" -}}
+{{- if semverCompare ">=1.21-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
+{{- end -}}
