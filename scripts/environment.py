@@ -29,7 +29,7 @@ class Environment:
     """A minor version, like 1.34."""
     zones: tuple[str, ...]
     cluster: dict[str, str]
-    """`server` or `name`, as in an Application's destination; `serviceAccount` where it syncs as one."""
+    """`server` or `name`, as an Application's destination has them; `serviceAccount` to sync as."""
     sync: dict[str, bool]
     repository: dict[str, str]
     document: Document

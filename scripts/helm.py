@@ -10,7 +10,6 @@ import importlib.util
 import json
 import re
 import shutil
-import subprocess
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -116,15 +115,16 @@ def command(
 
     tool: helm3 or helm4. Raises HelmError with its words.
     """
-    from scripts.tools import tool as find
+    from scripts import tools
 
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(values, file)
         file.flush()
-        call = [find(tool), "template", RELEASE, chart, "--namespace", namespace]
+        call: list[str | Path] = [tools.tool(tool), "template", RELEASE, chart]
+        call += ["--namespace", namespace]
         call += ["--kube-version", kubernetes_version, "--values", file.name]
         call += ["--skip-schema-validation"]
-        done = subprocess.run(call, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = tools.run(call, "helm", TIMEOUT_S, cwd=chart.parent)
     if done.returncode:
         raise HelmError(done.stderr.strip().removeprefix("Error: "))
     texts: dict[str, str] = {}

@@ -72,8 +72,9 @@ def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Findin
         yield finding(path, "wrong-value", message, fix)
     elif kind == "Pattern":
         message = f"{where} is {shown(error.instance, path)}"
-        fix = _hint(schema, list(error.schema_path), "write another")
-        yield finding(path, "wrong-value", message, f"{fix} ({error.kind.pattern})")
+        otherwise = f"write what matches {error.kind.pattern}"
+        fix = _hint(schema, list(error.schema_path), otherwise)
+        yield finding(path, "wrong-value", message, fix)
     elif kind == "OneOfNotValid":
         message = f"{where} matches none of the forms it may have"
         yield finding(

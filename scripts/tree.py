@@ -45,7 +45,7 @@ def manifests_folder(name: str) -> str:
 
 
 def argocd_file(folder: str, name: str) -> str:
-    """Return where an environment's AppProject or Application stands, relative to the repository."""
+    """Return an environment's AppProject or Application, relative to the repository."""
     return f"argocd/{folder}/{name}.yaml"
 
 
@@ -192,8 +192,7 @@ def _stage(root: Path, folder: Path, name: str, files: Files) -> None:
     for parent in {(folder / file).parent for file in files} | {folder / manifests_folder(name)}:
         parent.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
-        with open(f"{folder}/{file}", "wb") as out:
-            out.write(text.encode())
+        (folder / file).write_bytes(text.encode())
     inside = manifests_folder(name) + "/"
     manifests = {
         f.removeprefix(inside): t.encode() for f, t in files.items() if f.startswith(inside)

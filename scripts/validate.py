@@ -6,6 +6,7 @@ and policy (4) take their place between them: functions from renderings to findi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from scripts.findings import Finding, UserError
 from scripts.kubeconform import Problem, check
 from scripts.parallel import each
 from scripts.render import Rendering, objects, render, settings
+from scripts.schemas import versions
 
 Layer = Callable[[Path, Sequence[Rendering]], list[Finding]]
 
@@ -31,6 +33,17 @@ def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 1: what people wrote is sound, in each environment and between them."""
     findings = [finding for rendering in renderings for finding in rendering.findings]
     findings += environment.collisions(root, [r.name for r in renderings])
+    for rendering in renderings:
+        if rendering.files and rendering.kubernetes_version not in versions():
+            document = environment.load(root, rendering.name).document
+            message = f"there are no schemas of Kubernetes {rendering.kubernetes_version}"
+            fix = (
+                f"write one of {', '.join(versions())}, or add it: "
+                f"nox -s lock -- --kubernetes {rendering.kubernetes_version}"
+            )
+            findings.append(
+                document.finding("kubernetes-version", ["kubernetesVersion"], message, fix)
+            )
     return findings
 
 
@@ -39,7 +52,7 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     findings = list[Finding]()
     by_version: dict[str, list[Rendering]] = {}
     for rendering in renderings:
-        if rendering.files:
+        if rendering.files and rendering.kubernetes_version in versions():
             by_version.setdefault(rendering.kubernetes_version, []).append(rendering)
     for version, group in sorted(by_version.items()):
         files = {file: text for rendering in group for file, text in rendering.files.items()}
@@ -55,7 +68,8 @@ def _located(root: Path, name: str, problem: Problem) -> Finding:
     manifests = objects(root, found)
     everything = [*manifests, *settings(found, manifests)]
     manifest = next(m for m in everything if (m.kind, m.name) == (problem.kind, problem.name))
-    file, line, column = origin.of_field(root, found, manifest, problem.path)
+    path = _field(problem)
+    file, line, column = origin.of_field(root, found, manifest, path)
     where = "/".join(map(str, problem.path))
     fields = [manifest.kind.lower(), *(part for part in problem.path if isinstance(part, str))]
     message = f"Kubernetes {found.kubernetes_version} refuses /{where}: {problem.message}"
@@ -63,21 +77,32 @@ def _located(root: Path, name: str, problem: Problem) -> Finding:
     return Finding(file, line, column, "kubernetes-schema", message, fix, manifest.label, name)
 
 
+_UNKNOWN = re.compile(r"additional properties '([^']+)'")
+
+
+def _field(problem: Problem) -> tuple[str | int, ...]:
+    """Return the path to the field itself; kubeconform tells an unknown one at its parent."""
+    unknown = _UNKNOWN.match(problem.message)
+    return (*problem.path, unknown.group(1)) if unknown else problem.path
+
+
 def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Return what is wrong in argocd/root.yaml, which people write and apply once."""
-    versions = {r.kubernetes_version for r in renderings if r.files}
+    known = {r.kubernetes_version for r in renderings if r.files} & set(versions())
     path = root / ROOT_APPLICATION
-    if not path.is_file() or not versions:
+    if not path.is_file() or not known:
         return []
     findings = []
-    problems = check({ROOT_APPLICATION: path.read_text("utf-8")}, max(versions))
+    problems = check({ROOT_APPLICATION: path.read_text("utf-8")}, max(known))
     for document in yamlio.load_all(path, root):
         kind = (document.data or {}).get("kind", "")
         for problem in problems:
             if problem.kind == kind:
                 message = f"{kind} is refused: {problem.message}"
                 fix = "write what Argo CD's documentation of the kind describes"
-                findings.append(document.finding("kubernetes-schema", problem.path, message, fix))
+                findings.append(
+                    document.finding("kubernetes-schema", _field(problem), message, fix)
+                )
         findings += _other_repository(document, renderings)
     return findings
 
@@ -120,7 +145,7 @@ def committed(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     return findings
 
 
-def orphaned(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+def orphaned(root: Path, _: Sequence[Rendering]) -> list[Finding]:
     """Layer 5, too: nothing is committed for an environment whose folder is gone."""
     try:
         gone = tree.orphans(root)

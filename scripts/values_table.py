@@ -34,10 +34,10 @@ def _rows(data: CommentedMap, lines: list[str], above: str) -> Iterator[tuple[st
     for key, value in data.items():
         name = f"{above}.{key}" if above else str(key)
         description = _description(lines, data.lc.key(key)[0])
-        if isinstance(value, CommentedMap) and value:
-            yield from _rows(value, lines, name)
-        elif description:
+        if description:
             yield name, value, description
+        if isinstance(value, CommentedMap):
+            yield from _rows(value, lines, name)
 
 
 def _description(lines: list[str], line: int) -> str:

@@ -292,7 +292,7 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str) -> None:
 class _Dumper(yaml.CSafeDumper):
     """Emits strings so that YAML 1.1, YAML 1.2 and Go's readers all see strings."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
 
 

@@ -1,0 +1,174 @@
+"""Every command a person runs here: `nox -l` lists them, bare `nox` does what a pull request must pass."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import nox
+from nox.command import CommandFailed
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["check", "validate", "lint", "tests"]
+
+ROOT = Path(__file__).resolve().parent
+LOCKS = ROOT / "tools" / "python"
+ENVIRONMENT = ROOT / ".nox" / "python"
+PYTHON = ENVIRONMENT / "bin" / "python"
+
+
+@nox.session
+def render(session: nox.Session) -> None:
+    """Write the manifests and Applications of all environments, or of those named: -- prod."""
+    install(session, "pipeline")
+    run(session, "scripts", "render", *session.posargs)
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """Show where the committed output is not what the inputs give; write nothing."""
+    install(session, "pipeline")
+    run(session, "scripts", "render", "--check", *session.posargs)
+
+
+@nox.session
+def validate(session: nox.Session) -> None:
+    """Prove all environments, or those named, offline: -- prod --format text|json|sarif|github."""
+    install(session, "pipeline")
+    run(session, "scripts", "validate", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the form of code, chart, scripts, workflows and hand-written YAML."""
+    install(session, "pipeline", "tests", "lint")
+    built = run(session, "scripts.tools", "actionlint", "helm4", silent=True)
+    actionlint, helm = built.split()
+    shell = sorted((ROOT / "chart" / "files").rglob("*.sh"))
+    every(
+        session,
+        [PYTHON, "-m", "ruff", "check"],
+        [PYTHON, "-m", "ruff", "format", "--check"],
+        [PYTHON, "-m", "mypy"],
+        [ENVIRONMENT / "bin" / "lint-imports"],
+        [PYTHON, "-m", "yamllint", "--strict", "."],
+        [ENVIRONMENT / "bin" / "shellcheck", ".ci/run", *shell],
+        [actionlint, "-shellcheck", ENVIRONMENT / "bin" / "shellcheck", "-pyflakes="],
+        [ENVIRONMENT / "bin" / "zizmor", "--offline", "--quiet", ".github/workflows"],
+        [helm, "lint", "--strict", "--quiet", "chart"],
+        [PYTHON, "-m", "scripts", "values-table", "--check"],
+    )
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests: -- tests/test_x.py -k name."""
+    install(session, "pipeline", "tests")
+    run(session, "scripts.tools", "kubeconform", "helm3", "helm4", silent=True)
+    run(session, "pytest", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the pipeline against one helm process an environment: -- COUNT …."""
+    install(session, "pipeline")
+    run(session, "tests.bench", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Write the chart's table of values anew from the comments in its values.yaml."""
+    install(session, "pipeline")
+    run(session, "scripts", "values-table", *session.posargs)
+
+
+@nox.session
+def tools(session: nox.Session) -> None:
+    """Build the pinned tools, all or those named: -- helm4."""
+    install(session, "pipeline")
+    run(session, "scripts.tools", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Bring the locks up to date with what they pin: -- --upgrade, -- --kubernetes 1.38."""
+    install(session, "pipeline", "lock")
+    run(session, "scripts.lock", *session.posargs)
+
+
+def run(
+    session: nox.Session, module: str, *arguments: str | os.PathLike[str], silent: bool = False
+) -> str:
+    """Run a module with the sessions' Python, and return its output where it is silent."""
+    said = session.run(PYTHON, "-m", module, *arguments, external=True, silent=silent, log=False)
+    return said if isinstance(said, str) else ""
+
+
+def every(session: nox.Session, *commands: Sequence[str | os.PathLike[str]]) -> None:
+    """Run all the commands, then fail if one did: whoever mends the first sees the others, too."""
+    failed = []
+    for command in commands:
+        try:
+            session.run(*command, external=True, silent=True, log=False)
+        except CommandFailed:
+            words = [Path(part).name for part in command if part != "-m"]
+            failed.append(" ".join(words[1:3] if words[0] == PYTHON.name else words[:1]))
+    if failed:
+        session.error(f"not as they should be: {', '.join(failed)}")
+
+
+def install(session: nox.Session, *locks: str) -> None:
+    """Bring the one environment of all sessions to the locks; nothing is done where it is there.
+
+    The locks agree with each other, so each adds to the others; where one has changed, the
+    environment is made anew, lest it keep what is pinned no more.
+    """
+    if sys.version_info < (3, 11):
+        session.error(f"nox runs on Python {platform.python_version()}; 3.11 is the least")
+    wanted = {
+        name: hashlib.sha256((LOCKS / f"{name}.txt").read_bytes()).hexdigest() for name in locks
+    }
+    wanted["python"] = f"{sys.version} {sys.base_prefix} {ENVIRONMENT}"
+    ENVIRONMENT.parent.mkdir(exist_ok=True)
+    with open(ENVIRONMENT.parent / "lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        there = _installed()
+        if wanted.items() <= there.items() and PYTHON.exists():
+            return
+        if not PYTHON.exists() or any(there.get(name, is_) != is_ for name, is_ in wanted.items()):
+            there = {}
+            _create(session)
+        missing = [name for name in locks if name not in there]
+        session.log(f"installing {', '.join(missing)} into {ENVIRONMENT.relative_to(ROOT)}")
+        _pip(session, missing)
+        (ENVIRONMENT / "installed.json").write_text(json.dumps(there | wanted))
+
+
+def _installed() -> dict[str, str]:
+    try:
+        there: dict[str, str] = json.loads((ENVIRONMENT / "installed.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return there
+
+
+def _create(session: nox.Session) -> None:
+    # Not venv: Debian has it in a package of its own, while nox always brings virtualenv.
+    command = [sys.executable, "-m", "virtualenv", "--quiet", "--clear", "--no-periodic-update"]
+    command += ["--app-data", str(ENVIRONMENT.parent / "virtualenv"), str(ENVIRONMENT)]
+    session.run(*command, external=True, silent=True, log=False)
+
+
+def _pip(session: nox.Session, names: Iterable[str]) -> None:
+    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-input", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+    for name in names:
+        command += ["-r", str(LOCKS / f"{name}.txt")]
+    session.run(*command, external=True, silent=True, log=False)
