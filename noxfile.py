@@ -1,4 +1,4 @@
-"""Every command a person runs here: `nox -l` lists them, bare `nox` does what a pull request must pass."""
+"""Every command a person runs here; bare `nox` does what a pull request must pass."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parent
 LOCKS = ROOT / "tools" / "python"
 ENVIRONMENT = ROOT / ".nox" / "python"
 PYTHON = ENVIRONMENT / "bin" / "python"
+
+CLEAN = {"PYTHONHOME": None, "PYTHONPATH": None, "VIRTUAL_ENV": None}
+"""Other projects' settings that would bring other packages than the locks'."""
 
 
 @nox.session
@@ -107,7 +110,9 @@ def run(
     session: nox.Session, module: str, *arguments: str | os.PathLike[str], silent: bool = False
 ) -> str:
     """Run a module with the sessions' Python, and return its output where it is silent."""
-    said = session.run(PYTHON, "-m", module, *arguments, external=True, silent=silent, log=False)
+    command = [PYTHON, "-m", module, *arguments]
+    # Only what it prints on stdout is the answer; its progress is for the person.
+    said = session.run(*command, env=CLEAN, external=True, silent=silent, stderr=None, log=False)
     return said if isinstance(said, str) else ""
 
 
@@ -116,7 +121,7 @@ def every(session: nox.Session, *commands: Sequence[str | os.PathLike[str]]) -> 
     failed = []
     for command in commands:
         try:
-            session.run(*command, external=True, silent=True, log=False)
+            session.run(*command, env=CLEAN, external=True, silent=True, log=False)
         except CommandFailed:
             words = [Path(part).name for part in command if part != "-m"]
             failed.append(" ".join(words[1:3] if words[0] == PYTHON.name else words[:1]))
@@ -130,14 +135,14 @@ def install(session: nox.Session, *locks: str) -> None:
     The locks agree with each other, so each adds to the others; where one has changed, the
     environment is made anew, lest it keep what is pinned no more.
     """
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - the machine decides, not we
         session.error(f"nox runs on Python {platform.python_version()}; 3.11 is the least")
     wanted = {
         name: hashlib.sha256((LOCKS / f"{name}.txt").read_bytes()).hexdigest() for name in locks
     }
     wanted["python"] = f"{sys.version} {sys.base_prefix} {ENVIRONMENT}"
     ENVIRONMENT.parent.mkdir(exist_ok=True)
-    with open(ENVIRONMENT.parent / "lock", "w") as held:
+    with (ENVIRONMENT.parent / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         there = _installed()
         if wanted.items() <= there.items() and PYTHON.exists():

@@ -51,6 +51,10 @@ class UserError(Exception):
         super().__init__("\n".join(f"{f.file}:{f.line}: {f.message}" for f in findings))
         self.findings = findings
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[Finding, ...]]:
+        """Return how a child process's error is made again in its parent."""
+        return type(self), self.findings
+
 
 class UsageError(Exception):
     """A wrong command line, or a machine that can't do the work: exit code 2."""

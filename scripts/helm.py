@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -39,7 +40,7 @@ def template(
     Raises UserError with the template's line where a template fails or writes what is no object.
     """
     _refuse_links(chart, root)
-    engine = _in_process if importlib.util.find_spec("helm_python") else command
+    engine = _in_process if _has_engine() else command
     try:
         texts = engine(chart, values, namespace, kubernetes_version)
     except HelmError as error:
@@ -83,6 +84,16 @@ def _in_process(
         raise HelmError(str(error)) from None
     texts: dict[str, str] = json.loads(rendered)
     return {name.partition("/")[2]: text for name, text in texts.items()}
+
+
+@lru_cache
+def _has_engine() -> bool:
+    """Return whether Helm's engine can be had in this process, and make it ready if so."""
+    if not importlib.util.find_spec("helm_python"):
+        return False
+    # Go's collector would spend a fifth of the time on memory that this process has plenty of.
+    os.environ.setdefault("GOGC", "400")
+    return True
 
 
 @lru_cache
@@ -154,7 +165,7 @@ def _to_json(text: str, file: str) -> str:
     The reader is the one that Helm, kubectl and Argo CD use (sigs.k8s.io/yaml), so that what is
     checked here is what they will see; without the wheel it is PyYAML.
     """
-    if importlib.util.find_spec("helm_python"):
+    if _has_engine():
         from helm_python import HelmError as NativeError
         from helm_python import _native
 

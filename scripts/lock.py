@@ -1,4 +1,4 @@
-"""Bring the pins in tools/ up to date with what they ask for: run by `nox -s lock`, reviewed as a diff."""
+"""Bring the locks in tools/ up to date with what they pin: `nox -s lock`, reviewed as a diff."""
 
 from __future__ import annotations
 

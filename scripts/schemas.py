@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from scripts import openapi, tools
 from scripts.findings import UsageError
@@ -66,7 +67,7 @@ def locations(kubernetes_version: str) -> list[str]:
 
 
 def ensure(kubernetes_versions: Iterable[str]) -> None:
-    """Make the schemas of the minor versions, and of the custom resources, where they are not there.
+    """Make what is missing of the minor versions' schemas, and of the custom resources'.
 
     Raises UsageError as locations() does.
     """
@@ -142,7 +143,7 @@ def fetch(module: Module, folder: Path) -> Path:
 
 
 def go_mod() -> str:
-    """Return a go.mod to download in: in tools/schemas Go would want all that its modules require."""
+    """Return a go.mod to download in: tools/schemas' own would bring all that it requires."""
     least = re.search(r"^go \S+$", (PINS / "go.mod").read_text("utf-8"), re.MULTILINE)
     assert least is not None
     return f"module schemas\n\n{least.group()}\n"
@@ -166,11 +167,13 @@ def _schemas(module: Module, folder: Path) -> Iterator[tuple[str, openapi.Schema
     import yaml
 
     class Loader(yaml.CSafeLoader):
-        pass
+        # YAML 1.1's `=` is a string to everybody but PyYAML.
+        yaml_constructors: ClassVar[dict[str | None, Any]] = {
+            **yaml.CSafeLoader.yaml_constructors,
+            "tag:yaml.org,2002:value": yaml.CSafeLoader.construct_yaml_str,
+        }
 
-    # YAML 1.1's `=` is a string to everybody but PyYAML.
-    Loader.add_constructor("tag:yaml.org,2002:value", yaml.CSafeLoader.construct_scalar)
     for file in sorted(folder.glob(CUSTOM_RESOURCES[module.path])):
-        definition = yaml.load(file.read_bytes(), Loader)
+        definition = yaml.load(file.read_bytes(), Loader)  # noqa: S506 - it is a safe one
         if definition.get("kind") == "CustomResourceDefinition":
             yield from openapi.custom(definition)

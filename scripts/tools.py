@@ -1,4 +1,4 @@
-"""Find or build the pinned tools, and Go itself: a folder in tools/ is a tool, its go.sum the proof.
+"""Find or build the pinned tools, and Go itself: each is a folder of tools/, proven by its go.sum.
 
 Everything goes into .tools/, and needs neither a home nor, once it is there, a network.
 """
@@ -115,6 +115,7 @@ def _package(go_mod: Path) -> str:
 def _build(name: str) -> None:
     program, folder = _program(name), PINS / name
     program.parent.mkdir(parents=True, exist_ok=True)
+    find_go(folder)
     with scratch() as temporary, progress(f"building {name} {version(name)} …"):
         command: list[str | Path] = ["build", "-o", temporary / name, _package(folder / "go.mod")]
         go(command, folder, f"{name} {version(name)}", folder / "go.sum")
@@ -147,7 +148,7 @@ def go(
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }
-    command: list[str | Path] = [_go(cwd), *arguments]
+    command: list[str | Path] = [find_go(cwd), *arguments]
     with scratch() as temporary:
         environment["GOTMPDIR"] = str(temporary)
         done = run(command, making, BUILD_TIMEOUT_S, cwd=cwd, environment=environment)
@@ -156,8 +157,8 @@ def go(
     return done.stdout
 
 
-def _go(cwd: Path) -> Path:
-    """Return a go command at least as new as the folder's go.mod asks for."""
+def find_go(cwd: Path) -> Path:
+    """Return a go command at least as new as the folder's go.mod asks for; call it while locked."""
     least = re.search(r"^go (\S+)$", (cwd / "go.mod").read_text("utf-8"), re.MULTILINE)
     assert least is not None, cwd
     for folder in os.get_exec_path():
@@ -204,10 +205,9 @@ def _pinned_go() -> Path:
 def _failure(making: str, pins: Path, told: str) -> UsageError:
     """Return what a failed download or build means for its user."""
     file = pins.relative_to(REPOSITORY).as_posix() if pins.is_relative_to(REPOSITORY) else pins.name
-    told = "\n".join(line for line in told.strip().splitlines()[-8:])
     if any(sign in told for sign in _WRONG_HASH):
-        why = f"a download is not what {file} pins; nothing of it was kept. Try again, elsewhere"
-        why += " if it stays: somebody on the way changes it"
+        why = f"a download is not what {file} pins, and was thrown away. Try again; if it stays so,"
+        why += " something between here and its source changes it: try another network"
     elif any(sign in told for sign in _NO_NETWORK):
         why = "it is not there yet, and the network can't be reached. Try again with a network"
         why += " (https_proxy, GOPROXY and pip's settings are respected); it is needed once"
@@ -217,7 +217,8 @@ def _failure(making: str, pins: Path, told: str) -> UsageError:
         why = "the disk is full"
     else:
         why = "it can't be made"
-    return UsageError(f"{making}: {why}:\n{told}")
+    last = "\n".join(told.strip().splitlines()[-8:])
+    return UsageError(f"{making}: {why}:\n{last}")
 
 
 def run(

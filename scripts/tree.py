@@ -158,29 +158,38 @@ def recover(root: Path) -> None:
             pass
 
 
-def replace(root: Path, outputs: Mapping[str, Files], remove: list[str]) -> None:
-    """Replace the outputs of environments, and remove the named files; call it while locked.
+@contextlib.contextmanager
+def staging(root: Path) -> Iterator[None]:
+    """Leave nothing staged behind, however the work inside ends; call it while locked."""
+    try:
+        yield
+    finally:
+        shutil.rmtree(root / _WORK / "staged", ignore_errors=True)
 
-    All environments are staged before the first is touched. Raises UsageError, and leaves
-    everything as it was, where the disk is full or a folder can't be written.
+
+def commit(root: Path, names: Sequence[str], remove: Sequence[str]) -> None:
+    """Bring the staged outputs of environments into place, and remove the named files.
+
+    Raises UsageError where the file system refuses.
     """
-    staged = root / _WORK / "staged"
+    with _told(root), _uninterrupted():
+        for name in names:
+            ready = root / _WORK / "ready" / name
+            ready.parent.mkdir(exist_ok=True)
+            os.rename(root / _WORK / "staged" / name, ready)
+            _carry_out(root, ready)
+        for file in remove:
+            (root / file).unlink()
+
+
+def stage(root: Path, name: str, files: Files) -> None:
+    """Write an environment's new output to where commit() takes it from; call it while staging.
+
+    Raises UsageError, and has touched nothing that is committed, where the disk is full or a
+    folder that commit() needs can't be written.
+    """
     with _told(root):
-        shutil.rmtree(staged, ignore_errors=True)
-        try:
-            for name, files in outputs.items():
-                _stage(root, staged / name, name, files)
-        except BaseException:
-            shutil.rmtree(staged, ignore_errors=True)
-            raise
-        with _uninterrupted():
-            for name in outputs:
-                ready = root / _WORK / "ready" / name
-                ready.parent.mkdir(exist_ok=True)
-                os.rename(staged / name, ready)
-                _carry_out(root, ready)
-            for file in remove:
-                (root / file).unlink()
+        _stage(root, root / _WORK / "staged" / name, name, files)
 
 
 def _stage(root: Path, folder: Path, name: str, files: Files) -> None:

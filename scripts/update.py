@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from scripts import cache, tree
-from scripts.findings import UserError, has_errors
+from scripts.findings import Finding, UserError, has_errors
+from scripts.parallel import each
+
+Changes = Mapping[str, tuple[str | None, str | None]]
+"""Path → the text before and after; None where the file isn't there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An environment whose new output, if it differs, is staged."""
+
+    findings: tuple[Finding, ...]
+    output: str
+    """The digest of what it will be."""
+    summary: str
+    """What changes, in words; nothing where nothing does."""
 
 
 def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
@@ -24,25 +41,47 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
             for name in names
             if digests.get(name) != {"inputs": inputs[name], "output": cache.output(root, name)}
         ]
-        outputs, changes = _changes(root, stale)
-        changed = {name: files for name, files in outputs.items() if changes[name]}
         gone = [] if wanted else tree.orphans(root)
-        tree.replace(root, changed, gone)
-        written = {
-            name: {
-                "inputs": inputs[name],
-                "output": tree.digest({file: text.encode() for file, text in files.items()}),
-            }
-            for name, files in outputs.items()
-        }
-        if written:
-            cache.write(root, {**digests, **written})
+        with tree.staging(root):
+            prepared = _prepare_all(root, stale)
+            changed = [name for name in stale if prepared[name].summary]
+            tree.commit(root, changed, gone)
+        if prepared:
+            new = {n: {"inputs": inputs[n], "output": p.output} for n, p in prepared.items()}
+            cache.write(root, {**digests, **new})
     for name in changed:
-        print(f"{name}: {_summary(changes[name])}", file=stream)
+        print(f"{name}: {prepared[name].summary}", file=stream)
     for file in gone:
         print(f"{file}: removed, its environment is gone", file=stream)
     if not changed and not gone:
         print(f"nothing to change in {tree.called(names)}", file=stream)
+
+
+def _prepare_all(root: Path, names: Sequence[str]) -> dict[str, Prepared]:
+    if not names:
+        return {}
+    from scripts import environment
+
+    prepared = each(partial(_prepare, root), names, "rendering environments")
+    findings = [finding for one in prepared for finding in one.findings]
+    findings += environment.collisions(root, names)
+    if has_errors(findings):
+        raise UserError(*findings)
+    return dict(zip(names, prepared, strict=True))
+
+
+def _prepare(root: Path, name: str) -> Prepared:
+    """Render an environment and stage its output; runs in a child process where there are many."""
+    from scripts.render import render
+
+    rendering = render(root, name)
+    if not rendering.files:
+        return Prepared(rendering.findings, "", "")
+    changes = _changes(root, name, rendering.files)
+    if changes:
+        tree.stage(root, name, rendering.files)
+    encoded = {file: text.encode() for file, text in rendering.files.items()}
+    return Prepared(rendering.findings, tree.digest(encoded), _summary(changes))
 
 
 def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
@@ -50,46 +89,33 @@ def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
 
     Raises UserError where an environment has a mistake.
     """
-    names = tree.environments(root, wanted)
-    _, changes = _changes(root, names)
-    gone = [] if wanted else tree.orphans(root)
-    for name in names:
-        for file, (old, new) in sorted(changes[name].items()):
-            stream.writelines(_diff(file, old, new))
-    for file in gone:
-        stream.writelines(_diff(file, (root / file).read_text("utf-8"), None))
-    return bool(any(changes.values()) or gone)
-
-
-Changes = Mapping[str, tuple[str | None, str | None]]
-"""Path → the text before and after; None where the file isn't there."""
-
-
-def _changes(root: Path, names: Sequence[str]) -> tuple[dict[str, tree.Files], dict[str, Changes]]:
-    """Return the outputs of environments, and how they differ from what is committed."""
-    if not names:
-        return {}, {}
-    from functools import partial
-
     from scripts import environment
-    from scripts.parallel import each
     from scripts.render import render
 
+    names = tree.environments(root, wanted)
     renderings = each(partial(render, root), names, "rendering environments")
     findings = [finding for rendering in renderings for finding in rendering.findings]
     findings += environment.collisions(root, names)
     if has_errors(findings):
         raise UserError(*findings)
-    outputs, changes = dict[str, tree.Files](), dict[str, Changes]()
+    differs = False
     for rendering in renderings:
-        there = {
-            f: raw.decode(errors="replace") for f, raw in tree.read(root, rendering.name).items()
-        }
-        files = there.keys() | rendering.files.keys()
-        differ = {f: (there.get(f), rendering.files.get(f)) for f in sorted(files)}
-        changes[rendering.name] = {f: pair for f, pair in differ.items() if pair[0] != pair[1]}
-        outputs[rendering.name] = rendering.files
-    return outputs, changes
+        for file, (old, new) in _changes(root, rendering.name, rendering.files).items():
+            stream.writelines(_diff(file, old, new))
+            differs = True
+    for file in [] if wanted else tree.orphans(root):
+        stream.writelines(_diff(file, (root / file).read_text("utf-8"), None))
+        differs = True
+    return differs
+
+
+def _changes(root: Path, name: str, files: tree.Files) -> Changes:
+    """Return how files differ from an environment's committed output, by path."""
+    there = {file: raw.decode(errors="replace") for file, raw in tree.read(root, name).items()}
+    pairs = {
+        file: (there.get(file), files.get(file)) for file in sorted(there.keys() | files.keys())
+    }
+    return {file: pair for file, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _summary(changes: Changes) -> str:

@@ -313,13 +313,26 @@ def dump(data: dict[str, Any]) -> str:
 
     data: what JSON can hold; its keys are strings.
     """
-    keys = sorted(data, key=_rank)
-    return "".join(_section(json.dumps({key: data[key]}, sort_keys=True)) for key in keys)
+    return "".join(_lines(key, data[key]) for key in sorted(data, key=_rank))
 
 
-@lru_cache(maxsize=8192)
-def _section(encoded: str) -> str:
-    """Return the YAML of one key; environments have most of theirs in common."""
+def _lines(key: str, value: Any) -> str:
+    """Return the lines of a key at the top, put together from parts that may be known already.
+
+    Environments have most of their objects' parts in common, and emitting is what costs most.
+    """
+    if not isinstance(value, dict) or not value or not key.isidentifier():
+        return _emitted(json.dumps({key: value}, sort_keys=True))
+    parts = [
+        _emitted(json.dumps({key: {inner: value[inner]}}, sort_keys=True))
+        for inner in sorted(value, key=_rank)
+    ]
+    head, _, _ = parts[0].partition("\n")
+    return f"{head}\n" + "".join(part.partition("\n")[2] for part in parts)
+
+
+@lru_cache(maxsize=32768)
+def _emitted(encoded: str) -> str:
     data = _ordered(json.loads(encoded))
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=2**20))
 

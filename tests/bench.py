@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,14 +83,6 @@ def ours(folder: Path, *more: str) -> Measure:
     return run([sys.executable, "-m", "scripts", "--repository", folder, "render", *more])
 
 
-def cold(folder: Path) -> Measure:
-    """Render with nothing there from before."""
-    shutil.rmtree(folder / ".render", ignore_errors=True)
-    for written in [*folder.glob("overlays/*/manifests"), folder / "argocd"]:
-        shutil.rmtree(written, ignore_errors=True)
-    return ours(folder)
-
-
 def helm(folder: Path, output: Path) -> Measure:
     """Run one `helm template` an environment, as many at a time as there are processors."""
     program = tools.tool("helm4")
@@ -144,24 +136,32 @@ def row(name: str, measure: Measure, against: Measure | None = None, goal: float
     print(f"{name:44}{measure.seconds:8.2f} s{measure.peak_mib:9.0f} MiB{ratio}{wanted}")
 
 
+def one_round(folder: Path, count: int) -> dict[str, Measure | None]:
+    """Return what each command costs, in a repository of its own.
+
+    Nothing is deleted between rounds: some file systems make files slowly just after many were
+    deleted.
+    """
+    repository = folder / "repository"
+    generate(repository, count)
+    return {
+        "helm": helm(repository, folder / "helm"),
+        "helmfile": helmfile(repository, folder / "helmfile"),
+        "cold": ours(repository),
+        "unchanged": ours(repository),
+        "check": ours(repository, "--check"),
+    }
+
+
 def compare(count: int) -> float:
     """Print the table for so many environments; return the seconds of a cold render."""
     print(f"\n{count} environments, {PROCESSES} processes, median of {ROUNDS}")
     print(f"{'':44}{'time':>10}{'peak':>13}{'ratio':>8}")
     with tempfile.TemporaryDirectory() as temporary:
-        folder, output = Path(temporary) / "repository", Path(temporary) / "output"
-        generate(folder, count)
-        functions: dict[str, Callable[[], Measure | None]] = {
-            "helm": lambda: helm(folder, output),
-            "helmfile": lambda: helmfile(folder, output),
-            "cold": lambda: cold(folder),
-            "unchanged": lambda: ours(folder),
-            "check": lambda: ours(folder, "--check"),
-        }
-        rounds = [{name: f() for name, f in functions.items()} for _ in range(ROUNDS)]
+        rounds = [one_round(Path(temporary) / str(number), count) for number in range(ROUNDS)]
     found = {
         name: median([m for r in rounds if (m := r[name]) is not None])
-        for name in functions
+        for name in rounds[0]
         if rounds[0][name] is not None
     }
     row("helm template, one process an environment", found["helm"])
