@@ -25,6 +25,8 @@ MAX_NODES = 50_000
 _PREFIX = "tag:yaml.org,2002:"
 _KINDS = {"str", "bool", "int", "float", "timestamp", "null"}
 _MOST_SHOWN = 32
+_MOST_EXACT = 2**53
+"""Helm reads numbers as 64-bit floats: it rounds whole numbers beyond this."""
 _JSON_INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _JSON_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
 _ELSEWHERE_A_NUMBER = re.compile(
@@ -277,7 +279,7 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str) -> None:
         if text.lower() not in ("true", "false"):
             instead = f"{str(text.lower() in ('yes', 'on')).lower()}, or {quoted} for the text"
     elif kind == "int":
-        if not _JSON_INT.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
+        if not _JSON_INT.fullmatch(text) or abs(int(text)) > _MOST_EXACT:
             instead = f"a plain decimal number, or {quoted} for the text"
     elif kind == "float":
         if not _JSON_FLOAT.fullmatch(text):
@@ -297,7 +299,10 @@ class _Dumper(yaml.CSafeDumper):
 
 
 def _string(dumper: _Dumper, text: str) -> yaml.Node:
-    style = "|" if "\n" in text else None
+    style = None
+    if "\n" in text:
+        # A block that keeps empty lines at its end would need a mark after it (`...`).
+        style = '"' if text.endswith("\n\n") or not text.strip("\n") else "|"
     return dumper.represent_scalar(_PREFIX + "str", text, style)
 
 

@@ -1,0 +1,116 @@
+"""What is written is read alike by everybody; what is read is what every reader would read."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from helm_python import _native
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from scripts import yamlio
+from scripts.findings import UserError
+
+AMBIGUOUS = [
+    "1e3", "1E3", "1e-3", "+1", "-0", "0o17", "017", "0x1F", "0b1", "1_000", "1_0.5", ".5", "5.",
+    "+.5", ".inf", "-.Inf", ".nan", "~", "null", "Null", "true", "True", "yes", "No", "on", "OFF",
+    "y", "N", "2026-01-01", "2026-01-01T00:00:00Z", "12:30", "190:20:30", "<<", "=", "-", "?",
+    ":", "a: b", "a #b", "#", "&a", "*a", "!a", "%a", "@a", "`a", "|", ">", "'", '"', "---",
+    "...", "", " ", " a", "a ", "a\n", "a\n\n", "\na", " a\nb", "a\nb ", "a\tb", "\ta", "a\r\nb",
+    "\u0085", "a\u2028b", "\ufeff", "\U0001f600", "é", "\x7f", "1.34", "08", "09", "0.0.0.0",
+]  # fmt: skip
+
+texts = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(AMBIGUOUS)
+numbers = st.integers(-(2**53), 2**53) | st.floats(-(2**53), 2**53)
+data = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=20,
+)
+objects = st.dictionaries(texts, data, min_size=1, max_size=5)
+
+
+def helm_reads(text: str) -> Any:
+    """Return what sigs.k8s.io/yaml reads, the reader of Helm, kubectl and Argo CD."""
+    return json.loads(_native.call_string("helm_values_from_yaml", text))
+
+
+@given(objects)
+def test_pyyaml_reads_what_was_dumped(value: dict[str, Any]) -> None:
+    assert yaml.load(yamlio.dump(value), yaml.CSafeLoader) == value
+
+
+@given(objects)
+def test_a_yaml_1_2_reader_reads_what_was_dumped(value: dict[str, Any]) -> None:
+    assert YAML(typ="safe", pure=True).load(StringIO(yamlio.dump(value))) == value
+
+
+@given(objects)
+def test_helm_and_kubectl_read_what_was_dumped(value: dict[str, Any]) -> None:
+    assert helm_reads(yamlio.dump(value)) == json.loads(json.dumps(value))
+
+
+@pytest.mark.parametrize("text", AMBIGUOUS, ids=ascii)
+def test_a_text_that_looks_like_something_else_stays_a_text(text: str) -> None:
+    value = {"a": text, text or "empty": [text]}
+    dumped = yamlio.dump(value)
+    assert helm_reads(dumped) == value
+    assert yaml.load(dumped, yaml.CSafeLoader) == value
+    assert YAML(typ="safe", pure=True).load(dumped) == value
+
+
+@given(objects, st.randoms())
+def test_the_order_of_keys_does_not_show_in_what_is_dumped(value: Any, random: Any) -> None:
+    def shuffled(value: Any) -> Any:
+        if isinstance(value, dict):
+            keys = list(value)
+            random.shuffle(keys)
+            return {key: shuffled(value[key]) for key in keys}
+        return [shuffled(item) for item in value] if isinstance(value, list) else value
+
+    assert yamlio.dump(shuffled(value)) == yamlio.dump(value)
+
+
+def test_texts_of_several_lines_are_written_as_blocks() -> None:
+    dumped = yamlio.dump({"kind": "ConfigMap", "data": {"a.sh": "#!/bin/sh\necho a\n"}})
+    assert dumped == "kind: ConfigMap\ndata:\n  a.sh: |\n    #!/bin/sh\n    echo a\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("documents")
+
+
+@given(raw=st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused_with_a_finding(folder: Path, raw: bytes) -> None:
+    (folder / "a.yaml").write_bytes(raw)
+    try:
+        yamlio.load(folder / "a.yaml", folder)
+    except UserError as error:
+        assert all(finding.message and finding.fix for finding in error.findings)
+
+
+@given(text=st.text(st.sampled_from("ab1:-,[]{}#&*!|>'\"%@ \n\t?=<~.0oxye"), max_size=60))
+def test_what_is_read_is_what_helm_reads(folder: Path, text: str) -> None:
+    (folder / "b.yaml").write_text(text, "utf-8")
+    try:
+        value = yamlio.load(folder / "b.yaml", folder).data
+    except UserError:
+        return
+    if isinstance(value, dict):
+        assert helm_reads(text) == value
+
+
+def test_a_position_is_that_of_the_key_or_the_item(folder: Path) -> None:
+    (folder / "c.yaml").write_text("a:\n  b: 1\n  c:\n    - x\n    - {d: 2}\n", "utf-8")
+    document = yamlio.load(folder / "c.yaml", folder)
+    assert document.position(["a", "b"]) == (2, 3)
+    assert document.position(["a", "c", 1]) == (5, 7)
+    assert document.position(["a", "c", 1, "d"]) == (5, 8)
+    assert document.position(["a", "gone", "deeper"]) == (1, 1)
