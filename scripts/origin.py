@@ -56,17 +56,19 @@ def of_field(
 def of_failure(root: Path, environment: Environment, failure: Finding) -> Finding:
     """Return a template's failure as a finding on the value that provokes it.
 
-    That is the first value of people's that, with the chart's default in its place, makes the
+    That is the value of the strongest file that, with the chart's default in its place, makes the
     failure go away or change; where no single one does, the finding stays as it is.
     """
     defaults = environment.layers[0].data or {}
     values = environment.values
-    for leaf, _ in list(_leaves(values, []))[:MOST_EXPERIMENTS]:
+    files = [environment.document.file, *(layer.file for layer in environment.layers)]
+    leaves = [(leaf, environment.locate(leaf)) for leaf, _ in _leaves(values, [])]
+    leaves.sort(key=lambda found: -files.index(found[1][0].file))
+    for leaf, (document, inside) in leaves[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)
         _set(changed, leaf, _get(defaults, leaf))
         if _failure(root, environment, changed) == failure.message:
             continue
-        document, inside = environment.locate(leaf)
         named = ".".join(map(str, leaf))
         fix = f"change {named}, which makes {failure.file} fail"
         return document.finding(failure.rule, inside, failure.message, fix)

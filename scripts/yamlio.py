@@ -112,8 +112,8 @@ def load_all(path: Path, root: Path) -> list[Document]:
             _inspect(node, file)
             documents.append(Document(file, loader.construct_document(node), node))
     except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        message = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
+        line = text.encode()[: error.position].count(b"\n") + 1
+        message = f"the character U+{error.character:04X} is not allowed in YAML"
         found = Finding(file, line, 0, "yaml-syntax", message, "remove the character")
         raise UserError(found) from None
     except yaml.MarkedYAMLError as error:

@@ -91,7 +91,8 @@ def helm(folder: Path, output: Path) -> Measure:
         layers = [folder / "base" / "values.yaml"]
         layers += [folder / "base" / "profiles" / f"{p}.yaml" for p in profiles(overlay)]
         files = [f"--values={path}" for path in [*layers, overlay / "values.yaml"]]
-        command = [program, "template", RELEASE, folder / "chart", "--kube-version=1.34"]
+        command: list[str | Path] = [program, "template", RELEASE, folder / "chart"]
+        command += ["--kube-version=1.34"]
         command += [f"--namespace=linea-{overlay.name}", f"--output-dir={output / overlay.name}"]
         return run([*command, *files])
 
@@ -125,7 +126,14 @@ def helmfile(folder: Path, output: Path) -> Measure | None:
         )
     file = folder / "helmfile.yaml"
     file.write_text(yaml.safe_dump({"kubeVersion": "v1.34.0", "releases": releases}), "utf-8")
-    command = [program, "--helm-binary", tools.tool("helm4"), "--file", file, "template"]
+    command: list[str | Path] = [
+        program,
+        "--helm-binary",
+        tools.tool("helm4"),
+        "--file",
+        file,
+        "template",
+    ]
     return run([*command, "--concurrency", str(PROCESSES), "--output-dir", output], folder)
 
 

@@ -1,0 +1,1 @@
+"""What Argo CD is given: waves, projects, applications, and who must confirm."""

@@ -1,0 +1,1 @@
+"""A render with nothing changed does nothing; any change counts."""

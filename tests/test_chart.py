@@ -1,0 +1,1 @@
+"""What a user of the chart relies on."""

@@ -1,0 +1,1 @@
+"""Many items on many processes: order kept, errors told, no child left."""
