@@ -1,0 +1,81 @@
+"""Every mistake that a user can make has a folder in tests/invalid/, with what must be said.
+
+A folder holds the mistaken files, as they would stand in the repository, and expected.txt: the
+commands typed, all that is printed, and the exit code.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts.__main__ import main
+from tests.conftest import Repository
+
+INVALID = Path(__file__).with_name("invalid")
+EXPECTED = "expected.txt"
+
+PROGRAM = "$ python -m scripts "
+REMOVE = "$ rm "
+
+
+def mistakes() -> list[str]:
+    return sorted(path.name for path in INVALID.iterdir() if path.is_dir())
+
+
+def lay_over(mistake: Path, root: Path) -> None:
+    """Put the mistaken files in the place of the good ones; a link stays a link."""
+    for path in sorted(mistake.rglob("*")):
+        target = root / path.relative_to(mistake)
+        if path.name == EXPECTED or (path.is_dir() and not path.is_symlink()):
+            continue
+        for parent in reversed(target.relative_to(root).parents):
+            if (root / parent).is_file() or (root / parent).is_symlink():
+                (root / parent).unlink()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        target.unlink(missing_ok=True)
+        shutil.copy(path, target, follow_symlinks=False)
+
+
+def told(
+    mistake: Path, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> tuple[str, dict[str, str], dict[str, str]]:
+    """Return a new expected.txt, and what stood in the repository before and after."""
+    lay_over(mistake, repository.root)
+    typed = (mistake / EXPECTED).read_text("utf-8").splitlines()
+    commands = [line for line in typed if line.startswith("$ ")]
+    for line in commands[:-1]:
+        assert line.startswith(REMOVE), line
+        (repository / line.removeprefix(REMOVE)).unlink()
+    assert commands[-1].startswith(PROGRAM), commands[-1]
+    before = repository.files()
+    arguments = commands[-1].removeprefix(PROGRAM).split()
+    capsys.readouterr()
+    code = main(["--repository", str(repository.root), *arguments])
+    said = capsys.readouterr()
+    text = "".join(f"{line}\n" for line in commands) + said.out + said.err + f"exit code {code}\n"
+    return text, before, repository.files()
+
+
+@pytest.mark.parametrize("name", mistakes())
+def test_the_mistake_is_told_as_expected_and_nothing_is_written(
+    name: str, repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, before, after = told(INVALID / name, repository, capsys)
+    assert text == (INVALID / name / EXPECTED).read_text("utf-8")
+    assert after == before
+
+
+def test_there_is_a_folder_for_each_kind_of_bad_input() -> None:
+    assert len(mistakes()) >= 40
+
+
+def test_no_message_names_a_place_on_this_machine() -> None:
+    for name in mistakes():
+        text = (INVALID / name / EXPECTED).read_text("utf-8")
+        assert "Traceback" not in text, name
+        assert "/tmp" not in text, name  # noqa: S108 - where the copies stand
