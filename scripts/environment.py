@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -136,7 +137,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         else:
             findings.append(_no_profile(document, index, profile, path.parent))
     overlay = folder / "values.yaml"
-    if overlay.exists():
+    if os.path.lexists(overlay):  # a link to nothing is a mistake, not an absent file
         layers.append(yamlio.load(overlay, root))
     found: tuple[patches.Patch, ...] = ()
     try:

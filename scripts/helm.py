@@ -60,7 +60,7 @@ def template(
 @lru_cache
 def _refuse_links(chart: Path, root: Path) -> None:
     for path in chart.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        if path.is_symlink() and yamlio.leaves(path, root):
             raise UserError(yamlio.outside(path.relative_to(root).as_posix()))
 
 
@@ -102,13 +102,17 @@ def _chart(path: Path) -> Any:
 
     The values have been checked against it when the environment was loaded.
     """
-    from helm_python import Chart
+    from helm_python import Chart, dependency_list
     from helm_python import HelmError as NativeError
 
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
         shutil.copytree(path, copy, ignore=shutil.ignore_patterns("values.schema.json"))
         try:
+            # The command refuses to render without them; the engine would leave them out.
+            for found in dependency_list(copy):
+                if found["status"] not in ("ok", "unpacked"):
+                    raise HelmError(f"the dependency {found['name']} is {found['status']}")
             return Chart.load(copy)
         except NativeError as error:
             raise HelmError(str(error).replace(f"{folder}/", "")) from None
@@ -194,10 +198,11 @@ def _is_hook(found: dict[str, Any]) -> bool:
 def _failure(chart: Path, root: Path, told: str) -> Finding:
     place = _PLACE.search(told)
     folder = chart.relative_to(root).as_posix()
-    if place:
-        file, line = f"{folder}/{place.group(1)}", int(place.group(2))
-    else:
-        file, line = folder, 0
+    if not place:
+        file, fix = f"{folder}/Chart.yaml", f"mend the chart: `helm lint {folder}` must be content"
+        return Finding(file, 0, 0, "chart", told, fix)
+    file, line = f"{folder}/{place.group(1)}", int(place.group(2))
     # Helm chains the templates that it came through; what the chart says stands at the end.
     said = told.rpartition("): ")[2] if "execution error at" in told else told
-    return Finding(file, line, 0, "template-error", said, "give the values the template asks for")
+    fix = "mend the template, or give the values that it asks for"
+    return Finding(file, line, 0, "template-error", said, fix)

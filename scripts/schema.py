@@ -82,10 +82,20 @@ def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Findin
         )
     else:
         message = f"{where}: {error.message}"
-        yield finding(
-            path, "wrong-value", message, _hint(schema, list(error.schema_path), "write another")
-        )
+        otherwise = _BOUNDS.get(kind, "write another").format(getattr(error.kind, "limit", ""))
+        fix = _hint(schema, list(error.schema_path), otherwise)
+        yield finding(path, "wrong-value", message, fix)
 
+
+_BOUNDS = {
+    "Minimum": "write at least {}",
+    "Maximum": "write at most {}",
+    "MinLength": "write at least {} characters",
+    "MaxLength": "write at most {} characters",
+    "MinItems": "write at least {} items",
+    "MaxItems": "write at most {} items",
+    "UniqueItems": "write each item once",
+}
 
 _SECRET = re.compile(r"key|secret|password|token|credential", re.IGNORECASE)
 _MOST_SHOWN = 40
@@ -93,7 +103,8 @@ _MOST_SHOWN = 40
 
 def shown(value: Any, path: Sequence[str | int]) -> str:
     """Return a value as a message may tell it: short, and never what could be a secret."""
-    if any(isinstance(part, str) and _SECRET.search(part) for part in path):
+    named = [part for part in path if isinstance(part, str)]
+    if "plain" in named or (named and _SECRET.search(named[-1])):
         return "something not shown here"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."

@@ -17,6 +17,7 @@ from scripts.kubeconform import Problem, check
 from scripts.parallel import each
 from scripts.render import Rendering, objects, render, settings
 from scripts.schemas import versions
+from scripts.tools import progress
 
 Layer = Callable[[Path, Sequence[Rendering]], list[Finding]]
 
@@ -57,8 +58,9 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     for version, group in sorted(by_version.items()):
         files = {file: text for rendering in group for file, text in rendering.files.items()}
         owners = {file: rendering.name for rendering in group for file in rendering.files}
-        for problem in check(files, version):
-            findings.append(_located(root, owners[problem.file], problem))
+        with progress(f"checking {len(files)} objects against Kubernetes {version} …"):
+            problems = check(files, version)
+        findings += [_located(root, owners[problem.file], problem) for problem in problems]
     return findings + _root_application(root, renderings)
 
 

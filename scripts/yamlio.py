@@ -7,6 +7,7 @@ Helm, kubectl) and YAML 1.2 (editors, other tools) read differently is refused r
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def load_all(path: Path, root: Path) -> list[Document]:
 
 
 def _read(path: Path, root: Path, file: str) -> str:
-    if not path.resolve().is_relative_to(root.resolve()):
+    if leaves(path, root):
         raise UserError(outside(file))
     try:
         raw = path.read_bytes()
@@ -141,6 +142,11 @@ def _read(path: Path, root: Path, file: str) -> str:
         raise UserError(
             Finding(file, line, 0, "not-utf-8", message, "save the file as UTF-8")
         ) from None
+
+
+def leaves(path: Path, root: Path) -> bool:
+    """Return whether the path leads out of the repository; a link to itself doesn't."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def outside(file: str) -> Finding:
