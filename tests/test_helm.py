@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -121,3 +123,15 @@ def test_a_template_that_fails_is_told_with_the_value_that_provokes_it(
     done = repository.run("render", "prod")
     assert done.code == 1
     assert done.out.startswith("overlays/prod/values.yaml:2:3  error  template-error\n")
+
+
+def test_a_machine_without_the_engine_writes_the_same_bytes(repository: Repository) -> None:
+    committed = repository.files("overlays", "argocd")
+    for old in repository.root.glob("overlays/*/manifests"):
+        shutil.rmtree(old)
+    without = "import scripts.helm, scripts.__main__ as m; scripts.helm._has_engine = lambda: False"
+    program = f"{without}; raise SystemExit(m.main())"
+    call = [sys.executable, "-c", program, "--repository", repository.root, "render"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert repository.files("overlays", "argocd") == committed
