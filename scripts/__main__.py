@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{options.command}: interrupted; the manifests are as they were", file=sys.stderr)
+        told = "interrupted; the output of an environment is wholly the old or wholly the new one"
+        print(f"{options.command}: {told}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone; Python would say so again at exit.

@@ -45,7 +45,8 @@ def inputs(root: Path, names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         folder = root / "overlays" / name
-        own = [folder / "environment.yaml", folder / "values.yaml", *folder.glob("patches/*")]
+        # All that is there, since a file that nothing reads is a mistake, too.
+        own = [*folder.glob("*"), *folder.glob("patches/*")]
         found[name] = shared + tree.digest(_contents(own))
     return found
 
@@ -68,6 +69,7 @@ def _shared(root: Path) -> list[Path]:
 def _contents(paths: Iterable[Path]) -> dict[str, bytes]:
     found = {}
     for path in paths:
+        found[str(path)] = b""
         with contextlib.suppress(OSError):
             found[str(path)] = path.read_bytes()
     return found

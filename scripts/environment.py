@@ -180,8 +180,21 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
         if not isinstance(layer.data, dict | None):
             message = "the file is no mapping of values"
             return [layer.finding("wrong-type", [], message, "write key: value")]
-    merged = coalesce(environment.layers[0].data or {}, environment.values)
-    return schema.check_merged(merged, root / "chart" / "values.schema.json", environment.locate)
+    chart, *own = environment.layers
+
+    def locate(path: list[str | int]) -> tuple[Document, list[str | int]]:
+        document, inside = environment.locate(path)
+        if document is not chart:
+            return document, inside
+        # The chart's defaults are sound by themselves: somebody asks for more than they say.
+        for length in range(len(path) - 1, 0, -1):
+            for layer in reversed(own):
+                if yamlio.has(layer.data, path[:length]):
+                    return layer, path
+        return document, inside
+
+    merged = coalesce(chart.data or {}, environment.values)
+    return schema.check_merged(merged, root / "chart" / "values.schema.json", locate)
 
 
 def _no_profile(document: Document, index: int, profile: str, folder: Path) -> Finding:
@@ -211,6 +224,8 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
     documents = dict[str, Document]()
     places = dict[str, tuple[object, ...]]()
     for name in tree.environments(root):
+        if (root / "overlays" / name).is_symlink():
+            continue
         with contextlib.suppress(UserError, OSError, AttributeError, KeyError):
             document = yamlio.load(root / "overlays" / name / "environment.yaml", root)
             base = _read(root / "base" / "environment.yaml", root).data or {}

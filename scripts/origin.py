@@ -47,7 +47,8 @@ def of_field(
     for leaf, value in leaves[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)
         _set(changed, leaf, _other(value))
-        if _field(root, environment, changed, manifest, path) != start:
+        after = _field(root, environment, changed, manifest, path)
+        if after != start and after is not _UNKNOWN:
             document, inside = environment.locate(leaf)
             return (document.file, *document.position(inside))
     return manifest.template, 0, 0
@@ -94,6 +95,10 @@ def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
     return own[: len(touched)] == list(touched) or list(touched)[: len(own)] == own
 
 
+_UNKNOWN = object()
+"""Where an experiment breaks the chart or takes the whole object away, it tells nothing."""
+
+
 def _field(
     root: Path,
     environment: Environment,
@@ -104,11 +109,11 @@ def _field(
     try:
         made = patches.apply(_template(root, environment, values), environment.patches)
     except UserError:
-        return None
+        return _UNKNOWN
     for other in made:
         if (other.kind, other.name) == (manifest.kind, manifest.name):
             return _get(other.object, path)
-    return None
+    return _UNKNOWN
 
 
 def _leaves(values: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:

@@ -47,11 +47,12 @@ def _fork(
     children, pipes = [], list[Connection]()
     for share in range(processes):
         receive, send = context.Pipe(duplex=False)
-        child = context.Process(target=_work, args=(function, items, share, processes, send))
+        pipes.append(receive)
+        arguments = function, items, share, processes, send, list(pipes)
+        child = context.Process(target=_work, args=arguments)
         child.start()
         send.close()
         children.append(child)
-        pipes.append(receive)
     try:
         while pipes:
             for pipe in wait(pipes):
@@ -76,7 +77,11 @@ def _work(
     share: int,
     processes: int,
     send: Connection,
+    inherited: Sequence[Connection],
 ) -> None:
+    # The fork has the parent's ends, too: as long as one is open, nobody sees the parent go.
+    for pipe in inherited:
+        pipe.close()
     # Ctrl-C reaches all processes of the terminal; it is the parent who answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

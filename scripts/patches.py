@@ -126,7 +126,11 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
             rule, fix = "patch-test", "look at what changed there, then mend or remove the patch"
         except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException):
             message = f"{operation['op']} can't be done: {manifest.label} has nothing at {path}"
-            rule, fix = "patch-path", "write a path that is there, or use `add` for what is new"
+            rule, fix = "patch-path", "write a path that is there"
+            if operation["op"] == "add":
+                fix += ": `add` makes its last part, not what is above that"
+            elif operation["op"] == "replace":
+                fix += ", or use `add` for what is new"
         else:
             continue
         finding = patch.document.finding(rule, ["patch", index], message, fix)

@@ -92,11 +92,14 @@ def _check(manifests: Sequence[Manifest], found: Environment) -> list[Finding]:
 
         first = seen.setdefault(manifest.identity, manifest)
         if first is not manifest:
-            message = f"{first.template} makes the same object"
-            findings.append(told("duplicate-object", message, "give one of the two another name"))
+            # Where a patch gave one of them its name, that is the one to change.
+            one, other = (first, manifest) if first.patches else (manifest, first)
+            message = f"{other.template} makes the same object"
+            fix = "give one of the two another name"
+            findings.append(told("duplicate-object", message, fix, one))
         elif files.setdefault(manifest.file_name, manifest) is not manifest:
-            other = files[manifest.file_name].label
-            message = f"its file would be called as that of {other}: {manifest.file_name}"
+            label = files[manifest.file_name].label
+            message = f"its file would be called as that of {label}: {manifest.file_name}"
             findings.append(told("duplicate-file", message, "give one of the two another name"))
         if not _NAME.fullmatch(manifest.name):
             message = f"{manifest.name!r} is no name that Kubernetes takes"

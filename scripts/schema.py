@@ -65,9 +65,8 @@ def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Findin
         yield finding(path, "wrong-type", message, f"write {_types(error.kind.types)}")
     elif kind in ("Enum", "Constant"):
         options = error.kind.options if kind == "Enum" else [error.kind.expected_value]
-        choices = [json.dumps(option) for option in options]
-        near = difflib.get_close_matches(json.dumps(error.instance), choices, 1)
-        fix = f"write {near[0] if near else ' or '.join(choices)}"
+        near = difflib.get_close_matches(str(error.instance), map(str, options), 1)
+        fix = "write " + " or ".join(json.dumps(option) for option in near or options)
         message = f"{where} is {shown(error.instance, path)}"
         yield finding(path, "wrong-value", message, fix)
     elif kind == "Pattern":
@@ -75,16 +74,25 @@ def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Findin
         otherwise = f"write what matches {error.kind.pattern}"
         fix = _hint(schema, list(error.schema_path), otherwise)
         yield finding(path, "wrong-value", message, fix)
-    elif kind == "OneOfNotValid":
-        message = f"{where} matches none of the forms it may have"
-        yield finding(
-            path, "wrong-value", message, _hint(schema, list(error.schema_path), "write one form")
-        )
-    else:
-        message = f"{where}: {error.message}"
-        otherwise = _BOUNDS.get(kind, "write another").format(getattr(error.kind, "limit", ""))
-        fix = _hint(schema, list(error.schema_path), otherwise)
+    elif kind in ("OneOfNotValid", "OneOfMultipleValid"):
+        forms = _parent(schema, list(error.schema_path))["oneOf"]
+        needed = [key for form in forms for key in form.get("required", ())]
+        message = f"{where} matches not exactly one of the forms that it may have"
+        if needed:
+            message = f"{where} needs {' or '.join(needed)}, exactly one of them"
+        fix = _hint(schema, list(error.schema_path), "write one form")
         yield finding(path, "wrong-value", message, fix)
+    elif kind == "PropertyNames":
+        key = error.kind.error.instance
+        message = f"{where} can't have the key {key}"
+        fix = _hint(schema, list(error.schema_path), "write another key")
+        yield finding([*path, key], "wrong-key", message, fix)
+    elif kind in _BOUNDS:
+        fix = _BOUNDS[kind].format(getattr(error.kind, "limit", ""))
+        yield finding(path, "wrong-value", f"{where}: {error.message}", fix)
+    else:
+        fix = _hint(schema, list(error.schema_path), "write another")
+        yield finding(path, "wrong-value", f"{where}: {error.message}", fix)
 
 
 _BOUNDS = {
@@ -92,12 +100,13 @@ _BOUNDS = {
     "Maximum": "write at most {}",
     "MinLength": "write at least {} characters",
     "MaxLength": "write at most {} characters",
-    "MinItems": "write at least {} items",
-    "MaxItems": "write at most {} items",
+    "MinItems": "write no fewer than {}",
+    "MaxItems": "write no more than {}",
     "UniqueItems": "write each item once",
 }
 
 _SECRET = re.compile(r"key|secret|password|token|credential", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _MOST_SHOWN = 40
 
 
@@ -106,7 +115,7 @@ def shown(value: Any, path: Sequence[str | int]) -> str:
     named = [part for part in path if isinstance(part, str)]
     if "plain" in named or (named and _SECRET.search(named[-1])):
         return "something not shown here"
-    text = json.dumps(value, ensure_ascii=False)
+    text = _CREDENTIALS.sub("//…@", json.dumps(value, ensure_ascii=False))
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
@@ -144,7 +153,7 @@ def _known(schema: dict[str, Any], path: list[Any]) -> list[str]:
 
 
 def _hint(schema: dict[str, Any], path: list[Any], otherwise: str) -> str:
-    described = _parent(schema, path).get("description")
-    return (
-        f"write another; this is {described[0].lower()}{described[1:]}" if described else otherwise
-    )
+    described = str(_parent(schema, path).get("description", ""))
+    if described[1:2].islower() or described[1:2] == " ":
+        described = described[0].lower() + described[1:]
+    return f"write another; this is {described}" if described else otherwise

@@ -144,7 +144,7 @@ def locked(root: Path) -> Iterator[None]:
         except BlockingIOError:
             print("another render is at work here; waiting for it …", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        with _told(root):
+        with _told(root), _uninterrupted():
             _recover(root)
         yield
     finally:
@@ -172,7 +172,7 @@ def commit(root: Path, names: Sequence[str], remove: Sequence[str]) -> None:
 
     Raises UsageError where the file system refuses.
     """
-    with _told(root), _uninterrupted():
+    with _told(root, "the next render finishes what was begun"), _uninterrupted():
         for name in names:
             ready = root / _WORK / "ready" / name
             ready.parent.mkdir(exist_ok=True)
@@ -209,8 +209,12 @@ def _stage(root: Path, folder: Path, name: str, files: Files) -> None:
     (folder / _DIGEST).write_text(digest(manifests))
 
 
-def _folder_digest(folder: Path) -> str:
-    return digest({path.name: path.read_bytes() for path in folder.iterdir()})
+def _is(folder: Path, wanted: str) -> bool:
+    """Return whether a folder has exactly the files of that digest."""
+    try:
+        return digest({path.name: path.read_bytes() for path in folder.iterdir()}) == wanted
+    except OSError:  # not there, or with a folder in it
+        return False
 
 
 def _recover(root: Path) -> None:
@@ -224,19 +228,31 @@ def _carry_out(root: Path, ready: Path) -> None:
     name = ready.name
     new, target = ready / manifests_folder(name), root / manifests_folder(name)
     if target.parent.is_dir():
-        if not target.is_dir():
-            os.rename(new, target)
-        elif _folder_digest(target) != (ready / _DIGEST).read_text():
-            _exchange(new, target)
+        wanted = (ready / _DIGEST).read_text()
+        if not _is(target, wanted):
+            if not _is(new, wanted):
+                # Carried out before a crash, and what came of it was changed since: leave it so.
+                _forget(root, ready)
+                return
+            read(root, name)  # refuses to go on over what render did not write
+            if target.is_dir():
+                _exchange(new, target)
+            else:
+                os.rename(new, target)
         for kind in ARGOCD_FOLDERS:
             file = ready / argocd_file(kind, name)
             if file.is_file():
+                (root / "argocd" / kind).mkdir(parents=True, exist_ok=True)
                 os.replace(file, root / argocd_file(kind, name))
+    _forget(root, ready)
+
+
+def _forget(root: Path, ready: Path) -> None:
     # Renamed away first: half a journal must never be carried out.
-    spent = root / _WORK / "staged" / f".{name}-{os.getpid()}-{time.monotonic_ns()}"
+    spent = root / _WORK / "staged" / f".{ready.name}-{os.getpid()}-{time.monotonic_ns()}"
     spent.parent.mkdir(exist_ok=True)
     os.rename(ready, spent)
-    shutil.rmtree(spent)
+    shutil.rmtree(spent, ignore_errors=True)
 
 
 def _exchange(new: Path, target: Path) -> None:
@@ -258,23 +274,34 @@ def _exchange(new: Path, target: Path) -> None:
         raise OSError(code, os.strerror(code), str(target))
     # A file system that can't swap: two renames, of which the journal repeats the second.
     old = new.with_name("manifests.old")
+    shutil.rmtree(old, ignore_errors=True)
     os.rename(target, old)
     os.rename(new, target)
 
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the few renames that belong together."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Let Ctrl-C wait for the few renames that belong together.
+
+    Blocking the signals would not do: the threads of Helm's engine would take them.
+    """
+    late = list[int]()
+    before = {
+        number: signal.signal(number, lambda number, _: late.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if late:
+        signal.raise_signal(late[0])
 
 
 @contextlib.contextmanager
-def _told(root: Path) -> Iterator[None]:
-    """Turn what the file system refuses into a UsageError."""
+def _told(root: Path, left: str = "the manifests are as they were") -> Iterator[None]:
+    """Turn what the file system refuses into a UsageError, which says how things are left."""
     try:
         yield
     except OSError as error:
@@ -288,4 +315,4 @@ def _told(root: Path) -> Iterator[None]:
         name = str(error.filename or root)
         with contextlib.suppress(ValueError):
             name = Path(name).relative_to(root).as_posix()
-        raise UsageError(f"{name}: {told}; the manifests are as they were") from error
+        raise UsageError(f"{name}: {told}; {left}") from error

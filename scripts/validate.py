@@ -76,6 +76,8 @@ def _located(root: Path, name: str, problem: Problem) -> Finding:
     fields = [manifest.kind.lower(), *(part for part in problem.path if isinstance(part, str))]
     message = f"Kubernetes {found.kubernetes_version} refuses /{where}: {problem.message}"
     fix = f"write what `kubectl explain {'.'.join(fields)}` describes"
+    if problem.path == ("apiVersion",):
+        message, fix = problem.message, "write an apiVersion and kind that there are"
     return Finding(file, line, column, "kubernetes-schema", message, fix, manifest.label, name)
 
 

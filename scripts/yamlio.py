@@ -158,6 +158,14 @@ def outside(file: str) -> Finding:
 
 def _syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> Finding:
     mark = error.problem_mark or error.context_mark
+    if "quoted scalar" in (error.context or ""):
+        mark = error.context_mark  # where the quote opens; the problem is told at the end
+    conflict = re.search(r"^(<<<<<<<|>>>>>>>) ", text, re.MULTILINE)
+    if conflict:
+        line = text[: conflict.start()].count("\n") + 1
+        message = "a merge conflict was left in the file"
+        fix = "keep one side, and remove the lines <<<<<<<, ======= and >>>>>>>"
+        return Finding(file, line, 0, "merge-conflict", message, fix)
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
     problem = error.problem or "not YAML"
     lines = text.splitlines()
@@ -248,14 +256,10 @@ def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
             "write the keys out, or put them into a profile",
         )
     if not isinstance(key, yaml.ScalarNode) or key.tag != _PREFIX + "str":
-        shown = key.value if isinstance(key, yaml.ScalarNode) else "this"
-        _refuse(
-            file,
-            key,
-            "yaml-key",
-            f"the key {shown} is no string",
-            f"quote it: '{shown}'" if isinstance(key, yaml.ScalarNode) else "write a plain key",
-        )
+        message, fix = "a mapping or a list stands where a key must", "put {{ … }} in quotes"
+        if isinstance(key, yaml.ScalarNode):
+            message, fix = f"the key {key.value} is no string", f"quote it: '{key.value}'"
+        _refuse(file, key, "yaml-key", message, fix)
     first = seen.get(key.value)
     if first is not None:
         _refuse(
@@ -272,15 +276,17 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str) -> None:
     text, kind = node.value, node.tag.removeprefix(_PREFIX)
     # A long scalar could be a private key that lacks its quotes: messages don't repeat it.
     named = text if len(text) <= _MOST_SHOWN else "this value"
-    quoted = f"'{text}'" if len(text) <= _MOST_SHOWN else "it in quotes"
+    quoted = f"'{text}'" if len(text) <= _MOST_SHOWN else "this value in quotes"
     instead = ""
     if (kind != "str" and node.style) or kind not in _KINDS:
         _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
     elif node.style:
         return
     elif kind == "str":
-        if _ELSEWHERE_A_NUMBER.fullmatch(text) or _ELSEWHERE_A_BOOLEAN.fullmatch(text):
-            instead = quoted
+        if _ELSEWHERE_A_NUMBER.fullmatch(text):
+            instead = f"a plain decimal number, or {quoted} for the text"
+        elif _ELSEWHERE_A_BOOLEAN.fullmatch(text):
+            instead = f"{str(text in 'yY').lower()}, or {quoted} for the text"
     elif kind == "bool":
         if text.lower() not in ("true", "false"):
             instead = f"{str(text.lower() in ('yes', 'on')).lower()}, or {quoted} for the text"

@@ -1,1 +1,336 @@
 """What Argo CD is given: waves, projects, applications, and who must confirm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts import argocd, environment, render
+from scripts.environment import Environment
+from scripts.manifest import Manifest
+from tests.conftest import ROOT, Repository
+from tests.objects import ENVIRONMENTS, FULL, of_environment, of_kind, one, pods, references
+
+WAVE = "argocd.argoproj.io/sync-wave"
+OPTIONS = "argocd.argoproj.io/sync-options"
+
+
+@pytest.fixture(params=[*ENVIRONMENTS, "fullest"])
+def arranged(
+    request: pytest.FixtureRequest, repository: Repository
+) -> tuple[Environment, list[Manifest]]:
+    """Return each environment with its objects, and one where all that can be is on."""
+    if request.param != "fullest":
+        return of_environment(request.param)
+    text = FULL.read_text("utf-8").replace("provider: plain", "provider: existing")
+    repository.write("overlays/dev/values.yaml", text)
+    found = environment.load(repository.root, "dev")
+    return found, render.objects(repository.root, found)
+
+
+def changed(repository: Repository, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the project and the application of dev with other settings."""
+    file = repository / "overlays/dev/environment.yaml"
+    repository.write("overlays/dev/environment.yaml", file.read_text("utf-8") + text)
+    found = environment.load(repository.root, "dev")
+    project, application = render.settings(found, render.objects(repository.root, found))
+    return project.object, application.object
+
+
+def wave(manifest: Manifest) -> int:
+    return int(manifest.metadata["annotations"][WAVE])
+
+
+def committed(kind: str, name: str) -> dict[str, Any]:
+    text = (ROOT / "argocd" / kind / f"{name}.yaml").read_text("utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def test_what_a_pod_needs_is_there_before_it(arranged: tuple[Environment, list[Manifest]]) -> None:
+    _, manifests = arranged
+    waves = {(m.kind, m.name): wave(m) for m in manifests}
+    for workload, template in pods(manifests):
+        for needed in references(template):
+            assert waves.get(needed, wave(workload)) <= wave(workload), (workload.label, needed)
+        if workload.kind == "StatefulSet":
+            service = "Service", workload.object["spec"]["serviceName"]
+            assert waves[service] <= wave(workload), workload.label
+
+
+def test_pods_are_guarded_before_they_run(arranged: tuple[Environment, list[Manifest]]) -> None:
+    _, manifests = arranged
+    first = min(wave(workload) for workload, _ in pods(manifests))
+    for kind in ("NetworkPolicy", "PodDisruptionBudget"):
+        for guard in of_kind(manifests, kind):
+            assert wave(guard) < first, guard.label
+
+
+def test_components_start_in_the_order_of_their_need(
+    arranged: tuple[Environment, list[Manifest]],
+) -> None:
+    _, manifests = arranged
+    waves = {m.component: wave(m) for m, _ in pods(manifests)}
+    assert waves["sequencer"] == waves["maru"], "each needs the other to become healthy"
+    assert waves["maru"] < waves["besu"] < waves["tx-sender"]
+
+
+def test_what_waits_for_the_outside_holds_nothing_up(
+    arranged: tuple[Environment, list[Manifest]],
+) -> None:
+    _, manifests = arranged
+    last = max(wave(workload) for workload, _ in pods(manifests))
+    for manifest in manifests:
+        outside = (
+            manifest.kind in ("Ingress", "HorizontalPodAutoscaler", "ServiceMonitor")
+            or manifest.object.get("spec", {}).get("type") == "LoadBalancer"
+        )
+        if outside:
+            assert wave(manifest) > last, manifest.label
+
+
+def test_only_what_holds_data_asks_a_person_before_it_goes(
+    arranged: tuple[Environment, list[Manifest]],
+) -> None:
+    _, manifests = arranged
+    asking = {m.label for m in manifests if OPTIONS in m.metadata["annotations"]}
+    data = {
+        m.label
+        for m in manifests
+        if m.kind == "PersistentVolumeClaim" or m.object.get("spec", {}).get("volumeClaimTemplates")
+    }
+    assert asking == data
+    assert data
+    for manifest in manifests:
+        if manifest.label in data:
+            told = manifest.metadata["annotations"][OPTIONS].split(",")
+            assert {"Prune=confirm", "Delete=confirm"} <= set(told)
+
+
+def test_a_volume_outlives_its_statefulset(arranged: tuple[Environment, list[Manifest]]) -> None:
+    _, manifests = arranged
+    for manifest in of_kind(manifests, "StatefulSet"):
+        policy = manifest.object["spec"]["persistentVolumeClaimRetentionPolicy"]
+        assert policy == {"whenDeleted": "Retain", "whenScaled": "Retain"}, manifest.label
+
+
+def test_a_project_allows_exactly_the_kinds_that_are_rendered(
+    arranged: tuple[Environment, list[Manifest]],
+) -> None:
+    found, manifests = arranged
+    spec = argocd.project(found, manifests)["spec"]
+    allowed = {(kind["group"], kind["kind"]) for kind in spec["namespaceResourceWhitelist"]}
+    assert allowed == {(m.group, m.kind) for m in manifests}
+    assert ("", "Secret") not in allowed
+
+
+def test_a_project_allows_one_repository_and_the_namespaces_in_use(
+    arranged: tuple[Environment, list[Manifest]],
+) -> None:
+    found, manifests = arranged
+    spec = argocd.project(found, manifests)["spec"]
+    assert spec["sourceRepos"] == [found.repository["url"]]
+    used = {m.namespace for m in manifests} | {found.namespace}
+    assert {place["namespace"] for place in spec["destinations"]} == used
+    assert {place["server"] for place in spec["destinations"]} == {found.cluster["server"]}
+
+
+def test_of_the_cluster_a_project_allows_its_own_namespace_alone(
+    arranged: tuple[Environment, list[Manifest]],
+) -> None:
+    found, manifests = arranged
+    spec = argocd.project(found, manifests)["spec"]
+    own = {"group": "", "kind": "Namespace", "name": found.namespace}
+    assert spec["clusterResourceWhitelist"] == [own]
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_no_project_has_a_wildcard_but_for_the_secrets_made_by_hand(name: str) -> None:
+    spec = committed("projects", name)["spec"]
+    ignored = spec.pop("orphanedResources")
+    assert ignored["warn"] is True
+    assert ignored["ignore"] == [{"kind": "Secret", "name": "linea-stack-*"}]
+    assert "*" not in yaml.safe_dump(spec)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_application_syncs_its_folder_of_plain_manifests_into_its_namespace(name: str) -> None:
+    found, _ = of_environment(name)
+    spec = committed("applications", name)["spec"]
+    assert spec["source"] == {
+        "repoURL": found.repository["url"],
+        "targetRevision": found.repository["revision"],
+        "path": f"overlays/{name}/manifests",
+    }
+    assert (ROOT / spec["source"]["path"]).is_dir()
+    assert spec["destination"] == {
+        "server": found.cluster["server"],
+        "namespace": found.namespace,
+    }
+    assert spec["project"] == committed("projects", name)["metadata"]["name"] == f"linea-{name}"
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_every_manifest_stands_in_the_namespace_of_its_application(name: str) -> None:
+    found, manifests = of_environment(name)
+    assert {manifest.namespace for manifest in manifests} == {found.namespace}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_application_makes_a_namespace_that_enforces_restricted_pods(name: str) -> None:
+    policy = committed("applications", name)["spec"]["syncPolicy"]
+    assert "CreateNamespace=true" in policy["syncOptions"]
+    labels = policy["managedNamespaceMetadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_application_applies_server_side_and_tries_again(name: str) -> None:
+    policy = committed("applications", name)["spec"]["syncPolicy"]
+    assert {"ServerSideApply=true", "RespectIgnoreDifferences=true"} <= set(policy["syncOptions"])
+    assert policy["retry"]["limit"] > 0
+    assert policy["retry"]["backoff"]["factor"] > 1
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_application_cleans_up_after_itself_once_a_person_agrees(name: str) -> None:
+    metadata = committed("applications", name)["metadata"]
+    assert metadata["finalizers"] == ["resources-finalizer.argocd.argoproj.io/background"]
+    assert metadata["annotations"][OPTIONS] == "Prune=confirm,Delete=confirm"
+
+
+def test_replicas_belong_to_the_autoscaler_where_there_is_one(
+    arranged: tuple[Environment, list[Manifest]],
+) -> None:
+    found, manifests = arranged
+    spec = argocd.application(found, manifests)["spec"]
+    scaled = of_kind(manifests, "HorizontalPodAutoscaler")
+    assert len(spec.get("ignoreDifferences", [])) == len(scaled)
+    for scaler, ignored in zip(scaled, spec.get("ignoreDifferences", []), strict=True):
+        target = scaler.object["spec"]["scaleTargetRef"]
+        assert (ignored["kind"], ignored["name"]) == (target["kind"], target["name"])
+        assert ignored["group"] == target["apiVersion"].partition("/")[0]
+        assert ignored["namespace"] == scaler.namespace
+        assert ignored["jsonPointers"] == ["/spec/replicas"]
+        assert "replicas" not in one(manifests, target["kind"], target["name"])["spec"]
+    owned = {scaler.object["spec"]["scaleTargetRef"]["name"] for scaler in scaled}
+    for manifest in manifests:
+        if manifest.kind in ("StatefulSet", "Deployment") and manifest.name not in owned:
+            assert "replicas" in manifest.object["spec"], manifest.label
+
+
+def test_dev_has_no_autoscaler_and_prod_has() -> None:
+    assert "ignoreDifferences" not in committed("applications", "dev")["spec"]
+    assert committed("applications", "prod")["spec"]["ignoreDifferences"]
+
+
+@pytest.mark.parametrize("prune", [True, False])
+@pytest.mark.parametrize("heal", [True, False])
+def test_the_settings_of_sync_become_the_policy(
+    repository: Repository, prune: bool, heal: bool
+) -> None:
+    text = f"sync: {{prune: {str(prune).lower()}, selfHeal: {str(heal).lower()}}}\n"
+    _, application = changed(repository, text)
+    policy = application["spec"]["syncPolicy"]
+    assert policy["automated"] == {"prune": prune, "selfHeal": heal}
+
+
+def test_an_environment_that_people_sync_has_no_automated_policy(repository: Repository) -> None:
+    _, application = changed(repository, "sync: {automated: false}\n")
+    assert "automated" not in application["spec"]["syncPolicy"]
+    assert "retry" in application["spec"]["syncPolicy"]
+
+
+def test_a_cluster_may_be_called_by_its_name(repository: Repository) -> None:
+    project, application = changed(repository, "cluster: {name: europe}\n")
+    assert application["spec"]["destination"] == {"name": "europe", "namespace": "linea-dev"}
+    assert project["spec"]["destinations"] == [{"name": "europe", "namespace": "linea-dev"}]
+
+
+def test_a_service_account_of_least_privilege_can_do_the_syncing(repository: Repository) -> None:
+    server = "https://10.0.0.1:6443"
+    project, application = changed(
+        repository, f"cluster: {{server: '{server}', serviceAccount: linea-syncer}}\n"
+    )
+    assert project["spec"]["destinationServiceAccounts"] == [
+        {"server": server, "namespace": "linea-dev", "defaultServiceAccount": "linea-syncer"}
+    ]
+    assert "serviceAccount" not in str(application)
+
+
+def test_another_branch_is_followed_where_an_environment_says_so(repository: Repository) -> None:
+    _, application = changed(repository, "repository: {revision: release-1}\n")
+    assert application["spec"]["source"]["targetRevision"] == "release-1"
+    assert application["spec"]["source"]["repoURL"] == of_environment("dev")[0].repository["url"]
+
+
+def test_a_manifest_in_another_namespace_has_its_place_in_the_project(
+    repository: Repository,
+) -> None:
+    repository.write(
+        "overlays/dev/values.yaml",
+        "metrics: {serviceMonitor: {enabled: true, namespace: monitoring}}\n",
+    )
+    project, application = changed(repository, "")
+    allowed = {place["namespace"] for place in project["spec"]["destinations"]}
+    assert allowed == {"linea-dev", "monitoring"}
+    assert application["spec"]["destination"]["namespace"] == "linea-dev"
+
+
+def test_annotations_of_the_chart_win_over_the_pipelines(repository: Repository) -> None:
+    repository.write(
+        "overlays/dev/values.yaml", f"besu: {{service: {{annotations: {{{WAVE}: '7'}}}}}}\n"
+    )
+    found = environment.load(repository.root, "dev")
+    service = one(render.objects(repository.root, found), "Service", "linea-stack-besu")
+    assert service["metadata"]["annotations"][WAVE] == "7"
+
+
+def root_documents() -> tuple[dict[str, Any], dict[str, Any]]:
+    text = (ROOT / "argocd/root.yaml").read_text("utf-8")
+    project, application = yaml.safe_load_all(text)
+    return project, application
+
+
+def test_the_root_brings_what_render_writes_and_not_itself() -> None:
+    _, application = root_documents()
+    source = application["spec"]["source"]
+    assert source["path"] == "argocd"
+    folders = source["directory"]["include"].strip("{}").split(",")
+    found = {path for folder in folders for path in (ROOT / "argocd").glob(folder)}
+    written = [path for path in (ROOT / "argocd").rglob("*.yaml") if path.name != "root.yaml"]
+    assert found == set(written)
+
+
+def test_the_root_may_touch_projects_and_applications_only() -> None:
+    project, application = root_documents()
+    kinds = {kind["kind"] for kind in project["spec"]["namespaceResourceWhitelist"]}
+    assert kinds == {"AppProject", "Application"}
+    assert not project["spec"]["clusterResourceWhitelist"]
+    assert "*" not in yaml.safe_dump(project)
+    assert application["spec"]["project"] == project["metadata"]["name"] == "linea-root"
+
+
+def test_a_project_comes_before_the_application_that_names_it() -> None:
+    for name in ENVIRONMENTS:
+        annotations = committed("projects", name)["metadata"]["annotations"]
+        assert int(annotations[WAVE]) < 0
+        assert WAVE not in committed("applications", name)["metadata"]["annotations"]
+
+
+def test_every_environment_has_a_namespace_of_its_own() -> None:
+    places = [of_environment(name)[0] for name in ENVIRONMENTS]
+    assert len({(p.cluster["server"], p.namespace) for p in places}) == len(places)
+
+
+def test_removing_the_root_leaves_the_environments_alone() -> None:
+    _, application = root_documents()
+    assert "finalizers" not in application["metadata"]
+
+
+def test_what_argo_cd_reads_is_where_the_pipeline_writes_it() -> None:
+    for name in ENVIRONMENTS:
+        path = Path(committed("applications", name)["spec"]["source"]["path"])
+        assert {p.suffix for p in (ROOT / path).iterdir()} == {".yaml"}

@@ -1,1 +1,183 @@
 """A render with nothing changed does nothing; any change counts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Repository
+
+NOTHING = "nothing to change in dev, prod, staging\n"
+
+NOTHING_LOADED = """
+import sys
+from scripts.__main__ import main
+code = main(sys.argv[1:])
+loaded = {"helm_python", "scripts.render", "scripts.environment"} & set(sys.modules)
+sys.exit(code or len(loaded))
+"""
+
+
+@pytest.fixture
+def rendered(repository: Repository) -> Repository:
+    """Return a repository whose last render is known to the next."""
+    done = repository.run("render")
+    assert (done.code, done.out) == (0, NOTHING), done.err
+    return repository
+
+
+def renders_nothing(repository: Repository) -> bool:
+    """Return whether a render finds out that nothing changed without rendering."""
+    call = [sys.executable, "-c", NOTHING_LOADED, "--repository", str(repository.root), "render"]
+    return subprocess.run(call, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+def times(repository: Repository) -> dict[str, int]:
+    paths = [p for folder in ("overlays", "argocd") for p in (repository / folder).rglob("*")]
+    return {str(path): path.stat().st_mtime_ns for path in paths}
+
+
+def test_a_render_with_nothing_changed_touches_no_file(rendered: Repository) -> None:
+    before = times(rendered)
+    assert renders_nothing(rendered)
+    assert rendered.run("render").out == NOTHING
+    assert times(rendered) == before
+
+
+def test_a_render_of_the_same_output_touches_no_file(rendered: Repository) -> None:
+    before = times(rendered)
+    shutil.rmtree(rendered / ".render")
+    assert rendered.run("render").out == NOTHING
+    assert times(rendered) == before
+
+
+def append(path: str, text: str = "\n# more\n") -> Callable[[Repository], None]:
+    def change(repository: Repository) -> None:
+        with (repository / path).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    return change
+
+
+def remove(path: str) -> Callable[[Repository], None]:
+    return lambda repository: (repository / path).unlink()
+
+
+def write(path: str, text: str) -> Callable[[Repository], None]:
+    return lambda repository: repository.write(path, text)
+
+
+PATCH = (
+    "target: {kind: Service, name: linea-stack-besu}\n"
+    "patch: [{op: add, path: /spec/externalTrafficPolicy, value: Local}]\n"
+)
+
+
+CHANGES = {
+    "an environment": [
+        append("overlays/dev/environment.yaml"),
+        append("overlays/dev/values.yaml"),
+        remove("overlays/dev/values.yaml"),
+        write("overlays/dev/patches/new.yaml", PATCH),
+        append("overlays/prod/patches/rpc-only-at-the-root.yaml"),
+        remove("overlays/prod/patches/rpc-only-at-the-root.yaml"),
+    ],
+    "what environments share": [
+        append("base/environment.yaml"),
+        append("base/values.yaml"),
+        append("base/profiles/small.yaml"),
+        append("tools/python/pipeline.txt"),
+    ],
+    "the chart": [
+        append("chart/values.yaml"),
+        append("chart/Chart.yaml"),
+        append("chart/templates/_names.tpl", "{{/* more */}}\n"),
+        append("chart/files/besu/config.toml"),
+        append("chart/values.schema.json", "\n"),
+        write("chart/templates/new.yaml", "{{/* nothing */}}\n"),
+    ],
+    "the output": [
+        append("overlays/dev/manifests/service-linea-stack-besu.yaml"),
+        remove("overlays/dev/manifests/service-linea-stack-besu.yaml"),
+        append("argocd/projects/dev.yaml"),
+        remove("argocd/applications/prod.yaml"),
+    ],
+    "what is remembered": [
+        write(".render/cache.json", "not JSON"),
+        write(".render/cache.json", "[1, 2]"),
+        write(".render/cache.json", '{"dev": null, "prod": 1, "staging": {"inputs": []}}'),
+        remove(".render/cache.json"),
+    ],
+}
+
+
+@pytest.mark.parametrize("where", CHANGES)
+def test_any_change_is_seen(rendered: Repository, where: str) -> None:
+    for number, change in enumerate(CHANGES[where]):
+        change(rendered)
+        assert not renders_nothing(rendered), number
+    assert rendered.run("render", "--check").code == 0
+
+
+def test_what_was_edited_by_hand_is_put_right(rendered: Repository) -> None:
+    before = rendered.files("overlays", "argocd")
+    append("overlays/dev/manifests/service-linea-stack-besu.yaml")(rendered)
+    append("argocd/applications/prod.yaml")(rendered)
+    assert rendered.run("render").out == "dev: 1 changed\nprod: 1 changed\n"
+    assert rendered.files("overlays", "argocd") == before
+
+
+def test_another_program_renders_anew(rendered: Repository, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    shutil.copytree(
+        ROOT / "scripts", program / "scripts", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    tree = program / "scripts/tree.py"
+    tree.write_text(tree.read_text("utf-8").replace("edits are lost.", "edits will be lost."))
+    call = [sys.executable, "-m", "scripts", "--repository", str(rendered.root), "render"]
+    environment = {**os.environ, "PYTHONPATH": str(program)}
+    subprocess.run(call, cwd=program, env=environment, check=True, capture_output=True)
+    text = (rendered / "overlays/dev/manifests/service-linea-stack-besu.yaml").read_text("utf-8")
+    assert "edits will be lost." in text.partition("\n")[0]
+
+
+def test_a_cache_of_another_branch_misleads_nobody(rendered: Repository) -> None:
+    old = (rendered / "overlays/dev/values.yaml").read_text("utf-8")
+    rendered.write("overlays/dev/values.yaml", "txSender: {amount: 4711}\n")
+    assert rendered.run("render", "dev").out.startswith("dev: ")
+    kept = (rendered / ".render/cache.json").read_text("utf-8")
+    rendered.write("overlays/dev/values.yaml", old)
+    assert rendered.run("render").code == 0
+    (rendered / ".render/cache.json").write_text(kept)
+    rendered.run("render")
+    assert rendered.run("render", "--check").code == 0
+
+
+def test_a_collision_with_an_unchanged_environment_is_seen(rendered: Repository) -> None:
+    rendered.replace("overlays/staging/environment.yaml", "linea-staging", "linea-dev")
+    done = rendered.run("render")
+    assert done.code == 1
+    assert "belongs to dev too" in done.out
+
+
+def test_a_file_that_nothing_reads_is_told_where_nothing_else_changed(
+    rendered: Repository,
+) -> None:
+    rendered.write("overlays/dev/values.yml", "besu: {replicas: 2}\n")
+    done = rendered.run("render")
+    assert done.code == 1
+    assert "nothing reads this file" in done.out
+
+
+def test_check_and_validate_believe_no_cache(rendered: Repository) -> None:
+    cache = (rendered / ".render/cache.json").read_text("utf-8")
+    append("overlays/dev/manifests/service-linea-stack-besu.yaml")(rendered)
+    (rendered / ".render/cache.json").write_text(cache)
+    assert rendered.run("render", "--check").code == 1
+    assert rendered.run("validate", "dev").code == 1

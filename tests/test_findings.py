@@ -1,1 +1,229 @@
 """The four ways to tell a finding, and the places that they name."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import findings
+from scripts.__main__ import main
+from scripts.findings import Finding, Severity
+from tests.conftest import Repository
+
+WRONG = Finding(
+    "overlays/dev/values.yaml", 3, 5, "wrong-type", "a.b is a text", "write a number",
+    "Service/a", "dev",
+)  # fmt: skip
+LATER = Finding("overlays/prod/values.yaml", 1, 0, "unread-file", "nothing reads it", "remove it")
+WARNING = Finding(
+    "base/values.yaml", 0, 0, "odd", "it is odd", "look at it", severity=Severity.WARNING
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+any_finding = st.builds(
+    Finding, texts, st.integers(0, 99), st.integers(0, 9), texts, texts, texts, texts, texts,
+    st.sampled_from(Severity),
+)  # fmt: skip
+
+
+def written(form: str, *wrong: Finding) -> str:
+    stream = io.StringIO()
+    findings.write(wrong, form, stream)
+    return stream.getvalue()
+
+
+def test_the_text_tells_place_rule_message_and_fix() -> None:
+    assert written("text", WRONG) == (
+        "overlays/dev/values.yaml:3:5  error  wrong-type  Service/a in dev\n"
+        "  a.b is a text\n"
+        "  → write a number\n"
+        "1 error\n"
+    )
+
+
+def test_the_text_counts_errors_and_warnings() -> None:
+    assert written("text", WRONG, LATER, WARNING).endswith("2 errors, 1 warning\n")
+    assert written("text", WARNING).endswith("\n1 warning\n")
+
+
+@pytest.mark.parametrize("form", findings.FORMATS)
+def test_findings_are_told_in_order_and_each_once(form: str) -> None:
+    text = written(form, LATER, WRONG, WARNING, LATER)
+    assert text == written(form, WARNING, WRONG, LATER)
+    assert text.index("it is odd") < text.index("a.b is a text") < text.index("nothing reads it")
+
+
+def test_where_nothing_is_wrong_text_and_github_say_nothing() -> None:
+    assert written("text") == written("github") == ""
+
+
+def test_where_nothing_is_wrong_json_and_sarif_are_whole_documents_all_the_same() -> None:
+    assert json.loads(written("json")) == {"findings": []}
+    assert json.loads(written("sarif"))["runs"][0]["results"] == []
+
+
+def test_json_has_every_field() -> None:
+    (found,) = json.loads(written("json", WRONG))["findings"]
+    assert found == {
+        "file": "overlays/dev/values.yaml",
+        "line": 3,
+        "column": 5,
+        "rule": "wrong-type",
+        "message": "a.b is a text",
+        "fix": "write a number",
+        "object": "Service/a",
+        "environment": "dev",
+        "severity": "error",
+    }
+
+
+def test_sarif_is_what_its_standard_asks_for() -> None:
+    """OASIS SARIF 2.1.0, sections 3.13, 3.14, 3.27, 3.28, 3.29 and 3.30."""
+    document = json.loads(written("sarif", WRONG, LATER, WARNING))
+    assert document["version"] == "2.1.0"
+    assert "sarif-schema-2.1.0" in document["$schema"]
+    (run,) = document["runs"]
+    rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert run["tool"]["driver"]["name"]
+    assert len(rules) == len(set(rules))
+    for result in run["results"]:
+        assert result["ruleId"] in rules
+        assert result["level"] in ("none", "note", "warning", "error")
+        assert result["message"]["text"]
+        (location,) = result["locations"]
+        place = location["physicalLocation"]
+        assert not place["artifactLocation"]["uri"].startswith(("/", "file:"))
+        region = place.get("region", {"startLine": 1})
+        assert region["startLine"] >= 1
+        assert region.get("startColumn", 1) >= 1
+    assert "region" not in run["results"][0]["locations"][0]["physicalLocation"]
+
+
+def test_github_annotates_the_line() -> None:
+    assert written("github", WRONG) == (
+        "::error file=overlays/dev/values.yaml,title=wrong-type,line=3,col=5"
+        "::Service/a in dev: a.b is a text%0A→ write a number\n"
+    )
+    assert written("github", WARNING).startswith("::warning file=base/values.yaml,title=odd::")
+
+
+@given(found=any_finding)
+def test_nothing_in_a_finding_breaks_out_of_its_github_command(found: Finding) -> None:
+    text = written("github", found)
+    assert text.endswith("\n")
+    assert not {"\n", "\r"} & set(text[:-1])
+    head, _, _ = text.removeprefix(f"::{found.severity} ").partition("::")
+    properties = dict(part.split("=", 1) for part in head.split(","))
+    assert unquote(properties["file"]) == unquote(found.file.replace("%", "%25"))
+    assert properties.keys() <= {"file", "title", "line", "col"}
+
+
+@given(wrong=st.lists(any_finding, max_size=5))
+def test_every_finding_can_be_told_in_every_format(wrong: list[Finding]) -> None:
+    assert len(json.loads(written("json", *wrong))["findings"]) == len(set(wrong))
+    assert len(json.loads(written("sarif", *wrong))["runs"][0]["results"]) == len(set(wrong))
+    assert written("github", *wrong).count("::error") + written("github", *wrong).count(
+        "::warning"
+    ) >= len(set(wrong))
+    assert bool(written("text", *wrong)) == bool(wrong)
+
+
+def test_what_looks_like_markup_is_told_as_it_is() -> None:
+    odd = Finding("a.yaml", 1, 1, "rule", "write [bold]x[/bold] :smile: [/]", "or [red]")
+    text = written("text", odd)
+    assert "write [bold]x[/bold] :smile: [/]" in text
+    assert "or [red]" in text
+
+
+def test_text_has_no_colours_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert "\x1b" not in written("text", WRONG)
+
+
+def test_a_long_message_is_not_broken_into_lines() -> None:
+    odd = Finding("a.yaml", 1, 1, "rule", "word " * 100 + "end", "mend")
+    assert "word " * 100 + "end\n" in written("text", odd)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"), [(WRONG, "overlays/dev/values.yaml:3:5"), (WARNING, "base/values.yaml")]
+)
+def test_a_place_says_what_is_known_of_it(wrong: Finding, place: str) -> None:
+    assert findings.place(wrong) == place
+
+
+def test_only_errors_fail_a_command() -> None:
+    assert findings.has_errors([WARNING, WRONG])
+    assert not findings.has_errors([WARNING])
+    assert not findings.has_errors([])
+
+
+# The formats at the command line
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    capsys.readouterr()
+    code = main(arguments)
+    return code, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["render", "validate"])
+def test_machines_get_one_document_of_the_findings(
+    repository: Repository, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    repository.write("overlays/dev/values.yaml", "bseu: {}\n")
+    options = ["--repository", str(repository.root), command, "dev"]
+    code, out = told(capsys, *options, "--format", "json")
+    assert code == 1
+    (found,) = json.loads(out)["findings"]
+    assert (found["rule"], found["file"], found["line"]) == (
+        "unknown-key",
+        "overlays/dev/values.yaml",
+        1,
+    )
+    code, out = told(capsys, *options, "--format", "sarif")
+    assert code == 1
+    assert json.loads(out)["runs"][0]["results"][0]["ruleId"] == "unknown-key"
+    code, out = told(capsys, *options, "--format", "github")
+    assert (code, out.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("form", "clean"),
+    [("json", '{\n  "findings": []\n}\n'), ("github", ""), ("text", "valid: dev\n")],
+)
+def test_a_valid_environment_is_told_in_the_format_too(
+    repository: Repository, capsys: pytest.CaptureFixture[str], form: str, clean: str
+) -> None:
+    options = ["--repository", str(repository.root), "validate", "dev", "--format", form]
+    assert told(capsys, *options) == (0, clean)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["rendr"], ["render", "--chek"], ["validate", "--format", "xml"], ["render", "--format"]],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_told_with_the_right_ones(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("usage: python -m scripts")
+
+
+def test_a_folder_that_is_no_repository_is_wrong_use(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--repository", ".", "validate"]) == 2
+    assert capsys.readouterr().err.startswith("validate: . has no folder overlays/")

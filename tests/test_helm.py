@@ -131,7 +131,7 @@ def test_a_machine_without_the_engine_writes_the_same_bytes(repository: Reposito
         shutil.rmtree(old)
     without = "import scripts.helm, scripts.__main__ as m; scripts.helm._has_engine = lambda: False"
     program = f"{without}; raise SystemExit(m.main())"
-    call = [sys.executable, "-c", program, "--repository", repository.root, "render"]
+    call = [sys.executable, "-c", program, "--repository", str(repository.root), "render"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert repository.files("overlays", "argocd") == committed

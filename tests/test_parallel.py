@@ -1,1 +1,187 @@
 """Many items on many processes: order kept, errors told, no child left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from scripts.findings import Finding, UserError
+from tests.conftest import ROOT
+
+BEGIN = """
+import os, sys, time
+os.cpu_count = lambda: 2  # two children, whatever machine this is
+from scripts.findings import Finding, UserError
+from scripts.parallel import each
+
+def square(number):
+    return number * number
+"""
+
+
+def program(text: str) -> list[str]:
+    """Return a program that has not loaded Helm's engine, so that it may fork."""
+    return [sys.executable, "-c", BEGIN + textwrap.dedent(text)]
+
+
+def run(text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        program(text), cwd=ROOT, text=True, capture_output=True, timeout=60, check=False
+    )
+
+
+def test_results_are_in_the_order_of_the_items_whoever_is_first() -> None:
+    done = run("""
+        parent = os.getpid()
+        def late_first(number):
+            assert os.getpid() != parent
+            time.sleep(0.05 if number < 2 else 0)
+            return number * number
+        assert each(late_first, range(40), "x") == [n * n for n in range(40)]
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_few_items_are_done_without_children() -> None:
+    done = run("""
+        parent = os.getpid()
+        assert each(lambda _: os.getpid(), range(7), "x") == [parent] * 7
+        assert each(square, [], "x") == []
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_child_s_mistake_of_a_user_arrives_whole() -> None:
+    done = run("""
+        def refuse(number):
+            if number == 17:
+                raise UserError(Finding("a.yaml", 3, 1, "rule", "wrong", "mend"))
+            return number
+        try:
+            each(refuse, range(40), "x")
+        except UserError as error:
+            (finding,) = error.findings
+            assert finding == Finding("a.yaml", 3, 1, "rule", "wrong", "mend")
+            sys.exit(7)
+    """)
+    assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_a_child_s_bug_is_raised_here() -> None:
+    done = run("""
+        try:
+            each(lambda number: 1 // (number - 30), range(40), "x")
+        except ZeroDivisionError:
+            sys.exit(7)
+    """)
+    assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_a_child_that_is_killed_is_no_silent_success() -> None:
+    done = run("""
+        def vanish(number):
+            if number == 20:
+                os.kill(os.getpid(), 9)
+            return number
+        each(vanish, range(40), "x")
+        print("went on")
+    """)
+    assert done.returncode not in (0, -signal.SIGKILL)
+    assert "went on" not in done.stdout
+
+
+@pytest.mark.parametrize("size", [0, 300_000], ids=["small", "more than a pipe holds"])
+def test_a_killed_parent_takes_its_children_along(size: int) -> None:
+    parent = subprocess.Popen(
+        program(f"""
+            def work(number):
+                if number < 2:
+                    os.write(1, b"%d\\n" % os.getpid())
+                time.sleep(0.01)
+                return "x" * {size}
+            each(work, range(4000), "x")
+        """),
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert parent.stdout
+    children = [os.pidfd_open(int(parent.stdout.readline())) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    try:
+        for child in children:
+            ended, _, _ = select.select([child], [], [], 10)
+            if not ended:
+                signal.pidfd_send_signal(child, signal.SIGKILL)
+            assert ended, "a child goes on without its parent"
+    finally:
+        for child in children:
+            os.close(child)
+
+
+def test_an_error_leaves_no_child_behind() -> None:
+    done = run("""
+        def work(number):
+            if number == 1:
+                raise ValueError
+            time.sleep(30)
+        try:
+            each(work, range(40), "x")
+        except ValueError:
+            children = open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read()
+            assert children == "", children
+            sys.exit(7)
+    """)
+    assert (done.returncode, done.stderr) == (7, "")
+
+
+@pytest.mark.parametrize(("after_s", "shown"), [(0.05, True), (60, False)])
+def test_progress_is_shown_to_people_on_what_takes_long_and_only_there(
+    after_s: float, shown: bool
+) -> None:
+    terminal, theirs = pty.openpty()
+    done = subprocess.run(
+        program(f"""
+            from scripts import parallel
+            parallel.PROGRESS_AFTER_S = {after_s}
+            each(lambda _: time.sleep(0.05), range(7), "counting sheep")
+        """),
+        cwd=ROOT,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=60,
+        check=True,
+    )
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody is left
+        while part := os.read(terminal, 4096):
+            seen += part
+    os.close(terminal)
+    assert (b"counting sheep" in seen) == shown
+    assert done.stdout == b""
+
+
+def test_a_finding_survives_its_way_between_processes() -> None:
+    import pickle
+
+    error = UserError(Finding("a", 1, 2, "b", "c", "d"), Finding("e", 0, 0, "f", "g", "h"))
+    assert pickle.loads(pickle.dumps(error)).findings == error.findings
+
+
+def test_the_program_of_this_test_is_the_repository_s() -> None:
+    done = run("import scripts.parallel; print(scripts.parallel.__file__)")
+    assert Path(done.stdout.strip()) == ROOT / "scripts/parallel.py"

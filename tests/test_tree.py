@@ -1,1 +1,412 @@
 """Whatever ends a render, its output is wholly the old or wholly the new one."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from scripts import tree
+from scripts.__main__ import main
+from scripts.findings import UserError
+from tests.conftest import ROOT, Repository, copy
+
+OUTPUT = ("overlays/dev/manifests", "argocd")
+
+CHANGE = "ethstats: {enabled: false}\nbesu: {autoscaling: {enabled: true}}\n"
+"""Adds files, changes files and removes files, of manifests and in argocd/."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A repository whose inputs have changed, and what its output may be."""
+
+    repository: Repository
+    old: dict[str, str]
+    new: dict[str, str]
+    kept: Path
+    """A copy of the old output."""
+
+    def output(self) -> dict[str, str]:
+        return self.repository.files(*OUTPUT)
+
+    def restore(self) -> None:
+        """Put the old output back, and forget all renders."""
+        for folder in (*OUTPUT, ".render"):
+            shutil.rmtree(self.repository / folder, ignore_errors=True)
+        for folder in OUTPUT:
+            shutil.copytree(self.kept / folder, self.repository / folder)
+
+
+@pytest.fixture
+def changed(repository: Repository, tmp_path: Path) -> Changed:
+    old = repository.files(*OUTPUT)
+    for folder in OUTPUT:
+        shutil.copytree(repository / folder, tmp_path / "kept" / folder)
+    repository.write("overlays/dev/values.yaml", CHANGE)
+    assert main(["--repository", str(repository.root), "render", "dev"]) == 0
+    made = Changed(repository, old, repository.files(*OUTPUT), tmp_path / "kept")
+    assert made.old.keys() - made.new.keys()
+    assert made.new.keys() - made.old.keys()
+    assert made.old["argocd/applications/dev.yaml"] != made.new["argocd/applications/dev.yaml"]
+    made.restore()
+    return made
+
+
+class Interrupted:
+    """Renders that get a signal at a step of theirs; see tests/interrupted.py."""
+
+    def __init__(self, repository: Repository, number: signal.Signals) -> None:
+        command = [sys.executable, "-m", "tests.interrupted", str(repository.root), number.name]
+        self.process = subprocess.Popen(
+            [*command, "render", "dev"],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
+
+    def begin(self, step: int) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{step}\n")
+        self.process.stdin.flush()
+
+    def told(self) -> dict[str, Any]:
+        assert self.process.stdout
+        return dict(json.loads(self.process.stdout.readline()))
+
+    def at(self, step: int) -> dict[str, Any]:
+        self.begin(step)
+        return self.told()
+
+
+def is_whole(output: dict[str, str], *wholes: dict[str, str]) -> bool:
+    return any(output == whole for whole in wholes)
+
+
+def manifests(output: dict[str, str]) -> dict[str, str]:
+    return {name: text for name, text in output.items() if name.startswith("overlays/")}
+
+
+PARTS = 4
+"""The steps are shared out between tests, which run at the same time."""
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_kill_9_at_any_step_leaves_the_old_output_or_the_new(
+    changed: Changed, part: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = str(changed.repository.root)
+    killed = 0
+    found_new = 0
+    with Interrupted(changed.repository, signal.SIGKILL) as renders:
+        for step in range(part, 1000, PARTS):
+            ended = renders.at(step)
+            if ended["code"] != -signal.SIGKILL:
+                break
+            killed += 1
+            there = manifests(changed.output())
+            assert is_whole(there, manifests(changed.old), manifests(changed.new)), step
+            # Any next command finishes what was begun; this one writes nothing itself.
+            told = main(["--repository", root, "render", "--check", "dev"])
+            assert is_whole(changed.output(), changed.old, changed.new), step
+            assert told == (changed.output() == changed.old), step
+            found_new += not told
+            assert main(["--repository", root, "render", "dev"]) == 0
+            assert changed.output() == changed.new, step
+            assert not list((changed.repository / ".render/staged").glob("*")), step
+            assert not list((changed.repository / ".render/ready").glob("*")), step
+            changed.restore()
+    assert ended["code"] == 0
+    assert changed.output() == changed.new
+    assert killed > 10, "the steps of a render are no longer seen"
+    assert 0 < found_new < killed
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_ctrl_c_at_any_step_leaves_the_old_output_or_the_new(changed: Changed, part: int) -> None:
+    interrupted = 0
+    with Interrupted(changed.repository, signal.SIGINT) as renders:
+        for step in range(part, 1000, PARTS):
+            ended = renders.at(step)
+            if step >= ended["steps"]:
+                break
+            assert "Traceback" not in ended["said"], ended["said"]
+            assert ended["code"] in (0, 130), ended
+            interrupted += ended["code"] == 130
+            # No command is needed to mend anything: a render that ends by itself leaves a whole.
+            assert is_whole(changed.output(), changed.old, changed.new), step
+            assert "as they were" not in ended["said"] or changed.output() == changed.old, step
+            assert not list((changed.repository / ".render/staged").glob("*")), step
+            assert not list((changed.repository / ".render/ready").glob("*")), step
+            changed.restore()
+    assert interrupted > 10
+
+
+def test_a_second_render_waits_for_the_first_and_both_are_whole(changed: Changed) -> None:
+    repository = changed.repository
+    with Interrupted(repository, signal.SIGSTOP) as renders:
+        renders.begin(5)
+        stopped = renders.told()["stopped"]
+        try:
+            repository.write("overlays/dev/values.yaml", CHANGE + "txSender: {amount: 11}\n")
+            second = subprocess.Popen(
+                repository.command("render", "dev"),
+                cwd=ROOT,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            assert second.stderr
+            assert second.stderr.readline() == (
+                "another render is at work here; waiting for it …\n"
+            )
+            assert changed.output() == changed.old
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        first = renders.told()
+        out, err = second.communicate(timeout=60)
+    assert (first["code"], second.returncode) == (0, 0), (first, err)
+    assert "dev: " in first["said"]
+    assert "dev: 1 changed" in out
+    sender = repository / "overlays/dev/manifests/deployment-linea-stack-tx-sender.yaml"
+    assert "'11'" in sender.read_text()
+    assert repository.run("render", "--check", "dev").code == 0
+
+
+def test_many_renders_at_once_give_one_whole_output(changed: Changed) -> None:
+    repository = changed.repository
+    renders = [
+        subprocess.Popen(
+            repository.command("render", "dev"),
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(5)
+    ]
+    assert [render.wait(timeout=60) for render in renders] == [0] * len(renders)
+    assert changed.output() == changed.new
+
+
+def test_a_killed_render_of_many_leaves_no_process_that_holds_the_lock(tmp_path: Path) -> None:
+    repository = copy(tmp_path / "many")
+    for number in range(32):
+        repository.write(
+            f"overlays/e{number}/environment.yaml",
+            f"name: e{number}\nprofiles: [small, development]\nnamespace: linea-e{number}\n",
+        )
+    render = subprocess.Popen(
+        repository.command("render"), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    children = wait_for_children(render)
+    render.kill()
+    render.wait()
+    gone, _, _ = select.select(children, [], [], 60)
+    while children and gone:
+        for child in gone:
+            os.close(child)
+            children.remove(child)
+        gone, _, _ = select.select(children, [], [], 60) if children else ([], [], [])
+    assert not children, "a child outlives the render that was killed"
+    done = repository.run("render")
+    assert done.code == 0
+    assert "waiting" not in done.err
+    assert repository.run("render", "--check").code == 0
+
+
+def wait_for_children(process: subprocess.Popen[bytes]) -> list[int]:
+    """Return descriptors of the process's children, once it has some: readable when they end."""
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("one processor: nothing is done in children")
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not listed.exists():
+        pytest.skip("this system doesn't list a process's children")
+    while process.poll() is None:
+        found = listed.read_text().split()
+        if len(found) > 1:
+            return [os.pidfd_open(int(pid)) for pid in found]
+    pytest.fail("the render ended before it had children")
+
+
+# Disks that are full or can't be written: real ones, in a mount namespace of their own.
+
+SCRIPT = """
+set -eu
+mount -t tmpfs -o "size=$1,mode=755" tmpfs "$2"
+cp -a "$3/." "$2"
+mount -o remount,"$4" "$2"
+shift 4
+"$@"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A file system of its own for a copy of a repository, gone again with the command."""
+
+    enter: tuple[str, ...]
+    mounted: Path
+    python: str = sys.executable
+
+    def run(
+        self, repository: Repository, size: str, option: str, *commands: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the commands, lines of shell, on the copy; they find its folder in $COPY."""
+        script = [*self.enter, "sh", "-c", SCRIPT, "sh", size, self.mounted, repository.root]
+        return subprocess.run(
+            [*map(str, script), option, "sh", "-c", "\n".join(commands)],
+            cwd=ROOT,
+            env={**os.environ, "COPY": str(self.mounted), "PYTHON": self.python},
+            text=True,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    """Return a disk that can be made full or read-only; skip where this system gives us none."""
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    for enter in (("unshare", "--mount"), ("unshare", "--user", "--map-root-user", "--mount")):
+        trial = [*enter, "mount", "-t", "tmpfs", "tmpfs", str(mounted)]
+        if shutil.which("unshare") and subprocess.run(trial, capture_output=True).returncode == 0:
+            return Disk(enter, mounted)
+    pytest.skip("neither root nor a user namespace may mount here")
+
+
+RENDER = '"$PYTHON" -m scripts --repository "$COPY" render dev'
+
+
+def used(repository: Repository) -> int:
+    """Return the size of a tmpfs that the repository just fills."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    return sum(
+        -(-path.stat().st_size // page) * page
+        for path in repository.root.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    )
+
+
+@pytest.mark.parametrize("free_kib", [0, 4, 16, 40, 80, 120])
+def test_a_full_disk_leaves_the_old_output(changed: Changed, disk: Disk, free_kib: int) -> None:
+    size = str(used(changed.repository) + free_kib * 1024)
+    kept = changed.kept.parent / "after"
+    done = disk.run(
+        changed.repository, size, "rw", f"{RENDER} || code=$?", f'cp -a "$COPY" {kept}',
+        "exit ${code:-0}",
+    )  # fmt: skip
+    after = Repository(kept).files(*OUTPUT)
+    assert "Traceback" not in done.stderr
+    if done.returncode == 0:
+        assert after == changed.new
+        assert free_kib > 0
+    else:
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("render: ")
+        assert "the disk is full; the manifests are as they were\n" in done.stderr
+        assert after == changed.old
+
+
+def test_what_a_full_disk_stopped_goes_on_when_there_is_room(changed: Changed, disk: Disk) -> None:
+    size = str(used(changed.repository) + 16 * 1024)
+    kept = changed.kept.parent / "after"
+    done = disk.run(
+        changed.repository, size, "rw", f"{RENDER} && exit 9",
+        'mount -o remount,size=64m "$COPY"', RENDER, f'cp -a "$COPY" {kept}',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert Repository(kept).files(*OUTPUT) == changed.new
+
+
+def test_a_read_only_disk_is_told_and_left_alone(changed: Changed, disk: Disk) -> None:
+    done = disk.run(changed.repository, "64m", "ro", RENDER)
+    assert done.returncode == 2
+    assert done.stderr.startswith("render: ")
+    assert "read-only; the manifests are as they were\n" in done.stderr
+
+
+def test_a_repository_is_validated_on_a_read_only_disk(repository: Repository, disk: Disk) -> None:
+    validate = '"$PYTHON" -m scripts --repository "$COPY"'
+    done = disk.run(
+        repository, "64m", "ro", f"{validate} validate dev", f"{validate} render --check dev"
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+@pytest.fixture
+def bound_by_permissions() -> list[str]:
+    """Return a command's beginning that makes root obey the permissions of files."""
+    if os.geteuid() != 0:
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root may write everywhere, and there is no setpriv to change that")
+    return ["setpriv", "--bounding-set", "-dac_override", "--"]
+
+
+@pytest.mark.parametrize(
+    "folder", [".", "overlays/dev", "overlays/dev/manifests", "argocd/projects", ".render"]
+)
+def test_a_folder_that_may_not_be_written_is_told_and_left_alone(
+    changed: Changed, bound_by_permissions: list[str], folder: str
+) -> None:
+    (changed.repository / ".render").mkdir()
+    closed = changed.repository / folder
+    closed.chmod(0o555)
+    try:
+        done = subprocess.run(
+            [*bound_by_permissions, *changed.repository.command("render", "dev")],
+            cwd=ROOT,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        if done.returncode == 0:
+            # Swapped as a whole: that the folder itself is closed need not hinder.
+            assert changed.output() == changed.new
+        else:
+            assert done.returncode == 2, done.stdout + done.stderr
+            assert "no permission to write; the manifests are as they were\n" in done.stderr
+            assert str(changed.repository.root) not in done.stderr
+            assert changed.output() == changed.old
+    finally:
+        closed.chmod(0o755)
+
+
+# What stands in manifests/, and who put it there.
+
+
+def test_reading_an_output_refuses_what_render_did_not_write(repository: Repository) -> None:
+    repository.write("overlays/dev/manifests/mine.yaml", "kind: ConfigMap\n")
+    with pytest.raises(UserError) as refused:
+        tree.read(repository.root, "dev")
+    assert [finding.rule for finding in refused.value.findings] == ["foreign-file"]
+
+
+def test_a_digest_tells_contents_and_names_apart() -> None:
+    assert tree.digest({"a": b"b", "c": b""}) != tree.digest({"a": b"", "c": b"b"})
+    assert tree.digest({"a": b"x\x00b\x001\x00y"}) != tree.digest({"a": b"x", "b": b"y"})
+    assert tree.digest({"a": b"1", "b": b"2"}) == tree.digest({"b": b"2", "a": b"1"})
+
+
+def test_a_hidden_folder_is_no_environment(repository: Repository) -> None:
+    (repository / "overlays/.idea").mkdir()
+    assert tree.environments(repository.root) == ["dev", "prod", "staging"]
