@@ -53,7 +53,7 @@ def python(name: str, upgrade: bool) -> None:
     command = [sys.executable, "-m", "uv", "pip", "compile", f"{name}.in", "-o", f"{name}.txt"]
     command += ["--universal", "--generate-hashes", "--python-version=3.11", "--no-config"]
     command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
-    command += ["--quiet", "--no-cache", *(["--upgrade"] if upgrade else [])]
+    command += ["--quiet", "--no-cache", "--system-certs", *(["--upgrade"] if upgrade else [])]
     done = tools.run(command, f"{name}.txt", TIMEOUT_S, cwd=tools.GO_LOCK.parent)
     if done.returncode:
         raise UsageError(f"tools/python/{name}.in can't be locked:\n{done.stderr.strip()}")
