@@ -52,7 +52,8 @@ class Environment:
 
         Where no file does, the longest beginning of the path that one of them knows counts.
         """
-        if path[:1] == ["zones"]:
+        own = self.layers[1:]
+        if path[:1] == ["zones"] and not any(yamlio.has(layer.data, ["zones"]) for layer in own):
             return self.document, path
         for length in range(len(path), 0, -1):
             for layer in reversed(self.layers):
@@ -96,13 +97,17 @@ def load(root: Path, name: str) -> Environment:
         raise UserError(
             _missing(folder, root, "the environment is a symbolic link", "make it a folder")
         )
-    if not path.is_file():
+    if not os.path.lexists(path):
         message = "the folder has no environment.yaml"
         fix = "add it, or remove the whole folder if the environment is gone"
         raise UserError(_missing(path, root, message, fix))
     document = yamlio.load(path, root)
     base = _read(root / "base" / "environment.yaml", root)
     data = document.data
+    if not isinstance(base.data, dict | None):
+        raise UserError(
+            base.finding("wrong-type", [], "the file is no mapping", "write key: value")
+        )
     if isinstance(data, dict):
         # A cluster is known by its server or its name: the overlay's choice replaces the base's.
         own = {"cluster": data["cluster"]} if "cluster" in data else {}
@@ -132,7 +137,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     ]
     for index, profile in enumerate(data.get("profiles", [])):
         path = root / "base" / "profiles" / f"{profile}.yaml"
-        if path.is_file():
+        if os.path.lexists(path):
             layers.append(_read(path, root))
         else:
             findings.append(_no_profile(document, index, profile, path.parent))
@@ -194,7 +199,13 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
         return document, inside
 
     merged = coalesce(chart.data or {}, environment.values)
-    return schema.check_merged(merged, root / "chart" / "values.schema.json", locate)
+    path = root / "chart" / "values.schema.json"
+    try:
+        return schema.check_merged(merged, path, locate)
+    except (OSError, ValueError):
+        # Its own words could repeat a value, or name a place on this machine.
+        message, fix = "the file is no JSON Schema that can be read", "restore it from git"
+        return [Finding(path.relative_to(root).as_posix(), 0, 0, "chart", message, fix)]
 
 
 def _no_profile(document: Document, index: int, profile: str, folder: Path) -> Finding:
@@ -214,7 +225,7 @@ def _missing(path: Path, root: Path, message: str, fix: str) -> Finding:
 @lru_cache
 def _read(path: Path, root: Path) -> Document:
     """Return a document that environments share; it is read once."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise UserError(_missing(path, root, "the file is missing", "restore it from git"))
     return yamlio.load(path, root)
 
@@ -230,8 +241,9 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
             document = yamlio.load(root / "overlays" / name / "environment.yaml", root)
             base = _read(root / "base" / "environment.yaml", root).data or {}
             cluster = document.data.get("cluster") or base.get("cluster") or {}
-            places[name] = cluster.get("server"), cluster.get("name"), document.data["namespace"]
-            documents[name] = document
+            named = cluster.get("server"), cluster.get("name"), document.data["namespace"]
+            if all(isinstance(part, str | None) for part in named):
+                places[name], documents[name] = named, document
     owners: dict[tuple[object, ...], list[str]] = {}
     for name, place in places.items():
         owners.setdefault(place, []).append(name)

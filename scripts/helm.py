@@ -62,6 +62,15 @@ def _refuse_links(chart: Path, root: Path) -> None:
     for path in chart.rglob("*"):
         if path.is_symlink() and yamlio.leaves(path, root):
             raise UserError(yamlio.outside(path.relative_to(root).as_posix()))
+        if path.is_symlink() and (_is_around(path) or not path.exists()):
+            file, message = path.relative_to(root).as_posix(), "the link leads to itself or nowhere"
+            fix = "put the file itself here"
+            raise UserError(Finding(file, 0, 0, "unreadable-file", message, fix))
+
+
+def _is_around(link: Path) -> bool:
+    """Return whether the link leads to a folder that it is in itself."""
+    return Path(os.path.realpath(link.parent)).is_relative_to(os.path.realpath(link))
 
 
 class HelmError(Exception):
@@ -191,8 +200,9 @@ def _to_json(text: str, file: str) -> str:
 
 
 def _is_hook(found: dict[str, Any]) -> bool:
-    annotations = (found.get("metadata") or {}).get("annotations") or {}
-    return "helm.sh/hook" in annotations
+    metadata = found.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return isinstance(annotations, dict) and "helm.sh/hook" in annotations
 
 
 def _failure(chart: Path, root: Path, told: str) -> Finding:

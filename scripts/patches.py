@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,12 @@ class Patch:
 def load(folder: Path, root: Path) -> tuple[Patch, ...]:
     """Return the folder's patches by file name; raises UserError with all that is wrong in them."""
     patches, findings = [], list[Finding]()
+    file = folder.relative_to(root).as_posix()
+    if yamlio.leaves(folder, root):
+        raise UserError(yamlio.outside(file))
+    if os.path.lexists(folder) and not folder.is_dir():
+        message, fix = "this is no folder", "make it a folder, and each patch a file in it"
+        raise UserError(Finding(file, 0, 0, "patch-file", message, fix))
     for path in sorted(folder.glob("*")) if folder.is_dir() else []:
         try:
             patches.append(_load(path, root))
@@ -145,5 +152,5 @@ def _found(data: Any, path: str) -> str:
 
     try:
         return f"is {json.dumps(jsonpointer.resolve_pointer(data, path))}"
-    except jsonpointer.JsonPointerException:
+    except (jsonpointer.JsonPointerException, TypeError):  # the place after a list's end: -
         return "is not there"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts import argocd, environment, helm, patches, tree, yamlio
 from scripts.environment import Environment
@@ -57,7 +58,10 @@ def objects(root: Path, found: Environment) -> list[Manifest]:
         from scripts import origin
 
         raise UserError(*(origin.of_failure(root, found, f) for f in error.findings)) from None
-    arranged = argocd.arrange(patches.apply(made, found.patches), found)
+    patched = patches.apply(made, found.patches)
+    if findings := [f for manifest in patched for f in _shape(root, manifest, found)]:
+        raise UserError(*findings)
+    arranged = argocd.arrange(patched, found)
     if findings := [*_check(arranged, found), *_secrets(root, arranged, found)]:
         raise UserError(*findings)
     return arranged
@@ -73,6 +77,41 @@ def settings(found: Environment, manifests: Sequence[Manifest]) -> tuple[Manifes
 
 def _text(manifest: Manifest) -> str:
     return tree.header(manifest.origin) + yamlio.dump(manifest.object)
+
+
+_KIND = re.compile(r"[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+"""What names a kind; it becomes part of a file's name."""
+
+
+def _shape(root: Path, manifest: Manifest, found: Environment) -> Iterable[Finding]:
+    """Yield what has another type than every Kubernetes object has there."""
+    metadata = manifest.object.get("metadata")
+    wanted: list[tuple[list[str | int], type, str]] = [
+        (["apiVersion"], str, "a text"),
+        (["kind"], str, "a text"),
+        (["metadata"], dict, "a mapping"),
+        (["spec"], dict, "a mapping"),
+    ]
+    if isinstance(metadata, dict):
+        wanted += [(["metadata", key], str, "a text") for key in ("name", "namespace")]
+        wanted += [(["metadata", key], dict, "a mapping") for key in ("annotations", "labels")]
+
+    def told(path: list[str | int], message: str, fix: str) -> Finding:
+        file, line, column = manifest.template, 0, 0
+        if manifest.patches:
+            from scripts import origin
+
+            file, line, column = origin.of_field(root, found, manifest, path)
+        return Finding(file, line, column, "object-shape", message, fix, manifest.label, found.name)
+
+    for path, type_, name in wanted:
+        holder: dict[str, Any] = manifest.object if len(path) == 1 else metadata or {}
+        value = holder.get(str(path[-1]))
+        needed = path[0] in ("apiVersion", "kind")
+        if not isinstance(value, type_) and (needed or value is not None):
+            yield told(path, f"/{'/'.join(map(str, path))} is not {name}", f"write {name}")
+    if isinstance(manifest.object.get("kind"), str) and not _KIND.fullmatch(manifest.kind):
+        yield told(["kind"], f"{manifest.kind!r} is no kind", "write a kind, like ConfigMap")
 
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")

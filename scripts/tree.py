@@ -77,6 +77,8 @@ def read(root: Path, name: str) -> dict[str, bytes]:
     """
     found = {}
     folder = root / manifests_folder(name)
+    if folder.is_symlink() or folder.is_file():
+        raise UserError(_foreign(manifests_folder(name)))
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     argocd = [root / argocd_file(kind, name) for kind in ARGOCD_FOLDERS]
     findings = []

@@ -104,7 +104,7 @@ def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
             stream.writelines(_diff(file, old, new))
             differs = True
     for file in [] if wanted else tree.orphans(root):
-        stream.writelines(_diff(file, (root / file).read_text("utf-8"), None))
+        stream.writelines(_diff(file, (root / file).read_text("utf-8", "replace"), None))
         differs = True
     return differs
 

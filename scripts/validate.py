@@ -96,10 +96,23 @@ def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Findi
     path = root / ROOT_APPLICATION
     if not path.is_file() or not known:
         return []
-    findings = []
+    documents = yamlio.load_all(path, root)
+    findings = [
+        document.finding(
+            "wrong-type",
+            [],
+            "this is no Kubernetes object",
+            "write apiVersion, kind, metadata and spec, or remove the line --- above nothing",
+        )
+        for document in documents
+        if not isinstance(document.data, dict)
+        or not all(isinstance(document.data.get(key), str) for key in ("apiVersion", "kind"))
+    ]
+    if findings:
+        return findings
     problems = check({ROOT_APPLICATION: path.read_text("utf-8")}, max(known))
-    for document in yamlio.load_all(path, root):
-        kind = (document.data or {}).get("kind", "")
+    for document in documents:
+        kind = document.data["kind"]
         for problem in problems:
             if problem.kind == kind:
                 message = f"{kind} is refused: {problem.message}"
@@ -118,7 +131,7 @@ def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]
         return []
     here = document.data["spec"]["source"]["repoURL"]
     known = {r.repository for r in renderings if r.files}
-    if not known or here in known:
+    if not known or not isinstance(here, str) or here in known:
         return []
     message = f"the root application reads {here}, the environments' repository is {max(known)}"
     return [document.finding("other-repository", source, message, "write the same address in both")]

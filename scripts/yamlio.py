@@ -7,6 +7,7 @@ Helm, kubectl) and YAML 1.2 (editors, other tools) read differently is refused r
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,9 @@ from scripts.findings import Finding, UserError
 MAX_BYTES = 1024 * 1024
 MAX_NODES = 50_000
 """Nodes of one document after its aliases are followed; a whole environment has some thousands."""
+
+MAX_DEPTH = 64
+"""Levels of one document; a Kubernetes object has some twenty."""
 
 _PREFIX = "tag:yaml.org,2002:"
 _KINDS = {"str", "bool", "int", "float", "timestamp", "null"}
@@ -219,6 +223,9 @@ def _inspect(root: yaml.Node, file: str) -> None:
                 "an alias contains itself",
                 "write the value out instead of the alias",
             )
+        if len(above) > MAX_DEPTH:
+            message = f"the document is nested deeper than {MAX_DEPTH} levels"
+            _refuse(file, node, "yaml-depth", message, "write it flatter")
         if count > MAX_NODES:
             _refuse(
                 file,
@@ -258,7 +265,9 @@ def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
     if not isinstance(key, yaml.ScalarNode) or key.tag != _PREFIX + "str":
         message, fix = "a mapping or a list stands where a key must", "put {{ … }} in quotes"
         if isinstance(key, yaml.ScalarNode):
-            message, fix = f"the key {key.value} is no string", f"quote it: '{key.value}'"
+            named, quoted = _named(key.value)
+            message = f"the key {named} is no string"
+            fix = f"quote it: {quoted}" if named == key.value else "put it in quotes"
         _refuse(file, key, "yaml-key", message, fix)
     first = seen.get(key.value)
     if first is not None:
@@ -272,11 +281,19 @@ def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
         )
 
 
+def _named(text: str) -> tuple[str, str]:
+    """Return how a message calls a scalar, and how it would stand in quotes.
+
+    A long one could be a private key that lacks its quotes: messages don't repeat it.
+    """
+    if len(text) > _MOST_SHOWN:
+        return "this value", "this value in quotes"
+    return text, f"'{text}'"
+
+
 def _inspect_scalar(node: yaml.ScalarNode, file: str) -> None:
     text, kind = node.value, node.tag.removeprefix(_PREFIX)
-    # A long scalar could be a private key that lacks its quotes: messages don't repeat it.
-    named = text if len(text) <= _MOST_SHOWN else "this value"
-    quoted = f"'{text}'" if len(text) <= _MOST_SHOWN else "this value in quotes"
+    named, quoted = _named(text)
     instead = ""
     if (kind != "str" and node.style) or kind not in _KINDS:
         _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
@@ -294,7 +311,7 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str) -> None:
         if not _JSON_INT.fullmatch(text) or abs(int(text)) > _MOST_EXACT:
             instead = f"a plain decimal number, or {quoted} for the text"
     elif kind == "float":
-        if not _JSON_FLOAT.fullmatch(text):
+        if not _JSON_FLOAT.fullmatch(text) or not math.isfinite(float(text)):
             instead = f"a plain decimal number, or {quoted} for the text"
     elif kind == "timestamp":
         instead = quoted

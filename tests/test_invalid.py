@@ -6,12 +6,14 @@ commands typed, all that is printed, and the exit code.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from scripts.__main__ import main
+from scripts.yamlio import MAX_BYTES
 from tests.conftest import Repository
 
 INVALID = Path(__file__).with_name("invalid")
@@ -58,7 +60,7 @@ def told(
     code = main(["--repository", str(repository.root), *arguments])
     said = capsys.readouterr()
     # What takes longer than a second on a busy machine is reported, and is no part of the verdict.
-    errors = "".join(line for line in said.err.splitlines(True) if not line.endswith(" …\n"))
+    errors = re.sub(r"^.*( …|: \d+ of \d+)\n", "", said.err, flags=re.MULTILINE)
     text = "".join(f"{line}\n" for line in commands) + said.out + errors + f"exit code {code}\n"
     return text, before, repository.files()
 
@@ -70,6 +72,20 @@ def test_the_mistake_is_told_as_expected_and_nothing_is_written(
     text, before, after = told(INVALID / name, repository, capsys)
     assert text == (INVALID / name / EXPECTED).read_text("utf-8")
     assert after == before
+
+
+def test_a_file_that_is_too_large_is_not_read(
+    repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Too large for git, too.
+    repository.write("overlays/dev/values.yaml", "# x\n" * (MAX_BYTES // 4 + 1))
+    assert main(["--repository", str(repository.root), "validate", "dev"]) == 1
+    assert capsys.readouterr().out == (
+        "overlays/dev/values.yaml  error  file-too-large\n"
+        f"  the file has {MAX_BYTES + 4} bytes; at most {MAX_BYTES} are read\n"
+        "  → split or shorten the file\n"
+        "1 error\n"
+    )
 
 
 def test_there_is_a_folder_for_each_kind_of_bad_input() -> None:
