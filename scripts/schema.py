@@ -89,6 +89,8 @@ def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Findin
         yield finding([*path, key], "wrong-key", message, fix)
     elif kind in _BOUNDS:
         fix = _BOUNDS[kind].format(getattr(error.kind, "limit", ""))
+        if described := _described(schema, list(error.schema_path)):
+            fix += f" ({described})"
         yield finding(path, "wrong-value", f"{where}: {error.message}", fix)
     else:
         fix = _hint(schema, list(error.schema_path), "write another")
@@ -153,7 +155,13 @@ def _known(schema: dict[str, Any], path: list[Any]) -> list[str]:
 
 
 def _hint(schema: dict[str, Any], path: list[Any], otherwise: str) -> str:
+    described = _described(schema, path)
+    return f"write another; this is {described}" if described else otherwise
+
+
+def _described(schema: dict[str, Any], path: list[Any]) -> str:
+    """Return what the schema says of the value, to go on with inside a sentence."""
     described = str(_parent(schema, path).get("description", ""))
     if described[1:2].islower() or described[1:2] == " ":
         described = described[0].lower() + described[1:]
-    return f"write another; this is {described}" if described else otherwise
+    return described

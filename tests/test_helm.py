@@ -119,10 +119,12 @@ def test_a_release_of_another_name_names_its_objects_after_itself() -> None:
 def test_a_template_that_fails_is_told_with_the_value_that_provokes_it(
     repository: Repository,
 ) -> None:
-    repository.write("overlays/prod/values.yaml", "sequencer:\n  replicas: 9\n")
-    done = repository.run("render", "prod")
+    repository.write("overlays/dev/values.yaml", "besu:\n  replicas: 2\n  antiAffinity: hard\n")
+    environment = (repository / "overlays/dev/environment.yaml").read_text("utf-8")
+    repository.write("overlays/dev/environment.yaml", f"{environment}zones: [a]\n")
+    done = repository.run("render", "dev")
     assert done.code == 1
-    assert done.out.startswith("overlays/prod/values.yaml:2:3  error  template-error\n")
+    assert done.out.startswith("overlays/dev/values.yaml:2:3  error  template-error\n")
 
 
 def test_a_machine_without_the_engine_writes_the_same_bytes(repository: Repository) -> None:
