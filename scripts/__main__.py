@@ -81,9 +81,19 @@ def _parser() -> argparse.ArgumentParser:
 def _render(root: Path, options: argparse.Namespace) -> int:
     from scripts import update
 
+    people = options.format == "text"
     if not options.check:
-        update.update(root, options.environments, sys.stdout)
+        # A program gets one document on stdout; what changed is said to people.
+        update.update(root, options.environments, sys.stdout if people else sys.stderr)
+        findings.write([], options.format, sys.stdout)
         return 0
+    if not people:
+        from scripts import validate
+
+        names = tree.environments(root, options.environments)
+        found = validate.validate(root, names, validate.OF_CHECK)
+        findings.write(found, options.format, sys.stdout)
+        return int(findings.has_errors(found))
     if not update.difference(root, options.environments, sys.stdout):
         print("the committed output is what the inputs give")
         return 0

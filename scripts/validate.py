@@ -24,10 +24,10 @@ Layer = Callable[[Path, Sequence[Rendering]], list[Finding]]
 ROOT_APPLICATION = "argocd/root.yaml"
 
 
-def validate(root: Path, names: Sequence[str]) -> list[Finding]:
-    """Return all findings of all layers on the named environments."""
+def validate(root: Path, names: Sequence[str], layers: Sequence[Layer] = ()) -> list[Finding]:
+    """Return all findings of the layers (all of them, if none is given) on the environments."""
     renderings = each(partial(render, root), names, "rendering environments")
-    return [finding for layer in LAYERS for finding in layer(root, renderings)]
+    return [finding for layer in layers or LAYERS for finding in layer(root, renderings)]
 
 
 def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -177,3 +177,6 @@ def _stale(file: str, message: str, environment: str = "") -> Finding:
 
 
 LAYERS: tuple[Layer, ...] = (inputs, schemas, committed, orphaned)
+
+OF_CHECK: tuple[Layer, ...] = (inputs, committed, orphaned)
+"""What `render --check` tells a program."""

@@ -205,6 +205,19 @@ def test_a_valid_environment_is_told_in_the_format_too(
     assert told(capsys, *options) == (0, clean)
 
 
+def test_a_render_and_a_check_tell_programs_one_document(
+    repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--repository", str(repository.root), "render", "dev", "--format", "json"]
+    repository.write("overlays/dev/values.yaml", "txSender: {interval: 5}\n")
+    code, out = told(capsys, *options, "--check")
+    stale = [found["file"] for found in json.loads(out)["findings"]]
+    assert code == 1
+    assert "overlays/dev/manifests/deployment-linea-stack-tx-sender.yaml" in stale
+    assert told(capsys, *options) == (0, '{\n  "findings": []\n}\n')
+    assert told(capsys, *options, "--check") == (0, '{\n  "findings": []\n}\n')
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["rendr"], ["render", "--chek"], ["validate", "--format", "xml"], ["render", "--format"]],
