@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
@@ -95,3 +98,91 @@ def copy(target: Path) -> Repository:
 def repository(tmp_path: Path) -> Repository:
     """Return a copy of this repository that the test may change."""
     return copy(tmp_path / "repository")
+
+
+OUTPUT = ("overlays/dev/manifests", "argocd")
+"""The output of the environment dev, and of the others in argocd/."""
+
+CHANGE = "ethstats: {enabled: false}\nbesu: {autoscaling: {enabled: true}}\n"
+"""Adds files, changes files and removes files, of manifests and in argocd/."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A repository whose inputs have changed, and what its output may be."""
+
+    repository: Repository
+    old: dict[str, str]
+    new: dict[str, str]
+    kept: Path
+    """A copy of the old output."""
+
+    def output(self) -> dict[str, str]:
+        return self.repository.files(*OUTPUT)
+
+    def is_clean(self) -> bool:
+        """Return whether nothing staged and no journal is left."""
+        work = self.repository / ".render"
+        return not any((work / "ready").glob("*")) and not any((work / "staged").glob("*"))
+
+    def restore(self) -> None:
+        """Put the old output back, and forget all renders."""
+        for folder in (*OUTPUT, ".render"):
+            shutil.rmtree(self.repository / folder, ignore_errors=True)
+        for folder in OUTPUT:
+            shutil.copytree(self.kept / folder, self.repository / folder)
+
+
+@pytest.fixture
+def changed(repository: Repository, tmp_path: Path) -> Changed:
+    """Return a repository in which people have changed dev, and not rendered yet."""
+    old = repository.files(*OUTPUT)
+    for folder in OUTPUT:
+        shutil.copytree(repository / folder, tmp_path / "kept" / folder)
+    repository.write("overlays/dev/values.yaml", CHANGE)
+    assert repository.run("render", "dev").code == 0
+    made = Changed(repository, old, repository.files(*OUTPUT), tmp_path / "kept")
+    assert made.old.keys() - made.new.keys()
+    assert made.new.keys() - made.old.keys()
+    assert made.old["argocd/applications/dev.yaml"] != made.new["argocd/applications/dev.yaml"]
+    made.restore()
+    return made
+
+
+class Interrupted:
+    """Commands that get a signal at a step of theirs; see tests/interrupted.py."""
+
+    def __init__(self, repository: Repository, number: signal.Signals) -> None:
+        command = [sys.executable, "-m", "tests.interrupted", str(repository.root), number.name]
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
+
+    def begin(self, step: int | str, *command: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps([step, *(command or ("render", "dev"))]) + "\n")
+        self.process.stdin.flush()
+
+    def told(self) -> dict[str, Any]:
+        assert self.process.stdout
+        return dict(json.loads(self.process.stdout.readline()))
+
+    def at(self, step: int | str, *command: str) -> dict[str, Any]:
+        """Return how the command (render dev, if none is given) ended."""
+        self.begin(step, *command)
+        return self.told()
+
+
+def manifests(output: dict[str, str]) -> dict[str, str]:
+    """Return the part of an output that is swapped in one step."""
+    return {name: text for name, text in output.items() if name.startswith("overlays/")}

@@ -1,11 +1,12 @@
 """Runs a command again and again, each time sending it a signal at one step of its work.
 
-    python -m tests.interrupted REPOSITORY SIGNAL COMMAND…  <  one number a line
+    python -m tests.interrupted REPOSITORY SIGNAL  <  lines of JSON: [step, arguments…]
 
 A step is a change that the command is about to make to the file system of the repository; the
-signal comes before the step of the given number, counted from 0. Answers are lines of JSON:
-`stopped` with the process where the signal stopped it, and how it ended: its `code` (negative: the
-signal that killed it), the `steps` that it came to, and all that it `said`.
+signal comes before the step of the given number, counted from 0, or before the renaming to the
+given name. Answers are lines of JSON: `stopped` with the process where the signal stopped it, and
+how it ended: its `code` (negative: the signal that killed it), the `steps` that it came to, and all
+that it `said`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from scripts import argocd, environment, helm, patches, render, tree, update  # 
 from scripts.__main__ import main
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
+EXCHANGE = "ctypes.dlsym"
+"""The exchange of two folders has no event of its own: this one looks up how it is done."""
 
 
 class Steps:
     """Counts changes below a folder, and sends this process a signal before one of them."""
 
-    def __init__(self, root: Path, wanted: int, number: int) -> None:
+    def __init__(self, root: Path, wanted: int | str, number: int) -> None:
         self.root, self.wanted, self.number = str(root), wanted, number
         self.count = 0
         self.begun = False
@@ -36,15 +39,15 @@ class Steps:
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._is_change(event, arguments):
             return
-        if self.count == self.wanted:
-            self.count += 1
+        to = str(arguments[1]) if event in ("os.rename", EXCHANGE) else ""
+        now = self.count == self.wanted or to.endswith(str(self.wanted))
+        self.count += 1
+        if now:
             os.kill(os.getpid(), self.number)
-        else:
-            self.count += 1
 
     def _is_change(self, event: str, arguments: tuple[Any, ...]) -> bool:
-        if event == "ctypes.dlsym":  # the exchange of two folders has no event of its own
-            return self.begun
+        if event == EXCHANGE:
+            return str(arguments[1]).startswith("rename")
         if event == "open":
             path, _, flags = arguments
             if not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
@@ -62,7 +65,9 @@ class Steps:
         return inside or (self.begun and not name.startswith("/"))
 
 
-def child(root: Path, number: int, arguments: list[str], wanted: int, said: int, told: int) -> int:
+def child(
+    root: Path, number: int, arguments: list[str], wanted: int | str, said: int, told: int
+) -> int:
     os.dup2(said, 1)
     os.dup2(said, 2)
     steps = Steps(root, wanted, number)
@@ -74,7 +79,7 @@ def child(root: Path, number: int, arguments: list[str], wanted: int, said: int,
         os.write(told, str(steps.count).encode())
 
 
-def run(root: Path, number: int, arguments: list[str], wanted: int) -> dict[str, object]:
+def run(root: Path, number: int, arguments: list[str], wanted: int | str) -> dict[str, object]:
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as told:
         pid = os.fork()
         if pid == 0:
@@ -92,14 +97,15 @@ def run(root: Path, number: int, arguments: list[str], wanted: int) -> dict[str,
         told.seek(0)
         return {
             "code": os.waitstatus_to_exitcode(status),
-            "steps": int(told.read() or wanted),
+            "steps": int(told.read() or 0),
             "said": said.read().decode(),
         }
 
 
 if __name__ == "__main__":
-    folder, name, *rest = sys.argv[1:]
+    folder, name = sys.argv[1:]
     environment.load(Path(folder), "dev")
     for line in sys.stdin:
-        ended = run(Path(folder), signal.Signals[name], rest, int(line))
+        step, *words = json.loads(line)
+        ended = run(Path(folder), signal.Signals[name], words, step)
         print(json.dumps(ended), flush=True)

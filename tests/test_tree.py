@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import shutil
@@ -11,96 +10,17 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
 
 from scripts import tree
 from scripts.__main__ import main
 from scripts.findings import UserError
-from tests.conftest import ROOT, Repository, copy
-
-OUTPUT = ("overlays/dev/manifests", "argocd")
-
-CHANGE = "ethstats: {enabled: false}\nbesu: {autoscaling: {enabled: true}}\n"
-"""Adds files, changes files and removes files, of manifests and in argocd/."""
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """A repository whose inputs have changed, and what its output may be."""
-
-    repository: Repository
-    old: dict[str, str]
-    new: dict[str, str]
-    kept: Path
-    """A copy of the old output."""
-
-    def output(self) -> dict[str, str]:
-        return self.repository.files(*OUTPUT)
-
-    def restore(self) -> None:
-        """Put the old output back, and forget all renders."""
-        for folder in (*OUTPUT, ".render"):
-            shutil.rmtree(self.repository / folder, ignore_errors=True)
-        for folder in OUTPUT:
-            shutil.copytree(self.kept / folder, self.repository / folder)
-
-
-@pytest.fixture
-def changed(repository: Repository, tmp_path: Path) -> Changed:
-    old = repository.files(*OUTPUT)
-    for folder in OUTPUT:
-        shutil.copytree(repository / folder, tmp_path / "kept" / folder)
-    repository.write("overlays/dev/values.yaml", CHANGE)
-    assert main(["--repository", str(repository.root), "render", "dev"]) == 0
-    made = Changed(repository, old, repository.files(*OUTPUT), tmp_path / "kept")
-    assert made.old.keys() - made.new.keys()
-    assert made.new.keys() - made.old.keys()
-    assert made.old["argocd/applications/dev.yaml"] != made.new["argocd/applications/dev.yaml"]
-    made.restore()
-    return made
-
-
-class Interrupted:
-    """Renders that get a signal at a step of theirs; see tests/interrupted.py."""
-
-    def __init__(self, repository: Repository, number: signal.Signals) -> None:
-        command = [sys.executable, "-m", "tests.interrupted", str(repository.root), number.name]
-        self.process = subprocess.Popen(
-            [*command, "render", "dev"],
-            cwd=ROOT,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()
-
-    def begin(self, step: int) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(f"{step}\n")
-        self.process.stdin.flush()
-
-    def told(self) -> dict[str, Any]:
-        assert self.process.stdout
-        return dict(json.loads(self.process.stdout.readline()))
-
-    def at(self, step: int) -> dict[str, Any]:
-        self.begin(step)
-        return self.told()
+from tests.conftest import CHANGE, OUTPUT, ROOT, Changed, Interrupted, Repository, copy, manifests
 
 
 def is_whole(output: dict[str, str], *wholes: dict[str, str]) -> bool:
     return any(output == whole for whole in wholes)
-
-
-def manifests(output: dict[str, str]) -> dict[str, str]:
-    return {name: text for name, text in output.items() if name.startswith("overlays/")}
 
 
 PARTS = 4
@@ -129,8 +49,7 @@ def test_kill_9_at_any_step_leaves_the_old_output_or_the_new(
             found_new += not told
             assert main(["--repository", root, "render", "dev"]) == 0
             assert changed.output() == changed.new, step
-            assert not list((changed.repository / ".render/staged").glob("*")), step
-            assert not list((changed.repository / ".render/ready").glob("*")), step
+            assert changed.is_clean(), step
             changed.restore()
     assert ended["code"] == 0
     assert changed.output() == changed.new
@@ -152,8 +71,7 @@ def test_ctrl_c_at_any_step_leaves_the_old_output_or_the_new(changed: Changed, p
             # No command is needed to mend anything: a render that ends by itself leaves a whole.
             assert is_whole(changed.output(), changed.old, changed.new), step
             assert "as they were" not in ended["said"] or changed.output() == changed.old, step
-            assert not list((changed.repository / ".render/staged").glob("*")), step
-            assert not list((changed.repository / ".render/ready").glob("*")), step
+            assert changed.is_clean(), step
             changed.restore()
     assert interrupted > 10
 
