@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _prepare_streams()
     options = _parser().parse_args(arguments)
     root = options.repository.resolve()
     try:
@@ -24,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{options.repository} has no folder overlays/: it is no repository of environments"
             )
         tree.recover(root)
-        return int(options.run(root, options))
+        code = int(options.run(root, options))
+        sys.stdout.flush()
+        return code
     except UserError as error:
         findings.write(error.findings, options.format, sys.stdout)
         return 1
@@ -37,8 +42,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone; Python would say so again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
+    except OSError as error:
+        # The system refuses: a disk, a limit, a permission; which step it was is no help.
+        named = f"{error.filename}: ".removeprefix(f"{root}/") if error.filename else ""
+        print(f"{options.command}: {named}{error.strerror or error}", file=sys.stderr)
+        _drop_output()
+        return 2
+
+
+def _prepare_streams() -> None:
+    """Let every text be written: to a closed stream, and in an encoding that lacks its letters."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Keep Python from failing once more over what is still to be written."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

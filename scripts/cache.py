@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from scripts import tree
+from scripts import files, tree
 from scripts.findings import UserError
 
 _FILE = ".render/cache.json"
@@ -41,13 +41,13 @@ def write(root: Path, digests: Digests) -> None:
 
 def inputs(root: Path, names: Iterable[str]) -> dict[str, str]:
     """Return the digest of all that each environment's output depends on."""
-    shared = tree.digest(_contents(_shared(root)) | {"python": sys.version.encode()})
+    shared = tree.digest(_shared(root))
     found = {}
     for name in names:
         folder = root / "overlays" / name
         # All that is there, since a file that nothing reads is a mistake, too.
         own = [*folder.glob("*"), *folder.glob("patches/*")]
-        found[name] = shared + tree.digest(_contents(own))
+        found[name] = shared + tree.digest(_contents(own, root))
     return found
 
 
@@ -59,17 +59,23 @@ def output(root: Path, name: str) -> str:
         return ""
 
 
-def _shared(root: Path) -> list[Path]:
+def _shared(root: Path) -> dict[str, bytes]:
     program = Path(__file__).parent
-    folders = [root / "chart", root / "base", program]
-    files = [path for folder in folders for path in folder.rglob("*") if path.suffix != ".pyc"]
-    return [path for path in files if path.is_file()] + [root / "tools/python/pipeline.txt"]
+    found = {"python": sys.version.encode()}
+    for folder, top in ((root / "chart", root), (root / "base", root), (program, program)):
+        found |= _contents((path for path in folder.rglob("*") if path.suffix != ".pyc"), top)
+    return found | _contents([root / "tools/python/pipeline.txt"], root)
 
 
-def _contents(paths: Iterable[Path]) -> dict[str, bytes]:
+def _contents(paths: Iterable[Path], root: Path) -> dict[str, bytes]:
+    """Return what the paths hold; what can't be read is never twice the same."""
     found = {}
     for path in paths:
-        found[str(path)] = b""
-        with contextlib.suppress(OSError):
-            found[str(path)] = path.read_bytes()
+        link, raw = str(path.readlink()) if path.is_symlink() else "", b""
+        if link or not path.is_dir():
+            try:
+                raw = files.read(path, root)
+            except UserError:
+                raw = os.urandom(16)
+        found[f"{path}\0{link}"] = raw
     return found

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import patches, schema, tree, yamlio
+from scripts import files, patches, schema, tree, yamlio
 from scripts.findings import Finding, UserError
 from scripts.yamlio import Document
 
@@ -97,7 +97,7 @@ def load(root: Path, name: str) -> Environment:
         raise UserError(
             _missing(folder, root, "the environment is a symbolic link", "make it a folder")
         )
-    if not os.path.lexists(path):
+    if path not in files.entries(folder, root):
         message = "the folder has no environment.yaml"
         fix = "add it, or remove the whole folder if the environment is gone"
         raise UserError(_missing(path, root, message, fix))
@@ -109,9 +109,7 @@ def load(root: Path, name: str) -> Environment:
             base.finding("wrong-type", [], "the file is no mapping", "write key: value")
         )
     if isinstance(data, dict):
-        # A cluster is known by its server or its name: the overlay's choice replaces the base's.
-        own = {"cluster": data["cluster"]} if "cluster" in data else {}
-        data = merge(base.data or {}, data) | own
+        data = _inherited(base.data or {}, data)
 
     def locate(path: list[str | int]) -> tuple[Document, list[str | int]]:
         inherited = not yamlio.has(document.data, path) and yamlio.has(base.data, path)
@@ -121,6 +119,14 @@ def load(root: Path, name: str) -> Environment:
     if findings:
         raise UserError(*findings)
     return _build(root, folder, document, data)
+
+
+def _inherited(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return an environment.yaml over the base's.
+
+    A cluster is known by its server or its name: the environment's choice replaces the base's.
+    """
+    return merge(base, own) | ({"cluster": own["cluster"]} if "cluster" in own else {})
 
 
 def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -> Environment:
@@ -140,7 +146,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         if os.path.lexists(path):
             layers.append(_read(path, root))
         else:
-            findings.append(_no_profile(document, index, profile, path.parent))
+            findings.append(_no_profile(root, document, index, profile))
     overlay = folder / "values.yaml"
     if os.path.lexists(overlay):  # a link to nothing is a mistake, not an absent file
         layers.append(yamlio.load(overlay, root))
@@ -171,7 +177,7 @@ def _unread(root: Path, folder: Path) -> Iterable[Finding]:
     """Yield the files that look like inputs and are none."""
     import difflib
 
-    for path in sorted(folder.iterdir()):
+    for path in files.entries(folder, root):
         if path.name in READ or path.name.startswith(".") or path.suffix == ".md":
             continue
         near = difflib.get_close_matches(path.name, READ, 1)
@@ -202,18 +208,22 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
     path = root / "chart" / "values.schema.json"
     try:
         return schema.check_merged(merged, path, locate)
-    except (OSError, ValueError):
+    except (UserError, ValueError, RecursionError):
         # Its own words could repeat a value, or name a place on this machine.
         message, fix = "the file is no JSON Schema that can be read", "restore it from git"
         return [Finding(path.relative_to(root).as_posix(), 0, 0, "chart", message, fix)]
 
 
-def _no_profile(document: Document, index: int, profile: str, folder: Path) -> Finding:
+def _no_profile(root: Path, document: Document, index: int, profile: str) -> Finding:
     import difflib
 
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    folder = root / "base" / "profiles"
+    entries = files.entries(folder, root)
+    known = [path.stem for path in entries if path.suffix == ".yaml"]
     near = difflib.get_close_matches(profile, known, 1)
-    fix = f"write {near[0]}" if near else f"write one of {', '.join(known)}, or add the profile"
+    fix = f"write {near[0]}" if near else "add the profile"
+    if known and not near:
+        fix = f"write one of {', '.join(known)}, or add the profile"
     message = f"base/profiles has no {profile}.yaml"
     return document.finding("unknown-profile", ["profiles", index], message, fix)
 
@@ -225,7 +235,7 @@ def _missing(path: Path, root: Path, message: str, fix: str) -> Finding:
 @lru_cache
 def _read(path: Path, root: Path) -> Document:
     """Return a document that environments share; it is read once."""
-    if not os.path.lexists(path):
+    if path not in files.entries(path.parent, root):
         raise UserError(_missing(path, root, "the file is missing", "restore it from git"))
     return yamlio.load(path, root)
 
@@ -233,18 +243,19 @@ def _read(path: Path, root: Path) -> Document:
 def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
     """Return which of the named environments share a namespace of a cluster with any other."""
     documents = dict[str, Document]()
-    places = dict[str, tuple[object, ...]]()
+    places = dict[str, tuple[str, str]]()
     for name in tree.environments(root):
         if (root / "overlays" / name).is_symlink():
             continue
-        with contextlib.suppress(UserError, OSError, AttributeError, KeyError):
+        with contextlib.suppress(
+            UserError, OSError, AttributeError, LookupError, TypeError, ValueError
+        ):
             document = yamlio.load(root / "overlays" / name / "environment.yaml", root)
             base = _read(root / "base" / "environment.yaml", root).data or {}
-            cluster = document.data.get("cluster") or base.get("cluster") or {}
-            named = cluster.get("server"), cluster.get("name"), document.data["namespace"]
-            if all(isinstance(part, str | None) for part in named):
-                places[name], documents[name] = named, document
-    owners: dict[tuple[object, ...], list[str]] = {}
+            data = _inherited(base, document.data)
+            places[name] = _server(data["cluster"]), str(data["namespace"])
+            documents[name] = document
+    owners: dict[tuple[str, str], list[str]] = {}
     for name, place in places.items():
         owners.setdefault(place, []).append(name)
     findings = []
@@ -260,3 +271,14 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
                 documents[name].finding("shared-namespace", ["namespace"], message, fix)
             )
     return findings
+
+
+_HERE = "https://kubernetes.default.svc"
+"""The cluster that Argo CD runs on; by its name, `in-cluster`."""
+
+
+def _server(cluster: dict[str, Any]) -> str:
+    """Return a cluster's address, or its name where Argo CD alone knows the address."""
+    if cluster.get("name") == "in-cluster":
+        return _HERE
+    return str(cluster.get("name") or cluster["server"].rstrip("/").lower())

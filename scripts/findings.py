@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TextIO
@@ -60,6 +61,18 @@ class UsageError(Exception):
     """A wrong command line, or a machine that can't do the work: exit code 2."""
 
 
+_SECRET = re.compile(r"key|secret|password|token|credential", re.IGNORECASE)
+
+
+def may_be_secret(path: Sequence[str | int]) -> bool:
+    """Return whether what stands at the path could be a secret, which no message may repeat."""
+    named = [part for part in path if isinstance(part, str)]
+    if not named:
+        return False
+    in_environment = "extraEnv" in named and named[-1] == "value"
+    return in_environment or "plain" in named or bool(_SECRET.search(named[-1]))
+
+
 def has_errors(findings: Iterable[Finding]) -> bool:
     """Return whether any of the findings is an error."""
     return any(finding.severity is Severity.ERROR for finding in findings)
@@ -88,11 +101,12 @@ def _text(findings: list[Finding], stream: TextIO) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
+    # A width of our own, as rich prints nothing where the terminal says 0; no line is wrapped.
+    console = Console(file=stream, width=100, highlight=False, soft_wrap=True, emoji=False)
     colours = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow"}
     for finding in findings:
         head = Text.assemble(
-            (place(finding), "bold"),
+            (_visible(place(finding)), "bold"),
             "  ",
             (finding.severity.value, colours[finding.severity]),
             "  ",
@@ -100,15 +114,21 @@ def _text(findings: list[Finding], stream: TextIO) -> None:
         )
         about = " in ".join(part for part in (finding.object, finding.environment) if part)
         if about:
-            head.append(f"  {about}", "dim")
+            head.append(f"  {_visible(about)}", "dim")
         console.print(head)
-        console.print(Text("  " + finding.message.replace("\n", "\n  ")))
-        console.print(Text("  → " + finding.fix.replace("\n", "\n    "), "green"))
+        console.print(Text("  " + _visible(finding.message).replace("\n", "\n  ")))
+        console.print(Text("  → " + _visible(finding.fix).replace("\n", "\n    "), "green"))
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
     parts = [_count(errors, "error")] if errors else []
     if warnings := len(findings) - errors:
         parts.append(_count(warnings, "warning"))
     console.print(", ".join(parts))
+
+
+def _visible(text: str) -> str:
+    """Return the text with what would steer a terminal written out."""
+    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return "".join(shown)
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import yamlio
+from scripts import files
 from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
 
@@ -39,7 +39,7 @@ def template(
     The values are not checked against the chart's schema: environment.load has done that.
     Raises UserError with the template's line where a template fails or writes what is no object.
     """
-    _refuse_links(chart, root)
+    _refuse_unreadable(chart, root)
     engine = _in_process if _has_engine() else command
     try:
         texts = engine(chart, values, namespace, kubernetes_version)
@@ -58,19 +58,8 @@ def template(
 
 
 @lru_cache
-def _refuse_links(chart: Path, root: Path) -> None:
-    for path in chart.rglob("*"):
-        if path.is_symlink() and yamlio.leaves(path, root):
-            raise UserError(yamlio.outside(path.relative_to(root).as_posix()))
-        if path.is_symlink() and (_is_around(path) or not path.exists()):
-            file, message = path.relative_to(root).as_posix(), "the link leads to itself or nowhere"
-            fix = "put the file itself here"
-            raise UserError(Finding(file, 0, 0, "unreadable-file", message, fix))
-
-
-def _is_around(link: Path) -> bool:
-    """Return whether the link leads to a folder that it is in itself."""
-    return Path(os.path.realpath(link.parent)).is_relative_to(os.path.realpath(link))
+def _refuse_unreadable(chart: Path, root: Path) -> None:
+    files.refuse_unreadable(chart.rglob("*"), root)
 
 
 class HelmError(Exception):
@@ -191,7 +180,7 @@ def _to_json(text: str, file: str) -> str:
 
         try:
             return json.dumps(yaml.load(text, yaml.CSafeLoader) or {}, default=str)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             told = str(error)
     message = f"what the template writes is no YAML: {told}"
     raise UserError(

@@ -21,10 +21,16 @@ TIMEOUT_S = 600
 # kubeconform's own list of errors leaves out those that share a parent; its message has them all.
 _ERROR = re.compile(r"\s+- at '((?:[^'\\]|\\.)*)': ")
 _GROUP = re.compile(r"validation failed|'?(?:allOf|anyOf|oneOf)'? failed.*|\$ref .*failed.*")
+_UNKNOWN = re.compile(r"additional properties (.*) not allowed")
+_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'")
+FREE = {"annotations", "labels", "matchLabels", "nodeSelector"}
+"""Fields whose keys are anybody's, if they have the form of one."""
+_KEY_FORM = "letters, digits, - _ . only, at most 63, perhaps after a DNS name and a /"
 _FORMS = {
     openapi.QUANTITY: "is no quantity like 500m or 2Gi",
     openapi.BASE64: "is not base64",
     openapi.DURATION: "is no duration like 30s or 1h30m",
+    openapi.LABEL: "is no value of a label: letters, digits, - _ . only, at most 63",
 }
 
 
@@ -97,7 +103,13 @@ def _errors(
         return
     found = _object(text, result)
     for pointer, message in leaves:
-        yield _path(pointer.replace("\\'", "'"), found), _plain(message)
+        path = _path(pointer.replace("\\'", "'"), found)
+        unknown = _UNKNOWN.fullmatch(message.strip())
+        if unknown and path and path[-1] in FREE:
+            for key in _QUOTED.findall(unknown.group(1)):
+                yield (*path, key), f"{key!r} is no key of {path[-1]}: {_KEY_FORM}"
+        else:
+            yield path, _plain(message)
 
 
 def _object(text: str, result: Mapping[str, str]) -> Any:

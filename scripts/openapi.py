@@ -19,24 +19,45 @@ BASE64 = r"^[A-Za-z0-9+/\r\n]*={0,2}[\r\n]*$"
 DURATION = r"^[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$"
 """Go's; kubeconform's own check of the format ends it where the value is no string."""
 
+_PREFIX = r"([A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?/)?"
+_QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+KEY = f"^{_PREFIX}{_QUALIFIED}$"
+"""Of labels, annotations and selectors: apimachinery/pkg/util/validation, IsQualifiedName."""
+LABEL = f"^({_QUALIFIED})?$"
+"""Of a label's value: the same file, IsValidLabelValue."""
+
 _BOUNDS = {"int32": 2**31, "int64": 2**63}
 _PATTERNS = {"byte": BASE64, "duration": DURATION}
 _KEPT = ("type", "enum", "required", "minimum", "maximum", "minItems", "maxItems")
 _INT_OR_STRING: Schema = {"type": ["integer", "string"]}
 _STRING: Schema = {"type": ["string", "null"]}
-_STRINGS: Schema = {"type": ["object", "null"], "additionalProperties": {"type": "string"}}
+_ANNOTATIONS: Schema = {
+    "type": ["object", "null"],
+    "patternProperties": {KEY: {"type": "string"}},
+    "additionalProperties": False,
+}
+_LABELS: Schema = _ANNOTATIONS | {
+    "patternProperties": {KEY: {"type": "string", "pattern": LABEL}},
+}
+_STRICTER: Mapping[str, Mapping[str, Schema]] = {
+    "ObjectMeta": {"annotations": _ANNOTATIONS, "labels": _LABELS},
+    "LabelSelector": {"matchLabels": _LABELS},
+    "PodSpec": {"nodeSelector": _LABELS},
+    "ServiceSpec": {"selector": _LABELS},
+}
+"""Definition and field → what the API server asks of it besides its OpenAPI."""
 
 METADATA: Schema = {
     "type": "object",
     "properties": {
-        "annotations": _STRINGS,
+        "annotations": _ANNOTATIONS,
         "creationTimestamp": _STRING,
         "deletionGracePeriodSeconds": {"type": "integer"},
         "deletionTimestamp": _STRING,
         "finalizers": {"type": ["array", "null"], "items": {"type": "string"}},
         "generateName": _STRING,
         "generation": {"type": "integer"},
-        "labels": _STRINGS,
+        "labels": _LABELS,
         "managedFields": {"type": ["array", "null"], "items": {"type": "object"}},
         "name": _STRING,
         "namespace": _STRING,
@@ -111,7 +132,9 @@ def _used(names: set[str], definitions: Mapping[str, Any]) -> dict[str, Schema]:
     made: dict[str, Schema] = {}
     while missing := names - made.keys():
         for name in sorted(missing):
-            schema = _convert(definitions[name.removesuffix(_OPTIONAL)], definitions, names)
+            own = name.removesuffix(_OPTIONAL)
+            schema = _convert(definitions[own], definitions, names)
+            schema["properties"] |= _STRICTER.get(own.rpartition(".")[2], {})
             made[name] = _nullable(schema) if name.endswith(_OPTIONAL) else schema
     return made
 

@@ -8,6 +8,7 @@ done where something is already known to be wrong.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ from typing import Any
 import jsonpointer
 
 from scripts import helm, patches, yamlio
-from scripts.environment import Environment, coalesce
+from scripts.environment import Environment, merge
 from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
 
 MOST_EXPERIMENTS = 400
+
+_UNSTABLE = re.compile(r"\bline \d+")
+"""What a message says of the rendered text: any value that adds a line changes it."""
 
 ValuePath = list[str | int]
 
@@ -40,13 +44,15 @@ def of_field(
             touched = jsonpointer.JsonPointer(operation["path"]).parts
             if operation["op"] != "test" and _covers(touched, path):
                 return (patch.document.file, *patch.document.position(["patch", index]))
-    values = coalesce(environment.layers[0].data or {}, environment.values)
+    defaults = environment.layers[0].data or {}
+    values = merge(defaults, environment.values)
     before = _get(manifest.object, path)
     leaves = sorted(_leaves(values, []), key=lambda leaf: not _alike(leaf[1], before))
     start = _field(root, environment, values, manifest, path)
     for leaf, value in leaves[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)
-        _set(changed, leaf, _other(value))
+        # A null has taken its default away.
+        _set(changed, leaf, _get(defaults, leaf) if value is None else _other(value))
         after = _field(root, environment, changed, manifest, path)
         if after != start and after is not _UNKNOWN:
             document, inside = environment.locate(leaf)
@@ -64,11 +70,13 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
     values = environment.values
     files = [environment.document.file, *(layer.file for layer in environment.layers)]
     leaves = [(leaf, environment.locate(leaf)) for leaf, _ in _leaves(values, [])]
-    leaves.sort(key=lambda found: -files.index(found[1][0].file))
+    # A switch makes every failure of what it switches go away, and is seldom what is wrong.
+    leaves.sort(key=lambda found: (found[0][-1] == "enabled", -files.index(found[1][0].file)))
+    told = _UNSTABLE.sub("", failure.message)
     for leaf, (document, inside) in leaves[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)
         _set(changed, leaf, _get(defaults, leaf))
-        if _failure(root, environment, changed) == failure.message:
+        if _failure(root, environment, changed) == told:
             continue
         named = ".".join(map(str, leaf))
         fix = f"change {named}, which makes {failure.file} fail"
@@ -80,7 +88,7 @@ def _failure(root: Path, environment: Environment, values: dict[str, Any]) -> st
     try:
         _template(root, environment, values)
     except UserError as error:
-        return error.findings[0].message
+        return _UNSTABLE.sub("", error.findings[0].message)
     return ""
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts import yamlio
+from scripts import files, yamlio
 from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
-from scripts.schema import check
+from scripts.schema import check, shown
 
 SCHEMA = Path(__file__).with_name("patch.schema.json")
 
@@ -30,13 +30,10 @@ class Patch:
 def load(folder: Path, root: Path) -> tuple[Patch, ...]:
     """Return the folder's patches by file name; raises UserError with all that is wrong in them."""
     patches, findings = [], list[Finding]()
-    file = folder.relative_to(root).as_posix()
-    if yamlio.leaves(folder, root):
-        raise UserError(yamlio.outside(file))
-    if os.path.lexists(folder) and not folder.is_dir():
+    if os.path.lexists(folder) and not folder.is_dir() and not files.leaves(folder, root):
         message, fix = "this is no folder", "make it a folder, and each patch a file in it"
-        raise UserError(Finding(file, 0, 0, "patch-file", message, fix))
-    for path in sorted(folder.glob("*")) if folder.is_dir() else []:
+        raise UserError(Finding(files.name(folder, root), 0, 0, "patch-file", message, fix))
+    for path in files.entries(folder, root):
         try:
             patches.append(_load(path, root))
         except UserError as error:
@@ -48,12 +45,8 @@ def load(folder: Path, root: Path) -> tuple[Patch, ...]:
 
 def _load(path: Path, root: Path) -> Patch:
     if path.suffix != ".yaml":
-        file = path.relative_to(root).as_posix()
-        raise UserError(
-            Finding(
-                file, 0, 0, "patch-file", "only *.yaml are patches", "rename or remove the file"
-            )
-        )
+        message, fix = "only *.yaml are patches", "rename or remove the file"
+        raise UserError(Finding(files.name(path, root), 0, 0, "patch-file", message, fix))
     document = yamlio.load(path, root)
     findings = check(document, SCHEMA) or list(_untested(document))
     if findings:
@@ -129,10 +122,13 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
         try:
             changed = jsonpatch.apply_patch(changed, [operation], in_place=True)
         except jsonpatch.JsonPatchTestFailed:
-            message = f"the test fails: {path} of {manifest.label} {_found(changed, path)}"
+            found = _found(manifest.kind, changed, path)
+            message = f"the test fails: {path} of {manifest.label} {found}"
             rule, fix = "patch-test", "look at what changed there, then mend or remove the patch"
         except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException):
-            message = f"{operation['op']} can't be done: {manifest.label} has nothing at {path}"
+            source = operation.get("from", path)
+            missing = source if _found(manifest.kind, changed, source) == _NOTHING else path
+            message = f"{operation['op']} can't be done: {manifest.label} has nothing at {missing}"
             rule, fix = "patch-path", "write a path that is there"
             if operation["op"] == "add":
                 fix += ": `add` makes its last part, not what is above that"
@@ -145,12 +141,16 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
     return replace(manifest, object=changed, patches=(*manifest.patches, patch.document.file))
 
 
-def _found(data: Any, path: str) -> str:
-    import json
+_NOTHING = "is not there"
 
+
+def _found(kind: str, data: Any, path: str) -> str:
     import jsonpointer
 
     try:
-        return f"is {json.dumps(jsonpointer.resolve_pointer(data, path))}"
+        found = jsonpointer.resolve_pointer(data, path)
+        if kind == "Secret":
+            return "is something not shown here"
+        return f"is {shown(found, jsonpointer.JsonPointer(path).parts)}"
     except (jsonpointer.JsonPointerException, TypeError):  # the place after a list's end: -
-        return "is not there"
+        return _NOTHING

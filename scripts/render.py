@@ -5,16 +5,14 @@ load → template → patch → arrange → check; writing is the caller's, once
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from scripts import argocd, environment, helm, patches, tree, yamlio
+from scripts import argocd, check, environment, helm, patches, tree, yamlio
 from scripts.environment import Environment
 from scripts.findings import Finding, UserError
-from scripts.manifest import Identity, Manifest
+from scripts.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +56,13 @@ def objects(root: Path, found: Environment) -> list[Manifest]:
         from scripts import origin
 
         raise UserError(*(origin.of_failure(root, found, f) for f in error.findings)) from None
+    if not made:
+        message, fix = "the chart makes no object at all", "restore its templates from git"
+        raise UserError(Finding("chart/templates", 0, 0, "chart", message, fix, "", found.name))
     patched = patches.apply(made, found.patches)
-    if findings := [f for manifest in patched for f in _shape(root, manifest, found)]:
-        raise UserError(*findings)
+    check.shapes(root, found, patched)
     arranged = argocd.arrange(patched, found)
-    if findings := [*_check(arranged, found), *_secrets(root, arranged, found)]:
-        raise UserError(*findings)
+    check.together(root, found, arranged)
     return arranged
 
 
@@ -77,90 +76,3 @@ def settings(found: Environment, manifests: Sequence[Manifest]) -> tuple[Manifes
 
 def _text(manifest: Manifest) -> str:
     return tree.header(manifest.origin) + yamlio.dump(manifest.object)
-
-
-_KIND = re.compile(r"[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
-"""What names a kind; it becomes part of a file's name."""
-
-
-def _shape(root: Path, manifest: Manifest, found: Environment) -> Iterable[Finding]:
-    """Yield what has another type than every Kubernetes object has there."""
-    metadata = manifest.object.get("metadata")
-    wanted: list[tuple[list[str | int], type, str]] = [
-        (["apiVersion"], str, "a text"),
-        (["kind"], str, "a text"),
-        (["metadata"], dict, "a mapping"),
-        (["spec"], dict, "a mapping"),
-    ]
-    if isinstance(metadata, dict):
-        wanted += [(["metadata", key], str, "a text") for key in ("name", "namespace")]
-        wanted += [(["metadata", key], dict, "a mapping") for key in ("annotations", "labels")]
-
-    def told(path: list[str | int], message: str, fix: str) -> Finding:
-        file, line, column = manifest.template, 0, 0
-        if manifest.patches:
-            from scripts import origin
-
-            file, line, column = origin.of_field(root, found, manifest, path)
-        return Finding(file, line, column, "object-shape", message, fix, manifest.label, found.name)
-
-    for path, type_, name in wanted:
-        holder: dict[str, Any] = manifest.object if len(path) == 1 else metadata or {}
-        value = holder.get(str(path[-1]))
-        needed = path[0] in ("apiVersion", "kind")
-        if not isinstance(value, type_) and (needed or value is not None):
-            yield told(path, f"/{'/'.join(map(str, path))} is not {name}", f"write {name}")
-    if isinstance(manifest.object.get("kind"), str) and not _KIND.fullmatch(manifest.kind):
-        yield told(["kind"], f"{manifest.kind!r} is no kind", "write a kind, like ConfigMap")
-
-
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-"""DNS subdomain, RFC 1123: what Kubernetes takes as most objects' names."""
-
-
-def _check(manifests: Sequence[Manifest], found: Environment) -> list[Finding]:
-    """Return what would make two objects one, or a file that can't be written."""
-    findings = []
-    seen: dict[Identity, Manifest] = {}
-    files: dict[str, Manifest] = {}
-    for manifest in manifests:
-
-        def told(rule: str, message: str, fix: str, about: Manifest = manifest) -> Finding:
-            file = (about.patches or (about.template,))[-1]
-            return Finding(file, 0, 0, rule, message, fix, about.label, found.name)
-
-        first = seen.setdefault(manifest.identity, manifest)
-        if first is not manifest:
-            # Where a patch gave one of them its name, that is the one to change.
-            one, other = (first, manifest) if first.patches else (manifest, first)
-            message = f"{other.template} makes the same object"
-            fix = "give one of the two another name"
-            findings.append(told("duplicate-object", message, fix, one))
-        elif files.setdefault(manifest.file_name, manifest) is not manifest:
-            label = files[manifest.file_name].label
-            message = f"its file would be called as that of {label}: {manifest.file_name}"
-            findings.append(told("duplicate-file", message, "give one of the two another name"))
-        if not _NAME.fullmatch(manifest.name):
-            message = f"{manifest.name!r} is no name that Kubernetes takes"
-            fix = "write lower-case letters, digits, - and . only, at most 253"
-            findings.append(told("object-name", message, fix))
-    return findings
-
-
-def _secrets(root: Path, manifests: Sequence[Manifest], found: Environment) -> Iterable[Finding]:
-    """Yield Secrets with their contents: what render writes is committed, for all to read."""
-    for manifest in manifests:
-        for field in ("data", "stringData"):
-            if manifest.kind == "Secret" and manifest.object.get(field):
-                from scripts import origin
-
-                path = [field, min(manifest.object[field])]
-                file, line, column = origin.of_field(root, found, manifest, path)
-                message = "the rendered Secret would put its contents into git"
-                fix = (
-                    "take the contents out of git: make the Secret on the cluster, and write "
-                    "secrets.provider: existing; if they were ever pushed, replace them"
-                )
-                yield Finding(
-                    file, line, column, "secret-in-git", message, fix, manifest.label, found.name
-                )

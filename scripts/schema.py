@@ -12,7 +12,8 @@ from typing import Any
 
 import jsonschema_rs
 
-from scripts.findings import Finding
+from scripts import files
+from scripts.findings import Finding, may_be_secret
 from scripts.yamlio import Document
 
 Locate = Callable[[list[str | int]], tuple[Document, list[str | int]]]
@@ -21,8 +22,11 @@ Locate = Callable[[list[str | int]], tuple[Document, list[str | int]]]
 
 @lru_cache
 def read(path: Path) -> dict[str, Any]:
-    """Return the JSON Schema of a file."""
-    return dict(json.loads(path.read_text("utf-8")))
+    """Return the JSON Schema of a file; raises UserError or ValueError where it has none."""
+    found = json.loads(files.read(path, path.parent))
+    if not isinstance(found, dict):
+        raise ValueError("a JSON Schema is a mapping here")
+    return found
 
 
 @lru_cache
@@ -76,7 +80,7 @@ def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Findin
         yield finding(path, "wrong-value", message, fix)
     elif kind in ("OneOfNotValid", "OneOfMultipleValid"):
         forms = _parent(schema, list(error.schema_path))["oneOf"]
-        needed = [key for form in forms for key in form.get("required", ())]
+        needed = [key for form in forms if form is not True for key in form.get("required", ())]
         message = f"{where} matches not exactly one of the forms that it may have"
         if needed:
             message = f"{where} needs {' or '.join(needed)}, exactly one of them"
@@ -107,15 +111,13 @@ _BOUNDS = {
     "UniqueItems": "write each item once",
 }
 
-_SECRET = re.compile(r"key|secret|password|token|credential", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"//[^/@\s]*@")
 _MOST_SHOWN = 40
 
 
 def shown(value: Any, path: Sequence[str | int]) -> str:
     """Return a value as a message may tell it: short, and never what could be a secret."""
-    named = [part for part in path if isinstance(part, str)]
-    if "plain" in named or (named and _SECRET.search(named[-1])):
+    if may_be_secret(path):
         return "something not shown here"
     text = _CREDENTIALS.sub("//…@", json.dumps(value, ensure_ascii=False))
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."

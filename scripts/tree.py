@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from scripts import files
 from scripts.findings import Finding, UsageError, UserError
 
 Files = Mapping[str, str]
@@ -36,7 +37,7 @@ _DIGEST = "digest"
 
 def header(origin: str) -> str:
     """Return the first line of a written file: what wrote it, and from what."""
-    return f"{MARK}{origin}; edits are lost.\n"
+    return f"{MARK}{' '.join(origin.split())}; edits are lost.\n"
 
 
 def manifests_folder(name: str) -> str:
@@ -77,11 +78,13 @@ def read(root: Path, name: str) -> dict[str, bytes]:
     """
     found = {}
     folder = root / manifests_folder(name)
-    if folder.is_symlink() or folder.is_file():
+    if folder.is_symlink() or (os.path.lexists(folder) and not folder.is_dir()):
         raise UserError(_foreign(manifests_folder(name)))
-    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    entries = files.entries(folder, root)
     argocd = [root / argocd_file(kind, name) for kind in ARGOCD_FOLDERS]
-    findings = []
+    findings = [
+        files.outside(path.parent, root) for path in argocd if files.leaves(path.parent, root)
+    ]
     for path in [*entries, *(path for path in argocd if os.path.lexists(path))]:
         file = path.relative_to(root).as_posix()
         if path.is_symlink() or not path.is_file():
@@ -109,7 +112,7 @@ def orphans(root: Path) -> list[str]:
     """
     found, findings = [], []
     for kind in ARGOCD_FOLDERS:
-        for path in sorted((root / "argocd" / kind).glob("*")):
+        for path in files.entries(root / "argocd" / kind, root):
             if path.suffix == ".yaml" and (root / "overlays" / path.stem).is_dir():
                 continue
             file = path.relative_to(root).as_posix()
@@ -122,12 +125,12 @@ def orphans(root: Path) -> list[str]:
     return found
 
 
-def digest(files: Mapping[str, bytes]) -> str:
+def digest(contents: Mapping[str, bytes]) -> str:
     """Return the SHA-256 of names and contents."""
     total = hashlib.sha256()
-    for name in sorted(files):
-        total.update(f"{name}\0{len(files[name])}\0".encode())
-        total.update(files[name])
+    for name in sorted(contents):
+        total.update(os.fsencode(f"{name}\0{len(contents[name])}\0"))
+        total.update(contents[name])
     return total.hexdigest()
 
 
@@ -137,6 +140,11 @@ def locked(root: Path) -> Iterator[None]:
 
     A second render waits for the first. Raises UsageError where nothing can be written.
     """
+    if (root / _WORK).is_symlink():
+        # What is staged must be on the file system of its target, for a rename to put it there.
+        raise UsageError(
+            f"{_WORK}: this is a symbolic link; remove it, and render makes the folder"
+        )
     with _told(root):
         (root / _WORK).mkdir(exist_ok=True)
         lock = os.open(root / _WORK / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -184,29 +192,29 @@ def commit(root: Path, names: Sequence[str], remove: Sequence[str]) -> None:
             (root / file).unlink()
 
 
-def stage(root: Path, name: str, files: Files) -> None:
+def stage(root: Path, name: str, output: Files) -> None:
     """Write an environment's new output to where commit() takes it from; call it while staging.
 
     Raises UsageError, and has touched nothing that is committed, where the disk is full or a
     folder that commit() needs can't be written.
     """
     with _told(root):
-        _stage(root, root / _WORK / "staged" / name, name, files)
+        _stage(root, root / _WORK / "staged" / name, name, output)
 
 
-def _stage(root: Path, folder: Path, name: str, files: Files) -> None:
-    targets = {(root / file).parent for file in files} | {root / "overlays" / name}
+def _stage(root: Path, folder: Path, name: str, output: Files) -> None:
+    targets = {(root / file).parent for file in output} | {root / "overlays" / name}
     for target in targets:
         target.mkdir(parents=True, exist_ok=True)
         if not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-    for parent in {(folder / file).parent for file in files} | {folder / manifests_folder(name)}:
+    for parent in {(folder / file).parent for file in output} | {folder / manifests_folder(name)}:
         parent.mkdir(parents=True, exist_ok=True)
-    for file, text in files.items():
+    for file, text in output.items():
         (folder / file).write_bytes(text.encode())
     inside = manifests_folder(name) + "/"
     manifests = {
-        f.removeprefix(inside): t.encode() for f, t in files.items() if f.startswith(inside)
+        f.removeprefix(inside): t.encode() for f, t in output.items() if f.startswith(inside)
     }
     (folder / _DIGEST).write_text(digest(manifests))
 

@@ -6,14 +6,15 @@ and policy (4) take their place between them: functions from renderings to findi
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from scripts import environment, origin, tree, yamlio
 from scripts.findings import Finding, UserError
-from scripts.kubeconform import Problem, check
+from scripts.kubeconform import FREE, Problem, check
 from scripts.parallel import each
 from scripts.render import Rendering, objects, render, settings
 from scripts.schemas import versions
@@ -76,7 +77,9 @@ def _located(root: Path, name: str, problem: Problem) -> Finding:
     fields = [manifest.kind.lower(), *(part for part in problem.path if isinstance(part, str))]
     message = f"Kubernetes {found.kubernetes_version} refuses /{where}: {problem.message}"
     fix = f"write what `kubectl explain {'.'.join(fields)}` describes"
-    if problem.path == ("apiVersion",):
+    if FREE.intersection(problem.path):
+        fix = "write it in that form"
+    elif problem.path == ("apiVersion",):
         message, fix = problem.message, "write an apiVersion and kind that there are"
     return Finding(file, line, column, "kubernetes-schema", message, fix, manifest.label, name)
 
@@ -94,27 +97,21 @@ def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Findi
     """Return what is wrong in argocd/root.yaml, which people write and apply once."""
     known = {r.kubernetes_version for r in renderings if r.files} & set(versions())
     path = root / ROOT_APPLICATION
-    if not path.is_file() or not known:
-        return []
-    documents = yamlio.load_all(path, root)
-    findings = [
-        document.finding(
-            "wrong-type",
-            [],
-            "this is no Kubernetes object",
-            "write apiVersion, kind, metadata and spec, or remove the line --- above nothing",
-        )
-        for document in documents
-        if not isinstance(document.data, dict)
-        or not all(isinstance(document.data.get(key), str) for key in ("apiVersion", "kind"))
-    ]
-    if findings:
+    if not os.path.lexists(path):
+        message, fix = "the file is missing", "restore it from git: it brings the environments"
+        return [Finding(ROOT_APPLICATION, 0, 0, "root-application", message, fix)]
+    try:
+        documents = yamlio.load_all(path, root)
+    except UserError as error:
+        return list(error.findings)
+    findings = [finding for document in documents for finding in _no_root(document)]
+    if findings or not known:
         return findings
     problems = check({ROOT_APPLICATION: path.read_text("utf-8")}, max(known))
     for document in documents:
-        kind = document.data["kind"]
+        kind, name = document.data["kind"], document.data["metadata"]["name"]
         for problem in problems:
-            if problem.kind == kind:
+            if (problem.kind, problem.name) == (kind, name):
                 message = f"{kind} is refused: {problem.message}"
                 fix = "write what Argo CD's documentation of the kind describes"
                 findings.append(
@@ -122,6 +119,24 @@ def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Findi
                 )
         findings += _other_repository(document, renderings)
     return findings
+
+
+def _no_root(document: yamlio.Document) -> Iterable[Finding]:
+    """Yield why a document is none of the objects that the root application is made of."""
+    data = document.data
+    metadata = data.get("metadata") if isinstance(data, dict) else None
+    if (
+        not isinstance(metadata, dict)
+        or not all(isinstance(data.get(key), str) for key in ("apiVersion", "kind"))
+        or not isinstance(metadata.get("name"), str)
+    ):
+        message = "this is no Kubernetes object"
+        fix = "write apiVersion, kind, metadata with a name, and spec; nothing after a last ---"
+        yield document.finding("wrong-type", [], message, fix)
+    elif data["kind"] not in ("AppProject", "Application"):
+        message = f"the root application is no place for a {data['kind']}"
+        fix = "keep AppProject and Application; an object of an environment belongs into chart/"
+        yield document.finding("root-application", ["kind"], message, fix)
 
 
 def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]) -> list[Finding]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from typing import Any, Never
 
 import yaml
 
-from scripts.findings import Finding, UserError
+from scripts import files
+from scripts.findings import Finding, UserError, may_be_secret
 
-MAX_BYTES = 1024 * 1024
 MAX_NODES = 50_000
 """Nodes of one document after its aliases are followed; a whole environment has some thousands."""
 
@@ -35,7 +34,7 @@ _MOST_EXACT = 2**53
 _JSON_INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _JSON_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
 _ELSEWHERE_A_NUMBER = re.compile(
-    r"[-+]?(0o[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+|[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"
+    r"[-+]?(0[oO][0-7_]+|0[xX][0-9a-fA-F_]+|0[bB][01_]+|[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"
     r"|\.[0-9][0-9_]*([eE][-+]?[0-9]+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"
 )
 _ELSEWHERE_A_BOOLEAN = re.compile(r"[yYnN]\Z")
@@ -106,8 +105,7 @@ def load(path: Path, root: Path) -> Document:
 
 def load_all(path: Path, root: Path) -> list[Document]:
     """Return all documents of a file; an empty file has one, without data. Raises as load does."""
-    file = path.relative_to(root).as_posix()
-    text = _read(path, root, file)
+    file, text = files.name(path, root), _text(path, root)
     documents = []
     try:
         loader = yaml.CSafeLoader(text)
@@ -126,38 +124,17 @@ def load_all(path: Path, root: Path) -> list[Document]:
     return documents or [Document(file, None, None)]
 
 
-def _read(path: Path, root: Path, file: str) -> str:
-    if leaves(path, root):
-        raise UserError(outside(file))
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        message = f"the file can't be read: {error.strerror}"
-        fix = "make it a file that you may read"
-        raise UserError(Finding(file, 0, 0, "unreadable-file", message, fix)) from None
-    if len(raw) > MAX_BYTES:
-        message = f"the file has {len(raw)} bytes; at most {MAX_BYTES} are read"
-        raise UserError(Finding(file, 0, 0, "file-too-large", message, "split or shorten the file"))
+def _text(path: Path, root: Path) -> str:
+    raw = files.read(path, root)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         message = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        fix = "save the file as UTF-8"
         raise UserError(
-            Finding(file, line, 0, "not-utf-8", message, "save the file as UTF-8")
+            Finding(files.name(path, root), line, 0, "not-utf-8", message, fix)
         ) from None
-
-
-def leaves(path: Path, root: Path) -> bool:
-    """Return whether the path leads out of the repository; a link to itself doesn't."""
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-
-
-def outside(file: str) -> Finding:
-    """Return the finding on a link to what is not in git."""
-    message = "the file is a symbolic link that leaves the repository"
-    fix = "put the file itself here: only what is in git can be reviewed"
-    return Finding(file, 0, 0, "outside-repository", message, fix)
 
 
 def _syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> Finding:
@@ -212,7 +189,7 @@ def _inspect(root: yaml.Node, file: str) -> None:
     """Refuse what is well-formed YAML and still means trouble. UserError names the first place."""
     count = 0
 
-    def visit(node: yaml.Node, above: tuple[int, ...]) -> None:
+    def visit(node: yaml.Node, above: tuple[int, ...], path: tuple[str | int, ...]) -> None:
         nonlocal count
         count += 1
         if id(node) in above:
@@ -235,7 +212,7 @@ def _inspect(root: yaml.Node, file: str) -> None:
                 "write the values out instead of aliases of aliases",
             )
         if isinstance(node, yaml.ScalarNode):
-            _inspect_scalar(node, file)
+            _inspect_scalar(node, file, path)
             return
         if node.tag not in (_PREFIX + "map", _PREFIX + "seq"):
             _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
@@ -244,9 +221,9 @@ def _inspect(root: yaml.Node, file: str) -> None:
             if isinstance(node, yaml.MappingNode):
                 _inspect_key(place, seen, file)
                 seen[str(key)] = place
-            visit(value, (*above, id(node)))
+            visit(value, (*above, id(node)), (*path, key))
 
-    visit(root, ())
+    visit(root, (), ())
 
 
 def _tag(node: yaml.Node) -> str:
@@ -262,12 +239,13 @@ def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
             "the merge key << is not part of YAML 1.2",
             "write the keys out, or put them into a profile",
         )
-    if not isinstance(key, yaml.ScalarNode) or key.tag != _PREFIX + "str":
+    if not isinstance(key, yaml.ScalarNode):
         message, fix = "a mapping or a list stands where a key must", "put {{ … }} in quotes"
-        if isinstance(key, yaml.ScalarNode):
-            named, quoted = _named(key.value)
-            message = f"the key {named} is no string"
-            fix = f"quote it: {quoted}" if named == key.value else "put it in quotes"
+        _refuse(file, key, "yaml-key", message, fix)
+    if key.tag != _PREFIX + "str" or (not key.style and _is_something_else_elsewhere(key.value)):
+        named, quoted = _named(key.value)
+        message = f"the key {named} is no string to every YAML reader"
+        fix = f"quote it: {quoted}" if named == key.value else "put it in quotes"
         _refuse(file, key, "yaml-key", message, fix)
     first = seen.get(key.value)
     if first is not None:
@@ -281,21 +259,28 @@ def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
         )
 
 
-def _named(text: str) -> tuple[str, str]:
+def _is_something_else_elsewhere(text: str) -> bool:
+    """Return whether another reader takes the plain text for a number or a boolean."""
+    return bool(_ELSEWHERE_A_NUMBER.fullmatch(text) or _ELSEWHERE_A_BOOLEAN.fullmatch(text))
+
+
+def _named(text: str, path: ValuePath = ()) -> tuple[str, str]:
     """Return how a message calls a scalar, and how it would stand in quotes.
 
     A long one could be a private key that lacks its quotes: messages don't repeat it.
     """
-    if len(text) > _MOST_SHOWN:
+    if len(text) > _MOST_SHOWN or may_be_secret(path):
         return "this value", "this value in quotes"
     return text, f"'{text}'"
 
 
-def _inspect_scalar(node: yaml.ScalarNode, file: str) -> None:
+def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
     text, kind = node.value, node.tag.removeprefix(_PREFIX)
-    named, quoted = _named(text)
+    named, quoted = _named(text, path)
     instead = ""
-    if (kind != "str" and node.style) or kind not in _KINDS:
+    if kind == "value" and not node.style:  # YAML 1.1's = without quotes
+        instead = quoted
+    elif (kind != "str" and node.style) or kind not in _KINDS:
         _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
     elif node.style:
         return
@@ -308,7 +293,7 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str) -> None:
         if text.lower() not in ("true", "false"):
             instead = f"{str(text.lower() in ('yes', 'on')).lower()}, or {quoted} for the text"
     elif kind == "int":
-        if not _JSON_INT.fullmatch(text) or abs(int(text)) > _MOST_EXACT:
+        if not _JSON_INT.fullmatch(text) or len(text) > 17 or abs(int(text)) > _MOST_EXACT:
             instead = f"a plain decimal number, or {quoted} for the text"
     elif kind == "float":
         if not _JSON_FLOAT.fullmatch(text) or not math.isfinite(float(text)):

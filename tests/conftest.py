@@ -186,3 +186,13 @@ class Interrupted:
 def manifests(output: dict[str, str]) -> dict[str, str]:
     """Return the part of an output that is swapped in one step."""
     return {name: text for name, text in output.items() if name.startswith("overlays/")}
+
+
+@pytest.fixture
+def bound_by_permissions() -> list[str]:
+    """Return a command's beginning that makes root obey the permissions of files."""
+    if os.geteuid() != 0:
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root may write everywhere, and there is no setpriv to change that")
+    return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--"]

@@ -133,6 +133,15 @@ def test_what_was_edited_by_hand_is_put_right(rendered: Repository) -> None:
     assert rendered.files("overlays", "argocd") == before
 
 
+def test_a_link_in_a_file_s_place_is_seen(rendered: Repository, tmp_path: Path) -> None:
+    values = rendered / "overlays/dev/values.yaml"
+    values.rename(tmp_path / "values.yaml")
+    values.symlink_to(tmp_path / "values.yaml")
+    done = rendered.run("render")
+    assert done.code == 1
+    assert "outside-repository" in done.out
+
+
 def test_another_program_renders_anew(rendered: Repository, tmp_path: Path) -> None:
     program = tmp_path / "program"
     shutil.copytree(

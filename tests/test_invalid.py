@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts.__main__ import main
-from scripts.yamlio import MAX_BYTES
+from scripts.files import MAX_BYTES
 from tests.conftest import Repository
 
 INVALID = Path(__file__).with_name("invalid")

@@ -269,16 +269,6 @@ def test_a_repository_is_validated_on_a_read_only_disk(repository: Repository, d
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
-@pytest.fixture
-def bound_by_permissions() -> list[str]:
-    """Return a command's beginning that makes root obey the permissions of files."""
-    if os.geteuid() != 0:
-        return []
-    if not shutil.which("setpriv"):
-        pytest.skip("root may write everywhere, and there is no setpriv to change that")
-    return ["setpriv", "--bounding-set", "-dac_override", "--"]
-
-
 @pytest.mark.parametrize(
     "folder", [".", "overlays/dev", "overlays/dev/manifests", "argocd/projects", ".render"]
 )

@@ -18,12 +18,13 @@ from scripts import yamlio
 from scripts.findings import UserError
 
 AMBIGUOUS = [
-    "1e3", "1E3", "1e-3", "+1", "-0", "0o17", "017", "0x1F", "0b1", "1_000", "1_0.5", ".5", "5.",
-    "+.5", ".inf", "-.Inf", ".nan", "~", "null", "Null", "true", "True", "yes", "No", "on", "OFF",
-    "y", "N", "2026-01-01", "2026-01-01T00:00:00Z", "12:30", "190:20:30", "<<", "=", "-", "?",
-    ":", "a: b", "a #b", "#", "&a", "*a", "!a", "%a", "@a", "`a", "|", ">", "'", '"', "---",
-    "...", "", " ", " a", "a ", "a\n", "a\n\n", "\na", " a\nb", "a\nb ", "a\tb", "\ta", "a\r\nb",
-    "\u0085", "a\u2028b", "\ufeff", "\U0001f600", "é", "\x7f", "1.34", "08", "09", "0.0.0.0",
+    "1e3", "1E3", "1e-3", "+1", "-0", "0o17", "017", "0x1F", "0b1", "0X1F", "-0X1F", "0B11",
+    "0O17", "1_000", "1_0.5", ".5", "5.", "+.5", ".inf", "-.Inf", ".nan", "~", "null", "Null",
+    "true", "True", "yes", "No", "on", "OFF", "y", "N", "2026-01-01", "2026-01-01T00:00:00Z",
+    "12:30", "190:20:30", "<<", "=", "-", "?", ":", "a: b", "a #b", "#", "&a", "*a", "!a", "%a",
+    "@a", "`a", "|", ">", "'", '"', "---", "...", "", " ", " a", "a ", "a\n", "a\n\n", "\na",
+    " a\nb", "a\nb ", "a\tb", "\ta", "a\r\nb", "\u0085", "a\u2028b", "\ufeff", "\U0001f600", "é",
+    "\x7f", "1.34", "08", "09", "0.0.0.0",
 ]  # fmt: skip
 
 texts = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(AMBIGUOUS)
@@ -96,7 +97,7 @@ def test_any_bytes_are_read_or_refused_with_a_finding(folder: Path, raw: bytes) 
         assert all(finding.message and finding.fix for finding in error.findings)
 
 
-@given(text=st.text(st.sampled_from("ab1:-,[]{}#&*!|>'\"%@ \n\t?=<~.0oxye"), max_size=60))
+@given(text=st.text(st.sampled_from("ab1:-,[]{}#&*!|>'\"%@ \n\t?=<~.0oxyeOXB"), max_size=60))
 def test_what_is_read_is_what_helm_reads(folder: Path, text: str) -> None:
     (folder / "b.yaml").write_text(text, "utf-8")
     try:

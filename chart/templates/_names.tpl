@@ -24,8 +24,8 @@ and its part of the values. One definition a component keeps the spelling of the
 
 {{/* Labels that select pods. They never change once released: a StatefulSet's selector is immutable. */}}
 {{- define "linea-stack.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "linea-stack.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "linea-stack.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .name }}
 {{- end -}}
 
@@ -76,5 +76,5 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{/* Labels of helm's test, by a name of their own: no Service, budget or policy of the stack takes its pod for one of its. */}}
 {{- define "linea-stack.testLabels" -}}
 app.kubernetes.io/name: {{ include "linea-stack.name" . }}-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}

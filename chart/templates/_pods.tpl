@@ -24,7 +24,7 @@ capabilities:
 
 {{/* The fields of a pod's spec that every component has: who it is and where it may run. */}}
 {{- define "linea-stack.podSpec" -}}
-serviceAccountName: {{ include "linea-stack.serviceAccountName" . }}
+serviceAccountName: {{ include "linea-stack.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 # Variables named after Services (BESU_…) would be read as options by Besu.
 enableServiceLinks: false
@@ -99,7 +99,7 @@ Takes {component, pods}: the most pods there can be.
 {{- define "linea-stack.probe" -}}
 {{- if .path -}}
 httpGet:
-  path: {{ .path }}
+  path: {{ .path | quote }}
   port: {{ .port }}
 {{- else -}}
 tcpSocket:
@@ -151,7 +151,7 @@ spec:
 accessModes:
   {{- toYaml .accessModes | nindent 2 }}
 {{- with .storageClassName }}
-storageClassName: {{ . }}
+storageClassName: {{ . | quote }}
 {{- end }}
 resources:
   requests:
@@ -185,7 +185,7 @@ spec:
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ include "linea-stack.serviceAccountName" . }}
+  name: {{ include "linea-stack.serviceAccountName" . | quote }}
   labels:
     {{- include "linea-stack.labels" . | nindent 4 }}
   {{- with .values.serviceAccount.annotations }}
@@ -204,7 +204,7 @@ kind: ServiceMonitor
 metadata:
   name: {{ include "linea-stack.componentName" . }}
   {{- with $monitor.namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "linea-stack.labels" . | nindent 4 }}
@@ -215,7 +215,7 @@ spec:
   {{- with $monitor.namespace }}
   {{- if ne . $.root.Release.Namespace }}
   namespaceSelector:
-    matchNames: [{{ $.root.Release.Namespace }}]
+    matchNames: [{{ $.root.Release.Namespace | quote }}]
   {{- end }}
   {{- end }}
   selector:
@@ -243,15 +243,15 @@ metadata:
   {{- end }}
 spec:
   {{- with $root.Values.ingress.className }}
-  ingressClassName: {{ . }}
+  ingressClassName: {{ . | quote }}
   {{- end }}
   {{- with .entry.tlsSecretName }}
   tls:
-    - hosts: [{{ $.entry.host }}]
-      secretName: {{ . }}
+    - hosts: [{{ $.entry.host | quote }}]
+      secretName: {{ . | quote }}
   {{- end }}
   rules:
-    - host: {{ .entry.host }}
+    - host: {{ .entry.host | quote }}
       http:
         paths:
           - path: /

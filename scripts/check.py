@@ -1,0 +1,198 @@
+"""Objects that can't be written, committed or applied as they are, told before anything is written.
+
+What needs a cluster's own schemas is validate's: a render needs no more than this repository.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.argocd import WAVE
+from scripts.environment import Environment
+from scripts.findings import Finding, UserError
+from scripts.manifest import Identity, Manifest
+
+_KIND = re.compile(r"[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+"""What names a kind; it becomes part of a file's name."""
+
+_TYPES: dict[str, tuple[type, str]] = {
+    "/apiVersion": (str, "a text"),
+    "/kind": (str, "a text"),
+    "/metadata": (dict, "a mapping"),
+    "/metadata/name": (str, "a text"),
+    "/metadata/namespace": (str, "a text"),
+    "/metadata/annotations": (dict, "a mapping"),
+    "/metadata/labels": (dict, "a mapping"),
+    "/spec": (dict, "a mapping"),
+    "/data": (dict, "a mapping"),
+    "/stringData": (dict, "a mapping"),
+}
+_TYPES_OF_AUTOSCALERS: dict[str, tuple[type, str]] = {
+    "/spec/scaleTargetRef": (dict, "a mapping"),
+    "/spec/scaleTargetRef/apiVersion": (str, "a text"),
+    "/spec/scaleTargetRef/kind": (str, "a text"),
+    "/spec/scaleTargetRef/name": (str, "a text"),
+}
+"""What the steps after this one read of an object; Kubernetes' schemas are validate's."""
+
+_REQUIRED = {"/apiVersion", "/kind", *_TYPES_OF_AUTOSCALERS}
+_MAY_BE_NULL = {"/metadata/annotations", "/metadata/labels", "/data", "/stringData"}
+
+_OF_CLUSTERS = {
+    "APIService",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "IngressClass",
+    "MutatingWebhookConfiguration",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "PriorityClass",
+    "RuntimeClass",
+    "StorageClass",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "ValidatingWebhookConfiguration",
+}
+"""Kinds that no namespace holds; an environment's project allows none of them."""
+
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""DNS subdomain, RFC 1123: what Kubernetes takes as most objects' names."""
+_SERVICE_NAME = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+"""DNS label, RFC 1035."""
+_MOST_IN_A_NAME = 253
+_MOST_IN_A_FILE_NAME = 255
+"""Bytes, on the file systems in use."""
+
+
+def shapes(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
+    """Raise UserError for what has another type than every Kubernetes object has there."""
+    _refuse(f for manifest in manifests for f in _shape(root, found, manifest))
+
+
+def together(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
+    """Raise UserError for objects that can't be applied, live side by side, or stand in git."""
+    _refuse(
+        (
+            *_twice(root, found, manifests),
+            *(f for manifest in manifests for f in _names(root, found, manifest)),
+            *(f for manifest in manifests for f in _secrets(root, found, manifest)),
+        )
+    )
+
+
+def _refuse(findings: Iterable[Finding]) -> None:
+    if found := tuple(findings):
+        raise UserError(*found)
+
+
+def _shape(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
+    def told(rule: str, path: Sequence[str], message: str, fix: str) -> Finding:
+        return _told(root, found, manifest, rule, path, message, fix)
+
+    scaler = manifest.kind == "HorizontalPodAutoscaler"
+    for pointer, (type_, name) in (_TYPES | (_TYPES_OF_AUTOSCALERS if scaler else {})).items():
+        *above, last = pointer[1:].split("/")
+        holder: Any = manifest.object
+        for part in above:
+            holder = holder.get(part) if isinstance(holder, dict) else None
+        if not isinstance(holder, dict):  # told one level further up
+            continue
+        value = holder.get(last)
+        absent = last not in holder or (value is None and pointer in _MAY_BE_NULL)
+        if not isinstance(value, type_) and (pointer in _REQUIRED or not absent):
+            yield told("object-shape", [*above, last], f"{pointer} is not {name}", f"write {name}")
+    kind = manifest.object.get("kind")
+    if not isinstance(kind, str):
+        return
+    if not _KIND.fullmatch(kind):
+        message, fix = f"{kind!r} is no kind", "write a kind, like ConfigMap"
+        yield told("object-shape", ["kind"], message, fix)
+    elif kind.endswith("List") and "items" in manifest.object:
+        message = f"a {kind} hides its objects from what is checked here"
+        fix = "write each object as a document of its own"
+        yield told("object-shape", ["kind"], message, fix)
+    elif kind in _OF_CLUSTERS:
+        message = f"a {kind} belongs to the whole cluster, of which an environment has a namespace"
+        fix = "remove it: who runs the cluster makes it"
+        yield told("object-of-cluster", ["kind"], message, fix)
+
+
+def _twice(root: Path, found: Environment, manifests: Sequence[Manifest]) -> Iterable[Finding]:
+    """Yield what would make two objects, or their files, one."""
+    seen: dict[Identity, Manifest] = {}
+    files: dict[str, Manifest] = {}
+    name = ["metadata", "name"]
+    for manifest in manifests:
+        first = seen.setdefault(manifest.identity, manifest)
+        if first is not manifest:
+            # Where a patch gave one of them its name, that is the one to change.
+            one, other = (first, manifest) if first.patches else (manifest, first)
+            message = f"{other.template} makes the same object"
+            fix = "give one of the two another name"
+            yield _told(root, found, one, "duplicate-object", name, message, fix)
+        elif files.setdefault(manifest.file_name, manifest) is not manifest:
+            label = files[manifest.file_name].label
+            message = f"its file would be called as that of {label}: {manifest.file_name}"
+            fix = "give one of the two another name"
+            yield _told(root, found, manifest, "duplicate-file", name, message, fix)
+
+
+def _names(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
+    """Yield names and settings of Argo CD that a cluster refuses in any kind of object."""
+
+    def told(rule: str, path: Sequence[str], message: str, fix: str) -> Finding:
+        return _told(root, found, manifest, rule, path, message, fix)
+
+    name, path = manifest.name, ["metadata", "name"]
+    if manifest.kind == "Service" and not _SERVICE_NAME.fullmatch(name):
+        fix = "write a letter, then lower-case letters, digits and -, at most 63"
+        yield told("object-name", path, f"{name!r} is no name of a Service", fix)
+    elif len(name) > _MOST_IN_A_NAME or not _NAME.fullmatch(name):
+        fix = "write lower-case letters, digits, - and . only, at most 253"
+        yield told("object-name", path, f"{name!r} is no name that Kubernetes takes", fix)
+    elif len(manifest.file_name.encode()) > _MOST_IN_A_FILE_NAME:
+        message = f"no file can be called as its would have to be: {manifest.file_name[:32]}…"
+        yield told("object-name", path, message, "write a shorter name")
+    if not re.fullmatch(_LABEL, manifest.namespace):
+        message = f"{manifest.namespace!r} is no name of a namespace"
+        fix = "write lower-case letters, digits and -, at most 63"
+        yield told("object-name", ["metadata", "namespace"], message, fix)
+    wave = manifest.metadata["annotations"][WAVE]
+    if not re.fullmatch(r"[-+]?[0-9]{1,9}", str(wave)):
+        message, fix = f"the sync wave {wave!r} is no whole number", "write one, in quotes"
+        yield told("sync-wave", ["metadata", "annotations", WAVE], message, fix)
+
+
+def _secrets(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
+    """Yield a Secret with its contents: what render writes is committed, for all to read."""
+    for field in ("data", "stringData"):
+        if manifest.kind == "Secret" and manifest.object.get(field):
+            path = [field, min(manifest.object[field])]
+            message = "the rendered Secret would put its contents into git"
+            fix = (
+                "take the contents out of git: make the Secret on the cluster, and write "
+                "secrets.provider: existing; if they were ever pushed, replace them"
+            )
+            yield _told(root, found, manifest, "secret-in-git", path, message, fix)
+
+
+def _told(
+    root: Path,
+    found: Environment,
+    manifest: Manifest,
+    rule: str,
+    path: Sequence[str | int],
+    message: str,
+    fix: str,
+) -> Finding:
+    """Return a finding on an object, at the input that decides the field at the path."""
+    from scripts import origin
+
+    file, line, column = origin.of_field(root, found, manifest, path)
+    return Finding(file, line, column, rule, message, fix, manifest.label, found.name)
