@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from scripts.environment import Environment
-from scripts.manifest import Manifest
+from scripts.manifest import Manifest, references
 
 NAMESPACE = "argocd"
 """Where Argo CD runs and reads Applications from."""
@@ -18,6 +18,9 @@ NAMESPACE = "argocd"
 WAVE = "argocd.argoproj.io/sync-wave"
 OPTIONS = "argocd.argoproj.io/sync-options"
 CONFIRM = "Prune=confirm,Delete=confirm"
+"""A person is asked; until then, the sync that would prune goes on waiting."""
+BY_HAND = "Prune=false,Delete=confirm"
+"""For what the root application brings: a question there would hold up all environments."""
 
 _WORKLOADS = {"StatefulSet", "Deployment", "DaemonSet", "Job", "CronJob", "PersistentVolumeClaim"}
 _COMPONENT_WAVES = {
@@ -33,6 +36,25 @@ _LAST_WAVE = 5
 """What waits for something outside (addresses, metrics, operators) must not hold up a chain."""
 
 _POD_SECURITY = "restricted"
+
+_KINDS = {
+    ("", "ConfigMap"),
+    ("", "Service"),
+    ("", "ServiceAccount"),
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("autoscaling", "HorizontalPodAutoscaler"),
+    ("batch", "CronJob"),
+    ("monitoring.coreos.com", "ServiceMonitor"),
+    ("networking.k8s.io", "Ingress"),
+    ("networking.k8s.io", "NetworkPolicy"),
+    ("policy", "PodDisruptionBudget"),
+}
+"""API group and kind of all that the chart can make; a Secret it makes only outside of git.
+
+Argo CD does not see live objects of a kind that their project forbids: were a kind forbidden as
+soon as its last object leaves git, that object would stay on the cluster, and be Synced.
+"""
 
 
 def arrange(manifests: Sequence[Manifest], environment: Environment) -> list[Manifest]:
@@ -79,10 +101,13 @@ def holds_data(manifest: Manifest) -> bool:
 
 
 def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str, Any]:
-    """Return the AppProject: this repository, this cluster and namespace, these kinds, no more."""
+    """Return the AppProject: this repository, this cluster and namespace, these kinds, no more.
+
+    The kinds are those of the chart and of the manifests, which patches may have changed.
+    """
     destination = _cluster(environment)
     namespaces = sorted({environment.namespace, *(m.namespace for m in manifests)})
-    kinds = sorted({(m.group, m.kind) for m in manifests})
+    kinds = sorted(_KINDS | {(m.group, m.kind) for m in manifests})
     spec: dict[str, Any] = {
         "description": f"What the Linea stack of {environment.name} may touch",
         "sourceRepos": [environment.repository["url"]],
@@ -91,11 +116,7 @@ def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str
             {"group": "", "kind": "Namespace", "name": environment.namespace}
         ],
         "namespaceResourceWhitelist": [{"group": group, "kind": kind} for group, kind in kinds],
-        # The Secrets of the chart's contract are made by hand and stay undeclared.
-        "orphanedResources": {
-            "warn": True,
-            "ignore": [{"kind": "Secret", "name": "linea-stack-*"}],
-        },
+        "orphanedResources": {"warn": True, "ignore": _made_by_hand(environment, manifests)},
     }
     account = environment.cluster.get("serviceAccount")
     if account and "server" in destination:
@@ -107,7 +128,7 @@ def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "AppProject",
         # The root application makes projects before the applications that name them.
-        "metadata": _metadata(environment, {WAVE: "-1"}),
+        "metadata": _metadata(environment, {WAVE: "-1", OPTIONS: BY_HAND}),
         "spec": spec,
     }
 
@@ -136,7 +157,7 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
     }
     if sync["automated"]:
         policy["automated"] = {"prune": sync["prune"], "selfHeal": sync["selfHeal"]}
-    metadata = _metadata(environment, {OPTIONS: CONFIRM})
+    metadata = _metadata(environment, {OPTIONS: BY_HAND})
     # Deleting the Application deletes its objects; the name without a path draws a warning.
     metadata["finalizers"] = ["resources-finalizer.argocd.argoproj.io/background"]
     spec: dict[str, Any] = {
@@ -157,6 +178,21 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
         "metadata": metadata,
         "spec": spec,
     }
+
+
+def _made_by_hand(environment: Environment, manifests: Sequence[Manifest]) -> list[dict[str, str]]:
+    """Return what is expected in the namespace though git doesn't have it.
+
+    That is what pods refer to, and the account that syncs with its rights.
+    """
+    there = {(m.kind, m.name) for m in manifests}
+    needed = {reference for m in manifests for reference in references(m.object)} - there
+    found = [{"kind": kind, "name": name} for kind, name in sorted(needed)]
+    if account := environment.cluster.get("serviceAccount"):
+        rbac = "rbac.authorization.k8s.io"
+        for group, kind in (("", "ServiceAccount"), (rbac, "Role"), (rbac, "RoleBinding")):
+            found.append({"group": group, "kind": kind, "name": account})
+    return found
 
 
 def _metadata(environment: Environment, annotations: dict[str, str]) -> dict[str, Any]:

@@ -241,9 +241,15 @@ def _read(path: Path, root: Path) -> Document:
 
 
 def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
-    """Return which of the named environments share a namespace of a cluster with any other."""
+    """Return what the named environments can't have beside the others.
+
+    Each has a namespace of its own; and on one cluster all are synced as service accounts, or
+    none is, as one switch of Argo CD decides that for all.
+    """
     documents = dict[str, Document]()
     places = dict[str, tuple[str, str]]()
+    owners = dict[tuple[str, str], list[str]]()
+    with_account = dict[str, list[str]]()
     for name in tree.environments(root):
         if (root / "overlays" / name).is_symlink():
             continue
@@ -253,23 +259,32 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
             document = yamlio.load(root / "overlays" / name / "environment.yaml", root)
             base = _read(root / "base" / "environment.yaml", root).data or {}
             data = _inherited(base, document.data)
-            places[name] = _server(data["cluster"]), str(data["namespace"])
-            documents[name] = document
-    owners: dict[tuple[str, str], list[str]] = {}
-    for name, place in places.items():
-        owners.setdefault(place, []).append(name)
+            place = server, _ = _server(data["cluster"]), str(data["namespace"])
+            documents[name], places[name] = document, place
+            owners.setdefault(place, []).append(name)
+            if "serviceAccount" in data["cluster"]:
+                with_account.setdefault(server, []).append(name)
     findings = []
-    for name in names:
-        others = [n for n in owners[places[name]] if n != name] if name in places else []
+    for name in documents.keys() & set(names):
+        server, namespace = places[name]
+        others = [other for other in owners[places[name]] if other != name]
         if others:
             message = (
-                f"the namespace {places[name][-1]} on this cluster belongs to {others[0]} too: "
+                f"the namespace {namespace} on this cluster belongs to {others[0]} too: "
                 "each would delete what the other makes"
             )
             fix = "write another namespace, or another cluster"
             findings.append(
                 documents[name].finding("shared-namespace", ["namespace"], message, fix)
             )
+        synced = with_account.get(server, [])
+        if synced and name not in synced:
+            message = (
+                f"{synced[0]} on this cluster is synced as a service account, and {name} is not: "
+                "Argo CD can sync only the one or the other"
+            )
+            fix = "write cluster.serviceAccount in all environments of the cluster, or in none"
+            findings.append(documents[name].finding("service-account", ["cluster"], message, fix))
     return findings
 
 

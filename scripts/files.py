@@ -54,6 +54,15 @@ def entries(folder: Path, root: Path) -> list[Path]:
         ) from None
 
 
+def links_out(paths: Iterable[Path], root: Path) -> list[Finding]:
+    """Return a finding for each path that is a link out of the repository, or could be one.
+
+    An absolute link leads out wherever the repository stands elsewhere.
+    """
+    links = [path for path in paths if path.is_symlink()]
+    return [outside(p, root) for p in links if p.readlink().is_absolute() or leaves(p, root)]
+
+
 def refuse_unreadable(paths: Iterable[Path], root: Path) -> None:
     """Raise UserError for the first path that another program could not read, or not to its end."""
     for path in paths:

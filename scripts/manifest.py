@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,3 +75,31 @@ class Manifest:
     def origin(self) -> str:
         """Return the inputs that it was written from, for the first line of its file."""
         return " and ".join((self.template, *self.patches))
+
+
+_NAMED_BY = {
+    ("configMap", "name"): "ConfigMap",
+    ("configMapKeyRef", "name"): "ConfigMap",
+    ("configMapRef", "name"): "ConfigMap",
+    ("imagePullSecrets", "name"): "Secret",
+    ("secret", "name"): "Secret",
+    ("secret", "secretName"): "Secret",
+    ("secretKeyRef", "name"): "Secret",
+    ("secretRef", "name"): "Secret",
+    ("tls", "secretName"): "Secret",
+}
+"""The field that refers, and the one in it that names: of pods and of Ingresses."""
+
+
+def references(data: Any) -> Iterator[tuple[str, str]]:
+    """Yield (kind, name) of each ConfigMap and Secret that an object, or a part of it, needs."""
+    if isinstance(data, list):
+        for item in data:
+            yield from references(item)
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            for part in value if isinstance(value, list) else [value]:
+                for inner in part if isinstance(part, dict) else ():
+                    if kind := _NAMED_BY.get((key, inner)):
+                        yield kind, str(part[inner])
+            yield from references(value)

@@ -238,7 +238,8 @@ def run(
             command,
             cwd=cwd,
             env=environment,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # names of files may be any bytes
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

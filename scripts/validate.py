@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from scripts import environment, origin, tree, yamlio
-from scripts.findings import Finding, UserError
+from scripts.files import links_out
+from scripts.findings import Finding, UsageError, UserError
 from scripts.kubeconform import FREE, Problem, check
 from scripts.parallel import each
 from scripts.render import Rendering, objects, render, settings
 from scripts.schemas import versions
-from scripts.tools import progress
+from scripts.tools import QUERY_TIMEOUT_S, progress, run
 
 Layer = Callable[[Path, Sequence[Rendering]], list[Finding]]
 
@@ -47,6 +48,21 @@ def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
                 document.finding("kubernetes-version", ["kubernetesVersion"], message, fix)
             )
     return findings
+
+
+def links(root: Path, _: Sequence[Rendering]) -> list[Finding]:
+    """Layer 1, too: no link anywhere leads out of the repository.
+
+    Argo CD looks at the whole of it, and then refuses to read any of it
+    (https://argo-cd.readthedocs.io/en/stable/operator-manual/server-commands/argocd-repo-server/,
+    --allow-oob-symlinks).
+    """
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = run(command, "git", QUERY_TIMEOUT_S, cwd=root).stdout
+    except UsageError:  # without git there is nothing that Argo CD could read
+        return []
+    return links_out((root / name for name in listed.split("\0") if name), root)
 
 
 def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -191,7 +207,7 @@ def _stale(file: str, message: str, environment: str = "") -> Finding:
     return Finding(file, 0, 0, "stale-output", message, fix, environment=environment)
 
 
-LAYERS: tuple[Layer, ...] = (inputs, schemas, committed, orphaned)
+LAYERS: tuple[Layer, ...] = (inputs, links, schemas, committed, orphaned)
 
 OF_CHECK: tuple[Layer, ...] = (inputs, committed, orphaned)
 """What `render --check` tells a program."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import argocd, environment, render
+from scripts import argocd, environment, helm, render
 from scripts.environment import Environment
 from scripts.manifest import Manifest
 from tests.conftest import ROOT, Repository
@@ -116,14 +116,28 @@ def test_a_volume_outlives_its_statefulset(arranged: tuple[Environment, list[Man
         assert policy == {"whenDeleted": "Retain", "whenScaled": "Retain"}, manifest.label
 
 
-def test_a_project_allows_exactly_the_kinds_that_are_rendered(
+def kinds(project: dict[str, Any]) -> set[tuple[str, str]]:
+    allowed = project["spec"]["namespaceResourceWhitelist"]
+    return {(kind["group"], kind["kind"]) for kind in allowed}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_a_project_allows_exactly_the_kinds_of_the_chart(name: str) -> None:
+    # Also those that the environment has no longer: Argo CD prunes no kind that it may not see.
+    fullest = yaml.safe_load((ROOT / "chart/ci/full-values.yaml").read_text("utf-8"))
+    made = helm.template(ROOT / "chart", ROOT, fullest, "x", "1.34")
+    assert kinds(committed("projects", name)) == {(m.group, m.kind) for m in made} - {
+        ("", "Secret")
+    }
+
+
+def test_a_project_allows_a_kind_that_a_patch_makes(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     found, manifests = arranged
-    spec = argocd.project(found, manifests)["spec"]
-    allowed = {(kind["group"], kind["kind"]) for kind in spec["namespaceResourceWhitelist"]}
-    assert allowed == {(m.group, m.kind) for m in manifests}
-    assert ("", "Secret") not in allowed
+    other = Manifest({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "a"}}, "")
+    assert ("apps", "DaemonSet") in kinds(argocd.project(found, [*manifests, other]))
+    assert ("apps", "DaemonSet") not in kinds(argocd.project(found, manifests))
 
 
 def test_a_project_allows_one_repository_and_the_namespaces_in_use(
@@ -147,12 +161,25 @@ def test_of_the_cluster_a_project_allows_its_own_namespace_alone(
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_no_project_has_a_wildcard_but_for_the_secrets_made_by_hand(name: str) -> None:
-    spec = committed("projects", name)["spec"]
-    ignored = spec.pop("orphanedResources")
-    assert ignored["warn"] is True
-    assert ignored["ignore"] == [{"kind": "Secret", "name": "linea-stack-*"}]
-    assert "*" not in yaml.safe_dump(spec)
+def test_no_project_has_a_wildcard(name: str) -> None:
+    assert "*" not in yaml.safe_dump(committed("projects", name))
+
+
+def test_what_pods_need_and_git_has_not_is_no_orphan(
+    arranged: tuple[Environment, list[Manifest]],
+) -> None:
+    found, manifests = arranged
+    orphans = argocd.project(found, manifests)["spec"]["orphanedResources"]
+    assert orphans["warn"] is True
+    expected = {(one["kind"], one["name"]) for one in orphans["ignore"]}
+    needed = {needed for _, template in pods(manifests) for needed in references(template)}
+    for _, template in pods(manifests):
+        pull = template["spec"].get("imagePullSecrets", [])
+        needed |= {("Secret", secret["name"]) for secret in pull}
+    for ingress in of_kind(manifests, "Ingress"):
+        needed |= {("Secret", tls["secretName"]) for tls in ingress.object["spec"].get("tls", [])}
+    assert expected == needed - {(m.kind, m.name) for m in manifests}
+    assert {"linea-stack-maru-p2p-key", "linea-stack-tx-sender-secrets"} <= {n for _, n in expected}
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -198,7 +225,10 @@ def test_an_application_applies_server_side_and_tries_again(name: str) -> None:
 def test_an_application_cleans_up_after_itself_once_a_person_agrees(name: str) -> None:
     metadata = committed("applications", name)["metadata"]
     assert metadata["finalizers"] == ["resources-finalizer.argocd.argoproj.io/background"]
-    assert metadata["annotations"][OPTIONS] == "Prune=confirm,Delete=confirm"
+    # A question would hold up what the root brings to all other environments.
+    for folder in ("applications", "projects"):
+        annotations = committed(folder, name)["metadata"]["annotations"]
+        assert annotations[OPTIONS] == "Prune=false,Delete=confirm"
 
 
 def test_replicas_belong_to_the_autoscaler_where_there_is_one(
@@ -258,6 +288,10 @@ def test_a_service_account_of_least_privilege_can_do_the_syncing(repository: Rep
         {"server": server, "namespace": "linea-dev", "defaultServiceAccount": "linea-syncer"}
     ]
     assert "serviceAccount" not in str(application)
+    assert {"kind": "ServiceAccount", "name": "linea-syncer", "group": ""} in (
+        project["spec"]["orphanedResources"]["ignore"]
+    )
+    assert root_documents()[0]["spec"]["destinationServiceAccounts"], "the root needs one, too"
 
 
 def test_another_branch_is_followed_where_an_environment_says_so(repository: Repository) -> None:

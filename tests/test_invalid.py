@@ -21,6 +21,8 @@ EXPECTED = "expected.txt"
 
 PROGRAM = "$ python -m scripts "
 REMOVE = "$ rm "
+LINK = "$ ln -s "
+"""Links are made here: Argo CD refuses a repository in which one leads out."""
 
 
 def mistakes() -> list[str]:
@@ -28,19 +30,22 @@ def mistakes() -> list[str]:
 
 
 def lay_over(mistake: Path, root: Path) -> None:
-    """Put the mistaken files in the place of the good ones; a link stays a link."""
+    """Put the mistaken files in the place of the good ones."""
     for path in sorted(mistake.rglob("*")):
-        target = root / path.relative_to(mistake)
-        if path.name == EXPECTED or (path.is_dir() and not path.is_symlink()):
-            continue
-        for parent in reversed(target.relative_to(root).parents):
-            if (root / parent).is_file() or (root / parent).is_symlink():
-                (root / parent).unlink()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        target.unlink(missing_ok=True)
-        shutil.copy(path, target, follow_symlinks=False)
+        if path.name != EXPECTED and not path.is_dir():
+            shutil.copy(path, make_room(root / path.relative_to(mistake), root))
+
+
+def make_room(target: Path, root: Path) -> Path:
+    """Return the path, where nothing is any more, but a folder above it."""
+    for parent in reversed(target.relative_to(root).parents):
+        if (root / parent).is_file() or (root / parent).is_symlink():
+            (root / parent).unlink()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    target.unlink(missing_ok=True)
+    return target
 
 
 def told(
@@ -51,8 +56,12 @@ def told(
     typed = (mistake / EXPECTED).read_text("utf-8").splitlines()
     commands = [line for line in typed if line.startswith("$ ")]
     for line in commands[:-1]:
-        assert line.startswith(REMOVE), line
-        (repository / line.removeprefix(REMOVE)).unlink()
+        if line.startswith(LINK):
+            target, link = line.removeprefix(LINK).split()
+            make_room(repository / link, repository.root).symlink_to(target)
+        else:
+            assert line.startswith(REMOVE), line
+            (repository / line.removeprefix(REMOVE)).unlink()
     assert commands[-1].startswith(PROGRAM), commands[-1]
     before = repository.files()
     arguments = commands[-1].removeprefix(PROGRAM).split()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts import files
+from scripts.validate import links
 from tests.conftest import ROOT, Repository
 
 
@@ -132,6 +134,23 @@ def test_an_output_that_takes_nothing_is_told(mistaken: Repository) -> None:
 
 def test_a_reader_that_goes_is_no_bug(mistaken: Repository) -> None:
     run(mistaken, "validate", shell='"$@" | true')
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "../../elsewhere", "../chart/../../elsewhere"])
+def test_no_link_anywhere_leads_out(repository: Repository, target: str) -> None:
+    subprocess.run(["git", "init", "--quiet"], cwd=repository.root, check=True)
+    repository.write("docs/notes.md", "x\n")
+    (repository / "docs/inside").symlink_to("notes.md")
+    assert run(repository, "validate", "dev").endswith("exit code 0")
+    (repository / "docs/link").symlink_to(target)
+    said = run(repository, "validate", "dev")
+    assert said.startswith("docs/link  error  outside-repository\n")
+    assert said.endswith("exit code 1")
+
+
+def test_no_link_in_this_repository_leads_out() -> None:
+    assert links(ROOT, []) == []
+    assert files.links_out([Path("/proc/self/cwd")], Path("/proc")), "a link is seen"
 
 
 def test_what_is_staged_stays_on_the_file_system_of_its_target(
