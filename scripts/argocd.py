@@ -185,8 +185,8 @@ def _made_by_hand(environment: Environment, manifests: Sequence[Manifest]) -> li
 
     That is what pods refer to, and the account that syncs with its rights.
     """
-    there = {(m.kind, m.name) for m in manifests}
-    needed = {reference for m in manifests for reference in references(m.object)} - there
+    needed = set[tuple[str, str]]().union(*(references(m.object) for m in manifests))
+    needed -= {(m.kind, m.name) for m in manifests}
     found = [{"kind": kind, "name": name} for kind, name in sorted(needed)]
     if account := environment.cluster.get("serviceAccount"):
         rbac = "rbac.authorization.k8s.io"

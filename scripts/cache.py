@@ -45,8 +45,9 @@ def inputs(root: Path, names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         folder = root / "overlays" / name
-        # All that is there, since a file that nothing reads is a mistake, too.
-        own = [*folder.glob("*"), *folder.glob("patches/*")]
+        # All that is there but the output, since a file that nothing reads is a mistake, too.
+        own = [path for path in folder.glob("*") if path.name != "manifests"]
+        own += folder.glob("patches/*")
         found[name] = shared + tree.digest(_contents(own, root))
     return found
 

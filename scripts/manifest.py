@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,28 +77,35 @@ class Manifest:
 
 
 _NAMED_BY = {
-    ("configMap", "name"): "ConfigMap",
-    ("configMapKeyRef", "name"): "ConfigMap",
-    ("configMapRef", "name"): "ConfigMap",
-    ("imagePullSecrets", "name"): "Secret",
-    ("secret", "name"): "Secret",
-    ("secret", "secretName"): "Secret",
-    ("secretKeyRef", "name"): "Secret",
-    ("secretRef", "name"): "Secret",
-    ("tls", "secretName"): "Secret",
+    "configMap": ("ConfigMap", "name"),
+    "configMapKeyRef": ("ConfigMap", "name"),
+    "configMapRef": ("ConfigMap", "name"),
+    "imagePullSecrets": ("Secret", "name"),
+    "secret": ("Secret", "secretName"),
+    "secretKeyRef": ("Secret", "name"),
+    "secretRef": ("Secret", "name"),
+    "tls": ("Secret", "secretName"),
 }
-"""The field that refers, and the one in it that names: of pods and of Ingresses."""
+"""Fields of pods and Ingresses that refer: to what kind, and by what field in them."""
 
 
-def references(data: Any) -> Iterator[tuple[str, str]]:
-    """Yield (kind, name) of each ConfigMap and Secret that an object, or a part of it, needs."""
-    if isinstance(data, list):
-        for item in data:
-            yield from references(item)
-    elif isinstance(data, dict):
-        for key, value in data.items():
-            for part in value if isinstance(value, list) else [value]:
-                for inner in part if isinstance(part, dict) else ():
-                    if kind := _NAMED_BY.get((key, inner)):
-                        yield kind, str(part[inner])
-            yield from references(value)
+def references(data: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return (kind, name) of each ConfigMap and Secret that an object, or a part of it, needs."""
+    found = set()
+    left: list[Any] = [data]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += [item for item in part if isinstance(item, dict | list)]
+            continue
+        for key, value in part.items():
+            if not isinstance(value, dict | list):
+                continue
+            left.append(value)
+            if key in _NAMED_BY:
+                kind, name = _NAMED_BY[key]
+                parts = value if isinstance(value, list) else [value]
+                found |= {
+                    (kind, str(one[name])) for one in parts if isinstance(one, dict) and name in one
+                }
+    return found

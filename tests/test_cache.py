@@ -50,6 +50,13 @@ def test_a_render_with_nothing_changed_touches_no_file(rendered: Repository) -> 
     assert times(rendered) == before
 
 
+def test_a_first_render_is_known_to_the_next(repository: Repository) -> None:
+    for name in ("dev", "prod", "staging"):
+        shutil.rmtree(repository / f"overlays/{name}/manifests")
+    assert repository.run("render").code == 0
+    assert renders_nothing(repository)
+
+
 def test_a_render_of_the_same_output_touches_no_file(rendered: Repository) -> None:
     before = times(rendered)
     shutil.rmtree(rendered / ".render")
