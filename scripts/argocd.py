@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from scripts.environment import Environment
-from scripts.manifest import Manifest, references
+from scripts.manifest import Manifest, config_maps
 
 NAMESPACE = "argocd"
 """Where Argo CD runs and reads Applications from."""
@@ -183,16 +183,14 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
 def _made_by_hand(environment: Environment, manifests: Sequence[Manifest]) -> list[dict[str, str]]:
     """Return what is expected in the namespace though git doesn't have it.
 
-    That is what pods refer to, and the account that syncs with its rights.
+    That is what pods refer to, and the account that syncs. Argo CD reports only kinds that the
+    project allows, so Secrets need no mention.
     """
-    needed = set[tuple[str, str]]().union(*(references(m.object) for m in manifests))
+    needed = {("ConfigMap", name) for m in manifests for name in config_maps(m.object)}
     needed -= {(m.kind, m.name) for m in manifests}
-    found = [{"kind": kind, "name": name} for kind, name in sorted(needed)]
     if account := environment.cluster.get("serviceAccount"):
-        rbac = "rbac.authorization.k8s.io"
-        for group, kind in (("", "ServiceAccount"), (rbac, "Role"), (rbac, "RoleBinding")):
-            found.append({"group": group, "kind": kind, "name": account})
-    return found
+        needed.add(("ServiceAccount", account))
+    return [{"kind": kind, "name": name} for kind, name in sorted(needed)]
 
 
 def _metadata(environment: Environment, annotations: dict[str, str]) -> dict[str, Any]:

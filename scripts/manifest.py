@@ -76,36 +76,15 @@ class Manifest:
         return " and ".join((self.template, *self.patches))
 
 
-_NAMED_BY = {
-    "configMap": ("ConfigMap", "name"),
-    "configMapKeyRef": ("ConfigMap", "name"),
-    "configMapRef": ("ConfigMap", "name"),
-    "imagePullSecrets": ("Secret", "name"),
-    "secret": ("Secret", "secretName"),
-    "secretKeyRef": ("Secret", "name"),
-    "secretRef": ("Secret", "name"),
-    "tls": ("Secret", "secretName"),
-}
-"""Fields of pods and Ingresses that refer: to what kind, and by what field in them."""
-
-
-def references(data: dict[str, Any]) -> set[tuple[str, str]]:
-    """Return (kind, name) of each ConfigMap and Secret that an object, or a part of it, needs."""
+def config_maps(data: dict[str, Any]) -> set[str]:
+    """Return the names of the ConfigMaps that an object, or a part of it, refers to."""
     found = set()
     left: list[Any] = [data]
     while left:
         part = left.pop()
-        if isinstance(part, list):
-            left += [item for item in part if isinstance(item, dict | list)]
-            continue
-        for key, value in part.items():
-            if not isinstance(value, dict | list):
-                continue
-            left.append(value)
-            if key in _NAMED_BY:
-                kind, name = _NAMED_BY[key]
-                parts = value if isinstance(value, list) else [value]
-                found |= {
-                    (kind, str(one[name])) for one in parts if isinstance(one, dict) and name in one
-                }
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+            if isinstance(value, dict | list):
+                left.append(value)
+                if key in ("configMap", "configMapKeyRef", "configMapRef") and "name" in value:
+                    found.add(str(value["name"]))  # type: ignore[call-overload]
     return found

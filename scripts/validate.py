@@ -157,12 +157,17 @@ def _no_root(document: yamlio.Document) -> Iterable[Finding]:
 
 def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]) -> list[Finding]:
     """Return a repository that is not the one whose environments it brings to the cluster."""
-    source = ["spec", "source", "repoURL"]
-    if document.data.get("kind") != "Application" or not yamlio.has(document.data, source):
-        return []
-    here = document.data["spec"]["source"]["repoURL"]
+    if document.data["kind"] == "AppProject":
+        source: yamlio.ValuePath = ["spec", "sourceRepos", 0]
+    else:
+        source = ["spec", "source", "repoURL"]
     known = {r.repository for r in renderings if r.files}
-    if not known or not isinstance(here, str) or here in known:
+    if not known or not yamlio.has(document.data, source):
+        return []
+    here = document.data
+    for part in source:
+        here = here[part]
+    if not isinstance(here, str) or here in known:
         return []
     message = f"the root application reads {here}, the environments' repository is {max(known)}"
     return [document.finding("other-repository", source, message, "write the same address in both")]
