@@ -9,8 +9,6 @@ folder of manifests is swapped in one step by the kernel, so nobody ever sees ha
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import ctypes.util
 import errno
 import fcntl
 import hashlib
@@ -267,6 +265,8 @@ def _forget(root: Path, ready: Path) -> None:
 
 def _exchange(new: Path, target: Path) -> None:
     """Swap two folders in one step, as renameat2(2) on Linux and renamex_np(2) on macOS do."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     swap = 2  # RENAME_EXCHANGE, and RENAME_SWAP too
     names = os.fsencode(new), os.fsencode(target)
