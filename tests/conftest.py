@@ -103,8 +103,12 @@ def repository(tmp_path: Path) -> Repository:
 OUTPUT = ("overlays/dev/manifests", "argocd")
 """The output of the environment dev, and of the others in argocd/."""
 
-CHANGE = "ethstats: {enabled: false}\nbesu: {autoscaling: {enabled: true}}\n"
-"""Adds files, changes files and removes files, of manifests and in argocd/."""
+CHANGE = """
+ethstats: {enabled: false}
+besu: {autoscaling: {enabled: true}}
+metrics: {serviceMonitor: {enabled: true, namespace: monitoring}}
+"""
+"""Adds, changes and removes manifests, and changes the AppProject and the Application."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,10 @@ def changed(repository: Repository, tmp_path: Path) -> Changed:
     made = Changed(repository, old, repository.files(*OUTPUT), tmp_path / "kept")
     assert made.old.keys() - made.new.keys()
     assert made.new.keys() - made.old.keys()
-    assert made.old["argocd/applications/dev.yaml"] != made.new["argocd/applications/dev.yaml"]
+    both = manifests(made.old).keys() & manifests(made.new).keys()
+    assert sum(made.old[file] != made.new[file] for file in both) > 1
+    for kind in ("projects", "applications"):
+        assert made.old[f"argocd/{kind}/dev.yaml"] != made.new[f"argocd/{kind}/dev.yaml"]
     made.restore()
     return made
 

@@ -39,8 +39,9 @@ class Steps:
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._is_change(event, arguments):
             return
-        to = str(arguments[1]) if event in ("os.rename", EXCHANGE) else ""
-        now = self.count == self.wanted or to.endswith(str(self.wanted))
+        now = self.count == self.wanted
+        if isinstance(self.wanted, str) and event in ("os.rename", EXCHANGE):
+            now = str(arguments[1]).endswith(self.wanted)
         self.count += 1
         if now:
             os.kill(os.getpid(), self.number)

@@ -13,7 +13,7 @@ from tests.conftest import Changed, Interrupted, manifests
 NEXT = ("values-table", "--check")
 """A command that has nothing to do but to finish what was begun."""
 
-EXCHANGE, APPLICATION = "renameat2", "argocd/applications/dev.yaml"
+EXCHANGE, PROJECT = "renameat2", "argocd/projects/dev.yaml"
 
 
 def begin(changed: Changed, before: str) -> None:
@@ -47,11 +47,11 @@ def test_kill_at_every_step_of_the_recovery(changed: Changed, tmp_path: Path) ->
 
 @pytest.fixture
 def begun(changed: Changed) -> Changed:
-    """Return a repository whose render was killed between manifests/ and the Application."""
-    begin(changed, APPLICATION)
+    """Return a repository whose render was killed after the exchange, before argocd/ came."""
+    begin(changed, PROJECT)
     there = changed.output()
     assert manifests(there) == manifests(changed.new)
-    assert there[APPLICATION] == changed.old[APPLICATION] != changed.new[APPLICATION]
+    assert there[PROJECT] == changed.old[PROJECT] != changed.new[PROJECT]
     return changed
 
 
