@@ -85,6 +85,7 @@ def config_maps(data: dict[str, Any]) -> set[str]:
         for key, value in part.items() if isinstance(part, dict) else enumerate(part):
             if isinstance(value, dict | list):
                 left.append(value)
-                if key in ("configMap", "configMapKeyRef", "configMapRef") and "name" in value:
-                    found.add(str(value["name"]))  # type: ignore[call-overload]
+            refers = key in ("configMap", "configMapKeyRef", "configMapRef")
+            if refers and isinstance(value, dict) and "name" in value:
+                found.add(str(value["name"]))
     return found
