@@ -118,9 +118,7 @@ def _render(root: Path, options: argparse.Namespace) -> int:
         from scripts import validate
 
         names = tree.environments(root, options.environments)
-        found = validate.validate(root, names, validate.OF_CHECK)
-        findings.write(found, options.format, sys.stdout)
-        return int(findings.has_errors(found))
+        return _told(validate.validate(root, names, validate.OF_CHECK), options)
     if not update.difference(root, options.environments, sys.stdout):
         print("the committed output is what the inputs give")
         return 0
@@ -132,13 +130,16 @@ def _validate(root: Path, options: argparse.Namespace) -> int:
     from scripts import validate
 
     names = tree.environments(root, options.environments)
-    found = validate.validate(root, names)
-    findings.write(found, options.format, sys.stdout)
-    if findings.has_errors(found):
-        return 1
-    if options.format == "text":
+    code = _told(validate.validate(root, names), options)
+    if not code and options.format == "text":
         print(f"valid: {tree.called(names)}")
-    return 0
+    return code
+
+
+def _told(found: Sequence[findings.Finding], options: argparse.Namespace) -> int:
+    """Write the findings, and return the exit code that they mean."""
+    findings.write(found, options.format, sys.stdout)
+    return int(findings.has_errors(found))
 
 
 def _values_table(root: Path, options: argparse.Namespace) -> int:

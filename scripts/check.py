@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+from scripts import yamlio
 from scripts.argocd import WAVE
 from scripts.environment import Environment
 from scripts.findings import Finding, UserError
@@ -18,28 +18,28 @@ from scripts.manifest import Identity, Manifest
 _KIND = re.compile(r"[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 """What names a kind; it becomes part of a file's name."""
 
-_TYPES: dict[str, tuple[type, str]] = {
-    "/apiVersion": (str, "a text"),
-    "/kind": (str, "a text"),
-    "/metadata": (dict, "a mapping"),
-    "/metadata/name": (str, "a text"),
-    "/metadata/namespace": (str, "a text"),
-    "/metadata/annotations": (dict, "a mapping"),
-    "/metadata/labels": (dict, "a mapping"),
-    "/spec": (dict, "a mapping"),
-    "/data": (dict, "a mapping"),
-    "/stringData": (dict, "a mapping"),
+_TYPES: dict[tuple[str, ...], tuple[type, str]] = {
+    ("apiVersion",): (str, "a text"),
+    ("kind",): (str, "a text"),
+    ("metadata",): (dict, "a mapping"),
+    ("metadata", "name"): (str, "a text"),
+    ("metadata", "namespace"): (str, "a text"),
+    ("metadata", "annotations"): (dict, "a mapping"),
+    ("metadata", "labels"): (dict, "a mapping"),
+    ("spec",): (dict, "a mapping"),
+    ("data",): (dict, "a mapping"),
+    ("stringData",): (dict, "a mapping"),
 }
-_TYPES_OF_AUTOSCALERS: dict[str, tuple[type, str]] = {
-    "/spec/scaleTargetRef": (dict, "a mapping"),
-    "/spec/scaleTargetRef/apiVersion": (str, "a text"),
-    "/spec/scaleTargetRef/kind": (str, "a text"),
-    "/spec/scaleTargetRef/name": (str, "a text"),
+_TYPES_OF_AUTOSCALERS = _TYPES | {
+    ("spec", "scaleTargetRef"): (dict, "a mapping"),
+    ("spec", "scaleTargetRef", "apiVersion"): (str, "a text"),
+    ("spec", "scaleTargetRef", "kind"): (str, "a text"),
+    ("spec", "scaleTargetRef", "name"): (str, "a text"),
 }
 """What the steps after this one read of an object; Kubernetes' schemas are validate's."""
 
-_REQUIRED = {"/apiVersion", "/kind", *_TYPES_OF_AUTOSCALERS}
-_MAY_BE_NULL = {"/metadata/annotations", "/metadata/labels", "/data", "/stringData"}
+_REQUIRED = {("apiVersion",), ("kind",), *(_TYPES_OF_AUTOSCALERS.keys() - _TYPES.keys())}
+_MAY_BE_NULL = {("metadata", "annotations"), ("metadata", "labels"), ("data",), ("stringData",)}
 
 _OF_CLUSTERS = {
     "APIService",
@@ -96,17 +96,14 @@ def _shape(root: Path, found: Environment, manifest: Manifest) -> Iterable[Findi
         return _told(root, found, manifest, rule, path, message, fix)
 
     scaler = manifest.kind == "HorizontalPodAutoscaler"
-    for pointer, (type_, name) in (_TYPES | (_TYPES_OF_AUTOSCALERS if scaler else {})).items():
-        *above, last = pointer[1:].split("/")
-        holder: Any = manifest.object
-        for part in above:
-            holder = holder.get(part) if isinstance(holder, dict) else None
+    for path, (type_, name) in (_TYPES_OF_AUTOSCALERS if scaler else _TYPES).items():
+        holder = yamlio.get(manifest.object, path[:-1])
         if not isinstance(holder, dict):  # told one level further up
             continue
-        value = holder.get(last)
-        absent = last not in holder or (value is None and pointer in _MAY_BE_NULL)
-        if not isinstance(value, type_) and (pointer in _REQUIRED or not absent):
-            yield told("object-shape", [*above, last], f"{pointer} is not {name}", f"write {name}")
+        value = holder.get(path[-1])
+        absent = path[-1] not in holder or (value is None and path in _MAY_BE_NULL)
+        if not isinstance(value, type_) and (path in _REQUIRED or not absent):
+            yield told("object-shape", path, f"/{'/'.join(path)} is not {name}", f"write {name}")
     kind = manifest.object.get("kind")
     if not isinstance(kind, str):
         return

@@ -182,7 +182,7 @@ def _unread(root: Path, folder: Path) -> Iterable[Finding]:
             continue
         near = difflib.get_close_matches(path.name, READ, 1)
         fix = f"call it {near[0]}" if near else f"remove it; read are {', '.join(READ)}"
-        file = path.relative_to(root).as_posix()
+        file = files.name(path, root)
         yield Finding(file, 0, 0, "unread-file", "nothing reads this file", fix)
 
 
@@ -211,7 +211,7 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
     except (UserError, ValueError, RecursionError):
         # Its own words could repeat a value, or name a place on this machine.
         message, fix = "the file is no JSON Schema that can be read", "restore it from git"
-        return [Finding(path.relative_to(root).as_posix(), 0, 0, "chart", message, fix)]
+        return [Finding(files.name(path, root), 0, 0, "chart", message, fix)]
 
 
 def _no_profile(root: Path, document: Document, index: int, profile: str) -> Finding:
@@ -229,7 +229,7 @@ def _no_profile(root: Path, document: Document, index: int, profile: str) -> Fin
 
 
 def _missing(path: Path, root: Path, message: str, fix: str) -> Finding:
-    return Finding(path.relative_to(root).as_posix(), 0, 0, "environment-file", message, fix)
+    return Finding(files.name(path, root), 0, 0, "environment-file", message, fix)
 
 
 @lru_cache

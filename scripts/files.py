@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from scripts.findings import Finding, UserError
@@ -81,7 +82,12 @@ def refuse_unreadable(paths: Iterable[Path], root: Path) -> None:
 
 def leaves(path: Path, root: Path) -> bool:
     """Return whether the path leads out of the repository; a link to itself doesn't."""
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    return not Path(os.path.realpath(path)).is_relative_to(_real(root))
+
+
+@lru_cache
+def _real(root: Path) -> str:
+    return os.path.realpath(root)
 
 
 def outside(path: Path, root: Path) -> Finding:

@@ -49,7 +49,7 @@ def template(
     for name in sorted(texts):
         if not name.endswith((".yaml", ".yml")):
             continue
-        file = (chart / name).relative_to(root).as_posix()
+        file = files.name(chart / name, root)
         for text in _DOCUMENT.split(texts[name]):
             found = _object(text, file)
             if found is not None and not _is_hook(found):
@@ -196,7 +196,7 @@ def _is_hook(found: dict[str, Any]) -> bool:
 
 def _failure(chart: Path, root: Path, told: str) -> Finding:
     place = _PLACE.search(told)
-    folder = chart.relative_to(root).as_posix()
+    folder = files.name(chart, root)
     if not place:
         file, fix = f"{folder}/Chart.yaml", f"mend the chart: `helm lint {folder}` must be content"
         return Finding(file, 0, 0, "chart", told, fix)

@@ -46,13 +46,13 @@ def of_field(
                 return (patch.document.file, *patch.document.position(["patch", index]))
     defaults = environment.layers[0].data or {}
     values = merge(defaults, environment.values)
-    before = _get(manifest.object, path)
+    before = yamlio.get(manifest.object, path)
     leaves = sorted(_leaves(values, []), key=lambda leaf: not _alike(leaf[1], before))
     start = _field(root, environment, values, manifest, path)
     for leaf, value in leaves[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)
         # A null has taken its default away.
-        _set(changed, leaf, _get(defaults, leaf) if value is None else _other(value))
+        _set(changed, leaf, yamlio.get(defaults, leaf) if value is None else _other(value))
         after = _field(root, environment, changed, manifest, path)
         if after != start and after is not _UNKNOWN:
             document, inside = environment.locate(leaf)
@@ -75,7 +75,7 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
     told = _UNSTABLE.sub("", failure.message)
     for leaf, (document, inside) in leaves[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)
-        _set(changed, leaf, _get(defaults, leaf))
+        _set(changed, leaf, yamlio.get(defaults, leaf))
         if _failure(root, environment, changed) == told:
             continue
         named = ".".join(map(str, leaf))
@@ -120,7 +120,7 @@ def _field(
         return _UNKNOWN
     for other in made:
         if (other.kind, other.name) == (manifest.kind, manifest.name):
-            return _get(other.object, path)
+            return yamlio.get(other.object, path)
     return _UNKNOWN
 
 
@@ -147,14 +147,6 @@ def _other(value: Any) -> Any:
     if isinstance(value, dict):
         return {"experiment": "x"}
     return ["x"] if isinstance(value, list) else f"{value or ''}x"
-
-
-def _get(data: Any, path: Sequence[str | int]) -> Any:
-    for part in path:
-        if not yamlio.has(data, [part]):
-            return None
-        data = data[part]
-    return data
 
 
 def _set(data: Any, path: ValuePath, value: Any) -> None:

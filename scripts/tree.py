@@ -84,7 +84,7 @@ def read(root: Path, name: str) -> dict[str, bytes]:
         files.outside(path.parent, root) for path in argocd if files.leaves(path.parent, root)
     ]
     for path in [*entries, *(path for path in argocd if os.path.lexists(path))]:
-        file = path.relative_to(root).as_posix()
+        file = files.name(path, root)
         if path.is_symlink() or not path.is_file():
             findings.append(_foreign(file))
             continue
@@ -113,7 +113,7 @@ def orphans(root: Path) -> list[str]:
         for path in files.entries(root / "argocd" / kind, root):
             if path.suffix == ".yaml" and (root / "overlays" / path.stem).is_dir():
                 continue
-            file = path.relative_to(root).as_posix()
+            file = files.name(path, root)
             if path.is_file() and path.read_bytes().startswith(MARK.encode()):
                 found.append(file)
             else:

@@ -162,12 +162,8 @@ def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]
     else:
         source = ["spec", "source", "repoURL"]
     known = {r.repository for r in renderings if r.files}
-    if not known or not yamlio.has(document.data, source):
-        return []
-    here = document.data
-    for part in source:
-        here = here[part]
-    if not isinstance(here, str) or here in known:
+    here = yamlio.get(document.data, source)
+    if not known or not isinstance(here, str) or here in known:
         return []
     message = f"the root application reads {here}, the environments' repository is {max(known)}"
     return [document.finding("other-repository", source, message, "write the same address in both")]

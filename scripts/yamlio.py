@@ -89,6 +89,15 @@ def has(data: Any, path: ValuePath) -> bool:
     return True
 
 
+def get(data: Any, path: ValuePath) -> Any:
+    """Return what the data have at the path; None where they have nothing there."""
+    for part in path:
+        if not has(data, [part]):
+            return None
+        data = data[part]
+    return data
+
+
 def load(path: Path, root: Path) -> Document:
     """Return the one document of a file that people write.
 
