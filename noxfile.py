@@ -51,7 +51,7 @@ def validate(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the form of code, chart, scripts, workflows and hand-written YAML."""
-    install(session, "pipeline", "tests", "lint")
+    install(session, "pipeline", "network", "tests", "lint")
     built = run(session, "scripts.tools", "actionlint", "helm4", silent=True)
     actionlint, helm = built.split()
     shell = sorted((ROOT / "chart" / "files").rglob("*.sh"))
@@ -73,9 +73,16 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests: -- tests/test_x.py -k name."""
-    install(session, "pipeline", "tests")
+    install(session, "pipeline", "network", "tests")
     run(session, "scripts.tools", "kubeconform", "helm3", "helm4", silent=True)
     run(session, "pytest", *session.posargs)
+
+
+@nox.session
+def network(session: nox.Session) -> None:
+    """Make an environment's own chain, keys and genesis: -- dev [--validators N] [--chain-id N]."""
+    install(session, "pipeline", "network")
+    run(session, "scripts", "network", *session.posargs)
 
 
 @nox.session

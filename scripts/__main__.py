@@ -96,6 +96,21 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_validate)
 
     command = commands.add_parser(
+        "network", help="make an environment's own chain: genesis for git, keys for Secrets"
+    )
+    command.add_argument("environment", metavar="ENVIRONMENT")
+    command.add_argument(
+        "--validators", type=int, metavar="N", help="as many as maru.replicas, if not given"
+    )
+    command.add_argument(
+        "--chain-id", type=int, metavar="N", help="the lowest free one from 1337 up, if not given"
+    )
+    command.add_argument(
+        "--to-address", metavar="0x…", help="where the TX Sender sends to; a new account's address"
+    )
+    command.set_defaults(run=_network, format="text")
+
+    command = commands.add_parser(
         "values-table", help="write the table of values into the chart's README"
     )
     command.add_argument(
@@ -140,6 +155,16 @@ def _told(found: Sequence[findings.Finding], options: argparse.Namespace) -> int
     """Write the findings, and return the exit code that they mean."""
     findings.write(found, options.format, sys.stdout)
     return int(findings.has_errors(found))
+
+
+def _network(root: Path, options: argparse.Namespace) -> int:
+    try:
+        from scripts.network import make
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is not installed: run nox -s network") from None
+    wanted = make.Wanted(options.validators, options.chain_id, options.to_address)
+    make.make(root, options.environment, wanted, sys.stdout)
+    return 0
 
 
 def _values_table(root: Path, options: argparse.Namespace) -> int:

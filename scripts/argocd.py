@@ -25,14 +25,15 @@ BY_HAND = "Prune=false,Delete=confirm"
 _WORKLOADS = {"StatefulSet", "Deployment", "DaemonSet", "Job", "CronJob", "PersistentVolumeClaim"}
 _COMPONENT_WAVES = {
     "sequencer": 1,
-    "maru": 1,
-    "besu": 2,
-    "ethstats": 3,
-    "tx-sender": 4,
-    "backup": 4,
+    "maru": 2,
+    "besu": 3,
+    "ethstats": 4,
+    "tx-sender": 5,
+    "backup": 5,
 }
-"""Sequencer and Maru need each other, so neither waits; RPC follows them, its users follow RPC."""
-_LAST_WAVE = 5
+"""A sequencer is ready without its Maru; apart, no change restarts halves of two validators at a
+time. RPC follows them, its users follow RPC."""
+_LAST_WAVE = 6
 """What waits for something outside (addresses, metrics, operators) must not hold up a chain."""
 
 _POD_SECURITY = "restricted"

@@ -14,7 +14,10 @@ from scripts import files, patches, schema, tree, yamlio
 from scripts.findings import Finding, UserError
 from scripts.yamlio import Document
 
-READ = ("environment.yaml", "values.yaml", "patches", "manifests")
+NETWORK = "network.yaml"
+"""The values that `network` writes, once for each chain; people's own values.yaml is above them."""
+
+READ = ("environment.yaml", NETWORK, "values.yaml", "patches", "manifests")
 """What an overlay's folder may hold, beside notes in Markdown."""
 
 SCHEMA = Path(__file__).with_name("environment.schema.json")
@@ -147,9 +150,9 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
             layers.append(_read(path, root))
         else:
             findings.append(_no_profile(root, document, index, profile))
-    overlay = folder / "values.yaml"
-    if os.path.lexists(overlay):  # a link to nothing is a mistake, not an absent file
-        layers.append(yamlio.load(overlay, root))
+    overlay = (folder / NETWORK, folder / "values.yaml")
+    # A link to nothing is a mistake, not an absent file.
+    layers += [yamlio.load(path, root) for path in overlay if os.path.lexists(path)]
     found: tuple[patches.Patch, ...] = ()
     try:
         found = patches.load(folder / "patches", root)

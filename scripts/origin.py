@@ -22,9 +22,6 @@ from scripts.manifest import Manifest
 
 MOST_EXPERIMENTS = 400
 
-_UNSTABLE = re.compile(r"\bline \d+")
-"""What a message says of the rendered text: any value that adds a line changes it."""
-
 ValuePath = list[str | int]
 
 
@@ -63,33 +60,51 @@ def of_field(
 def of_failure(root: Path, environment: Environment, failure: Finding) -> Finding:
     """Return a template's failure as a finding on the value that provokes it.
 
-    That is the value of the strongest file that, with the chart's default in its place, makes the
-    failure go away or change; where no single one does, the finding stays as it is.
+    That is the value that, with the chart's default in its place, makes the failure go away: those
+    that it names are tried first, then those of stronger files. Where no single one does, it is one
+    that the failure names; where it names none, the finding stays as it is.
     """
     defaults = environment.layers[0].data or {}
     values = environment.values
     files = [environment.document.file, *(layer.file for layer in environment.layers)]
     leaves = [(leaf, environment.locate(leaf)) for leaf, _ in _leaves(values, [])]
+
+    def is_named(leaf: ValuePath) -> bool:
+        return re.search(rf"(?<!\S){re.escape(_dotted(leaf))}(?!\S)", failure.message) is not None
+
     # A switch makes every failure of what it switches go away, and is seldom what is wrong.
-    leaves.sort(key=lambda found: (found[0][-1] == "enabled", -files.index(found[1][0].file)))
-    told = _UNSTABLE.sub("", failure.message)
-    for leaf, (document, inside) in leaves[:MOST_EXPERIMENTS]:
+    leaves.sort(
+        key=lambda found: (
+            not is_named(found[0]),
+            found[0][-1] == "enabled",
+            -files.index(found[1][0].file),
+        )
+    )
+    for leaf, _ in leaves[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)
         _set(changed, leaf, yamlio.get(defaults, leaf))
-        if _failure(root, environment, changed) == told:
-            continue
-        named = ".".join(map(str, leaf))
-        fix = f"change {named}, which makes {failure.file} fail"
-        return document.finding(failure.rule, inside, failure.message, fix)
-    return failure
+        if not _fails(root, environment, changed):
+            return _provoked(environment, failure, leaf)
+    named = [leaf for leaf, _ in leaves if is_named(leaf)]
+    return _provoked(environment, failure, named[0]) if named else failure
 
 
-def _failure(root: Path, environment: Environment, values: dict[str, Any]) -> str:
+def _provoked(environment: Environment, failure: Finding, leaf: ValuePath) -> Finding:
+    document, inside = environment.locate(leaf)
+    fix = f"change {_dotted(leaf)}, which makes {failure.file} fail"
+    return document.finding(failure.rule, inside, failure.message, fix)
+
+
+def _dotted(leaf: ValuePath) -> str:
+    return ".".join(map(str, leaf))
+
+
+def _fails(root: Path, environment: Environment, values: dict[str, Any]) -> bool:
     try:
         _template(root, environment, values)
-    except UserError as error:
-        return _UNSTABLE.sub("", error.findings[0].message)
-    return ""
+    except UserError:
+        return True
+    return False
 
 
 def _template(root: Path, environment: Environment, values: dict[str, Any]) -> list[Manifest]:

@@ -73,6 +73,10 @@ def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Findin
         fix = "write " + " or ".join(json.dumps(option) for option in near or options)
         message = f"{where} is {shown(error.instance, path)}"
         yield finding(path, "wrong-value", message, fix)
+    elif kind == "Not":
+        message = f"{where} is {shown(error.instance, path)}"
+        fix = f"write {_described(schema, list(error.schema_path)) or 'another'}"
+        yield finding(path, "wrong-value", message, fix)
     elif kind == "Pattern":
         message = f"{where} is {shown(error.instance, path)}"
         otherwise = f"write what matches {error.kind.pattern}"

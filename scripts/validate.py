@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts import environment, origin, tree, yamlio
+from scripts import configs, environment, origin, tree, yamlio
 from scripts.files import links_out
 from scripts.findings import Finding, UsageError, UserError
 from scripts.kubeconform import FREE, Problem, check
@@ -169,6 +169,18 @@ def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]
     return [document.finding("other-repository", source, message, "write the same address in both")]
 
 
+def configurations(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Layer 2, too: Besu and Maru know every key, argument and variable that they are given."""
+    findings = list[Finding]()
+    for rendering in renderings:
+        problems = configs.check(rendering.files)
+        if problems:
+            found = environment.load(root, rendering.name)
+            manifests = objects(root, found)
+            findings += (configs.located(root, found, manifests, p) for p in problems)
+    return findings
+
+
 def committed(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 5: what is committed is what the inputs give, to the byte."""
     findings = list[Finding]()
@@ -208,7 +220,7 @@ def _stale(file: str, message: str, environment: str = "") -> Finding:
     return Finding(file, 0, 0, "stale-output", message, fix, environment=environment)
 
 
-LAYERS: tuple[Layer, ...] = (inputs, links, schemas, committed, orphaned)
+LAYERS: tuple[Layer, ...] = (inputs, links, schemas, configurations, committed, orphaned)
 
 OF_CHECK: tuple[Layer, ...] = (inputs, committed, orphaned)
 """What `render --check` tells a program."""

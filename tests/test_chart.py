@@ -106,18 +106,18 @@ def test_a_node_tells_its_metrics_on_9545(defaults: list[Manifest], name: str) -
 
 @pytest.mark.parametrize("name", ["sequencer", "besu"])
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
-def test_sequencer_and_besu_are_probed_by_http_on_their_metrics(
-    defaults: list[Manifest], name: str, probe: str
-) -> None:
-    found = container(defaults, "StatefulSet", f"linea-stack-{name}")
+def test_sequencer_and_besu_can_be_probed_by_http_on_their_metrics(name: str, probe: str) -> None:
+    contract = of_values(CHART / "ci" / "contract-probes-values.yaml")
+    found = container(contract, "StatefulSet", f"linea-stack-{name}")
     get = found[probe]["httpGet"]
     assert get["path"] == "/metrics"
     assert ports(found).get(get["port"], get["port"]) == 9545
 
 
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
-def test_maru_is_probed_by_tcp_on_8080(defaults: list[Manifest], probe: str) -> None:
-    found = container(defaults, "StatefulSet", "linea-stack-maru")
+def test_maru_can_be_probed_by_tcp_on_8080(probe: str) -> None:
+    contract = of_values(CHART / "ci" / "contract-probes-values.yaml")
+    found = container(contract, "StatefulSet", "linea-stack-maru")
     port = found[probe]["tcpSocket"]["port"]
     assert ports(found).get(port, port) == 8080
 

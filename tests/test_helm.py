@@ -124,7 +124,7 @@ def test_a_template_that_fails_is_told_with_the_value_that_provokes_it(
     repository.write("overlays/dev/environment.yaml", f"{environment}zones: [a]\n")
     done = repository.run("render", "dev")
     assert done.code == 1
-    assert done.out.startswith("overlays/dev/values.yaml:2:3  error  template-error\n")
+    assert done.out.startswith("overlays/dev/values.yaml:3:3  error  template-error\n")
 
 
 def test_a_machine_without_the_engine_writes_the_same_bytes(repository: Repository) -> None:

@@ -28,3 +28,15 @@ spec:
 - {port: 9000, protocol: TCP}
 - {port: 9000, protocol: UDP}
 {{- end -}}
+
+{{/* To the bucket that a backup is fetched from, where the values name one. */}}
+{{- define "linea-stack.restoreEgress" -}}
+{{- if .Values.restore.backup -}}
+{{- with .Values.networkPolicy.backupTo -}}
+- to:
+    {{- toYaml . | nindent 4 }}
+  ports:
+    - {port: 443, protocol: TCP}
+{{- end -}}
+{{- end -}}
+{{- end -}}

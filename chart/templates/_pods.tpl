@@ -66,6 +66,7 @@ topologySpreadConstraints:
 podAntiAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:
     - {{- include "linea-stack.zoneTerm" . | nindent 6 }}
+{{- include "linea-stack.pairAffinity" . }}
 {{- else if eq (default "none" .values.antiAffinity) "soft" -}}
 podAntiAffinity:
   preferredDuringSchedulingIgnoredDuringExecution:
@@ -73,6 +74,22 @@ podAntiAffinity:
       podAffinityTerm:
         {{- include "linea-stack.zoneTerm" . | nindent 8 }}
 {{- end -}}
+{{- end -}}
+
+{{/*
+Keeps a Maru in the zone of the sequencer with its ordinal: a validator is both, and the loss of a zone must not take
+halves of two. By the ordinal in the pods' labels, which an affinity can compare since 1.31.
+*/}}
+{{- define "linea-stack.pairAffinity" -}}
+{{- if and (eq .name "maru") .root.Values.sequencer.enabled (include "linea-stack.has131" .root) }}
+podAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    - topologyKey: topology.kubernetes.io/zone
+      labelSelector:
+        matchLabels:
+          {{- include "linea-stack.selectorLabels" (dict "root" .root "name" "sequencer") | nindent 10 }}
+      matchLabelKeys: [apps.kubernetes.io/pod-index]
+{{- end }}
 {{- end -}}
 
 {{- define "linea-stack.zoneTerm" -}}
@@ -90,14 +107,17 @@ Takes {component, pods}: the most pods there can be.
 {{- $zones := .component.root.Values.zones -}}
 {{- if and $zones (eq (default "none" .component.values.antiAffinity) "hard") (not .component.values.affinity) -}}
 {{- if gt (int .pods) (len $zones) -}}
-{{- fail (cat .component.name "has antiAffinity hard and up to" .pods "pods but only" (len $zones) "zones: some pods could never be scheduled. Use antiAffinity soft, fewer pods, or more zones") -}}
+{{- fail (printf "%s.antiAffinity is hard and there can be %d pods, but zones has %d: some pods could never be scheduled. Write soft, fewer pods, or more zones" .component.name (int .pods) (len $zones)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{/* A probe from {path, port, …}: HTTP GET, or a TCP connect where path is empty. */}}
+{{/* A probe from {command, path, port, …}: a command, an HTTP GET, or where neither is given a TCP connect. */}}
 {{- define "linea-stack.probe" -}}
-{{- if .path -}}
+{{- if .command -}}
+exec:
+  command: {{ toJson .command }}
+{{- else if .path -}}
 httpGet:
   path: {{ .path | quote }}
   port: {{ .port }}
@@ -129,6 +149,7 @@ updateStrategy:
   {{- toYaml .values.updateStrategy | nindent 2 }}
 revisionHistoryLimit: 3
 {{- if include "linea-stack.has127" .root }}
+minReadySeconds: {{ .values.minReadySeconds }}
 persistentVolumeClaimRetentionPolicy:
   whenDeleted: Retain
   whenScaled: Retain
@@ -160,6 +181,17 @@ resources:
 
 {{/* Budget of a component: minAvailable where it is set, else maxUnavailable. */}}
 {{- define "linea-stack.podDisruptionBudget" -}}
+{{- $budget := .values.podDisruptionBudget -}}
+{{- $pods := .values.replicas -}}
+{{- if .values.autoscaling -}}
+{{- $pods = ternary .values.autoscaling.minReplicas .values.replicas .values.autoscaling.enabled -}}
+{{- end -}}
+{{- if and (not (kindIs "string" $budget.minAvailable)) (ge (int $budget.minAvailable) (max 1 (int $pods) | int)) -}}
+{{- fail (printf "%s.podDisruptionBudget.minAvailable is %d of %d pods: no node with one of them could be drained. Write maxUnavailable: 1 and minAvailable: 0" .name (int $budget.minAvailable) (int $pods)) -}}
+{{- end -}}
+{{- if eq (toString $budget.minAvailable) "100%" -}}
+{{- fail (printf "%s.podDisruptionBudget.minAvailable is 100%%: no node with one of its pods could be drained. Write maxUnavailable: 1 and minAvailable: 0" .name) -}}
+{{- end -}}
 apiVersion: {{ include "linea-stack.api.podDisruptionBudget" .root }}
 kind: PodDisruptionBudget
 metadata:
@@ -261,4 +293,27 @@ spec:
                 name: {{ include "linea-stack.componentName" .component }}
                 port:
                   name: {{ .port }}
+{{- end -}}
+
+{{/* Where a Besu reports to, for start.sh; nowhere while the Secret is not there. */}}
+{{- define "linea-stack.ethstatsEnv" -}}
+{{- if .Values.ethstats.enabled -}}
+- name: ETHSTATS_HOST
+  value: {{ include "linea-stack.fullname" . }}-ethstats:3000
+- name: ETHSTATS_SECRET
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.ethstats.secretName | quote }}
+      key: secret
+      optional: true
+{{- end -}}
+{{- end -}}
+
+{{/* The secret that Maru and its sequencer share. Not optional: an Engine API without it is anybody's. */}}
+{{- define "linea-stack.engineSecretVolume" -}}
+secret:
+  secretName: {{ .Values.engine.jwtSecretName | quote }}
+  defaultMode: 288 # 0440
+  items:
+    - {key: jwt, path: jwt}
 {{- end -}}

@@ -23,3 +23,8 @@ Sources: the API's own lifecycle notes in https://kubernetes.io/docs/reference/u
 {{- define "linea-stack.hasEphemeralVolumes" -}}
 {{- if semverCompare ">=1.21-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
 {{- end -}}
+
+{{/* "true" where a pod's affinity has matchLabelKeys by default. */}}
+{{- define "linea-stack.has131" -}}
+{{- if semverCompare ">=1.31-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
+{{- end -}}

@@ -1,0 +1,118 @@
+# shellcheck shell=sh
+# What backup.sh and restore.sh share: how they name backups, call rclone and tell what failed.
+#
+# Below s3:BUCKET/PREFIX/ each backup is a folder named after its time (UTC):
+#   <time>/data/besu/..., <time>/data/maru/...   the files
+#   <time>/FOLDERS      every folder below data, one a line: S3 has no folders, and empty ones count
+#   <time>/SHA256SUMS   the sum of every file above, as sha256sum writes it; uploaded last, it marks
+#                       the backup as complete
+# The remote s3 is set up by RCLONE_CONFIG_S3_* and AWS_*, so no secret is on a command line.
+
+MARK=SHA256SUMS
+TIME='[0-9]\{8\}T[0-9]\{6\}Z'
+child=
+
+fail() {
+  echo "error: $*" >&2
+  exit 1
+}
+
+need() {
+  for name; do
+    eval "[ -n \"\${$name-}\" ]" || fail "$name is not set"
+  done
+}
+
+# Sets up $work, a folder for small files, and calls the script's function leave at its end.
+begin() {
+  need BUCKET PREFIX
+  root="s3:$BUCKET/$PREFIX"
+  work=$(mktemp -d) || fail "no folder can be made in ${TMPDIR:-/tmp}"
+  mkfifo "$work/pipe" || fail "nothing can be written to ${TMPDIR:-/tmp}"
+  : >"$work/log"
+  trap leave EXIT
+  trap stop HUP INT TERM
+  # All settings are in the environment; a missing file would be told at each call.
+  export RCLONE_CONFIG=/dev/null
+  # These credentials may neither look at nor make buckets.
+  export RCLONE_S3_NO_CHECK_BUCKET=true
+  # SHA256SUMS says more than an MD5, for which each large file would be read once more.
+  export RCLONE_S3_DISABLE_CHECKSUM=true
+  # Two names that differ in the form of an accent only are two files.
+  export RCLONE_NO_UNICODE_NORMALIZATION=true
+  # 4 transfers x 4 parts x 16 MiB are in memory at a time. rclone takes larger parts where a file
+  # would have more than the 10000 that S3 allows.
+  export RCLONE_S3_CHUNK_SIZE="${RCLONE_S3_CHUNK_SIZE:-16Mi}"
+}
+
+# A shell that is process 1 and waits for a program in the foreground would not hear the signal.
+stop() {
+  trap - HUP INT TERM
+  if [ -n "$child" ]; then
+    kill "$child" 2>/dev/null || true
+    wait "$child" || true
+  fi
+  fail "interrupted by a signal; ${unfinished-nothing was changed}"
+}
+
+# Runs rclone and returns its exit code. What it tells goes to stderr and to $work/log.
+run() {
+  tee "$work/log" <"$work/pipe" >&2 &
+  tee=$!
+  rclone "$@" 2>"$work/pipe" &
+  child=$!
+  code=0
+  wait "$child" || code=$?
+  child=
+  wait "$tee" || true
+  return "$code"
+}
+
+# The same for what may take hours: tells every minute how far it is.
+run_long() {
+  run "$@" --stats 1m --stats-one-line --stats-log-level NOTICE
+}
+
+told() {
+  grep -Eq "$1" "$work/log"
+}
+
+# Says why the last rclone failed. The first rule that fits wins.
+why() {
+  at=${RCLONE_CONFIG_S3_ENDPOINT:-AWS}
+  if told 'get credentials|ExpiredToken|InvalidToken|InvalidIdentityToken'; then
+    echo "there are no valid credentials for S3 at $at"
+  elif told 'InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|StatusCode: 40[13]'; then
+    echo "S3 at $at refuses the credentials: they are wrong, or may not do this"
+  elif told 'NoSuchBucket|directory not found'; then
+    echo "there is no bucket $BUCKET at $at"
+  elif told 'no space left on device|file too large|disk quota exceeded'; then
+    echo "the disk is full"
+  elif told 'StorageFull|InsufficientStorage|QuotaExceeded|StatusCode: 507'; then
+    echo "the disk of S3 at $at is full"
+  elif told 'StatusCode: 500|NoSuchUpload'; then
+    echo "S3 at $at has an internal error; most often its disk is full"
+  elif told 'dial tcp|no such host|TLS handshake|x509|i/o timeout'; then
+    echo "S3 at $at can't be reached"
+  elif told 'connection reset|broken pipe|EOF|StatusCode: 0,'; then
+    echo "the connection to S3 at $at was cut"
+  elif told 'sum not found|files differ|file not in '; then
+    sed -n 's/^.* ERROR : \(.*\): sum not found$/\1 was added/p
+      s/^.* ERROR : \(.*\): files differ$/\1 has changed/p
+      s/^.* ERROR : \(.*\): file not in .*$/\1 is missing/p' "$work/log" | sort -u |
+      awk 'NR <= 3 { line = line (NR > 1 ? ", " : "") $0 }
+        END { print line (NR > 3 ? " and " NR - 3 " more" : "") }'
+  else
+    echo "see rclone's last line above"
+  fi
+}
+
+# Writes the times of all backups to $work/backups, of the complete ones to $work/complete,
+# oldest first. Few retries: this comes first, and says whether S3 can be used at all.
+list() {
+  set -- --low-level-retries 2 --retries 1
+  run lsf "$@" --dirs-only "$root/" >"$work/found" || return 1
+  sed -n "s|^\($TIME\)/\$|\1|p" "$work/found" | sort >"$work/backups"
+  run lsf "$@" --files-only --max-depth 2 --include "/*/$MARK" "$root/" >"$work/found" || return 1
+  sed -n "s|^\($TIME\)/$MARK\$|\1|p" "$work/found" | sort >"$work/complete"
+}

@@ -1,0 +1,494 @@
+"""The tables of what Besu and Maru know, and how a pod is held against them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scripts import configs, schema, tomlio, yamlio
+from scripts.findings import UserError
+from tests.conftest import ROOT
+from tests.objects import ENVIRONMENTS, of_environment
+
+GENESIS = {
+    "chainId": 1337,
+    "config": {
+        "0": {
+            "type": "qbft",
+            "validatorSet": ["0x" + "00" * 20],
+            "blockTimeSeconds": 1,
+            "elFork": "Osaka",
+        }
+    },
+}
+
+FOLLOWER = """
+[persistence]
+data-path = "/data"
+[observability]
+port = 9545
+[api]
+port = 8080
+[syncing]
+peer-chain-height-polling-interval = "1 seconds"
+sync-target-selection = "Highest"
+"""
+
+VALIDATOR = """
+[qbft]
+fee-recipient = "0x0000000000000000000000000000000000000000"
+"""
+
+ENDPOINT = """
+[payload-validator]
+engine-api-endpoint = { endpoint = "http://127.0.0.1:8550" }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A StatefulSet of one container, and what is mounted at /config and /genesis."""
+
+    image: str
+    command: list[str]
+    args: list[str]
+    files: dict[str, Any]
+    env: list[Any] = field(default_factory=list)
+    volume: dict[str, Any] = field(default_factory=lambda: {"configMap": {"name": "files"}})
+    mount: dict[str, Any] = field(default_factory=lambda: {"mountPath": "/config"})
+
+    def told(self) -> list[str]:
+        """Return the rule and message of each problem."""
+        return [f"{p.rule}: {p.message}" for p in self.problems()]
+
+    def problems(self) -> list[configs.Problem]:
+        container = {
+            "name": "main",
+            "image": self.image,
+            "command": self.command,
+            "args": self.args,
+            "env": self.env,
+            "volumeMounts": [{"name": "files", **self.mount}],
+        }
+        spec = {"containers": [container], "volumes": [{"name": "files", **self.volume}]}
+        return configs.check(
+            {
+                "m/statefulset-node.yaml": yamlio.dump(
+                    {
+                        "kind": "StatefulSet",
+                        "metadata": {"name": "node"},
+                        "spec": {"template": {"spec": spec}},
+                    }
+                ),
+                "m/configmap-files.yaml": yamlio.dump(
+                    {"kind": "ConfigMap", "metadata": {"name": "files"}, "data": self.files}
+                ),
+            }
+        )
+
+
+def besu(text: str = "", *args: str, **more: Any) -> Pod:
+    """Return a pod of Besu with a configuration."""
+    given = ["--config-file=/config/config.toml", *args]
+    return Pod(
+        "hyperledger/besu:25.11.0", ["/opt/besu/bin/besu"], given, {"config.toml": text}, **more
+    )
+
+
+def maru(*args: str, env: list[Any] | None = None, **files: str) -> Pod:
+    """Return a pod of Maru; files: name without .toml → text."""
+    start = ["java", "-Xmx1g", "-jar", "maru.jar"]
+    texts = {f"{name.replace('_', '-')}.toml": text for name, text in files.items()}
+    given = [*args] or ["--genesis-file=/config/maru.json", "--config=/config/config.toml"]
+    held = {"maru.json": json.dumps(GENESIS), **texts}
+    return Pod("consensys/maru:v1", start, given, held, env or [])
+
+
+def test_what_is_right_has_no_problem() -> None:
+    assert besu('data-path = "/data"\nXdns-enabled = true\n', "--logging", "INFO").told() == []
+    assert maru(config=FOLLOWER).told() == []
+    assert maru(config=FOLLOWER + VALIDATOR + ENDPOINT).told() == []
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_programs_of_each_environment_are_found_and_sound(name: str) -> None:
+    _, manifests = of_environment(name)
+    texts = {m.file_name: yamlio.dump(m.object) for m in manifests}
+    assert configs.check(texts) == []
+    # Each configuration is really read: a key that nobody knows is told in all of them.
+    files = {
+        (m.name, key)
+        for m in manifests
+        if m.kind == "ConfigMap"
+        for key in m.object.get("data", {})
+        if key.endswith(".toml")
+    }
+    for manifest in manifests:
+        for key in manifest.object.get("data", {}) if manifest.kind == "ConfigMap" else ():
+            if key.endswith(".toml"):
+                text = manifest.object["data"][key]
+                data = manifest.object["data"] | {key: f"nobody-knows = 1\n{text}"}
+                texts[manifest.file_name] = yamlio.dump(manifest.object | {"data": data})
+                told = configs.check(texts)
+                assert [(p.name, p.path[1], p.line) for p in told] == [(manifest.name, key, 1)]
+                texts[manifest.file_name] = yamlio.dump(manifest.object)
+                files.remove((manifest.name, key))
+    assert not files
+
+
+def test_the_tables_are_of_the_versions_that_the_chart_runs() -> None:
+    values = yaml.safe_load((ROOT / "chart/values.yaml").read_text("utf-8"))
+    for component in ("besu", "sequencer"):
+        tag = values[component]["image"]["tag"]
+        assert schema.read(configs.BESU)["title"] == f"The options of Besu {tag}"
+    commit = values["maru"]["image"]["tag"].rpartition("-")[2]
+    assert commit in schema.read(configs.MARU)["$comment"]
+
+
+# What domain knowledge and upstream's own files use; unstable options begin with X.
+@pytest.mark.parametrize(
+    ("name", "types"),
+    [
+        ("data-path", "string"),
+        ("host-allowlist", "array"),
+        ("sync-min-peers", "integer"),
+        ("fast-sync-min-peers", "integer"),
+        ("min-gas-price", ["integer", "string"]),
+        ("engine-rpc-port", "integer"),
+        ("engine-rpc-http-port", "integer"),
+        ("engine-jwt-disabled", "boolean"),
+        ("engine-jwt-secret", "string"),
+        ("bonsai-limit-trie-logs-enabled", "boolean"),
+        ("snapsync-server-enabled", "boolean"),
+        ("rpc-http-api", "array"),
+        ("node-private-key-file", "string"),
+        ("static-nodes-file", "string"),
+        ("metrics-categories", "array"),
+        ("ethstats", "string"),
+        ("logging", "string"),
+        ("key-value-storage", "string"),
+        ("Xpos-block-creation-repetition-min-duration", "integer"),
+        ("Xdns-enabled", "boolean"),
+        ("Xdns-update-enabled", "boolean"),
+        ("Xplugin-rocksdb-high-spec-enabled", "boolean"),
+        ("Xbonsai-parallel-tx-processing-enabled", "boolean"),
+        ("tx-pool-limit-by-account-percentage", "number"),
+    ],
+)
+def test_the_table_of_besu_has_an_option_with_its_type(name: str, types: Any) -> None:
+    assert schema.read(configs.BESU)["properties"][name]["type"] == types
+
+
+@pytest.mark.parametrize(
+    "name", ["rpc-http-host-allowlist", "host-whitelist", "engine-jwt-enabled"]
+)
+def test_the_table_of_besu_lacks_what_it_has_no_more(name: str) -> None:
+    assert name not in schema.read(configs.BESU)["properties"]
+
+
+def test_each_option_of_besu_has_its_source_and_a_form_that_is_its_own() -> None:
+    properties = schema.read(configs.BESU)["properties"]
+    assert len(properties) > 280
+    for name, form in properties.items():
+        assert re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", name)
+        assert form["$comment"].endswith(".java")
+        assert form.keys() <= {"$comment", "type", "pattern", "description", "minimum"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[p2p.gossiping]\nfanout-ttl = '120 seconds'\nd-low = 10\ngossip-factor = 0.5",
+        "[p2p.reputation]\nsmall-change = 1\ndisconnect-score-threshold = -20",
+        "[p2p.status-update]\nrefresh-interval-leeway = '10 seconds'",
+        "[p2p]\nip-address = '10.11.12.13'\nreconnect-delay = '500 ms'",
+        "[p2p.discovery]\nrefresh-interval = '2 minutes'\nadvertised-ip = '::1'",
+        "[syncing.download]\nuse-unconditional-random-download-peer = true",
+        "[fork-transition]\nprotocol-transition-polling-interval = '2s'",
+        "[follower-engine-apis]\nf1 = { endpoint = 'http://f:1', timeout = '25 seconds' }",
+        "[defaults]\nl2-eth-endpoint = { endpoint = 'http://localhost:8545' }",
+        "[linea]\ncontract-address = '0xdead000000000000000000000000000000000000'",
+    ],
+)
+def test_maru_takes_what_its_own_tests_give_it(line: str) -> None:
+    assert maru(config=f"{FOLLOWER}\n{line}\n").told() == []
+
+
+def test_the_way_to_choose_the_most_frequent_target_is_known() -> None:
+    choice = '{ _type = "MostFrequent", peer-chain-height-granularity = 10 }'
+    assert maru(config=FOLLOWER.replace('"Highest"', choice)).told() == []
+    wrong = choice.replace("Frequent", "Recent")
+    assert maru(config=FOLLOWER.replace('"Highest"', wrong)).told() == [
+        'wrong-value: config.toml: syncing.sync-target-selection._type is "MostRecent"'
+    ]
+
+
+def test_tables_of_besu_are_headings_only() -> None:
+    text = '[rpc]\nrpc-http-enabled = true\n[other]\nrpc-http-prt = 1\ndata-path = "/data"\n'
+    (problem,) = besu(text).problems()
+    assert (problem.message, problem.line) == ("config.toml: rpc-http-prt is not known", 4)
+    assert problem.fix == "write rpc-http-port"
+
+
+def test_a_later_file_of_maru_overrides_an_earlier_one() -> None:
+    args = ["--genesis-file=/config/maru.json", "--config=/config/a.toml,/config/b.toml"]
+    assert maru(*args, a=FOLLOWER + VALIDATOR, b=ENDPOINT).told() == []
+    assert maru(*args[:1], "--config", "/config/a.toml", "--config=/config/b.toml",
+                a=FOLLOWER + VALIDATOR, b=ENDPOINT).told() == []  # fmt: skip
+    (problem,) = maru(*args, a=FOLLOWER, b='[api]\nport = "x"\n').problems()
+    assert (problem.path, problem.line) == (("data", "b.toml"), 2)
+    # Where the later one mends it, the earlier one's mistake has no effect.
+    assert maru(*args, a=FOLLOWER.replace("8080", '"x"'), b="[api]\nport = 1\n").told() == []
+
+
+def test_a_file_of_each_pod_is_looked_at_for_each_pod() -> None:
+    name = {"name": "ME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    args = ["--genesis-file=/config/maru.json", "--config=/config/config.toml,/config/$(ME).toml"]
+    files = {"config": FOLLOWER + VALIDATOR, "node_0": ENDPOINT}
+    assert maru(*args, env=[name], **files, node_1=ENDPOINT).told() == []
+    assert maru(*args, env=[name], **files, node_1="").told() == [
+        "missing-key: config.toml: payload-validator is missing"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "without"),
+    [
+        ("persistence", '[persistence]\ndata-path = "/data"\n'),
+        ("persistence.data-path", 'data-path = "/data"\n'),
+        ("observability", "[observability]\nport = 9545\n"),
+        ("api", "[api]\nport = 8080\n"),
+        ("syncing.sync-target-selection", 'sync-target-selection = "Highest"\n'),
+        (
+            "syncing.peer-chain-height-polling-interval",
+            'peer-chain-height-polling-interval = "1 seconds"\n',
+        ),
+    ],
+)
+def test_what_maru_needs_is_told_where_it_is_missing(key: str, without: str) -> None:
+    text = FOLLOWER.replace(without, "")
+    assert maru(config=text).told() == [f"missing-key: config.toml: {key} is missing"]
+
+
+def test_maru_must_not_join_the_mainnet_by_accident() -> None:
+    (told,) = maru("--config=/config/config.toml", config=FOLLOWER).told()
+    assert told.startswith("missing-argument: Maru has neither a genesis file nor a network")
+    assert (
+        maru("--network=linea-sepolia", "--config=/config/config.toml", config=FOLLOWER).told()
+        == []
+    )
+    assert maru("--network=linea-sepolia").told() == ["missing-argument: Maru has no configuration"]
+
+
+@pytest.mark.parametrize(
+    ("mount", "volume"),
+    [
+        ({"mountPath": "/config"}, {"configMap": {"name": "files"}}),
+        ({"mountPath": "/config/"}, {"projected": {"sources": [{"configMap": {"name": "files"}}]}}),
+        (
+            {"mountPath": "/config/config.toml", "subPath": "config.toml"},
+            {"configMap": {"name": "files"}},
+        ),
+        (
+            {"mountPath": "/config"},
+            {
+                "configMap": {
+                    "name": "files",
+                    "items": [{"key": "config.toml", "path": "config.toml"}],
+                }
+            },
+        ),
+    ],
+)
+def test_a_file_is_followed_through_mounts_and_volumes(
+    mount: dict[str, Any], volume: dict[str, Any]
+) -> None:
+    told = besu("sync-mod = 'FULL'\n", mount=mount, volume=volume).told()
+    assert told == ["unknown-key: config.toml: sync-mod is not known"]
+
+
+def test_a_file_that_is_not_there_is_told() -> None:
+    pod = replace(besu(), args=["--config-file", "/config/confg.toml"])
+    (problem,) = pod.problems()
+    assert problem.rule == "missing-file"
+    assert problem.fix == "write config.toml"
+    assert problem.path[-2:] == ("args", 0)
+
+
+def test_what_the_cluster_or_the_image_holds_is_left_alone() -> None:
+    elsewhere = {"configMap": {"name": "made-on-the-cluster"}}
+    assert besu("x = 1\n", volume=elsewhere).told() == []
+    assert replace(besu("x = 1\n"), args=["--config-file=/etc/besu/x.toml"]).told() == []
+
+
+def test_besu_behind_a_script_is_seen_by_its_image() -> None:
+    pod = replace(besu("sync-mod = 'FULL'\n"), command=["/bin/sh", "/config/start.sh"])
+    assert pod.told() == ["unknown-key: config.toml: sync-mod is not known"]
+    assert replace(pod, args=[]).told() == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--rpc-http-enabled", []),
+        ("--rpc-http-enabled=false", []),
+        ("--rpc-http-enabled=no", ['wrong-type: --rpc-http-enabled is a text: "no"']),
+        ("--p2p-host=$(POD_IP)", []),
+        ("--p2p-port=$(PORT)", []),
+        ("--p2p-port=1e4", ['wrong-type: --p2p-port is a text: "1e4"']),
+        ("--sync-mode=snap", []),
+        ("--sync-mode=fastest", ['wrong-value: --sync-mode is "fastest"']),
+        ("--min-gas-price=1000000000000000000000", []),
+        ("--rpc-http-api=ETH,NET", []),
+        ("--plugin-linea-x=1", ["unknown-argument: --plugin-linea-x is no option of Besu"]),
+        ("--Xdns-enable=true", ["unknown-argument: --Xdns-enable is no option of Besu"]),
+    ],
+)
+def test_an_argument_of_besu_is_held_against_the_table(argument: str, told: list[str]) -> None:
+    assert besu('data-path = "/data"\n', argument).told() == told
+
+
+def test_an_image_with_plugins_may_have_their_options() -> None:
+    pod = besu("plugin-linea-x = 1\n", "--plugin-linea-y=1")
+    assert len(pod.told()) == 2
+    assert replace(pod, image="consensys/linea-besu-package:beta-v6").told() == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rules"),
+    [
+        ("BESU_OPTS", "-Xmx2g", []),
+        ("BESU_SYNC_MODE", "FULL", []),
+        ("BESU_XDNS_ENABLED", "true", []),
+        ("BESU_SYNC_MOD", "FULL", ["unknown-variable"]),
+        ("BESU_P2P_PORT", "x", ["wrong-type"]),
+        ("BESU", "/opt/besu/bin/besu", []),
+        ("JAVA_OPTS", "-Xmx2g", []),
+    ],
+)
+def test_a_variable_of_besu_is_held_against_the_table(
+    variable: str, value: str, rules: list[str]
+) -> None:
+    pod = besu('data-path = "/data"\n', env=[{"name": variable, "value": value}])
+    assert [problem.rule for problem in pod.problems()] == rules
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rules"),
+    [
+        ("config__override__p2p__discovery__bootnodes", "enr:-a,enr:-b", []),
+        ("config__override__p2p__static-peers", "/ip4/127.0.0.1", []),
+        ("config__override__p2p__staticPeers", "/ip4/127.0.0.1", []),
+        ("config.override.p2p.max_peers", "5", []),
+        ("config__override__follower-engine-apis__f1__endpoint", "http://f:1", []),
+        ("config__override__p2p__discovery", None, []),
+        ("config__override__p2p__peers", "x", ["unknown-variable"]),
+        ("config__override__p2p__port__x", "1", ["unknown-variable"]),
+        ("config__override__follower-engine-apis__f1__endpont", "x", ["unknown-variable"]),
+        ("config__override__api__port", "high", ["wrong-type"]),
+        ("config__override__syncing__sync-target-selection", "Lowest", ["wrong-value"]),
+        ("CONFIG__OVERRIDE__api__port", "1", ["unknown-variable"]),
+        ("config_override_api_port", "high", []),
+    ],
+)
+def test_a_variable_that_overrides_a_key_of_maru_is_held_against_the_table(
+    variable: str, value: str | None, rules: list[str]
+) -> None:
+    pod = maru(config=FOLLOWER, env=[{"name": variable, "value": value}])
+    assert [problem.rule for problem in pod.problems()] == rules
+
+
+def test_no_message_repeats_a_secret() -> None:
+    pod = besu("engine-jwt-secret = 12345\n", "--rpc-ws-ssl-keystore-password=")
+    assert pod.told() == [
+        "wrong-type: config.toml: engine-jwt-secret is a number: something not shown here"
+    ]
+
+
+@pytest.mark.parametrize("kind", [None, 1, "text", [], [1], {}, {"name": 1}])
+def test_what_is_no_pod_at_all_is_left_to_the_schemas(kind: Any) -> None:
+    unnamed = {"name": kind, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    pods = [
+        {"containers": kind, "volumes": kind},
+        {"containers": [kind, {"image": kind, "command": kind, "args": kind, "env": kind}]},
+        {"containers": [{"args": ["--config-file=/x/y"], "image": "besu", "volumeMounts": kind}]},
+        {
+            "containers": [
+                {
+                    "args": ["maru.jar", "--config=/x/$(ME)", "--genesis-file=/x"],
+                    "volumeMounts": [{"mountPath": kind, "name": "x", "subPath": kind}],
+                    "env": [kind, {"name": kind, "value": kind, "valueFrom": kind}, unnamed],
+                }
+            ],
+            "volumes": [{"name": "x", "configMap": kind, "projected": {"sources": kind}}],
+        },
+    ]
+    for pod in pods:
+        text = yamlio.dump({"kind": "Pod", "metadata": kind, "spec": pod})
+        assert configs.check({"pod-besu.yaml": text + "# besu maru\n"}) == []
+
+
+def test_a_date_is_no_value() -> None:
+    assert besu("identity = 2020-01-01\n").told() == ["wrong-type: config.toml: identity is a date"]
+
+
+def test_positions_are_those_of_the_keys() -> None:
+    text = 'a = 1\n\n[t]\n  b = [\n    1,\n  ]\n"c d".e = { f = 1 }\n[[u]]\ng = 1\n'
+    document = tomlio.toml(text, "x")
+    places = {path: document.position(path) for path in
+              (("a",), ("t",), ("t", "b"), ("t", "c d", "e", "f"), ("u",))}  # fmt: skip
+    assert list(places.values()) == [(1, 1), (3, 1), (4, 3), (7, 1), (8, 1)]
+    assert tomlio.from_json('{\n "a": {"b":\n 1}}', "x").position(["a", "b"]) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"a": NaN}', "[" * 100_000, '{"a": 1' + "0" * 5000 + "}"]
+)
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"^x:\d"):
+        tomlio.from_json(text, "x")
+
+
+KEYS = st.text("ab-_19", min_size=1, max_size=3)
+TABLES: st.SearchStrategy[Any] = st.recursive(
+    st.integers(0, 9)
+    | st.booleans()
+    | st.text("ab]=['#\n", max_size=4)
+    | st.lists(st.integers(0, 9)),
+    lambda inner: st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(KEYS, TABLES, max_size=4))
+def test_every_document_has_a_place_for_every_part(data: dict[str, Any]) -> None:
+    def write(table: dict[str, Any], path: tuple[str, ...]) -> str:
+        plain = "".join(
+            f"{k} = {json.dumps(v)}\n" for k, v in table.items() if not isinstance(v, dict)
+        )
+        inner = ((k, v) for k, v in table.items() if isinstance(v, dict))
+        return plain + "".join(
+            f"[{'.'.join((*path, k))}]\n{write(v, (*path, k))}" for k, v in inner
+        )
+
+    def keys(table: dict[str, Any], path: tuple[str, ...]) -> list[tuple[str, ...]]:
+        return [
+            found
+            for k, v in table.items()
+            for found in [(*path, k), *(keys(v, (*path, k)) if isinstance(v, dict) else [])]
+        ]
+
+    text = write(data, ())
+    document = tomlio.toml(text, "x")
+    assert document.data == data
+    lines = text.split("\n")
+    for path in keys(data, ()):
+        line, _ = document.position(path)
+        assert lines[line - 1].startswith((f"{path[-1]} = ", f"[{'.'.join(path)}]"))

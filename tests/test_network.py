@@ -1,0 +1,709 @@
+"""An environment's own chain: its keys, its genesis, and the command that makes them once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from eth_keys.backends.native.main import NativeECCBackend
+from eth_keys.datatypes import PrivateKey
+from eth_keys.main import KeyAPI
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scripts import environment
+from scripts.network import genesis
+from scripts.network.keys import Key, address_of, checksummed, is_address, peer_id_of
+from tests.conftest import ROOT, Interrupted, Repository, Run
+
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+"""Of secp256k1: https://www.secg.org/sec2-v2.pdf, 2.4.1."""
+
+BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+SEQUENCER, MARU = "linea-stack-sequencer-p2p-key", "linea-stack-maru-p2p-key"
+SENDER, JWT, STATS = (
+    "linea-stack-tx-sender-secrets",
+    "linea-stack-engine-jwt",
+    "linea-stack-ethstats-secret",
+)
+
+any_key = st.integers(1, ORDER - 1).map(lambda number: Key.parse(f"{number:064x}"))
+
+python = KeyAPI(NativeECCBackend())
+"""Ethereum's keys in plain Python: nothing of it is in what we use."""
+
+
+def independent(key: Key) -> PrivateKey:
+    return python.PrivateKey(bytes.fromhex(key.hex))
+
+
+def from_base58(text: str) -> bytes:
+    number = 0
+    for letter in text:
+        number = number * 58 + BASE58.index(letter)
+    zeros = len(text) - len(text.lstrip("1"))
+    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def compressed(key: Key) -> bytes:
+    return bytes(independent(key).public_key.to_compressed_bytes())
+
+
+@settings(max_examples=40, deadline=None)
+@given(any_key)
+def test_address_and_node_id_are_those_of_another_implementation(key: Key) -> None:
+    public = independent(key).public_key
+    assert key.address == public.to_checksum_address()
+    assert key.node_id == public.to_bytes().hex()
+
+
+@settings(max_examples=40, deadline=None)
+@given(any_key)
+def test_the_peer_id_holds_the_public_key_whole(key: Key) -> None:
+    assert key.peer_id.startswith("16Uiu2HA")
+    assert from_base58(key.peer_id) == bytes.fromhex("002508021221") + compressed(key)
+
+
+@given(any_key)
+def test_a_key_comes_back_from_both_of_its_files(key: Key) -> None:
+    assert Key.parse(key.hex) == Key.parse(f"0x{key.hex}\n") == key
+    assert Key.parse_libp2p(key.libp2p_hex) == key
+    assert bytes.fromhex(key.libp2p_hex[2:]) == b"\x08\x02\x12\x20" + bytes.fromhex(key.hex)
+
+
+def test_the_peer_id_of_the_public_key_in_the_specification_of_libp2p() -> None:
+    # https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md#test-vectors
+    public = "037777e994e452c21604f91de093ce415f5432f701dd8cd1a7a6fea0e630bfca99"
+    expected = "16Uiu2HAmLhLvBoYaoZfaMUKuibM6ac163GwKY74c5kiSLg5KvLpY"
+    assert peer_id_of(bytes.fromhex(public)) == expected
+
+
+def test_the_address_of_the_generator_of_secp256k1() -> None:
+    public = (
+        "0479be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+        "483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8"
+    )
+    assert address_of(bytes.fromhex(public)) == "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "0x52908400098527886E0F7030069857D2E4169EE7",
+        "0xde709f2102306220921060314715629080e2fb77",
+        "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+        "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359",
+        "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB",
+        "0xD1220A0cf47c7B9Be7A2E6BA89F429762e7b9aDb",
+    ],
+)
+def test_the_addresses_of_eip_55_have_their_checksum(address: str) -> None:
+    assert checksummed(address.lower()) == address
+    assert is_address(address)
+    assert is_address(address.lower())
+    wrong = address.swapcase().replace("X", "x")
+    assert is_address(wrong) == (wrong.lower() == wrong or wrong[2:].upper() == wrong[2:])
+
+
+@pytest.mark.parametrize("text", ["", "0x", "12" * 20, "0x" + "g" * 40, "0x" + "1" * 39])
+def test_what_is_no_address_is_none(text: str) -> None:
+    assert not is_address(text)
+
+
+@pytest.mark.parametrize("number", [0, ORDER, 2**256 - 1])
+def test_a_number_outside_the_group_is_no_key(number: int) -> None:
+    with pytest.raises(ValueError, match="no private key"):
+        Key.parse(f"{number:064x}")
+
+
+def test_what_is_no_key_is_not_repeated() -> None:
+    secret = Key.generate().hex
+    for parse in (Key.parse, Key.parse_libp2p):
+        with pytest.raises(ValueError, match="no private key") as caught:
+            parse(f"{secret}{secret}")
+        assert secret not in repr(caught.value)
+    assert secret not in repr(Key.parse(secret))
+    assert secret not in str([Key.parse(secret)])
+
+
+def test_a_new_key_is_another_one() -> None:
+    assert len({Key.generate().hex for _ in range(50)}) == 50
+
+
+def test_every_fork_of_the_genesis_is_there_from_the_first_block_on() -> None:
+    address = Key.generate().address
+    made = genesis.besu(4242, 1_700_000_000, {address: 5})
+    config = made["config"]
+    forks = {key: config[key] for key in config if re.search(r"(Block|Time)$", key)}
+    assert set(forks.values()) == {0}
+    assert {"londonBlock", "shanghaiTime", "cancunTime", "pragueTime", "osakaTime"} <= {*forks}
+    assert (config["chainId"], config["terminalTotalDifficulty"]) == (4242, 0)
+    assert int(made["timestamp"], 16) == 1_700_000_000
+    assert made["alloc"][address] == {"balance": "0x5"}
+
+
+def test_every_system_contract_is_where_its_eip_puts_it() -> None:
+    made = genesis.besu(1, 1, {})
+    ends = {"4788": "ac02", "2935": "2935", "7002": "7002", "7251": "7251"}
+    assert sorted(a[-4:].lower() for a in made["alloc"]) == sorted(ends.values())
+    for address, contract in made["alloc"].items():
+        assert contract["nonce"] == "0x1"
+        # Each begins by asking whether the system calls: CALLER PUSH20 0xff…fe EQ.
+        assert contract["code"].startswith("0x3373" + "f" * 39 + "e14"), address
+        assert address == checksummed(address)
+    config = made["config"]
+    assert config["withdrawalRequestContractAddress"] in made["alloc"]
+    assert config["consolidationRequestContractAddress"] in made["alloc"]
+
+
+def test_a_block_of_the_genesis_holds_the_largest_transaction_of_osaka() -> None:
+    assert int(genesis.besu(1, 1, {})["gasLimit"], 16) >= 2**24
+
+
+def test_the_genesis_lets_a_block_hold_the_blobs_of_one_transaction_of_osaka() -> None:
+    # 6 of them (EIP-7594): with fewer in a block Besu 25.11 does not start.
+    for schedule in genesis.besu(1, 1, {})["config"]["blobSchedule"].values():
+        assert schedule["max"] >= 6
+        assert schedule["max"] > schedule["target"] > 0
+
+
+def test_maru_s_genesis_has_every_validator() -> None:
+    addresses = [Key.generate().address for _ in range(4)]
+    made = genesis.maru(7, addresses)
+    assert made["chainId"] == 7
+    assert made["config"]["0"]["validatorSet"] == [address.lower() for address in addresses]
+    assert made["config"]["0"]["elFork"] == "Osaka"
+
+
+# The command
+
+
+@pytest.fixture
+def plain(repository: Repository) -> Repository:
+    """Return a repository in which no environment has a chain of its own yet."""
+    for path in (repository / "overlays").glob("*/network.yaml"):
+        path.unlink()
+    repository.write("overlays/dev/values.yaml", "maru: {replicas: 1}\nsequencer: {replicas: 1}\n")
+    return repository
+
+
+def network(repository: Repository, *arguments: str, code: int = 0) -> Run:
+    done = repository.run("network", *arguments)
+    assert done.code == code, done.out + done.err
+    assert "Traceback" not in done.err
+    return done
+
+
+def public(repository: Repository, name: str = "dev") -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load(
+        (repository / f"overlays/{name}/network.yaml").read_text()
+    )
+    return values
+
+
+def private(repository: Repository, name: str = "dev") -> dict[str, str]:
+    """Return the private files of an environment."""
+    top = repository / ".secrets" / name
+    return {
+        path.relative_to(top).as_posix(): path.read_text()
+        for path in top.rglob("*")
+        if path.is_file()
+    }
+
+
+def ordinal(index: int) -> str:
+    return f"key-{index}" if index else "key"
+
+
+def secrets_of(repository: Repository, name: str = "dev") -> list[str]:
+    """Return every secret of an environment, in the shortest form that could be told."""
+    every = private(repository, name)
+    addressed = {"create-secrets.sh", f"{SENDER}/toAddress"}
+    return [text.strip()[-64:] for path, text in every.items() if path not in addressed]
+
+
+def assert_it_fits(repository: Repository, count: int, name: str = "dev") -> None:
+    """Compare the public part with what another implementation makes of the private one."""
+    values, files = public(repository, name), private(repository, name)
+    validators = values["network"]["validators"]
+    assert len(validators) == count
+    for index, validator in enumerate(validators):
+        maru = Key.parse_libp2p(files[f"{MARU}/{ordinal(index)}"])
+        node = Key.parse(files[f"{SEQUENCER}/{ordinal(index)}"])
+        assert maru != node
+        assert validator["address"] == independent(maru).public_key.to_checksum_address()
+        assert validator["nodeId"] == independent(node).public_key.to_bytes().hex()
+        assert from_base58(validator["peerId"])[6:] == compressed(maru)
+    for key in ("address", "nodeId", "peerId"):
+        assert len({validator[key] for validator in validators}) == count
+    maru_genesis = json.loads(values["genesis"]["maru"])
+    assert maru_genesis["config"]["0"]["validatorSet"] == [
+        validator["address"].lower() for validator in validators
+    ]
+    besu_genesis = json.loads(values["genesis"]["besu"])
+    assert besu_genesis["config"]["chainId"] == maru_genesis["chainId"]
+    if "recipient.key" in files:
+        assert files[f"{SENDER}/toAddress"] == Key.parse(files["recipient.key"]).address
+    sender = Key.parse(files[f"{SENDER}/privateKey"])
+    assert int(besu_genesis["alloc"][sender.address]["balance"], 16) >= 10**18
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 100])
+def test_a_chain_is_made_whole(plain: Repository, count: int) -> None:
+    done = network(plain, "dev", "--validators", str(count))
+    assert_it_fits(plain, count)
+    files = private(plain)
+    expected = {f"{secret}/{ordinal(i)}" for secret in (SEQUENCER, MARU) for i in range(count)}
+    expected |= {f"{SENDER}/privateKey", f"{SENDER}/toAddress", f"{JWT}/jwt", f"{STATS}/secret"}
+    assert {*files} == expected | {"recipient.key", "create-secrets.sh"}
+    assert re.fullmatch("[0-9a-f]{64}", files[f"{JWT}/jwt"])
+    assert re.fullmatch("[0-9a-f]{64}", files[f"{STATS}/secret"])
+    assert re.fullmatch("[0-9a-f]{64}", files[f"{SEQUENCER}/key"])
+    assert files[f"{SENDER}/toAddress"] == Key.parse(files["recipient.key"]).address
+    text = (plain / "overlays/dev/network.yaml").read_text()
+    secrets = secrets_of(plain)
+    assert len({*secrets}) == 2 * count + 4
+    for secret in secrets:
+        assert secret not in done.out + done.err + text + files["create-secrets.sh"]
+
+
+@pytest.mark.parametrize("mask", ["000", "077", "777"])
+def test_only_the_owner_has_the_private_files_whatever_the_umask(
+    plain: Repository, mask: str
+) -> None:
+    command = plain.command("network", "dev")
+    shell = ["sh", "-c", f'umask {mask}; exec "$@"', "sh", *command]
+    (plain / ".render").mkdir(exist_ok=True)
+    subprocess.run(shell, cwd=ROOT, check=True, capture_output=True)
+    top = plain / ".secrets"
+    for path in (top, *top.rglob("*")):
+        wanted = 0o700 if path.is_dir() else 0o600
+        assert stat.S_IMODE(path.lstat().st_mode) == wanted, path
+        assert path.stat().st_nlink == 1 or path.is_dir()
+
+
+def test_git_takes_no_private_file_even_without_a_gitignore(plain: Repository) -> None:
+    network(plain, "dev")
+    subprocess.run(["git", "init", "-q"], cwd=plain.root, check=True)
+    command = ["git", "status", "--porcelain", "--untracked-files=all"]
+    done = subprocess.run(command, cwd=plain.root, check=True, capture_output=True, text=True)
+    assert "overlays/dev/network.yaml" in done.stdout
+    assert ".secrets" not in done.stdout
+
+
+def test_a_second_run_changes_nothing_and_says_so(plain: Repository) -> None:
+    network(plain, "dev", "--validators", "1")
+    before = plain.files()
+    done = network(plain, "dev", "--validators", "1")
+    assert done.out == "dev: nothing to change: the chain of 1 validator is there, chain id 1337\n"
+    assert plain.files() == before
+    assert not done.err
+
+
+def test_a_run_killed_at_any_step_is_finished_with_the_keys_that_are_there(
+    plain: Repository,
+) -> None:
+    kills = 0
+    with Interrupted(plain, signal.SIGKILL) as runs:
+        for step in range(1000):
+            code = runs.at(step, "network", "dev")["code"]
+            kept = {path: text for path, text in private(plain).items() if path != ".new"}
+            if (plain / "overlays/dev/network.yaml").exists():
+                assert_it_fits(plain, 1)
+            if code != -signal.SIGKILL:
+                break
+            kills += 1
+            ended = runs.at(-1, "network", "dev")
+            assert ended["code"] == 0, (step, ended)
+            assert_it_fits(plain, 1)
+            assert "recipient.key" in private(plain), step
+            assert kept.items() <= private(plain).items(), step
+            assert not [*(plain / ".secrets").rglob(".new")], step
+            shutil.rmtree(plain / ".secrets")
+            (plain / "overlays/dev/network.yaml").unlink()
+    assert code == 0
+    assert kills > 20
+
+
+def test_private_keys_that_are_there_are_taken(plain: Repository) -> None:
+    key = Key.generate()
+    plain.write(f".secrets/dev/{SEQUENCER}/key", f"{key.hex}\n")
+    network(plain, "dev", "--validators", "4")
+    assert public(plain)["network"]["validators"][0]["nodeId"] == key.node_id
+    assert private(plain)[f"{SEQUENCER}/key"] == f"{key.hex}\n"
+    assert_it_fits(plain, 4)
+
+
+def test_on_another_machine_nothing_is_made(plain: Repository) -> None:
+    network(plain, "dev")
+    shutil.rmtree(plain / ".secrets")
+    before = plain.files()
+    done = network(plain, "dev")
+    assert "its private keys are not on this machine" in done.out
+    assert plain.files() == before
+
+
+def test_a_lost_key_is_told_and_not_made_anew(plain: Repository) -> None:
+    network(plain, "dev", "--validators", "4")
+    lost = plain / f".secrets/dev/{MARU}/key-2"
+    lost.unlink()
+    before = plain.files()
+    done = network(plain, "dev", "--validators", "4")
+    assert f"not on this machine: {MARU}/key-2 in .secrets/dev" in done.out
+    assert plain.files() == before
+
+
+def test_a_secret_that_no_chain_depends_on_is_made_when_it_is_needed(plain: Repository) -> None:
+    plain.write("overlays/dev/values.yaml", "ethstats: {enabled: false}\n")
+    network(plain, "dev", "--validators", "1")
+    before = private(plain)
+    assert f"{STATS}/secret" not in before
+    assert STATS not in before["create-secrets.sh"]
+    plain.write("overlays/dev/values.yaml", "ethstats: {enabled: true}\n")
+    done = network(plain, "dev", "--validators", "1")
+    assert f"made {STATS}/secret, create-secrets.sh" in done.out
+    after = private(plain)
+    assert STATS in after["create-secrets.sh"]
+    assert {p: t for p, t in before.items() if p != "create-secrets.sh"}.items() <= after.items()
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (f"{SEQUENCER}/key-1", "nodeId of validator 1"),
+        (f"{MARU}/key-2", "address and peerId of validator 2"),
+        (f"{SENDER}/privateKey", "account that the genesis gives money to"),
+    ],
+)
+def test_a_private_key_that_is_not_the_chain_s_is_refused(
+    plain: Repository, path: str, told: str
+) -> None:
+    network(plain, "dev", "--validators", "4")
+    key = Key.generate()
+    other = key.libp2p_hex if path.startswith(MARU) else key.hex
+    (plain / f".secrets/dev/{path}").write_text(other)
+    before = plain.files()
+    done = network(plain, "dev", "--validators", "4", code=1)
+    assert f".secrets/dev/{path}  error  another-key" in done.out
+    assert told in done.out
+    assert key.hex not in done.out + done.err
+    assert plain.files() == before
+
+
+@pytest.mark.parametrize("validators", [(), ("--validators", "4")])
+def test_one_key_for_two_validators_is_refused(
+    plain: Repository, validators: tuple[str, ...]
+) -> None:
+    network(plain, "dev", "--validators", "4")
+    top = plain / f".secrets/dev/{MARU}"
+    shutil.copy(top / "key", top / "key-3")
+    if not validators:
+        (plain / "overlays/dev/network.yaml").unlink()
+    done = network(plain, "dev", "--validators", "4", code=1)
+    assert f".secrets/dev/{MARU}/key-3  error  key-twice" in done.out
+
+
+@pytest.mark.parametrize("text", ["", "abc", "é" * 64, "0" * 64])
+def test_a_file_that_is_no_key_is_refused_and_kept(plain: Repository, text: str) -> None:
+    path = f".secrets/dev/{SEQUENCER}/key"
+    plain.write(path, text)
+    done = network(plain, "dev", code=1)
+    assert f"{path}  error  no-key" in done.out
+    assert (plain / path).read_text() == text
+    assert not (plain / "overlays/dev/network.yaml").exists()
+
+
+def test_another_number_of_validators_is_another_chain(plain: Repository) -> None:
+    network(plain, "dev", "--validators", "4")
+    before = plain.files()
+    for arguments, told in (
+        (("--validators", "7"), "the chain has 4 validators, asked for are 7\n"),
+        ((), "the chain has 4 validators, asked for are 1 by maru.replicas\n"),
+        (("--validators", "4", "--chain-id", "5"), "the chain's id is 1337, asked for is 5\n"),
+    ):
+        done = network(plain, "dev", *arguments, code=1)
+        assert "overlays/dev/network.yaml:" in done.out
+        assert told in done.out
+        assert "another genesis is another chain" in done.out
+        assert plain.files() == before
+
+
+def test_fewer_validators_than_there_are_keys_are_refused(plain: Repository) -> None:
+    network(plain, "dev", "--validators", "7")
+    (plain / "overlays/dev/network.yaml").unlink()
+    done = network(plain, "dev", "--validators", "4", code=1)
+    assert f".secrets/dev/{MARU}/key-6  error  no-such-key" in done.out
+    assert len(private(plain)) == 2 * 7 + 6
+
+
+def test_each_environment_has_a_chain_id_of_its_own(plain: Repository) -> None:
+    network(plain, "dev", "--validators", "1")
+    network(plain, "prod", "--validators", "4", "--chain-id", "1339")
+    network(plain, "staging", "--validators", "4")
+    ids = {
+        name: json.loads(public(plain, name)["genesis"]["besu"])["config"]["chainId"]
+        for name in ("dev", "prod", "staging")
+    }
+    assert ids == {"dev": 1337, "prod": 1339, "staging": 1338}
+    assert not {*secrets_of(plain, "prod")} & {*secrets_of(plain, "staging")}
+
+
+def test_the_chain_id_of_another_environment_is_refused(plain: Repository) -> None:
+    network(plain, "dev", "--chain-id", "5")
+    done = network(plain, "prod", "--validators", "4", "--chain-id", "5", code=2)
+    assert "this is the chain id of dev" in done.err
+    assert not (plain / ".secrets/prod").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nope",), "there are dev, prod, staging"),
+        (("dev", "--validators", "0"), "--validators 0: write 1 to 1000"),
+        (("dev", "--validators", "-1"), "--validators -1: write 1 to 1000"),
+        (("dev", "--chain-id", "4294967296"), "write 1 to 4294967295"),
+        (("dev", "--to-address", "0x12"), "this is no address"),
+        ((), "ENVIRONMENT"),
+    ],
+)
+def test_what_no_chain_can_have_is_wrong_use(
+    plain: Repository, arguments: tuple[str, ...], told: str
+) -> None:
+    before = plain.files()
+    assert told in network(plain, *arguments, code=2).err
+    assert plain.files() == before
+
+
+@pytest.mark.parametrize("replicas", [2, 3])
+def test_two_or_three_validators_need_to_be_asked_for(plain: Repository, replicas: int) -> None:
+    values = f"sequencer: {{replicas: {replicas}}}\nmaru: {{replicas: {replicas}}}\n"
+    plain.write("overlays/dev/values.yaml", values)
+    done = network(plain, "dev", code=1)
+    assert "overlays/dev/values.yaml:2:8  error  wrong-value\n  maru.replicas" in done.out
+    assert not (plain / ".secrets/dev").exists()
+    plain.write("overlays/dev/values.yaml", values + "network: {acceptNoFaultTolerance: true}\n")
+    network(plain, "dev")
+    assert_it_fits(plain, replicas)
+
+
+def test_transfers_go_to_the_address_that_is_given(plain: Repository) -> None:
+    address = Key.generate().address
+    network(plain, "dev", "--to-address", address.lower())
+    assert private(plain)[f"{SENDER}/toAddress"] == address
+    assert "recipient.key" not in private(plain)
+    network(plain, "dev", "--to-address", address)
+    done = network(plain, "dev", "--to-address", Key.generate().address, code=1)
+    assert f".secrets/dev/{SENDER}/toAddress  error  another-recipient" in done.out
+    assert private(plain)[f"{SENDER}/toAddress"] == address
+
+
+def test_a_component_that_is_off_gets_no_secret(plain: Repository) -> None:
+    plain.write(
+        "overlays/dev/values.yaml", "txSender: {enabled: false}\nethstats: {enabled: false}\n"
+    )
+    done = network(plain, "dev", "--validators", "1")
+    assert {path.split("/")[0] for path in private(plain)} == {
+        SEQUENCER, MARU, JWT, "create-secrets.sh",
+    }  # fmt: skip
+    alloc = json.loads(public(plain)["genesis"]["besu"])["alloc"]
+    assert all("code" in held for held in alloc.values())
+    assert "the genesis gives no account money" in done.out
+
+
+def test_a_tx_sender_whose_key_is_in_the_values_gets_money(plain: Repository) -> None:
+    key, recipient = Key.generate(), Key.generate().address
+    plain.write(
+        "overlays/dev/values.yaml",
+        "secrets: {provider: plain}\n"
+        f"txSender: {{plain: {{privateKey: '0x{key.hex}', toAddress: '{recipient}'}}}}\n",
+    )
+    done = network(plain, "dev", "--validators", "1")
+    assert key.address in json.loads(public(plain)["genesis"]["besu"])["alloc"]
+    assert SENDER not in done.out + "".join(private(plain))
+    assert key.hex not in done.out + done.err
+
+
+@pytest.mark.parametrize("part", ["sequencer", "maru"])
+def test_a_chain_needs_both_halves_of_its_validators(plain: Repository, part: str) -> None:
+    plain.write("overlays/dev/values.yaml", f"{part}: {{enabled: false}}\n")
+    done = network(plain, "dev", "--validators", "1", code=1)
+    assert "overlays/dev/values.yaml:1:" in done.out
+    assert not (plain / ".secrets/dev").exists()
+
+
+def test_two_secrets_of_one_name_are_refused(plain: Repository) -> None:
+    plain.write("overlays/dev/values.yaml", f"maru: {{p2pKeySecretName: {SEQUENCER}}}\n")
+    done = network(plain, "dev", "--validators", "1", code=1)
+    assert f"{SEQUENCER} is another component's Secret, too" in done.out
+
+
+def test_what_others_could_use_is_closed_and_told(plain: Repository) -> None:
+    network(plain, "dev")
+    key, folder = plain / f".secrets/dev/{MARU}/key", plain / f".secrets/dev/{MARU}"
+    key.chmod(0o644)
+    folder.chmod(0o755)
+    done = network(plain, "dev")
+    assert f".secrets/dev/{MARU}/key  warning  open-to-others" in done.err
+    assert "its mode was 0644" in done.err
+    assert "2 warnings" in done.err
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not network(plain, "dev").err
+
+
+@pytest.mark.parametrize("link", [".secrets", ".secrets/dev", f".secrets/dev/{MARU}"])
+def test_a_link_in_the_way_is_refused(plain: Repository, tmp_path: Path, link: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    (plain / link).parent.mkdir(parents=True, exist_ok=True)
+    (plain / link).symlink_to(elsewhere)
+    done = network(plain, "dev", code=1)
+    assert f"{link}  error  no-private-file" in done.out
+    assert not [*elsewhere.iterdir()]
+    assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o755
+
+
+def test_a_key_that_is_a_link_is_refused(plain: Repository, tmp_path: Path) -> None:
+    network(plain, "dev")
+    key = plain / f".secrets/dev/{MARU}/key"
+    key.rename(tmp_path / "key")
+    key.symlink_to(tmp_path / "key")
+    done = network(plain, "dev", code=1)
+    assert f".secrets/dev/{MARU}/key  error  no-private-file" in done.out
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    plain: Repository, bound_by_permissions: list[str]
+) -> None:
+    (plain / ".secrets").mkdir()
+    (plain / ".secrets").chmod(0o500)
+    command = [*bound_by_permissions, *plain.command("network", "dev")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    (plain / ".secrets").chmod(0o700)
+    assert done.returncode == 2
+    assert done.stderr.startswith("network: .secrets/dev: Permission denied; ")
+
+
+def test_a_file_in_the_way_of_a_folder_is_told(plain: Repository) -> None:
+    plain.write(".secrets/dev", "a file\n")
+    assert ".secrets/dev  error  no-private-file" in network(plain, "dev", code=1).out
+
+
+@pytest.mark.parametrize(
+    "text", ["{}\n", "network: {validators: []}\n", "genesis: {besu: '{', maru: ''}\n"]
+)
+def test_a_network_that_was_not_written_so_is_refused(plain: Repository, text: str) -> None:
+    plain.write("overlays/prod/network.yaml", text)
+    done = network(plain, "dev", code=1)
+    assert "overlays/prod/network.yaml:1:1  error  network" in done.out
+
+
+def test_the_overlay_s_own_values_are_stronger_than_the_network_s(plain: Repository) -> None:
+    network(plain, "dev", "--validators", "1")
+    found = environment.load(plain.root, "dev")
+    assert [layer.file for layer in found.layers[-2:]] == [
+        "overlays/dev/network.yaml",
+        "overlays/dev/values.yaml",
+    ]
+    assert found.values["genesis"] == public(plain)["genesis"]
+    plain.write("overlays/dev/values.yaml", "genesis: {besu: '{}'}\n")
+    assert environment.load(plain.root, "dev").values["genesis"]["besu"] == "{}"
+
+
+def test_the_script_makes_the_secrets_from_any_folder_and_shows_none(
+    plain: Repository, tmp_path: Path
+) -> None:
+    network(plain, "dev")
+    said = tmp_path / "said"
+    recorder = tmp_path / "bin" / "kubectl"
+    recorder.parent.mkdir()
+    # Says what it is asked for, and that nothing is on the cluster yet.
+    recorder.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$*" >>{said}\n[ "$1 $3" != "-n get" ] || exit 1\n'
+        'for last; do :; done\ncase $last in --from-file=*) ls "${last#*=}" >/dev/null;; esac\n'
+    )
+    recorder.chmod(0o755)
+    paths = {**os.environ, "PATH": f"{recorder.parent}:{os.environ['PATH']}"}
+    script = plain / ".secrets/dev/create-secrets.sh"
+    subprocess.run(["sh", str(script)], cwd="/", env=paths, check=True)
+    asked = said.read_text()
+    for secret in (SEQUENCER, MARU, SENDER, JWT, STATS):
+        line = f"-n linea-dev create secret generic {secret} --from-file={secret}"
+        assert line in asked.splitlines()
+    for secret in secrets_of(plain):
+        assert secret not in asked
+
+
+def test_runs_at_the_same_time_make_one_chain_each_and_no_two_with_one_id(
+    plain: Repository,
+) -> None:
+    every = [
+        subprocess.Popen(
+            plain.command("network", name, "--validators", "4"),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("prod", "staging", "prod")
+    ]
+    said = [one.communicate(timeout=300) for one in every]
+    assert [one.returncode for one in every] == [0, 0, 0], said
+    assert sorted("nothing to change" in out for out, _ in said) == [False, False, True]
+    ids = {
+        json.loads(public(plain, name)["genesis"]["besu"])["config"]["chainId"]
+        for name in ("prod", "staging")
+    }
+    assert ids == {1337, 1338}
+    for name in ("prod", "staging"):
+        assert_it_fits(plain, 4, name)
+
+
+def test_a_full_disk_is_told_and_the_next_run_goes_on(plain: Repository) -> None:
+    try:
+        subprocess.run(["unshare", "-Urm", "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no small disk can be had here")
+    (plain / ".secrets").mkdir(mode=0o700)
+    script = (
+        'mount -t tmpfs -o size=40k,mode=0700 none "$0" || exit 99; "$@"; echo "exit $?"; '
+        'find "$0" -name .new; mount -o remount,size=4m "$0"; "$@"; echo "exit $?"'
+    )
+    command = plain.command("network", "dev", "--validators", "7")
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", script, str(plain / ".secrets"), *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "No space left on device; what is there is whole" in done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "exit 2"
+    assert lines[1] == "dev: made a chain of 7 validators, chain id 1337"
+    assert lines[-1] == "exit 0"
+
+
+def test_a_reader_who_has_gone_is_no_failure_of_the_disk(plain: Repository) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing) as gone:
+        done = subprocess.run(
+            plain.command("network", "dev"),
+            cwd=ROOT,
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert_it_fits(plain, 1)
