@@ -74,7 +74,17 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests: -- tests/test_x.py -k name."""
     install(session, "pipeline", "network", "tests")
-    run(session, "scripts.tools", "kubeconform", "helm3", "helm4", silent=True)
+    run(
+        session,
+        "scripts.tools",
+        "cast",
+        "geth",
+        "helm3",
+        "helm4",
+        "kubeconform",
+        "rclone",
+        silent=True,
+    )
     run(session, "pytest", *session.posargs)
 
 

@@ -1,4 +1,7 @@
-"""Find or build the pinned tools, and Go itself: each is a folder of tools/, proven by its go.sum.
+"""Find or make the pinned tools, and Go itself: each is a folder of tools/, proven by its lock.
+
+A folder with a go.mod is built by Go; from one with a package-lock.json, npm's file of this
+platform is fetched, without npm.
 
 Everything goes into .tools/, and needs neither a home nor, once it is there, a network.
 """
@@ -9,16 +12,25 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import http.client
+import io
+import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import tempfile
 import threading
+import urllib.error
+import urllib.request
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts.findings import UsageError
 
@@ -29,6 +41,7 @@ GO_LOCK = PINS / "python" / "go.txt"
 
 BUILD_TIMEOUT_S = 1800
 QUERY_TIMEOUT_S = 60
+FETCH_TIMEOUT_S = 60
 PROGRESS_AFTER_S = 1.0
 
 # What a build may know of its user: how the network is reached, and nothing of other projects.
@@ -53,26 +66,39 @@ _NO_NETWORK = (
 _WRONG_HASH = ("checksum mismatch", "SECURITY ERROR", "DO NOT MATCH THE HASHES", "missing go.sum")
 
 
+NPM_REGISTRY = "https://registry.npmjs.org/"
+_LOCK = "package-lock.json"
+_CPUS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+"""What the kernel calls a processor → what npm does."""
+
+_NETWORK_NEEDED = "it is not there yet, and the network can't be reached. Try again with a network"
+
+
 def names() -> list[str]:
-    """Return the names of the tools there are pins for."""
+    """Return the names of the tools that Go builds."""
     return sorted(path.parent.name for path in PINS.glob("*/go.mod") if _package(path))
 
 
-def tool(name: str) -> Path:
-    """Return the program of a pinned tool, built first where it is not there.
+def fetched() -> list[str]:
+    """Return the names of the tools that npm's registry has as programs."""
+    return sorted(path.parent.name for path in PINS.glob(f"*/{_LOCK}"))
 
-    Raises UsageError, with what to do, where it can't be built.
+
+def tool(name: str) -> Path:
+    """Return the program of a pinned tool, made first where it is not there.
+
+    Raises UsageError, with what to do, where it can't be had.
     """
     program = _program(name)
     return program if program.is_file() else build([name])[0]
 
 
 def build(wanted: Sequence[str]) -> list[Path]:
-    """Return the programs of the named tools, after building those that are not there."""
+    """Return the programs of the named tools, after making those that are not there."""
     with locked():
         for name in wanted:
             if not _program(name).is_file():
-                _build(name)
+                _make(name)
         # Two gigabytes that only the next change of a pin would look at.
         for cache in ("gomod", "gocache"):
             shutil.rmtree(STORE / cache, ignore_errors=True)
@@ -81,12 +107,15 @@ def build(wanted: Sequence[str]) -> list[Path]:
 
 def _program(name: str) -> Path:
     """Return where the tool of the present pins stands: another pin is another file."""
-    folder = PINS / name
-    try:
-        pins = [(folder / file).read_bytes() for file in ("go.mod", "go.sum")]
-    except FileNotFoundError:
-        raise UsageError(f"no tool is called {name}: there are {', '.join(names())}") from None
-    key = digest(*pins, GO_LOCK.read_bytes(), sysconfig.get_platform().encode())
+    if name in fetched():
+        pins = [(PINS / name / _LOCK).read_bytes()]
+    elif name in names():
+        pins = [(PINS / name / file).read_bytes() for file in ("go.mod", "go.sum")]
+        pins.append(GO_LOCK.read_bytes())
+    else:
+        there = ", ".join(sorted(names() + fetched()))
+        raise UsageError(f"no tool is called {name}: there are {there}")
+    key = digest(*pins, sysconfig.get_platform().encode())
     return STORE / "bin" / f"{name}-{version(name)}-{key}"
 
 
@@ -101,6 +130,8 @@ def digest(*parts: bytes) -> str:
 
 def version(name: str) -> str:
     """Return the pinned version of a tool, like v0.7.0."""
+    if name in fetched():
+        return f"v{_entry(name)['version']}"
     text = (PINS / name / "go.mod").read_text("utf-8")
     package = _package(PINS / name / "go.mod")
     required = dict(re.findall(r"^(?:require)?\s+(\S+) (v\S+)", text, re.MULTILINE))
@@ -112,17 +143,69 @@ def _package(go_mod: Path) -> str:
     return found.group(1) if found else ""
 
 
-def _build(name: str) -> None:
-    program, folder = _program(name), PINS / name
+def _make(name: str) -> None:
+    program, making = _program(name), f"{name} {version(name)}"
     program.parent.mkdir(parents=True, exist_ok=True)
-    find_go(folder)
-    with scratch() as temporary, progress(f"building {name} {version(name)} …"):
-        command: list[str | Path] = ["build", "-o", temporary / name, _package(folder / "go.mod")]
-        go(command, folder, f"{name} {version(name)}", folder / "go.sum")
+    with scratch() as temporary:
+        if name in fetched():
+            with progress(f"fetching {making} …"):
+                _fetch(name, making, temporary / name)
+        else:
+            _build(name, making, temporary / name)
         os.replace(temporary / name, program)
     for other in program.parent.glob(f"{name}-v*"):
         if other != program:
             other.unlink(missing_ok=True)
+
+
+def _build(name: str, making: str, target: Path) -> None:
+    folder = PINS / name
+    find_go(folder)
+    with progress(f"building {making} …"):
+        command: list[str | Path] = ["build", "-o", target, _package(folder / "go.mod")]
+        go(command, folder, making, folder / "go.sum")
+
+
+def _fetch(name: str, making: str, target: Path) -> None:
+    """Write the program of npm's file for this platform, which must have the lock's hash."""
+    package, lock = _entry(name), f"tools/{name}/{_LOCK}"
+    lower = os.environ.get("npm_config_registry")  # noqa: SIM112 - npm's own spelling
+    registry = lower or os.environ.get("NPM_CONFIG_REGISTRY")
+    url = str(package["resolved"])
+    if registry:
+        url = url.replace(NPM_REGISTRY, f"{registry.rstrip('/')}/", 1)
+    try:
+        with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as answer:  # noqa: S310
+            content = answer.read()
+    except urllib.error.HTTPError as error:
+        why = f"{url} can't be had: {error.code} {error.reason}. Another registry is asked where"
+        raise UsageError(f"{making}: {why} npm_config_registry names it") from error
+    except (OSError, http.client.HTTPException) as error:
+        more = "(https_proxy and npm_config_registry are respected); it is needed once"
+        raise UsageError(f"{making}: {_NETWORK_NEEDED} {more}:\n{url}: {error}") from error
+    found = f"sha512-{b64encode(hashlib.sha512(content).digest()).decode()}"
+    if found != package["integrity"]:
+        raise UsageError(f"{making}: {_wrong_hash(lock)}:\n{url}: {found}")
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        file = archive.extractfile(f"package/{package['bin'][name]}")
+        assert file is not None, url
+        target.write_bytes(file.read())
+    target.chmod(0o755)
+
+
+def _entry(name: str) -> dict[str, Any]:
+    """Return the entry of package-lock.json for this platform.
+
+    Source: https://docs.npmjs.com/cli/configuring-npm/package-lock-json
+    """
+    packages = json.loads((PINS / name / _LOCK).read_text("utf-8"))["packages"]
+    cpu = _CPUS.get(platform.machine().lower(), platform.machine())
+    for package in packages.values():
+        if sys.platform in package.get("os", ()) and cpu in package.get("cpu", ()):
+            return dict(package)
+    there = sorted(f"{p['os'][0]} {p['cpu'][0]}" for p in packages.values() if "os" in p)
+    message = f"{name}: there is none for {sys.platform} {cpu}, only for {', '.join(there)}"
+    raise UsageError(message)
 
 
 def go(
@@ -206,11 +289,10 @@ def _failure(making: str, pins: Path, told: str) -> UsageError:
     """Return what a failed download or build means for its user."""
     file = pins.relative_to(REPOSITORY).as_posix() if pins.is_relative_to(REPOSITORY) else pins.name
     if any(sign in told for sign in _WRONG_HASH):
-        why = f"a download is not what {file} pins, and was thrown away. Try again; if it stays so,"
-        why += " something between here and its source changes it: try another network"
+        why = _wrong_hash(file)
     elif any(sign in told for sign in _NO_NETWORK):
-        why = "it is not there yet, and the network can't be reached. Try again with a network"
-        why += " (https_proxy, GOPROXY and pip's settings are respected); it is needed once"
+        why = f"{_NETWORK_NEEDED} (https_proxy, GOPROXY and pip's settings are respected);"
+        why += " it is needed once"
     elif "No matching distribution" in told:
         why = f"there is no wheel for this machine: install Go yourself, as new as {file} says"
     elif "no space left" in told.lower():
@@ -219,6 +301,11 @@ def _failure(making: str, pins: Path, told: str) -> UsageError:
         why = "it can't be made"
     last = "\n".join(told.strip().splitlines()[-8:])
     return UsageError(f"{making}: {why}:\n{last}")
+
+
+def _wrong_hash(pins: str) -> str:
+    why = f"a download is not what {pins} pins, and was thrown away. Try again; if it stays so,"
+    return f"{why} something between here and its source changes it: try another network"
 
 
 def run(
@@ -314,9 +401,9 @@ def progress(text: str) -> Iterator[None]:
 
 
 def main(wanted: Iterable[str]) -> int:
-    """Build the named tools, or all of them, and print where they are."""
+    """Make the named tools, or all of them, and print where they are."""
     try:
-        for program in build(list(wanted) or names()):
+        for program in build(list(wanted) or sorted(names() + fetched())):
             print(program.relative_to(REPOSITORY).as_posix())
     except UsageError as error:
         print(f"tools: {error}", file=sys.stderr)

@@ -17,7 +17,6 @@ Takes {root, prefix}.
 - name: RCLONE_CONFIG_S3_ENDPOINT
   value: {{ . | quote }}
 {{- end }}
-- {name: RCLONE_CONFIG, value: /tmp/rclone.conf}
 - {name: HOME, value: /tmp}
 {{- with $backup.secretName }}
 - name: AWS_ACCESS_KEY_ID

@@ -71,7 +71,6 @@ case "$days.$keep" in
 esac
 begin
 time=$(date -u +%Y%m%dT%H%M%SZ)
-new="$root/$time"
 
 # RocksDB keeps the name of its manifest in CURRENT; a folder without one is no database.
 [ -f "$SOURCE_DIR/besu/database/CURRENT" ] ||
@@ -87,9 +86,12 @@ odd=$(find "$SOURCE_DIR/besu" "$SOURCE_DIR/maru" -name '*[[:cntrl:]]*') || fail 
 [ -z "$odd" ] || fail "a name with a control character can't be listed in $MARK: $(first "$odd")"
 
 list || fail "no backup was made: $(why)"
-if grep -qx "$time" "$work/backups"; then
-  fail "no backup was made: there is already one of $time; try again"
-fi
+# A time names one backup: the last one may have begun in this very second.
+while grep -qx "$time" "$work/backups"; do
+  sleep 1
+  time=$(date -u +%Y%m%dT%H%M%SZ)
+done
+new="$root/$time"
 
 # What belongs to one node and not to the chain: its keys (Besu's key, Maru's private-key), the
 # Engine API's secret, and the addresses of its last run. RocksDB makes its LOCK when it opens.

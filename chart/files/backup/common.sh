@@ -86,7 +86,7 @@ why() {
     echo "S3 at $at refuses the credentials: they are wrong, or may not do this"
   elif told 'NoSuchBucket|directory not found'; then
     echo "there is no bucket $BUCKET at $at"
-  elif told 'no space left on device|file too large|disk quota exceeded'; then
+  elif told 'no space left on device|file too (large|big)|disk quota exceeded'; then
     echo "the disk is full"
   elif told 'StorageFull|InsufficientStorage|QuotaExceeded|StatusCode: 507'; then
     echo "the disk of S3 at $at is full"

@@ -14,7 +14,7 @@ export LC_ALL=C NO_COLOR=1
 
 pending_limit=8         # a chain that stands still gets no more than these at once when it goes on
 republish_seconds=5     # a node that was restarted has forgotten what was published
-unknown_seconds=30      # behind one name there may be several nodes, some a little late
+unknown_seconds=10      # behind one name there may be several nodes, some a little late
 stop_seconds=60         # of the pod's terminationGracePeriodSeconds
 max_backoff_seconds=60
 gas_limit=100000        # 21000 for an account; a contract that takes money may need some more
@@ -31,11 +31,18 @@ fail() {
   exit 1
 }
 
+# The seconds since the machine started are in $now: no clock that is set disturbs them.
+look_at_clock() {
+  read -r now _ </proc/uptime
+  now=${now%%.*}
+}
+
 # The answer is in $answer; where there is none, the reason is in $reason.
 ask() {
   answer=$(cast "$@" 2>"$WORK_DIR/error") && return
   reason=$(tr -s ' \n' '  ' <"$WORK_DIR/error")
-  reason=${reason:-"cast $1 was ended"}
+  reason=${reason% }
+  [ -n "$reason" ] || reason="cast $1 ended without a word"
   return 1
 }
 
@@ -63,11 +70,11 @@ is_hex() {
   [ ${#1} -eq "$2" ]
 }
 
-# Nothing is asked for a while, longer each time.
+# Nothing is asked for a while, longer each time; then all is published again.
 back_off() {
   [ -z "$stopping" ] || backoff=5
   warn "$*; next try in ${backoff}s"
-  retry_at=$((now + backoff))
+  retry_at=$((now + backoff)) moved_at=0
   backoff=$((backoff * 2))
   [ "$backoff" -le "$max_backoff_seconds" ] || backoff=$max_backoff_seconds
 }
@@ -82,7 +89,7 @@ settle() {
   ask_number nonce "$from" || return
   used=$answer
   if [ "$used" -lt "$first" ]; then
-    reason="the node is behind: it knows $used of $first transactions of $from (delete this pod if the chain is a new one)"
+    reason="the node is behind: it has $used of $first transactions of $from (is the chain a new one? delete this pod)"
     return 1
   fi
   while [ "$first" -lt "$next" ] && [ "$first" -lt "$used" ]; do
@@ -180,7 +187,11 @@ make() {
 
 # One look at the node; what there was to do is done, or $reason says why not.
 work() {
-  settle && publish || return
+  if [ "$now" -ne "$looked_at" ] && { [ "$first" -lt "$next" ] || [ "$now" -ge "$due" ]; }; then
+    settle || return
+    looked_at=$now
+  fi
+  publish || return
   [ -z "$stopping" ] && [ "$now" -ge "$due" ] || return 0
   # Late by less than an interval is made up for; what an outage took is not.
   due=$((due + INTERVAL_SECONDS))
@@ -194,6 +205,9 @@ work() {
   make && publish
 }
 
+stopping=
+trap 'stopping=1' TERM INT
+
 # What must be right before the first transfer
 
 for tool in cast script timeout; do
@@ -204,6 +218,7 @@ is_number "$AMOUNT_WEI" || [ "$AMOUNT_WEI" = 0 ] || fail "AMOUNT_WEI must be a n
 for file in privateKey toAddress; do
   [ -s "$SECRETS_DIR/$file" ] || fail "the Secret has no $file"
 done
+unset key # a variable that came with the environment would be passed on to cast
 key=$(cat "$SECRETS_DIR/privateKey")
 key=${key#0x}
 is_hex "$key" 64 || fail "privateKey in the Secret is no private key: it must be 32 bytes in hex"
@@ -245,14 +260,13 @@ for file in "$transfers"/*; do
   [ "$next" -gt "$nonce" ] || next=$((nonce + 1))
 done
 
-stopping='' full='' chain_id=''
-trap 'stopping=1' TERM INT
-backoff=1 retry_at=0 prices_until=0 unknown_since=0 stop_at=0
-now=$(date +%s)
+full='' chain_id=''
+backoff=1 retry_at=0 prices_until=0 unknown_since=0 stop_at=0 looked_at=0
+look_at_clock
 due=$now moved_at=$now published=$first
 
 while :; do
-  now=$(date +%s)
+  look_at_clock
   if [ -n "$stopping" ]; then
     [ "$stop_at" -gt 0 ] || stop_at=$((now + stop_seconds)) retry_at=0
     [ "$first" -lt "$next" ] && [ "$now" -lt "$stop_at" ] || break

@@ -1,0 +1,111 @@
+"""A real execution client takes the genesis that is made here, and derives what we derive."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.error
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.network import genesis
+from scripts.network.keys import Key
+from scripts.tools import tool
+from tests.execution import Client, Maru, chain, until
+from tests.objects import ENVIRONMENTS, of_environment, one
+
+CHAIN_ID = 1337
+ETHER = 10**18
+BLOCKS = 5
+WAIT_S = 30.0
+
+
+def makes_blocks(folder: Path, first: Mapping[str, Any]) -> None:
+    """Boot a client from a genesis, and see it make blocks by all the rules of Osaka."""
+    with chain(folder, first) as (client, maru):
+        until(lambda: maru.failure or client.height() >= BLOCKS, "blocks", WAIT_S)
+        assert maru.failure is None, maru.failure
+        assert client.number("eth_chainId") == first["config"]["chainId"]
+        osaka = client.rpc("eth_config")["current"]
+        assert osaka["activationTime"] == 0
+        assert "P256VERIFY" in osaka["precompiles"]  # EIP-7951, of Osaka
+        for name, address in {
+            "BEACON_ROOTS_ADDRESS": genesis.BEACON_ROOTS,
+            "HISTORY_STORAGE_ADDRESS": genesis.HISTORY,
+            "WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS": genesis.WITHDRAWALS,
+            "CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS": genesis.CONSOLIDATIONS,
+        }.items():
+            assert osaka["systemContracts"][name] == address.lower()
+        blocks = [client.rpc("eth_getBlockByNumber", hex(n), False) for n in range(BLOCKS)]
+        times = [int(block["timestamp"], 16) for block in blocks]
+        assert all(a < b for a, b in pairwise(times)), times
+        # EIP-2935: the contract knows the hash of each block before the newest.
+        for number in range(1, BLOCKS):
+            word = f"0x{number - 1:064x}"
+            call = {"to": genesis.HISTORY, "input": word}
+            assert client.rpc("eth_call", call, hex(number)) == blocks[number - 1]["hash"]
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Maru]]:
+    with chain(tmp_path_factory.mktemp("chain") / "node", ours()) as found:
+        yield found
+
+
+def ours() -> dict[str, Any]:
+    return genesis.besu(CHAIN_ID, int(time.time()) - 60, {Key.generate().address: ETHER})
+
+
+def test_geth_makes_blocks_from_our_genesis(tmp_path: Path) -> None:
+    makes_blocks(tmp_path / "node", ours())
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_geth_makes_blocks_from_the_rendered_genesis(tmp_path: Path, name: str) -> None:
+    rendered = one(of_environment(name)[1], "ConfigMap", "linea-stack-genesis")
+    makes_blocks(tmp_path / "node", json.loads(rendered["data"]["besu.json"]))
+
+
+@pytest.mark.parametrize("contract", [genesis.WITHDRAWALS, genesis.CONSOLIDATIONS])
+def test_geth_makes_no_block_without_a_system_contract(tmp_path: Path, contract: str) -> None:
+    first = ours()
+    del first["alloc"][contract]
+    with pytest.raises(AssertionError, match="(?i)" + contract):
+        makes_blocks(tmp_path / "node", first)
+
+
+def test_the_engine_answers_nobody_with_another_secret(node: tuple[Client, Maru]) -> None:
+    client, _ = node
+    assert client.engine("engine_exchangeCapabilities", [])
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        client.engine("engine_exchangeCapabilities", [], secret=b"\0" * 32)
+
+
+def test_geth_has_the_node_id_that_we_derive(node: tuple[Client, Maru]) -> None:
+    client, _ = node
+    enode = client.rpc("admin_nodeInfo")["enode"]
+    assert enode.removeprefix("enode://").partition("@")[0] == client.key.node_id
+
+
+def test_cast_writes_an_address_as_we_do() -> None:
+    for _ in range(10):
+        address = Key.generate().address
+        command = [str(tool("cast")), "to-check-sum-address", address.lower()]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        assert done.stdout.strip() == address
+
+
+def test_a_killed_client_is_given_the_blocks_that_it_has_lost(tmp_path: Path) -> None:
+    with chain(tmp_path / "node", ours()) as (client, maru):
+        until(lambda: client.height() >= 3, "the first blocks", WAIT_S)
+        client.kill()
+        made = [payload["blockHash"] for payload, _ in maru.blocks]
+        client.start()
+        until(lambda: client.height() > len(made), "blocks after the restart", WAIT_S)
+        for number, hash_ in enumerate(made, start=1):
+            assert client.rpc("eth_getBlockByNumber", hex(number), False)["hash"] == hash_

@@ -1,0 +1,117 @@
+"""A tool that npm's registry has as a program is the pinned one, or is not there."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import http.server
+import io
+import json
+import platform
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts import tools
+from scripts.findings import UsageError
+from tests.execution import free_ports
+
+PROGRAM = b"#!/bin/sh\necho it runs\n"
+FILE = "it-1.2.3.tgz"
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Serve a folder as npm's registry; `it` in it is the only tool there is."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("package/bin/it")
+        entry.size = len(PROGRAM)
+        archive.addfile(entry, io.BytesIO(PROGRAM))
+    served = tmp_path / "registry"
+    served.mkdir()
+    (served / FILE).write_bytes(content.getvalue())
+    package = {
+        "version": "1.2.3",
+        "resolved": f"https://registry.npmjs.org/{FILE}",
+        "integrity": "sha512-"
+        + base64.b64encode(hashlib.sha512(content.getvalue()).digest()).decode(),
+        "os": ["darwin" if sys.platform == "darwin" else "linux"],
+        "cpu": ["arm64" if platform.machine().lower() in ("arm64", "aarch64") else "x64"],
+        "bin": {"it": "bin/it"},
+    }
+    pins = tmp_path / "tools" / "it"
+    pins.mkdir(parents=True)
+    locked = {"lockfileVersion": 3, "packages": {"": {}, "node_modules/it": package}}
+    (pins / "package-lock.json").write_text(json.dumps(locked))
+    monkeypatch.setattr(tools, "PINS", tmp_path / "tools")
+    monkeypatch.setattr(tools, "STORE", tmp_path / "store")
+    monkeypatch.delenv("NPM_CONFIG_REGISTRY", raising=False)
+    handler = functools.partial(Silent, directory=str(served))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        host, port = str(server.server_address[0]), server.server_address[1]
+        monkeypatch.setenv("npm_config_registry", f"http://{host}:{port}")
+        yield served
+        server.shutdown()
+        thread.join()
+
+
+def test_a_tool_of_npm_s_is_fetched_once_and_runs(registry: Path, tmp_path: Path) -> None:
+    program = tools.tool("it")
+    (registry / FILE).unlink()
+    assert tools.tool("it") == program
+    assert program.name.startswith("it-v1.2.3-")
+    assert tools.run([program], "it", 30, cwd=tmp_path).stdout == "it runs\n"
+    assert [file.name for file in program.parent.iterdir()] == [program.name]
+
+
+def test_a_file_with_another_hash_is_thrown_away(registry: Path) -> None:
+    with (registry / FILE).open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(UsageError, match=r"not what tools/it/package-lock\.json pins"):
+        tools.tool("it")
+    assert not list((tools.STORE / "bin").iterdir())
+
+
+def test_a_file_that_the_registry_has_not_is_told(registry: Path) -> None:
+    (registry / FILE).unlink()
+    with pytest.raises(UsageError, match=r"it v1\.2\.3: http://.*it-1\.2\.3\.tgz .*404"):
+        tools.tool("it")
+
+
+def test_without_a_network_it_is_said_what_to_do(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{free_ports(1)[0]}/")
+    with pytest.raises(UsageError, match=r"network can't be reached\. Try again with"):
+        tools.tool("it")
+
+
+def test_a_machine_that_there_is_no_program_for_is_told(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "sparc")
+    with pytest.raises(UsageError, match=r"it: there is none for .* sparc, only for"):
+        tools.tool("it")
+
+
+def test_a_tool_that_is_not_pinned_is_told(registry: Path) -> None:
+    with pytest.raises(UsageError, match="no tool is called nothing: there are it"):
+        tools.tool("nothing")
+
+
+def test_what_npm_has_is_nothing_for_go_to_lock() -> None:
+    assert "cast" in tools.fetched()
+    assert all((tools.PINS / name / "go.mod").is_file() for name in tools.names())

@@ -1,0 +1,458 @@
+"""The TX Sender tells each transfer once, and only what a block has, whatever fails meanwhile.
+
+The script that the chart ships runs with the real cast against a real client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from coincurve.utils import GROUP_ORDER_INT
+
+from scripts import environment, render
+from scripts.network import genesis
+from scripts.network.keys import Key
+from scripts.tools import tool
+from tests.conftest import ROOT, Repository
+from tests.execution import Client, Maru, chain, until
+from tests.objects import one
+
+SCRIPT = ROOT / "chart" / "files" / "tx-sender" / "tx-sender.sh"
+CHAIN_ID = 1337
+ETHER = 10**18
+RICH = [Key.generate() for _ in range(40)]
+"""More than there are tests, each of which takes one."""
+REFUSING = Key.generate().address
+"""A contract that takes no money: PUSH0 PUSH0 REVERT."""
+PENDING_LIMIT = 8
+STOPPED = "stopped"
+SENT = re.compile(r"^sent (\d+) wei to (0x[0-9a-fA-F]{40}): (0x[0-9a-f]{64})$", re.MULTILINE)
+SHELLS = [call for call in ("sh", "bash --posix", "busybox sh") if shutil.which(call.split()[0])]
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="runs in Linux only")
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What the script is started with, and what it has said, over all its starts."""
+
+    folder: Path
+    client: Client
+    key: Key
+    to: str
+    amount: int = 10
+    interval: str = "1"
+    wrong: Mapping[str, str] = field(default_factory=dict)
+    """What the Secret has in place of that, by its key."""
+
+    @contextlib.contextmanager
+    def running(self, shell: str = "sh") -> Iterator[subprocess.Popen[bytes]]:
+        """Yield the script's process; it is killed where it runs on."""
+        programs, secrets = self.folder / "bin", self.folder / "secrets"
+        for folder in (programs, secrets, self.work):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not (programs / "cast").exists():
+            (programs / "cast").symlink_to(tool("cast"))
+        credentials = {"privateKey": self.key.hex, "toAddress": f"{self.to}\n"}
+        for name, content in (credentials | dict(self.wrong)).items():
+            (secrets / name).write_text(content)
+        environment = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "HOME": str(self.work),
+            "RPC_URL": self.client.url,
+            "INTERVAL_SECONDS": self.interval,
+            "AMOUNT_WEI": str(self.amount),
+            "SECRETS_DIR": str(secrets),
+            "WORK_DIR": str(self.work),
+        }
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                [*shell.split(), str(SCRIPT)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            self.kill(process)
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """End all of it at once, as a container ends that has no time left."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self, process: subprocess.Popen[bytes]) -> None:
+        """End it as Kubernetes does, which tells the first process alone."""
+        process.terminate()
+        assert process.wait(60) == 0, self.log()
+        assert self.log().endswith(f"{STOPPED}\n")
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def sent(self) -> list[str]:
+        """Return the hashes of the transfers that were told."""
+        return [found[2] for found in SENT.findall(self.log())]
+
+    def wait(self, text: str, timeout_s: float = 30) -> None:
+        """Wait until the script has said something."""
+        try:
+            until(lambda: text in self.log(), text, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.log()}") from None
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many transfers were told."""
+        try:
+            until(lambda: len(self.sent()) >= count, f"{count} transfers", 60)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.log()}") from None
+
+    def is_right(self) -> None:
+        """Each was told once, is in a block, and nobody knows of more money than was told."""
+        sent = self.sent()
+        assert len(set(sent)) == len(sent), self.log()
+        for hash_ in sent:
+            assert self.client.rpc("eth_getTransactionReceipt", hash_)["status"] == "0x1"
+            found = self.client.rpc("eth_getTransactionByHash", hash_)
+            assert int(found["value"], 16) == self.amount
+            assert found["to"] == self.to.lower()
+            assert found["from"] == self.key.address.lower()
+        assert self.client.balance(self.to) == self.amount * len(sent), self.log()
+
+    def nonce(self, block: str = "latest") -> int:
+        return self.client.number("eth_getTransactionCount", self.key.address, block)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Maru]]:
+    with started(tmp_path_factory.mktemp("chain") / "node") as found:
+        yield found
+
+
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[tuple[Client, Maru]]:
+    alloc = {key.address: ETHER for key in RICH}
+    first = genesis.besu(CHAIN_ID, int(time.time()) - 60, alloc)
+    first["alloc"][REFUSING] = {"balance": "0x0", "code": "0x5f5ffd"}
+    with chain(folder, first) as found:
+        yield found
+
+
+@pytest.fixture
+def sender(tmp_path: Path, node: tuple[Client, Maru]) -> Iterator[Sender]:
+    """Return a sender of its own money to an address of its own."""
+    yield Sender(tmp_path, node[0], RICH.pop(), Key.generate().address)
+    node[1].paused.clear()
+
+
+# All of it, as it is rendered
+
+
+def test_a_new_network_carries_the_rendered_sender_s_transfers(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """From `network` and `render` to money that arrives, through a node that is killed once."""
+    (repository / "overlays/dev/network.yaml").unlink()
+    for command in ("network", "render"):
+        done = repository.run(command, "dev")
+        assert done.code == 0, done.out + done.err
+    found, objects = environment.load(repository.root, "dev"), repository / ".secrets/dev"
+    manifests = render.objects(repository.root, found)
+    first = json.loads(one(manifests, "ConfigMap", "linea-stack-genesis")["data"]["besu.json"])
+    pod = one(manifests, "Deployment", "linea-stack-tx-sender")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    given = {variable["name"]: variable.get("value") for variable in container["env"]}
+    (secret,) = [v["secret"] for v in pod["volumes"] if "secret" in v]
+    credentials = objects / secret["secretName"]
+    jwt = bytes.fromhex((objects / "linea-stack-engine-jwt/jwt").read_text())
+    with chain(tmp_path / "node", first, jwt) as (client, _):
+        sender = Sender(
+            tmp_path / "sender",
+            client,
+            Key.parse((credentials / "privateKey").read_text()),
+            (credentials / "toAddress").read_text(),
+            int(given["AMOUNT_WEI"]),
+            given["INTERVAL_SECONDS"],
+        )
+        with sender.running() as process:
+            sender.wait_for(3)
+            client.kill()
+            sender.wait("next try in")
+            client.start()
+            sender.wait_for(6)
+            sender.stop(process)
+        sender.is_right()
+        assert sender.nonce() == len(sender.sent())
+
+
+# While all is well
+
+
+def test_a_transfer_an_interval_is_told_once_and_the_key_is_seen_nowhere(sender: Sender) -> None:
+    count = 8
+    with sender.running() as process, watched(process.pid) as seen:
+        sender.wait_for(count)
+        sender.stop(process)
+    sender.is_right()
+    assert sender.nonce() == len(sender.sent())
+    blocks = [
+        sender.client.rpc("eth_getTransactionByHash", h)["blockNumber"] for h in sender.sent()
+    ]
+    times = [
+        int(sender.client.rpc("eth_getBlockByNumber", number, False)["timestamp"], 16)
+        for number in (blocks[0], blocks[-1])
+    ]
+    # One a second, and none in advance; one that came late may be followed by one in time.
+    assert times[1] - times[0] >= len(blocks) - 3, sender.log()
+    for part in (b"wallet\0import", b"mktx", b"publish"):
+        assert any(part in words for words in seen), f"{part!r} was not seen at work"
+    assert not [words for words in seen if sender.key.hex.encode() in words.lower()]
+    assert sender.key.hex not in sender.log().lower()
+    for file in sender.work.rglob("*"):
+        assert not file.is_file() or sender.key.hex not in file.read_text().lower()
+
+
+@contextlib.contextmanager
+def watched(pid: int) -> Iterator[set[bytes]]:
+    """Yield what there is in command lines and environments of processes since the given one."""
+    seen: set[bytes] = set()
+    end = threading.Event()
+
+    def look() -> None:
+        while not end.wait(0.002):
+            with os.scandir("/proc") as entries:
+                since = [e.path for e in entries if e.name.isdigit() and int(e.name) >= pid]
+            for path in since:
+                for name in ("cmdline", "environ"):
+                    with contextlib.suppress(OSError):
+                        seen.add(Path(path, name).read_bytes())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        end.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_will_do(sender: Sender, shell: str) -> None:
+    with sender.running(shell) as process:
+        sender.wait_for(2)
+        sender.stop(process)
+    sender.is_right()
+    assert f"from {sender.key.address} to {sender.to}" in sender.log()
+
+
+def test_a_long_interval_is_no_reason_to_tell_late(sender: Sender) -> None:
+    slow = Sender(sender.folder, sender.client, sender.key, sender.to, interval="600")
+    with slow.running() as process:
+        slow.wait_for(1)
+        slow.stop(process)
+    slow.is_right()
+    assert slow.nonce() == 1
+
+
+# When it is stopped
+
+
+def test_what_is_pending_is_awaited_when_the_pod_is_stopped(
+    sender: Sender, node: tuple[Client, Maru]
+) -> None:
+    with sender.running() as process:
+        sender.wait_for(1)
+        node[1].paused.set()
+        sender.wait(f"waiting: {PENDING_LIMIT} transfers are in no block yet")
+        before = sender.sent()
+        process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        node[1].paused.clear()
+        sender.stop(process)
+    sender.is_right()
+    assert len(sender.sent()) == len(before) + PENDING_LIMIT
+    assert sender.nonce("pending") == len(sender.sent())
+
+
+def test_a_container_that_is_killed_goes_on_where_it_was(sender: Sender) -> None:
+    for count in (1, 2, 4, 7):
+        with sender.running() as process:
+            sender.wait_for(count)
+            sender.kill(process)
+    with sender.running() as process:
+        sender.wait_for(9)
+        sender.stop(process)
+    sender.is_right()
+    assert sender.nonce() == len(sender.sent())
+
+
+def test_a_new_pod_lets_the_transfers_of_the_lost_one_go_first(
+    sender: Sender, node: tuple[Client, Maru]
+) -> None:
+    with sender.running() as process:
+        sender.wait_for(1)
+        node[1].paused.set()
+        until(lambda: sender.nonce("pending") >= sender.nonce() + 2, "pending ones", 30)
+        sender.kill(process)
+    told, inherited = len(sender.sent()), sender.nonce("pending")
+    shutil.rmtree(sender.work)
+    with sender.running() as process:
+        sender.wait("as of an earlier pod, that are in no block yet")
+        node[1].paused.clear()
+        sender.wait_for(told + 2)
+        sender.stop(process)
+    sent = sender.sent()
+    assert len(set(sent)) == len(sent)
+    # Those in between are done, once, and untold.
+    assert sender.nonce() == inherited + len(sent) - told
+    assert sender.client.balance(sender.to) == sender.amount * sender.nonce()
+
+
+# When the node fails
+
+
+def test_a_killed_node_loses_and_doubles_nothing_and_no_burst_follows(tmp_path: Path) -> None:
+    with started(tmp_path / "node") as (client, maru):
+        sender = Sender(tmp_path, client, RICH[0], Key.generate().address)
+        with sender.running() as process:
+            start = time.monotonic()
+            sender.wait_for(2)
+            maru.paused.set()
+            # A restarted node knows nothing of them.
+            until(lambda: sender.nonce("pending") >= sender.nonce() + 3, "pending ones", 30)
+            client.kill()
+            down = time.monotonic()
+            sender.wait("Connection refused")
+            sender.wait("next try in 4s")
+            client.start()
+            outage_s = time.monotonic() - down
+            maru.paused.clear()
+            sender.wait_for(len(sender.sent()) + 6)
+            sender.stop(process)
+            running_s = time.monotonic() - start
+        sender.is_right()
+        assert sender.nonce("pending") == len(sender.sent())
+        assert sender.nonce() <= running_s - outage_s + 1
+
+
+def test_a_sender_starts_before_its_node(tmp_path: Path) -> None:
+    with started(tmp_path / "node") as (client, _):
+        client.kill()
+        sender = Sender(tmp_path, client, RICH[0], Key.generate().address)
+        with sender.running() as process:
+            sender.wait("Connection refused")
+            client.start()
+            sender.wait_for(1)
+            sender.stop(process)
+        sender.is_right()
+
+
+# When a transfer fails
+
+
+def test_an_account_without_money_is_told_and_sends_once_it_has_some(
+    sender: Sender, tmp_path: Path
+) -> None:
+    poor = Sender(tmp_path / "poor", sender.client, Key.generate(), Key.generate().address)
+    gift = Sender(tmp_path / "gift", sender.client, sender.key, poor.key.address, ETHER // 2, "600")
+    with poor.running() as process:
+        poor.wait(f"the account {poor.key.address} has too little money")
+        assert poor.nonce("pending") == 0
+        with gift.running() as other:
+            gift.wait_for(1)
+            gift.stop(other)
+        poor.wait_for(1)
+        poor.stop(process)
+    poor.is_right()
+
+
+def test_a_transfer_that_is_reverted_is_told_as_failed(sender: Sender) -> None:
+    refused = Sender(sender.folder, sender.client, sender.key, REFUSING)
+    with refused.running() as process:
+        refused.wait(f"failed, and is not tried again: 10 wei to {REFUSING}: 0x")
+        refused.stop(process)
+    assert not refused.sent()
+    assert refused.log().count("failed, and is not tried again") == refused.nonce() > 0
+
+
+def test_a_nonce_that_another_sender_used_is_told(
+    sender: Sender, node: tuple[Client, Maru]
+) -> None:
+    with sender.running() as process:
+        sender.wait_for(1)
+        node[1].paused.set()
+        until(lambda: sender.nonce("pending") > sender.nonce(), "a pending one", 30)
+        nonce = sender.nonce()
+        command = [str(tool("cast")), "send", Key.generate().address, "--async"]
+        command += ["--value=1", f"--nonce={nonce}", f"--rpc-url={sender.client.url}"]
+        command += ["--gas-limit=21000", "--gas-price=5gwei", "--priority-gas-price=1gwei"]
+        keystore = ["--keystore", str(sender.work / "keystore" / "sender")]
+        keystore += ["--password-file", str(sender.work / "password")]
+        subprocess.run([*command, *keystore], check=True, capture_output=True, timeout=30)
+        node[1].paused.clear()
+        sender.wait(f"another transaction has its nonce, {nonce}: does another sender")
+        sender.wait_for(nonce + 2)
+        sender.stop(process)
+    sender.is_right()
+    assert sender.nonce() == len(sender.sent()) + 1
+
+
+# When it can't work at all
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("privateKey", "", "the Secret has no privateKey"),
+        ("toAddress", "", "the Secret has no toAddress"),
+        ("privateKey", "xyz", "privateKey in the Secret is no private key"),
+        ("privateKey", "12" * 31, "privateKey in the Secret is no private key"),
+        ("privateKey", f"{'12' * 16}\n{'34' * 16}", "privateKey in the Secret is no private key"),
+        ("privateKey", "0" * 64, "cast did not take privateKey"),
+        ("privateKey", f"{GROUP_ORDER_INT:064x}", "cast did not take privateKey"),
+        ("toAddress", "vitalik.eth", "toAddress in the Secret is no address"),
+        ("toAddress", "12" * 20, "toAddress in the Secret is no address"),
+        ("toAddress", "0x" + "aB" * 20, "toAddress in the Secret has a typing error"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_a_wrong_secret_is_told_and_not_shown(
+    tmp_path: Path, node: tuple[Client, Maru], file: str, content: str, told: str
+) -> None:
+    to = Key.generate().address
+    sender = Sender(tmp_path, node[0], Key.generate(), to, wrong={file: content})
+    with sender.running() as process:
+        assert process.wait(30) == 1
+    assert sender.log().startswith(f"error: {told}"), sender.log()
+    assert len(sender.log().splitlines()) == 1
+    assert file != "privateKey" or not content or content not in sender.log()
+
+
+@pytest.mark.parametrize("interval", ["0", "-1", "1.5", "1s"])
+def test_a_wrong_interval_is_told(sender: Sender, interval: str) -> None:
+    wrong = Sender(sender.folder, sender.client, sender.key, sender.to, interval=interval)
+    with wrong.running() as process:
+        assert process.wait(30) == 1
+    assert wrong.log() == f"error: INTERVAL_SECONDS must be a number above 0, not {interval}\n"
