@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -288,7 +289,36 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
             )
             fix = "write cluster.serviceAccount in all environments of the cluster, or in none"
             findings.append(documents[name].finding("service-account", ["cluster"], message, fix))
-    return findings
+    return findings + _shared_validators(root, set(names))
+
+
+_VALIDATOR = re.compile(rb"^[- ]+address: \W?(0x[0-9a-fA-F]{40})\b", re.MULTILINE)
+"""As `network` writes it. Read without a parser: this looks at all environments, each time."""
+
+
+def _shared_validators(root: Path, names: set[str]) -> list[Finding]:
+    """Return where the named environments have a validator of another: it would run twice."""
+    owners = dict[bytes, list[str]]()
+    lines = dict[tuple[str, bytes], int]()
+    for name in tree.environments(root):
+        with contextlib.suppress(OSError):
+            text = (root / "overlays" / name / NETWORK).read_bytes()
+            for found in _VALIDATOR.finditer(text):
+                address = found[1].lower()
+                owners.setdefault(address, []).append(name)
+                lines[name, address] = text.count(b"\n", 0, found.start()) + 1
+    findings = dict[str, Finding]()
+    for (name, address), line in lines.items():
+        others = [other for other in owners[address] if other != name]
+        if others and name in names and name not in findings:
+            message = (
+                f"the validator {address.decode()} is {others[0]}'s, too: "
+                "two with one key sign two blocks of one height"
+            )
+            fix = f"remove the file, and make a chain of its own: nox -s network -- {name}"
+            file = f"overlays/{name}/{NETWORK}"
+            findings[name] = Finding(file, line, 1, "shared-validator", message, fix)
+    return list(findings.values())
 
 
 _HERE = "https://kubernetes.default.svc"
