@@ -289,35 +289,72 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
             )
             fix = "write cluster.serviceAccount in all environments of the cluster, or in none"
             findings.append(documents[name].finding("service-account", ["cluster"], message, fix))
-    return findings + _shared_validators(root, set(names))
+    return (
+        findings
+        + _shared_chains(root, set(names))
+        + _without_chain(root, documents.keys() & set(names))
+    )
 
 
-_VALIDATOR = re.compile(rb"^[- ]+address: \W?(0x[0-9a-fA-F]{40})\b", re.MULTILINE)
-"""As `network` writes it. Read without a parser: this looks at all environments, each time."""
+def _without_chain(root: Path, names: set[str]) -> list[Finding]:
+    """Return which of the named environments have no network: their nodes would never meet."""
+    findings = []
+    for name in sorted(names):
+        overlay = root / "overlays" / name
+        with contextlib.suppress(OSError):
+            values = overlay / "values.yaml"
+            if (overlay / NETWORK).exists() or (
+                values.exists() and b"validators:" in values.read_bytes()
+            ):
+                continue
+            message = f"{name} has no chain: there is no {NETWORK}, with its validators and genesis"
+            fix = f"make one: nox -s network -- {name}"
+            file = f"overlays/{name}/environment.yaml"
+            findings.append(Finding(file, 0, 0, "no-chain", message, fix))
+    return findings
 
 
-def _shared_validators(root: Path, names: set[str]) -> list[Finding]:
-    """Return where the named environments have a validator of another: it would run twice."""
+_IDENTITY = re.compile(
+    rb"""^[- ]+(?:(address: \W?)(0x[0-9a-fA-F]{40})|("chainId": )([1-9][0-9]*))\b""", re.MULTILINE
+)
+"""A validator and a chain id as `network` writes them. Found without a parser: this reads the
+file of every environment, each time."""
+
+
+def _shared_chains(root: Path, names: set[str]) -> list[Finding]:
+    """Return where the named environments have a validator or the chain id of another."""
     owners = dict[bytes, list[str]]()
     lines = dict[tuple[str, bytes], int]()
     for name in tree.environments(root):
+        if (root / "overlays" / name).is_symlink():
+            continue
         with contextlib.suppress(OSError):
             text = (root / "overlays" / name / NETWORK).read_bytes()
-            for found in _VALIDATOR.finditer(text):
-                address = found[1].lower()
-                owners.setdefault(address, []).append(name)
-                lines[name, address] = text.count(b"\n", 0, found.start()) + 1
+            for found in _IDENTITY.finditer(text):
+                what = (found[2] or found[4]).lower()
+                if (name, what) not in lines:
+                    owners.setdefault(what, []).append(name)
+                    lines[name, what] = text.count(b"\n", 0, found.start()) + 1
     findings = dict[str, Finding]()
-    for (name, address), line in lines.items():
-        others = [other for other in owners[address] if other != name]
-        if others and name in names and name not in findings:
-            message = (
-                f"the validator {address.decode()} is {others[0]}'s, too: "
-                "two with one key sign two blocks of one height"
+    for (name, what), line in lines.items():
+        others = [other for other in owners[what] if other != name]
+        if not others or name not in names:
+            continue
+        told, file = what.decode(), f"overlays/{name}/{NETWORK}"
+        if what.startswith(b"0x"):
+            rule = "shared-validator"
+            message = f"the validator {told} is {others[0]}'s, too: two with one key fork the chain"
+            fix = (
+                "one of the two is a copy: remove network.yaml of the one that has never run "
+                "(not of the other!), and make it a chain of its own with nox -s network"
             )
-            fix = f"remove the file, and make a chain of its own: nox -s network -- {name}"
-            file = f"overlays/{name}/{NETWORK}"
-            findings[name] = Finding(file, line, 1, "shared-validator", message, fix)
+            findings[name] = Finding(file, line, 1, rule, message, fix)
+        else:
+            rule = "shared-chain-id"
+            message = f"the chain id {told} is {others[0]}'s, too: what is signed for one of them"
+            message += " is good for the other"
+            fix = "make a network of its own with nox -s network, where it has never run"
+            findings.setdefault(name, Finding(file, line, 1, rule, message, fix))
     return list(findings.values())
 
 

@@ -22,6 +22,7 @@ import yaml
 
 from scripts import tools
 from scripts.helm import RELEASE
+from tests.copies import copy_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = os.cpu_count() or 1
@@ -71,11 +72,7 @@ def generate(folder: Path, count: int) -> None:
     for number in range(count):
         name = f"env-{number:03}"
         overlay = folder / "overlays" / name
-        shutil.copytree(prod, overlay, ignore=shutil.ignore_patterns("manifests"))
-        text = (prod / "environment.yaml").read_text("utf-8")
-        text = text.replace("name: prod", f"name: {name}")
-        text = text.replace("namespace: linea-prod", f"namespace: linea-{name}")
-        (overlay / "environment.yaml").write_text(text, "utf-8")
+        copy_environment(prod, overlay, number)
         values = yaml.safe_load((overlay / "values.yaml").read_text("utf-8"))
         values["besu"]["podLabels"] = {"example.com/number": f"n{number:03}"}
         values["txSender"] = {"amount": number + 1}
@@ -94,7 +91,8 @@ def helm(folder: Path, output: Path) -> Measure:
     def one(overlay: Path) -> Measure:
         layers = [folder / "base" / "values.yaml"]
         layers += [folder / "base" / "profiles" / f"{p}.yaml" for p in profiles(overlay)]
-        files = [f"--values={path}" for path in [*layers, overlay / "values.yaml"]]
+        layers += [overlay / "network.yaml", overlay / "values.yaml"]
+        files = [f"--values={path}" for path in layers]
         command: list[str | Path] = [program, "template", RELEASE, folder / "chart"]
         command += ["--kube-version=1.34"]
         command += [f"--namespace=linea-{overlay.name}", f"--output-dir={output / overlay.name}"]

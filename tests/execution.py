@@ -172,16 +172,17 @@ def _call(url: str, headers: Mapping[str, str], method: str, *parameters: object
 
 
 class Maru(threading.Thread):
-    """Makes a block a second, and gives a client that has lost blocks those that were made.
+    """Makes a block a second with the calls that Maru makes.
 
-    As Maru it holds the chain itself, so the client may be killed at any moment.
+    Also gives a client that has lost blocks those that were made, so that it may be killed at any
+    moment. Maru itself leaves that to the client's peers.
     """
 
     def __init__(self, client: Client) -> None:
         super().__init__(name="maru")
         self.client = client
-        self.blocks: list[tuple[dict[str, Any], list[str]]] = []
-        """Payload and execution requests, from block 1 on."""
+        self.blocks: list[dict[str, Any]] = []
+        """Payloads, from block 1 on."""
         self.failure: Exception | None = None
         """Why no more blocks are made."""
         self.stopping, self.paused = threading.Event(), threading.Event()
@@ -210,21 +211,21 @@ class Maru(threading.Thread):
         }
         payload_id = self._choose(head["hash"], attributes)
         self.stopping.wait(BUILD_TIME_S)
-        built = self.client.engine("engine_getPayloadV5", payload_id)
-        block = (built["executionPayload"], built["executionRequests"])
+        payload = self.client.engine("engine_getPayloadV5", payload_id)["executionPayload"]
         # Decided, whatever becomes of the client from here on.
-        self.blocks.append(block)
-        self._import(*block)
+        self.blocks.append(payload)
+        self._import(payload)
 
     def _bring_up(self) -> dict[str, Any]:
         """Return the newest block, after giving the client those that it has not."""
         for block in self.blocks[self.client.height() :]:
-            self._import(*block)
+            self._import(block)
         return dict(self.client.rpc("eth_getBlockByNumber", "latest", False))
 
-    def _import(self, payload: dict[str, Any], requests: list[str]) -> None:
+    def _import(self, payload: dict[str, Any]) -> None:
         root = "0x" + "0" * 64
-        told = self.client.engine("engine_newPayloadV4", payload, [], root, requests)
+        # As Maru: without the hashes of blobs, and without execution requests.
+        told = self.client.engine("engine_newPayloadV4", payload, [], root, [])
         assert told["status"] == "VALID", told
         self._choose(payload["blockHash"], None)
 

@@ -78,12 +78,14 @@ def test_components_start_in_the_order_of_their_need(
 
 
 def test_no_wave_waits_for_a_later_one(arranged: tuple[Environment, list[Manifest]]) -> None:
-    """A sequencer has no peer and is behind nobody until Maru, which comes later, drives it."""
+    """A sequencer comes before its Maru; synced.sh, in tests/test_start.py, is ready without."""
     _, manifests = arranged
     (sequencer,) = [t for m, t in pods(manifests) if m.component == "sequencer"]
     (container,) = sequencer["spec"]["containers"]
-    assert "minPeers=0" in container["readinessProbe"]["httpGet"]["path"]
-    assert "NEEDS_PEER" not in {variable["name"] for variable in container["env"]}
+    given = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert container["readinessProbe"]["exec"]["command"][-1] == "/config/synced.sh"
+    assert "-maru-N." in given["MARU"]
+    assert "NEEDS_PEER" not in given
 
 
 def test_what_waits_for_the_outside_holds_nothing_up(

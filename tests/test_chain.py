@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 import urllib.error
@@ -79,6 +80,45 @@ def test_geth_makes_no_block_without_a_system_contract(tmp_path: Path, contract:
         makes_blocks(tmp_path / "node", first)
 
 
+EIP_7002 = (
+    # Takes 56 bytes and some wei from anybody, and gives a request to the next system call.
+    genesis.WITHDRAWALS,
+    "0x" + "11" * 48 + "00" * 8,
+)
+EIP_7251 = (genesis.CONSOLIDATIONS, "0x" + "11" * 96)
+
+
+@pytest.mark.parametrize(("contract", "data"), [EIP_7002, EIP_7251], ids=["7002", "7251"])
+def test_nobody_can_make_a_request_that_would_stop_the_chain(
+    tmp_path: Path, contract: str, data: str
+) -> None:
+    """Maru drops execution requests, so a client would refuse the block that has one."""
+    rich = Key.generate()
+    first = genesis.besu(CHAIN_ID, int(time.time()) - 60, {rich.address: ETHER})
+    importing = f"{tool('cast')} wallet import --keystore-dir {tmp_path} rich --interactive"
+    subprocess.run(
+        ["script", "-qec", importing, "/dev/null"],
+        input=f"{rich.hex}\n".encode(),
+        env={**os.environ, "CAST_UNSAFE_PASSWORD": "unused"},
+        stdout=subprocess.DEVNULL,
+        check=True,
+        timeout=30,
+    )
+    (tmp_path / "password").write_text("unused")
+    with chain(tmp_path / "node", first) as (client, maru):
+        until(lambda: client.height() >= 1, "a block", WAIT_S)
+        command = [str(tool("cast")), "send", contract, data, "--value", "1", "--json"]
+        command += ["--rpc-url", client.url, "--gas-limit", "300000"]
+        command += ["--gas-price", "2gwei", "--priority-gas-price", "1gwei"]
+        command += ["--keystore", str(tmp_path / "rich")]
+        command += ["--password-file", str(tmp_path / "password")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert '"status":"0x0"' in done.stdout, done.stdout + done.stderr
+        height = client.height()
+        until(lambda: maru.failure or client.height() > height + 1, "more blocks", WAIT_S)
+        assert maru.failure is None, maru.failure
+
+
 def test_the_engine_answers_nobody_with_another_secret(node: tuple[Client, Maru]) -> None:
     client, _ = node
     assert client.engine("engine_exchangeCapabilities", [])
@@ -100,11 +140,11 @@ def test_cast_writes_an_address_as_we_do() -> None:
         assert done.stdout.strip() == address
 
 
-def test_a_killed_client_is_given_the_blocks_that_it_has_lost(tmp_path: Path) -> None:
+def test_the_client_of_these_tests_gets_lost_blocks_back(tmp_path: Path) -> None:
     with chain(tmp_path / "node", ours()) as (client, maru):
         until(lambda: client.height() >= 3, "the first blocks", WAIT_S)
         client.kill()
-        made = [payload["blockHash"] for payload, _ in maru.blocks]
+        made = [payload["blockHash"] for payload in maru.blocks]
         client.start()
         until(lambda: client.height() > len(made), "blocks after the restart", WAIT_S)
         for number, hash_ in enumerate(made, start=1):

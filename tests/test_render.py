@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PARTS, ROOT, Repository, copy
+from tests.copies import copy_environment
 
 OUTPUT = ("argocd", "overlays")
 
@@ -75,13 +76,7 @@ def test_many_environments_in_child_processes_give_the_bytes_of_one(tmp_path: Pa
     repository = copy(tmp_path / "many")
     inputs = repository / "overlays/prod"
     for number in range(20):
-        overlay = repository / f"overlays/e{number}"
-        shutil.copytree(inputs, overlay, ignore=shutil.ignore_patterns("manifests"))
-        text = (overlay / "environment.yaml").read_text("utf-8")
-        text = text.replace("name: prod", f"name: e{number}").replace(
-            "linea-prod", f"linea-e{number}"
-        )
-        (overlay / "environment.yaml").write_text(text, "utf-8")
+        copy_environment(inputs, repository / f"overlays/e{number}", number)
     assert repository.run("render").code == 0
     together = repository.files(*OUTPUT)
     for number in range(20):
@@ -122,6 +117,10 @@ def test_a_new_folder_is_a_new_environment(repository: Repository) -> None:
         "overlays/qa/environment.yaml",
         "name: qa\nprofiles: [small, development]\nnamespace: linea-qa\n",
     )
+    done = repository.run("render")
+    assert done.code == 1
+    assert "nox -s network -- qa" in done.out
+    assert repository.run("network", "qa").code == 0
     done = repository.run("render")
     assert done.code == 0
     assert "qa: " in done.out

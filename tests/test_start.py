@@ -56,6 +56,31 @@ def test_besu_reports_to_ethstats_by_its_environment_alone() -> None:
     assert "ETHSTATS_SECRET" not in done.stdout
 
 
+@pytest.mark.parametrize("secret", ["a/b", "a#b", "a@b", "a b", "ä", "%"])
+def test_a_secret_that_besu_could_not_read_stops_no_node(secret: str) -> None:
+    done = run(
+        "besu/start.sh",
+        PEERS="",
+        POD_NAME="besu-0",
+        ETHSTATS_SECRET=secret,
+        ETHSTATS_HOST="ethstats:3000",
+        BESU="/usr/bin/env",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "not reporting to ethstats:3000" in done.stderr
+    assert "BESU_ETHSTATS" not in done.stdout
+
+
+def test_a_node_that_waits_for_peers_stops_when_it_is_told_to() -> None:
+    variables = {"PATH": os.environ["PATH"], "PEERS": NOWHERE, "NEEDS_PEER": "true"}
+    command = ["/bin/sh", FILES / "besu/start.sh"]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"waiting" in process.stdout.readline()
+        process.terminate()
+        assert process.wait(10) == 143
+
+
 def test_besu_starts_without_ethstats_where_there_is_no_secret() -> None:
     done = run("besu/start.sh", PEERS="", ETHSTATS_HOST="ethstats:3000", BESU="/usr/bin/env")
     assert done.returncode == 0, done.stderr
@@ -180,7 +205,12 @@ class Node:
 
     def ready(self, **variables: str) -> subprocess.CompletedProcess[str]:
         port = str(self.server.server_port)
-        given = {"EXECUTION": "127.0.0.1", "MARU_PORT": port, "EXECUTION_PORT": port}
+        given = {
+            "EXECUTION": "127.0.0.1",
+            "HOSTNAME": "besu-0",
+            "MARU_PORT": port,
+            "EXECUTION_PORT": port,
+        }
         return run("maru/synced.sh", **(given | variables))
 
 
@@ -218,7 +248,24 @@ def test_a_node_that_does_not_answer_is_not_ready(node: Node, port: str) -> None
     assert node.ready(**{port: "1"}).returncode == 1
 
 
-def test_a_validator_asks_the_sequencer_of_its_ordinal(node: Node) -> None:
-    done = node.ready(EXECUTION="", SEQUENCER="sequencer", HOSTNAME="maru-2")
+def test_a_sequencer_without_a_maru_is_ready(node: Node) -> None:
+    """Its Maru comes in a later wave: its name is unknown, or it does not answer."""
+    for given in ({"MARU": "linea-stack-maru-N.invalid"}, {"MARU": "127.0.0.1", "MARU_PORT": "1"}):
+        done = node.ready(**given)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_sequencer_is_ready_when_it_has_the_blocks_of_its_maru(node: Node) -> None:
+    node.syncing["is_syncing"] = True  # Maru's own matter
+    done = node.ready(MARU="127.0.0.1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    node.execution -= 6
+    done = node.ready(MARU="127.0.0.1")
     assert done.returncode == 1
-    assert "sequencer-2.sequencer" in done.stderr
+    assert "6 blocks behind" in done.stdout
+
+
+def test_a_validator_asks_the_sequencer_of_its_ordinal(node: Node) -> None:
+    done = node.ready(EXECUTION="sequencer-N.invalid", HOSTNAME="maru-2")
+    assert done.returncode == 1
+    assert "sequencer-2.invalid" in done.stderr

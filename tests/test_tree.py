@@ -17,6 +17,7 @@ from scripts import tree
 from scripts.__main__ import main
 from scripts.findings import UserError
 from tests.conftest import CHANGE, OUTPUT, ROOT, Changed, Interrupted, Repository, copy, manifests
+from tests.copies import copy_environment
 
 
 def is_whole(output: dict[str, str], *wholes: dict[str, str]) -> bool:
@@ -125,10 +126,8 @@ def test_many_renders_at_once_give_one_whole_output(changed: Changed) -> None:
 def test_a_killed_render_of_many_leaves_no_process_that_holds_the_lock(tmp_path: Path) -> None:
     repository = copy(tmp_path / "many")
     for number in range(32):
-        repository.write(
-            f"overlays/e{number}/environment.yaml",
-            f"name: e{number}\nprofiles: [small, development]\nnamespace: linea-e{number}\n",
-        )
+        source = repository / "overlays/dev"
+        copy_environment(source, repository / f"overlays/e{number}", number)
     render = subprocess.Popen(
         repository.command("render"), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )

@@ -1,6 +1,6 @@
 {{/*
 Environment of the scripts that use S3: the bucket, and rclone's remote "s3" (https://rclone.org/docs/#config-file).
-Takes {root, prefix}.
+Takes {root, prefix, secretName}.
 */}}
 {{- define "linea-stack.s3Env" -}}
 {{- $backup := .root.Values.backup -}}
@@ -18,7 +18,7 @@ Takes {root, prefix}.
   value: {{ . | quote }}
 {{- end }}
 - {name: HOME, value: /tmp}
-{{- with $backup.secretName }}
+{{- with .secretName }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom:
     secretKeyRef: {name: {{ . | quote }}, key: AWS_ACCESS_KEY_ID}
@@ -50,7 +50,7 @@ env:
     value: {{ $root.Values.restore.backup | quote }}
   - {name: PARTS, value: {{ .parts }}}
   - {name: TARGET_DIR, value: /target}
-  {{- include "linea-stack.s3Env" (dict "root" $root "prefix" (default $backup.storage.prefix $root.Values.restore.prefix)) | nindent 2 }}
+  {{- include "linea-stack.s3Env" (dict "root" $root "prefix" (default $backup.storage.prefix $root.Values.restore.prefix) "secretName" (default $backup.secretName $root.Values.restore.secretName)) | nindent 2 }}
   {{- with $backup.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

@@ -11,11 +11,17 @@ Takes {root, name}.
 {{- join " " $hosts -}}
 {{- end -}}
 
+{{/* The pod of sequencer or maru with the ordinal of another, as synced.sh takes it. Takes {root, name}. */}}
+{{- define "linea-stack.pairHost" -}}
+{{- $name := include "linea-stack.componentName" . -}}
+{{ $name }}-N.{{ $name }}
+{{- end -}}
+
 {{/* Enodes of the sequencers, as JSON: https://besu.hyperledger.org/public-networks/how-to/connect/static-nodes */}}
 {{- define "linea-stack.staticNodes" -}}
 {{- $nodes := list -}}
 {{- if .Values.sequencer.enabled -}}
-{{- range $i, $host := compact (splitList " " (include "linea-stack.podHosts" (dict "root" . "name" "sequencer"))) -}}
+{{- range $i, $host := splitList " " (include "linea-stack.podHosts" (dict "root" . "name" "sequencer")) -}}
 {{- if lt $i (len $.Values.network.validators) -}}
 {{- $nodes = append $nodes (printf "enode://%s@%s:30303" (index $.Values.network.validators $i).nodeId $host) -}}
 {{- end -}}
@@ -24,17 +30,23 @@ Takes {root, name}.
 {{- toPrettyJson $nodes -}}
 {{- end -}}
 
-{{/* Multiaddresses of all Marus but one, as a TOML array. Takes {root, except}: the ordinal to leave out, or -1. */}}
-{{- define "linea-stack.staticPeers" -}}
-{{- $peers := list -}}
-{{- if .root.Values.maru.enabled -}}
-{{- range $i, $host := compact (splitList " " (include "linea-stack.podHosts" (dict "root" .root "name" "maru"))) -}}
-{{- if and (lt $i (len $.root.Values.network.validators)) (ne $i (int $.except)) -}}
-{{- $peers = append $peers (printf "/dns4/%s/tcp/9000/p2p/%s" $host (index $.root.Values.network.validators $i).peerId) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- toJson $peers -}}
+{{/*
+What all Marus of a network share, as TOML. The peers are the validators, by multiaddress; a validator skips itself
+(addStaticPeer in P2PNetworkImpl.kt).
+*/}}
+{{- define "linea-stack.maruNetwork" -}}
+allow-empty-blocks = {{ .Values.maru.allowEmptyBlocks }}
+
+[p2p]
+static-peers = [
+{{- if .Values.maru.enabled }}
+{{- range $i, $host := splitList " " (include "linea-stack.podHosts" (dict "root" . "name" "maru")) }}
+{{- if lt $i (len $.Values.network.validators) }}
+  "/dns4/{{ $host }}/tcp/9000/p2p/{{ (index $.Values.network.validators $i).peerId }}",
+{{- end }}
+{{- end }}
+{{- end }}
+]
 {{- end -}}
 
 {{/* The volume with one key a pod, each in a file that has the pod's name. Takes {component, secretName}. */}}
@@ -44,7 +56,7 @@ secret:
   defaultMode: 288 # 0440
   items:
     {{- $name := include "linea-stack.componentName" .component }}
-    {{- range $i := until (max 1 (int .component.values.replicas) | int) }}
+    {{- range $i := until (int .component.values.replicas) }}
     - {key: {{ ternary (printf "key-%d" $i) "key" (gt $i 0) }}, path: {{ printf "%s-%d" $name $i }}}
     {{- end }}
 {{- end -}}
@@ -54,37 +66,28 @@ secret:
 `key`{{ range $i := until (int .) }}{{ if $i }}, `key-{{ $i }}`{{ end }}{{ end }}
 {{- end -}}
 
-{{/*
-What differs from one network, or one Maru, to another, as TOML. Takes {root, except}: the ordinal of a validator,
-which is no peer of itself, or -1 for a follower.
-*/}}
-{{- define "linea-stack.maruPeers" -}}
-allow-empty-blocks = {{ .root.Values.maru.allowEmptyBlocks }}
-
-[p2p]
-static-peers = {{ include "linea-stack.staticPeers" . }}
-{{- end -}}
-
 {{/* Fails on numbers of validators that would make no block, fork, or only look as if they survived a fault. */}}
 {{- define "linea-stack.checkValidators" -}}
-{{- $keys := len .Values.network.validators -}}
-{{- range $name := list "sequencer" "maru" -}}
-{{- $replicas := int (get $.Values $name).replicas -}}
-{{- if (get $.Values $name).enabled -}}
-{{- if gt $replicas (max 1 $keys | int) -}}
-{{- fail (printf "%s.replicas is %d, and network.validators has %d keys: two pods with one key fork the chain. Write %d, or make a network with more validators" $name $replicas $keys (max 1 $keys | int)) -}}
+{{- if and .Values.maru.enabled (not .Values.sequencer.enabled) -}}
+{{- fail "maru.enabled is true and sequencer.enabled false: each Maru drives a sequencer. Write the same for both" -}}
 {{- end -}}
-{{- if and (has $replicas (list 2 3)) (not $.Values.network.acceptNoFaultTolerance) -}}
-{{- fail (printf "%s.replicas is %d, and QBFT goes on without one of its validators from 4 on only: write 1 or 4, or network.acceptNoFaultTolerance: true where this is meant" $name $replicas) -}}
+{{- if and .Values.maru.enabled (ne (int .Values.sequencer.replicas) (int .Values.maru.replicas)) -}}
+{{- fail (printf "sequencer.replicas is %d and maru.replicas %d: each Maru drives the sequencer of its own ordinal. Write the same number for both" (int .Values.sequencer.replicas) (int .Values.maru.replicas)) -}}
+{{- end -}}
+{{- $replicas := int .Values.sequencer.replicas -}}
+{{- $keys := len .Values.network.validators -}}
+{{- if and (gt $replicas 1) (not $keys) -}}
+{{- fail (printf "sequencer.replicas is %d, and there are no keys for them yet: network.validators is empty. Make a network, in this repository with nox -s network" $replicas) -}}
+{{- end -}}
+{{- if gt $replicas (max 1 $keys | int) -}}
+{{- fail (printf "sequencer.replicas is %d, and network.validators has %d: two pods with one key fork the chain. Write %d, or make another network, with more validators" $replicas $keys $keys) -}}
+{{- end -}}
+{{- if and (has $replicas (list 2 3)) (not .Values.network.acceptNoFaultTolerance) -}}
+{{- fail (printf "sequencer.replicas is %d, and QBFT goes on without one of its validators from 4 on only: write 1 or 4, or network.acceptNoFaultTolerance: true where this is meant" $replicas) -}}
 {{- end -}}
 {{- $quorum := div (add (mul 2 $keys) 2) 3 -}}
-{{- if and $keys (gt $replicas 0) (lt $replicas $quorum) -}}
-{{- fail (printf "%s.replicas is %d, and of the %d validators in network.validators %d are needed for a block: write at least %d" $name $replicas $keys $quorum $quorum) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- if and .Values.sequencer.enabled .Values.maru.enabled (ne (int .Values.sequencer.replicas) (int .Values.maru.replicas)) -}}
-{{- fail (printf "sequencer.replicas is %d and maru.replicas %d: each Maru drives the sequencer of its own ordinal. Write the same number for both" (int .Values.sequencer.replicas) (int .Values.maru.replicas)) -}}
+{{- if and $keys (lt $replicas $quorum) -}}
+{{- fail (printf "sequencer.replicas is %d, and of the %d validators in network.validators %d are needed for a block: write %d for sequencer and maru, one for each" $replicas $keys $quorum $keys) -}}
 {{- end -}}
 {{- if .Values.genesis.maru -}}
 {{- $set := list -}}

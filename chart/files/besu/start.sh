@@ -23,6 +23,8 @@ if [ -n "${KEY_FILE:-}" ]; then
   fi
 fi
 
+# As process 1 it would not hear the signal.
+trap 'exit 143' TERM INT
 waited=0
 while :; do
   missing=
@@ -34,14 +36,19 @@ while :; do
   [ -n "$missing" ] || break
   if [ "$waited" -ge "${WAIT_SECONDS:-60}" ] && { "$found" || ! "${NEEDS_PEER:-false}"; }; then break; fi
   [ $((waited % 30)) -ne 0 ] || echo "waiting for the names of$missing"
-  sleep 1
+  sleep 1 &
+  wait $!
   waited=$((waited + 1))
 done
 [ -z "$missing" ] || echo "starting without$missing"
 
-if [ -n "${ETHSTATS_SECRET:-}" ]; then
+case ${ETHSTATS_SECRET:-} in
+  '') ;;
+  # Besu would not start: no dashboard is worth that.
+  *[!A-Za-z0-9_-]*) echo "not reporting to $ETHSTATS_HOST: its secret is not of letters, digits, - and _ alone" >&2 ;;
   # By environment: arguments show in process lists.
-  export BESU_ETHSTATS="ws://$POD_NAME:$ETHSTATS_SECRET@$ETHSTATS_HOST"
-fi
+  *) export BESU_ETHSTATS="ws://$POD_NAME:$ETHSTATS_SECRET@$ETHSTATS_HOST" ;;
+esac
 unset ETHSTATS_SECRET
+trap - TERM INT
 exec "${BESU:-/opt/besu/bin/besu}" "$@"
