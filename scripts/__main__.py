@@ -37,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        told = "interrupted; the output of an environment is wholly the old or wholly the new one"
-        print(f"{options.command}: {told}", file=sys.stderr)
+        print(f"{options.command}: interrupted; {options.interrupted}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone; Python would say so again at exit.
@@ -73,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--repository", type=Path, default=REPOSITORY, help="another checkout than this program's"
     )
+    parser.set_defaults(
+        interrupted="the output of an environment is wholly the old or wholly the new one"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
@@ -96,19 +98,28 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_validate)
 
     command = commands.add_parser(
-        "network", help="make an environment's own chain: genesis for git, keys for Secrets"
+        "network",
+        prog="nox -s network --",
+        usage="%(prog)s ENVIRONMENT [--validators N] [--chain-id N] [--to-address 0x…]",
+        allow_abbrev=False,
+        help="make an environment's own chain: genesis for git, keys for Secrets",
     )
-    command.add_argument("environment", metavar="ENVIRONMENT")
+    command.add_argument("environments", nargs="+", metavar="ENVIRONMENT")
     command.add_argument(
-        "--validators", type=int, metavar="N", help="as many as maru.replicas, if not given"
+        "--validators", type=_whole, metavar="N", help="as many as maru.replicas, if not given"
     )
     command.add_argument(
-        "--chain-id", type=int, metavar="N", help="the lowest free one from 1337 up, if not given"
+        "--chain-id",
+        type=_whole,
+        metavar="N",
+        help="the lowest free one from 1337 up, if not given",
     )
     command.add_argument(
         "--to-address", metavar="0x…", help="where the TX Sender sends to; a new account's address"
     )
-    command.set_defaults(run=_network, format="text")
+    command.set_defaults(
+        run=_network, format="text", interrupted="what is there is whole; run it again"
+    )
 
     command = commands.add_parser(
         "values-table", help="write the table of values into the chart's README"
@@ -118,6 +129,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=_values_table, format="text")
     return parser
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: write a whole number") from None
 
 
 def _render(root: Path, options: argparse.Namespace) -> int:
@@ -162,8 +180,10 @@ def _network(root: Path, options: argparse.Namespace) -> int:
         from scripts.network import make
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is not installed: run nox -s network") from None
+    if len(options.environments) > 1:
+        raise UsageError(f"one environment: {' or '.join(options.environments)}")
     wanted = make.Wanted(options.validators, options.chain_id, options.to_address)
-    make.make(root, options.environment, wanted, sys.stdout)
+    make.make(root, options.environments[0], wanted, sys.stdout)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import signal
 import stat
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts import environment
-from scripts.network import genesis
+from scripts.network import genesis, make
 from scripts.network.keys import Key, address_of, checksummed, is_address, peer_id_of
 from tests.conftest import ROOT, Interrupted, Repository, Run
 
@@ -286,6 +288,8 @@ def test_only_the_owner_has_the_private_files_whatever_the_umask(
     (plain / ".render").mkdir(exist_ok=True)
     subprocess.run(shell, cwd=ROOT, check=True, capture_output=True)
     top = plain / ".secrets"
+    mode = stat.S_IMODE((plain / "overlays/dev/network.yaml").stat().st_mode)
+    assert mode == (0o666 & ~int(mask, 8)) | 0o600
     for path in (top, *top.rglob("*")):
         wanted = 0o700 if path.is_dir() else 0o600
         assert stat.S_IMODE(path.lstat().st_mode) == wanted, path
@@ -428,7 +432,6 @@ def test_another_number_of_validators_is_another_chain(plain: Repository) -> Non
     before = plain.files()
     for arguments, told in (
         (("--validators", "7"), "the chain has 4 validators, asked for are 7\n"),
-        ((), "the chain has 4 validators, asked for are 1 by maru.replicas\n"),
         (("--validators", "4", "--chain-id", "5"), "the chain's id is 1337, asked for is 5\n"),
     ):
         done = network(plain, "dev", *arguments, code=1)
@@ -436,6 +439,14 @@ def test_another_number_of_validators_is_another_chain(plain: Repository) -> Non
         assert told in done.out
         assert "another genesis is another chain" in done.out
         assert plain.files() == before
+    plain.write("overlays/dev/values.yaml", "maru: {replicas: 5}\nsequencer: {replicas: 5}\n")
+    done = network(plain, "dev", code=1)
+    assert "the chain has 4 validators, maru.replicas asks for 5\n" in done.out
+
+
+def test_fewer_replicas_than_validators_are_the_chart_s_to_judge(plain: Repository) -> None:
+    network(plain, "dev", "--validators", "4")
+    assert "dev: nothing to change: the chain of 4 validators" in network(plain, "dev").out
 
 
 def test_fewer_validators_than_there_are_keys_are_refused(plain: Repository) -> None:
@@ -469,10 +480,16 @@ def test_the_chain_id_of_another_environment_is_refused(plain: Repository) -> No
     ("arguments", "told"),
     [
         (("nope",), "there are dev, prod, staging"),
-        (("dev", "--validators", "0"), "--validators 0: write 1 to 1000"),
-        (("dev", "--validators", "-1"), "--validators -1: write 1 to 1000"),
+        (("dev", "--validators", "0"), "--validators 0: write 1 to 100\n"),
+        (("dev", "--validators", "-1"), "--validators -1: write 1 to 100\n"),
         (("dev", "--chain-id", "4294967296"), "write 1 to 4294967295"),
         (("dev", "--to-address", "0x12"), "this is no address"),
+        (("dev", "--to-address", f"0x{'0' * 40}"), "nobody has the key of this address"),
+        (("dev", "--validators", "abc"), "abc: write a whole number"),
+        (("dev", "--chain-id", "1.5"), "1.5: write a whole number"),
+        (("dev", "--valid", "4"), "unrecognized arguments: --valid"),
+        (("dev", "--validators"), "usage: nox -s network -- ENVIRONMENT [--validators N]"),
+        (("prod", "dev"), "one environment: prod or dev"),
         ((), "ENVIRONMENT"),
     ],
 )
@@ -520,17 +537,18 @@ def test_a_component_that_is_off_gets_no_secret(plain: Repository) -> None:
     assert "the genesis gives no account money" in done.out
 
 
-def test_a_tx_sender_whose_key_is_in_the_values_gets_money(plain: Repository) -> None:
+def test_a_chain_whose_keys_would_be_in_git_is_refused_at_its_line(plain: Repository) -> None:
     key, recipient = Key.generate(), Key.generate().address
     plain.write(
         "overlays/dev/values.yaml",
         "secrets: {provider: plain}\n"
         f"txSender: {{plain: {{privateKey: '0x{key.hex}', toAddress: '{recipient}'}}}}\n",
     )
-    done = network(plain, "dev", "--validators", "1")
-    assert key.address in json.loads(public(plain)["genesis"]["besu"])["alloc"]
-    assert SENDER not in done.out + "".join(private(plain))
+    done = network(plain, "dev", "--validators", "1", code=1)
+    assert done.out.startswith("overlays/dev/values.yaml:1:11  error  network")
+    assert "write existing" in done.out
     assert key.hex not in done.out + done.err
+    assert not (plain / ".secrets").exists()
 
 
 @pytest.mark.parametrize("part", ["sequencer", "maru"])
@@ -554,11 +572,15 @@ def test_what_others_could_use_is_closed_and_told(plain: Repository) -> None:
     folder.chmod(0o755)
     done = network(plain, "dev")
     assert f".secrets/dev/{MARU}/key  warning  open-to-others" in done.err
-    assert "its mode was 0644" in done.err
+    assert "its mode was 0644: others on this machine could use it" in done.err
+    assert "its mode was 0755: others on this machine could see which files are in it" in done.err
+    assert done.err.count("make a new chain") == 1
     assert "2 warnings" in done.err
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not network(plain, "dev").err
+    folder.chmod(0o770)
+    assert "its mode was 0770: others on this machine could use it" in network(plain, "dev").err
 
 
 @pytest.mark.parametrize("link", [".secrets", ".secrets/dev", f".secrets/dev/{MARU}"])
@@ -620,28 +642,290 @@ def test_the_overlay_s_own_values_are_stronger_than_the_network_s(plain: Reposit
     assert environment.load(plain.root, "dev").values["genesis"]["besu"] == "{}"
 
 
+KUBECTL = """#!/bin/sh
+# A cluster that is a folder: a file a Secret, which holds its line of the script's jsonpath.
+printf '%s\\n' "$*" >>"$CLUSTER/said"
+case $* in
+  *"get secret $5 "*) [ ! -e "$CLUSTER/$5" ] || cat "$CLUSTER/$5" ;;
+  *"create secret generic $6 --from-file=$6 --dry-run=client"*) ls "$6" >/dev/null && echo "$6" ;;
+  "label --local -f - "*) read -r name && echo "$name=${5#*=}" ;;
+  *"create -f -") read -r line && echo "$line" >"$CLUSTER/${line%%=*}" ;;
+  "get namespace"*) [ -e "$CLUSTER/namespace" ] ;;
+  "create namespace"*) : >"$CLUSTER/namespace" ;;
+  *) exit 9 ;;
+esac
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A folder that a program in kubectl's place takes for a cluster."""
+
+    root: Path
+
+    def run(self, repository: Repository, name: str = "dev") -> Run:
+        """Run an environment's create-secrets.sh, from a folder that is not its own."""
+        program = self.root / "bin" / "kubectl"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(KUBECTL)
+        program.chmod(0o755)
+        paths = {"PATH": f"{program.parent}:{os.environ['PATH']}", "CLUSTER": str(self.root)}
+        done = subprocess.run(
+            ["sh", str(repository / f".secrets/{name}/create-secrets.sh")],
+            cwd="/",
+            env={**os.environ, **paths},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    def secrets(self) -> dict[str, str]:
+        """Return the Secrets with the chain that each says it belongs to."""
+        lines = (path.read_text().strip() for path in self.root.glob("linea-*"))
+        return {name: chain for name, _, chain in (line.partition("=") for line in lines)}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    """Return a cluster on which nothing is yet."""
+    made = Cluster(tmp_path / "cluster")
+    made.root.mkdir()
+    return made
+
+
 def test_the_script_makes_the_secrets_from_any_folder_and_shows_none(
-    plain: Repository, tmp_path: Path
+    plain: Repository, cluster: Cluster
 ) -> None:
     network(plain, "dev")
-    said = tmp_path / "said"
-    recorder = tmp_path / "bin" / "kubectl"
-    recorder.parent.mkdir()
-    # Says what it is asked for, and that nothing is on the cluster yet.
-    recorder.write_text(
-        f'#!/bin/sh\nprintf "%s\\n" "$*" >>{said}\n[ "$1 $3" != "-n get" ] || exit 1\n'
-        'for last; do :; done\ncase $last in --from-file=*) ls "${last#*=}" >/dev/null;; esac\n'
-    )
-    recorder.chmod(0o755)
-    paths = {**os.environ, "PATH": f"{recorder.parent}:{os.environ['PATH']}"}
-    script = plain / ".secrets/dev/create-secrets.sh"
-    subprocess.run(["sh", str(script)], cwd="/", env=paths, check=True)
-    asked = said.read_text()
-    for secret in (SEQUENCER, MARU, SENDER, JWT, STATS):
-        line = f"-n linea-dev create secret generic {secret} --from-file={secret}"
-        assert line in asked.splitlines()
+    done = cluster.run(plain)
+    assert (done.code, done.err) == (0, "")
+    every = [SEQUENCER, MARU, SENDER, JWT, STATS]
+    assert done.out == "".join(f"{secret}: made\n" for secret in every)
+    asked = (cluster.root / "said").read_text()
+    for secret in every:
+        assert f"-n linea-dev create secret generic {secret} --from-file={secret} " in asked
     for secret in secrets_of(plain):
-        assert secret not in asked
+        assert secret not in asked + done.out
+    addresses = sorted(v["address"].lower() for v in public(plain)["network"]["validators"])
+    chain = hashlib.sha256("\n".join([*addresses, "1337"]).encode()).hexdigest()[:16]
+    assert cluster.secrets() == dict.fromkeys(every, chain)
+    again = cluster.run(plain)
+    assert again.code == 0
+    assert again.out == "".join(f"{secret}: is there already, left as it is\n" for secret in every)
+
+
+def test_the_script_makes_nothing_where_a_file_is_missing(
+    plain: Repository, cluster: Cluster
+) -> None:
+    network(plain, "dev", "--validators", "4")
+    (plain / f".secrets/dev/{MARU}/key-2").unlink()
+    (plain / f".secrets/dev/{JWT}/jwt").write_text("")
+    done = cluster.run(plain)
+    assert done.code == 1
+    assert f"{MARU}: the file {MARU}/key-2 is missing or empty" in done.err
+    assert f"{JWT}: the file {JWT}/jwt is missing or empty" in done.err
+    assert done.err.endswith("nothing was made\n")
+    assert not cluster.secrets()
+
+
+def test_the_script_makes_nothing_beside_a_secret_of_another_chain(
+    plain: Repository, cluster: Cluster
+) -> None:
+    network(plain, "dev")
+    (cluster.root / JWT).write_text(f"{JWT}=0123456789abcdef\n")
+    (cluster.root / STATS).write_text(f"{STATS}=\n")  # by people, or by a vault
+    done = cluster.run(plain)
+    assert done.code == 1
+    assert f"{JWT}: belongs to another chain" in done.err
+    assert f"kubectl -n linea-dev delete secret {JWT}\n" in done.err
+    assert {*cluster.secrets()} == {JWT, STATS}
+    (cluster.root / JWT).unlink()
+    done = cluster.run(plain)
+    assert done.code == 0
+    assert f"{STATS}: is there already, left as it is; it has no label" in done.out
+    assert f"{JWT}: made" in done.out
+    assert cluster.secrets()[STATS] == ""
+
+
+def keys_of(repository: Repository, source: str, target: str) -> None:
+    shutil.copytree(repository / f".secrets/{source}", repository / f".secrets/{target}")
+
+
+@pytest.mark.parametrize("kept", [(SEQUENCER, "key"), (MARU, "key")])
+def test_a_chain_with_a_key_of_another_environment_is_not_made(
+    plain: Repository, kept: tuple[str, str]
+) -> None:
+    network(plain, "dev")
+    path = "/".join(kept)
+    plain.write(f".secrets/prod/{path}", private(plain)[path])
+    before = plain.files("overlays")
+    done = network(plain, "prod", code=1)
+    assert f".secrets/prod/{path}  error  shared-validator" in done.out
+    assert "this is a key of dev's chain" in done.out
+    assert "move .secrets/prod/ away first" in done.out
+    assert plain.files("overlays") == before
+    assert {*private(plain, "prod")} == {path}
+
+
+def test_a_chain_with_all_keys_of_another_environment_is_neither_made_nor_completed(
+    plain: Repository,
+) -> None:
+    network(plain, "dev", "--validators", "4")
+    keys_of(plain, "dev", "prod")
+    before = plain.files()
+    assert "move .secrets/prod/ away first" in network(plain, "prod", code=1).out
+    assert plain.files() == before
+    shutil.rmtree(plain / ".secrets/prod")
+    network(plain, "prod", "--validators", "4")
+    shutil.rmtree(plain / ".secrets/prod")
+    keys_of(plain, "dev", "prod")
+    (plain / f".secrets/prod/{STATS}/secret").unlink()
+    before = plain.files()
+    assert "move .secrets/prod/ away first" in network(plain, "prod", code=1).out
+    assert plain.files() == before
+
+
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_a_copied_network_is_not_completed(plain: Repository, with_keys: bool) -> None:
+    network(plain, "dev")
+    shutil.copy(plain / "overlays/dev/network.yaml", plain / "overlays/prod/network.yaml")
+    if with_keys:
+        keys_of(plain, "dev", "prod")
+        (plain / f".secrets/prod/{STATS}/secret").unlink()
+    before = plain.files()
+    for name, other in (("prod", "dev"), ("dev", "prod")):
+        done = network(plain, name, code=1)
+        assert re.match(rf"overlays/{name}/network.yaml:\d+:\d+  error  shared-validator", done.out)
+        assert f"is also in overlays/{other}/network.yaml" in done.out
+        assert "has never run, never that of the one that runs" in done.out
+    assert plain.files() == before
+
+
+def test_a_list_of_validators_that_is_not_the_genesis_s_is_refused(plain: Repository) -> None:
+    network(plain, "dev", "--validators", "4")
+    path = plain / "overlays/dev/network.yaml"
+    whole = path.read_text()
+
+    def refused(told: str) -> None:
+        done = network(plain, "dev", "--validators", "4", code=1)
+        assert told in done.out
+        assert "restore the file from git" in done.out
+        assert "overlays/dev/network.yaml:" in done.out
+
+    head, mark, listed = whole.partition("network:\n")
+    cut = listed.rindex("  - address")
+    path.write_text(head + mark + listed[:cut])
+    refused("the genesis has 4 validators and this list 3\n")
+    first = listed.index("  - address")
+    second = listed.index("  - address", first + 1)
+    path.write_text(
+        head + mark + listed[:first] + listed[second:cut] + listed[cut:] + listed[first:second]
+    )
+    refused("the genesis has other validators than this list, or another order\n")
+    before, id_, after = whole.rpartition('"chainId": 1337')
+    path.write_text(before + id_[:-1] + "8" + after)
+    refused("Maru's chain id is 1338 and Besu's 1337\n")
+    path.write_text(whole)
+    network(plain, "dev", "--validators", "4")
+
+
+def git(repository: Repository, *arguments: str) -> str:
+    names = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
+    command = ["git", *names, *arguments]
+    return subprocess.run(
+        command, cwd=repository.root, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_keys_of_a_chain_that_git_has_make_no_other_one(plain: Repository) -> None:
+    network(plain, "dev")
+    git(plain, "init", "-q")
+    git(plain, "add", ".")
+    git(plain, "commit", "-qm", "a chain")
+    (plain / "overlays/dev/network.yaml").unlink()
+    done = network(plain, "dev", code=1)
+    assert "overlays/dev/network.yaml  error  chain-in-git" in done.out
+    git(plain, "commit", "-qam", "removed")
+    done = network(plain, "dev", code=1)
+    assert not (plain / "overlays/dev/network.yaml").exists()
+    restore = re.search(r"git (checkout \S+ -- \S+network.yaml)", done.out)
+    assert restore
+    git(plain, *restore[1].split())
+    assert "nothing to change" in network(plain, "dev").out
+    (plain / "overlays/dev/network.yaml").unlink()
+    (plain / ".secrets/dev").rename(plain / ".secrets/old")
+    assert "made a chain" in network(plain, "dev").out
+    assert_it_fits(plain, 1)
+
+
+def test_keys_that_were_all_there_are_told(plain: Repository) -> None:
+    assert "all keys were there" not in network(plain, "dev").out
+    (plain / "overlays/dev/network.yaml").unlink()
+    done = network(plain, "dev")
+    assert "all keys were there" in done.out
+    assert "git log -- overlays/dev/network.yaml" in done.out
+
+
+def test_a_tx_sender_turned_on_later_needs_an_account_with_money(
+    plain: Repository, cluster: Cluster
+) -> None:
+    plain.write("overlays/dev/values.yaml", "txSender: {enabled: false}\n")
+    network(plain, "dev", "--validators", "1")
+    plain.write("overlays/dev/values.yaml", "txSender: {enabled: true}\n")
+    done = network(plain, "dev", "--validators", "1")
+    assert "put them back" not in done.out
+    assert "a TX Sender needs a new chain, or the key of an account of your own" in done.out
+    assert SENDER not in private(plain)["create-secrets.sh"]
+    assert cluster.run(plain).code == 0
+    plain.write(f".secrets/dev/{SENDER}/privateKey", Key.generate().hex)
+    (plain / f".secrets/dev/{SENDER}/privateKey").chmod(0o600)
+    (plain / f".secrets/dev/{SENDER}").chmod(0o700)
+    done = network(plain, "dev", "--validators", "1")
+    assert f"made recipient.key, {SENDER}/toAddress, create-secrets.sh" in done.out
+    assert "needs a new chain" not in done.out
+    done = cluster.run(plain)
+    assert done.code == 0
+    assert f"{SENDER}: made" in done.out
+
+
+def test_the_chart_bears_as_many_validators_as_can_be_made() -> None:
+    schema = json.loads((ROOT / "chart/values.schema.json").read_text())
+    for part in ("maru", "sequencer"):
+        replicas = schema["properties"][part]["properties"]["replicas"]
+        assert replicas["maximum"] == make.MOST_VALIDATORS
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_what_is_to_be_pasted_makes_the_values_those_of_the_chain(
+    plain: Repository, count: int
+) -> None:
+    plain.write("overlays/dev/values.yaml", "maru: {replicas: 1}\nsequencer: {replicas: 4}\n")
+    done = network(plain, "dev", "--validators", str(count))
+    _, _, rest = done.out.partition("write into overlays/dev/values.yaml:\n")
+    told, _, _ = rest.partition("next:\n")
+    pasted = yaml.safe_load(told)
+    before = {"maru": {"replicas": 1}, "sequencer": {"replicas": 4}}
+    wanted = {"maru": {"replicas": count}, "sequencer": {"replicas": count}}
+    assert before | {k: v for k, v in pasted.items() if k != "network"} == wanted
+    assert ("network" in pasted) == (count == 2)
+    plain.write("overlays/dev/values.yaml", yaml.safe_dump(before | pasted))
+    assert environment.load(plain.root, "dev").values["maru"]["replicas"] == count
+
+
+def test_another_environment_s_broken_network_is_told_with_the_reason(plain: Repository) -> None:
+    plain.write("overlays/prod/network.yaml", "network: {validators: []}\n")
+    done = network(plain, "dev", code=1)
+    assert "it is read because dev must have no validator and no chain id of prod" in done.out
+
+
+def test_a_run_that_was_interrupted_says_that_what_is_there_is_whole(plain: Repository) -> None:
+    with Interrupted(plain, signal.SIGINT) as runs:
+        ended = runs.at(12, "network", "dev")
+    assert ended["code"] == 130
+    assert ended["said"] == "network: interrupted; what is there is whole; run it again\n"
+    network(plain, "dev")
+    assert_it_fits(plain, 1)
 
 
 def test_runs_at_the_same_time_make_one_chain_each_and_no_two_with_one_id(

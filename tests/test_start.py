@@ -73,7 +73,7 @@ def test_a_secret_that_besu_could_not_read_stops_no_node(secret: str) -> None:
 
 def test_a_node_that_waits_for_peers_stops_when_it_is_told_to() -> None:
     variables = {"PATH": os.environ["PATH"], "PEERS": NOWHERE, "NEEDS_PEER": "true"}
-    command = ["/bin/sh", FILES / "besu/start.sh"]
+    command = ["/bin/sh", str(FILES / "besu/start.sh")]
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert b"waiting" in process.stdout.readline()

@@ -10,7 +10,7 @@ import contextlib
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,8 +27,12 @@ FIRST_CHAIN_ID = 1337
 MOST_CHAIN_ID = 2**32 - 1
 """Maru's is an unsigned number of 32 bits (JsonFriendlyForksSchedule.kt)."""
 
-MOST_VALIDATORS = 1000
-"""What they are given in one ConfigMap and one Secret of at most 1 MiB."""
+MOST_VALIDATORS = 100
+"""As many as the chart's values.schema.json lets there be replicas."""
+
+CLOCKS_S = 3600
+"""The first block is that much older than this moment: no later block may be older than it, and
+the clocks of the cluster may be behind that of this machine."""
 
 RECIPIENT = "recipient.key"
 SCRIPT = "create-secrets.sh"
@@ -48,10 +52,17 @@ class Wanted:
             raise UsageError(f"--validators {self.validators}: write 1 to {MOST_VALIDATORS}")
         if self.chain_id is not None and not 1 <= self.chain_id <= MOST_CHAIN_ID:
             raise UsageError(f"--chain-id {self.chain_id}: write 1 to {MOST_CHAIN_ID}")
-        if self.to_address is not None and not is_address(self.to_address):
+        if self.to_address is None:
+            return
+        if not is_address(self.to_address):
             raise UsageError(
                 f"--to-address {self.to_address}: this is no address: write 0x and 40 hex digits, "
                 "in small letters or with the right checksum (EIP-55)"
+            )
+        if not int(self.to_address, 16):
+            raise UsageError(
+                f"--to-address {self.to_address}: nobody has the key of this address: write "
+                "another, or leave it out for a new account's"
             )
 
 
@@ -93,30 +104,38 @@ def make(root: Path, name: str, wanted: Wanted, stream: TextIO) -> None:
     tree.environments(root, [name])
     with tree.locked(root), _told(root):
         found = environment.load(root, name)
+        others = public.others(root, name)
         chain = public.read(root, name)
-        said = _complete(root, found, wanted, chain) if chain else _make(root, found, wanted)
+        if chain:
+            said = _complete(root, found, wanted, chain, others)
+        else:
+            said = _make(root, found, wanted, others)
     for line in said:
         print(line, file=stream)
 
 
-def _make(root: Path, found: Environment, wanted: Wanted) -> list[str]:
+def _make(
+    root: Path, found: Environment, wanted: Wanted, others: Mapping[str, Public]
+) -> list[str]:
     """Write both parts of a new chain, and return what to say of it."""
     names = _secrets(found)
-    count = wanted.validators or _replicas(found)
-    chain_id = _chain_id(root, found.name, wanted)
+    count = wanted.validators or _replicas(found, "maru")
+    chain_id = _chain_id(wanted, others)
     there = _there(root, found.name, names, count)
+    _refuse_keys_of_others(root, found.name, there, others)
+    _refuse_keys_of_a_former_chain(root, found.name, there)
     keys = {path: there.get(path) or Key.generate() for path in names.chain(count)}
     free = _free(root, found.name, names, wanted)
-    validators = [
+    validators = tuple(
         Validator(maru.address, sequencer.node_id, maru.peer_id)
         for sequencer, maru in _pairs(names, count, keys)
-    ]
-    funded = [keys[f"{names.tx_sender}/privateKey"].address] if names.tx_sender else _plain(found)
+    )
+    funded = [keys[f"{names.tx_sender}/privateKey"].address] if names.tx_sender else []
     new = {path: _text(names, path, key) for path, key in keys.items() if path not in there}
     private.write(root, found.name, new | free)
-    _write_script(root, found, names)
-    text = public.text(validators, chain_id, int(time.time()), funded)
-    file = f"overlays/{found.name}/{environment.NETWORK}"
+    _write_script(root, found, names, validators, chain_id)
+    text = public.text(validators, chain_id, int(time.time()) - CLOCKS_S, funded)
+    file = public.file(found.name)
     private.put(root / file, text, root / ".render" / "network.new", 0o666)
     top = f"{private.TOP}/{found.name}"
     made = {
@@ -128,21 +147,34 @@ def _make(root: Path, found: Environment, wanted: Wanted) -> list[str]:
         f"sh {top}/{SCRIPT}": "makes the Secrets where kubectl points at",
         f"keep {top}/ safe": "such as in a vault: lost keys stop the chain, stolen ones take it",
     }
-    if count != _replicas(found):
-        values = {f"write maru.replicas: {count}": "and sequencer.replicas, into the values"}
-        if count in (2, 3):
-            values["write network.acceptNoFaultTolerance: true"] = "any one that stops stops all"
-        steps = values | steps
+    said = [
+        f"{found.name}: made a chain of {_called(count)}, chain id {chain_id}",
+        *_table(made),
+        *_to_paste(found, count),
+        "next:",
+        *_table(steps),
+    ]
+    if there and not new:
+        said.append(
+            f"mind: all keys were there: if this environment has had a chain, restore {file} from "
+            f"git (git log -- {file}) instead: this genesis is another one"
+        )
     if not funded:
-        steps["mind"] = "the TX Sender is off, so the genesis gives no account money"
-    head = f"{found.name}: made a chain of {_called(count)}, chain id {chain_id}"
-    return [head, *_table(made), "next:", *_table(steps)]
+        said.append("mind: the TX Sender is off, so the genesis gives no account money")
+    return said
 
 
-def _complete(root: Path, found: Environment, wanted: Wanted, chain: Public) -> list[str]:
+def _complete(
+    root: Path,
+    found: Environment,
+    wanted: Wanted,
+    chain: Public,
+    others: Mapping[str, Public],
+) -> list[str]:
     """Compare both parts of a chain, make what depends on none, and return what to say of it."""
     names = _secrets(found)
     count = len(chain.validators)
+    _refuse_a_copy(chain, others)
     _refuse_another_chain(found, wanted, chain)
     there = _there(root, found.name, names, count)
     network = f"the chain of {_called(count)} is there, chain id {chain.chain_id}"
@@ -150,13 +182,18 @@ def _complete(root: Path, found: Environment, wanted: Wanted, chain: Public) -> 
         return [
             f"{found.name}: nothing to change: {network}; its private keys are not on this machine"
         ]
+    _refuse_keys_of_others(root, found.name, there, others)
     _refuse_other_keys(root, found.name, names, chain, there)
-    missing = [path for path in names.chain(count) if path not in there]
-    if f"{names.tx_sender}/privateKey" in missing:
+    sender = f"{names.tx_sender}/privateKey"
+    lacks_money = bool(names.tx_sender) and not chain.accounts and sender not in there
+    if lacks_money:
         names = replace(names, tx_sender="")
-    new = _free(root, found.name, names, wanted)
+    missing = [path for path in names.chain(count) if path not in there]
+    new = _free(
+        root, found.name, replace(names, tx_sender="") if sender in missing else names, wanted
+    )
     private.write(root, found.name, new)
-    made = [*new, *_write_script(root, found, _secrets(found))]
+    made = [*new, *_write_script(root, found, names, chain.validators, chain.chain_id)]
     told = f"made {', '.join(made)}" if made else "nothing to change"
     said = [f"{found.name}: {told}: {network}"]
     if missing:
@@ -165,13 +202,19 @@ def _complete(root: Path, found: Environment, wanted: Wanted, chain: Public) -> 
             f"  not on this machine: {', '.join(missing[:3])}{more} in {private.TOP}/{found.name}: "
             "put them back from where they are kept"
         )
-    if not chain.accounts and _secrets(found).tx_sender:
-        said.append("  the genesis gives no account money: a TX Sender needs a new chain")
+    if lacks_money:
+        said.append(
+            "  the genesis gives no account money: a TX Sender needs a new chain, or the key of an "
+            f"account of your own that has some, in {private.TOP}/{found.name}/{sender}"
+        )
     return said
 
 
 def _secrets(found: Environment) -> Secrets:
-    """Return the names of the Secrets; raises UserError where two have the same."""
+    """Return the names of the Secrets; raises UserError where they can't be made as named."""
+    if _value(found, "secrets", "provider") != "existing":
+        message = "the chain's private keys would be in git, for whoever reads it to take"
+        raise _wrong(found, ["secrets", "provider"], message, "write existing")
     for part in ("sequencer", "maru"):
         if not _value(found, part, "enabled"):
             message = "a validator is a sequencer and a Maru, and this one is off"
@@ -181,7 +224,7 @@ def _secrets(found: Environment) -> Secrets:
         "maru": ("maru", "p2pKeySecretName"),
         "engine": ("engine", "jwtSecretName"),
     }
-    if _value(found, "txSender", "enabled") and _value(found, "secrets", "provider") == "existing":
+    if _value(found, "txSender", "enabled"):
         paths["tx_sender"] = ("txSender", "secretName")
     if _value(found, "ethstats", "enabled"):
         paths["ethstats"] = ("ethstats", "secretName")
@@ -197,21 +240,30 @@ def _secrets(found: Environment) -> Secrets:
     return Secrets(**names)
 
 
-def _replicas(found: Environment) -> int:
-    return int(_value(found, "maru", "replicas"))
+def _replicas(found: Environment, part: str) -> int:
+    return int(_value(found, part, "replicas"))
 
 
-def _chain_id(root: Path, name: str, wanted: Wanted) -> int:
+def _to_paste(found: Environment, validators: int) -> list[str]:
+    """Return the lines of values.yaml, under a line that says so, that the number asks for."""
+    lines = []
+    for part in ("maru", "sequencer"):
+        if _replicas(found, part) != validators:
+            lines += [f"{part}:", f"  replicas: {validators}"]
+    accepted = _value(found, "network", "acceptNoFaultTolerance")
+    if validators in (2, 3) and not accepted:
+        lines += ["network:", "  acceptNoFaultTolerance: true  # any one that stops stops all"]
+    head = [f"write into overlays/{found.name}/values.yaml:"] if lines else []
+    return head + [f"  {line}" for line in lines]
+
+
+def _chain_id(wanted: Wanted, others: Mapping[str, Public]) -> int:
     """Return the chain id asked for, or the lowest one that is free.
 
     Raises UsageError for another environment's: what is signed for the one chain would hold on the
     other.
     """
-    taken = {}
-    for other in tree.environments(root):
-        chain = public.read(root, other) if other != name else None
-        if chain:
-            taken[chain.chain_id] = other
+    taken = {chain.chain_id: other for other, chain in others.items()}
     if wanted.chain_id in taken:
         raise UsageError(
             f"--chain-id {wanted.chain_id}: this is the chain id of {taken[wanted.chain_id]}: "
@@ -219,17 +271,6 @@ def _chain_id(root: Path, name: str, wanted: Wanted) -> int:
         )
     free = (n for n in range(FIRST_CHAIN_ID, MOST_CHAIN_ID) if n not in taken)
     return wanted.chain_id or next(free)
-
-
-def _plain(found: Environment) -> list[str]:
-    """Return the address of a TX Sender whose key is in the values, where there is one."""
-    if not _value(found, "txSender", "enabled"):
-        return []
-    path = ("txSender", "plain", "privateKey")
-    try:
-        return [Key.parse(str(_value(found, *path))).address]
-    except ValueError as error:
-        raise _wrong(found, path, f"this is {error}", "write a private key") from None
 
 
 def _there(root: Path, name: str, names: Secrets, validators: int) -> dict[str, Key]:
@@ -272,20 +313,76 @@ def _there(root: Path, name: str, names: Secrets, validators: int) -> dict[str, 
     return found
 
 
+def _refuse_a_copy(chain: Public, others: Mapping[str, Public]) -> None:
+    """Raise UserError where the chain has a validator of another environment."""
+    owners = public.owners(others)
+    for index, validator in enumerate(chain.validators):
+        for key, name in (("address", validator.address), ("nodeId", validator.node_id)):
+            if owner := owners.get(name.lower()):
+                message = (
+                    f"the {key} of validator {index} is also in {public.file(owner)}: two nodes "
+                    "with one key fork the chain"
+                )
+                fix = (
+                    "one of the two files is a copy: remove network.yaml of the environment that "
+                    "has never run, never that of the one that runs; then nox -s network makes it "
+                    "a chain of its own"
+                )
+                path: ValuePath = ["network", "validators", index, key]
+                raise UserError(chain.document.finding("shared-validator", path, message, fix))
+
+
+def _refuse_keys_of_others(
+    root: Path, name: str, there: Mapping[str, Key], others: Mapping[str, Public]
+) -> None:
+    """Raise UserError for each private key that is another environment's validator's."""
+    owners = public.owners(others)
+    wrong = []
+    for path, key in there.items():
+        owner = owners.get(key.address.lower()) or owners.get(key.node_id)
+        if owner:
+            message = f"this is a key of {owner}'s chain: two nodes with one key fork the chain"
+            fix = f"move {private.TOP}/{name}/ away first: a chain of {name} has keys of its own"
+            file = private.folder(root, name) / path
+            wrong.append(_at(root, file, "shared-validator", message, fix))
+    if wrong:
+        raise UserError(*wrong)
+
+
+def _refuse_keys_of_a_former_chain(root: Path, name: str, there: Mapping[str, Key]) -> None:
+    """Raise UserError where git has a network.yaml that was made with one of the keys."""
+    commit, text = public.committed(root, name) if there else ("", "")
+    if any(key.address in text or key.node_id in text for key in there.values()):
+        file = public.file(name)
+        message = f"this environment has a chain: these keys are those of the file in {commit}"
+        fix = (
+            f"restore it from git: git checkout {commit} -- {file}; or, to begin a new chain, move "
+            f"{private.TOP}/{name}/ away first"
+        )
+        raise UserError(Finding(file, 0, 0, "chain-in-git", message, fix))
+
+
 def _refuse_another_chain(found: Environment, wanted: Wanted, chain: Public) -> None:
-    """Raise UserError where another chain is asked for than the one that is there."""
-    count, asked = len(chain.validators), wanted.validators or _replicas(found)
-    by = "" if wanted.validators else " by maru.replicas"
-    path, message = ["network", "validators"], ""
-    if asked != count:
-        message = f"the chain has {_called(count)}, asked for are {asked}{by}"
+    """Raise UserError where another chain is asked for than the one that is there.
+
+    Fewer replicas than validators are the chart's to judge: the others then stand still.
+    """
+    count, replicas = len(chain.validators), _replicas(found, "maru")
+    path, message, fix = ["network", "validators"], "", ""
+    if wanted.validators not in (None, count):
+        message = f"the chain has {_called(count)}, asked for are {wanted.validators}"
+        fix = f"write --validators {count}, or leave it out"
+    elif replicas > count:
+        message = f"the chain has {_called(count)}, maru.replicas asks for {replicas}"
+        fix = f"write maru.replicas: {count} into the values"
     elif wanted.chain_id not in (None, chain.chain_id):
         path = ["genesis", "besu"]
         message = f"the chain's id is {chain.chain_id}, asked for is {wanted.chain_id}"
+        fix = f"write --chain-id {chain.chain_id}, or leave it out"
     if message:
-        fix = (
-            "leave it as it is: they are in the genesis, and another genesis is another chain; to "
-            "begin one, remove this file and the chain's volumes, and run this again"
+        fix += (
+            "; another genesis is another chain: to begin one, remove this file and the chain's "
+            f"volumes, move {private.TOP}/{found.name}/ away, and run this again"
         )
         raise UserError(chain.document.finding("another-chain", path, message, fix))
 
@@ -307,7 +404,8 @@ def _refuse_other_keys(
         ):
             wrong.append((maru, f"address and peerId of validator {index}"))
     sender = f"{names.tx_sender}/privateKey"
-    if sender in there and there[sender].address.lower() not in chain.accounts:
+    funded = chain.accounts
+    if sender in there and funded and there[sender].address.lower() not in funded:
         wrong.append((sender, "account that the genesis gives money to"))
     if wrong:
         fix = (
@@ -376,24 +474,16 @@ def _text(names: Secrets, path: str, key: Key) -> str:
     return key.libp2p_hex if path.startswith(f"{names.maru}/") else key.hex
 
 
-def _write_script(root: Path, found: Environment, names: Secrets) -> list[str]:
+def _write_script(
+    root: Path,
+    found: Environment,
+    names: Secrets,
+    validators: Sequence[Validator],
+    chain_id: int,
+) -> list[str]:
     """Write the commands that make the Secrets; return what was written: nothing where it is so."""
-    kubectl = f"kubectl -n {found.namespace}"
-    lines = [
-        "#!/bin/sh",
-        f"# Written by nox -s network: makes the Secrets of {found.name} where kubectl points at.",
-        "# What is there already stays as it is.",
-        "set -eu",
-        'cd "$(dirname "$0")"',
-        f"kubectl get namespace {found.namespace} >/dev/null 2>&1 ||",
-        f"  kubectl create namespace {found.namespace}",
-    ]
-    for name in names.files(1):
-        lines += [
-            f"{kubectl} get secret {name} >/dev/null 2>&1 ||",
-            f"  {kubectl} create secret generic {name} --from-file={name}",
-        ]
-    text = "".join(f"{line}\n" for line in lines)
+    every = names.files(len(validators))
+    text = private.script(found.name, found.namespace, public.label(validators, chain_id), every)
     if private.read(private.folder(root, found.name) / SCRIPT) == text:
         return []
     private.write(root, found.name, {SCRIPT: text}, replace=True)

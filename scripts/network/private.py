@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts import files
@@ -12,6 +13,8 @@ from scripts.findings import Finding, Severity, UserError
 TOP = ".secrets"
 
 _FOLDER, _FILE = 0o700, 0o600
+_WRITABLE = 0o022
+"""By others than the owner."""
 _NEW = ".new"
 _MOST_BYTES = 64 * 1024
 
@@ -49,8 +52,13 @@ def _inspect(path: Path, root: Path, *, must_be_folder: bool = False) -> list[Fi
     if not stat.S_IMODE(mode) & ~wanted:
         return []
     path.chmod(wanted)
-    message = f"its mode was {stat.S_IMODE(mode):04o}: others on this machine could use it"
-    fix = f"its mode is {wanted:04o} now; where others were on this machine, make a new chain"
+    was, now = f"its mode was {stat.S_IMODE(mode):04o}", f"its mode is {wanted:04o} now"
+    if stat.S_ISDIR(mode) and not mode & _WRITABLE:
+        # A file in it that they could read has a warning of its own.
+        message, fix = f"{was}: others on this machine could see which files are in it", now
+    else:
+        message = f"{was}: others on this machine could use it"
+        fix = f"{now}; where others were on this machine, make a new chain"
     return [Finding(file, 0, 0, "open-to-others", message, fix, severity=Severity.WARNING)]
 
 
@@ -97,8 +105,8 @@ def put(path: Path, text: str, new: Path, mode: int, *, replace: bool = False) -
         new.unlink(missing_ok=True)  # half of what a killed run was writing
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(new, flags, mode), "w", encoding="utf-8") as file:
-            if mode == _FILE:  # whatever the umask took away
-                os.fchmod(file.fileno(), mode)
+            # Its owner can read and write it, whatever the umask took away.
+            os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode) | _FILE)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -110,6 +118,76 @@ def put(path: Path, text: str, new: Path, mode: int, *, replace: bool = False) -
     except OSError as error:
         new.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def script(name: str, namespace: str, chain: str, secrets: Mapping[str, Sequence[str]]) -> str:
+    """Return the commands that make an environment's Secrets, each labelled with its chain.
+
+    secrets: Secret → its keys. All is looked at before anything is made, and no secret is on a
+    command line.
+    """
+    looks = "".join(f"look {secret} {' '.join(keys)}\n" for secret, keys in secrets.items())
+    return _SCRIPT.format(
+        name=name, namespace=namespace, chain=chain, label="linea-stack/chain", looks=looks
+    )
+
+
+_SCRIPT = """\
+#!/bin/sh
+# Written by nox -s network: makes the Secrets of {name} where kubectl points at.
+# What is there already stays as it is.
+set -eu
+cd "$(dirname "$0")"
+
+namespace={namespace}
+chain={chain}
+wanted=
+wrong=
+
+refuse() {{
+  echo "$secret: $*" >&2
+  wrong=yes
+}}
+
+look() {{
+  secret=$1
+  shift
+  there=$(kubectl -n "$namespace" get secret "$secret" --ignore-not-found \\
+    -o 'jsonpath={{.metadata.name}}={{.metadata.labels.{label}}}')
+  case $there in
+    "$secret=$chain") echo "$secret: is there already, left as it is" ;;
+    "$secret=")
+      echo "$secret: is there already, left as it is; it has no label of a chain: is it this one's?"
+      ;;
+    "$secret="*)
+      refuse "belongs to another chain: where that one is gone, delete it and run this again:" \\
+        "kubectl -n $namespace delete secret $secret"
+      ;;
+    *)
+      wanted="$wanted $secret"
+      for key; do
+        [ -s "$secret/$key" ] && continue
+        refuse "the file $secret/$key is missing or empty: put it back from where it is kept"
+      done
+      ;;
+  esac
+}}
+
+{looks}
+if [ "$wrong" ]; then
+  echo 'nothing was made' >&2
+  exit 1
+fi
+[ "$wanted" ] || exit 0
+kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace"
+for secret in $wanted; do
+  kubectl -n "$namespace" create secret generic "$secret" --from-file="$secret" \\
+    --dry-run=client -o yaml |
+    kubectl label --local -f - "{label}=$chain" -o yaml |
+    kubectl -n "$namespace" create -f - >/dev/null
+  echo "$secret: made"
+done
+"""
 
 
 def _make_folder(path: Path) -> None:
