@@ -90,7 +90,7 @@ why() {
     echo "the disk is full"
   elif told 'StorageFull|InsufficientStorage|QuotaExceeded|StatusCode: 507'; then
     echo "the disk of S3 at $at is full"
-  elif told 'StatusCode: 500|NoSuchUpload'; then
+  elif told 'StatusCode: 500|NoSuchUpload|InvalidPart'; then
     echo "S3 at $at has an internal error; most often its disk is full"
   elif told 'dial tcp|no such host|TLS handshake|x509|i/o timeout'; then
     echo "S3 at $at can't be reached"
