@@ -186,13 +186,25 @@ class Maru(threading.Thread):
         self.failure: Exception | None = None
         """Why no more blocks are made."""
         self.stopping, self.paused = threading.Event(), threading.Event()
+        self.resting = threading.Event()
+
+    def pause(self) -> None:
+        """Make no more blocks; the one that is being made is done when this returns."""
+        self.resting.clear()
+        self.paused.set()
+        assert self.resting.wait(TIMEOUT_S), "a block is not done"
+
+    def go_on(self) -> None:
+        self.paused.clear()
 
     def run(self) -> None:
         due = time.monotonic()
         while not self.stopping.wait(max(0.0, due - time.monotonic())):
             due = max(due + BLOCK_TIME_S, time.monotonic())
             try:
-                if not self.paused.is_set():
+                if self.paused.is_set():
+                    self.resting.set()
+                else:
                     self._make()
             except UNREACHABLE:
                 due = time.monotonic() + 0.1

@@ -163,7 +163,7 @@ def started(folder: Path) -> Iterator[tuple[Client, Maru]]:
 def sender(tmp_path: Path, node: tuple[Client, Maru]) -> Iterator[Sender]:
     """Return a sender of its own money to an address of its own."""
     yield Sender(tmp_path, node[0], RICH.pop(), Key.generate().address)
-    node[1].paused.clear()
+    node[1].go_on()
 
 
 # All of it, as it is rendered
@@ -283,13 +283,13 @@ def test_what_is_pending_is_awaited_when_the_pod_is_stopped(
 ) -> None:
     with sender.running() as process:
         sender.wait_for(1)
-        node[1].paused.set()
+        node[1].pause()
         sender.wait(f"waiting: {PENDING_LIMIT} transfers are in no block yet")
         before = sender.sent()
         process.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(2)
-        node[1].paused.clear()
+        node[1].go_on()
         sender.stop(process)
     sender.is_right()
     assert len(sender.sent()) == len(before) + PENDING_LIMIT
@@ -313,14 +313,14 @@ def test_a_new_pod_lets_the_transfers_of_the_lost_one_go_first(
 ) -> None:
     with sender.running() as process:
         sender.wait_for(1)
-        node[1].paused.set()
+        node[1].pause()
         until(lambda: sender.nonce("pending") >= sender.nonce() + 2, "pending ones", 30)
         sender.kill(process)
     told, inherited = len(sender.sent()), sender.nonce("pending")
     shutil.rmtree(sender.work)
     with sender.running() as process:
         sender.wait("as of an earlier pod, that are in no block yet")
-        node[1].paused.clear()
+        node[1].go_on()
         sender.wait_for(told + 2)
         sender.stop(process)
     sent = sender.sent()
@@ -339,7 +339,7 @@ def test_a_killed_node_loses_and_doubles_nothing_and_no_burst_follows(tmp_path: 
         with sender.running() as process:
             start = time.monotonic()
             sender.wait_for(2)
-            maru.paused.set()
+            maru.pause()
             # A restarted node knows nothing of them.
             until(lambda: sender.nonce("pending") >= sender.nonce() + 3, "pending ones", 30)
             client.kill()
@@ -348,7 +348,7 @@ def test_a_killed_node_loses_and_doubles_nothing_and_no_burst_follows(tmp_path: 
             sender.wait("next try in 4s")
             client.start()
             outage_s = time.monotonic() - down
-            maru.paused.clear()
+            maru.go_on()
             sender.wait_for(len(sender.sent()) + 6)
             sender.stop(process)
             running_s = time.monotonic() - start
@@ -402,7 +402,7 @@ def test_a_nonce_that_another_sender_used_is_told(
 ) -> None:
     with sender.running() as process:
         sender.wait_for(1)
-        node[1].paused.set()
+        node[1].pause()
         until(lambda: sender.nonce("pending") > sender.nonce(), "a pending one", 30)
         nonce = sender.nonce()
         command = [str(tool("cast")), "send", Key.generate().address, "--async"]
@@ -411,7 +411,7 @@ def test_a_nonce_that_another_sender_used_is_told(
         keystore = ["--keystore", str(sender.work / "keystore" / "sender")]
         keystore += ["--password-file", str(sender.work / "password")]
         subprocess.run([*command, *keystore], check=True, capture_output=True, timeout=30)
-        node[1].paused.clear()
+        node[1].go_on()
         sender.wait(f"another transaction has its nonce, {nonce}: does another sender")
         sender.wait_for(nonce + 2)
         sender.stop(process)
