@@ -247,9 +247,10 @@ def _read(path: Path, root: Path) -> Document:
 def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
     """Return what the named environments can't have beside the others.
 
-    Each has a namespace of its own; and on one cluster all are synced as service accounts, or
-    none is, as one switch of Argo CD decides that for all.
+    Each has a namespace and a chain of its own; and on one cluster all are synced as service
+    accounts, or none is, as one switch of Argo CD decides that for all.
     """
+    wanted = set(names)
     documents = dict[str, Document]()
     places = dict[str, tuple[str, str]]()
     owners = dict[tuple[str, str], list[str]]()
@@ -269,7 +270,7 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
             if "serviceAccount" in data["cluster"]:
                 with_account.setdefault(server, []).append(name)
     findings = []
-    for name in documents.keys() & set(names):
+    for name in documents.keys() & wanted:
         server, namespace = places[name]
         others = [other for other in owners[places[name]] if other != name]
         if others:
@@ -315,7 +316,7 @@ def _without_chain(root: Path, names: set[str]) -> list[Finding]:
 
 
 _IDENTITY = re.compile(
-    rb"""^[- ]+(?:(address: \W?)(0x[0-9a-fA-F]{40})|("chainId": )([1-9][0-9]*))\b""", re.MULTILINE
+    rb"""^[- ]+(?:address: \W?(0x[0-9a-fA-F]{40})|"chainId": ([1-9][0-9]*))\b""", re.MULTILINE
 )
 """A validator and a chain id as `network` writes them. Found without a parser: this reads the
 file of every environment, each time."""
@@ -331,7 +332,7 @@ def _shared_chains(root: Path, names: set[str]) -> list[Finding]:
         with contextlib.suppress(OSError):
             text = (root / "overlays" / name / NETWORK).read_bytes()
             for found in _IDENTITY.finditer(text):
-                what = (found[2] or found[4]).lower()
+                what = (found[1] or found[2]).lower()
                 if (name, what) not in lines:
                     owners.setdefault(what, []).append(name)
                     lines[name, what] = text.count(b"\n", 0, found.start()) + 1
