@@ -37,6 +37,7 @@ _LAST_WAVE = 6
 """What waits for something outside (addresses, metrics, operators) must not hold up a chain."""
 
 _POD_SECURITY = "restricted"
+_ALB_TARGET = "alb.ingress.kubernetes.io/target-type"
 
 _KINDS = {
     ("", "ConfigMap"),
@@ -46,6 +47,8 @@ _KINDS = {
     ("apps", "StatefulSet"),
     ("autoscaling", "HorizontalPodAutoscaler"),
     ("batch", "CronJob"),
+    ("external-secrets.io", "ExternalSecret"),
+    ("external-secrets.io", "SecretStore"),
     ("monitoring.coreos.com", "ServiceMonitor"),
     ("networking.k8s.io", "Ingress"),
     ("networking.k8s.io", "NetworkPolicy"),
@@ -138,12 +141,7 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
     """Return the Application that keeps the namespace equal to overlays/<name>/manifests."""
     sync, ignored = environment.sync, _ignored(manifests)
     policy: dict[str, Any] = {
-        "managedNamespaceMetadata": {
-            "labels": {
-                f"pod-security.kubernetes.io/{mode}": _POD_SECURITY
-                for mode in ("enforce", "warn", "audit")
-            }
-        },
+        "managedNamespaceMetadata": {"labels": _namespace_labels(manifests)},
         "syncOptions": [
             "CreateNamespace=true",
             "ServerSideApply=true",
@@ -179,6 +177,22 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
         "metadata": metadata,
         "spec": spec,
     }
+
+
+def _namespace_labels(manifests: Sequence[Manifest]) -> dict[str, str]:
+    """Return the labels of the namespace: its pod security; and whether pods wait for a target.
+
+    Where a load balancer sends to pods themselves, a rolling update would else go on to the next
+    pod before the last one is in it
+    (https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/pod_readiness_gate/).
+    """
+    labels = {
+        f"pod-security.kubernetes.io/{mode}": _POD_SECURITY for mode in ("enforce", "warn", "audit")
+    }
+    targets = (m for m in manifests if m.kind == "Ingress")
+    if any(m.metadata["annotations"].get(_ALB_TARGET) == "ip" for m in targets):
+        labels["elbv2.k8s.aws/pod-readiness-gate-inject"] = "enabled"
+    return labels
 
 
 def _made_by_hand(environment: Environment, manifests: Sequence[Manifest]) -> list[dict[str, str]]:

@@ -323,6 +323,9 @@ def test_every_volume_is_used_and_every_mount_has_one(manifests: list[Manifest])
 # What points at what
 
 
+POD_NAME = "statefulset.kubernetes.io/pod-name"
+
+
 def matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
     return selector.items() <= labels.items()
 
@@ -344,10 +347,12 @@ def test_a_workload_selects_its_own_pods_and_nobody_else_s(manifests: list[Manif
 def test_a_service_leads_to_ports_of_pods(manifests: list[Manifest]) -> None:
     for service in of_kind(manifests, "Service"):
         spec = service.object["spec"]
+        # The StatefulSet's controller names each pod in a label of its own.
+        of_template = {k: v for k, v in spec["selector"].items() if k != POD_NAME}
         found = [
             template
             for _, template in pods(manifests)
-            if matches(spec["selector"], template["metadata"]["labels"])
+            if matches(of_template, template["metadata"]["labels"])
         ]
         assert len(found) == 1, service.label
         known = {
@@ -555,7 +560,7 @@ FULLEST: dict[str, Any] = coalesce(VALUES, load(FULL, ROOT).data)
 
 FREE = {
     "affinity", "annotations", "labels", "limits", "nodeSelector", "podAnnotations", "podLabels",
-    "podSelector", "matchLabels", "requests", "rpcFrom", "scaleDown", "scaleUp",
+    "podSelector", "matchLabels", "requests", "rpcFrom", "scaleDown", "scaleUp", "attributes",
     "topologySpreadConstraints", "ethstatsFrom", "namespaceSelector", "valueFrom",
 }  # fmt: skip
 """Mappings with keys of people's own, or of Kubernetes, whose schema looks into them instead."""

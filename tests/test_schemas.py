@@ -44,8 +44,14 @@ def test_a_version_takes_the_charts_default_and_fullest_values(version: str) -> 
     assert problems(version, fullest) == []
 
 
-def test_the_fullest_values_turn_on_every_template() -> None:
-    made = {manifest.template for manifest in helm.template(CHART, ROOT, values(FULL), "x", "1.34")}
+def test_the_values_in_ci_turn_on_every_template() -> None:
+    # The fullest, and the two other ways to come by Secrets and credentials.
+    files = (FULL, FULL.with_name("plain-values.yaml"), FULL.with_name("eks-values.yaml"))
+    made = {
+        manifest.template
+        for file in files
+        for manifest in helm.template(CHART, ROOT, values(file), "x", "1.34")
+    }
     templates = {
         path.relative_to(ROOT).as_posix()
         for path in CHART.glob("templates/**/*.yaml")

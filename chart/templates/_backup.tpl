@@ -18,14 +18,38 @@ Takes {root, prefix, secretName}.
   value: {{ . | quote }}
 {{- end }}
 - {name: HOME, value: /tmp}
-{{- with .secretName }}
+{{- if and .secretName (eq .root.Values.aws.identity "none") }}
+{{- $secretName := .secretName }}
 - name: AWS_ACCESS_KEY_ID
   valueFrom:
-    secretKeyRef: {name: {{ . | quote }}, key: AWS_ACCESS_KEY_ID}
+    secretKeyRef: {name: {{ $secretName | quote }}, key: AWS_ACCESS_KEY_ID}
 - name: AWS_SECRET_ACCESS_KEY
   valueFrom:
-    secretKeyRef: {name: {{ . | quote }}, key: AWS_SECRET_ACCESS_KEY}
+    secretKeyRef: {name: {{ $secretName | quote }}, key: AWS_SECRET_ACCESS_KEY}
 {{- end }}
+{{- end -}}
+
+{{/*
+The IAM role of a component's pods, as an annotation of their service account, where that gives them one: backups
+write, nodes that restore a backup read, and all others have none.
+https://docs.aws.amazon.com/eks/latest/userguide/associate-service-account-role.html
+*/}}
+{{- define "linea-stack.roleAnnotation" -}}
+{{- $aws := .root.Values.aws -}}
+{{- if eq $aws.identity "irsa" -}}
+{{- $role := "" -}}
+{{- if eq .name "backup" -}}
+{{- $role = "backupRoleArn" -}}
+{{- else if and .root.Values.restore.backup (has .name (list "sequencer" "maru" "besu")) -}}
+{{- $role = "restoreRoleArn" -}}
+{{- end -}}
+{{- with $role -}}
+{{- if not (get $aws .) -}}
+{{- fail (printf "aws.identity is irsa, and aws.%s is empty: write the ARN of the IAM role, arn:aws:iam::111122223333:role/…" .) -}}
+{{- end -}}
+eks.amazonaws.com/role-arn: {{ get $aws . | quote }}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/*

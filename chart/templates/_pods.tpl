@@ -43,7 +43,7 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with include "linea-stack.affinity" . }}
+{{- with include "linea-stack.affinity" . | trim }}
 affinity:
   {{- . | nindent 2 }}
 {{- end }}
@@ -58,21 +58,33 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* The component's own affinity, or else one that keeps its pods in different zones. */}}
+{{/*
+The component's own affinity, or else one that keeps its pods in different zones, and in the zones of the values: a new
+volume in any other would strand its pod, and the other half of its validator.
+*/}}
 {{- define "linea-stack.affinity" -}}
 {{- if .values.affinity -}}
 {{- toYaml .values.affinity -}}
-{{- else if eq (default "none" .values.antiAffinity) "hard" -}}
+{{- else -}}
+{{- with and .values.persistence .root.Values.zones }}
+nodeAffinity:
+  requiredDuringSchedulingIgnoredDuringExecution:
+    nodeSelectorTerms:
+      - matchExpressions:
+          - {key: topology.kubernetes.io/zone, operator: In, values: {{ toJson . }}}
+{{- end }}
+{{- if eq (default "none" .values.antiAffinity) "hard" }}
 podAntiAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:
     - {{- include "linea-stack.zoneTerm" . | nindent 6 }}
 {{- include "linea-stack.pairAffinity" . }}
-{{- else if eq (default "none" .values.antiAffinity) "soft" -}}
+{{- else if eq (default "none" .values.antiAffinity) "soft" }}
 podAntiAffinity:
   preferredDuringSchedulingIgnoredDuringExecution:
     - weight: 100
       podAffinityTerm:
         {{- include "linea-stack.zoneTerm" . | nindent 8 }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -131,6 +143,21 @@ timeoutSeconds: {{ .timeoutSeconds }}
 failureThreshold: {{ .failureThreshold }}
 {{- end -}}
 
+{{/* Goes on serving while load balancers take the pod out, which no rolling update waits for. */}}
+{{- define "linea-stack.lifecycle" -}}
+{{- with .values.preStopSleepSeconds -}}
+lifecycle:
+  preStop:
+    {{- if include "linea-stack.has130" $.root }}
+    sleep:
+      seconds: {{ . }}
+    {{- else }}
+    exec:
+      command: [sleep, {{ . | quote }}]
+    {{- end }}
+{{- end -}}
+{{- end -}}
+
 {{/* The three probes of a container. */}}
 {{- define "linea-stack.probes" -}}
 startupProbe:
@@ -146,7 +173,14 @@ readinessProbe:
 # Pods don't wait for each other: after an outage a validator must not wait for one that waits for it.
 podManagementPolicy: Parallel
 updateStrategy:
-  {{- toYaml .values.updateStrategy | nindent 2 }}
+  {{- $strategy := deepCopy .values.updateStrategy }}
+  {{- if and $strategy.rollingUpdate (not (include "linea-stack.has135" .root)) }}
+  {{- $_ := set $strategy "rollingUpdate" (omit $strategy.rollingUpdate "maxUnavailable") }}
+  {{- end }}
+  {{- if eq $strategy.type "OnDelete" }}
+  {{- $strategy = omit $strategy "rollingUpdate" }}
+  {{- end }}
+  {{- toYaml $strategy | nindent 2 }}
 revisionHistoryLimit: 3
 {{- if include "linea-stack.has127" .root }}
 minReadySeconds: {{ .values.minReadySeconds }}
@@ -220,7 +254,7 @@ metadata:
   name: {{ include "linea-stack.serviceAccountName" . | quote }}
   labels:
     {{- include "linea-stack.labels" . | nindent 4 }}
-  {{- with .values.serviceAccount.annotations }}
+  {{- with merge (deepCopy .values.serviceAccount.annotations) (fromYaml (include "linea-stack.roleAnnotation" .)) }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -258,41 +292,6 @@ spec:
       path: /metrics
       interval: {{ $monitor.interval }}
       scrapeTimeout: {{ $monitor.scrapeTimeout }}
-{{- end -}}
-
-{{/* Ingress of one host. Takes {component, suffix, entry, port}. */}}
-{{- define "linea-stack.ingress" -}}
-{{- $root := .component.root -}}
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata:
-  name: {{ include "linea-stack.fullname" $root }}-{{ .suffix }}
-  labels:
-    {{- include "linea-stack.labels" .component | nindent 4 }}
-  {{- with merge (deepCopy .entry.annotations) $root.Values.ingress.annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-spec:
-  {{- with $root.Values.ingress.className }}
-  ingressClassName: {{ . | quote }}
-  {{- end }}
-  {{- with .entry.tlsSecretName }}
-  tls:
-    - hosts: [{{ $.entry.host | quote }}]
-      secretName: {{ . | quote }}
-  {{- end }}
-  rules:
-    - host: {{ .entry.host | quote }}
-      http:
-        paths:
-          - path: /
-            pathType: Prefix
-            backend:
-              service:
-                name: {{ include "linea-stack.componentName" .component }}
-                port:
-                  name: {{ .port }}
 {{- end -}}
 
 {{/* Where a Besu reports to, for start.sh; nowhere while the Secret is not there. */}}

@@ -56,14 +56,15 @@ secret:
   defaultMode: 288 # 0440
   items:
     {{- $name := include "linea-stack.componentName" .component }}
+    {{- $keys := splitList " " (include "linea-stack.keyNames" .component.values.replicas) }}
     {{- range $i := until (int .component.values.replicas) }}
-    - {key: {{ ternary (printf "key-%d" $i) "key" (gt $i 0) }}, path: {{ printf "%s-%d" $name $i }}}
+    - {key: {{ index $keys $i }}, path: {{ printf "%s-%d" $name $i }}}
     {{- end }}
 {{- end -}}
 
-{{/* Names of the keys in a Secret for so many pods, for people. */}}
+{{/* Names of the keys in a Secret for so many pods, separated by spaces. */}}
 {{- define "linea-stack.keyNames" -}}
-`key`{{ range $i := until (int .) }}{{ if $i }}, `key-{{ $i }}`{{ end }}{{ end }}
+key{{ range $i := until (int .) }}{{ if $i }} key-{{ $i }}{{ end }}{{ end }}
 {{- end -}}
 
 {{/* Fails on numbers of validators that would make no block, fork, or only look as if they survived a fault. */}}

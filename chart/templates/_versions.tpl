@@ -28,3 +28,13 @@ Sources: the API's own lifecycle notes in https://kubernetes.io/docs/reference/u
 {{- define "linea-stack.has131" -}}
 {{- if semverCompare ">=1.31-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
 {{- end -}}
+
+{{/* "true" where a container's preStop may be a sleep by default. */}}
+{{- define "linea-stack.has130" -}}
+{{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
+{{- end -}}
+
+{{/* "true" where a StatefulSet's rolling update has maxUnavailable by default; before, the API server drops it. */}}
+{{- define "linea-stack.has135" -}}
+{{- if semverCompare ">=1.35-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
+{{- end -}}

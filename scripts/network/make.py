@@ -144,7 +144,7 @@ def _make(
     }
     steps = {
         f"nox -s render -- {found.name}": "and commit what it writes",
-        f"sh {top}/{SCRIPT}": "makes the Secrets where kubectl points at",
+        **_to_store(found),
         f"keep {top}/ safe": "such as in a vault: lost keys stop the chain, stolen ones take it",
     }
     said = [
@@ -212,9 +212,9 @@ def _complete(
 
 def _secrets(found: Environment) -> Secrets:
     """Return the names of the Secrets; raises UserError where they can't be made as named."""
-    if _value(found, "secrets", "provider") != "existing":
+    if _value(found, "secrets", "provider") == "plain":
         message = "the chain's private keys would be in git, for whoever reads it to take"
-        raise _wrong(found, ["secrets", "provider"], message, "write existing")
+        raise _wrong(found, ["secrets", "provider"], message, "write existing or external")
     for part in ("sequencer", "maru"):
         if not _value(found, part, "enabled"):
             message = "a validator is a sequencer and a Maru, and this one is off"
@@ -238,6 +238,28 @@ def _secrets(found: Environment) -> Secrets:
             raise _wrong(found, path, message, "give each its own")
         names[part] = name
     return Secrets(**names)
+
+
+def _store(found: Environment) -> str:
+    """Return where the Secrets are put: `cluster`, `aws`, or `other`, which has no commands."""
+    if _value(found, "secrets", "provider") == "existing":
+        return "cluster"
+    return "aws" if _value(found, "secrets", "external", "aws", "enabled") else "other"
+
+
+def _entries(found: Environment) -> str:
+    """Return the path that entries in a store have before the Secret's name."""
+    return str(_value(found, "secrets", "external", "prefix") or found.namespace)
+
+
+def _to_store(found: Environment) -> dict[str, str]:
+    """Return the step that brings the Secrets to where they are taken from, and what it does."""
+    top, store = f"{private.TOP}/{found.name}", _store(found)
+    if store == "other":
+        return {f"put {top}/ into your store": f"{_entries(found)}/<folder>, a property a file"}
+    into_aws = "puts the Secrets into AWS Secrets Manager"
+    into_cluster = "makes the Secrets where kubectl points at"
+    return {f"sh {top}/{SCRIPT}": into_aws if store == "aws" else into_cluster}
 
 
 def _replicas(found: Environment, part: str) -> int:
@@ -482,8 +504,15 @@ def _write_script(
     chain_id: int,
 ) -> list[str]:
     """Write the commands that make the Secrets; return what was written: nothing where it is so."""
-    every = names.files(len(validators))
-    text = private.script(found.name, found.namespace, public.label(validators, chain_id), every)
+    store, every = _store(found), names.files(len(validators))
+    chain = public.label(validators, chain_id)
+    if store == "other":
+        return []
+    if store == "aws":
+        region = _value(found, "secrets", "external", "aws", "region")
+        text = private.script_of_aws(_entries(found), region, chain, every)
+    else:
+        text = private.script(found.name, found.namespace, chain, every)
     if private.read(private.folder(root, found.name) / SCRIPT) == text:
         return []
     private.write(root, found.name, {SCRIPT: text}, replace=True)

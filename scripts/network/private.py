@@ -190,6 +190,104 @@ done
 """
 
 
+def script_of_aws(
+    prefix: str, region: str, chain: str, secrets: Mapping[str, Sequence[str]]
+) -> str:
+    """Return the commands that put an environment's Secrets into AWS Secrets Manager.
+
+    prefix: the path that the entries have before the Secret's name. Else as script() does.
+    """
+    looks = "".join(f"look {secret} {' '.join(keys)}\n" for secret, keys in secrets.items())
+    makes = "".join(f"make {secret} {' '.join(keys)}\n" for secret, keys in secrets.items())
+    return _SCRIPT_OF_AWS.format(
+        prefix=prefix,
+        region=region,
+        chain=chain,
+        label="linea-stack/chain",
+        looks=looks,
+        makes=makes,
+    )
+
+
+_SCRIPT_OF_AWS = """\
+#!/bin/sh
+# Written by nox -s network: puts the Secrets under {prefix} into AWS Secrets Manager.
+# What is there already stays as it is.
+set -eu
+cd "$(dirname "$0")"
+
+prefix={prefix}
+chain={chain}
+wanted=
+wrong=
+region={region}
+export AWS_PAGER=
+
+refuse() {{
+  echo "$prefix/$secret: $*" >&2
+  wrong=yes
+}}
+
+look() {{
+  secret=$1
+  shift
+  if told=$(aws secretsmanager describe-secret --region "$region" --output text \\
+    --secret-id "$prefix/$secret" --query "Tags[?Key=='{label}'].Value | [0]" 2>&1); then
+    case $told in
+      "$chain") echo "$prefix/$secret: is there already, left as it is" ;;
+      None)
+        echo "$prefix/$secret: is there already, left as it is; it has no tag of a chain:" \\
+          "is it this one's?"
+        ;;
+      *)
+        refuse "belongs to another chain ($told): where that one is gone, delete it and run" \\
+          "this again"
+        ;;
+    esac
+    return
+  fi
+  case $told in
+    *ResourceNotFoundException*) ;;
+    *)
+      refuse "$told"
+      return
+      ;;
+  esac
+  wanted="$wanted $secret "
+  for key; do
+    [ -s "$secret/$key" ] && continue
+    refuse "the file $secret/$key is missing or empty: put it back from where it is kept"
+  done
+}}
+
+# The keys of a Secret as one JSON object; what they hold has no character that JSON would escape.
+entry() {{
+  separator='{{'
+  for key; do
+    printf '%s"%s":"%s"' "$separator" "$key" "$(cat "$secret/$key")"
+    separator=,
+  done
+  echo '}}'
+}}
+
+make() {{
+  secret=$1
+  shift
+  case $wanted in *" $secret "*) ;; *) return ;; esac
+  # Through a pipe: a command line is for everybody to see.
+  entry "$@" | aws secretsmanager create-secret --region "$region" --name "$prefix/$secret" \\
+    --tags "Key={label},Value=$chain" --secret-string file:///dev/stdin >/dev/null
+  echo "$prefix/$secret: made"
+}}
+
+{looks}
+if [ "$wrong" ]; then
+  echo 'nothing was made' >&2
+  exit 1
+fi
+{makes}"""
+
+
 def _make_folder(path: Path) -> None:
     try:
         path.mkdir(_FOLDER)

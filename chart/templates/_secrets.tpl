@@ -1,0 +1,44 @@
+{{/*
+A Secret that the External Secrets Operator makes, one entry of the store for each. Takes {component, secretName, keys,
+refreshPolicy}. The operator's defaults are written out: Argo CD would see them as a difference.
+https://external-secrets.io/latest/api/externalsecret/
+*/}}
+{{- define "linea-stack.externalSecret" -}}
+{{- $root := .component.root -}}
+{{- $external := $root.Values.secrets.external -}}
+{{- $prefix := default $root.Release.Namespace $external.prefix -}}
+{{- if and (not $external.storeName) (not $external.aws.enabled) -}}
+{{- fail "secrets.provider is external, and secrets.external.storeName is empty: name a store that there is, or write secrets.external.aws.enabled: true" -}}
+{{- end -}}
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata:
+  name: {{ .secretName | quote }}
+  labels:
+    {{- include "linea-stack.labels" .component | nindent 4 }}
+spec:
+  refreshPolicy: {{ .refreshPolicy }}
+  refreshInterval: {{ $external.refreshInterval }}
+  secretStoreRef:
+    kind: {{ $external.storeKind }}
+    name: {{ default (include "linea-stack.secretStoreName" $root) $external.storeName | quote }}
+  target:
+    name: {{ .secretName | quote }}
+    creationPolicy: Owner
+    # An entry that is gone from the store takes no running node's key away.
+    deletionPolicy: Retain
+  data:
+    {{- range .keys }}
+    - secretKey: {{ . }}
+      remoteRef:
+        key: {{ $prefix }}/{{ $.secretName }}
+        property: {{ . }}
+        conversionStrategy: Default
+        decodingStrategy: None
+        metadataPolicy: None
+    {{- end }}
+{{- end -}}
+
+{{- define "linea-stack.secretStoreName" -}}
+{{ include "linea-stack.fullname" . }}-aws
+{{- end -}}
