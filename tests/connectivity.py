@@ -125,8 +125,8 @@ def every(manifests: Sequence[Manifest], among: Sequence[Actor]) -> list[Flow]:
     ]
 
 
-def allowed(manifests: Sequence[Manifest], among: Sequence[Actor]) -> set[Flow]:
-    """Return those of every connection that the policies among the manifests allow."""
+def denials(manifests: Sequence[Manifest], among: Sequence[Actor]) -> dict[Flow, set[str]]:
+    """Return for every connection which ends deny it by policy: Egress, Ingress, both or none."""
     asked = every(manifests, among)
     peers = {actor.name: actor.peer() for actor in among}
     traffic = []
@@ -134,20 +134,30 @@ def allowed(manifests: Sequence[Manifest], among: Sequence[Actor]) -> set[Flow]:
         number, _, protocol = port.partition("/")
         ends = {"Source": peers[source], "Destination": peers[target]}
         traffic.append({**ends, "ResolvedPort": int(number), "Protocol": protocol})
-    answers = _answers(policies(manifests), traffic)
-    return {flow for flow, answer in zip(asked, answers, strict=True) if answer}
+    return dict(zip(asked, _ask(policies(manifests), traffic), strict=True))
 
 
-def _answers(of: list[dict[str, Any]], traffic: list[dict[str, Any]]) -> list[bool]:
-    """Return whether the policies allow each connection."""
+def allowed(manifests: Sequence[Manifest], among: Sequence[Actor]) -> set[Flow]:
+    """Return the connections that no end denies."""
+    return {flow for flow, denied in denials(manifests, among).items() if not denied}
+
+
+def _ask(rules: list[dict[str, Any]], traffic: list[dict[str, Any]]) -> list[set[str]]:
+    """Return for each connection which ends deny it by the rules."""
     with tempfile.TemporaryDirectory() as folder:
-        rules, questions = Path(folder, "policies.json"), Path(folder, "traffic.json")
+        given, asked = Path(folder, "policies.json"), Path(folder, "traffic.json")
         # cyclonus reads YAML, of which JSON is a part.
         kind = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicyList"}
-        rules.write_text(json.dumps({**kind, "items": of}))
-        questions.write_text(json.dumps(traffic))
+        given.write_text(json.dumps({**kind, "items": rules}))
+        asked.write_text(json.dumps(traffic))
         command: list[str | Path] = [tools.tool("cyclonus"), "analyze", "--mode", "query-traffic"]
-        command += ["--policy-path", rules, "--traffic-path", questions]
+        command += ["--policy-path", given, "--traffic-path", asked]
         done = tools.run(command, "cyclonus", TIMEOUT_S, cwd=Path(folder))
     assert done.returncode == 0, done.stderr
-    return [word == "TRUE" for word in re.findall(r"IS ALLOWED\?\s*\|\s*(\w+)", done.stdout)]
+    found = []
+    for answer in done.stdout.split("Is traffic allowed?")[1:]:
+        # An end's first line is of a policy that allows it, where there is one.
+        denied = set(re.findall(r"\| (Ingress|Egress) +\| Deny", answer))
+        assert bool(denied) == bool(re.search(r"IS ALLOWED\? +\| +FALSE", answer)), answer
+        found.append(denied)
+    return found

@@ -18,7 +18,7 @@ from scripts.environment import Environment, coalesce
 from scripts.manifest import Manifest
 from scripts.yamlio import Document, load
 from tests.conftest import ROOT
-from tests.connectivity import COMPONENT, Actor, Flow, actors, allowed, every
+from tests.connectivity import COMPONENT, Actor, Flow, actors, allowed, denials, every
 from tests.objects import CHART, ENVIRONMENTS, FULL, containers, of, of_environment, of_kind, pods
 
 BUCKET = {"enabled": True, "storage": {"bucket": "backups", "region": "eu-central-1"}}
@@ -56,16 +56,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An environment, or a variant of one, and who could talk to whom there."""
+    """An environment, or a variant of one, and who may talk to whom there."""
 
     values: dict[str, Any]
     """The chart's own, too."""
     manifests: list[Manifest]
     among: list[Actor]
 
+    denials: dict[Flow, set[str]]
+    """Every connection, and which ends deny it."""
+
     @property
     def allowed(self) -> set[Flow]:
-        return allowed(self.manifests, self.among)
+        return {flow for flow, denied in self.denials.items() if not denied}
 
 
 @lru_cache
@@ -82,7 +85,8 @@ def of_layers(found: Environment, manifests: list[Manifest]) -> Case:
     values: dict[str, Any] = coalesce(found.layers[0].data, found.values)
     blocks = [peer["ipBlock"]["cidr"] for peer in values["networkPolicy"]["rpcFrom"]]
     subnets = ipaddress.ip_network(blocks[0] if blocks else "10.0.0.0/24")
-    return Case(values, manifests, actors(manifests, str(subnets[10])))
+    among = actors(manifests, str(subnets[10]))
+    return Case(values, manifests, among, denials(manifests, among))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,17 @@ def test_the_table_is_read_whole() -> None:
 @pytest.mark.parametrize("name", [*ENVIRONMENTS, *VARIANTS])
 def test_the_policies_allow_what_the_document_says_and_nothing_else(name: str) -> None:
     found = case(name)
-    assert sorted(found.allowed) == sorted(expected(found))
+    assert found.allowed == expected(found)
+
+
+@pytest.mark.parametrize("name", [*ENVIRONMENTS, *VARIANTS])
+def test_neither_end_alone_allows_more(name: str) -> None:
+    """What one end would let through is one mistake at the other away."""
+    found = case(name)
+    home = {actor.name for actor in found.among if actor.namespace == found.among[0].namespace}
+    for end, place in (("Egress", 0), ("Ingress", 1)):
+        alone = {f for f, denied in found.denials.items() if end not in denied and f[place] in home}
+        assert alone == {flow for flow in expected(found) if flow[place] in home}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -158,7 +172,7 @@ def test_dev_has_no_policies_and_is_open() -> None:
     [
         (name, p.name)
         for name in ENVIRONMENTS
-        for p in of_kind(case(name).manifests, "NetworkPolicy")
+        for p in of_kind(of_environment(name)[1], "NetworkPolicy")
     ],
 )
 def test_without_any_one_policy_the_statement_is_another(name: str, policy: str) -> None:
