@@ -60,10 +60,8 @@ class Case:
     """An environment, or a variant of one, and who may talk to whom there."""
 
     values: dict[str, Any]
-    """The chart's own, too."""
     manifests: list[Manifest]
     among: list[Actor]
-
     denials: dict[Flow, set[str]]
     """Every connection, and which ends deny it."""
 
@@ -72,22 +70,28 @@ class Case:
         return {flow for flow, denied in self.denials.items() if not denied}
 
 
-@lru_cache
-def case(name: str) -> Case:
+def named(name: str) -> Environment:
     """Return an environment, or the variant of prod with that name."""
     if name in ENVIRONMENTS:
-        return of_layers(*of_environment(name))
-    found = environment.load(ROOT, "prod")
-    varied = replace(found, layers=(*found.layers, Document(name, VARIANTS[name], None)))
-    return of_layers(varied, render.objects(ROOT, varied))
+        return environment.load(ROOT, name)
+    prod = environment.load(ROOT, "prod")
+    return replace(prod, layers=(*prod.layers, Document(name, VARIANTS[name], None)))
 
 
-def of_layers(found: Environment, manifests: list[Manifest]) -> Case:
-    values: dict[str, Any] = coalesce(found.layers[0].data, found.values)
-    blocks = [peer["ipBlock"]["cidr"] for peer in values["networkPolicy"]["rpcFrom"]]
+def values(of: Environment) -> dict[str, Any]:
+    """Return its values over the chart's own."""
+    return coalesce(of.layers[0].data, of.values)
+
+
+@lru_cache
+def case(name: str) -> Case:
+    """Return what policies say in an environment, or in the variant of prod with that name."""
+    its = values(named(name))
+    manifests = render.objects(ROOT, named(name))
+    blocks = [peer["ipBlock"]["cidr"] for peer in its["networkPolicy"]["rpcFrom"]]
     subnets = ipaddress.ip_network(blocks[0] if blocks else "10.0.0.0/24")
     among = actors(manifests, str(subnets[10]))
-    return Case(values, manifests, among, denials(manifests, among))
+    return Case(its, manifests, among, denials(manifests, among))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +129,11 @@ def table() -> list[Row]:
     return [Row(*(re.split(r"`?, `?", c) if c else [] for c in line[:4])) for line in cells]
 
 
-def expected(found: Case) -> set[Flow]:
+def expected(given: Case) -> set[Flow]:
     """Return what the document says of the environment: the table, or all that there is."""
-    if not found.values["networkPolicy"]["enabled"]:
-        return set(every(found.manifests, found.among))
-    return {flow for row in table() if row.counts(found.values) for flow in row.flows()}
+    if not given.values["networkPolicy"]["enabled"]:
+        return set(every(given.manifests, given.among))
+    return {flow for row in table() if row.counts(given.values) for flow in row.flows()}
 
 
 def test_the_table_is_read_whole() -> None:
@@ -142,30 +146,30 @@ def test_the_table_is_read_whole() -> None:
 
 @pytest.mark.parametrize("name", [*ENVIRONMENTS, *VARIANTS])
 def test_the_policies_allow_what_the_document_says_and_nothing_else(name: str) -> None:
-    found = case(name)
-    assert found.allowed == expected(found)
+    given = case(name)
+    assert given.allowed == expected(given)
 
 
 @pytest.mark.parametrize("name", [*ENVIRONMENTS, *VARIANTS])
 def test_neither_end_alone_allows_more(name: str) -> None:
     """What one end would let through is one mistake at the other away."""
-    found = case(name)
-    home = {actor.name for actor in found.among if actor.namespace == found.among[0].namespace}
+    given = case(name)
+    home = {actor.name for actor in given.among if actor.namespace == given.among[0].namespace}
     for end, place in (("Egress", 0), ("Ingress", 1)):
-        alone = {f for f, denied in found.denials.items() if end not in denied and f[place] in home}
-        assert alone == {flow for flow in expected(found) if flow[place] in home}
+        alone = {f for f, denied in given.denials.items() if end not in denied and f[place] in home}
+        assert alone == {flow for flow in expected(given) if flow[place] in home}
 
 
 def test_each_line_with_a_condition_is_tried_with_it_and_without_it() -> None:
     for row in table():
         if row.conditions:
-            assert {row.counts(case(name).values) for name in VARIANTS} == {True, False}, row
+            assert {row.counts(values(named(name))) for name in VARIANTS} == {True, False}, row
 
 
 def test_dev_has_no_policies_and_is_open() -> None:
-    found = case("dev")
-    assert not of_kind(found.manifests, "NetworkPolicy")
-    assert ("internet", "sequencer", "8550/TCP") in found.allowed
+    given = case("dev")
+    assert not of_kind(given.manifests, "NetworkPolicy")
+    assert ("internet", "sequencer", "8550/TCP") in given.allowed
 
 
 @pytest.mark.parametrize(
@@ -177,10 +181,10 @@ def test_dev_has_no_policies_and_is_open() -> None:
     ],
 )
 def test_without_any_one_policy_the_statement_is_another(name: str, policy: str) -> None:
-    found = case(name)
-    left = [m for m in found.manifests if (m.kind, m.name) != ("NetworkPolicy", policy)]
-    assert len(left) == len(found.manifests) - 1
-    assert allowed(left, found.among) != expected(found)
+    given = case(name)
+    left = [m for m in given.manifests if (m.kind, m.name) != ("NetworkPolicy", policy)]
+    assert len(left) == len(given.manifests) - 1
+    assert allowed(left, given.among) != expected(given)
 
 
 # The chart alone
@@ -322,8 +326,8 @@ def test_a_service_s_port_is_its_pods_port() -> None:
 def test_the_load_balancers_subnets_are_not_those_of_pods() -> None:
     """Pods have addresses of the same network, with the VPC CNI."""
     for name in ENVIRONMENTS:
-        values = case(name).values["networkPolicy"]
-        for peer in values["rpcFrom"] + values["ethstatsFrom"]:
+        rules = values(named(name))["networkPolicy"]
+        for peer in rules["rpcFrom"] + rules["ethstatsFrom"]:
             assert ipaddress.ip_network(peer["ipBlock"]["cidr"]).prefixlen > 16
 
 
