@@ -78,6 +78,7 @@ def tests(session: nox.Session) -> None:
         session,
         "scripts.tools",
         "cast",
+        "cyclonus",
         "geth",
         "helm3",
         "helm4",

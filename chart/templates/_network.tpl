@@ -5,7 +5,7 @@ podSelector:
     {{- include "linea-stack.selectorLabels" . | nindent 4 }}
 {{- end -}}
 
-{{/* The head of a component's NetworkPolicy, down to its selector. */}}
+{{/* The head of a component's NetworkPolicy, down to its rules: what they don't allow is denied, both ways. */}}
 {{- define "linea-stack.networkPolicyHead" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -17,6 +17,7 @@ spec:
   podSelector:
     matchLabels:
       {{- include "linea-stack.selectorLabels" . | nindent 6 }}
+  policyTypes: [Ingress, Egress]
 {{- end -}}
 
 {{- define "linea-stack.ports.execution-p2p" -}}
@@ -29,14 +30,42 @@ spec:
 - {port: 9000, protocol: UDP}
 {{- end -}}
 
-{{/* To the bucket that a backup is fetched from, where the values name one. */}}
-{{- define "linea-stack.restoreEgress" -}}
-{{- if .Values.restore.backup -}}
+{{/* The cluster's DNS. Takes the chart's context. */}}
+{{- define "linea-stack.dnsEgress" -}}
+{{- with .Values.networkPolicy.dnsTo -}}
+- to:
+    {{- toYaml . | nindent 4 }}
+  ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+{{- end -}}
+{{- end -}}
+
+{{/*
+S3, and where the credentials for it come from: STS, by the same rule, or the agent of EKS Pod Identity on the node
+(https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html).
+*/}}
+{{- define "linea-stack.backupEgress" -}}
 {{- with .Values.networkPolicy.backupTo -}}
 - to:
     {{- toYaml . | nindent 4 }}
   ports:
     - {port: 443, protocol: TCP}
 {{- end -}}
+{{- if eq .Values.aws.identity "podIdentity" }}
+- to:
+    - ipBlock:
+        cidr: 169.254.170.23/32
+    - ipBlock:
+        cidr: fd00:ec2::23/128
+  ports:
+    - {port: 80, protocol: TCP}
+{{- end -}}
+{{- end -}}
+
+{{/* The same for the nodes' init containers, where the values name a backup to fetch. */}}
+{{- define "linea-stack.restoreEgress" -}}
+{{- if .Values.restore.backup -}}
+{{- include "linea-stack.backupEgress" . -}}
 {{- end -}}
 {{- end -}}
