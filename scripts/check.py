@@ -6,10 +6,11 @@ What needs a cluster's own schemas is validate's: a render needs no more than th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from scripts import yamlio
+from scripts import images, yamlio
 from scripts.argocd import WAVE
 from scripts.environment import Environment
 from scripts.findings import Finding, UserError
@@ -75,6 +76,12 @@ def shapes(root: Path, found: Environment, manifests: Sequence[Manifest]) -> Non
     _refuse(f for manifest in manifests for f in _shape(root, found, manifest))
 
 
+def digests(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
+    """Raise UserError for a digest that would run another image than its tag says."""
+    _refuse(_old_digests(found))
+    _refuse(f for manifest in manifests for f in _other_digests(root, found, manifest))
+
+
 def together(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
     """Raise UserError for objects that can't be applied, live side by side, or stand in git."""
     _refuse(
@@ -118,6 +125,54 @@ def _shape(root: Path, found: Environment, manifest: Manifest) -> Iterable[Findi
         message = f"a {kind} belongs to the whole cluster, of which an environment has a namespace"
         fix = "remove it: who runs the cluster makes it"
         yield told("object-of-cluster", ["kind"], message, fix)
+
+
+def _old_digests(found: Environment) -> Iterable[Finding]:
+    """Yield each digest in the values that a stronger file has changed the image of."""
+    for index, layer in enumerate(found.layers):
+        for image in _with_digest(layer.data, []):
+            above = found.layers[index + 1 :]
+            if any(yamlio.has(one.data, [*image, "digest"]) for one in above):
+                continue
+            changed = [
+                (one, field)
+                for field in ("repository", "tag")
+                for one in above
+                if yamlio.has(one.data, [*image, field])
+            ]
+            if changed:
+                stronger, field = changed[-1]
+                named, path = ".".join(map(str, image)), [*image, field]
+                line, _ = layer.position([*image, "digest"])
+                message = (
+                    f"{named}.{field} changes here, and the digest that wins over it stays that "
+                    f"of {layer.file}:{line}: the old image would run"
+                )
+                fix = f'write {named}.digest: "" here, and keep digests in {images.LOCK}'
+                yield stronger.finding("old-digest", path, message, fix)
+
+
+def _with_digest(data: Any, path: list[str | int]) -> Iterator[list[str | int]]:
+    """Yield the paths of mappings that have a digest."""
+    if isinstance(data, dict):
+        if data.get("digest"):
+            yield path
+        for key, value in data.items():
+            yield from _with_digest(value, [*path, key])
+
+
+def _other_digests(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
+    """Yield each image whose own digest is not the one that the lock has for its tag."""
+    for path, image in images.used(manifest):
+        reference = images.parse(image)
+        locked = (found.images.data or {}).get(reference.name)
+        if locked and reference.digest not in ("", locked):
+            line, _ = found.images.position([reference.name])
+            message = (
+                f"{reference.name} has another digest here than in {images.LOCK}:{line}, {locked}"
+            )
+            fix = "remove it here; where the tag has moved, look why: nox -s images -- --refresh"
+            yield _told(root, found, manifest, "other-digest", path, message, fix, reference.digest)
 
 
 def _twice(root: Path, found: Environment, manifests: Sequence[Manifest]) -> Iterable[Finding]:
@@ -187,9 +242,10 @@ def _told(
     path: Sequence[str | int],
     message: str,
     fix: str,
+    part: str = "",
 ) -> Finding:
-    """Return a finding on an object, at the input that decides the field at the path."""
+    """Return a finding on an object, at the input that decides the field (or its part)."""
     from scripts import origin
 
-    file, line, column = origin.of_field(root, found, manifest, path)
+    file, line, column = origin.of_field(root, found, manifest, path, part)
     return Finding(file, line, column, rule, message, fix, manifest.label, found.name)
