@@ -6,9 +6,8 @@ What needs a cluster's own schemas is validate's: a render needs no more than th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from scripts import images, yamlio
 from scripts.argocd import WAVE
@@ -77,9 +76,8 @@ def shapes(root: Path, found: Environment, manifests: Sequence[Manifest]) -> Non
 
 
 def digests(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
-    """Raise UserError for a digest that would run another image than its tag says."""
-    _refuse(_old_digests(found))
-    _refuse(f for manifest in manifests for f in _other_digests(root, found, manifest))
+    """Raise UserError for images that would be others than the ones that were reviewed."""
+    _refuse(f for manifest in manifests for f in _other_images(root, found, manifest))
 
 
 def together(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
@@ -127,52 +125,23 @@ def _shape(root: Path, found: Environment, manifest: Manifest) -> Iterable[Findi
         yield told("object-of-cluster", ["kind"], message, fix)
 
 
-def _old_digests(found: Environment) -> Iterable[Finding]:
-    """Yield each digest in the values that a stronger file has changed the image of."""
-    for index, layer in enumerate(found.layers):
-        for image in _with_digest(layer.data, []):
-            above = found.layers[index + 1 :]
-            if any(yamlio.has(one.data, [*image, "digest"]) for one in above):
-                continue
-            changed = [
-                (one, field)
-                for field in ("repository", "tag")
-                for one in above
-                if yamlio.has(one.data, [*image, field])
-            ]
-            if changed:
-                stronger, field = changed[-1]
-                named, path = ".".join(map(str, image)), [*image, field]
-                line, _ = layer.position([*image, "digest"])
-                message = (
-                    f"{named}.{field} changes here, and the digest that wins over it stays that "
-                    f"of {layer.file}:{line}: the old image would run"
-                )
-                fix = f'write {named}.digest: "" here, and keep digests in {images.LOCK}'
-                yield stronger.finding("old-digest", path, message, fix)
-
-
-def _with_digest(data: Any, path: list[str | int]) -> Iterator[list[str | int]]:
-    """Yield the paths of mappings that have a digest."""
-    if isinstance(data, dict):
-        if data.get("digest"):
-            yield path
-        for key, value in data.items():
-            yield from _with_digest(value, [*path, key])
-
-
-def _other_digests(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
-    """Yield each image whose own digest is not the one that the lock has for its tag."""
+def _other_images(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
+    """Yield an image whose digest is not the lock's, and in production one without a version."""
+    locked = found.images.data or {}
     for path, image in images.used(manifest):
         reference = images.parse(image)
-        locked = (found.images.data or {}).get(reference.name)
-        if locked and reference.digest not in ("", locked):
-            line, _ = found.images.position([reference.name])
-            message = (
-                f"{reference.name} has another digest here than in {images.LOCK}:{line}, {locked}"
-            )
-            fix = "remove it here; where the tag has moved, look why: nox -s images -- --refresh"
-            yield _told(root, found, manifest, "other-digest", path, message, fix, reference.digest)
+        name, digest = reference.name, locked.get(reference.name)
+        if digest and reference.digest not in ("", digest):
+            line, _ = found.images.position([name])
+            message = f"{name} has another digest here than in {images.LOCK}:{line}, {digest}"
+            fix = "remove it here; if the tag has moved, look why: nox -s images -- --refresh"
+            part = reference.digest
+            yield _told(root, found, manifest, "other-digest", path, message, fix, part)
+        elif found.is_production and reference.floats and not (digest or reference.digest):
+            message = f"{image} is another image with every release"
+            fix = "write a version as its tag: what runs must be what was reviewed"
+            part = reference.tag
+            yield _told(root, found, manifest, "floating-image", path, message, fix, part)
 
 
 def _twice(root: Path, found: Environment, manifests: Sequence[Manifest]) -> Iterable[Finding]:

@@ -181,7 +181,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         patches=found,
         images=images.load(root),
     )
-    findings += _check_values(root, environment)
+    findings += _check_values(root, environment) or images.old_digests(environment.layers)
     if findings:
         raise UserError(*findings)
     return environment

@@ -38,25 +38,12 @@ def _by_tag(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
     for image, names in owners.items():
         file, line, column = place(root, names[0], image)
         where = tree.called(names)
-        if images.parse(image).floats:
-            message = f"{image} is another image with every release, and runs in {where}"
-            fix = "write a version as its tag: what runs must be what was reviewed"
-            yield Finding(file, line, column, "floating-image", message, fix)
-        else:
-            message = (
-                f"{image} goes by its tag in {where}: "
-                "who may push to its repository decides what runs"
-            )
-            fix = "look its digest up from where its registry can be reached: nox -s images"
-            yield Finding(
-                file,
-                line,
-                column,
-                "image-without-digest",
-                message,
-                fix,
-                severity=Severity.WARNING,
-            )
+        message = (
+            f"{image} goes by its tag in {where}: who may push to its repository decides what runs"
+        )
+        fix = "look its digest up from where its registry can be reached: nox -s images"
+        rule = "image-without-digest"
+        yield Finding(file, line, column, rule, message, fix, severity=Severity.WARNING)
 
 
 def _unused(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:

@@ -7,8 +7,9 @@ has both, what is pulled goes by the digest and the tag is for the reader
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import Any
 
 from scripts import schema, yamlio
 from scripts.containers import PODS, Where, listed
-from scripts.findings import UserError
+from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
+from scripts.yamlio import Document
 
 LOCK = "base/images.yaml"
 SCHEMA = Path(__file__).with_name("images.schema.json")
@@ -61,16 +63,60 @@ def registry(name: str) -> str:
 
 
 @lru_cache
-def load(root: Path) -> yamlio.Document:
+def load(root: Path) -> Document:
     """Return the lock, which all environments share: it is read once.
 
     Raises UserError with what is wrong in it, or that it isn't there.
     """
-    document = yamlio.load(root / LOCK, root)
+    path = root / LOCK
+    if not os.path.lexists(path):
+        message, fix = "the file is missing", "restore it from git; an empty one has no digests"
+        raise UserError(Finding(LOCK, 0, 0, "image-lock", message, fix))
+    document = yamlio.load(path, root)
     findings = schema.check(document, SCHEMA)
     if findings:
         raise UserError(*findings)
     return document
+
+
+def old_digests(layers: Sequence[Document]) -> Iterator[Finding]:
+    """Yield the tags and repositories in files of values that a weaker file's digest wins over.
+
+    layers: from the weakest to the strongest.
+    """
+    for index, layer in enumerate(layers):
+        for image in _with_digest(layer.data, []):
+            above = layers[index + 1 :]
+            if any(yamlio.has(one.data, [*image, "digest"]) for one in above):
+                continue
+            for field in ("repository", "tag"):
+                path = [*image, field]
+                before, now = _last(layers[: index + 1], path), _last(layers, path)
+                if now is None or now is before:
+                    continue
+                if before and yamlio.get(before.data, path) == yamlio.get(now.data, path):
+                    continue
+                named = ".".join(map(str, image))
+                line, _ = layer.position([*image, "digest"])
+                message = (
+                    f"{named}.{field} changes here, and the digest that wins over it stays that "
+                    f"of {layer.file}:{line}: the old image would run"
+                )
+                fix = f'write {named}.digest: "" here, and keep digests in {LOCK}'
+                yield now.finding("old-digest", path, message, fix)
+
+
+def _last(layers: Sequence[Document], path: yamlio.ValuePath) -> Document | None:
+    return next((one for one in reversed(layers) if yamlio.has(one.data, path)), None)
+
+
+def _with_digest(data: Any, path: list[str | int]) -> Iterator[list[str | int]]:
+    """Yield the paths of mappings that have a digest."""
+    if isinstance(data, dict):
+        if data.get("digest"):
+            yield path
+        for key, value in data.items():
+            yield from _with_digest(value, [*path, key])
 
 
 def used(manifest: Manifest) -> Iterator[tuple[Where, str]]:
