@@ -85,7 +85,7 @@ def old_digests(layers: Sequence[Document]) -> Iterator[Finding]:
     layers: from the weakest to the strongest.
     """
     for index, layer in enumerate(layers):
-        for image in _with_digest(layer.data, []):
+        for image in _with_digest(layer.data or {}, []):
             above = layers[index + 1 :]
             if any(yamlio.has(one.data, [*image, "digest"]) for one in above):
                 continue
@@ -110,12 +110,12 @@ def _last(layers: Sequence[Document], path: yamlio.ValuePath) -> Document | None
     return next((one for one in reversed(layers) if yamlio.has(one.data, path)), None)
 
 
-def _with_digest(data: Any, path: list[str | int]) -> Iterator[list[str | int]]:
+def _with_digest(data: dict[str, Any], path: list[str | int]) -> Iterator[list[str | int]]:
     """Yield the paths of mappings that have a digest."""
-    if isinstance(data, dict):
-        if data.get("digest"):
-            yield path
-        for key, value in data.items():
+    if data.get("digest"):
+        yield path
+    for key, value in data.items():
+        if isinstance(value, dict):
             yield from _with_digest(value, [*path, key])
 
 

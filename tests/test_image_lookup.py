@@ -10,6 +10,7 @@ import contextlib
 import http.server
 import json
 import shutil
+import socket
 import subprocess
 import tarfile
 import threading
@@ -23,7 +24,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import images, tools
+from scripts import image_lookup, images, tools
 from tests.conftest import Repository
 from tests.execution import free_ports
 
@@ -292,6 +293,7 @@ def test_a_registry_that_wants_a_login_is_told_and_no_password_is(
     done = repository.run("images", DOCKER_CONFIG=str(tmp_path))
     assert done.code == 2
     assert "wrong-and-secret" not in done.out + done.err
+    assert "http://" not in done.out + done.err
     assert locked(repository) == {}
     crane("auth", "login", gated, "-u=ci", "-p=hunter2-hunter2", DOCKER_CONFIG=str(tmp_path))
     done = repository.run("images", DOCKER_CONFIG=str(tmp_path))
@@ -311,9 +313,21 @@ def test_nothing_is_asked_while_an_environment_has_a_mistake(repository: Reposit
     assert (repository / LOCK).read_text("utf-8") == before
 
 
-def test_programs_get_one_document_of_what_could_not_be_looked_up(repository: Repository) -> None:
+def test_programs_get_one_document_of_what_could_not_be_looked_up(
+    repository: Repository, registry: Registry
+) -> None:
+    registry.push("up:2", "up")
     down = f"localhost:{free_ports(1)[0]}"
-    only_dev(repository, besu=f"{down}/besu:1", maru=f"{down}/besu:1")
+    only_dev(repository, besu=f"{registry.host}/up:2", maru=f"{down}/maru:1")
     done = repository.run("images", "--format", "json")
     assert done.code == 2
     assert [one["rule"] for one in json.loads(done.out)["findings"]] == ["registry-unreachable"]
+
+
+def test_a_registry_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_lookup, "TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        failure = image_lookup.digest(f"localhost:{silent.getsockname()[1]}/a:1")
+    assert isinstance(failure, image_lookup.Failure)
+    assert failure.rule == "registry-unreachable"
+    assert "did not end within" in failure.message
