@@ -78,6 +78,7 @@ def tests(session: nox.Session) -> None:
         session,
         "scripts.tools",
         "cast",
+        "crane",
         "cyclonus",
         "geth",
         "helm3",
@@ -87,6 +88,13 @@ def tests(session: nox.Session) -> None:
         silent=True,
     )
     run(session, "pytest", *session.posargs)
+
+
+@nox.session
+def images(session: nox.Session) -> None:
+    """Look up the digests that base/images.yaml lacks; -- --refresh: which tags have moved."""
+    install(session, "pipeline")
+    run(session, "scripts", "images", *session.posargs)
 
 
 @nox.session

@@ -122,6 +122,22 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     command = commands.add_parser(
+        "images",
+        prog="nox -s images --",
+        allow_abbrev=False,
+        help="look up the digests that base/images.yaml lacks",
+    )
+    command.add_argument(
+        "--refresh",
+        action="store_true",
+        help="ask for those that are there, too, and write where a tag has moved",
+    )
+    command.add_argument(
+        "--format", choices=findings.FORMATS, default="text", help="how findings are told"
+    )
+    command.set_defaults(run=_images, interrupted="base/images.yaml is as it was")
+
+    command = commands.add_parser(
         "values-table", help="write the table of values into the chart's README"
     )
     command.add_argument(
@@ -185,6 +201,15 @@ def _network(root: Path, options: argparse.Namespace) -> int:
     wanted = make.Wanted(options.validators, options.chain_id, options.to_address)
     make.make(root, options.environments[0], wanted, sys.stdout)
     return 0
+
+
+def _images(root: Path, options: argparse.Namespace) -> int:
+    from scripts import image_lookup
+
+    stream = sys.stdout if options.format == "text" else sys.stderr
+    found = image_lookup.look_up(root, options.refresh, stream)
+    _told(found, options)
+    return image_lookup.exit_code(found)
 
 
 def _values_table(root: Path, options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from scripts import yamlio
+from scripts import images, yamlio
 from scripts.argocd import WAVE
 from scripts.environment import Environment
 from scripts.findings import Finding, UserError
@@ -75,6 +75,11 @@ def shapes(root: Path, found: Environment, manifests: Sequence[Manifest]) -> Non
     _refuse(f for manifest in manifests for f in _shape(root, found, manifest))
 
 
+def digests(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
+    """Raise UserError for images that would be others than the ones that were reviewed."""
+    _refuse(f for manifest in manifests for f in _other_images(root, found, manifest))
+
+
 def together(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
     """Raise UserError for objects that can't be applied, live side by side, or stand in git."""
     _refuse(
@@ -118,6 +123,25 @@ def _shape(root: Path, found: Environment, manifest: Manifest) -> Iterable[Findi
         message = f"a {kind} belongs to the whole cluster, of which an environment has a namespace"
         fix = "remove it: who runs the cluster makes it"
         yield told("object-of-cluster", ["kind"], message, fix)
+
+
+def _other_images(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
+    """Yield an image whose digest is not the lock's, and in production one without a version."""
+    locked = found.images.data or {}
+    for path, image in images.used(manifest):
+        reference = images.parse(image)
+        name, digest = reference.name, locked.get(reference.name)
+        if digest and reference.digest not in ("", digest):
+            line, _ = found.images.position([name])
+            message = f"{name} has another digest here than in {images.LOCK}:{line}, {digest}"
+            fix = "remove it here; if the tag has moved, look why: nox -s images -- --refresh"
+            part = reference.digest
+            yield _told(root, found, manifest, "other-digest", path, message, fix, part)
+        elif found.is_production and reference.floats and not (digest or reference.digest):
+            message = f"{image} is another image with every release"
+            fix = "write a version as its tag: what runs must be what was reviewed"
+            part = reference.tag
+            yield _told(root, found, manifest, "floating-image", path, message, fix, part)
 
 
 def _twice(root: Path, found: Environment, manifests: Sequence[Manifest]) -> Iterable[Finding]:
@@ -187,9 +211,10 @@ def _told(
     path: Sequence[str | int],
     message: str,
     fix: str,
+    part: str = "",
 ) -> Finding:
-    """Return a finding on an object, at the input that decides the field at the path."""
+    """Return a finding on an object, at the input that decides the field (or its part)."""
     from scripts import origin
 
-    file, line, column = origin.of_field(root, found, manifest, path)
+    file, line, column = origin.of_field(root, found, manifest, path, part)
     return Finding(file, line, column, rule, message, fix, manifest.label, found.name)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import files, patches, schema, tree, yamlio
+from scripts import files, images, patches, schema, tree, yamlio
 from scripts.findings import Finding, UserError
 from scripts.yamlio import Document
 
@@ -20,6 +20,8 @@ NETWORK = "network.yaml"
 
 READ = ("environment.yaml", NETWORK, "values.yaml", "patches", "manifests")
 """What an overlay's folder may hold, beside notes in Markdown."""
+
+PRODUCTION = "base/profiles/production.yaml"
 
 SCHEMA = Path(__file__).with_name("environment.schema.json")
 
@@ -42,6 +44,13 @@ class Environment:
     layers: tuple[Document, ...]
     """The files of values, from the weakest (the chart's own) to the strongest (the overlay's)."""
     patches: tuple[patches.Patch, ...]
+    images: Document
+    """The lock: the digests of images."""
+
+    @property
+    def is_production(self) -> bool:
+        """Return whether the profile production is one of its layers."""
+        return any(layer.file == PRODUCTION for layer in self.layers)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -170,8 +179,9 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         document=document,
         layers=tuple(layers),
         patches=found,
+        images=images.load(root),
     )
-    findings += _check_values(root, environment)
+    findings += _check_values(root, environment) or images.old_digests(environment.layers)
     if findings:
         raise UserError(*findings)
     return environment

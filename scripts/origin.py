@@ -26,10 +26,15 @@ ValuePath = list[str | int]
 
 
 def of_field(
-    root: Path, environment: Environment, manifest: Manifest, path: Sequence[str | int]
+    root: Path,
+    environment: Environment,
+    manifest: Manifest,
+    path: Sequence[str | int],
+    part: str = "",
 ) -> tuple[str, int, int]:
     """Return file, line and column of the input that decides the field at the path.
 
+    part: the part of the field that is meant, where several values make it together.
     That is the patch that touches it, else the strongest values file that sets it, else (nothing
     of people's decides it) the template, with line 0.
     """
@@ -44,7 +49,10 @@ def of_field(
     defaults = environment.layers[0].data or {}
     values = merge(defaults, environment.values)
     before = yamlio.get(manifest.object, path)
-    leaves = sorted(_leaves(values, []), key=lambda leaf: not _alike(leaf[1], before))
+    leaves = sorted(
+        _leaves(values, []),
+        key=lambda leaf: (not (part and leaf[1] == part), not _alike(leaf[1], before)),
+    )
     start = _field(root, environment, values, manifest, path)
     for leaf, value in leaves[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)

@@ -1,6 +1,7 @@
 """The pipeline: Environment → manifests → the files that are committed.
 
-load → template → patch → arrange → check; writing is the caller's, once all environments are well.
+load → template → patch → pin → arrange → check; writing is the caller's, once all environments
+are well.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts import argocd, check, environment, helm, patches, tree, yamlio
+from scripts import argocd, check, environment, helm, images, patches, tree, yamlio
 from scripts.environment import Environment
 from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
@@ -27,6 +28,9 @@ class Rendering:
     """Path relative to the repository → text: all that is committed for the environment."""
     findings: tuple[Finding, ...]
     """Where there are errors among them, there are no files."""
+    images: tuple[str, ...] = ()
+    """What its containers run, each once, as the manifests name it."""
+    is_production: bool = False
 
 
 def render(root: Path, name: str) -> Rendering:
@@ -40,7 +44,15 @@ def render(root: Path, name: str) -> Rendering:
     files = {f"{folder}/{m.file_name}": _text(m) for m in manifests}
     for kind, manifest in zip(tree.ARGOCD_FOLDERS, settings(found, manifests), strict=True):
         files[tree.argocd_file(kind, name)] = _text(manifest)
-    return Rendering(name, found.kubernetes_version, found.repository["url"], files, ())
+    return Rendering(
+        name,
+        found.kubernetes_version,
+        found.repository["url"],
+        files,
+        (),
+        tuple(sorted({image for manifest in manifests for _, image in images.used(manifest)})),
+        found.is_production,
+    )
 
 
 def objects(root: Path, found: Environment) -> list[Manifest]:
@@ -61,7 +73,8 @@ def objects(root: Path, found: Environment) -> list[Manifest]:
         raise UserError(Finding("chart/templates", 0, 0, "chart", message, fix, "", found.name))
     patched = patches.apply(made, found.patches)
     check.shapes(root, found, patched)
-    arranged = argocd.arrange(patched, found)
+    check.digests(root, found, patched)
+    arranged = argocd.arrange(images.pin(patched, found.images.data or {}), found)
     check.together(root, found, arranged)
     return arranged
 

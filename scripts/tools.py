@@ -344,7 +344,8 @@ def run(
             # Its own session: a Ctrl-C here does not reach the compilers it started.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
-            process.wait()
+        with process:  # waits for its end, and closes what it wrote to
+            pass
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 

@@ -1,7 +1,8 @@
 """The layers that prove an environment before it is merged; all of them run before the verdict.
 
-1 inputs, 2 Kubernetes schemas, 5 committed output equals rendered output. Rules across objects (3)
-and policy (4) take their place between them: functions from renderings to findings.
+1 inputs, 2 Kubernetes schemas, 3 images by digest, 5 committed output equals rendered output. Other
+rules across objects (3) and policy (4) take their place between them: functions from renderings to
+findings.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts import configs, environment, origin, tree, yamlio
+from scripts import configs, environment, image_rules, origin, tree, yamlio
 from scripts.files import links_out
 from scripts.findings import Finding, UsageError, UserError
 from scripts.kubeconform import FREE, Problem, check
@@ -220,7 +221,15 @@ def _stale(file: str, message: str, environment: str = "") -> Finding:
     return Finding(file, 0, 0, "stale-output", message, fix, environment=environment)
 
 
-LAYERS: tuple[Layer, ...] = (inputs, links, schemas, configurations, committed, orphaned)
+LAYERS: tuple[Layer, ...] = (
+    inputs,
+    links,
+    schemas,
+    configurations,
+    image_rules.check,
+    committed,
+    orphaned,
+)
 
 OF_CHECK: tuple[Layer, ...] = (inputs, committed, orphaned)
 """What `render --check` tells a program."""

@@ -1,0 +1,59 @@
+"""What the images of rendered environments lack, and what the lock holds in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from scripts import environment, images, origin, tree
+from scripts.findings import Finding, Severity
+from scripts.render import Rendering, objects
+
+
+def check(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Return the images of production without a digest, and the lock's without an environment.
+
+    That an image goes by its tag is a warning: only who reaches its registry can mend it.
+    """
+    production = [rendering for rendering in renderings if rendering.is_production]
+    return [*_by_tag(root, production), *_unused(root, renderings)]
+
+
+def place(root: Path, name: str, image: str) -> tuple[str, int, int]:
+    """Return file, line and column of the input that sets the tag of an environment's image."""
+    found = environment.load(root, name)
+    for manifest in objects(root, found):
+        for path, other in images.used(manifest):
+            if other == image:
+                return origin.of_field(root, found, manifest, path, images.parse(image).tag)
+    raise AssertionError(f"{name} has no {image}")
+
+
+def _by_tag(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
+    owners = dict[str, list[str]]()
+    for rendering in renderings:
+        for image in rendering.images:
+            if not images.parse(image).digest:
+                owners.setdefault(image, []).append(rendering.name)
+    for image, names in owners.items():
+        file, line, column = place(root, names[0], image)
+        where = tree.called(names)
+        message = (
+            f"{image} goes by its tag in {where}: who may push to its repository decides what runs"
+        )
+        fix = "look its digest up from where its registry can be reached: nox -s images"
+        rule = "image-without-digest"
+        yield Finding(file, line, column, rule, message, fix, severity=Severity.WARNING)
+
+
+def _unused(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
+    """Yield the lock's entries that nothing uses, where all environments are looked at."""
+    rendered = [rendering.name for rendering in renderings if rendering.files]
+    if not rendered or rendered != tree.environments(root):
+        return
+    used = {images.parse(image).name for rendering in renderings for image in rendering.images}
+    lock = images.load(root)
+    for name in lock.data or {}:
+        if name not in used:
+            message, fix = f"no environment runs {name}", "remove the line"
+            yield lock.finding("unused-digest", [name], message, fix, severity=Severity.WARNING)
