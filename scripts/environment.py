@@ -206,16 +206,19 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
             message = "the file is no mapping of values"
             return [layer.finding("wrong-type", [], message, "write key: value")]
     chart, *own = environment.layers
+    said = own and own[-1].file.endswith("/values.yaml") and own[-1].file.startswith("overlays/")
+    overlay = own[-1] if said else environment.document
 
     def locate(path: list[str | int]) -> tuple[Document, list[str | int]]:
         document, inside = environment.locate(path)
         if document is not chart:
             return document, inside
-        # The chart's defaults are sound by themselves: somebody asks for more than they say.
+        # The chart's defaults are sound by themselves: somebody asks for more than they say. Where
+        # that is what environments share, the environment is to say the rest.
         for length in range(len(path) - 1, 0, -1):
             for layer in reversed(own):
                 if yamlio.has(layer.data, path[:length]):
-                    return layer, path
+                    return (overlay if layer.file.startswith("base/") else layer), path
         return document, inside
 
     merged = coalesce(chart.data or {}, environment.values)

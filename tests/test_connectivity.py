@@ -31,7 +31,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "restore-by-irsa": {
         "backup": BUCKET,
         "restore": {"backup": "20261125T060000Z"},
-        "aws": {"identity": "irsa"},
+        "aws": {
+            "identity": "irsa",
+            "restoreRoleArn": "arn:aws:iam::111122223333:role/restore",
+        },
     },
     "restore-by-pod-identity": {
         "backup": {**BUCKET, "enabled": False},

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import argocd, kubeconform
-from scripts.findings import UserError
+from scripts import argocd, kubeconform, schema
+from scripts.environment import coalesce
 from scripts.manifest import Manifest
+from scripts.yamlio import Document, load
 from tests.conftest import ROOT, Repository
 from tests.objects import (
     CHART,
@@ -36,14 +37,25 @@ ALB = "alb.ingress.kubernetes.io"
 
 def eks(**changes: Any) -> list[Manifest]:
     """Return the chart's objects for EKS, with other values at paths like aws__identity."""
-    values = yaml.safe_load(EKS.read_text("utf-8"))
+    return of(values(**changes))
+
+
+def refused(**changes: Any) -> list[str]:
+    """Return what the chart's schema says of such values."""
+    merged = coalesce(load(CHART / "values.yaml", ROOT).data, values(**changes))
+    document = Document("values.yaml", merged, None)
+    return [finding.message for finding in schema.check(document, CHART / "values.schema.json")]
+
+
+def values(**changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load(EKS.read_text("utf-8"))
     for path, value in changes.items():
         place = values
         *above, last = path.split("__")
         for part in above:
             place = place.setdefault(part, {})
         place[last] = value
-    return of(values)
+    return values
 
 
 def keys_in_use(manifests: list[Manifest]) -> dict[str, set[str]]:
@@ -121,18 +133,29 @@ def test_no_pod_runs_as_the_account_that_reads_the_store(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    "path",
     [
-        ({"aws__backupRoleArn": ""}, "aws.backupRoleArn is empty"),
-        ({"aws__restoreRoleArn": ""}, "aws.restoreRoleArn is empty"),
-        ({"secrets__external__aws__roleArn": ""}, "secrets.external.aws.roleArn is empty"),
-        ({"secrets__external__aws__region": ""}, "secrets.external.aws.region is empty"),
-        ({"secrets__external__aws__enabled": False}, "secrets.external.storeName is empty"),
+        "aws__backupRoleArn",
+        "aws__restoreRoleArn",
+        "secrets__external__aws__roleArn",
+        "secrets__external__aws__region",
     ],
 )
-def test_half_an_identity_is_refused(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match=re.escape(told)):
-        eks(**changes)
+def test_half_an_identity_is_refused(path: str) -> None:
+    assert refused(**{path: ""}) == [f'{path.replace("__", ".")} is ""']
+    elsewhere = {"aws__identity": "none", "secrets__provider": "existing", "restore__backup": ""}
+    assert refused(**{path: ""}, **elsewhere) == []
+
+
+def test_secrets_from_no_store_are_refused() -> None:
+    without = {"secrets__external__aws__enabled": False}
+    assert refused(**without) == ['secrets.external.storeName is ""']
+    named = without | {"secrets__external__storeName": "vault"}
+    assert refused(**named) == []
+    made = eks(**named)
+    assert not of_kind(made, "SecretStore")
+    for manifest in of_kind(made, "ExternalSecret"):
+        assert manifest.object["spec"]["secretStoreRef"]["name"] == "vault"
 
 
 def test_a_key_is_looked_up_once_and_a_password_again() -> None:

@@ -39,15 +39,12 @@ https://docs.aws.amazon.com/eks/latest/userguide/associate-service-account-role.
 {{- if eq $aws.identity "irsa" -}}
 {{- $role := "" -}}
 {{- if eq .name "backup" -}}
-{{- $role = "backupRoleArn" -}}
+{{- $role = $aws.backupRoleArn -}}
 {{- else if and .root.Values.restore.backup (has .name (list "sequencer" "maru" "besu")) -}}
-{{- $role = "restoreRoleArn" -}}
+{{- $role = $aws.restoreRoleArn -}}
 {{- end -}}
 {{- with $role -}}
-{{- if not (get $aws .) -}}
-{{- fail (printf "aws.identity is irsa, and aws.%s is empty: write the ARN of the IAM role, arn:aws:iam::111122223333:role/…" .) -}}
-{{- end -}}
-eks.amazonaws.com/role-arn: {{ get $aws . | quote }}
+eks.amazonaws.com/role-arn: {{ . | quote }}
 {{- end -}}
 {{- end -}}
 {{- end -}}

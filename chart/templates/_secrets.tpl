@@ -7,9 +7,6 @@ https://external-secrets.io/latest/api/externalsecret/
 {{- $root := .component.root -}}
 {{- $external := $root.Values.secrets.external -}}
 {{- $prefix := default $root.Release.Namespace $external.prefix -}}
-{{- if and (not $external.storeName) (not $external.aws.enabled) -}}
-{{- fail "secrets.provider is external, and secrets.external.storeName is empty: name a store that there is, or write secrets.external.aws.enabled: true" -}}
-{{- end -}}
 apiVersion: external-secrets.io/v1
 kind: ExternalSecret
 metadata:
