@@ -40,6 +40,8 @@ _POD_SECURITY = "restricted"
 
 _KINDS = {
     ("", "ConfigMap"),
+    ("", "LimitRange"),
+    ("", "ResourceQuota"),
     ("", "Service"),
     ("", "ServiceAccount"),
     ("apps", "Deployment"),

@@ -25,6 +25,9 @@ class Rendering:
     """The address of the repository that its Application reads."""
     files: dict[str, str]
     """Path relative to the repository → text: all that is committed for the environment."""
+    zones: tuple[str, ...]
+    manifests: tuple[Manifest, ...]
+    """The objects, as the cluster is to have them."""
     findings: tuple[Finding, ...]
     """Where there are errors among them, there are no files."""
 
@@ -35,12 +38,20 @@ def render(root: Path, name: str) -> Rendering:
         found = environment.load(root, name)
         manifests = objects(root, found)
     except UserError as error:
-        return Rendering(name, "", "", {}, error.findings)
+        return Rendering(name, "", "", {}, (), (), error.findings)
     folder = tree.manifests_folder(name)
     files = {f"{folder}/{m.file_name}": _text(m) for m in manifests}
     for kind, manifest in zip(tree.ARGOCD_FOLDERS, settings(found, manifests), strict=True):
         files[tree.argocd_file(kind, name)] = _text(manifest)
-    return Rendering(name, found.kubernetes_version, found.repository["url"], files, ())
+    return Rendering(
+        name,
+        found.kubernetes_version,
+        found.repository["url"],
+        files,
+        found.zones,
+        tuple(manifests),
+        (),
+    )
 
 
 def objects(root: Path, found: Environment) -> list[Manifest]:
