@@ -37,7 +37,7 @@ validationSet in pods.go."""
 
 _OF_A_CLASS = ".storageclass.storage.k8s.io/"
 
-_SHOWN = 4
+_SHOWN = 6
 """Shares that a message names, the largest first."""
 
 
@@ -400,7 +400,11 @@ def _too_small(
     total = sum((share.total for share in own), Decimal(0))
     if total <= amount:
         return
-    told = [f"{share.count} × {shown(resource, share.each)} {share.label}" for share in own]
+    told = [
+        f"{share.count}{'' if share.each == 1 else f' × {shown(resource, share.each)}'} by "
+        f"{share.label}"
+        for share in own
+    ]
     if len(told) > _SHOWN:
         told[_SHOWN - 1 :] = [f"{len(told) - _SHOWN + 1} more"]
     message = (

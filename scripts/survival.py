@@ -286,10 +286,7 @@ def _of_chain(found: Chain | None, zones: Sequence[str]) -> str:
     there = "" if found.running == found.validators else " that run"
     text = f"blocks go on without any {found.spare} of {found.running} validators{there}"
     if found.node > found.spare:
-        return (
-            f"{text}, and stop with a node or a zone that has {found.node} of them, as one may: "
-            "nothing keeps them apart"
-        )
+        return f"{text}, and stop with a node or a zone that has {found.node} of them, as one may"
     if found.zone > found.spare:
         return f"{text} or any node, and stop with a zone that has {found.zone} of them, as one may"
     number = f" ({len(zones)} zones)" if zones else ""
