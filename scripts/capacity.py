@@ -154,10 +154,10 @@ class _Reader:
             amount = parse(value)
             if amount is not None:
                 found[str(name)] = amount
-                continue
-            message = f"{name} is {value!r}, which is no amount that Kubernetes reads"
-            fix = "write one like 500m, 2 or 4Gi"
-            self.problems.append(Problem(manifest, (*path, name), "wrong-amount", message, fix))
+            elif isinstance(value, str):  # of other types, the schemas tell
+                message = f"{name} is {value!r}, which is no amount that Kubernetes reads"
+                fix = "write one like 500m, 2 or 4Gi"
+                self.problems.append(Problem(manifest, (*path, name), "wrong-amount", message, fix))
         return found
 
 
@@ -400,11 +400,7 @@ def _too_small(
     total = sum((share.total for share in own), Decimal(0))
     if total <= amount:
         return
-    told = [
-        f"{share.count}{'' if share.each == 1 else f' × {shown(resource, share.each)}'} by "
-        f"{share.label}"
-        for share in own
-    ]
+    told = [f"{_times(share)} by {share.label}" for share in own]
     if len(told) > _SHOWN:
         told[_SHOWN - 1 :] = [f"{len(told) - _SHOWN + 1} more"]
     message = (
@@ -413,6 +409,13 @@ def _too_small(
     )
     fix = f"write {least(resource, total)} or more, or let the environment take less"
     yield Problem(quota, ("spec", "hard", name), "quota-too-small", message, fix)
+
+
+def _times(share: Share) -> str:
+    each = shown(share.resource, share.each)
+    if share.count == 1:
+        return each
+    return str(share.count) if share.each == 1 else f"{share.count} × {each}"
 
 
 def _not_said(pods: _Pods, demanded: Sequence[str]) -> Iterator[Problem]:

@@ -155,7 +155,11 @@ def test_pods_of_backups_that_are_done_keep_their_clones_until_they_are_removed(
     ],
 )
 def test_a_rollout_has_pods_beside_its_replicas(strategy: dict[str, Any] | None, pods: int) -> None:
-    spec = {"replicas": 4, "strategy": strategy, "template": {"spec": {"containers": []}}}
+    spec: dict[str, Any] = {
+        "replicas": 4,
+        "strategy": strategy,
+        "template": {"spec": {"containers": []}},
+    }
     made = Manifest({"kind": "Deployment", "metadata": {"name": "x"}, "spec": spec}, "test")
     assert taken([made], "pods") == {"Deployment/x": pods}
 
@@ -267,7 +271,7 @@ def test_a_quota_of_a_class_counts_the_claims_of_that_class() -> None:
     wanted = {"maru": {"persistence": fast}, "resourceQuota": {"enabled": True, "hard": {}}}
     assert not told(environment(**merge(wanted, {"resourceQuota": {"hard": {name: "70Gi"}}})))
     (found,) = told(environment(**merge(wanted, {"resourceQuota": {"hard": {name: "69Gi"}}})))
-    assert "takes 70Gi: 1 × 70Gi by StatefulSet/linea-stack-maru" in found[2]
+    assert "takes 70Gi: 70Gi by StatefulSet/linea-stack-maru" in found[2]
 
 
 def test_a_container_that_does_not_say_what_a_quota_demands_is_refused() -> None:
