@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from scripts import schedule, yamlio
 from scripts.manifest import Manifest
 from scripts.quantity import least, parse, shown
-from scripts.workloads import Where, Workload, mappings, whole, workloads
+from scripts.workloads import Where, Workload, mappings, scaled, whole, workloads
 
 Amounts = dict[str, Decimal]
 """Resource → cores, or bytes."""
@@ -141,32 +140,11 @@ class _Bound:
     """By max, min, default and defaultRequest."""
 
 
-class _Reader:
-    """Reads amounts; keeps those that Kubernetes could not read."""
-
-    def __init__(self) -> None:
-        self.problems = list[Problem]()
-
-    def amounts(self, manifest: Manifest, path: Where) -> Amounts:
-        given = yamlio.get(manifest.object, path)
-        found = Amounts()
-        for name, value in given.items() if isinstance(given, dict) else ():
-            amount = parse(value)
-            if amount is not None:
-                found[str(name)] = amount
-            elif isinstance(value, str):  # of other types, the schemas tell
-                message = f"{name} is {value!r}, which is no amount that Kubernetes reads"
-                fix = "write one like 500m, 2 or 4Gi"
-                self.problems.append(Problem(manifest, (*path, name), "wrong-amount", message, fix))
-        return found
-
-
 @dataclass(frozen=True, slots=True)
 class _Seen:
     pods: list[_Pods]
     claims: list[_Claim]
     bounds: list[_Bound]
-    problems: list[Problem]
 
 
 def usage(manifests: Sequence[Manifest]) -> list[Share]:
@@ -181,24 +159,23 @@ def usage(manifests: Sequence[Manifest]) -> list[Share]:
 def check(manifests: Sequence[Manifest]) -> list[Problem]:
     """Return what Kubernetes would refuse of an environment: now, or once it is at its largest."""
     seen = _look(manifests)
-    found = list(seen.problems)
+    found = list[Problem]()
     for pods in seen.pods:
         for container in pods.containers:
             found += _above_its_limit(pods, container)
     for bound in seen.bounds:
         found += _outside(seen, bound)
-    reader = _Reader()
     shares = _usage(seen, manifests)
     for manifest in manifests:
         # A quota with scopes counts some of the pods only.
         if manifest.kind != "ResourceQuota" or {"scopes", "scopeSelector"} & _spec(manifest).keys():
             continue
-        hard = reader.amounts(manifest, ("spec", "hard"))
+        hard = _amounts(manifest, ("spec", "hard"))
         for name, amount in hard.items():
             found += _too_small(manifest, name, amount, shares)
         demanded = _DEMANDED & {_SAME.get(name, name) for name in hard}
         found += [p for pods in seen.pods for p in _not_said(pods, sorted(demanded))]
-    return found + reader.problems
+    return found
 
 
 def _spec(manifest: Manifest) -> dict[str, Any]:
@@ -207,35 +184,41 @@ def _spec(manifest: Manifest) -> dict[str, Any]:
 
 
 def _look(manifests: Sequence[Manifest]) -> _Seen:
-    reader = _Reader()
-    bounds = list(_bounds(manifests, reader))
-    pods = [_pods(workload, bounds, reader) for workload in workloads(manifests)]
-    return _Seen(pods, list(_claims(manifests, pods, reader)), bounds, reader.problems)
+    bounds = list(_bounds(manifests))
+    pods = [_pods(workload, bounds) for workload in workloads(manifests)]
+    return _Seen(pods, list(_claims(manifests, pods)), bounds)
 
 
-def _bounds(manifests: Iterable[Manifest], reader: _Reader) -> Iterator[_Bound]:
+def _amounts(manifest: Manifest, path: Where) -> Amounts:
+    """Return the amounts at a path; the schemas tell which can't be read."""
+    given = yamlio.get(manifest.object, path)
+    read = ((str(k), parse(v)) for k, v in given.items()) if isinstance(given, dict) else ()
+    return {name: amount for name, amount in read if amount is not None}
+
+
+def _bounds(manifests: Iterable[Manifest]) -> Iterator[_Bound]:
     for manifest in manifests:
         if manifest.kind != "LimitRange":
             continue
         for index, item in mappings(_spec(manifest).get("limits")):
             path = ("spec", "limits", index)
             amounts = {
-                field: reader.amounts(manifest, (*path, field))
+                field: _amounts(manifest, (*path, field))
                 for field in ("max", "min", "default", "defaultRequest")
             }
             yield _Bound(manifest, str(item.get("type")), amounts)
 
 
-def _pods(workload: Workload, bounds: Sequence[_Bound], reader: _Reader) -> _Pods:
+def _pods(workload: Workload, bounds: Sequence[_Bound]) -> _Pods:
     running, kept, jobs = _most(workload)
     spec: Where = (*workload.template, "spec")
     containers = dict[str, tuple[_Container, ...]]()
     for field in ("initContainers", "containers"):
         containers[field] = tuple(
-            _container(workload.manifest, (*spec, field, index), data, bounds, reader)
+            _container(workload.manifest, (*spec, field, index), data, bounds)
             for index, data in mappings(workload.get(*spec, field))
         )
-    overhead = reader.amounts(workload.manifest, (*spec, "overhead"))
+    overhead = _amounts(workload.manifest, (*spec, "overhead"))
     first, main = containers["initContainers"], containers["containers"]
     return _Pods(workload, running, kept, jobs, first, main, overhead)
 
@@ -245,15 +228,14 @@ def _container(
     path: Where,
     data: dict[str, Any],
     bounds: Sequence[_Bound],
-    reader: _Reader,
 ) -> _Container:
     """Return a container with what it gets where it says nothing.
 
     A request is its limit; then come a LimitRange's defaults, for which its max and min stand in
     (SetDefaults_Pod and SetDefaults_LimitRangeItem in Kubernetes' pkg/apis/core/v1/defaults.go).
     """
-    requests = reader.amounts(manifest, (*path, "resources", "requests"))
-    limits = reader.amounts(manifest, (*path, "resources", "limits"))
+    requests = _amounts(manifest, (*path, "resources", "requests"))
+    limits = _amounts(manifest, (*path, "resources", "limits"))
     requests = limits | requests
     for bound in bounds:
         if bound.kind == "Container":
@@ -283,23 +265,15 @@ def _beside(workload: Workload) -> int:
 
     Those of maxSurge, and those of maxUnavailable, which have been told to end and still count.
     """
-    strategy = workload.get("spec", "strategy")
-    strategy = strategy if isinstance(strategy, dict) else {}
-    if strategy.get("type") == "Recreate":
+    if workload.get("spec", "strategy", "type") == "Recreate":
         return 0
-    rolling = strategy.get("rollingUpdate")
-    rolling = rolling if isinstance(rolling, dict) else {}
-    surge = _part(rolling.get("maxSurge", "25%"), workload.most)
-    away = _part(rolling.get("maxUnavailable", "25%"), workload.most)
-    # Kubernetes rounds the first up and the second down, and takes one where both are none.
-    return -(-surge // 1) + away // 1 or 1
-
-
-def _part(value: Any, whole_: int) -> Fraction:
-    text = str(value)
-    if text.endswith("%") and text[:-1].isdecimal():
-        return Fraction(int(text[:-1]) * whole_, 100)
-    return Fraction(text) if text.isdecimal() else Fraction(0)
+    rolling = workload.get("spec", "strategy", "rollingUpdate")
+    said = {"maxSurge": "25%", "maxUnavailable": "25%"}
+    said |= rolling if isinstance(rolling, dict) else {}
+    surge = scaled(said["maxSurge"], workload.most)
+    away = scaled(said["maxUnavailable"], workload.most, up=False)
+    # Kubernetes takes one away where both are none.
+    return surge + away or 1
 
 
 def _of_a_job(workload: Workload, path: Where) -> tuple[int, int]:
@@ -332,26 +306,24 @@ def _finished(workload: Workload) -> int:
     return min(history, int(late + longest + ending + removed) // between)
 
 
-def _claims(
-    manifests: Iterable[Manifest], pods: Iterable[_Pods], reader: _Reader
-) -> Iterator[_Claim]:
+def _claims(manifests: Iterable[Manifest], pods: Iterable[_Pods]) -> Iterator[_Claim]:
     for manifest in manifests:
         if manifest.kind == "PersistentVolumeClaim":
-            yield _claim(manifest, ("spec",), 1, reader)
+            yield _claim(manifest, ("spec",), 1)
     for of in pods:
         workload = of.workload
         for index, _ in mappings(workload.get("spec", "volumeClaimTemplates")):
             path: Where = ("spec", "volumeClaimTemplates", index, "spec")
-            yield _claim(workload.manifest, path, workload.most, reader)
+            yield _claim(workload.manifest, path, workload.most)
         for index, volume in mappings(workload.get(*workload.template, "spec", "volumes")):
             if yamlio.has(volume, ["ephemeral", "volumeClaimTemplate"]):
                 path = (*workload.template, "spec", "volumes", index, "ephemeral")
                 path = (*path, "volumeClaimTemplate", "spec")
-                yield _claim(workload.manifest, path, of.kept, reader)
+                yield _claim(workload.manifest, path, of.kept)
 
 
-def _claim(manifest: Manifest, path: Where, count: int, reader: _Reader) -> _Claim:
-    asked = reader.amounts(manifest, (*path, "resources", "requests"))
+def _claim(manifest: Manifest, path: Where, count: int) -> _Claim:
+    asked = _amounts(manifest, (*path, "resources", "requests"))
     storage_class = yamlio.get(manifest.object, [*path, "storageClassName"])
     return _Claim(manifest, path, count, asked.get("storage", Decimal(0)), str(storage_class or ""))
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from scripts import yamlio
 from scripts.manifest import Manifest
-from scripts.workloads import Workload, mappings, whole, workloads
+from scripts.workloads import Workload, mappings, scaled, whole, workloads
 
 ZONE = "topology.kubernetes.io/zone"
 NODE = "kubernetes.io/hostname"
@@ -339,12 +339,5 @@ def _of_drains(manifests: Iterable[Manifest], found: Sequence[Workload]) -> str:
 def _let_go(spec: Mapping[str, Any], pods: int) -> int:
     """Return how many pods a budget lets go at once; it rounds percentages up (disruption.go)."""
     if "maxUnavailable" in spec:
-        return _scaled(spec["maxUnavailable"], pods)
-    return pods - _scaled(spec.get("minAvailable", 0), pods)
-
-
-def _scaled(value: Any, pods: int) -> int:
-    text = str(value)
-    if text.endswith("%") and text[:-1].isdecimal():
-        return -(-int(text[:-1]) * pods // 100)
-    return whole(value, 0)
+        return scaled(spec["maxUnavailable"], pods)
+    return pods - scaled(spec.get("minAvailable", 0), pods)

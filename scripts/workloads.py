@@ -73,6 +73,15 @@ def whole(value: Any, default: int) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 
+def scaled(value: Any, pods: int, up: bool = True) -> int:
+    """Return how many of the pods a number or a percentage of them means, rounded up or down."""
+    text = str(value)
+    if text.endswith("%") and text[:-1].isdecimal():
+        part = int(text[:-1]) * pods
+        return -(-part // 100) if up else part // 100
+    return whole(value, 0)
+
+
 def mappings(value: Any) -> Iterable[tuple[int, dict[str, Any]]]:
     """Yield the mappings in a list, each with its index; what else there is, the schemas tell."""
     if isinstance(value, list):
