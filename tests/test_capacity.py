@@ -138,6 +138,11 @@ def test_pods_of_backups_that_are_done_keep_their_clones_until_they_are_removed(
     values["backup"] = BACKUP | {"schedule": "0 */4 * * *"}
     assert taken(objects.of(values), "count/jobs.batch")["backup"] == 2
     assert taken(objects.of(values), "requests.storage")["backup"] == 6 * 50 * GIB
+    # To the second: a late begin, the time it has, the end of its pod, and the half hour after it.
+    for seconds, jobs in ((21600 - 1200 - 30 - 1800 - 1, 1), (21600 - 1200 - 30 - 1800, 2)):
+        values["backup"] = BACKUP | {"timeoutSeconds": seconds}
+        assert taken(objects.of(values), "count/jobs.batch")["backup"] == jobs
+    values["backup"] = BACKUP | {"schedule": "0 */4 * * *"}
     # A volume of one's own is not cloned.
     values["backup"] |= {"source": {"existingClaim": "mine"}}
     assert "backup" not in taken(objects.of(values), "requests.storage")

@@ -554,7 +554,7 @@ VALUES: dict[str, Any] = load(CHART / "values.yaml", ROOT).data
 FULLEST: dict[str, Any] = coalesce(VALUES, load(FULL, ROOT).data)
 
 FREE = {
-    "affinity", "annotations", "labels", "limits", "nodeSelector", "podAnnotations", "podLabels",
+    "affinity", "annotations", "hard", "labels", "limits", "nodeSelector", "podAnnotations", "podLabels",
     "podSelector", "matchLabels", "requests", "rpcFrom", "scaleDown", "scaleUp",
     "topologySpreadConstraints", "ethstatsFrom", "namespaceSelector", "valueFrom",
 }  # fmt: skip
