@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from scripts import findings, tree
 from scripts.findings import UsageError, UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+WIDTH = 100
+"""Columns of a paragraph."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,7 +171,8 @@ def _render(root: Path, options: argparse.Namespace) -> int:
         from scripts import validate
 
         names = tree.environments(root, options.environments)
-        return _told(validate.validate(root, names, validate.OF_CHECK), options)
+        renderings = validate.rendered(root, names)
+        return _told(validate.validate(root, renderings, validate.OF_CHECK), options)
     if not update.difference(root, options.environments, sys.stdout):
         print("the committed output is what the inputs give")
         return 0
@@ -179,9 +184,12 @@ def _validate(root: Path, options: argparse.Namespace) -> int:
     from scripts import validate
 
     names = tree.environments(root, options.environments)
-    code = _told(validate.validate(root, names), options)
+    renderings = validate.rendered(root, names)
+    code = _told(validate.validate(root, renderings), options)
     if not code and options.format == "text":
         print(f"valid: {tree.called(names)}")
+        for line in validate.survived(renderings):
+            print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     return code
 
 

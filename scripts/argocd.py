@@ -41,6 +41,8 @@ _ALB_TARGET = "alb.ingress.kubernetes.io/target-type"
 
 _KINDS = {
     ("", "ConfigMap"),
+    ("", "LimitRange"),
+    ("", "ResourceQuota"),
     ("", "Service"),
     ("", "ServiceAccount"),
     ("apps", "Deployment"),

@@ -13,7 +13,7 @@ from typing import TextIO
 from scripts import image_rules, images, tools, tree, yamlio
 from scripts.findings import Finding, Severity, UsageError, UserError, has_errors
 from scripts.parallel import each
-from scripts.render import render
+from scripts.render import Rendering, render
 
 TIMEOUT_S = 60
 
@@ -71,7 +71,7 @@ def exit_code(findings: Iterable[Finding]) -> int:
     return 1 if "image-missing" in rules else 2 if rules else 0
 
 
-def _images(root: Path) -> dict[str, tuple[str, str]]:
+def _images(root: Path) -> dict[str, tuple[Rendering, str]]:
     """Return the images that the lock may know, by repository:tag: an environment, its image there.
 
     Not those without a tag, which a lock can't name, and those with a digest from elsewhere.
@@ -82,12 +82,12 @@ def _images(root: Path) -> dict[str, tuple[str, str]]:
     if has_errors(findings):
         raise UserError(*findings)
     locked = images.load(root).data or {}
-    owners = dict[str, tuple[str, str]]()
+    owners = dict[str, tuple[Rendering, str]]()
     for rendering in renderings:
-        for image in rendering.images:
+        for image in images.names(rendering.manifests):
             reference = images.parse(image)
             if reference.tag and (not reference.digest or reference.name in locked):
-                owners.setdefault(reference.name, (rendering.name, image))
+                owners.setdefault(reference.name, (rendering, image))
     return owners
 
 
@@ -121,7 +121,7 @@ def digest(name: str) -> str | Failure:
 
 
 def _failed(
-    root: Path, lock: yamlio.Document, name: str, owner: tuple[str, str], failure: Failure
+    root: Path, lock: yamlio.Document, name: str, owner: tuple[Rendering, str], failure: Failure
 ) -> Finding:
     """Return the finding on the lock's line, or where there is none on what sets the tag."""
     if name in (lock.data or {}):

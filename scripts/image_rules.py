@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts import environment, images, origin, tree
 from scripts.findings import Finding, Severity
-from scripts.render import Rendering, objects
+from scripts.render import Rendering
 
 
 def check(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -19,25 +19,25 @@ def check(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     return [*_by_tag(root, production), *_unused(root, renderings)]
 
 
-def place(root: Path, name: str, image: str) -> tuple[str, int, int]:
+def place(root: Path, rendering: Rendering, image: str) -> tuple[str, int, int]:
     """Return file, line and column of the input that sets the tag of an environment's image."""
-    found = environment.load(root, name)
-    for manifest in objects(root, found):
+    found = environment.load(root, rendering.name)
+    for manifest in rendering.manifests:
         for path, other in images.used(manifest):
             if other == image:
                 return origin.of_field(root, found, manifest, path, images.parse(image).tag)
-    raise AssertionError(f"{name} has no {image}")
+    raise AssertionError(f"{rendering.name} has no {image}")
 
 
 def _by_tag(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
-    owners = dict[str, list[str]]()
+    owners = dict[str, list[Rendering]]()
     for rendering in renderings:
-        for image in rendering.images:
+        for image in images.names(rendering.manifests):
             if not images.parse(image).digest:
-                owners.setdefault(image, []).append(rendering.name)
-    for image, names in owners.items():
-        file, line, column = place(root, names[0], image)
-        where = tree.called(names)
+                owners.setdefault(image, []).append(rendering)
+    for image, among in owners.items():
+        file, line, column = place(root, among[0], image)
+        where = tree.called([rendering.name for rendering in among])
         message = (
             f"{image} goes by its tag in {where}: who may push to its repository decides what runs"
         )
@@ -51,7 +51,11 @@ def _unused(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
     rendered = [rendering.name for rendering in renderings if rendering.files]
     if not rendered or rendered != tree.environments(root):
         return
-    used = {images.parse(image).name for rendering in renderings for image in rendering.images}
+    used = {
+        images.parse(image).name
+        for rendering in renderings
+        for image in images.names(rendering.manifests)
+    }
     lock = images.load(root)
     for name in lock.data or {}:
         if name not in used:

@@ -133,6 +133,11 @@ def used(manifest: Manifest) -> Iterator[tuple[Where, str]]:
                 yield (*path, field, index, "image"), image
 
 
+def names(manifests: Iterable[Manifest]) -> list[str]:
+    """Return what the containers run, each once, sorted."""
+    return sorted({image for manifest in manifests for _, image in used(manifest)})
+
+
 def pin(manifests: Iterable[Manifest], digests: Digests) -> list[Manifest]:
     """Return the manifests with the digest of each image that is known by its tag alone."""
     return [_pinned(manifest, digests) for manifest in manifests]

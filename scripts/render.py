@@ -26,10 +26,11 @@ class Rendering:
     """The address of the repository that its Application reads."""
     files: dict[str, str]
     """Path relative to the repository → text: all that is committed for the environment."""
+    zones: tuple[str, ...]
+    manifests: tuple[Manifest, ...]
+    """The objects, as the cluster is to have them."""
     findings: tuple[Finding, ...]
     """Where there are errors among them, there are no files."""
-    images: tuple[str, ...] = ()
-    """What its containers run, each once, as the manifests name it."""
     is_production: bool = False
 
 
@@ -39,7 +40,7 @@ def render(root: Path, name: str) -> Rendering:
         found = environment.load(root, name)
         manifests = objects(root, found)
     except UserError as error:
-        return Rendering(name, "", "", {}, error.findings)
+        return Rendering(name, "", "", {}, (), (), error.findings)
     folder = tree.manifests_folder(name)
     files = {f"{folder}/{m.file_name}": _text(m) for m in manifests}
     for kind, manifest in zip(tree.ARGOCD_FOLDERS, settings(found, manifests), strict=True):
@@ -49,8 +50,9 @@ def render(root: Path, name: str) -> Rendering:
         found.kubernetes_version,
         found.repository["url"],
         files,
+        found.zones,
+        tuple(manifests),
         (),
-        tuple(sorted({image for manifest in manifests for _, image in images.used(manifest)})),
         found.is_production,
     )
 

@@ -1,8 +1,7 @@
 """The layers that prove an environment before it is merged; all of them run before the verdict.
 
-1 inputs, 2 Kubernetes schemas, 3 images by digest, 5 committed output equals rendered output. Other
-rules across objects (3) and policy (4) take their place between them: functions from renderings to
-findings.
+1 inputs, 2 Kubernetes schemas, 3 rules across objects, 5 committed output equals rendered output.
+Policy (4) takes its place between them: a function from renderings to findings.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts import configs, environment, image_rules, origin, tree, yamlio
+from scripts import capacity, configs, environment, image_rules, origin, survival, tree, yamlio
 from scripts.files import links_out
 from scripts.findings import Finding, UsageError, UserError
 from scripts.kubeconform import FREE, Problem, check
@@ -27,10 +26,25 @@ Layer = Callable[[Path, Sequence[Rendering]], list[Finding]]
 ROOT_APPLICATION = "argocd/root.yaml"
 
 
-def validate(root: Path, names: Sequence[str], layers: Sequence[Layer] = ()) -> list[Finding]:
+def rendered(root: Path, names: Sequence[str]) -> list[Rendering]:
+    """Return what the environments' inputs give."""
+    return each(partial(render, root), names, "rendering environments")
+
+
+def validate(
+    root: Path, renderings: Sequence[Rendering], layers: Sequence[Layer] = ()
+) -> list[Finding]:
     """Return all findings of the layers (all of them, if none is given) on the environments."""
-    renderings = each(partial(render, root), names, "rendering environments")
     return [finding for layer in layers or LAYERS for finding in layer(root, renderings)]
+
+
+def survived(renderings: Sequence[Rendering]) -> list[str]:
+    """Return what the environments survive, a line for all of which the same is true."""
+    alike: dict[str, list[str]] = {}
+    for rendering in renderings:
+        words = survival.words(rendering.manifests, rendering.zones)
+        alike.setdefault(words, []).append(rendering.name)
+    return [f"{tree.called(names)}: {words}" for words, names in alike.items()]
 
 
 def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -182,6 +196,22 @@ def configurations(root: Path, renderings: Sequence[Rendering]) -> list[Finding]
     return findings
 
 
+def capacities(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Layer 3: quotas and bounds let all run, also when the environment is at its largest."""
+    findings = list[Finding]()
+    for rendering in renderings:
+        problems = capacity.check(rendering.manifests)
+        found = environment.load(root, rendering.name) if problems else None
+        for problem in problems:
+            assert found
+            place = origin.of_field(root, found, problem.manifest, problem.path)
+            label = problem.manifest.label
+            findings.append(
+                Finding(*place, problem.rule, problem.message, problem.fix, label, found.name)
+            )
+    return findings
+
+
 def committed(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 5: what is committed is what the inputs give, to the byte."""
     findings = list[Finding]()
@@ -227,6 +257,7 @@ LAYERS: tuple[Layer, ...] = (
     schemas,
     configurations,
     image_rules.check,
+    capacities,
     committed,
     orphaned,
 )

@@ -559,8 +559,9 @@ VALUES: dict[str, Any] = load(CHART / "values.yaml", ROOT).data
 FULLEST: dict[str, Any] = coalesce(VALUES, load(FULL, ROOT).data)
 
 FREE = {
-    "affinity", "annotations", "labels", "limits", "nodeSelector", "podAnnotations", "podLabels",
-    "podSelector", "matchLabels", "requests", "rpcFrom", "scaleDown", "scaleUp", "attributes",
+    "affinity", "annotations", "attributes", "hard", "labels", "limits", "nodeSelector",
+    "podAnnotations", "podLabels", "podSelector", "matchLabels", "requests", "rpcFrom", "scaleDown",
+    "scaleUp",
     "topologySpreadConstraints", "ethstatsFrom", "namespaceSelector", "valueFrom",
 }  # fmt: skip
 """Mappings with keys of people's own, or of Kubernetes, whose schema looks into them instead."""

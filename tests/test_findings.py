@@ -196,9 +196,9 @@ def test_machines_get_one_document_of_the_findings(
 
 @pytest.mark.parametrize(
     ("form", "clean"),
-    [("json", '{\n  "findings": []\n}\n'), ("github", ""), ("text", "valid: dev\n")],
+    [("json", '{\n  "findings": []\n}\n'), ("github", "")],
 )
-def test_a_valid_environment_is_told_in_the_format_too(
+def test_a_valid_environment_is_told_to_programs_too(
     repository: Repository, capsys: pytest.CaptureFixture[str], form: str, clean: str
 ) -> None:
     options = ["--repository", str(repository.root), "validate", "dev", "--format", form]

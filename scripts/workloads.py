@@ -1,0 +1,88 @@
+"""What makes pods, and how many: manifests → workloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts import yamlio
+from scripts.manifest import Manifest
+
+Where = tuple[str | int, ...]
+
+_TEMPLATES: dict[str, Where] = {
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+    "Deployment": ("spec", "template"),
+    "Job": ("spec", "template"),
+    "Pod": (),
+    "StatefulSet": ("spec", "template"),
+}
+"""Kind → where its pod stands. How many pods a DaemonSet has, only the cluster knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """An object that makes pods."""
+
+    manifest: Manifest
+    template: Where
+    """Where its pod's metadata and spec stand."""
+    least: int
+    """Pods that it keeps where all is well; 1 for what is no set of replicas."""
+    most: int
+    """Pods that it may be scaled to."""
+
+    def get(self, *path: str | int) -> Any:
+        """Return a field of the object; None where there is none."""
+        return yamlio.get(self.manifest.object, path)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Return the labels of its pods."""
+        found = self.get(*self.template, "metadata", "labels")
+        return found if isinstance(found, dict) else {}
+
+
+def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
+    """Return what makes pods, with an autoscaler's bounds in the place of replicas."""
+    scaled = {}
+    for manifest in manifests:
+        if manifest.kind == "HorizontalPodAutoscaler":
+            spec = manifest.object.get("spec") or {}
+            target = spec.get("scaleTargetRef") or {}
+            scaled[target.get("kind"), target.get("name")] = (
+                whole(spec.get("minReplicas"), 1),
+                whole(spec.get("maxReplicas"), 1),
+            )
+    found = []
+    for manifest in manifests:
+        template = _TEMPLATES.get(manifest.kind)
+        if template is None:
+            continue
+        replicas = 1
+        if manifest.kind in ("Deployment", "StatefulSet"):
+            replicas = whole(yamlio.get(manifest.object, ["spec", "replicas"]), 1)
+        least, most = scaled.get((manifest.kind, manifest.name), (replicas, replicas))
+        found.append(Workload(manifest, template, least, most))
+    return found
+
+
+def whole(value: Any, default: int) -> int:
+    """Return a whole number of a manifest; the default where it says none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def scaled(value: Any, pods: int, up: bool = True) -> int:
+    """Return how many of the pods a number or a percentage of them means, rounded up or down."""
+    text = str(value)
+    if text.endswith("%") and text[:-1].isdecimal():
+        part = int(text[:-1]) * pods
+        return -(-part // 100) if up else part // 100
+    return whole(value, 0)
+
+
+def mappings(value: Any) -> Iterable[tuple[int, dict[str, Any]]]:
+    """Yield the mappings in a list, each with its index; what else there is, the schemas tell."""
+    if isinstance(value, list):
+        yield from ((index, item) for index, item in enumerate(value) if isinstance(item, dict))
