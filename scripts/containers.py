@@ -13,7 +13,7 @@ import yaml
 
 from scripts import yamlio
 
-_PODS: dict[str, tuple[str, ...]] = {
+PODS: dict[str, tuple[str, ...]] = {
     "cronjob": ("spec", "jobTemplate", "spec", "template", "spec"),
     "daemonset": ("spec", "template", "spec"),
     "deployment": ("spec", "template", "spec"),
@@ -22,7 +22,7 @@ _PODS: dict[str, tuple[str, ...]] = {
     "replicaset": ("spec", "template", "spec"),
     "statefulset": ("spec", "template", "spec"),
 }
-"""First part of a manifest's file name → where its pod's spec stands."""
+"""Kind in lower case, as a manifest's file name begins → where its pod's spec stands."""
 
 EXPANDED = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
 """What Kubernetes puts a variable in the place of."""
@@ -95,7 +95,7 @@ def containers(manifests: Mapping[str, str]) -> Iterator[Container]:
     manifests: file name → text, as render writes them.
     """
     for file, text in manifests.items():
-        path = _PODS.get(file.partition("-")[0])
+        path = PODS.get(file.partition("-")[0])
         if path is None or not ("besu" in text or "maru" in text):
             continue
         data = _object(text)
