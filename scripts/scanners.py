@@ -128,7 +128,7 @@ def _kube_score(
     command += [f"--enable-optional-test={name}" for name in OPTIONAL]
     # What is not to be found stands in base/policy.yaml, never in an annotation.
     command += ["--disable-ignore-checks-annotations", "--disable-optional-checks-annotations"]
-    results = _json(_run([*command, *files], tool, folder), tool)
+    results = _json(_run([*command, *files], tool, folder), tool) or []
     _judged(tool, files, (Path(found["file_name"]).name for found in results))
     for found in results:
         manifest = files[Path(found["file_name"]).name]
