@@ -53,16 +53,18 @@ _OF_CONTAINER = {
 """kube-score's test → the field of the container that it names."""
 
 _OF_POD = {
-    "container-security-context-user-group-id": ("securityContext",),
+    "container-security-context-user-group-id": ("securityContext", "runAsUser"),
     "deployment-has-host-podantiaffinity": ("affinity",),
     "pod-topology-spread-constraints": ("topologySpreadConstraints",),
     "statefulset-has-host-podantiaffinity": ("affinity",),
     "CKV_K8S_17": ("hostPID",),
     "CKV_K8S_18": ("hostIPC",),
     "CKV_K8S_19": ("hostNetwork",),
+    "CKV_K8S_23": ("securityContext", "runAsNonRoot"),
     "CKV_K8S_27": ("volumes",),
     "CKV_K8S_29": ("securityContext",),
     "CKV_K8S_31": ("securityContext", "seccompProfile"),
+    "CKV_K8S_38": ("automountServiceAccountToken",),
     "CKV_K8S_40": ("securityContext", "runAsUser"),
 }
 """Check of either tool → the field of the pod's spec, where the tool names none."""
@@ -141,6 +143,8 @@ def _kube_score(
                 if comment["path"]:
                     message += f" ({comment['path']})"
                 path = _field(manifest, name, comment["path"])
+                if path[-1:] == ("resources",):
+                    path = (*path, "limits" if "limit" in message.lower() else "requests")
                 yield Problem(f"{tool}/{name}", manifest, path, message)
 
 

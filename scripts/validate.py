@@ -1,7 +1,7 @@
 """The layers that prove an environment before it is merged; all of them run before the verdict.
 
 1 inputs, 2 Kubernetes schemas, 5 committed output equals rendered output. Rules across objects (3)
-and policy (4) take their place between them: functions from renderings to findings.
+take their place between them: functions from renderings to findings. Policy (4) is policy.py's.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ VALUES = "overlays/dev/values.yaml"
 POD = "/spec/template/spec"
 MARU = f"{POD}/containers/0"
 
+SOCKET = {"name": "socket", "hostPath": {"path": "/var/run/docker.sock"}}
+
 WEAK: dict[str, tuple[str, Any]] = {
     "privileged": (f"{MARU}/securityContext/privileged", True),
     "escalation": (f"{MARU}/securityContext/allowPrivilegeEscalation", True),
@@ -31,9 +33,11 @@ WEAK: dict[str, tuple[str, Any]] = {
     "capabilities": (f"{MARU}/securityContext/capabilities", {"add": ["SYS_ADMIN"]}),
     "root-user": (f"{POD}/securityContext/runAsUser", 0),
     "seccomp": (f"{POD}/securityContext/seccompProfile", {"type": "Unconfined"}),
+    "latest": (f"{MARU}/image", "consensys/maru:latest"),
     "host-network": (f"{POD}/hostNetwork", True),
     "host-pid": (f"{POD}/hostPID", True),
-    "host-path": (f"{POD}/volumes/-", {"name": "sock", "hostPath": {"path": "/run/docker.sock"}}),
+    "docker-socket": (f"{POD}/volumes/-", SOCKET),
+    "token": (f"{POD}/automountServiceAccountToken", True),
     "annotation": ("/metadata/annotations", {"checkov.io/skip1": "CKV_K8S_8=not now"}),
 }
 """What is wrong → the operation that makes StatefulSet/linea-stack-maru so."""
@@ -48,9 +52,11 @@ RULES = {
     "capabilities": {"checkov/CKV_K8S_39"},
     "root-user": {"checkov/CKV_K8S_40", "kube-score/container-security-context-user-group-id"},
     "seccomp": {"checkov/CKV_K8S_31"},
+    "latest": {"checkov/CKV_K8S_14", "kube-score/container-image-tag"},
     "host-network": {"checkov/CKV_K8S_19"},
     "host-pid": {"checkov/CKV_K8S_17"},
-    "host-path": {"checkov/CKV_K8S_27"},
+    "docker-socket": {"checkov/CKV_K8S_27"},
+    "token": {"checkov/CKV_K8S_38"},
     "annotation": {"checkov/CKV_K8S_8"},
 }
 """What is wrong → the rules that must be told at the line of its operation."""
@@ -65,7 +71,7 @@ def weak(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repository, list[dic
     target = "target: {kind: StatefulSet, name: linea-stack-maru}\n"
     repository.write(PATCH, f"{target}patch:\n{lines}")
     with (repository / VALUES).open("a") as file:
-        file.write("txSender:\n  image: {tag: latest, digest: null}\n  resources: {limits: null}\n")
+        file.write("txSender:\n  resources: {limits: null}\n")
     done = repository.run("policy", "dev", "--format", "json")
     assert done.code == 1, done.err
     return repository, json.loads(done.out)["findings"]
@@ -85,8 +91,6 @@ def test_a_weakness_is_told_at_the_line_that_makes_it(
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
-        ("kube-score/container-image-tag", "tag: latest"),
-        ("checkov/CKV_K8S_14", "tag: latest"),
         ("kube-score/container-resources", "limits: null"),
         ("checkov/CKV_K8S_13", "limits: null"),
     ],
