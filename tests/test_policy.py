@@ -26,6 +26,11 @@ MARU = f"{POD}/containers/0"
 
 SOCKET = {"name": "socket", "hostPath": {"path": "/var/run/docker.sock"}}
 
+IGNORED = {
+    "checkov.io/skip1": "CKV_K8S_8=not now",
+    "kube-score/ignore": "container-image-tag,container-security-context-privileged",
+}
+
 WEAK: dict[str, tuple[str, Any]] = {
     "privileged": (f"{MARU}/securityContext/privileged", True),
     "escalation": (f"{MARU}/securityContext/allowPrivilegeEscalation", True),
@@ -38,7 +43,7 @@ WEAK: dict[str, tuple[str, Any]] = {
     "host-pid": (f"{POD}/hostPID", True),
     "docker-socket": (f"{POD}/volumes/-", SOCKET),
     "token": (f"{POD}/automountServiceAccountToken", True),
-    "annotation": ("/metadata/annotations", {"checkov.io/skip1": "CKV_K8S_8=not now"}),
+    "annotation": ("/metadata/annotations", IGNORED),
 }
 """What is wrong → the operation that makes StatefulSet/linea-stack-maru so."""
 
@@ -161,6 +166,17 @@ def test_a_waiver_that_nothing_needs_is_told(repository: Repository) -> None:
     lines = (repository / policy.WAIVERS).read_text("utf-8").splitlines()
     assert "CKV_K8S_999" in lines[found[1].line - 1]
     assert "CronJob" in lines[found[3].line - 1]
+
+
+def test_an_environment_that_needs_no_waiver_is_told(repository: Repository) -> None:
+    waiver = {"check": "checkov/CKV2_K8S_6", "objects": ["StatefulSet/*"], "reason": REASON}
+    write_waivers(repository, waiver | {"environments": ["dev", "staging"]})
+    (found,) = policy.check(repository.root, ["dev", "staging"])
+    assert found.message == "checkov/CKV2_K8S_6 finds nothing of these in staging"
+    lines = (repository / policy.WAIVERS).read_text("utf-8").splitlines()
+    assert lines[found.line - 1].strip() == '"staging"'
+    # Where one of its environments was not looked at, nothing can be said of a waiver.
+    assert policy.check(repository.root, ["dev"]) == []
 
 
 @pytest.mark.parametrize(
