@@ -113,11 +113,12 @@ def scan(manifests: Sequence[Manifest], kubernetes_version: str) -> list[Problem
 def known(tool: str) -> set[str]:
     """Return the names of all checks of a tool, `kube-score` or `checkov`; it is asked."""
     with tempfile.TemporaryDirectory(prefix="policy-") as temporary:
+        folder = Path(temporary) / "empty"
+        folder.mkdir()
         if tool == "kube-score":
-            command: list[str | Path] = [tools.tool(tool), "list"]
-            listed_ = _run(command, tool, Path(temporary)).splitlines()
-            return {f"{tool}/{row[0]}" for row in csv.reader(listed_) if row}
-        told = _run([*_checkov_command(), "--list"], tool, Path(temporary))
+            told = _run([tools.tool(tool), "list"], tool, folder)
+            return {f"{tool}/{row[0]}" for row in csv.reader(told.splitlines()) if row}
+        told = _run([*_checkov_command(), "--list"], tool, folder)
         return {f"{tool}/{check}" for check in re.findall(r"CKV2?_K8S_\d+", told)}
 
 
@@ -185,9 +186,8 @@ def _checkov(files: Mapping[str, Manifest], folder: Path) -> Iterator[Problem]:
 def _checkov_command() -> list[str | Path]:
     if not CHECKOV.exists():
         raise UsageError("checkov is not installed: run nox -s policy")
-    # It would ask its maker's server for more about each check.
-    offline = "--skip-download"
-    return [CHECKOV, "-I", "-m", "checkov.main", "--framework=kubernetes", offline]
+    # Without the last it would ask its maker's server for more about each check.
+    return [CHECKOV, "-I", "-m", "checkov.main", "--framework=kubernetes", "--skip-download"]
 
 
 def _run(command: Sequence[str | Path], tool: str, folder: Path) -> str:
