@@ -1,10 +1,9 @@
 {{/* What the Pod Security Standard "restricted" asks of a pod. */}}
 {{- define "linea-stack.podSecurityContext" -}}
 runAsNonRoot: true
-# Above the users of nodes, of which the first person is 1000. The images need no user of their own.
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
+runAsUser: 1000
+runAsGroup: 1000
+fsGroup: 1000
 # Large volumes: change the owner only where the top folder's owner is wrong.
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
