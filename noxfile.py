@@ -16,12 +16,14 @@ from nox.command import CommandFailed
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["check", "validate", "lint", "tests"]
+nox.options.sessions = ["check", "validate", "policy", "lint", "tests"]
 
 ROOT = Path(__file__).resolve().parent
 LOCKS = ROOT / "tools" / "python"
 ENVIRONMENT = ROOT / ".nox" / "python"
 PYTHON = ENVIRONMENT / "bin" / "python"
+CHECKOV = ROOT / ".nox" / "policy"
+"""An environment of its own, as checkov holds other versions than the locks that agree."""
 
 CLEAN = {"PYTHONHOME": None, "PYTHONPATH": None, "VIRTUAL_ENV": None}
 """Other projects' settings that would bring other packages than the locks'."""
@@ -46,6 +48,14 @@ def validate(session: nox.Session) -> None:
     """Prove all environments, or those named, offline: -- prod --format text|json|sarif|github."""
     install(session, "pipeline")
     run(session, "scripts", "validate", *session.posargs)
+
+
+@nox.session
+def policy(session: nox.Session) -> None:
+    """Run kube-score and checkov on all environments, or those named: -- prod --format …."""
+    install(session, "pipeline")
+    install(session, "policy", environment=CHECKOV)
+    run(session, "scripts", "policy", *session.posargs)
 
 
 @nox.session
@@ -74,6 +84,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests: -- tests/test_x.py -k name."""
     install(session, "pipeline", "network", "tests")
+    install(session, "policy", environment=CHECKOV)
     run(
         session,
         "scripts.tools",
@@ -83,6 +94,7 @@ def tests(session: nox.Session) -> None:
         "geth",
         "helm3",
         "helm4",
+        "kube-score",
         "kubeconform",
         "rclone",
         silent=True,
@@ -155,8 +167,8 @@ def every(session: nox.Session, *commands: Sequence[str | os.PathLike[str]]) -> 
         session.error(f"not as they should be: {', '.join(failed)}")
 
 
-def install(session: nox.Session, *locks: str) -> None:
-    """Bring the one environment of all sessions to the locks; nothing is done where it is there.
+def install(session: nox.Session, *locks: str, environment: Path = ENVIRONMENT) -> None:
+    """Bring an environment, that of all sessions, to the locks; nothing is done where it is there.
 
     The locks agree with each other, so each adds to the others; where one has changed, the
     environment is made anew, lest it keep what is pinned no more.
@@ -166,39 +178,40 @@ def install(session: nox.Session, *locks: str) -> None:
     wanted = {
         name: hashlib.sha256((LOCKS / f"{name}.txt").read_bytes()).hexdigest() for name in locks
     }
-    wanted["python"] = f"{sys.version} {sys.base_prefix} {ENVIRONMENT}"
-    ENVIRONMENT.parent.mkdir(exist_ok=True)
-    with (ENVIRONMENT.parent / "lock").open("w") as held:
+    wanted["python"] = f"{sys.version} {sys.base_prefix} {environment}"
+    python = environment / "bin" / "python"
+    environment.parent.mkdir(exist_ok=True)
+    with (environment.parent / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        there = _installed()
-        if wanted.items() <= there.items() and PYTHON.exists():
+        there = _installed(environment)
+        if wanted.items() <= there.items() and python.exists():
             return
-        if not PYTHON.exists() or any(there.get(name, is_) != is_ for name, is_ in wanted.items()):
+        if not python.exists() or any(there.get(name, is_) != is_ for name, is_ in wanted.items()):
             there = {}
-            _create(session)
+            _create(session, environment)
         missing = [name for name in locks if name not in there]
-        session.log(f"installing {', '.join(missing)} into {ENVIRONMENT.relative_to(ROOT)}")
-        _pip(session, missing)
-        (ENVIRONMENT / "installed.json").write_text(json.dumps(there | wanted))
+        session.log(f"installing {', '.join(missing)} into {environment.relative_to(ROOT)}")
+        _pip(session, python, missing)
+        (environment / "installed.json").write_text(json.dumps(there | wanted))
 
 
-def _installed() -> dict[str, str]:
+def _installed(environment: Path) -> dict[str, str]:
     try:
-        there: dict[str, str] = json.loads((ENVIRONMENT / "installed.json").read_text())
+        there: dict[str, str] = json.loads((environment / "installed.json").read_text())
     except (OSError, ValueError):
         return {}
     return there
 
 
-def _create(session: nox.Session) -> None:
+def _create(session: nox.Session, environment: Path) -> None:
     # Not venv: Debian has it in a package of its own, while nox always brings virtualenv.
     command = [sys.executable, "-m", "virtualenv", "--quiet", "--clear", "--no-periodic-update"]
-    command += ["--app-data", str(ENVIRONMENT.parent / "virtualenv"), str(ENVIRONMENT)]
+    command += ["--app-data", str(environment.parent / "virtualenv"), str(environment)]
     session.run(*command, external=True, silent=True, log=False)
 
 
-def _pip(session: nox.Session, names: Iterable[str]) -> None:
-    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+def _pip(session: nox.Session, python: Path, names: Iterable[str]) -> None:
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     command += ["--no-input", "--no-deps", "--require-hashes", "--only-binary=:all:"]
     for name in names:
         command += ["-r", str(LOCKS / f"{name}.txt")]

@@ -102,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_validate)
 
     command = commands.add_parser(
+        "policy", parents=[common], help="run the checks of security teams on environments"
+    )
+    command.set_defaults(run=_policy)
+
+    command = commands.add_parser(
         "network",
         prog="nox -s network --",
         usage="%(prog)s ENVIRONMENT [--validators N] [--chain-id N] [--to-address 0x…]",
@@ -190,6 +195,16 @@ def _validate(root: Path, options: argparse.Namespace) -> int:
         print(f"valid: {tree.called(names)}")
         for line in validate.survived(renderings):
             print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
+    return code
+
+
+def _policy(root: Path, options: argparse.Namespace) -> int:
+    from scripts import policy
+
+    names = tree.environments(root, options.environments)
+    code = _told(policy.check(root, names), options)
+    if not code and options.format == "text":
+        print(f"nothing against {tree.called(names)} but what {policy.WAIVERS} lets be")
     return code
 
 

@@ -38,14 +38,8 @@ def of_field(
     That is the patch that touches it, else the strongest values file that sets it, else (nothing
     of people's decides it) the template, with line 0.
     """
-    for patch in reversed(environment.patches):
-        if patch.document.file not in manifest.patches:
-            continue
-        for index in reversed(range(len(patch.operations))):
-            operation = patch.operations[index]
-            touched = jsonpointer.JsonPointer(operation["path"]).parts
-            if operation["op"] != "test" and _covers(touched, path):
-                return (patch.document.file, *patch.document.position(["patch", index]))
+    if patched := _patched(environment, manifest, path):
+        return patched
     defaults = environment.layers[0].data or {}
     values = merge(defaults, environment.values)
     before = yamlio.get(manifest.object, path)
@@ -63,6 +57,39 @@ def of_field(
             document, inside = environment.locate(leaf)
             return (document.file, *document.position(inside))
     return manifest.template, 0, 0
+
+
+def of_fields(
+    root: Path, environment: Environment, fields: Sequence[tuple[Manifest, tuple[str | int, ...]]]
+) -> list[tuple[str, int, int]]:
+    """Return for each field what of_field does, by the experiments that a single one takes."""
+    places = [_patched(environment, manifest, path) for manifest, path in fields]
+    left = [index for index, place in enumerate(places) if place is None]
+    if not left:
+        return [place for place in places if place]
+    defaults = environment.layers[0].data or {}
+    values = merge(defaults, environment.values)
+    before = [yamlio.get(manifest.object, path) for manifest, path in fields]
+    start = _objects(root, environment, values)
+    moved = dict[int, list[tuple[bool, ValuePath]]]()
+    for leaf, value in list(_leaves(values, []))[:MOST_EXPERIMENTS]:
+        changed = copy.deepcopy(values)
+        _set(changed, leaf, yamlio.get(defaults, leaf) if value is None else _other(value))
+        after = _objects(root, environment, changed)
+        for index in left:
+            manifest, path = fields[index]
+            key = manifest.kind, manifest.name
+            if key not in start or key not in after:
+                continue
+            if yamlio.get(start[key], path) != yamlio.get(after[key], path):
+                moved.setdefault(index, []).append((not _alike(value, before[index]), leaf))
+    for index in left:
+        places[index] = fields[index][0].template, 0, 0
+        if index in moved:
+            _, leaf = min(moved[index], key=lambda found: found[0])
+            document, inside = environment.locate(leaf)
+            places[index] = (document.file, *document.position(inside))
+    return [place for place in places if place]
 
 
 def of_failure(root: Path, environment: Environment, failure: Finding) -> Finding:
@@ -124,6 +151,32 @@ def _template(root: Path, environment: Environment, values: dict[str, Any]) -> l
 def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
     own = [str(part) for part in path]
     return own[: len(touched)] == list(touched) or list(touched)[: len(own)] == own
+
+
+def _patched(
+    environment: Environment, manifest: Manifest, path: Sequence[str | int]
+) -> tuple[str, int, int] | None:
+    """Return the last operation of a patch that touches the field, if there is one."""
+    for patch in reversed(environment.patches):
+        if patch.document.file not in manifest.patches:
+            continue
+        for index in reversed(range(len(patch.operations))):
+            operation = patch.operations[index]
+            touched = jsonpointer.JsonPointer(operation["path"]).parts
+            if operation["op"] != "test" and _covers(touched, path):
+                return (patch.document.file, *patch.document.position(["patch", index]))
+    return None
+
+
+def _objects(
+    root: Path, environment: Environment, values: dict[str, Any]
+) -> dict[tuple[str, str], Any]:
+    """Return the objects by kind and name, none where the values break the chart."""
+    try:
+        made = patches.apply(_template(root, environment, values), environment.patches)
+    except UserError:
+        return {}
+    return {(manifest.kind, manifest.name): manifest.object for manifest in made}
 
 
 _UNKNOWN = object()

@@ -238,38 +238,6 @@ def test_no_servicemonitor_is_made_until_asked_for(defaults: list[Manifest]) -> 
 # Every pod, in every environment and example
 
 
-def test_every_pod_obeys_the_restricted_standard(manifests: list[Manifest]) -> None:
-    """https://kubernetes.io/docs/concepts/security/pod-security-standards/"""
-    allowed = {
-        "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim",
-        "projected", "secret",
-    }  # fmt: skip
-    for workload, template in pods(manifests):
-        spec = template["spec"]
-        about = workload.label
-        for shared in ("hostNetwork", "hostPID", "hostIPC"):
-            assert not spec.get(shared), about
-        whole = spec.get("securityContext", {})
-        for volume in spec.get("volumes", []):
-            assert volume.keys() - {"name"} <= allowed, about
-        for one_ in containers(template):
-            context = whole | one_.get("securityContext", {})
-            assert context.get("runAsNonRoot") is True, about
-            assert context.get("runAsUser") != 0, about
-            assert context["seccompProfile"]["type"] in ("RuntimeDefault", "Localhost"), about
-            assert context["allowPrivilegeEscalation"] is False, about
-            assert context["capabilities"]["drop"] == ["ALL"], about
-            assert set(context["capabilities"].get("add", [])) <= {"NET_BIND_SERVICE"}, about
-            assert not context.get("privileged"), about
-            assert all("hostPort" not in port for port in one_.get("ports", [])), about
-
-
-def test_no_container_can_write_its_own_image(manifests: list[Manifest]) -> None:
-    for workload, template in pods(manifests):
-        for one_ in containers(template):
-            assert one_["securityContext"]["readOnlyRootFilesystem"] is True, workload.label
-
-
 def test_no_pod_has_a_token_for_the_api_server(manifests: list[Manifest]) -> None:
     for workload, template in pods(manifests):
         assert template["spec"]["automountServiceAccountToken"] is False, workload.label
