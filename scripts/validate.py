@@ -1,7 +1,7 @@
 """The layers that prove an environment before it is merged; all of them run before the verdict.
 
-1 inputs, 2 Kubernetes schemas, 3 rules across objects, 5 committed output equals rendered output: each
-a function from renderings to findings. Policy (4) is policy.py's.
+1 inputs, 2 Kubernetes schemas, 3 rules across objects, 5 committed output equals rendered output:
+each a function from renderings to findings. Policy (4) is policy.py's.
 """
 
 from __future__ import annotations
