@@ -59,6 +59,16 @@ class Selector:
 
 
 @dataclass(frozen=True, slots=True)
+class Metric:
+    """What docs/metrics.md says of a metric."""
+
+    type: str
+    labels: frozenset[str]
+    """Its own, and those of the targets of all who export it."""
+    exporters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Expression:
     """What an expression takes from the database, and what it then asks of it."""
 
@@ -118,11 +128,8 @@ def parse(text: str) -> Expression:
     return Expression(tuple(selectors), frozenset(grouped), frozenset(created))
 
 
-def mistakes(expression: Expression, known: Mapping[str, frozenset[str]]) -> list[str]:
-    """Return what the expression uses that is not known, a line each.
-
-    known: labels by metric, as documented() gives them.
-    """
+def mistakes(expression: Expression, known: Mapping[str, Metric]) -> list[str]:
+    """Return what the expression uses that is not known, a line each."""
     found = []
     for selector in expression.selectors:
         if selector.metric not in known:
@@ -131,36 +138,54 @@ def mistakes(expression: Expression, known: Mapping[str, frozenset[str]]) -> lis
         found += [
             f"{selector.metric} has no label {matcher.label}"
             for matcher in selector.matchers
-            if matcher.label not in known[selector.metric]
+            if matcher.label not in known[selector.metric].labels
         ]
-    there = frozenset().union(*(known.get(metric, frozenset()) for metric in expression.metrics))
+    there = {label for name in expression.metrics & known.keys() for label in known[name].labels}
     unknown = sorted(expression.grouped - expression.created - there)
     return found + [f"none of its metrics has a label {label}" for label in unknown]
 
 
-def documented(page: str) -> dict[str, frozenset[str]]:
-    """Return the labels of each metric in the page's tables.
+def documented(page: str) -> dict[str, Metric]:
+    """Return the metrics of the page's tables, by name.
 
-    A table counts if its head has the columns Metric and Labels; names stand in backquotes.
-    Raises ValueError where a metric stands there twice.
+    Its first table tells the labels of each exporter's targets, the others a metric a row.
+    Raises ValueError where a metric stands there twice, KeyError where its exporter is not known.
     """
-    found: dict[str, frozenset[str]] = {}
+    rows = list(_rows(page))
+    targets = {
+        row["Exporter"]: frozenset(_quoted(row["Labels of the target"]))
+        for row in rows
+        if "Labels of the target" in row
+    }
+    found: dict[str, Metric] = {}
+    for row in rows:
+        if "Name" not in row:
+            continue
+        (name,) = _quoted(row["Name"])
+        if name in found:
+            raise ValueError(f"{name} stands there twice")
+        exporters = tuple(row["Exporter"].split(", "))
+        labels = frozenset(_quoted(row["Labels"])).union(*(targets[one] for one in exporters))
+        found[name] = Metric(row["Type"], labels, exporters)
+    return found
+
+
+def _rows(page: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of all tables, by the titles of their columns."""
     head: list[str] = []
     for line in page.splitlines():
         if not line.startswith("|"):
             head = []
             continue
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])]
         if not head:
-            head = [cell.lower() for cell in cells]
-        elif {"metric", "labels"} <= set(head) and not set(line) <= set("|-: "):
-            row = dict(zip(head, cells, strict=True))
-            labels = frozenset(re.findall(r"`(\w+)`", row["labels"]))
-            for metric in re.findall(r"`([\w:]+)`", row["metric"]):
-                if metric in found:
-                    raise ValueError(f"{metric} stands there twice")
-                found[metric] = labels
-    return found
+            head = cells
+        elif not set(line) <= set("|-: "):
+            yield dict(zip(head, cells, strict=True))
+
+
+def _quoted(cell: str) -> list[str]:
+    return re.findall(r"`([\w:]+)`", cell)
 
 
 def _tokens(text: str) -> list[Token]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests import promql
-from tests.promql import Matcher, Selector
+from tests.promql import Matcher, Metric, Selector
 
 
 @pytest.mark.parametrize(
@@ -60,21 +60,26 @@ def test_what_can_t_be_taken_apart_is_refused(text: str) -> None:
 
 
 PAGE = """
-| Part | Port |
-|---|---|
-| `x` | `1` |
+| Exporter | Job | Labels of the target |
+|---|---|---|
+| Besu | `x`, `y` | `job` `pod` |
+| kubelet | any | `node` |
 
-| Metric | Type | Labels | What |
-|---|---|---|---|
-| `a_total` | counter | `pod`, `code` | its `text` and a \\| |
-| `b_bucket`, `b_count` | histogram | `le` | |
-| `c` | gauge | | |
+| Name | Type | Labels | Exporter | Meaning |
+|---|---|---|---|---|
+| `a_total` | counter | `code` | Besu | its `text` and a \\| |
+| `b_bucket` | histogram | `le` | Besu, kubelet | |
+
+The row `x` is in no table.
+
+| Name | Type | Labels | Exporter | Meaning |
+|---|---|---|---|---|
+| `c` | gauge | | kubelet | |
 """
 KNOWN = {
-    "a_total": frozenset({"pod", "code"}),
-    "b_bucket": frozenset({"le"}),
-    "b_count": frozenset({"le"}),
-    "c": frozenset(),
+    "a_total": Metric("counter", frozenset({"job", "pod", "code"}), ("Besu",)),
+    "b_bucket": Metric("histogram", frozenset({"job", "pod", "le", "node"}), ("Besu", "kubelet")),
+    "c": Metric("gauge", frozenset({"node"}), ("kubelet",)),
 }
 
 
@@ -84,7 +89,12 @@ def test_a_page_s_tables_of_metrics_are_read() -> None:
 
 def test_a_metric_is_documented_once() -> None:
     with pytest.raises(ValueError, match="c stands there twice"):
-        promql.documented(PAGE + "| `c` | gauge | | again |\n")
+        promql.documented(PAGE + "| `c` | gauge | | kubelet | again |\n")
+
+
+def test_an_exporter_whose_labels_nobody_tells_is_refused() -> None:
+    with pytest.raises(KeyError, match="Maru"):
+        promql.documented(PAGE + "| `d` | gauge | | Maru | |\n")
 
 
 @pytest.mark.parametrize(
@@ -93,10 +103,10 @@ def test_a_metric_is_documented_once() -> None:
         ('sum by (code) (a_total{pod="x"}) / on() c', []),
         ("a_totals", ["no metric is called a_totals"]),
         ('{pod="x"}', ["no metric is called (any name)"]),
-        ('a_total{job="x"} + c', ["a_total has no label job"]),
+        ('a_total{node="x"} + c', ["a_total has no label node"]),
         ('c{pod="x"} + on (pod) a_total', ["c has no label pod"]),
-        ("sum by (job) (a_total)", ["none of its metrics has a label job"]),
-        ('sum by (job) (label_replace(a_total, "job", "$1", "pod", "(.*)"))', []),
+        ("sum by (le) (a_total)", ["none of its metrics has a label le"]),
+        ('sum by (le) (label_replace(a_total, "le", "$1", "pod", "(.*)"))', []),
     ],
 )
 def test_what_the_page_does_not_know_is_told(text: str, told: list[str]) -> None:
