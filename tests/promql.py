@@ -159,9 +159,9 @@ def documented(page: str) -> dict[str, Metric]:
     }
     found: dict[str, Metric] = {}
     for row in rows:
-        if "Name" not in row:
+        if "Metric" not in row:
             continue
-        (name,) = _quoted(row["Name"])
+        (name,) = _quoted(row["Metric"])
         if name in found:
             raise ValueError(f"{name} stands there twice")
         exporters = tuple(row["Exporter"].split(", "))

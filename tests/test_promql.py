@@ -65,14 +65,14 @@ PAGE = """
 | Besu | `x`, `y` | `job` `pod` |
 | kubelet | any | `node` |
 
-| Name | Type | Labels | Exporter | Meaning |
+| Metric | Type | Labels | Exporter | Meaning |
 |---|---|---|---|---|
 | `a_total` | counter | `code` | Besu | its `text` and a \\| |
 | `b_bucket` | histogram | `le` | Besu, kubelet | |
 
 The row `x` is in no table.
 
-| Name | Type | Labels | Exporter | Meaning |
+| Metric | Type | Labels | Exporter | Meaning |
 |---|---|---|---|---|
 | `c` | gauge | | kubelet | |
 """
