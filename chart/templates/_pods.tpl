@@ -228,7 +228,10 @@ metadata:
 automountServiceAccountToken: false
 {{- end -}}
 
-{{/* Scrapes the port "metrics" of a component's headless Service. */}}
+{{/*
+Scrapes a component's headless Service: its ports, or "metrics" where none are given. The label job says whose metrics
+they are; by default it would be the Service's name, the same for Besu and the Maru beside it.
+*/}}
 {{- define "linea-stack.serviceMonitor" -}}
 {{- $monitor := .root.Values.metrics.serviceMonitor -}}
 apiVersion: monitoring.coreos.com/v1
@@ -254,10 +257,14 @@ spec:
     matchLabels:
       {{- include "linea-stack.selectorLabels" . | nindent 6 }}
   endpoints:
-    - port: metrics
+    {{- range .ports | default (list "metrics") }}
+    - port: {{ . }}
       path: /metrics
       interval: {{ $monitor.interval }}
       scrapeTimeout: {{ $monitor.scrapeTimeout }}
+      relabelings:
+        - {targetLabel: job, replacement: {{ include "linea-stack.componentName" $ }}{{ eq . "maru-metrics" | ternary "-maru" "" }}}
+    {{- end }}
 {{- end -}}
 
 {{/* Ingress of one host. Takes {component, suffix, entry, port}. */}}
