@@ -82,6 +82,7 @@ def tests(session: nox.Session) -> None:
         "helm3",
         "helm4",
         "kubeconform",
+        "promtool",
         "rclone",
         silent=True,
     )
