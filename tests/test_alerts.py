@@ -309,6 +309,23 @@ def test_the_index_lists_each_alert_with_its_severity() -> None:
     assert len(rows) == len(found)
 
 
+def test_inhibitions_are_of_alerts_that_there_are_and_none_silences_itself() -> None:
+    (block,) = re.findall(r"```yaml\n(inhibit_rules:.*?)```", INDEX.read_text("utf-8"), re.DOTALL)
+    there = alerts(prod()).keys()
+    for rule in yaml.safe_load(block)["inhibit_rules"]:
+        sides = []
+        for side in ("source_matchers", "target_matchers"):
+            (matcher,) = rule[side]
+            found = re.fullmatch(r'alertname=~?"([^"]+)"', matcher)
+            assert found, matcher
+            parts = found[1].split("|")
+            matched = [{name for name in there if re.fullmatch(part, name)} for part in parts]
+            assert all(matched), matcher
+            sides.append(set().union(*matched))
+        assert not sides[0] & sides[1], rule
+        assert rule["equal"][0] == "namespace"
+
+
 @pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
 def test_queries_of_a_page_ask_for_what_there_is(path: Path) -> None:
     metrics = known(prod())
