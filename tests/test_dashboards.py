@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -405,6 +406,23 @@ def test_panels_stand_side_by_side_and_not_on_each_other(name: str) -> None:
             taken[cell] = panel["title"]
     ids = [panel["id"] for panel in dashboard(name)["panels"]]
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("title", "option"),
+    [
+        ("WebSockets", "rpc-ws-max-active-connections"),
+        ("HTTP connections", "rpc-http-max-active-connections"),
+    ],
+)
+def test_the_limit_of_connections_is_that_of_besu_s_configuration(title: str, option: str) -> None:
+    limit = tomllib.loads((CHART / "files/besu/config.toml").read_text("utf-8"))[option]
+    found = [panel for panel in panels(dashboard("rpc")) if panel["title"] == title]
+    assert len(found) == 2
+    for panel in found:
+        assert f"({limit} a pod)" in panel["description"]
+        if panel["type"] == "timeseries":
+            assert panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"] == limit
 
 
 def test_the_first_thing_to_see_is_whether_the_chain_makes_blocks() -> None:
