@@ -96,6 +96,7 @@ def tests(session: nox.Session) -> None:
         "helm4",
         "kube-score",
         "kubeconform",
+        "promtool",
         "rclone",
         silent=True,
     )

@@ -28,11 +28,12 @@ _COMPONENT_WAVES = {
     "maru": 2,
     "besu": 3,
     "ethstats": 4,
-    "tx-sender": 5,
     "backup": 5,
+    "tx-sender": 6,
 }
 """A sequencer is ready without its Maru; apart, no change restarts halves of two validators at a
-time. RPC follows them, its users follow RPC."""
+time. RPC follows them, its users follow RPC; the TX Sender is ready only while its transfers come
+into blocks, and must not hold up the alerts that say so."""
 _LAST_WAVE = 6
 """What waits for something outside (addresses, metrics, operators) must not hold up a chain."""
 
@@ -51,6 +52,7 @@ _KINDS = {
     ("batch", "CronJob"),
     ("external-secrets.io", "ExternalSecret"),
     ("external-secrets.io", "SecretStore"),
+    ("monitoring.coreos.com", "PrometheusRule"),
     ("monitoring.coreos.com", "ServiceMonitor"),
     ("networking.k8s.io", "Ingress"),
     ("networking.k8s.io", "NetworkPolicy"),

@@ -30,6 +30,7 @@ from tests.execution import Client, Maru, chain, until
 from tests.objects import one
 
 SCRIPT = ROOT / "chart" / "files" / "tx-sender" / "tx-sender.sh"
+READY = SCRIPT.parent / "ready.sh"
 CHAIN_ID = 1337
 ETHER = 10**18
 RICH = [Key.generate() for _ in range(40)]
@@ -106,6 +107,20 @@ class Sender:
         process.terminate()
         assert process.wait(60) == 0, self.log()
         assert self.log().endswith(f"{STOPPED}\n")
+
+    def ready(self, shell: str = "sh") -> str:
+        """Return what the readiness probe says; nothing where the sender is ready."""
+        done = subprocess.run(
+            [*shell.split(), str(READY)],
+            env={"WORK_DIR": str(self.work), "INTERVAL_SECONDS": self.interval},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert not done.stderr
+        assert done.returncode == (1 if done.stdout else 0)
+        return done.stdout.strip()
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
@@ -275,6 +290,54 @@ def test_a_long_interval_is_no_reason_to_tell_late(sender: Sender) -> None:
     assert slow.nonce() == 1
 
 
+# Its readiness
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_sender_is_ready_once_a_transfer_is_in_a_block(
+    sender: Sender, node: tuple[Client, Maru], shell: str
+) -> None:
+    node[1].pause()
+    with sender.running() as process:
+        sender.wait("every 1s")
+        assert sender.ready(shell) == "no transfer has come into a block yet"
+        node[1].go_on()
+        sender.wait_for(1)
+        until(lambda: not sender.ready(shell), "readiness", 5)
+        sender.stop(process)
+
+
+@pytest.mark.parametrize(("interval", "limit"), [("1", 62), ("600", 1260)])
+def test_a_sender_whose_transfers_come_into_no_block_is_not_ready(
+    tmp_path: Path, node: tuple[Client, Maru], interval: str, limit: int
+) -> None:
+    key, to = Key.generate(), Key.generate().address
+    stuck = Sender(tmp_path, node[0], key, to, interval=interval)
+    stuck.work.mkdir()
+    now = int(float(Path("/proc/uptime").read_text().split()[0]))
+    mined = stuck.work / "mined"
+    mined.write_text(f"{now - limit + 30}\n")
+    assert not stuck.ready()
+    mined.write_text(f"{now - limit - 1}\n")
+    assert "no transfer has come into a block for" in stuck.ready()
+
+
+def test_a_chain_that_stands_still_moves_no_heartbeat(
+    sender: Sender, node: tuple[Client, Maru]
+) -> None:
+    with sender.running() as process:
+        sender.wait_for(1)
+        node[1].pause()
+        sender.wait(f"waiting: {PENDING_LIMIT} transfers are in no block yet")
+        before = (sender.work / "mined").read_text()
+        time.sleep(3)
+        assert (sender.work / "mined").read_text() == before
+        assert process.poll() is None
+        node[1].go_on()
+        until(lambda: (sender.work / "mined").read_text() != before, "a heartbeat", 30)
+        sender.stop(process)
+
+
 # When it is stopped
 
 
@@ -392,6 +455,7 @@ def test_a_transfer_that_is_reverted_is_told_as_failed(sender: Sender) -> None:
     refused = Sender(sender.folder, sender.client, sender.key, REFUSING)
     with refused.running() as process:
         refused.wait(f"failed, and is not tried again: 10 wei to {REFUSING}: 0x")
+        assert refused.ready() == "no transfer has come into a block yet"
         refused.stop(process)
     assert not refused.sent()
     assert refused.log().count("failed, and is not tried again") == refused.nonce() > 0

@@ -262,7 +262,10 @@ metadata:
 automountServiceAccountToken: false
 {{- end -}}
 
-{{/* Scrapes the port "metrics" of a component's headless Service. */}}
+{{/*
+Scrapes a component's headless Service: its ports, or "metrics" where none are given. The label job says whose metrics
+they are; by default it would be the Service's name, the same for Besu and the Maru beside it.
+*/}}
 {{- define "linea-stack.serviceMonitor" -}}
 {{- $monitor := .root.Values.metrics.serviceMonitor -}}
 apiVersion: monitoring.coreos.com/v1
@@ -288,10 +291,14 @@ spec:
     matchLabels:
       {{- include "linea-stack.selectorLabels" . | nindent 6 }}
   endpoints:
-    - port: metrics
+    {{- range .ports | default (list "metrics") }}
+    - port: {{ . }}
       path: /metrics
       interval: {{ $monitor.interval }}
       scrapeTimeout: {{ $monitor.scrapeTimeout }}
+      relabelings:
+        - {targetLabel: job, replacement: {{ include "linea-stack.componentName" $ }}{{ eq . "maru-metrics" | ternary "-maru" "" }}}
+    {{- end }}
 {{- end -}}
 
 {{/* Where a Besu reports to, for start.sh; nowhere while the Secret is not there. */}}

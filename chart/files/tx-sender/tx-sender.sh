@@ -7,6 +7,8 @@
 # A transfer is signed once, for a nonce of its own, and kept in WORK_DIR/<account>/<nonce> with its hash. The same
 # bytes are published until that nonce is used, so it can't be done twice, whatever the node forgets. Then it is told,
 # and its file is emptied. The file of the last nonce stays: a container that starts again goes on behind it.
+#
+# WORK_DIR/mined has the time of the last one that was told as sent, for ready.sh.
 set -eu
 export LC_ALL=C NO_COLOR=1
 
@@ -97,7 +99,10 @@ settle() {
     if [ -n "$hash" ]; then
       ask rpc eth_getTransactionReceipt "$hash" || return
       case $answer in
-        *'"status":"0x1"'*) echo "sent $what: $hash" ;;
+        *'"status":"0x1"'*)
+          echo "sent $what: $hash"
+          echo "$now" >"$WORK_DIR/mined"
+          ;;
         *'"status":"0x0"'*) warn "failed, and is not tried again: $what: $hash" ;;
         *)
           [ "$unknown_since" -gt 0 ] || unknown_since=$now

@@ -1,0 +1,58 @@
+{{/*
+Rules are written for three readers of braces: Helm, PromQL and Prometheus' own templates of annotations. Here the
+last are [[labels.pod]] and [[value]], which become {{ $labels.pod }} and {{ $value }}.
+*/}}
+
+{{/* The head of a PrometheusRule; its groups follow. Takes {root, name}. */}}
+{{- define "linea-stack.rulesHead" -}}
+{{- $rules := .root.Values.metrics.prometheusRule -}}
+{{- if not $rules.runbookUrl -}}
+{{- fail "metrics.prometheusRule.enabled is true, and runbookUrl empty: write the address of this repository's docs/runbooks as people reach it, so that an alert says what to do" -}}
+{{- end -}}
+{{- $name := printf "%s-%s" (include "linea-stack.fullname" .root) .name -}}
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: {{ $rules.namespace | empty | ternary $name (printf "%s-%s" .root.Release.Namespace $name) }}
+  {{- with $rules.namespace }}
+  namespace: {{ . | quote }}
+  {{- end }}
+  labels:
+    {{- include "linea-stack.labels" (dict "root" .root "name" .name "values" dict) | nindent 4 }}
+    {{- with $rules.labels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end -}}
+
+{{/* Labels and annotations of an alert. Takes {root, name, severity, summary, description}. */}}
+{{- define "linea-stack.alert" -}}
+labels:
+  severity: {{ .severity }}
+annotations:
+  summary: {{ .summary | replace "[[" "{{ $" | replace "]]" " }}" | quote }}
+  description: {{ .description | replace "[[" "{{ $" | replace "]]" " }}" | quote }}
+  runbook_url: {{ .root.Values.metrics.prometheusRule.runbookUrl }}/{{ .name }}.md
+{{- end -}}
+
+{{/* Matchers of the series that nodes export themselves. Takes {root, jobs}: components, or besu-maru. */}}
+{{- define "linea-stack.ofJobs" -}}
+{{- $jobs := list -}}
+{{- range .jobs -}}
+{{- $jobs = append $jobs (printf "%s-%s" (include "linea-stack.fullname" $.root) .) -}}
+{{- end -}}
+namespace={{ .root.Release.Namespace | quote }}, job={{ gt (len $jobs) 1 | ternary "~" "" }}{{ join "|" $jobs | quote }}
+{{- end -}}
+
+{{/* Matchers of the series that tell of one object. Takes {root, label, name}: the name without the release's. */}}
+{{- define "linea-stack.ofObject" -}}
+namespace={{ .root.Release.Namespace | quote }}, {{ .label }}={{ printf "%s-%s" (include "linea-stack.fullname" .root) .name | quote }}
+{{- end -}}
+
+{{/* Validators in the chain's set, and how many of them make a block: calculateRequiredValidatorQuorum in Besu's BftHelpers.java. */}}
+{{- define "linea-stack.validatorCount" -}}
+{{- .Values.network.validators | empty | ternary .Values.maru.replicas (len .Values.network.validators) -}}
+{{- end -}}
+
+{{- define "linea-stack.quorum" -}}
+{{- div (add (mul 2 (include "linea-stack.validatorCount" . | int)) 2) 3 -}}
+{{- end -}}
