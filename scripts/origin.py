@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,71 +25,101 @@ MOST_EXPERIMENTS = 400
 ValuePath = list[str | int]
 
 
+Place = tuple[str, int, int]
+"""File, line and column."""
+
+
 def of_field(
     root: Path,
     environment: Environment,
     manifest: Manifest,
     path: Sequence[str | int],
     part: str = "",
-) -> tuple[str, int, int]:
+) -> Place:
     """Return file, line and column of the input that decides the field at the path.
 
     part: the part of the field that is meant, where several values make it together.
     That is the patch that touches it, else the strongest values file that sets it, else (nothing
     of people's decides it) the template, with line 0.
     """
-    if patched := _patched(environment, manifest, path):
-        return patched
-    defaults = environment.layers[0].data or {}
-    values = merge(defaults, environment.values)
-    before = yamlio.get(manifest.object, path)
-    leaves = sorted(
-        _leaves(values, []),
-        key=lambda leaf: (not (part and leaf[1] == part), not _alike(leaf[1], before)),
-    )
-    start = _field(root, environment, values, manifest, path)
-    for leaf, value in leaves[:MOST_EXPERIMENTS]:
-        changed = copy.deepcopy(values)
-        # A null has taken its default away.
-        _set(changed, leaf, yamlio.get(defaults, leaf) if value is None else _other(value))
-        after = _field(root, environment, changed, manifest, path)
-        if after != start and after is not _UNKNOWN:
-            document, inside = environment.locate(leaf)
-            return (document.file, *document.position(inside))
-    return manifest.template, 0, 0
+    return of_fields(root, environment, [(manifest, path)], part)[0]
 
 
 def of_fields(
-    root: Path, environment: Environment, fields: Sequence[tuple[Manifest, tuple[str | int, ...]]]
-) -> list[tuple[str, int, int]]:
+    root: Path,
+    environment: Environment,
+    fields: Sequence[tuple[Manifest, Sequence[str | int]]],
+    part: str = "",
+) -> list[Place]:
     """Return for each field what of_field does, by the experiments that a single one takes."""
-    places = [_patched(environment, manifest, path) for manifest, path in fields]
-    left = [index for index, place in enumerate(places) if place is None]
-    if not left:
-        return [place for place in places if place]
+    patched = [_patched(environment, manifest, path) for manifest, path in fields]
+    left = {index for index, place in enumerate(patched) if place is None}
+    leaves = _movers(root, environment, {index: fields[index] for index in left}, part)
+    places = list[Place]()
+    for index, (place, (manifest, _)) in enumerate(zip(patched, fields, strict=True)):
+        if place is None and index in leaves:
+            document, inside = environment.locate(leaves[index])
+            place = (document.file, *document.position(inside))
+        places.append(place or (manifest.template, 0, 0))
+    return places
+
+
+def _movers(
+    root: Path,
+    environment: Environment,
+    fields: Mapping[int, tuple[Manifest, Sequence[str | int]]],
+    part: str,
+) -> dict[int, ValuePath]:
+    """Return for each field, as far as there is one, the value that moves it.
+
+    Of several, that is one which the field shows, or is the part of it that is meant.
+    """
+    if not fields:
+        return {}
     defaults = environment.layers[0].data or {}
     values = merge(defaults, environment.values)
-    before = [yamlio.get(manifest.object, path) for manifest, path in fields]
-    start = _objects(root, environment, values)
-    moved = dict[int, list[tuple[bool, ValuePath]]]()
-    for leaf, value in list(_leaves(values, []))[:MOST_EXPERIMENTS]:
+    shown = {index: yamlio.get(manifest.object, path) for index, (manifest, path) in fields.items()}
+
+    leaves = list(_leaves(values, []))
+    is_said = bool(part) and any(value == part for _, value in leaves)
+
+    def likely(value: Any) -> frozenset[int]:
+        if is_said:
+            return frozenset(fields) if value == part else frozenset()
+        return frozenset(index for index, field in shown.items() if _alike(value, field))
+
+    experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
+    experiments.sort(key=lambda experiment: not experiment[2])
+    untried = {i: sum(i in about for *_, about in experiments) for i in fields}
+    start, found = _objects(root, environment, values), dict[int, ValuePath]()
+    for leaf, value, about in experiments[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)
+        # A null has taken its default away.
         _set(changed, leaf, yamlio.get(defaults, leaf) if value is None else _other(value))
         after = _objects(root, environment, changed)
-        for index in left:
+        for index in list(untried):
             manifest, path = fields[index]
-            key = manifest.kind, manifest.name
-            if key not in start or key not in after:
-                continue
-            if yamlio.get(start[key], path) != yamlio.get(after[key], path):
-                moved.setdefault(index, []).append((not _alike(value, before[index]), leaf))
-    for index in left:
-        places[index] = fields[index][0].template, 0, 0
-        if index in moved:
-            _, leaf = min(moved[index], key=lambda found: found[0])
-            document, inside = environment.locate(leaf)
-            places[index] = (document.file, *document.position(inside))
-    return [place for place in places if place]
+            moved = _moved(start, after, (manifest.kind, manifest.name), path)
+            untried[index] -= index in about
+            if moved and (index in about or index not in found):
+                found[index] = leaf
+            if (moved and index in about) or (index in found and not untried[index]):
+                del untried[index]
+        if not untried:
+            break
+    return found
+
+
+def _moved(
+    start: Mapping[tuple[str, str], Any],
+    after: Mapping[tuple[str, str], Any],
+    key: tuple[str, str],
+    path: Sequence[str | int],
+) -> bool:
+    """Return whether an experiment changed the field of the object, and left the object there."""
+    if key not in start or key not in after:
+        return False
+    return bool(yamlio.get(start[key], path) != yamlio.get(after[key], path))
 
 
 def of_failure(root: Path, environment: Environment, failure: Finding) -> Finding:
@@ -155,7 +185,7 @@ def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
 
 def _patched(
     environment: Environment, manifest: Manifest, path: Sequence[str | int]
-) -> tuple[str, int, int] | None:
+) -> Place | None:
     """Return the last operation of a patch that touches the field, if there is one."""
     for patch in reversed(environment.patches):
         if patch.document.file not in manifest.patches:
@@ -171,33 +201,12 @@ def _patched(
 def _objects(
     root: Path, environment: Environment, values: dict[str, Any]
 ) -> dict[tuple[str, str], Any]:
-    """Return the objects by kind and name, none where the values break the chart."""
+    """Return the objects by kind and name; none where the values break the chart."""
     try:
         made = patches.apply(_template(root, environment, values), environment.patches)
     except UserError:
         return {}
     return {(manifest.kind, manifest.name): manifest.object for manifest in made}
-
-
-_UNKNOWN = object()
-"""Where an experiment breaks the chart or takes the whole object away, it tells nothing."""
-
-
-def _field(
-    root: Path,
-    environment: Environment,
-    values: dict[str, Any],
-    manifest: Manifest,
-    path: Sequence[str | int],
-) -> Any:
-    try:
-        made = patches.apply(_template(root, environment, values), environment.patches)
-    except UserError:
-        return _UNKNOWN
-    for other in made:
-        if (other.kind, other.name) == (manifest.kind, manifest.name):
-            return yamlio.get(other.object, path)
-    return _UNKNOWN
 
 
 def _leaves(values: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:

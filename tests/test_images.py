@@ -221,7 +221,7 @@ def test_production_is_warned_of_each_image_that_goes_by_its_tag(repository: Rep
     lock(repository, {default("maru"): DIGEST})
     done = repository.run("validate", "prod")
     assert done.code == 0, done.out
-    assert done.out.endswith(" warnings\nvalid: prod\n")
+    assert " warnings\nvalid: prod\n" in done.out
     name = SENDER.partition(":")[0]
     told = f"{file}:{line}:5  warning  image-without-digest\n  {name}:v9 goes by its tag in prod: "
     assert told in done.out
@@ -245,7 +245,8 @@ def test_development_may_go_by_tags(repository: Repository) -> None:
     lock(repository, {})
     assert image_of(repository, "besu") == BESU
     done = repository.run("validate", "dev")
-    assert (done.code, done.out) == (0, "valid: dev\n")
+    assert done.code == 0
+    assert done.out.startswith("valid: dev\n")
 
 
 def test_a_digest_that_no_environment_runs_is_told_where_all_are_looked_at(

@@ -182,7 +182,7 @@ def test_a_patched_file_names_its_patch_on_its_first_line() -> None:
 
 
 def test_a_patch_whose_ground_moves_fails_the_render(repository: Repository) -> None:
-    repository.replace("chart/templates/_pods.tpl", "Prefix", "ImplementationSpecific")
+    repository.replace("chart/templates/_ingress.tpl", "Prefix", "ImplementationSpecific")
     done = repository.run("render", "prod")
     assert done.code == 1
     assert "patch-test" in done.out
