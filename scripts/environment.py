@@ -206,8 +206,9 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
             message = "the file is no mapping of values"
             return [layer.finding("wrong-type", [], message, "write key: value")]
     chart, *own = environment.layers
-    said = own and own[-1].file.endswith("/values.yaml") and own[-1].file.startswith("overlays/")
-    overlay = own[-1] if said else environment.document
+    overlay = own[-1]
+    if (file := f"overlays/{environment.name}/values.yaml") != overlay.file:
+        overlay = Document(file, {}, None)
 
     def locate(path: list[str | int]) -> tuple[Document, list[str | int]]:
         document, inside = environment.locate(path)

@@ -44,7 +44,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "peers-outside": {
         "networkPolicy": {"p2pFrom": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": PRIVATE}}]}
     },
-    "reached-by-nobody": {"networkPolicy": {"rpcFrom": [], "ethstatsFrom": []}},
+    "reached-by-nobody": {
+        "ingress": {"alb": {"enabled": False}},
+        "networkPolicy": {"rpcFrom": [], "ethstatsFrom": []},
+    },
     "transfers-to-the-sequencer": {"txSender": {"rpc": {"service": "sequencer"}}},
     "transfers-to-others": {
         "txSender": {"rpc": {"service": "linea-stack-besu.other"}},
