@@ -60,6 +60,10 @@ _OF_CLUSTERS = {
 }
 """Kinds that no namespace holds; an environment's project allows none of them."""
 
+_OF_OTHERS = re.compile("argocd|default|kube-.*")
+"""Namespaces that are no environment's, as in environment.schema.json."""
+_RIGHTS = "rbac.authorization.k8s.io"
+
 _LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 """DNS subdomain, RFC 1123: what Kubernetes takes as most objects' names."""
@@ -123,6 +127,11 @@ def _shape(root: Path, found: Environment, manifest: Manifest) -> Iterable[Findi
         message = f"a {kind} belongs to the whole cluster, of which an environment has a namespace"
         fix = "remove it: who runs the cluster makes it"
         yield told("object-of-cluster", ["kind"], message, fix)
+    elif manifest.group == _RIGHTS:
+        # The project is made from the manifests, so nothing after this would refuse it.
+        message = f"a {kind} gives rights on the cluster, and no part of the stack needs any"
+        fix = "remove it: who runs the cluster makes it"
+        yield told("object-of-cluster", ["kind"], message, fix)
 
 
 def _other_images(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
@@ -184,6 +193,11 @@ def _names(root: Path, found: Environment, manifest: Manifest) -> Iterable[Findi
         message = f"{manifest.namespace!r} is no name of a namespace"
         fix = "write lower-case letters, digits and -, at most 63"
         yield told("object-name", ["metadata", "namespace"], message, fix)
+    elif _OF_OTHERS.fullmatch(manifest.namespace):
+        # As for rights: the project would allow whatever namespace an object has.
+        message = f"the namespace {manifest.namespace} is Kubernetes' or Argo CD's own"
+        fix = f"write another, or nothing, which is {found.namespace}"
+        yield told("object-of-cluster", ["metadata", "namespace"], message, fix)
     wave = manifest.metadata["annotations"][WAVE]
     if not re.fullmatch(r"[-+]?[0-9]{1,9}", str(wave)):
         message, fix = f"the sync wave {wave!r} is no whole number", "write one, in quotes"

@@ -408,6 +408,18 @@ def test_outside_peers_reach_one_node_and_its_maru_and_nothing_else() -> None:
         assert "linea-stack-besu-p2p" not in {m.name for m in of_environment(name)[1]}
 
 
+@pytest.mark.parametrize("name", PRODUCTION)
+def test_nobody_outside_reports_to_the_dashboard(name: str) -> None:
+    rules = one(of_environment(name)[1], "Ingress", "linea-stack-ethstats")["spec"]["rules"]
+    paths = {p["path"]: p["pathType"] for rule in rules for p in rule["http"]["paths"]}
+    assert paths.pop("/") == "Exact"
+    assert set(paths.values()) == {"Prefix"}
+    # The viewers' WebSocket, and what src/views/layout.jade of cubedro/eth-netstats loads.
+    assert {"/primus", "/css", "/js"} <= paths.keys()
+    # Its other two WebSockets (app.js); the program takes each as the beginning of a path.
+    assert not [path for path in paths if path.startswith(("/api", "/external"))]
+
+
 # Updates.
 
 

@@ -1,4 +1,7 @@
-{{/* Ingress of one host. Takes {component, suffix, entry, port, target}: what linea-stack.albTarget takes. */}}
+{{/*
+Ingress of one host. Takes {component, suffix, entry, port, target, paths}: target is what linea-stack.albTarget takes;
+where there are paths, only the root itself and what is below them is served.
+*/}}
 {{- define "linea-stack.ingress" -}}
 {{- $root := .component.root -}}
 {{- $alb := $root.Values.ingress.alb -}}
@@ -29,13 +32,15 @@ spec:
     - host: {{ .entry.host | quote }}
       http:
         paths:
-          - path: /
-            pathType: Prefix
+          {{- range $path := prepend (default list .paths) "/" }}
+          - path: {{ $path }}
+            pathType: {{ ternary "Exact" "Prefix" (and (eq $path "/") (hasKey $ "paths")) }}
             backend:
               service:
-                name: {{ include "linea-stack.componentName" .component }}
+                name: {{ include "linea-stack.componentName" $.component }}
                 port:
-                  name: {{ .port }}
+                  name: {{ $.port }}
+          {{- end }}
 {{- end -}}
 
 {{/*
