@@ -24,6 +24,8 @@ from scripts.manifest import Manifest
 from scripts.yamlio import Document
 
 BESU = Path(__file__).with_name("besu.schema.json")
+BESU_OPEN = Path(__file__).with_name("besu-open.schema.json")
+"""What Besu knows, and would open to whoever reaches the port."""
 MARU = Path(__file__).with_name("maru.schema.json")
 BESU_GENESIS = Path(__file__).with_name("besu-genesis.schema.json")
 MARU_GENESIS = Path(__file__).with_name("maru-genesis.schema.json")
@@ -132,12 +134,14 @@ def _of_plugin(container: Container, name: str) -> bool:
 def _besu_value(
     container: Container, path: Where, name: str, value: str | None, prefix: str
 ) -> Iterator[Problem]:
-    """Yield why an option can't have the value; a switch needs none."""
+    """Yield why an option can't have the value; a switch needs none, and is then on."""
+    types = schema.read(BESU)["properties"][name]["type"]
+    if value is None and types == "boolean":
+        value = "true"
     if value is None or EXPANDED.search(value):
         return
-    types = schema.read(BESU)["properties"][name]["type"]
     document = Document("", {name: _typed(value, types)}, None)
-    for finding in schema.check(document, BESU):
+    for finding in schema.check(document, BESU) + schema.check(document, BESU_OPEN):
         yield _problem(container, path, finding.rule, f"{prefix}{finding.message}", finding.fix)
 
 
@@ -171,7 +175,9 @@ def _besu_files(container: Container, option: Option) -> Iterator[Problem]:
             for key, value in document.data.items()
             if key in known or not _of_plugin(container, key)
         }
-        yield from _in_text(schema.check(replace(document, data=data), BESU), [text])
+        document = replace(document, data=data)
+        findings = schema.check(document, BESU) + schema.check(document, BESU_OPEN)
+        yield from _in_text(findings, [text])
 
 
 def _maru(container: Container, genesis: dict[Text, Document]) -> Iterator[Problem]:

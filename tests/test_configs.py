@@ -117,6 +117,20 @@ def test_what_is_right_has_no_problem() -> None:
     assert maru(config=FOLLOWER + VALIDATOR + ENDPOINT).told() == []
 
 
+@pytest.mark.parametrize(
+    ("text", "argument"),
+    [
+        ('rpc-http-api = ["ETH", "ADMIN"]', "--rpc-http-api=ETH,ADMIN"),
+        ('rpc-ws-apis = ["DEBUG"]', "--rpc-ws-apis=DEBUG"),
+        ("engine-jwt-disabled = true", "--engine-jwt-disabled"),
+    ],
+)
+def test_what_opens_a_node_to_everybody_is_refused(text: str, argument: str) -> None:
+    assert [problem.rule for problem in besu(text).problems()] == ["wrong-value"]
+    assert [problem.rule for problem in besu("", argument).problems()] == ["wrong-value"]
+    assert besu('rpc-http-api = ["ETH", "NET"]', "--engine-jwt-disabled=false").told() == []
+
+
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_programs_of_each_environment_are_found_and_sound(name: str) -> None:
     _, manifests = of_environment(name)
