@@ -28,12 +28,13 @@ _COMPONENT_WAVES = {
     "maru": 2,
     "besu": 3,
     "ethstats": 4,
-    "backup": 5,
+    "backup": 6,
     "tx-sender": 6,
 }
 """A sequencer is ready without its Maru; apart, no change restarts halves of two validators at a
-time. RPC follows them, its users follow RPC; the TX Sender is ready only while its transfers come
-into blocks, and must not hold up the alerts that say so."""
+time. RPC follows them, its users follow RPC. Argo CD calls a CronJob Degraded whose last Job
+failed, and the TX Sender is ready only while its transfers come into blocks: neither may hold up
+the alerts that say so."""
 _LAST_WAVE = 6
 """What waits for something outside (addresses, metrics, operators) must not hold up a chain."""
 
@@ -153,8 +154,11 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
             "FailOnSharedResource=true",
             "PruneLast=true",
         ],
+        # What is Degraded fails a sync: a secret store that is away, a backup that failed. After
+        # the last of a number of tries Argo CD would leave that commit alone, and heal nothing.
         "retry": {
-            "limit": 10,
+            "limit": -1,
+            "refresh": True,
             "backoff": {"duration": "5s", "factor": 2, "maxDuration": "3m"},
         },
     }

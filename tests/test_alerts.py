@@ -21,7 +21,7 @@ from scripts.manifest import Manifest
 from scripts.tools import tool
 from tests import promql
 from tests.conftest import ROOT
-from tests.objects import CHART, FULL, of, of_environment, of_kind, of_values
+from tests.objects import CHART, FULL, of, of_environment, of_kind, of_values, pods
 
 CASES = ROOT / "tests" / "alerts"
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -334,3 +334,26 @@ def test_queries_of_a_page_ask_for_what_there_is(path: Path) -> None:
     for block in re.findall(r"```promql\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
         for query in block.strip().split("\n\n"):
             assert not promql.mistakes(promql.parse(query), metrics), query
+
+
+@pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
+def test_commands_of_a_page_name_what_there_is_in_prod(path: Path) -> None:
+    _, manifests = of_environment("prod")
+    there = {manifest.name for manifest in manifests}
+    containers: dict[str, set[str]] = {}
+    for manifest, template in pods(manifests):
+        names = {container["name"] for container in template["spec"]["containers"]}
+        containers[manifest.name] = names
+        if manifest.kind == "StatefulSet":
+            pod = [f"{manifest.name}-{ordinal}" for ordinal in ("$i", *range(4))]
+            containers |= dict.fromkeys(pod, names)
+            there |= {*pod, *(f"data-{name}" for name in pod)}
+    text = path.read_text("utf-8")
+    there |= {"linea-stack-backup-by-hand", "linea-stack-$p"}
+    assert set(re.findall(r"\b(?:data-)?linea-stack-[a-z0-9-]*(?:\$[ip])?", text)) <= there
+    for pod, container in re.findall(r"(linea-stack-[^ ]+) -c ([a-z-]+)", text):
+        assert container in containers[pod], (pod, container)
+    assert set(re.findall(r"\bkubectl -n (\S+)", text)) <= {"linea-prod", "argocd"}
+    assert set(re.findall(r"\bget application (\S+)", text)) <= {"linea-prod"}
+    # The command line of Argo CD would have to be installed and logged in.
+    assert not re.search(r"\bargocd app\b", text)
