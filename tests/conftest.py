@@ -20,6 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("argocd", "base", "chart", "overlays", "tools/python")
 """What a repository needs to be rendered and validated."""
 
+# A shell starts what it puts into the background without Ctrl-C; programs that tests start have it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
