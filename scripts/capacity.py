@@ -14,9 +14,9 @@ from decimal import Decimal
 from typing import Any
 
 from scripts import schedule, yamlio
-from scripts.manifest import Manifest
+from scripts.manifest import Manifest, Where
 from scripts.quantity import least, parse, shown
-from scripts.workloads import Where, Workload, mappings, scaled, whole, workloads
+from scripts.workloads import Workload, mappings, scaled, whole, workloads
 
 Amounts = dict[str, Decimal]
 """Resource → cores, or bytes."""

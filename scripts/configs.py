@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from scripts import containers, files, origin, schema, tomlio, yamlio
-from scripts.containers import EXPANDED, Container, Option, Text, Where
+from scripts.containers import EXPANDED, Container, Option, Text
 from scripts.environment import Environment, merge
 from scripts.findings import Finding, UserError
-from scripts.manifest import Manifest
+from scripts.manifest import Manifest, Where
 from scripts.yamlio import Document
 
 BESU = Path(__file__).with_name("besu.schema.json")

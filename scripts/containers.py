@@ -12,22 +12,10 @@ from typing import Any
 import yaml
 
 from scripts import yamlio
-
-PODS: dict[str, tuple[str, ...]] = {
-    "cronjob": ("spec", "jobTemplate", "spec", "template", "spec"),
-    "daemonset": ("spec", "template", "spec"),
-    "deployment": ("spec", "template", "spec"),
-    "job": ("spec", "template", "spec"),
-    "pod": ("spec",),
-    "replicaset": ("spec", "template", "spec"),
-    "statefulset": ("spec", "template", "spec"),
-}
-"""Kind in lower case, as a manifest's file name begins → where its pod's spec stands."""
+from scripts.manifest import PODS, Where
 
 EXPANDED = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
 """What Kubernetes puts a variable in the place of."""
-
-Where = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)

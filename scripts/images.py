@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts import schema, yamlio
-from scripts.containers import PODS, Where, listed
+from scripts.containers import listed
 from scripts.findings import Finding, UserError
-from scripts.manifest import Manifest
+from scripts.manifest import PODS, Manifest, Where
 from scripts.yamlio import Document
 
 LOCK = "base/images.yaml"

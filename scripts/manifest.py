@@ -8,6 +8,20 @@ from typing import Any
 Identity = tuple[str, str, str, str]
 """API group, kind, namespace, name: what makes two manifests the same object to a cluster."""
 
+Where = tuple[str | int, ...]
+"""The path of a field in an object."""
+
+PODS: dict[str, tuple[str, ...]] = {
+    "cronjob": ("spec", "jobTemplate", "spec", "template", "spec"),
+    "daemonset": ("spec", "template", "spec"),
+    "deployment": ("spec", "template", "spec"),
+    "job": ("spec", "template", "spec"),
+    "pod": ("spec",),
+    "replicaset": ("spec", "template", "spec"),
+    "statefulset": ("spec", "template", "spec"),
+}
+"""Kind in lower case, as a manifest's file name begins → where its pod's spec stands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from scripts import tools, yamlio
-from scripts.containers import PODS, listed
+from scripts.containers import listed
 from scripts.findings import UsageError
-from scripts.manifest import Manifest
+from scripts.manifest import PODS, Manifest
 
 TIMEOUT_S = 600
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from scripts import cache, tree
 from scripts.findings import Finding, UserError, has_errors
 from scripts.parallel import each
+
+if TYPE_CHECKING:
+    from scripts.render import Rendering
 
 Changes = Mapping[str, tuple[str | None, str | None]]
 """Path → the text before and after; None where the file isn't there."""
@@ -90,10 +93,9 @@ def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
     Raises UserError where an environment has a mistake.
     """
     from scripts import environment
-    from scripts.render import render
 
     names = tree.environments(root, wanted)
-    renderings = each(partial(render, root), names, "rendering environments")
+    renderings = each(partial(_texts, root), names, "rendering environments")
     findings = [finding for rendering in renderings for finding in rendering.findings]
     findings += environment.collisions(root, names)
     if has_errors(findings):
@@ -107,6 +109,13 @@ def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
         stream.writelines(_diff(file, (root / file).read_text("utf-8", "replace"), None))
         differs = True
     return differs
+
+
+def _texts(root: Path, name: str) -> Rendering:
+    """Return a rendering without its objects, so that a child process need not send them, too."""
+    from scripts.render import render
+
+    return replace(render(root, name), manifests=())
 
 
 def _changes(root: Path, name: str, files: tree.Files) -> Changes:

@@ -17,7 +17,7 @@ from scripts.files import links_out
 from scripts.findings import Finding, UsageError, UserError
 from scripts.kubeconform import FREE, Problem, check
 from scripts.parallel import each
-from scripts.render import Rendering, objects, render, settings
+from scripts.render import Rendering, render, settings
 from scripts.schemas import versions
 from scripts.tools import QUERY_TIMEOUT_S, progress, run
 
@@ -89,18 +89,17 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
             by_version.setdefault(rendering.kubernetes_version, []).append(rendering)
     for version, group in sorted(by_version.items()):
         files = {file: text for rendering in group for file, text in rendering.files.items()}
-        owners = {file: rendering.name for rendering in group for file in rendering.files}
+        owners = {file: rendering for rendering in group for file in rendering.files}
         with progress(f"checking {len(files)} objects against Kubernetes {version} …"):
             problems = check(files, version)
         findings += [_located(root, owners[problem.file], problem) for problem in problems]
     return findings + _root_application(root, renderings)
 
 
-def _located(root: Path, name: str, problem: Problem) -> Finding:
+def _located(root: Path, rendering: Rendering, problem: Problem) -> Finding:
     """Return the problem as a finding on the input that decides the field."""
-    found = environment.load(root, name)
-    manifests = objects(root, found)
-    everything = [*manifests, *settings(found, manifests)]
+    found = environment.load(root, rendering.name)
+    everything = [*rendering.manifests, *settings(found, rendering.manifests)]
     manifest = next(m for m in everything if (m.kind, m.name) == (problem.kind, problem.name))
     path = _field(problem)
     file, line, column = origin.of_field(root, found, manifest, path)
@@ -112,7 +111,9 @@ def _located(root: Path, name: str, problem: Problem) -> Finding:
         fix = "write it in that form"
     elif problem.path == ("apiVersion",):
         message, fix = problem.message, "write an apiVersion and kind that there are"
-    return Finding(file, line, column, "kubernetes-schema", message, fix, manifest.label, name)
+    return Finding(
+        file, line, column, "kubernetes-schema", message, fix, manifest.label, found.name
+    )
 
 
 _UNKNOWN = re.compile(r"additional properties '([^']+)'")
@@ -191,8 +192,7 @@ def configurations(root: Path, renderings: Sequence[Rendering]) -> list[Finding]
         problems = configs.check(rendering.files)
         if problems:
             found = environment.load(root, rendering.name)
-            manifests = objects(root, found)
-            findings += (configs.located(root, found, manifests, p) for p in problems)
+            findings += (configs.located(root, found, rendering.manifests, p) for p in problems)
     return findings
 
 
@@ -201,14 +201,14 @@ def capacities(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     findings = list[Finding]()
     for rendering in renderings:
         problems = capacity.check(rendering.manifests)
-        found = environment.load(root, rendering.name) if problems else None
-        for problem in problems:
-            assert found
-            place = origin.of_field(root, found, problem.manifest, problem.path)
-            label = problem.manifest.label
-            findings.append(
-                Finding(*place, problem.rule, problem.message, problem.fix, label, found.name)
-            )
+        if not problems:
+            continue
+        found = environment.load(root, rendering.name)
+        places = origin.of_fields(root, found, [(p.manifest, p.path) for p in problems])
+        findings += (
+            Finding(*place, p.rule, p.message, p.fix, p.manifest.label, found.name)
+            for place, p in zip(places, problems, strict=True)
+        )
     return findings
 
 

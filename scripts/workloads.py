@@ -7,18 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts import yamlio
-from scripts.manifest import Manifest
+from scripts.manifest import PODS, Manifest, Where
 
-Where = tuple[str | int, ...]
-
-_TEMPLATES: dict[str, Where] = {
-    "CronJob": ("spec", "jobTemplate", "spec", "template"),
-    "Deployment": ("spec", "template"),
-    "Job": ("spec", "template"),
-    "Pod": (),
-    "StatefulSet": ("spec", "template"),
-}
-"""Kind → where its pod stands. How many pods a DaemonSet has, only the cluster knows."""
+_COUNTED = {"CronJob", "Deployment", "Job", "Pod", "StatefulSet"}
+"""Kinds whose manifests say how many pods there are. Of a DaemonSet, only the cluster knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +49,9 @@ def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
             )
     found = []
     for manifest in manifests:
-        template = _TEMPLATES.get(manifest.kind)
-        if template is None:
+        if manifest.kind not in _COUNTED:
             continue
+        template = PODS[manifest.kind.lower()][:-1]
         replicas = 1
         if manifest.kind in ("Deployment", "StatefulSet"):
             replicas = whole(yamlio.get(manifest.object, ["spec", "replicas"]), 1)

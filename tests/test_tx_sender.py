@@ -249,6 +249,16 @@ def test_a_transfer_an_interval_is_told_once_and_the_key_is_seen_nowhere(sender:
 
 
 @contextlib.contextmanager
+def waiting(sender: Sender, maru: Maru) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a process that sends no more, as as many transfers wait as may, and no block comes."""
+    with sender.running() as process:
+        sender.wait_for(1)
+        maru.pause()
+        sender.wait(f"waiting: {PENDING_LIMIT} transfers are in no block yet")
+        yield process
+
+
+@contextlib.contextmanager
 def watched(pid: int) -> Iterator[set[bytes]]:
     """Yield what there is in command lines and environments of processes since the given one."""
     seen: set[bytes] = set()
@@ -325,10 +335,7 @@ def test_a_sender_whose_transfers_come_into_no_block_is_not_ready(
 def test_a_chain_that_stands_still_moves_no_heartbeat(
     sender: Sender, node: tuple[Client, Maru]
 ) -> None:
-    with sender.running() as process:
-        sender.wait_for(1)
-        node[1].pause()
-        sender.wait(f"waiting: {PENDING_LIMIT} transfers are in no block yet")
+    with waiting(sender, node[1]) as process:
         before = (sender.work / "mined").read_text()
         time.sleep(3)
         assert (sender.work / "mined").read_text() == before
@@ -344,10 +351,7 @@ def test_a_chain_that_stands_still_moves_no_heartbeat(
 def test_what_is_pending_is_awaited_when_the_pod_is_stopped(
     sender: Sender, node: tuple[Client, Maru]
 ) -> None:
-    with sender.running() as process:
-        sender.wait_for(1)
-        node[1].pause()
-        sender.wait(f"waiting: {PENDING_LIMIT} transfers are in no block yet")
+    with waiting(sender, node[1]) as process:
         before = sender.sent()
         process.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
