@@ -99,7 +99,19 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_render)
 
     command = commands.add_parser("validate", parents=[common], help="prove environments offline")
+    command.add_argument(
+        "--against",
+        default="",
+        metavar="REVISION",
+        help="also judge the change from what this git revision has committed: origin/main",
+    )
     command.set_defaults(run=_validate)
+
+    command = commands.add_parser("rules", help="list the rules across objects")
+    command.add_argument(
+        "--format", choices=("text", "markdown", "json"), default="text", help="how they are told"
+    )
+    command.set_defaults(run=_rules)
 
     command = commands.add_parser(
         "policy", parents=[common], help="run the checks of security teams on environments"
@@ -177,7 +189,7 @@ def _render(root: Path, options: argparse.Namespace) -> int:
 
         names = tree.environments(root, options.environments)
         renderings = validate.rendered(root, names)
-        return _told(validate.validate(root, renderings, validate.OF_CHECK), options)
+        return _told(validate.compare(root, renderings), options)
     if not update.difference(root, options.environments, sys.stdout):
         print("the committed output is what the inputs give")
         return 0
@@ -190,12 +202,19 @@ def _validate(root: Path, options: argparse.Namespace) -> int:
 
     names = tree.environments(root, options.environments)
     renderings = validate.rendered(root, names)
-    code = _told(validate.validate(root, renderings), options)
+    code = _told(validate.validate(root, renderings, options.against), options)
     if not code and options.format == "text":
         print(f"valid: {tree.called(names)}")
         for line in validate.survived(renderings):
             print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     return code
+
+
+def _rules(_: Path, options: argparse.Namespace) -> int:
+    from scripts import rules_table
+
+    rules_table.write(options.format, sys.stdout)
+    return 0
 
 
 def _policy(root: Path, options: argparse.Namespace) -> int:

@@ -27,6 +27,17 @@ SCHEMA = Path(__file__).with_name("environment.schema.json")
 
 
 @dataclass(frozen=True, slots=True)
+class Waiver:
+    """A rule that is not asked of one object, for some time."""
+
+    rule: str
+    object: str
+    """Kind/name."""
+    until: str
+    """The last day on which it counts, like 2027-03-31."""
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """All that a rendering depends on, but for the chart and this program."""
 
@@ -46,6 +57,13 @@ class Environment:
     patches: tuple[patches.Patch, ...]
     images: Document
     """The lock: the digests of images."""
+    given: dict[str, Any]
+    """Kind → names, or names and their keys: what the cluster has without a manifest of it."""
+    node: dict[str, str]
+    """What the smallest node has for pods; empty where nobody has said it."""
+    registries: tuple[str, ...]
+    """Beginnings of the names of images that may run; none, and all may."""
+    waivers: tuple[Waiver, ...]
 
     @property
     def is_production(self) -> bool:
@@ -180,6 +198,13 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         layers=tuple(layers),
         patches=found,
         images=images.load(root),
+        given=data.get("given", {}),
+        node=data.get("node", {}),
+        registries=tuple(data.get("registries", [])),
+        waivers=tuple(
+            Waiver(entry["rule"], entry["object"], entry["until"])
+            for entry in data.get("waivers", [])
+        ),
     )
     findings += _check_values(root, environment) or images.old_digests(environment.layers)
     if findings:

@@ -7,13 +7,14 @@ are well.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts import argocd, check, environment, helm, images, patches, tree, yamlio
-from scripts.environment import Environment
+from scripts import argocd, check, environment, given, helm, images, patches, tree, yamlio
+from scripts.environment import Environment, Waiver
 from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
+from scripts.rules.objects import Given
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +31,44 @@ class Rendering:
     manifests: tuple[Manifest, ...]
     """The objects, as the cluster is to have them."""
     findings: tuple[Finding, ...]
-    """Where there are errors among them, there are no files."""
+    """Where there are errors among them, there are no files, and nothing below."""
+    namespace: str = ""
+    settings: tuple[Manifest, ...] = ()
+    """Its AppProject and its Application."""
+    given: Given = field(default_factory=Given)
+    waivers: tuple[Waiver, ...] = ()
     is_production: bool = False
 
 
 def render(root: Path, name: str) -> Rendering:
     """Return the rendering of one environment, or the findings that prevent it."""
     try:
-        found = environment.load(root, name)
-        manifests = objects(root, found)
+        return rendering(root, environment.load(root, name))
     except UserError as error:
         return Rendering(name, "", "", {}, (), (), error.findings)
-    folder = tree.manifests_folder(name)
+
+
+def rendering(root: Path, found: Environment) -> Rendering:
+    """Return the rendering of an environment; raises UserError as objects does."""
+    manifests = objects(root, found)
+    folder = tree.manifests_folder(found.name)
     files = {f"{folder}/{m.file_name}": _text(m) for m in manifests}
-    for kind, manifest in zip(tree.ARGOCD_FOLDERS, settings(found, manifests), strict=True):
-        files[tree.argocd_file(kind, name)] = _text(manifest)
+    made = settings(found, manifests)
+    for kind, manifest in zip(tree.ARGOCD_FOLDERS, made, strict=True):
+        files[tree.argocd_file(kind, found.name)] = _text(manifest)
     return Rendering(
-        name,
-        found.kubernetes_version,
-        found.repository["url"],
-        files,
-        found.zones,
-        tuple(manifests),
-        (),
-        found.is_production,
+        name=found.name,
+        kubernetes_version=found.kubernetes_version,
+        repository=found.repository["url"],
+        files=files,
+        zones=found.zones,
+        manifests=tuple(manifests),
+        findings=(),
+        namespace=found.namespace,
+        settings=made,
+        given=given.given(found),
+        waivers=found.waivers,
+        is_production=found.is_production,
     )
 
 

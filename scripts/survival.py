@@ -17,7 +17,7 @@ from typing import Any
 
 from scripts import yamlio
 from scripts.manifest import Manifest
-from scripts.workloads import Workload, mappings, scaled, whole, workloads
+from scripts.workloads import Workload, holds, mappings, scaled, selects, whole, workloads
 
 ZONE = "topology.kubernetes.io/zone"
 NODE = "kubernetes.io/hostname"
@@ -153,7 +153,7 @@ def _apart(workload: Workload, key: str) -> bool:
     """Return whether no two of the pods may be in one domain."""
     return any(
         not term.keys() & {"matchLabelKeys", "mismatchLabelKeys"}
-        and _selects(term.get("labelSelector"), workload.labels)
+        and selects(term.get("labelSelector"), workload.labels)
         for term in _terms(workload, "podAntiAffinity", key)
     )
 
@@ -166,7 +166,7 @@ def _constraints(workload: Workload, key: str) -> Iterator[tuple[int, int]]:
             constraint.get("topologyKey") == key
             and constraint.get("whenUnsatisfiable") == "DoNotSchedule"
             and not constraint.get("matchLabelKeys")
-            and _selects(constraint.get("labelSelector"), workload.labels)
+            and selects(constraint.get("labelSelector"), workload.labels)
         ):
             yield whole(constraint.get("maxSkew"), 1), whole(constraint.get("minDomains"), 1)
 
@@ -175,7 +175,7 @@ def _together(maru: Workload, sequencer: Workload) -> str | None:
     """Return the topology in which each Maru is kept beside the sequencer of its ordinal."""
     for key in (NODE, ZONE):
         for term in _terms(maru, "podAffinity", key):
-            if _ORDINAL in (term.get("matchLabelKeys") or []) and _selects(
+            if _ORDINAL in (term.get("matchLabelKeys") or []) and selects(
                 term.get("labelSelector"), sequencer.labels
             ):
                 return key
@@ -224,31 +224,12 @@ def _may_be_in(workload: Workload, zone: str) -> bool:
     terms = [term for _, term in mappings(yamlio.get(spec, path))]
     return not terms or any(
         all(
-            _holds(expression, labels)
+            holds(expression, labels)
             for _, expression in mappings(term.get("matchExpressions"))
             if expression.get("key") == ZONE
         )
         for term in terms
     )
-
-
-def _selects(selector: Any, labels: Mapping[str, str]) -> bool:
-    """Return whether a label selector selects a pod; one that is not there selects none."""
-    if not isinstance(selector, dict):
-        return False
-    wanted = selector.get("matchLabels")
-    wanted = wanted if isinstance(wanted, dict) else {}
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(
-        _holds(expression, labels) for _, expression in mappings(selector.get("matchExpressions"))
-    )
-
-
-def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    has, operator = labels.get(str(expression.get("key"))), expression.get("operator")
-    listed = expression.get("values")
-    among = has in (listed if isinstance(listed, list) else [])
-    known = {"In": among, "NotIn": not among, "Exists": has is not None, "DoesNotExist": not has}
-    return known.get(str(operator), False)
 
 
 def _validators(manifests: Iterable[Manifest]) -> int:
@@ -328,7 +309,7 @@ def _of_drains(manifests: Iterable[Manifest], found: Sequence[Workload]) -> str:
         if manifest.kind != "PodDisruptionBudget":
             continue
         spec = manifest.object.get("spec") or {}
-        own = [w for w in found if _selects(spec.get("selector"), w.labels)]
+        own = [w for w in found if selects(spec.get("selector"), w.labels)]
         if own and _let_go(spec, sum(w.least for w in own)) < 1:
             held.append(_CALLED.get(manifest.component, manifest.label))
     if held:

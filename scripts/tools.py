@@ -315,19 +315,19 @@ def run(
     *,
     cwd: Path,
     environment: Mapping[str, str] | None = None,
+    given: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; it is killed with its children where it takes too long.
 
     making: what it is for, in the UsageError that a missing program or the time-out becomes.
+    given: what it reads on its standard input.
     """
     try:
         process = subprocess.Popen(
             command,
             cwd=cwd,
             env=environment,
-            encoding="utf-8",
-            errors="surrogateescape",  # names of files may be any bytes
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -335,7 +335,7 @@ def run(
     except OSError as error:
         raise UsageError(f"{making}: {command[0]} can't be started: {error.strerror}") from error
     try:
-        stdout, stderr = process.communicate(timeout=timeout_s)
+        stdout, stderr = process.communicate(given.encode(), timeout=timeout_s)
     except subprocess.TimeoutExpired:
         message = f"{making}: {Path(command[0]).name} did not end within {timeout_s:.0f} s"
         raise UsageError(message) from None
@@ -346,7 +346,9 @@ def run(
                 os.killpg(process.pid, 9)
         with process:  # waits for its end, and closes what it wrote to
             pass
-    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+    # Names of files may be any bytes, and what git has may have any ends of lines.
+    told = (stream.decode("utf-8", "surrogateescape") for stream in (stdout, stderr))
+    return subprocess.CompletedProcess(command, process.returncode, *told)
 
 
 @contextlib.contextmanager

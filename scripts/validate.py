@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts import capacity, configs, environment, image_rules, origin, survival, tree, yamlio
+from scripts import (
+    capacity,
+    configs,
+    environment,
+    image_rules,
+    judge,
+    origin,
+    survival,
+    tree,
+    yamlio,
+)
 from scripts.files import links_out
 from scripts.findings import Finding, UsageError, UserError
 from scripts.kubeconform import FREE, Problem, check
@@ -31,11 +41,20 @@ def rendered(root: Path, names: Sequence[str]) -> list[Rendering]:
     return each(partial(render, root), names, "rendering environments")
 
 
-def validate(
-    root: Path, renderings: Sequence[Rendering], layers: Sequence[Layer] = ()
-) -> list[Finding]:
-    """Return all findings of the layers (all of them, if none is given) on the environments."""
-    return [finding for layer in layers or LAYERS for finding in layer(root, renderings)]
+def validate(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
+    """Return all findings of all layers on the environments.
+
+    against: a git revision whose committed output the change is judged by; else none is.
+    Raises UsageError where git does not know the revision.
+    """
+    findings = [finding for layer in LAYERS for finding in layer(root, renderings)]
+    return findings + judge.check(root, renderings, against)
+
+
+def compare(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Return where the committed output is not what the inputs give, or these are not sound."""
+    layers = (inputs, committed, orphaned)
+    return [finding for layer in layers for finding in layer(root, renderings)]
 
 
 def survived(renderings: Sequence[Rendering]) -> list[str]:
@@ -261,6 +280,3 @@ LAYERS: tuple[Layer, ...] = (
     committed,
     orphaned,
 )
-
-OF_CHECK: tuple[Layer, ...] = (inputs, committed, orphaned)
-"""What `render --check` tells a program."""

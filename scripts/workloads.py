@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,3 +78,23 @@ def mappings(value: Any) -> Iterable[tuple[int, dict[str, Any]]]:
     """Yield the mappings in a list, each with its index; what else there is, the schemas tell."""
     if isinstance(value, list):
         yield from ((index, item) for index, item in enumerate(value) if isinstance(item, dict))
+
+
+def selects(selector: Any, labels: Mapping[str, str]) -> bool:
+    """Return whether a label selector selects a pod; one that is not there selects none."""
+    if not isinstance(selector, dict):
+        return False
+    wanted = selector.get("matchLabels")
+    wanted = wanted if isinstance(wanted, dict) else {}
+    return all(labels.get(key) == value for key, value in wanted.items()) and all(
+        holds(expression, labels) for _, expression in mappings(selector.get("matchExpressions"))
+    )
+
+
+def holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Return whether labels meet one of a selector's matchExpressions."""
+    has, operator = labels.get(str(expression.get("key"))), expression.get("operator")
+    listed = expression.get("values")
+    among = has in (listed if isinstance(listed, list) else [])
+    known = {"In": among, "NotIn": not among, "Exists": has is not None, "DoesNotExist": not has}
+    return known.get(str(operator), False)

@@ -1,0 +1,139 @@
+"""Renderings → what the rules across objects find in them, less what an environment waives."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from scripts import environment, origin, revision, tree, yamlio
+from scripts.environment import Environment
+from scripts.findings import Finding
+from scripts.manifest import Manifest
+from scripts.render import Rendering
+from scripts.rules import catalogue
+from scripts.rules.objects import Objects
+from scripts.rules.rule import Problem, Rule
+
+CHANGE = "change"
+"""The family of rules that need an earlier revision."""
+
+
+def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
+    """Return what the rules find, each at the line of the input that decides it.
+
+    against: a git revision whose committed output the change is judged by; else none is.
+    Raises UsageError where git does not know the revision.
+    """
+    among = objects(root, renderings, against)
+    findings = list[Finding]()
+    by_environment: dict[str, list[tuple[Rule, Problem]]] = {one.name: [] for one in among}
+    for one, rule, problem in catalogue.check(among):
+        by_environment[one.name].append((rule, problem))
+    waivers = {rendering.name: rendering.waivers for rendering in renderings}
+    today = datetime.now(UTC).date()
+    for name, problems in by_environment.items():
+        if not problems and not waivers[name]:
+            continue
+        found = environment.load(root, name)
+        told, left = waived(found, problems, today, compared=bool(against))
+        findings += told
+        findings += located(root, found, left)
+    return findings
+
+
+def located(
+    root: Path, found: Environment, problems: Sequence[tuple[Rule, Problem]]
+) -> list[Finding]:
+    """Return the problems as findings on the inputs that decide the fields."""
+    fields = [(problem.manifest, problem.path) for _, problem in problems]
+    places = origin.of_fields(root, found, fields)
+    return [
+        Finding(
+            *place,
+            rule.id,
+            problem.message,
+            problem.fix,
+            problem.manifest.label,
+            found.name,
+            rule.severity,
+        )
+        for place, (rule, problem) in zip(places, problems, strict=True)
+    ]
+
+
+def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Objects]:
+    """Return the renderings as rules see them, without those that could not be made."""
+    made = [rendering for rendering in renderings if rendering.files]
+    before: dict[str, tuple[Manifest, ...]] = {}
+    if against:
+        folders = {r.name: tree.manifests_folder(r.name) for r in made}
+        now = {f"{folders[r.name]}/{m.file_name}": m for r in made for m in r.manifests}
+        texts = {path: text for r in made for path, text in r.files.items() if path in now}
+        before = revision.manifests(root, against, now, texts)
+    return [
+        Objects(
+            name=rendering.name,
+            namespace=rendering.namespace,
+            kubernetes_version=rendering.kubernetes_version,
+            zones=rendering.zones,
+            is_production=rendering.is_production,
+            manifests=rendering.manifests,
+            project=rendering.settings[0],
+            application=rendering.settings[1],
+            given=rendering.given,
+            before=before.get(rendering.name) if against else None,
+        )
+        for rendering in made
+    ]
+
+
+def waived(
+    found: Environment,
+    problems: Sequence[tuple[Rule, Problem]],
+    today: date,
+    *,
+    compared: bool,
+) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
+    """Return what is wrong in an environment's waivers, and the problems that none lets be.
+
+    compared: whether the rules about changes were asked at all.
+    """
+    told, left = list[Finding](), list(problems)
+    for index, waiver in enumerate(found.waivers):
+        own = [one for one in problems if (one[0].id, one[1].manifest.label) == _key(waiver)]
+        told += _unsound(found, index, today, needed=bool(own), compared=compared)
+        if waiver.until >= today.isoformat():
+            left = [one for one in left if one not in own]
+    return told, left
+
+
+def _key(waiver: environment.Waiver) -> tuple[str, str]:
+    return waiver.rule, waiver.object
+
+
+def _unsound(
+    found: Environment, index: int, today: date, *, needed: bool, compared: bool
+) -> Iterator[Finding]:
+    """Yield why a waiver is of no use."""
+    waiver = found.waivers[index]
+
+    def finding(rule: str, field: str, message: str, fix: str) -> Finding:
+        path: yamlio.ValuePath = ["waivers", index, field]
+        return found.document.finding(
+            rule, path, message, fix, object=waiver.object, environment=found.name
+        )
+
+    rule = catalogue.RULES.get(waiver.rule)
+    if rule is None:
+        near = difflib.get_close_matches(waiver.rule, catalogue.RULES, 1)
+        fix = f"write {near[0]}" if near else "write one of `python -m scripts rules`"
+        yield finding("unknown-rule", "rule", f"there is no rule {waiver.rule}", fix)
+    elif not needed and (compared or rule.family != CHANGE):
+        message = f"{waiver.rule} finds nothing in {waiver.object}"
+        yield finding("stale-waiver", "rule", message, "remove the waiver")
+    elif waiver.until < today.isoformat():
+        message = f"the waiver of {waiver.rule} ended on {waiver.until}"
+        fix = "mend what it let be, or, after a new look at the risk, write a later day"
+        yield finding("expired-waiver", "until", message, fix)

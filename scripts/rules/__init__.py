@@ -1,0 +1,1 @@
+"""Rules across objects: what passes every schema, and still breaks. One file a family."""

@@ -1,0 +1,1 @@
+"""Availability: pods find places, updates and drains get on, blocks and JSON-RPC go on."""

@@ -1,0 +1,46 @@
+"""All rules, by family, and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scripts.rules import (
+    argocd,
+    availability,
+    capacity,
+    chain,
+    change,
+    connections,
+    references,
+    security,
+)
+from scripts.rules.objects import Objects
+from scripts.rules.rule import Problem, Rule
+
+_FAMILIES = (
+    references,
+    connections,
+    capacity,
+    availability,
+    change,
+    security,
+    argocd,
+    chain,
+)
+
+RULES: dict[str, Rule] = {
+    found.id: found
+    for family in _FAMILIES
+    for found in vars(family).values()
+    if isinstance(found, Rule)
+}
+"""By id, family after family, in the order in which the files have them."""
+
+
+def check(among: Sequence[Objects]) -> list[tuple[Objects, Rule, Problem]]:
+    """Return what is wrong in environments that live side by side, each with the rule it breaks."""
+    return [
+        (objects, rule, problem)
+        for rule in RULES.values()
+        for objects, problem in rule.check(among)
+    ]

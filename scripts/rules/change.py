@@ -1,0 +1,1 @@
+"""Change: what runs can become what is written here, and nothing is lost on the way."""

@@ -1,0 +1,1 @@
+"""Connections: NetworkPolicies let through what pods need, and no more."""

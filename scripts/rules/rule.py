@@ -1,0 +1,76 @@
+"""What a rule is: a small pure function from an environment's objects to what is wrong in them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from scripts.findings import Severity
+from scripts.manifest import Manifest, Where
+from scripts.rules.objects import Objects
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one place in one object."""
+
+    manifest: Manifest
+    path: Where
+    """To the field; where it is missing, to where it belongs."""
+    message: str
+    """What is wrong, and what comes of it."""
+    fix: str
+    """What to write instead."""
+
+
+Check = Callable[[Objects], Iterator[Problem]]
+Across = Callable[[Sequence[Objects]], Iterator[tuple[Objects, Problem]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule; its function's name is its id, its docstring says what must hold and why."""
+
+    id: str
+    """In kebab case: what is wrong where it fails."""
+    family: str
+    """The module that it stands in."""
+    severity: Severity
+    promise: str
+    """What holds, in one line."""
+    why: str
+    """What breaks where it does not hold."""
+    source: str
+    """Where that is documented: an address, or a file of this repository."""
+    check: Across
+
+
+def rule(source: str, severity: Severity = Severity.ERROR) -> Callable[[Check], Rule]:
+    """Return a decorator that makes a function a rule about single environments."""
+
+    def of(function: Check) -> Rule:
+        def check(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+            return ((objects, problem) for objects in among for problem in function(objects))
+
+        return _rule(function, check, source, severity)
+
+    return of
+
+
+def across(source: str, severity: Severity = Severity.ERROR) -> Callable[[Across], Rule]:
+    """Return a decorator that makes a function a rule about several environments together."""
+    return lambda function: _rule(function, function, source, severity)
+
+
+def _rule(function: Callable[..., object], check: Across, source: str, severity: Severity) -> Rule:
+    promise, _, why = (inspect.getdoc(function) or "").partition("\n\n")
+    return Rule(
+        id=function.__name__.replace("_", "-"),
+        family=function.__module__.rpartition(".")[2],
+        severity=severity,
+        promise=promise.removesuffix("."),
+        why=" ".join(why.split()),
+        source=source,
+        check=check,
+    )

@@ -1,0 +1,49 @@
+"""The list of all rules: for people, for docs/rules.md, for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TextIO
+
+from scripts.rules import catalogue
+
+
+def write(format: str, stream: TextIO) -> None:
+    """Write the rules by family, as `text`, `markdown` or `json`."""
+    {"text": _text, "markdown": _markdown, "json": _json}[format](stream)
+
+
+def _text(stream: TextIO) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream, width=100, highlight=False, soft_wrap=True, emoji=False)
+    family = ""
+    for rule in catalogue.RULES.values():
+        if rule.family != family:
+            family = rule.family
+            console.print(Text(family, "bold"))
+        head = Text.assemble("  ", (rule.id, "cyan"), f"  {rule.severity}  {rule.promise}")
+        console.print(head)
+    console.print(f"{len(catalogue.RULES)} rules; why, and where it is documented: docs/rules.md")
+
+
+def _markdown(stream: TextIO) -> None:
+    family = ""
+    for rule in catalogue.RULES.values():
+        if rule.family != family:
+            family = rule.family
+            title = "Argo CD" if family == "argocd" else family.capitalize()
+            stream.write(f"\n## {title}\n\n| Rule | What holds | Why |\n|---|---|---|\n")
+        source = f"[source]({rule.source})"
+        stream.write(f"| `{rule.id}` | {rule.promise} | {rule.why} {source} |\n")
+
+
+def _json(stream: TextIO) -> None:
+    rules = [
+        {key: value for key, value in asdict(rule).items() if key != "check"}
+        for rule in catalogue.RULES.values()
+    ]
+    json.dump({"rules": rules}, stream, indent=2)
+    stream.write("\n")

@@ -1,0 +1,123 @@
+"""Examples of what rules find: small files that are laid over an environment of this repository.
+
+An example holds documents as people write them, and all of them are laid over prod, or over the
+environment that the first names:
+- an environment.yaml (it has a `name`), of which it need only hold what differs;
+- a patch (it has a `target`), also of the environment's AppProject or Application;
+- an object (it has a `kind`), which is there beside those of the chart;
+- anything else are values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from scripts import argocd, environment, judge, patches, render, yamlio
+from scripts.environment import Environment
+from scripts.findings import Finding
+from scripts.manifest import Manifest
+from scripts.render import Rendering
+from scripts.rules import catalogue
+from scripts.rules.objects import Objects
+from scripts.yamlio import Document
+from tests.conftest import ROOT
+from tests.objects import ENVIRONMENTS
+
+_SETTINGS = ("AppProject", "Application")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An environment with an example laid over it."""
+
+    environment: Environment
+    objects: Objects
+    documents: dict[str, Document]
+    """Kind/name → the document of an object that the example brings."""
+
+    def findings(self, rule: str) -> list[Finding]:
+        """Return what a rule finds in it, among the other environments as they are."""
+        others = [objects(name) for name in ENVIRONMENTS if name != self.environment.name]
+        found = catalogue.RULES[rule]
+        problems = [(found, problem) for _, problem in found.check([self.objects, *others])]
+        told = judge.located(ROOT, self.environment, problems)
+        return [
+            self._in_document(finding, problem.path)
+            for finding, (_, problem) in zip(told, problems, strict=True)
+        ]
+
+    def _in_document(self, finding: Finding, path: tuple[str | int, ...]) -> Finding:
+        document = self.documents.get(finding.object)
+        if document is None or finding.line:
+            return finding
+        line, column = document.position(path)
+        return replace(finding, file=document.file, line=line, column=column)
+
+
+@lru_cache
+def rendering(name: str) -> Rendering:
+    """Return an environment of this repository as it is committed."""
+    return render.render(ROOT, name)
+
+
+@lru_cache
+def objects(name: str) -> Objects:
+    """Return its objects, which are also what they were before."""
+    return _objects(rendering(name))
+
+
+def _objects(made: Rendering) -> Objects:
+    (found,) = judge.objects(ROOT, [made])
+    return replace(found, before=rendering(made.name).manifests)
+
+
+def laid(file: Path) -> Example:
+    """Return an example, laid over its environment."""
+    documents = yamlio.load_all(file, ROOT)
+    own = [d for d in documents if "name" in d.data]
+    found = environment.load(ROOT, own[0].data["name"] if own else "prod")
+    for document in own:
+        found = _said(found, document)
+    values = tuple(d for d in documents if not {"name", "target", "kind"} & d.data.keys())
+    found = replace(found, layers=(*found.layers, *values))
+    brought = {
+        f"{d.data['kind']}/{d.data['metadata']['name']}": d for d in documents if "kind" in d.data
+    }
+    extra = [Manifest(document.data, document.file) for document in brought.values()]
+    patched = list(_patches(documents))
+    on_settings = [patch for patch in patched if patch.kind in _SETTINGS]
+    on_objects = [patch for patch in patched if patch.kind not in _SETTINGS]
+    with_patches = replace(found, patches=(*found.patches, *on_objects))
+    made = render.rendering(ROOT, with_patches)
+    manifests = [*made.manifests, *argocd.arrange(extra, found)]
+    settings = patches.apply(render.settings(with_patches, manifests), on_settings)
+    made = replace(made, manifests=tuple(manifests), settings=tuple(settings))
+    everything = replace(with_patches, patches=(*with_patches.patches, *on_settings))
+    return Example(everything, _objects(made), brought)
+
+
+def _said(found: Environment, document: Document) -> Environment:
+    """Return an environment with what an environment.yaml says."""
+    data = document.data
+    return replace(
+        found,
+        document=document,
+        kubernetes_version=data.get("kubernetesVersion", found.kubernetes_version),
+        namespace=data.get("namespace", found.namespace),
+        zones=tuple(data.get("zones", found.zones)),
+        cluster=data.get("cluster", found.cluster),
+        sync=found.sync | data.get("sync", {}),
+        given=found.given | data.get("given", {}),
+        node=data.get("node", found.node),
+        registries=tuple(data.get("registries", found.registries)),
+    )
+
+
+def _patches(documents: list[Document]) -> Iterator[patches.Patch]:
+    for document in documents:
+        if "target" in document.data:
+            target, operations = document.data["target"], document.data["patch"]
+            yield patches.Patch(target["kind"], target["name"], tuple(operations), document)
