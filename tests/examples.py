@@ -22,6 +22,7 @@ from scripts.manifest import Manifest
 from scripts.render import Rendering
 from scripts.rules import catalogue
 from scripts.rules.objects import Objects
+from scripts.rules.rule import Problem, Rule
 from scripts.yamlio import Document
 from tests.conftest import ROOT
 from tests.objects import ENVIRONMENTS
@@ -42,19 +43,26 @@ class Example:
         """Return what a rule finds in it, among the other environments as they are."""
         others = [objects(name) for name in ENVIRONMENTS if name != self.environment.name]
         found = catalogue.RULES[rule]
-        problems = [(found, problem) for _, problem in found.check([self.objects, *others])]
-        told = judge.located(ROOT, self.environment, problems)
-        return [
-            self._in_document(finding, problem.path)
-            for finding, (_, problem) in zip(told, problems, strict=True)
-        ]
+        problems = [problem for _, problem in found.check([self.objects, *others])]
+        made = [p for p in problems if p.manifest.label not in self.documents]
+        told = judge.located(ROOT, self.environment, [(found, problem) for problem in made])
+        return [*told, *(self._of_its_own(found, p) for p in problems if p not in made)]
 
-    def _in_document(self, finding: Finding, path: tuple[str | int, ...]) -> Finding:
-        document = self.documents.get(finding.object)
-        if document is None or finding.line:
-            return finding
-        line, column = document.position(path)
-        return replace(finding, file=document.file, line=line, column=column)
+    def _of_its_own(self, rule: Rule, problem: Problem) -> Finding:
+        """Return a problem of an object that the example brings, at its place there."""
+        document = self.documents[problem.manifest.label]
+        line, column = document.position(problem.path)
+        return Finding(
+            document.file,
+            line,
+            column,
+            rule.id,
+            problem.message,
+            problem.fix,
+            problem.manifest.label,
+            self.environment.name,
+            rule.severity,
+        )
 
 
 @lru_cache
