@@ -44,6 +44,8 @@ class Rule:
     source: str
     """Where that is documented: an address, or a file of this repository."""
     check: Across
+    together: bool
+    """Whether it looks at several environments at once."""
 
 
 def rule(source: str, severity: Severity = Severity.ERROR) -> Callable[[Check], Rule]:
@@ -53,17 +55,24 @@ def rule(source: str, severity: Severity = Severity.ERROR) -> Callable[[Check], 
         def check(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
             return ((objects, problem) for objects in among for problem in function(objects))
 
-        return _rule(function, check, source, severity)
+        return _rule(function, check, source, severity, together=False)
 
     return of
 
 
 def across(source: str, severity: Severity = Severity.ERROR) -> Callable[[Across], Rule]:
     """Return a decorator that makes a function a rule about several environments together."""
-    return lambda function: _rule(function, function, source, severity)
+    return lambda function: _rule(function, function, source, severity, together=True)
 
 
-def _rule(function: Callable[..., object], check: Across, source: str, severity: Severity) -> Rule:
+def _rule(
+    function: Callable[..., object],
+    check: Across,
+    source: str,
+    severity: Severity,
+    *,
+    together: bool,
+) -> Rule:
     promise, _, why = (inspect.getdoc(function) or "").partition("\n\n")
     return Rule(
         id=function.__name__.replace("_", "-"),
@@ -73,4 +82,5 @@ def _rule(function: Callable[..., object], check: Across, source: str, severity:
         why=" ".join(why.split()),
         source=source,
         check=check,
+        together=together,
     )

@@ -1,0 +1,197 @@
+"""What the layers of `validate` tell of mutants, but the last, which finds any edit of output.
+
+`python -m tests.proof [ENVIRONMENT …]` tells of all mutants, with those that nothing finds.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from scripts import (
+    capacity,
+    check,
+    configs,
+    environment,
+    images,
+    kubeconform,
+    yamlio,
+)
+from scripts.environment import Environment
+from scripts.findings import Finding, Severity, UserError
+from scripts.manifest import PODS, Manifest
+from scripts.rules import catalogue
+from scripts.rules.objects import Objects
+from tests import examples, objects
+from tests.conftest import ROOT
+from tests.mutants import ENVIRONMENTS, MOST, Mutant, mutants
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Told:
+    """What is told of an object."""
+
+    rule: str
+    object: str
+    message: str
+    severity: Severity = Severity.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is told of a mutant, and not of the environment as it is."""
+
+    mutant: Mutant
+    by_schema: bool
+    told: tuple[Told, ...]
+    """By the other layers."""
+
+    @property
+    def caught(self) -> bool:
+        """Return whether there is an error."""
+        return self.by_schema or any(one.severity is Severity.ERROR for one in self.told)
+
+    @property
+    def only_warned(self) -> bool:
+        """Return whether there are warnings alone."""
+        return not self.caught and bool(self.told)
+
+
+def verdicts(names: Sequence[str] = ENVIRONMENTS, most: int = MOST) -> list[Verdict]:
+    """Return what is told of each mutant."""
+    found = [mutant for name in names for mutant in mutants(name, most)]
+    refused = _refused_by_schema(found)
+    return [
+        Verdict(one, one.name in refused, tuple(sorted(told(one) - unbroken(one.objects.name))))
+        for one in found
+    ]
+
+
+@lru_cache
+def unbroken(name: str) -> frozenset[Told]:
+    """Return what is told of an environment as it is."""
+    found = examples.objects(name)
+    return frozenset((*_by_rules(found), *_by_images(found), *_by_capacity(found)))
+
+
+def told(mutant: Mutant) -> frozenset[Told]:
+    """Return what all layers but the schemas tell of a mutant."""
+    broken = mutant.objects
+    found = [
+        *_by_rules(broken),
+        *_by_render(broken),
+        *_by_capacity(broken),
+        *_by_images(broken),
+    ]
+    if any(one.kind == "ConfigMap" or one.kind.lower() in PODS for one in mutant.changed):
+        found += _by_configurations(mutant)
+    return frozenset(found)
+
+
+def _by_rules(broken: Objects) -> Iterator[Told]:
+    others = [examples.objects(name) for name in objects.ENVIRONMENTS if name != broken.name]
+    for rule in catalogue.RULES.values():
+        for _, problem in rule.check([broken, *(others if rule.together else ())]):
+            yield Told(rule.id, problem.manifest.label, problem.message, rule.severity)
+
+
+def _by_render(broken: Objects) -> Iterator[Told]:
+    """Yield why the objects would not be written."""
+    found = _without_values(broken.name)
+    for refuse in (check.shapes, check.digests, check.together):
+        try:
+            refuse(ROOT, found, broken.manifests)
+        except UserError as error:
+            yield from map(_of_finding, error.findings)
+
+
+@lru_cache
+def _without_values(name: str) -> Environment:
+    """Return an environment in which no value is looked for: none makes an object a mutant."""
+    found = environment.load(ROOT, name)
+    return replace(found, layers=(replace(found.layers[0], data={}),), patches=())
+
+
+def _by_capacity(broken: Objects) -> Iterator[Told]:
+    for problem in capacity.check(broken.manifests):
+        yield Told(problem.rule, problem.manifest.label, problem.message)
+
+
+def _by_configurations(mutant: Mutant) -> Iterator[Told]:
+    """Yield what Besu and Maru would refuse; of the unbroken environments that is nothing."""
+    files = _files(mutant.objects.name) | {one.file_name: _text(one) for one in mutant.changed}
+    for problem in configs.check(files):
+        yield Told(problem.rule, f"{problem.kind}/{problem.name}", problem.message)
+
+
+def _by_images(broken: Objects) -> Iterator[Told]:
+    """Yield what image_rules tells, without the place of it."""
+    for image in images.names(broken.manifests):
+        if broken.is_production and not images.parse(image).digest:
+            yield Told("image-without-digest", "", image, Severity.WARNING)
+
+
+def _of_finding(finding: Finding) -> Told:
+    return Told(finding.rule, finding.object, finding.message, finding.severity)
+
+
+@lru_cache
+def _files(name: str) -> dict[str, str]:
+    return {one.file_name: _text(one) for one in examples.objects(name).manifests}
+
+
+def _text(manifest: Manifest) -> str:
+    return yamlio.dump(manifest.object)
+
+
+def _refused_by_schema(found: Iterable[Mutant]) -> set[str]:
+    """Return the names of the mutants that kubeconform refuses; all are asked about at once."""
+    by_version: dict[str, dict[str, str]] = {}
+    for mutant in found:
+        files = by_version.setdefault(mutant.objects.kubernetes_version, {})
+        files |= {f"{mutant.name}\n{one.label}": _text(one) for one in mutant.changed}
+    problems = [
+        p for version, files in by_version.items() for p in kubeconform.check(files, version)
+    ]
+    return {problem.file.partition("\n")[0] for problem in problems}
+
+
+# Told to people
+
+
+def shares(found: Sequence[Verdict], of: Callable[[Verdict], str]) -> list[str]:
+    """Return the rows of a Markdown table: what is caught by schema alone, and by all layers."""
+    groups: dict[str, list[Verdict]] = {}
+    for one in found:
+        groups.setdefault(of(one), []).append(one)
+    groups["all"] = list(found)
+    rows = []
+    for name, group in groups.items():
+        schema = sum(one.by_schema for one in group)
+        caught = sum(one.caught for one in group)
+        warned = sum(one.only_warned for one in group)
+        rows.append(
+            f"| {name} | {len(group)} | {schema / len(group):.1%} | {caught / len(group):.1%} "
+            f"| {warned} |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Print what is told of all mutants, and which of them live on."""
+    names = sys.argv[1:] or ENVIRONMENTS
+    found = verdicts(names, sys.maxsize)
+    for of in (lambda v: v.mutant.operator.name, lambda v: v.mutant.operator.family):
+        print("\n".join(shares(found, of)))
+    for one in found:
+        if not one.caught:
+            warned = f"  (warned: {one.told[0].rule})" if one.told else ""
+            print(
+                f"{one.mutant.operator.family}\t{one.mutant.operator.name}\t{one.mutant.name}{warned}"
+            )
+
+
+if __name__ == "__main__":
+    main()
