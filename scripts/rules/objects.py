@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from scripts import yamlio
+from scripts import calls, reach, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.workloads import Workload, mappings, selects, workloads
 
@@ -98,6 +98,21 @@ class Objects:
     def selected(self, selector: Any) -> list[Workload]:
         """Return the workloads whose pods a label selector (matchLabels, …) selects."""
         return [one for one in self.workloads if selects(selector, one.labels)]
+
+    @cached_property
+    def policies(self) -> list[reach.Policy]:
+        """Return the NetworkPolicies."""
+        return reach.policies(self.manifests)
+
+    @cached_property
+    def parties(self) -> dict[str, reach.Party]:
+        """Return a pod of each workload, by the label of its manifest."""
+        return {one.manifest.label: reach.pod(one) for one in self.workloads}
+
+    @cached_property
+    def calls(self) -> list[calls.Call]:
+        """Return whom pods call, by what they are told."""
+        return calls.calls(self.manifests, self.workloads)
 
 
 def pod(workload: Workload) -> tuple[Where, Mapping[str, Any]]:
