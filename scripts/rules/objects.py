@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from scripts import yamlio
+from scripts import capacity, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.workloads import Workload, mappings, selects, workloads
 
@@ -98,6 +98,11 @@ class Objects:
     def selected(self, selector: Any) -> list[Workload]:
         """Return the workloads whose pods a label selector (matchLabels, …) selects."""
         return [one for one in self.workloads if selects(selector, one.labels)]
+
+    @cached_property
+    def counted(self) -> capacity.Counted:
+        """Return what the environment takes at its largest, and its bounds."""
+        return capacity.count(self.manifests)
 
 
 def pod(workload: Workload) -> tuple[Where, Mapping[str, Any]]:
