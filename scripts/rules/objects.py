@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from scripts import calls, reach, yamlio
+from scripts import capacity, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.workloads import Workload, mappings, selects, workloads
 
@@ -113,6 +114,9 @@ class Objects:
     def calls(self) -> list[calls.Call]:
         """Return whom pods call, by what they are told."""
         return calls.calls(self.manifests, self.workloads)
+    def counted(self) -> capacity.Counted:
+        """Return what the environment takes at its largest, and its bounds."""
+        return capacity.count(self.manifests)
 
 
 def pod(workload: Workload) -> tuple[Where, Mapping[str, Any]]:
