@@ -92,6 +92,9 @@ def _movers(
     experiments.sort(key=lambda experiment: not experiment[2])
     untried = {i: sum(i in about for *_, about in experiments) for i in fields}
     start, found = _objects(root, environment, values), dict[int, ValuePath]()
+    # What no template makes, like the Application, no value moves.
+    untried = {i: n for i, n in untried.items() if _key(fields[i][0]) in start}
+    experiments = experiments if untried else []
     for leaf, value, about in experiments[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)
         # A null has taken its default away.
@@ -99,7 +102,7 @@ def _movers(
         after = _objects(root, environment, changed)
         for index in list(untried):
             manifest, path = fields[index]
-            moved = _moved(start, after, (manifest.kind, manifest.name), path)
+            moved = _moved(start, after, _key(manifest), path)
             untried[index] -= index in about
             if moved and (index in about or index not in found):
                 found[index] = leaf
@@ -108,6 +111,10 @@ def _movers(
         if not untried:
             break
     return found
+
+
+def _key(manifest: Manifest) -> tuple[str, str]:
+    return manifest.kind, manifest.name
 
 
 def _moved(
