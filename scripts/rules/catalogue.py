@@ -11,6 +11,8 @@ from scripts.rules import (
     chain,
     change,
     connections,
+    endpoints,
+    monitoring,
     references,
     security,
 )
@@ -26,6 +28,8 @@ _FAMILIES = (
     security,
     argocd,
     chain,
+    endpoints,
+    monitoring,
 )
 
 RULES: dict[str, Rule] = {

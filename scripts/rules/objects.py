@@ -9,7 +9,9 @@ from typing import Any
 
 from scripts import calls, reach, yamlio
 from scripts import capacity, yamlio
+from scripts import nodes, yamlio
 from scripts.manifest import PODS, Manifest, Where
+from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, workloads
 
 
@@ -95,6 +97,11 @@ class Objects:
     def containers(self) -> list[Container]:
         """Return the containers of all pods, of each pod the init containers first."""
         return [one for workload in self.workloads for one in containers(workload)]
+
+    @cached_property
+    def nodes(self) -> list[Node]:
+        """Return what Besu and Maru run with, in each pod."""
+        return nodes.nodes(self.workloads, self.of_kind("ConfigMap"))
 
     def selected(self, selector: Any) -> list[Workload]:
         """Return the workloads whose pods a label selector (matchLabels, …) selects."""
