@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from scripts import (
-    capacity,
     check,
     configs,
     environment,
@@ -73,7 +72,7 @@ def verdicts(names: Sequence[str] = ENVIRONMENTS, most: int = MOST) -> list[Verd
 def unbroken(name: str) -> frozenset[Told]:
     """Return what is told of an environment as it is."""
     found = examples.objects(name)
-    return frozenset((*_by_rules(found), *_by_images(found), *_by_capacity(found)))
+    return frozenset((*_by_rules(found), *_by_images(found)))
 
 
 def told(mutant: Mutant) -> frozenset[Told]:
@@ -82,7 +81,6 @@ def told(mutant: Mutant) -> frozenset[Told]:
     found = [
         *_by_rules(broken),
         *_by_render(broken),
-        *_by_capacity(broken),
         *_by_images(broken),
     ]
     if any(one.kind == "ConfigMap" or one.kind.lower() in PODS for one in mutant.changed):
@@ -112,11 +110,6 @@ def _without_values(name: str) -> Environment:
     """Return an environment in which no value is looked for: none makes an object a mutant."""
     found = environment.load(ROOT, name)
     return replace(found, layers=(replace(found.layers[0], data={}),), patches=())
-
-
-def _by_capacity(broken: Objects) -> Iterator[Told]:
-    for problem in capacity.check(broken.manifests):
-        yield Told(problem.rule, problem.manifest.label, problem.message)
 
 
 def _by_configurations(mutant: Mutant) -> Iterator[Told]:

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from scripts import calls, reach, yamlio
-from scripts import capacity, yamlio
-from scripts import nodes, yamlio
+from scripts import calls, capacity, nodes, reach, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, workloads
@@ -121,6 +119,8 @@ class Objects:
     def calls(self) -> list[calls.Call]:
         """Return whom pods call, by what they are told."""
         return calls.calls(self.manifests, self.workloads)
+
+    @cached_property
     def counted(self) -> capacity.Counted:
         """Return what the environment takes at its largest, and its bounds."""
         return capacity.count(self.manifests)
