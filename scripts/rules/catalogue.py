@@ -13,14 +13,20 @@ from scripts.rules import (
     connections,
     endpoints,
     monitoring,
+    ports,
     references,
     security,
+    selectors,
+    volumes,
 )
 from scripts.rules.objects import Objects
 from scripts.rules.rule import Problem, Rule
 
 _FAMILIES = (
+    selectors,
+    ports,
     references,
+    volumes,
     connections,
     capacity,
     availability,

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts import calls, capacity, nodes, reach, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, workloads
+from scripts.workloads import Workload, mappings, selects, whole, workloads
+
+if TYPE_CHECKING:
+    from scripts.rules.mentions import Mention
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,8 @@ class Objects:
         return self._by_name.get((kind, name)) if isinstance(name, str) else None
 
     def has(self, kind: str, name: str) -> bool:
-        """Return whether there is such an object: a manifest, or one that is given."""
-        return (kind, name) in self._by_name or name in self.given.objects.get(kind, ())
+        """Return whether there is such an object: a manifest, one made of it, or one given."""
+        return (kind, name) in self.keys
 
     @cached_property
     def workloads(self) -> list[Workload]:
@@ -102,8 +106,31 @@ class Objects:
         return nodes.nodes(self.workloads, self.of_kind("ConfigMap"))
 
     def selected(self, selector: Any) -> list[Workload]:
-        """Return the workloads whose pods a label selector (matchLabels, …) selects."""
-        return [one for one in self.workloads if selects(selector, one.labels)]
+        """Return the workloads of whose pods a label selector (matchLabels, …) selects some."""
+        return [one for one in self.makers if picks(selector, one)]
+
+    @cached_property
+    def makers(self) -> list[Workload]:
+        """Return the workloads, and what makes as many pods as only the cluster knows."""
+        others = self.of_kind("DaemonSet", "ReplicaSet")
+        return [
+            *self.workloads,
+            *(Workload(one, PODS[one.kind.lower()][:-1], 1, 1) for one in others),
+        ]
+
+    @cached_property
+    def keys(self) -> dict[tuple[str, str], frozenset[str] | None]:
+        """Return (kind, name) → the keys it has, None where they are not known, of all there is."""
+        from scripts.rules import mentions
+
+        return mentions.there(self)
+
+    @cached_property
+    def mentions(self) -> dict[str, list[Mention]]:
+        """Return kind → where objects name one of that kind."""
+        from scripts.rules import mentions
+
+        return mentions.by_kind(self)
 
     @cached_property
     def policies(self) -> list[reach.Policy]:
@@ -139,3 +166,34 @@ def containers(workload: Workload) -> Iterator[Container]:
     for kind in ("initContainers", "containers"):
         for index, data in mappings(spec.get(kind)):
             yield Container(workload, (*path, kind, index), data, kind == "initContainers")
+
+
+STATEFUL = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index")
+"""Labels that a StatefulSet gives each of its pods: its name, and its ordinal."""
+
+
+def ordinals(workload: Workload, least: bool = False) -> range:
+    """Return the ordinals of a StatefulSet's pods: of all it may have, or of those it keeps."""
+    start = whole(workload.get("spec", "ordinals", "start"), 0)
+    return range(start, start + max(workload.least if least else workload.most, 0))
+
+
+def picks(selector: Any, workload: Workload) -> bool:
+    """Return whether a label selector selects a pod of a workload, by its own labels, too."""
+    if selects(selector, workload.labels):
+        return True
+    if workload.manifest.kind != "StatefulSet" or not any(key in str(selector) for key in STATEFUL):
+        return False
+    name, index = STATEFUL
+    return any(
+        selects(
+            selector,
+            {**workload.labels, name: f"{workload.manifest.name}-{ordinal}", index: str(ordinal)},
+        )
+        for ordinal in ordinals(workload)
+    )
+
+
+def runs(container: Container) -> bool:
+    """Return whether a container runs as long as its pod does."""
+    return not container.first or container.get("restartPolicy") == "Always"

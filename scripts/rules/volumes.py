@@ -1,0 +1,392 @@
+"""Volumes: what the containers of a pod mount, call and start by is in the pod."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from scripts import yamlio
+from scripts.manifest import Where
+from scripts.rules.objects import Container, Objects, containers, ordinals, pod
+from scripts.rules.rule import Problem, rule
+from scripts.workloads import Workload, mappings
+
+_VOLUMES = "https://kubernetes.io/docs/concepts/storage/volumes/"
+_VARIABLES = (
+    "https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-"
+    "variables/"
+)
+_APPLY = "https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy"
+_REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
+"""$(NAME); or $$, which stands for a $."""
+_LIKE_A_VARIABLE = re.compile("[A-Z_][A-Z0-9_]*")
+_OF_SERVICES = re.compile("KUBERNETES_(SERVICE|PORT)(_.*)?|.*_(SERVICE_(HOST|PORT.*)|PORT(_.*)?)")
+"""Variables that the kubelet gives containers of Services."""
+_POD_NAME = "metadata.name"
+
+
+@rule(_VOLUMES)
+def mount_without_volume(objects: Objects) -> Iterator[Problem]:
+    """What a container mounts is a volume of its pod, or a claim of its StatefulSet.
+
+    The API server refuses anything else, and the sync fails.
+    """
+    for workload in objects.makers:
+        known = volumes(workload)
+        for container in containers(workload):
+            for path, mount in mounts(container):
+                name = mount.get("name")
+                if name not in known:
+                    near = difflib.get_close_matches(str(name), known, 1)
+                    message = (
+                        f"the container {container.name} mounts the volume {name}, which"
+                        f" {workload.manifest.label} does not have"
+                    )
+                    fix = f"write {near[0]}" if near else "add the volume, or remove the mount"
+                    yield Problem(workload.manifest, (*path, "name"), message, fix)
+
+
+@rule(_VOLUMES)
+def volume_not_mounted(objects: Objects) -> Iterator[Problem]:
+    """A volume of a pod is mounted by one of its containers.
+
+    Else the files that were meant to be there are not, and what is written is lost.
+    """
+    for workload in objects.makers:
+        mounted = {mount.get("name") for one in containers(workload) for _, mount in mounts(one)}
+        for name, path in volumes(workload).items():
+            if name not in mounted:
+                message = f"no container of {workload.manifest.label} mounts the volume {name}"
+                fix = "mount it, or remove it"
+                yield Problem(workload.manifest, path, message, fix)
+
+
+@rule(_VOLUMES)
+def mounts_on_one_path(objects: Objects) -> Iterator[Problem]:
+    """A container mounts one volume on a path.
+
+    The API server refuses two, and the sync fails.
+    """
+    for workload in objects.makers:
+        for container in containers(workload):
+            first: dict[Any, Any] = {}
+            for path, mount in mounts(container):
+                where = mount.get("mountPath", mount.get("devicePath"))
+                where = where.rstrip("/") if isinstance(where, str) else where
+                other = first.setdefault(where, path)
+                if where is not None and other != path:
+                    message = f"the container {container.name} mounts two volumes on {where}"
+                    fix = "mount one of them elsewhere"
+                    yield Problem(workload.manifest, (*path, "mountPath"), message, fix)
+
+
+def mounts(container: Container) -> Iterator[tuple[Where, dict[str, Any]]]:
+    """Yield what a container mounts, files and devices, each with its path."""
+    for field in ("volumeMounts", "volumeDevices"):
+        for index, mount in mappings(container.data.get(field)):
+            yield (*container.path, field, index), mount
+
+
+def volumes(workload: Workload) -> dict[Any, Where]:
+    """Return the names of a pod's volumes and of its StatefulSet's claims, with their paths."""
+    path, spec = pod(workload)
+    found: dict[Any, Where] = {
+        volume.get("name"): (*path, "volumes", index, "name")
+        for index, volume in mappings(spec.get("volumes"))
+    }
+    field: Where = ("spec", "volumeClaimTemplates")
+    for index, template in mappings(workload.get(*field)):
+        found[yamlio.get(template, ["metadata", "name"])] = (*field, index, "metadata", "name")
+    return found
+
+
+@rule(_APPLY)
+def name_twice(objects: Objects) -> Iterator[Problem]:
+    """Containers, volumes, and a container's ports and variables, each have a name of their own.
+
+    The API server refuses two of one name, or one hides the other.
+    """
+    for workload in objects.makers:
+        path, spec = pod(workload)
+        everything = list(containers(workload))
+        yield from _twice(workload, [((*c.path, "name"), c.name) for c in everything], "container")
+        named = [
+            ((*path, "volumes", i, "name"), str(volume.get("name")))
+            for i, volume in mappings(spec.get("volumes"))
+        ]
+        yield from _twice(workload, named, "volume")
+        for container in everything:
+            for field, what in (("env", "variable"), ("ports", "port")):
+                named = [
+                    ((*container.path, field, i, "name"), str(item["name"]))
+                    for i, item in mappings(container.data.get(field))
+                    if "name" in item
+                ]
+                yield from _twice(workload, named, what, f" of the container {container.name}")
+
+
+def _twice(
+    workload: Workload, named: Sequence[tuple[Where, str]], what: str, where: str = ""
+) -> Iterator[Problem]:
+    seen = set[str]()
+    for path, name in named:
+        if name in seen:
+            message = f"{workload.manifest.label} has two {what}s named {name}{where}"
+            yield Problem(workload.manifest, path, message, "remove one, or rename it")
+        seen.add(name)
+
+
+@rule(_VOLUMES + "#using-subpath")
+def sub_path_missing(objects: Objects) -> Iterator[Problem]:
+    """A subPath of a volume made of files is one of the files.
+
+    Else an empty folder is mounted in its place.
+    """
+    for workload in objects.makers:
+        holds = _files(objects, workload)
+        for container in containers(workload):
+            values = _constants(container)
+            for path, mount in mounts(container):
+                field = "subPathExpr" if "subPathExpr" in mount else "subPath"
+                known = holds.get(mount.get("name"))
+                if known is None or not isinstance(mount.get(field), str):
+                    continue
+                for name in _expanded(workload, mount[field], values):
+                    if _lacks(known, name):
+                        message = (
+                            f"the container {container.name} mounts {name} of the volume"
+                            f" {mount['name']}, which has only {', '.join(sorted(known))}"
+                        )
+                        near = difflib.get_close_matches(name, known, 1)
+                        fix = f"add {name} to the volume's items"
+                        fix = f"write {near[0]}, or {fix}" if near and field == "subPath" else fix
+                        yield Problem(workload.manifest, (*path, field), message, fix)
+                        break
+
+
+@rule(_VOLUMES + "#configmap")
+def script_missing(objects: Objects) -> Iterator[Problem]:
+    """A file that a container starts, or is told of by its path, is mounted there.
+
+    Else the container ends at once, or its probe fails.
+    """
+    for workload in objects.makers:
+        holds = _files(objects, workload)
+        everything = list(containers(workload))
+        folders = {
+            mount["mountPath"].rstrip("/")
+            for one in everything
+            for _, mount in mounts(one)
+            if isinstance(mount.get("mountPath"), str) and mount.get("name") in holds
+        }
+        for container in everything:
+            for path, text in _paths(container):
+                yield from _no_file(workload, container, path, text, holds, folders)
+
+
+def _no_file(
+    workload: Workload,
+    container: Container,
+    path: Where,
+    text: str,
+    holds: Mapping[Any, frozenset[str] | None],
+    folders: set[str],
+) -> Iterator[Problem]:
+    """Yield that a file is not where a container looks for it, if what is there is known."""
+    under = [
+        (where.rstrip("/"), mount)
+        for _, mount in mounts(container)
+        if isinstance(where := mount.get("mountPath"), str) and _inside(text, where.rstrip("/"))
+    ]
+    if not under:
+        if near := [folder for folder in folders if _inside(text, folder)]:
+            message = (
+                f"the container {container.name} uses {text}, and mounts nothing at {near[0]},"
+                " as another container of the pod does"
+            )
+            yield Problem(workload.manifest, path, message, f"mount it at {near[0]} here, too")
+        return
+    folder, mount = max(under, key=lambda found: len(found[0]))
+    known = holds.get(mount.get("name"))
+    if known is None or "subPath" in mount or "subPathExpr" in mount:
+        return
+    name = text[len(folder) + 1 :]
+    if name and _lacks(known, name):
+        message = (
+            f"the container {container.name} uses {text}, and the volume {mount['name']} has no"
+            f" {name}; it has {', '.join(sorted(known))}"
+        )
+        near = difflib.get_close_matches(name, known, 1)
+        fix = f"write {folder}/{near[0]}" if near else f"add {name} to what is mounted at {folder}"
+        yield Problem(workload.manifest, path, message, fix)
+
+
+def _inside(path: str, folder: str) -> bool:
+    return bool(folder) and path.startswith(f"{folder}/")
+
+
+def _lacks(known: frozenset[str], name: str) -> bool:
+    """Return whether there is no file, and no folder, of that name among the files."""
+    name = name.strip("/")
+    return name not in known and not any(file.startswith(f"{name}/") for file in known)
+
+
+def _paths(container: Container) -> Iterator[tuple[Where, str]]:
+    """Yield the absolute paths that a container is told, each a text of its own."""
+    lists: list[Where] = [("command",), ("args",)]
+    lists += [(probe, "exec", "command") for probe in ("livenessProbe", "readinessProbe")]
+    lists += [("startupProbe", "exec", "command"), ("lifecycle", "preStop", "exec", "command")]
+    for place in lists:
+        found = container.get(*place)
+        for index, text in enumerate(found if isinstance(found, list) else []):
+            if isinstance(text, str) and _is_path(text):
+                yield (*container.path, *place, index), text
+    for index, variable in mappings(container.data.get("env")):
+        text = variable.get("value")
+        if isinstance(text, str) and _is_path(text):
+            yield (*container.path, "env", index, "value"), text
+
+
+def _is_path(text: str) -> bool:
+    return re.fullmatch(r"/[-\w./]*[-\w.]", text) is not None
+
+
+def _files(objects: Objects, workload: Workload) -> dict[Any, frozenset[str] | None]:
+    """Return the volumes made of files, name → the files; None where they are not known."""
+    _, spec = pod(workload)
+    found: dict[Any, frozenset[str] | None] = {}
+    for _, volume in mappings(spec.get("volumes")):
+        sources = [volume]
+        if isinstance(volume.get("projected"), dict):
+            sources = [one for _, one in mappings(volume["projected"].get("sources"))]
+        parts = [_of_source(objects, source) for source in sources]
+        if parts and all(part != frozenset() for part in parts):
+            known = [part for part in parts if part is not None]
+            complete = len(known) == len(parts)
+            found[volume.get("name")] = frozenset().union(*known) if complete else None
+    return found
+
+
+def _of_source(objects: Objects, source: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the files of a volume's source: none if it is of another kind, None if not known."""
+    for field, kind, name in (
+        ("configMap", "ConfigMap", "name"),
+        ("secret", "Secret", "secretName"),
+        ("downwardAPI", "", ""),
+        ("serviceAccountToken", "", ""),
+        ("clusterTrustBundle", "", ""),
+    ):
+        inner = source.get(field)
+        if not isinstance(inner, dict):
+            continue
+        if "items" in inner:
+            return frozenset(str(item.get("path")) for _, item in mappings(inner["items"]))
+        if not kind:
+            return frozenset({str(inner.get("path", "token"))})
+        return objects.keys.get((kind, str(inner.get(name, inner.get("name")))))
+    return frozenset()
+
+
+def _constants(container: Container) -> dict[str, str]:
+    """Return the variables of a container that one can know: texts, and the pod's name."""
+    found = {}
+    for _, variable in mappings(container.data.get("env")):
+        value, field = variable.get("value"), yamlio.get(variable, ["valueFrom", "fieldRef"])
+        if isinstance(value, str) and "$(" not in value:
+            found[str(variable.get("name"))] = value
+        elif isinstance(field, dict) and field.get("fieldPath") == _POD_NAME:
+            found[str(variable.get("name"))] = _POD_NAME
+    return found
+
+
+def _expanded(workload: Workload, text: str, values: Mapping[str, str]) -> list[str]:
+    """Return what a text with $(VARIABLES) is in each pod; nothing where one can't know."""
+    names = [name for _, name in _REFERENCE.findall(text) if name]
+    if any(name not in values for name in names):
+        return []
+    of_pods = any(values[name] == _POD_NAME for name in names)
+    if of_pods and workload.manifest.kind != "StatefulSet":
+        return []
+    pods = [f"{workload.manifest.name}-{ordinal}" for ordinal in ordinals(workload)]
+
+    def of(name: str) -> str:
+        def value(match: re.Match[str]) -> str:
+            if not match[2]:
+                return "$"
+            return name if values[match[2]] == _POD_NAME else values[match[2]]
+
+        return _REFERENCE.sub(value, text)
+
+    return [of(name) for name in (pods if of_pods else [""])]
+
+
+@rule(_VARIABLES)
+def variable_missing(objects: Objects) -> Iterator[Problem]:
+    """A $(VARIABLE) is one that the container has, and one above the variable that uses it.
+
+    Else it is not replaced: the program gets the text $(VARIABLE).
+    """
+    for workload in objects.makers:
+        _, spec = pod(workload)
+        linked = spec.get("enableServiceLinks") is not False
+        for container in containers(workload):
+            names = _variables(objects, container)
+            if names is None:
+                continue
+            for path, text, above in _texts(container):
+                allowed = names if above is None else names - _own(container) | above
+                for _, name in _REFERENCE.findall(text):
+                    if not name or name in allowed or not _LIKE_A_VARIABLE.fullmatch(name):
+                        continue
+                    service = _OF_SERVICES.fullmatch(name)
+                    if service and (linked or name.startswith("KUBERNETES_")):
+                        continue
+                    message = (
+                        f"the container {container.name} has no variable {name}: its program gets"
+                        f" the text $({name})"
+                    )
+                    near = difflib.get_close_matches(name, allowed, 1)
+                    fix = f"write $({near[0]})" if near else f"add {name} to env"
+                    if name in names:
+                        message = (
+                            f"{name} stands below the variable that uses it: it is no value yet"
+                        )
+                        fix = f"write {name} above it"
+                    yield Problem(workload.manifest, path, message, fix)
+
+
+def _own(container: Container) -> frozenset[str]:
+    return frozenset(str(one.get("name")) for _, one in mappings(container.data.get("env")))
+
+
+def _variables(objects: Objects, container: Container) -> frozenset[str] | None:
+    """Return the names of a container's variables; None where one can't know all."""
+    found = set(_own(container))
+    for _, source in mappings(container.data.get("envFrom")):
+        for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+            if isinstance(source.get(field), dict):
+                keys = objects.keys.get((kind, str(source[field].get("name"))))
+                if keys is None:
+                    return None
+                found |= {f"{source.get('prefix', '')}{key}" for key in keys}
+    return frozenset(found)
+
+
+def _texts(container: Container) -> Iterator[tuple[Where, str, frozenset[str] | None]]:
+    """Yield the texts that may use variables, with those above, where the order counts."""
+    for field in ("command", "args"):
+        found = container.data.get(field)
+        for index, text in enumerate(found if isinstance(found, list) else []):
+            if isinstance(text, str):
+                yield (*container.path, field, index), text, None
+    above = set[str]()
+    for index, variable in mappings(container.data.get("env")):
+        if isinstance(variable.get("value"), str):
+            path: Where = (*container.path, "env", index, "value")
+            yield path, variable["value"], frozenset(above)
+        above.add(str(variable.get("name")))
+    for path, mount in mounts(container):
+        if isinstance(mount.get("subPathExpr"), str):
+            yield (*path, "subPathExpr"), mount["subPathExpr"], None
