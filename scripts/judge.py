@@ -12,6 +12,7 @@ from scripts.environment import Environment
 from scripts.findings import Finding
 from scripts.manifest import Manifest
 from scripts.render import Rendering
+from scripts.revision import Before
 from scripts.rules import catalogue
 from scripts.rules.objects import Objects
 from scripts.rules.rule import Problem, Rule
@@ -66,12 +67,8 @@ def located(
 def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Objects]:
     """Return the renderings as rules see them, without those that could not be made."""
     made = [rendering for rendering in renderings if rendering.files]
-    before: dict[str, tuple[Manifest, ...]] = {}
-    if against:
-        folders = {r.name: tree.manifests_folder(r.name) for r in made}
-        now = {f"{folders[r.name]}/{m.file_name}": m for r in made for m in r.manifests}
-        texts = {path: text for r in made for path, text in r.files.items() if path in now}
-        before = revision.manifests(root, against, now, texts)
+    before = _before(root, made, against) if against else {}
+    nothing = Before(None, None, "")
     return [
         Objects(
             name=rendering.name,
@@ -83,10 +80,24 @@ def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> l
             project=rendering.settings[0],
             application=rendering.settings[1],
             given=rendering.given,
-            before=before.get(rendering.name) if against else None,
+            before=there.manifests,
+            application_before=there.application,
+            kubernetes_version_before=there.kubernetes_version,
         )
         for rendering in made
+        for there in (before.get(rendering.name, nothing),)
     ]
+
+
+def _before(root: Path, made: Sequence[Rendering], against: str) -> dict[str, Before]:
+    """Return what a revision has of environments; what has not changed is not read again."""
+    now = dict[str, Manifest]()
+    for rendering in made:
+        folder = tree.manifests_folder(rendering.name)
+        now |= {f"{folder}/{manifest.file_name}": manifest for manifest in rendering.manifests}
+        now[tree.argocd_file("applications", rendering.name)] = rendering.settings[1]
+    texts = {path: text for r in made for path, text in r.files.items() if path in now}
+    return revision.before(root, against, now, texts)
 
 
 def waived(
