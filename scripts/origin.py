@@ -172,10 +172,6 @@ def _moved(
     return bool(yamlio.get(start[key], path) != yamlio.get(after[key], path))
 
 
-def _key(manifest: Manifest) -> tuple[str, str]:
-    return manifest.kind, manifest.name
-
-
 def _of_kind(objects: Mapping[tuple[str, str], Any], key: tuple[str, str]) -> int:
     return sum(kind == key[0] for kind, _ in objects)
 

@@ -287,43 +287,43 @@ def _mutant(
     if not path and other is GONE:
         left = tuple(one for one in unbroken.manifests if one is not manifest)
         return Mutant(name, operator, replace(unbroken, manifests=left), ())
-    changed = replace(manifest, object=_with(manifest.object, path, other))
+    after = replace(manifest, object=changed(manifest.object, path, other))
     if manifest is unbroken.project:
-        return Mutant(name, operator, replace(unbroken, project=changed), (changed,))
+        return Mutant(name, operator, replace(unbroken, project=after), (after,))
     if manifest is unbroken.application:
-        return Mutant(name, operator, replace(unbroken, application=changed), (changed,))
-    made = {manifest.label: changed, **_restarted(unbroken, changed)}
+        return Mutant(name, operator, replace(unbroken, application=after), (after,))
+    made = {manifest.label: after, **_restarted(unbroken, after)}
     everything = tuple(made.get(one.label, one) for one in unbroken.manifests)
     return Mutant(name, operator, replace(unbroken, manifests=everything), tuple(made.values()))
 
 
-def _with(data: Any, path: Where, other: Any) -> Any:
+def changed(data: Any, path: Where, other: Any) -> Any:
     """Return the data with another value at the path; what is not on the way is shared."""
     if not path:
         return other
     first, rest = path[0], path[1:]
     if isinstance(data, list):
         assert isinstance(first, int)
-        there = [] if not rest and other is GONE else [_with(data[first], rest, other)]
+        there = [] if not rest and other is GONE else [changed(data[first], rest, other)]
         return [*data[:first], *there, *data[first + 1 :]]
     if not rest and other is GONE:
         return {key: value for key, value in data.items() if key != first}
-    return data | {first: _with(data[first], rest, other)}
+    return data | {first: changed(data[first], rest, other)}
 
 
-def _restarted(unbroken: Objects, changed: Manifest) -> dict[str, Manifest]:
+def _restarted(unbroken: Objects, config: Manifest) -> dict[str, Manifest]:
     """Return the workloads that get a new checksum with a changed ConfigMap."""
-    if changed.kind != "ConfigMap":
+    if config.kind != "ConfigMap":
         return {}
     found = {}
-    text = hashlib.sha256(json.dumps(changed.object, sort_keys=True).encode()).hexdigest()
+    text = hashlib.sha256(json.dumps(config.object, sort_keys=True).encode()).hexdigest()
     for workload in unbroken.workloads:
         manifest = workload.manifest
         path = (*workload.template, "metadata", "annotations")
         there = workload.get(*path) or {}
         sums = {key: text for key in there if key.startswith("checksum/")}
-        if sums and changed.name in config_maps(manifest.object):
-            new = _with(manifest.object, path, there | sums)
+        if sums and config.name in config_maps(manifest.object):
+            new = changed(manifest.object, path, there | sums)
             found[manifest.label] = replace(manifest, object=new)
     return found
 

@@ -97,7 +97,7 @@ def _by_rules(broken: Objects) -> Iterator[Told]:
 
 def _by_render(broken: Objects) -> Iterator[Told]:
     """Yield why the objects would not be written."""
-    found = _without_values(broken.name)
+    found = without_values(broken.name)
     for refuse in (check.shapes, check.digests, check.together):
         try:
             refuse(ROOT, found, broken.manifests)
@@ -106,7 +106,7 @@ def _by_render(broken: Objects) -> Iterator[Told]:
 
 
 @lru_cache
-def _without_values(name: str) -> Environment:
+def without_values(name: str) -> Environment:
     """Return an environment in which no value is looked for: none makes an object a mutant."""
     found = environment.load(ROOT, name)
     return replace(found, layers=(replace(found.layers[0], data={}),), patches=())
@@ -154,36 +154,39 @@ def _refused_by_schema(found: Iterable[Mutant]) -> set[str]:
 # Told to people
 
 
-def shares(found: Sequence[Verdict], of: Callable[[Verdict], str]) -> list[str]:
-    """Return the rows of a Markdown table: what is caught by schema alone, and by all layers."""
+def tables(found: Sequence[Verdict]) -> list[str]:
+    """Return the lines of two tables in Markdown: by operator, and by family of rules."""
+    return [
+        *_table("Operator", found, lambda one: one.mutant.operator.name),
+        "",
+        *_table("Family", found, lambda one: one.mutant.operator.family),
+    ]
+
+
+def _table(title: str, found: Sequence[Verdict], of: Callable[[Verdict], str]) -> list[str]:
     groups: dict[str, list[Verdict]] = {}
     for one in found:
         groups.setdefault(of(one), []).append(one)
     groups["all"] = list(found)
-    rows = []
+    rows = [f"| {title} | Mutants | By schema alone | By all layers | Only a warning |"]
+    rows.append("|---|---:|---:|---:|---:|")
     for name, group in groups.items():
-        schema = sum(one.by_schema for one in group)
-        caught = sum(one.caught for one in group)
+        schema = sum(one.by_schema for one in group) / len(group)
+        caught = sum(one.caught for one in group) / len(group)
         warned = sum(one.only_warned for one in group)
-        rows.append(
-            f"| {name} | {len(group)} | {schema / len(group):.1%} | {caught / len(group):.1%} "
-            f"| {warned} |"
-        )
+        rows.append(f"| {name} | {len(group)} | {schema:.1%} | {caught:.1%} | {warned} |")
     return rows
 
 
 def main() -> None:
     """Print what is told of all mutants, and which of them live on."""
-    names = sys.argv[1:] or ENVIRONMENTS
-    found = verdicts(names, sys.maxsize)
-    for of in (lambda v: v.mutant.operator.name, lambda v: v.mutant.operator.family):
-        print("\n".join(shares(found, of)))
+    found = verdicts(sys.argv[1:] or ENVIRONMENTS, sys.maxsize)
+    print("\n".join(tables(found)))
     for one in found:
         if not one.caught:
-            warned = f"  (warned: {one.told[0].rule})" if one.told else ""
-            print(
-                f"{one.mutant.operator.family}\t{one.mutant.operator.name}\t{one.mutant.name}{warned}"
-            )
+            operator = one.mutant.operator
+            warned = f"  (a warning: {one.told[0].rule})" if one.told else ""
+            print(f"{operator.family}\t{operator.name}\t{one.mutant.name}{warned}")
 
 
 if __name__ == "__main__":
