@@ -192,10 +192,21 @@ def _patched(
             continue
         for index in reversed(range(len(patch.operations))):
             operation = patch.operations[index]
-            touched = jsonpointer.JsonPointer(operation["path"]).parts
+            touched = _touched(manifest, operation, path)
             if operation["op"] != "test" and _covers(touched, path):
                 return (patch.document.file, *patch.document.position(["patch", index]))
     return None
+
+
+def _touched(
+    manifest: Manifest, operation: Mapping[str, Any], path: Sequence[str | int]
+) -> list[str]:
+    """Return the path of an operation, with its index for an item added to the list of the path."""
+    touched: list[str] = jsonpointer.JsonPointer(operation["path"]).parts
+    item = path[: len(touched)]
+    if touched[-1:] == ["-"] and yamlio.get(manifest.object, item) == operation.get("value"):
+        return [*touched[:-1], *(str(part) for part in item[-1:])]
+    return touched
 
 
 def _objects(
