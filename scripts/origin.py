@@ -246,7 +246,7 @@ def _patched(
             continue
         for index in reversed(range(len(patch.operations))):
             operation = patch.operations[index]
-            touched = jsonpointer.JsonPointer(operation["path"]).parts
+            touched = _touched(manifest, operation, path)
             if operation["op"] != "test" and _covers(touched, path):
                 return (patch.document.file, *patch.document.position(["patch", index]))
     return None
@@ -266,6 +266,15 @@ def _said(
             document = base if inherited and yamlio.has(base.data, said) else environment.document
             return (document.file, *document.position(own))
     return None
+def _touched(
+    manifest: Manifest, operation: Mapping[str, Any], path: Sequence[str | int]
+) -> list[str]:
+    """Return the path of an operation, with its index for an item added to the list of the path."""
+    touched: list[str] = jsonpointer.JsonPointer(operation["path"]).parts
+    item = path[: len(touched)]
+    if touched[-1:] == ["-"] and yamlio.get(manifest.object, item) == operation.get("value"):
+        return [*touched[:-1], *(str(part) for part in item[-1:])]
+    return touched
 
 
 def _objects(

@@ -232,8 +232,8 @@ def monitor_port_missing(objects: Objects) -> Iterator[Problem]:
             wanted = endpoint.get(field)
             if wanted is None or wanted in names:
                 continue
-            labels = " and ".join(one.label for one in selected)
-            message = f"{manifest.label} scrapes the port {wanted}, which {labels} lacks"
+            labels = " or ".join(one.label for one in selected)
+            message = f"{manifest.label} scrapes the port {wanted}, which is none of {labels}"
             near = difflib.get_close_matches(str(wanted), [str(name) for name in names], 1)
             fix = f"write {near[0] if near else ' or '.join(map(str, names))}"
             yield Problem(manifest, (*path, field), message, fix)
@@ -267,20 +267,24 @@ def port_scraped_twice(objects: Objects) -> Iterator[Problem]:
     """
     first: dict[tuple[Any, ...], str] = {}
     for manifest in objects.of_kind("ServiceMonitor", "PodMonitor"):
-        told = False
+        told, own = False, set[tuple[Any, ...]]()
         for path, endpoint in _endpoints(manifest):
             query = (endpoint.get("path", "/metrics"), str(endpoint.get("params")))
-            for source, port in _scraped(objects, manifest, endpoint):
+            for source, place, port in _scraped(objects, manifest, endpoint):
                 label = port.container.workload.manifest.label
                 by = manifest.label
                 by += f" through {source.label}" if manifest.kind == "ServiceMonitor" else ""
-                other = first.get((label, port.number, *query))
-                first.setdefault((label, port.number, *query), by)
-                if other and not told:
+                key = (label, port.number, *query)
+                twice = key in first
+                other = first.setdefault(key, by)
+                if twice and not told:
                     told = True
                     message = f"port {port.number} of {label} is scraped by {other}, and by {by}"
-                    fix = "let its selector match only one of them, or remove the endpoint"
-                    yield Problem(manifest, path, message, fix)
+                    fix = "remove the endpoint, or the port of one of the Services"
+                    through_another = key in own and by != other
+                    at = (source, place) if through_another else (manifest, path)
+                    yield Problem(*at, message, fix)
+                own.add(key)
 
 
 def _endpoints(monitor: Manifest) -> Iterator[tuple[Where, dict[str, Any]]]:
@@ -291,19 +295,21 @@ def _endpoints(monitor: Manifest) -> Iterator[tuple[Where, dict[str, Any]]]:
 
 def _scraped(
     objects: Objects, monitor: Manifest, endpoint: dict[str, Any]
-) -> Iterator[tuple[Manifest, Port]]:
-    """Yield the pods' ports that an endpoint scrapes, each with what they are found by."""
+) -> Iterator[tuple[Manifest, Where, Port]]:
+    """Yield the pods' ports that an endpoint scrapes, each with the place they are found by."""
     for one in monitored(objects, monitor):
-        wanted = [endpoint.get("port", endpoint.get("targetPort"))]
+        wanted: list[tuple[Where, Any]]
+        wanted = [(("spec", "ports"), endpoint.get("port", endpoint.get("targetPort")))]
         if monitor.kind == "ServiceMonitor" and "port" in endpoint:
             wanted = [
-                port.get("targetPort", port.get("port"))
-                for _, port in mappings(yamlio.get(one.object, ["spec", "ports"]))
+                (("spec", "ports", index), port.get("targetPort", port.get("port")))
+                for index, port in mappings(yamlio.get(one.object, ["spec", "ports"]))
                 if port.get("name") == endpoint["port"]
             ]
         for port in _ports_behind(objects, one):
-            if any(_is(name, "TCP", port) for name in wanted):
-                yield one, port
+            for place, name in wanted:
+                if _is(name, "TCP", port):
+                    yield one, place, port
 
 
 def _ports_behind(objects: Objects, manifest: Manifest) -> list[Port]:

@@ -21,6 +21,9 @@ _SCALERS = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal
 _STATEFUL = "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/"
 _MISSPELT = 0.93
 """How near a name must be to another to be taken for it where it may be missing."""
+_NEAR = 0.8
+_FEW = 3
+"""So many names are listed where none is near."""
 _MOST_BYTES = 2**20
 _SCALABLE = ("Deployment", "ReplicaSet", "StatefulSet")
 
@@ -40,7 +43,16 @@ def secret_missing(objects: Objects) -> Iterator[Problem]:
 
     Else pods that mount it do not start, and what signs or encrypts with it has no key.
     """
-    return _missing(objects, "Secret", "what needs it does not start")
+    for problem in _missing(objects, "Secret", "what needs it does not start"):
+        name = yamlio.get(problem.manifest.object, problem.path)
+        maker = objects.find("ExternalSecret", name)
+        target: Where = ("spec", "target", "name")
+        if maker is None or yamlio.get(maker.object, target) in (None, name):
+            yield problem
+        else:
+            other = yamlio.get(maker.object, target)
+            message = f"{maker.label} makes the Secret {other}, but {problem.message}"
+            yield Problem(maker, target, message, f"write {name}")
 
 
 @rule(_CONFIG_MAPS)
@@ -60,7 +72,20 @@ def key_missing(objects: Objects) -> Iterator[Problem]:
                     message = f"{kind}/{mention.name} has no key {key}; it has {listed}"
                     near = difflib.get_close_matches(key, known, 1)
                     fix = f"write {near[0] if near else 'a key that it has'}, or add {key} to it"
-                    yield Problem(mention.manifest, path, message, fix)
+                    yield _at_the_maker(objects, kind, mention, message, fix) or Problem(
+                        mention.manifest, path, message, fix
+                    )
+
+
+def _at_the_maker(
+    objects: Objects, kind: str, mention: Mention, message: str, fix: str
+) -> Problem | None:
+    """Return the problem at what has the keys, where that is what people have patched."""
+    maker = objects.find(kind, mention.name) or objects.find("ExternalSecret", mention.name)
+    if maker is None or not maker.patches or mention.manifest.patches:
+        return None
+    path: Where = ("spec", "data") if maker.kind == "ExternalSecret" else ("data",)
+    return Problem(maker, path, message, fix)
 
 
 @rule("https://kubernetes.io/docs/concepts/security/service-accounts/")
@@ -69,7 +94,7 @@ def service_account_missing(objects: Objects) -> Iterator[Problem]:
 
     Else no pod is made, and nothing is read from the store.
     """
-    return _missing(objects, "ServiceAccount", "no pod is made that has it")
+    return _missing(objects, "ServiceAccount", "nothing can act as it")
 
 
 @rule(_CLAIMS)
@@ -145,32 +170,33 @@ def _missing(objects: Objects, kind: str, comes: str) -> Iterator[Problem]:
             left.setdefault(mention.name, []).append(mention)
     for name, mentions in left.items():
         optional = all(mention.optional for mention in mentions)
-        near = difflib.get_close_matches(name, names, 1, _MISSPELT if optional else 0.6)
+        near = difflib.get_close_matches(name, names, 1, _MISSPELT if optional else _NEAR)
         if optional and not near:
             continue
         first = mentions[0]
         others = sorted({m.manifest.label for m in mentions} - {first.manifest.label})
-        also = f" (so does {', '.join(others)})" if others else ""
-        message = (
-            f"{first.manifest.label} names the {kind} {name}{also}, and there is none: {comes}"
-        )
-        ways = f"write {near[0]}; or, " if near else ""
-        fix = f"{ways}if the cluster has {name}, say so in environment.yaml: given, {kind}"
+        also = f" (so do{'es' if len(others) == 1 else ''} {', '.join(others)})" if others else ""
+        then = "it is optional, so all go on without it" if optional else comes
+        message = f"{first.manifest.label} names the {kind} {name}{also}: it is not there, {then}"
+        few = near or (names if len(names) <= _FEW else [])
+        ways = f"write {' or '.join(few)}; " if few else ""
+        fix = f"{ways}if the cluster has {name}, add it to given.{kind} in environment.yaml"
         yield Problem(first.manifest, first.path, message, fix)
 
 
 def _without(objects: Objects, kind: str, what: str) -> Iterator[Problem]:
     """Yield what names no class, where it is known which ones the cluster has."""
-    known = ", ".join(objects.given.objects.get(kind, ()))
+    known = " or ".join(objects.given.objects.get(kind, ()))
     if not known:
         return
+    field = "ingressClassName" if kind == "IngressClass" else "storageClassName"
     for mention in objects.mentions.get(kind, ()):
         if not mention.name:
             label = mention.manifest.label
             message = f"{what} of {label} names no {kind}: it gets the cluster's default, if any"
             if kind == "IngressClass":
                 message = f"{label} names no {kind}: it gets the cluster's default, if any"
-            yield Problem(mention.manifest, mention.path, message, f"write one of {known}")
+            yield Problem(mention.manifest, mention.path, message, f"write {field}: {known}")
 
 
 @rule(_STATEFUL + "#stable-network-id")
@@ -228,11 +254,11 @@ def autoscaler_target_missing(objects: Objects) -> Iterator[Problem]:
             near = difflib.get_close_matches(name, names, 1)
             other = [one for one in objects.of_kind(*_SCALABLE) if one.name == name]
             message = f"{manifest.label} scales {kind}/{name}, which is not there"
-            if near or not other:
+            if other:
+                yield Problem(manifest, (*path, "kind"), message, f"write {other[0].kind}")
+            else:
                 fix = f"write {near[0]}" if near else "write the name of a workload"
                 yield Problem(manifest, (*path, "name"), message, fix)
-            else:
-                yield Problem(manifest, (*path, "kind"), message, f"write {other[0].kind}")
         elif kind not in _SCALABLE:
             message = f"{manifest.label} scales {kind}/{name}, which has no replicas"
             fix = "write a Deployment or a StatefulSet"

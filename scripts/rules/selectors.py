@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts import yamlio
 from scripts.manifest import Manifest, Where
-from scripts.rules.objects import Objects, picks, pod
+from scripts.rules.objects import STATEFUL, Objects, picks, pod
 from scripts.rules.rule import Problem, rule
 from scripts.workloads import Workload, holds, mappings, selects
 
@@ -173,10 +173,16 @@ def workload_selector_misses_its_pods(objects: Objects) -> Iterator[Problem]:
     """
     for workload, selector in _with_selectors(objects):
         if not selects(selector, workload.labels):
-            part, fix = mend(selector, [workload.labels])
-            label = workload.manifest.label
-            message = f"the selector of {label} does not match its own pods: a cluster refuses it"
-            yield Problem(workload.manifest, (*_SELECTOR, *part), message, fix)
+            # The labels are what can be changed: a selector that is released never can.
+            label, wanted = workload.manifest.label, selector.get("matchLabels")
+            wanted = wanted if isinstance(wanted, dict) else {}
+            differs = [key for key in wanted if workload.labels.get(key) != wanted[key]]
+            path: Where = (*workload.template, "metadata", "labels", *differs[:1])
+            message = f"the selector of {label} does not match its own pods: {_REFUSED}"
+            fix = "write labels that the selector matches"
+            if differs:
+                fix = f"write {differs[0]}: {wanted[differs[0]]}, as the selector does"
+            yield Problem(workload.manifest, path, message, fix)
 
 
 @rule("https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector")
@@ -218,7 +224,10 @@ def selector_of_another_component(objects: Objects) -> Iterator[Problem]:
         chosen = yamlio.get(manifest.object, (*path, _COMPONENT))
         own = manifest.component
         if own in components and chosen in components and chosen != own:
-            message = f"{manifest.label} is labelled as one of {own}, and selects {chosen}"
+            message = (
+                f"{manifest.label} is labelled as the component {own}, and selects {chosen}:"
+                " it works on other pods"
+            )
             yield Problem(manifest, (*path, _COMPONENT), message, f"write {own}")
 
 
@@ -272,7 +281,7 @@ def affinity_to_nothing(objects: Objects) -> Iterator[Problem]:
             if not isinstance(selector, dict):
                 message = f"a {kind} of {label} has no labelSelector: it {comes}"
                 fix = "write the labels of the pods that are meant"
-                yield Problem(workload.manifest, (*path, "labelSelector"), message, fix)
+                yield Problem(workload.manifest, path, message, fix)
                 continue
             part, fix = mend(selector, [one.labels for one in objects.makers])
             message = f"a {kind} of {label} selects no pod of this environment: it {comes}"
@@ -328,7 +337,7 @@ def selector_operator_and_values(objects: Objects) -> Iterator[Problem]:
         elif operator in _BY_VALUES and not values:
             message = f"{operator} of {manifest.label} has no values: {_REFUSED}"
             fix = f"write values, or {'Exists' if operator == 'In' else 'DoesNotExist'}"
-            yield Problem(manifest, (*path, "values"), message, fix)
+            yield Problem(manifest, path, message, fix)
 
 
 def _expressions(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, Any]]]:
@@ -370,7 +379,7 @@ def toleration_operator_and_value(objects: Objects) -> Iterator[Problem]:
             elif one.get("operator") != "Exists" and not one.get("key"):
                 message = f"a toleration of {label} has no key: {_REFUSED}"
                 fix = "write the taint's key, or operator: Exists for all taints"
-                yield Problem(workload.manifest, (*place, "key"), message, fix)
+                yield Problem(workload.manifest, place, message, fix)
 
 
 @rule(_POLICIES + "#behavior-of-to-and-from-selectors")
@@ -432,8 +441,8 @@ def _instead(key: str, value: Any, known: Iterable[Mapping[str, Any]]) -> str:
     if values:
         near = difflib.get_close_matches(str(value), values, 1)
         return f"write {key}: {near[0] if near else ' or '.join(values)}"
-    keys = sorted({name for labels in known for name in labels})
-    near = difflib.get_close_matches(key, keys, 1, 0.8)
-    return (
-        f"write {near[0]}" if near else f"write labels that there are, like {', '.join(keys[:3])}"
-    )
+    if key in STATEFUL:
+        return "write a pod that its StatefulSet has"
+    there = {name: value for labels in known for name, value in labels.items()}
+    near = difflib.get_close_matches(key, [_COMPONENT, *there], 1, 0.8) or [_COMPONENT]
+    return f"write a label that there is, like {near[0]}: {there.get(near[0], '…')}"

@@ -93,12 +93,12 @@ def volumes(workload: Workload) -> dict[Any, Where]:
     """Return the names of a pod's volumes and of its StatefulSet's claims, with their paths."""
     path, spec = pod(workload)
     found: dict[Any, Where] = {
-        volume.get("name"): (*path, "volumes", index, "name")
+        volume.get("name"): (*path, "volumes", index)
         for index, volume in mappings(spec.get("volumes"))
     }
     field: Where = ("spec", "volumeClaimTemplates")
     for index, template in mappings(workload.get(*field)):
-        found[yamlio.get(template, ["metadata", "name"])] = (*field, index, "metadata", "name")
+        found[yamlio.get(template, ["metadata", "name"])] = (*field, index)
     return found
 
 
@@ -124,7 +124,7 @@ def name_twice(objects: Objects) -> Iterator[Problem]:
                     for i, item in mappings(container.data.get(field))
                     if "name" in item
                 ]
-                yield from _twice(workload, named, what, f" of the container {container.name}")
+                yield from _twice(workload, named, what, f"the container {container.name} of ")
 
 
 def _twice(
@@ -133,7 +133,7 @@ def _twice(
     seen = set[str]()
     for path, name in named:
         if name in seen:
-            message = f"{workload.manifest.label} has two {what}s named {name}{where}"
+            message = f"{where}{workload.manifest.label} has two {what}s named {name}"
             yield Problem(workload.manifest, path, message, "remove one, or rename it")
         seen.add(name)
 
@@ -145,7 +145,7 @@ def sub_path_missing(objects: Objects) -> Iterator[Problem]:
     Else an empty folder is mounted in its place.
     """
     for workload in objects.makers:
-        holds = _files(objects, workload)
+        holds, places = _files(objects, workload), volumes(workload)
         for container in containers(workload):
             values = _constants(container)
             for path, mount in mounts(container):
@@ -160,9 +160,11 @@ def sub_path_missing(objects: Objects) -> Iterator[Problem]:
                             f" {mount['name']}, which has only {', '.join(sorted(known))}"
                         )
                         near = difflib.get_close_matches(name, known, 1)
-                        fix = f"add {name} to the volume's items"
-                        fix = f"write {near[0]}, or {fix}" if near and field == "subPath" else fix
-                        yield Problem(workload.manifest, (*path, field), message, fix)
+                        fix = f"write {near[0] if near else 'one that it has'}"
+                        where = (*path, field)
+                        if field == "subPathExpr":
+                            fix, where = f"add {name} to the volume's items", places[mount["name"]]
+                        yield Problem(workload.manifest, where, message, fix)
                         break
 
 
@@ -206,7 +208,8 @@ def _no_file(
                 f"the container {container.name} uses {text}, and mounts nothing at {near[0]},"
                 " as another container of the pod does"
             )
-            yield Problem(workload.manifest, path, message, f"mount it at {near[0]} here, too")
+            where = (*container.path, "volumeMounts")
+            yield Problem(workload.manifest, where, message, f"mount it at {near[0]} here, too")
         return
     folder, mount = max(under, key=lambda found: len(found[0]))
     known = holds.get(mount.get("name"))
@@ -344,8 +347,8 @@ def variable_missing(objects: Objects) -> Iterator[Problem]:
                     if service and (linked or name.startswith("KUBERNETES_")):
                         continue
                     message = (
-                        f"the container {container.name} has no variable {name}: its program gets"
-                        f" the text $({name})"
+                        f"the container {container.name} has no variable {name}: $({name}) stays"
+                        " as it is"
                     )
                     near = difflib.get_close_matches(name, allowed, 1)
                     fix = f"write $({near[0]})" if near else f"add {name} to env"
