@@ -18,7 +18,7 @@ from scripts.rules.objects import Objects
 from scripts.rules.rule import Problem, Rule
 
 CHANGE = "change"
-"""The family of rules that need an earlier revision."""
+"""The family of rules whose findings end with the merge: a waiver of one is of use only once."""
 
 
 def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
@@ -38,7 +38,7 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
         if not problems and not waivers[name]:
             continue
         found = environment.load(root, name)
-        told, left = waived(found, problems, today, compared=bool(against))
+        told, left = waived(found, problems, today)
         findings += told
         findings += located(root, found, left)
     return findings
@@ -101,20 +101,13 @@ def _before(root: Path, made: Sequence[Rendering], against: str) -> dict[str, Be
 
 
 def waived(
-    found: Environment,
-    problems: Sequence[tuple[Rule, Problem]],
-    today: date,
-    *,
-    compared: bool,
+    found: Environment, problems: Sequence[tuple[Rule, Problem]], today: date
 ) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
-    """Return what is wrong in an environment's waivers, and the problems that none lets be.
-
-    compared: whether the rules about changes were asked at all.
-    """
+    """Return what is wrong in an environment's waivers, and the problems that none lets be."""
     told, left = list[Finding](), list(problems)
     for index, waiver in enumerate(found.waivers):
         own = [one for one in problems if (one[0].id, one[1].manifest.label) == _key(waiver)]
-        told += _unsound(found, index, today, needed=bool(own), compared=compared)
+        told += _unsound(found, index, today, needed=bool(own))
         if waiver.until >= today.isoformat():
             left = [one for one in left if one not in own]
     return told, left
@@ -124,9 +117,7 @@ def _key(waiver: environment.Waiver) -> tuple[str, str]:
     return waiver.rule, waiver.object
 
 
-def _unsound(
-    found: Environment, index: int, today: date, *, needed: bool, compared: bool
-) -> Iterator[Finding]:
+def _unsound(found: Environment, index: int, today: date, *, needed: bool) -> Iterator[Finding]:
     """Yield why a waiver is of no use."""
     waiver = found.waivers[index]
 
@@ -141,10 +132,11 @@ def _unsound(
         near = difflib.get_close_matches(waiver.rule, catalogue.RULES, 1)
         fix = f"write {near[0]}" if near else "write one of `python -m scripts rules`"
         yield finding("unknown-rule", "rule", f"there is no rule {waiver.rule}", fix)
-    elif not needed and (compared or rule.family != CHANGE):
+    elif not needed and rule.family != CHANGE:
         message = f"{waiver.rule} finds nothing in {waiver.object}"
         yield finding("stale-waiver", "rule", message, "remove the waiver")
     elif waiver.until < today.isoformat():
         message = f"the waiver of {waiver.rule} ended on {waiver.until}"
         fix = "mend what it let be, or, after a new look at the risk, write a later day"
+        fix = fix if needed else "remove the waiver: the change that it let be is made"
         yield finding("expired-waiver", "until", message, fix)

@@ -56,12 +56,12 @@ def before(
     old = _contents(root, {blobs[path] for path in wanted})
     manifests: dict[str, list[Manifest]] = {}
     applications: dict[str, Manifest] = {}
-    for path in blobs:
-        name, is_application = _name(path), _APPLICATION.fullmatch(path)
-        manifest = now[path] if path in same else _manifest(old.get(blobs[path], ""), path)
-        if name and manifest and is_application:
+    for path in filter(_name, blobs):
+        manifest = now[path] if path in same else _manifest(old[blobs[path]], path)
+        name = str(_name(path))
+        if manifest and _APPLICATION.fullmatch(path):
             applications[name] = manifest
-        elif name and manifest:
+        elif manifest:
             manifests.setdefault(name, []).append(manifest)
     return {
         name: Before(tuple(of), applications.get(name), _version(name, blobs, versions, old))
