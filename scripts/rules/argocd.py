@@ -867,7 +867,7 @@ def load_balancer_of_two_environments(
         cluster = sorted(_cluster(objects).items())
         told = False
         for manifest in objects.of_kind("Ingress"):
-            group = _notes(manifest).get(_GROUP)
+            group = str(_notes(manifest).get(_GROUP) or "")
             owner = owners.setdefault((*cluster, group), objects) if group else objects
             if owner is not objects and not told:
                 told = True

@@ -703,7 +703,7 @@ def _places_of_backups(objects: Objects) -> Iterator[_Owned]:
             continue
         for path, container in pod.containers():
             said = {
-                one.get("name"): (("env", index, "value"), one.get("value"))
+                str(one.get("name")): (("env", index, "value"), one.get("value"))
                 for index, one in mappings(container.get("env"))
             }
             bucket, prefix = said.get("BUCKET"), said.get("PREFIX")
@@ -895,6 +895,7 @@ def _ports(objects: Objects, service: Manifest) -> Iterator[_Port]:
         if one.workload in selected
         for _, port in mappings(one.get("ports"))
         for key in (port.get("name"), port.get("containerPort"))
+        if isinstance(key, str | int)
     }
     for index, port in mappings(yamlio.get(service.object, ("spec", "ports"))):
         target = port.get("targetPort", port.get("port"))
@@ -1055,7 +1056,7 @@ def _listeners(ingress: Manifest) -> _Listeners:
             notes.get("nginx.ingress.kubernetes.io/force-ssl-redirect", ""),
         )
         return _Listeners(not list(_hosts_without_tls(ingress)), True, not off)
-    ports = _listen_ports(notes.get(f"{_ALB}listen-ports"))
+    ports = _listen_ports(str(notes.get(f"{_ALB}listen-ports")))
     if not ports:
         ports = ["HTTPS" if notes.get(f"{_ALB}certificate-arn") else "HTTP"]
     redirects = f"{_ALB}ssl-redirect" in notes or any(
@@ -1074,9 +1075,10 @@ def _is_alb(ingress: Manifest) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _listen_ports(text: Any) -> list[str]:
+def _listen_ports(text: str) -> list[str]:
+    """Return the protocols of an ALB's listeners, as its annotation says them in JSON."""
     try:
-        found = json.loads(text) if isinstance(text, str) else []
+        found = json.loads(text)
     except ValueError:
         return []
     return [key for _, one in mappings(found) for key in one]
