@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,10 @@ def _template(root: Path, environment: Environment, values: dict[str, Any]) -> l
     )
 
 
+def _pointer(parts: Sequence[str]) -> str:
+    return str(jsonpointer.JsonPointer.from_parts(parts).path)
+
+
 def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
     own = [str(part) for part in path]
     return own[: len(touched)] == list(touched) or list(touched)[: len(own)] == own
@@ -241,12 +246,19 @@ def _patched(
     environment: Environment, manifest: Manifest, path: Sequence[str | int]
 ) -> Place | None:
     """Return the last operation of a patch that touches the field, if there is one."""
+    appended = Counter[tuple[str, ...]]()
     for patch in reversed(environment.patches):
         if patch.document.file not in manifest.patches:
             continue
         for index in reversed(range(len(patch.operations))):
             operation = patch.operations[index]
             touched = _touched(manifest, operation, path)
+            touched = jsonpointer.JsonPointer(operation["path"]).parts
+            if touched[-1:] == ["-"]:  # after the last item, as the list was then
+                owner = tuple(touched[:-1])
+                items = jsonpointer.resolve_pointer(manifest.object, _pointer(owner), [])
+                appended[owner] += 1
+                touched = [*owner, str(len(items) - appended[owner])]
             if operation["op"] != "test" and _covers(touched, path):
                 return (patch.document.file, *patch.document.position(["patch", index]))
     return None

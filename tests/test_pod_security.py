@@ -1,7 +1,7 @@
 """Every pod obeys the Pod Security Standard "restricted", and writes only where a volume is.
 
-The rules are those of https://kubernetes.io/docs/concepts/security/pod-security-standards/, field
-by field.
+The rules are the product's, by https://kubernetes.io/docs/concepts/security/pod-security-standards/;
+each of its fields is tried here, in a container and an init container.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import pytest
 import yaml
 
 from scripts import helm
+from scripts.manifest import Manifest
+from scripts.rules import security
+from scripts.rules.objects import Objects
 from tests.objects import (
     CHART,
     ENVIRONMENTS,
@@ -27,107 +30,39 @@ from tests.objects import (
     pods,
 )
 
-VOLUMES = {
-    "configMap",
-    "csi",
-    "downwardAPI",
-    "emptyDir",
-    "ephemeral",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
-}
-SYSCTLS = {
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_syncookies",
-}
-SELINUX_TYPES = {"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
+RULES = (
+    security.pod_shares_the_host,
+    security.container_is_privileged,
+    security.container_runs_as_root,
+    security.root_filesystem_is_writable,
+)
+HOLDERS = {"containers", "initContainers", "securityContext", "spec"}
 APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
-SECCOMP = ("RuntimeDefault", "Localhost")
 
 WRITTEN = ("HOME", "TARGET_DIR", "WORK_DIR")
 """Variables that name a folder into which the container writes."""
 
 
 def wrong(template: dict[str, Any]) -> Iterator[str]:
-    """Yield the fields of a pod that the standard refuses."""
-    annotations = template.get("metadata", {}).get("annotations") or {}
-    for key, value in annotations.items():
-        allowed = value in ("", "runtime/default") or str(value).startswith("localhost/")
-        if key.startswith(APPARMOR) and not allowed:
-            yield "apparmor annotation"
-    spec = template["spec"]
-    yield from (field for field in ("hostNetwork", "hostPID", "hostIPC") if spec.get(field))
-    for volume in spec.get("volumes", []):
-        yield from (f"volumes.{kind}" for kind in volume.keys() - {"name"} - VOLUMES)
-    whole = spec.get("securityContext", {})
-    if {sysctl["name"] for sysctl in whole.get("sysctls", [])} - SYSCTLS:
-        yield "sysctls"
-    yield from wrong_context(whole)
-    for container in [*containers(template), *spec.get("ephemeralContainers", [])]:
-        own = container.get("securityContext", {})
-        yield from wrong_context(own)
-        if any(port.get("hostPort") for port in container.get("ports", [])):
-            yield "hostPort"
-        for handler in handlers(container):
-            if any(handler.get(kind, {}).get("host") for kind in ("httpGet", "tcpSocket")):
-                yield "host of a probe or hook"
-        if own.get("privileged"):
-            yield "privileged"
-        if own.get("procMount") not in (None, "Default"):
-            yield "procMount"
-        if own.get("allowPrivilegeEscalation") is not False:
-            yield "allowPrivilegeEscalation"
-        capabilities = own.get("capabilities", {})
-        if "ALL" not in capabilities.get("drop", []):
-            yield "capabilities.drop"
-        if set(capabilities.get("add", [])) - {"NET_BIND_SERVICE"}:
-            yield "capabilities.add"
-        both = whole | own
-        if both.get("runAsNonRoot") is not True:
-            yield "runAsNonRoot"
-        if both.get("seccompProfile", {}).get("type") not in SECCOMP:
-            yield "seccompProfile"
-        # Beyond the standard: told which user, and nothing of the image can be changed.
-        if not isinstance(both.get("runAsUser"), int) or not both.get("runAsGroup"):
-            yield "no user or group"
-        if own.get("readOnlyRootFilesystem") is not True:
-            yield "readOnlyRootFilesystem"
+    """Yield the fields of a pod that the rules refuse, and folders that it can't write into."""
+    pod = Manifest({"kind": "Pod", **template}, "")
+    alone = Objects(
+        name="test",
+        namespace="test",
+        kubernetes_version="1.34",
+        zones=(),
+        is_production=False,
+        manifests=(pod,),
+        project=Manifest({}, ""),
+        application=Manifest({}, ""),
+    )
+    for found in RULES:
+        for _, problem in found.check([alone]):
+            yield ".".join(p for p in problem.path if isinstance(p, str) and p not in HOLDERS)
+    for container in containers(template):
         for path in written(container):
-            if not is_writable(path, container, spec):
+            if not is_writable(path, container, template["spec"]):
                 yield f"{path} can't be written"
-
-
-def wrong_context(context: dict[str, Any]) -> Iterator[str]:
-    """Yield what neither a pod's nor a container's security context may say."""
-    if context.get("runAsUser") == 0:
-        yield "runAsUser"
-    if context.get("runAsNonRoot") is False:
-        yield "runAsNonRoot"
-    if context.get("seccompProfile", {}).get("type", "RuntimeDefault") not in SECCOMP:
-        yield "seccompProfile"
-    profile = context.get("appArmorProfile", {}).get("type", "RuntimeDefault")
-    if profile not in SECCOMP:
-        yield "appArmorProfile"
-    if context.get("windowsOptions", {}).get("hostProcess"):
-        yield "hostProcess"
-    selinux = context.get("seLinuxOptions", {})
-    if selinux.get("type", "") not in SELINUX_TYPES or selinux.get("user") or selinux.get("role"):
-        yield "seLinuxOptions"
-
-
-def handlers(container: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-        yield container.get(probe, {})
-    yield from container.get("lifecycle", {}).values()
 
 
 def written(container: dict[str, Any]) -> set[str]:
@@ -195,7 +130,11 @@ def test_the_fullest_values_have_every_kind_of_container() -> None:
 
 
 BROKEN: list[tuple[str, tuple[str | int, ...], Any]] = [
-    ("apparmor annotation", ("metadata", "annotations", f"{APPARMOR}besu"), "unconfined"),
+    (
+        f"metadata.annotations.{APPARMOR}besu",
+        ("metadata", "annotations", f"{APPARMOR}besu"),
+        "unconfined",
+    ),
     ("hostNetwork", ("spec", "hostNetwork"), True),
     ("hostPID", ("spec", "hostPID"), True),
     ("hostIPC", ("spec", "hostIPC"), True),
@@ -203,19 +142,31 @@ BROKEN: list[tuple[str, tuple[str | int, ...], Any]] = [
     ("sysctls", ("spec", "securityContext", "sysctls"), [{"name": "kernel.msgmax", "value": "1"}]),
     ("runAsUser", ("spec", "securityContext", "runAsUser"), 0),
     ("runAsNonRoot", ("spec", "securityContext", "runAsNonRoot"), None),
-    ("seccompProfile", ("spec", "securityContext", "seccompProfile"), {"type": "Unconfined"}),
+    ("seccompProfile.type", ("spec", "securityContext", "seccompProfile"), {"type": "Unconfined"}),
     ("seccompProfile", ("spec", "securityContext", "seccompProfile"), {}),
-    ("appArmorProfile", ("spec", "securityContext", "appArmorProfile"), {"type": "Unconfined"}),
-    ("hostProcess", ("spec", "securityContext", "windowsOptions"), {"hostProcess": True}),
-    ("seLinuxOptions", ("spec", "securityContext", "seLinuxOptions"), {"type": "spc_t"}),
-    ("no user or group", ("spec", "securityContext", "runAsUser"), None),
+    (
+        "appArmorProfile.type",
+        ("spec", "securityContext", "appArmorProfile"),
+        {"type": "Unconfined"},
+    ),
+    (
+        "windowsOptions.hostProcess",
+        ("spec", "securityContext", "windowsOptions"),
+        {"hostProcess": True},
+    ),
+    ("seLinuxOptions.type", ("spec", "securityContext", "seLinuxOptions"), {"type": "spc_t"}),
+    ("runAsUser", ("spec", "securityContext", "runAsUser"), None),
     ("/tmp can't be written", ("spec", "containers", 0, "volumeMounts"), []),
 ]
 """What is told of a pod, the field of it, and what breaks it."""
 
 BROKEN_CONTAINER: list[tuple[str, tuple[str, ...], Any]] = [
-    ("hostPort", ("ports",), [{"containerPort": 1, "hostPort": 1}]),
-    ("host of a probe or hook", ("livenessProbe",), {"httpGet": {"host": "192.0.2.1", "port": 1}}),
+    ("ports.hostPort", ("ports",), [{"containerPort": 1, "hostPort": 1}]),
+    (
+        "livenessProbe.httpGet.host",
+        ("livenessProbe",),
+        {"httpGet": {"host": "192.0.2.1", "port": 1}},
+    ),
     ("privileged", ("securityContext", "privileged"), True),
     ("procMount", ("securityContext", "procMount"), "Unmasked"),
     ("allowPrivilegeEscalation", ("securityContext", "allowPrivilegeEscalation"), None),
@@ -223,7 +174,7 @@ BROKEN_CONTAINER: list[tuple[str, tuple[str, ...], Any]] = [
     ("capabilities.add", ("securityContext", "capabilities", "add"), ["SYS_ADMIN"]),
     ("runAsUser", ("securityContext", "runAsUser"), 0),
     ("runAsNonRoot", ("securityContext", "runAsNonRoot"), False),
-    ("seccompProfile", ("securityContext", "seccompProfile"), {"type": "Unconfined"}),
+    ("seccompProfile.type", ("securityContext", "seccompProfile"), {"type": "Unconfined"}),
     ("readOnlyRootFilesystem", ("securityContext", "readOnlyRootFilesystem"), False),
 ]
 

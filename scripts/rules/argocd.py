@@ -135,7 +135,8 @@ def project_allows_everything(objects: Objects) -> Iterator[Problem]:
             for key, value in one.items() if isinstance(one, dict) else (("", one),):
                 if isinstance(value, str) and "*" in value:
                     path = ("spec", field, index, *([key] if key else []))
-                    message = f"the project allows every {key or 'repository'} that is {value}"
+                    what = f"{field}.{key}" if key else field
+                    message = f"{what} {value} of the project allows what nobody has named"
                     fix = "write what is needed, by its name"
                     yield Problem(objects.project, path, message, fix)
 
@@ -466,11 +467,12 @@ def wave_before_what_it_needs(objects: Objects) -> Iterator[Problem]:
     for wrong, other, others in late.values():
         first = wrong if _wave(wrong) < _wave(other) else other
         last = other if first is wrong else wrong
-        which = " and ".join(dict.fromkeys(others))
+        names = list(dict.fromkeys(others))
+        which = names[0] + (f" (and {len(names) - 1} more)" if names[1:] else "")
         if first is wrong:
             message = f"{wrong.label}, of wave {_wave(wrong)}, needs {which} of a later one"
         else:
-            message = f"{which} need {last.label}, which comes later, in wave {_wave(last)}"
+            message = f"{which} needs {last.label}, which comes later, in wave {_wave(last)}"
         waves = [_wave(m) for m in objects.manifests if m.label in others]
         fix = f'write "{max(waves)}"' if first is wrong else f'write "{min(waves)}"'
         fix += " or less" if first is not wrong else " or more"
@@ -576,6 +578,8 @@ def wave_waits_for_the_outside(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.manifests:
         # By itself, it would come after them.
         waits = argocd.wave(manifest) > least and not _is_hook(manifest)
+        if manifest.kind.lower() in PODS and manifest.component not in _AFTER:
+            continue
         if waits and _wave(manifest) < _wave(last):
             message = (
                 f"{last.label}, of wave {_wave(last)}, waits until {manifest.label}, of wave "
@@ -782,15 +786,20 @@ def sync_deletes_what_runs(objects: Objects) -> Iterator[Problem]:
         own = manifest is objects.application
         said = _spec(manifest, *path[1:]) if own else _notes(manifest).get(argocd.OPTIONS)
         options = _options(said)
-        for one in ("Force", "Replace"):
-            if options.get(one) == "true" and manifest.kind not in ("Job", "Pod"):
-                place = path if own else _at(argocd.OPTIONS)
-                verb = "deletes and makes anew" if one == "Force" else "replaces as a whole"
-                message = f"{one}=true {verb} {'every object' if own else manifest.label}"
-                yield Problem(manifest, place, message, f"remove {one}=true")
+        found = [one for one in ("Force", "Replace") if options.get(one) == "true"]
+        if found and manifest.kind not in ("Job", "Pod"):
+            what = " and ".join(f"{one}=true" for one in found)
+            verb = "deletes and makes anew" if "Force" in found else "replaces as a whole"
+            message = f"a sync {verb} {'every object' if own else manifest.label}: {what}"
+            yield Problem(manifest, path if own else _at(argocd.OPTIONS), message, f"remove {what}")
 
 
 # Two owners
+
+
+def _by_weight(objects: Objects) -> tuple[bool, str]:
+    """Return how to sort environments so that the one to change comes last."""
+    return not objects.is_production, objects.name
 
 
 @across(_SYNC_OPTIONS + "#fail-the-sync-if-a-shared-resource-is-found")
@@ -800,7 +809,7 @@ def object_of_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objec
     Else the sync of the second fails; without that guard, each undoes what the other does.
     """
     owners = dict[tuple[object, ...], Objects]()
-    for objects in among:
+    for objects in sorted(among, key=_by_weight):
         cluster = sorted(_cluster(objects).items())
         for manifest in objects.manifests:
             owner = owners.setdefault((*cluster, *manifest.identity), objects)
@@ -821,21 +830,21 @@ def host_of_two_ingresses(among: Sequence[Objects]) -> Iterator[tuple[Objects, P
     Else the controller takes one of the two, and which one changes: users of prod's JSON-RPC are
     on dev's chain, and sign for it.
     """
-    owners = dict[tuple[object, ...], tuple[Objects, Manifest]]()
-    for objects in sorted(among, key=lambda one: not one.is_production):
+    hosts = dict[tuple[object, ...], Objects]()
+    for objects in sorted(among, key=_by_weight):
         cluster = sorted(_cluster(objects).items())
-        told = set[tuple[str, str]]()
+        paths = dict[tuple[object, ...], Manifest]()
         for manifest in objects.of_kind("Ingress"):
             for index, one in mappings(_spec(manifest, "rules")):
                 host = str(one.get("host", ""))
-                for _, path in mappings(yamlio.get(one, ("http", "paths"))):
-                    key = (*cluster, host, path.get("path"), path.get("pathType"))
-                    owner, other = owners.setdefault(key, (objects, manifest))
-                    if other is manifest or (manifest.label, host) in told:
-                        continue
-                    told.add((manifest.label, host))
-                    whose = "" if owner is objects else f" of {owner.name}"
-                    message = f"{host or 'every host'} is {other.label}'s{whose}, too"
+                owner = hosts.setdefault((*cluster, host), objects)
+                found = mappings(yamlio.get(one, ("http", "paths")))
+                keys = [(host, str(p.get("path")), str(p.get("pathType"))) for _, p in found]
+                others = [paths.setdefault(key, manifest) for key in keys]
+                other = next((m.label for m in others if m is not manifest), "")
+                if owner is not objects or other:
+                    whose = other if owner is objects else owner.name
+                    message = f"{whose} has the host {host or '(every one)'}, too"
                     fix = "write a host that nothing else has"
                     place = ("spec", "rules", index, "host")
                     yield objects, Problem(manifest, place, message, fix)
@@ -854,11 +863,11 @@ def load_balancer_of_two_environments(
     agree on stops the load balancer's changes for both.
     """
     owners = dict[tuple[object, ...], Objects]()
-    for objects in sorted(among, key=lambda one: not one.is_production):
+    for objects in sorted(among, key=_by_weight):
         cluster = sorted(_cluster(objects).items())
         told = False
         for manifest in objects.of_kind("Ingress"):
-            group = _notes(manifest).get(_GROUP)
+            group = str(_notes(manifest).get(_GROUP) or "")
             owner = owners.setdefault((*cluster, group), objects) if group else objects
             if owner is not objects and not told:
                 told = True
@@ -893,7 +902,7 @@ def name_is_too_long(objects: Objects) -> Iterator[Problem]:
             why = "its pods have it as a label"
         if why and len(manifest.name) > most:
             message = f"the name has {len(manifest.name)} characters, and {why}: {most} at most"
-            fix = "write a shorter name; of the chart's, fullnameOverride shortens all"
+            fix = "write a shorter name"
             yield Problem(manifest, ("metadata", "name"), message, fix)
 
 

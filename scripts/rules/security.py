@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -117,11 +117,12 @@ def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
     for pod in _pods(objects):
         for path, container in pod.containers():
             for inner, what in _in_container(container, references):
-                yield _told(pod.manifest, (*pod.path, *path, *inner), what, _called(container))
-        holder = pod.path[:-1]
-        notes = yamlio.get(pod.manifest.object, (*holder, "metadata", "annotations"))
-        if holder:
-            yield from _in_notes(pod.manifest, (*holder, "metadata", "annotations"), notes)
+                named = yamlio.get(container, (*inner[:2], "name")) or "an argument"
+                holder = f"{named} of {_called(container)}"
+                yield _told(pod.manifest, (*pod.path, *path, *inner), what, holder)
+        if template := pod.path[:-1]:
+            place: Where = (*template, "metadata", "annotations")
+            yield from _in_notes(pod.manifest, place, yamlio.get(pod.manifest.object, place))
     for manifest in objects.manifests:
         place = ("metadata", "annotations")
         yield from _in_notes(manifest, place, manifest.metadata.get("annotations"))
@@ -130,17 +131,14 @@ def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
         for key, value in data.items() if isinstance(data, dict) else ():
             what = _in_text(value) if isinstance(value, str) else ""
             if what or (what := _as_named(key, value, references)):
-                yield _told(manifest, ("data", key), what, manifest.label)
+                yield _told(manifest, ("data", key), what, f"{key} of {manifest.label}")
 
 
 def _told(manifest: Manifest, path: Where, what: str, holder: str) -> Problem:
-    message = (
-        f"{path[-1] if isinstance(path[-1], str) and path[-1] != 'value' else 'this'} of {holder} "
-        f"is or holds {what}: all who can read the repository have it"
-    )
+    message = f"{holder} holds {what}: all who can read the repository have it"
     fix = (
-        "replace the secret where it is used, as git keeps it; then keep the new one in a Secret, "
-        "and refer to that (secretKeyRef, or a volume)"
+        "take another one into use, as git keeps this one for ever, and keep that in a Secret: "
+        "valueFrom.secretKeyRef, or a file of a volume"
     )
     return Problem(manifest, path, message, fix)
 
@@ -151,8 +149,8 @@ def _in_container(
     """Yield the path of each field of a container that holds a secret, and what it is."""
     for index, variable in mappings(container.get("env")):
         value = variable.get("value")
-        what = _as_named(str(variable.get("name", "")), value, references)
-        if what or (isinstance(value, str) and (what := _in_text(value))):
+        what = _in_text(value) if isinstance(value, str) else ""
+        if what or (what := _as_named(str(variable.get("name", "")), value, references)):
             yield ("env", index, "value"), what
     for field in ("command", "args"):
         words = container.get(field)
@@ -180,7 +178,7 @@ def _in_notes(manifest: Manifest, path: Where, notes: Any) -> Iterator[Problem]:
         if not what and _is_key(name, value):
             what = "32 bytes of a key"
         if what:
-            yield _told(manifest, (*path, key), what, manifest.label)
+            yield _told(manifest, (*path, key), what, f"the annotation {key}")
 
 
 def _as_named(name: str, value: Any, references: Iterable[str]) -> str:
@@ -479,11 +477,12 @@ def image_from_elsewhere(objects: Objects) -> Iterator[Problem]:
         for path, image in images.used(manifest):
             full = _full(image)
             if not any(re.match(rf"{re.escape(one)}(?=[/:]|$)", full) for one in allowed):
-                near = difflib.get_close_matches(full, allowed, 1, 0.8)
+                owner = full.rpartition("/")[0]
+                near = difflib.get_close_matches(owner, allowed, 1, 0.8)
                 message = f"{full} is not of a registry that environment.yaml allows"
                 listed = f"one of {', '.join(allowed)}"
                 fix = f"take the image from {near[0] if near else listed}"
-                fix += f"; if it is right, add {full.rpartition('/')[0]} to registries"
+                fix += f"; if it is right, add {owner} to registries"
                 yield Problem(manifest, path, message, fix)
 
 
@@ -704,7 +703,7 @@ def _places_of_backups(objects: Objects) -> Iterator[_Owned]:
             continue
         for path, container in pod.containers():
             said = {
-                one.get("name"): (("env", index, "value"), one.get("value"))
+                str(one.get("name")): (("env", index, "value"), one.get("value"))
                 for index, one in mappings(container.get("env"))
             }
             bucket, prefix = said.get("BUCKET"), said.get("PREFIX")
@@ -722,11 +721,15 @@ def secret_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objec
     Else two environments have one key: who has the one's has the other's, two validators with one
     key sign two chains, and two senders of one account take each other's nonces.
     """
-    yield from _shared(
-        among,
-        _entries,
-        "the entry {} is read by {}, too: both have one key, and who gets it has both",
-    )
+    # One prefix decides all entries of an environment: it is told once.
+    more = dict[tuple[str, str], list[tuple[Objects, Problem]]]()
+    message = "the entry {} is read by {}, too: both have one key, and who gets it has both"
+    for objects, problem in _shared(among, _entries, message):
+        reference = yamlio.get(problem.manifest.object, ("spec", "secretStoreRef", "name"))
+        more.setdefault((objects.name, str(reference)), []).append((objects, problem))
+    for (objects, problem), *others in more.values():
+        also = f"; so are {len(others)} more" if others else ""
+        yield objects, replace(problem, message=problem.message + also)
 
 
 def _entries(objects: Objects) -> Iterator[_Owned]:
@@ -741,7 +744,7 @@ def _entries(objects: Objects) -> Iterator[_Owned]:
         for index, one in mappings(yamlio.get(manifest.object, ("spec", "data"))):
             remote = one.get("remoteRef")
             if isinstance(remote, dict):
-                key = f"{provider.get('region')}:{remote.get('key')}"
+                key = f"{remote.get('key')} in {provider.get('region')}"
                 path = ("spec", "data", index, "remoteRef", "key")
                 fix = f"write an entry of its own, like {objects.namespace}/{manifest.name}"
                 yield key, manifest, path, fix
@@ -892,6 +895,7 @@ def _ports(objects: Objects, service: Manifest) -> Iterator[_Port]:
         if one.workload in selected
         for _, port in mappings(one.get("ports"))
         for key in (port.get("name"), port.get("containerPort"))
+        if isinstance(key, str | int)
     }
     for index, port in mappings(yamlio.get(service.object, ("spec", "ports"))):
         target = port.get("targetPort", port.get("port"))
@@ -1052,7 +1056,7 @@ def _listeners(ingress: Manifest) -> _Listeners:
             notes.get("nginx.ingress.kubernetes.io/force-ssl-redirect", ""),
         )
         return _Listeners(not list(_hosts_without_tls(ingress)), True, not off)
-    ports = _listen_ports(notes.get(f"{_ALB}listen-ports"))
+    ports = _listen_ports(str(notes.get(f"{_ALB}listen-ports")))
     if not ports:
         ports = ["HTTPS" if notes.get(f"{_ALB}certificate-arn") else "HTTP"]
     redirects = f"{_ALB}ssl-redirect" in notes or any(
@@ -1071,9 +1075,10 @@ def _is_alb(ingress: Manifest) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _listen_ports(text: Any) -> list[str]:
+def _listen_ports(text: str) -> list[str]:
+    """Return the protocols of an ALB's listeners, as its annotation says them in JSON."""
     try:
-        found = json.loads(text) if isinstance(text, str) else []
+        found = json.loads(text)
     except ValueError:
         return []
     return [key for _, one in mappings(found) for key in one]
@@ -1168,11 +1173,10 @@ def object_in_namespace_of_another(
         cluster = _cluster(objects)
         for manifest in objects.manifests:
             owner = owners.get((cluster, manifest.namespace))
-            if (
-                owner is not None
-                and owner is not objects
-                and manifest.namespace != objects.namespace
-            ):
+            if owner is None or owner is objects or manifest.namespace == objects.namespace:
+                continue
+            # That both have the object is object-of-two-applications.
+            if manifest.identity not in {one.identity for one in owner.of_kind(manifest.kind)}:
                 message = (
                     f"{manifest.label} is in {manifest.namespace}, the namespace of {owner.name}: "
                     f"{objects.name} would change {owner.name}"
