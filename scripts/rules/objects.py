@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts import nodes, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, workloads
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,11 @@ class Objects:
         """Return what Besu and Maru run with, in each pod."""
         return nodes.nodes(self.workloads, self.of_kind("ConfigMap"))
 
+    @cached_property
+    def worked_out(self) -> dict[Any, Any]:
+        """Return what `once` keeps."""
+        return {}
+
     def selected(self, selector: Any) -> list[Workload]:
         """Return the workloads whose pods a label selector (matchLabels, …) selects."""
         return [one for one in self.workloads if selects(selector, one.labels)]
@@ -119,3 +126,15 @@ def containers(workload: Workload) -> Iterator[Container]:
     for kind in ("initContainers", "containers"):
         for index, data in mappings(spec.get(kind)):
             yield Container(workload, (*path, kind, index), data, kind == "initContainers")
+
+
+def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Sequence[_T]]:
+    """Return a function that works out what rules share once for each environment."""
+
+    def of(objects: Objects) -> Sequence[_T]:
+        if function not in objects.worked_out:
+            objects.worked_out[function] = tuple(function(objects))
+        found: Sequence[_T] = objects.worked_out[function]
+        return found
+
+    return of
