@@ -619,23 +619,23 @@ def _with_data(objects: Objects) -> Iterator[Workload]:
 
 
 @rule("docs/backups.md")
-def backup_of_no_node(objects: Objects) -> Iterator[Problem]:
-    """A backup clones the volume of a pod that is always there, with Besu's and Maru's data.
+def backup_of_half_a_node(objects: Objects) -> Iterator[Problem]:
+    """A backup clones a volume with the data of both Besu and Maru, of one moment.
 
-    Else its pod waits for a volume that never comes, or finds half of what it needs.
+    A node starts from both alone: a backup of one half fails, or restores nothing.
     """
     claims = _claims(objects)
+    right = min((name for name, has in claims.items() if has == {BESU, MARU}), default="")
     for container, path, claim in _clones(objects):
-        manifest = container.workload.manifest
-        if objects.has("PersistentVolumeClaim", claim):
-            continue
-        if claim not in claims:
-            message = f"{manifest.label} clones the volume {claim}, which no pod here has"
-            yield Problem(manifest, path, message, f"write {_best(claims)}")
-        elif {BESU, MARU} - claims[claim]:
-            lacks = ", ".join(sorted({BESU, MARU} - claims[claim]))
-            message = f"{manifest.label} clones {claim}, which has no data of {lacks}: it fails"
-            yield Problem(manifest, path, message, f"write {_best(claims)}")
+        lacks = {BESU, MARU} - claims.get(claim, {BESU, MARU})
+        if lacks:
+            manifest = container.workload.manifest
+            message = (
+                f"{manifest.label} clones {claim}, which has no data of {' or '.join(lacks)}: "
+                "each backup fails"
+            )
+            fix = f"write {right}" if right else "write the claim of a pod with both"
+            yield Problem(manifest, path, message, fix)
 
 
 @rule("docs/backups.md")
@@ -734,12 +734,6 @@ def _claims(objects: Objects) -> dict[str, set[str]]:
             claim = f"{file.name}-{node.workload.manifest.name}-{ordinal}"
             found.setdefault(claim, set()).add(node.program)
     return found
-
-
-def _best(claims: dict[str, set[str]]) -> str:
-    """Return a claim to write: one with all data."""
-    whole_ones = [name for name, programs in claims.items() if programs == {BESU, MARU}]
-    return min(whole_ones, default="the claim of a pod with both Besu and Maru")
 
 
 @once
