@@ -165,12 +165,12 @@ def program(container: Container) -> str:
 def mounted(container: Container, file: str) -> Mounted | None:
     """Return what a path in a container leads to; None where it is in the image's own files."""
     mounts = [m for m in enumerate(listed(container.data.get("volumeMounts"))) if _is_mount(m[1])]
-    wanted = PurePosixPath(file)
+    wanted = PurePosixPath(file).parts
     for index, mount in sorted(mounts, key=lambda m: -len(m[1]["mountPath"])):
-        place = PurePosixPath(mount["mountPath"])
-        if wanted.is_relative_to(place):
+        place = PurePosixPath(mount["mountPath"]).parts
+        if wanted[: len(place)] == place:
             part = str(mount.get("subPath") or mount.get("subPathExpr") or "")
-            inner = str(part / wanted.relative_to(place))
+            inner = str(PurePosixPath(part, *wanted[len(place) :]))
             return Mounted((*container.path, "volumeMounts", index), mount, inner)
     return None
 

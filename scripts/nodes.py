@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,42 @@ class File:
     is_there: bool | None
     """None where only the cluster knows."""
     mounted: Mounted | None
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Where a program listens, as its configuration says."""
+
+    name: str
+    """As its port is called."""
+    port: int | None
+    """None where nothing says it."""
+    port_key: str
+    on_key: str
+    """Of what switches it on; nothing where it always is."""
+    is_on: bool
+    host_key: str
+    """Nothing where it can't be told."""
+    host: str
+
+
+_APIS = {
+    BESU: (
+        Api("rpc", 8545, "rpc-http-port", "rpc-http-enabled", False, "rpc-http-host", "127.0.0.1"),
+        Api("ws", 8546, "rpc-ws-port", "rpc-ws-enabled", False, "rpc-ws-host", "127.0.0.1"),
+        Api("engine", 8551, "engine-rpc-port", "engine-rpc-enabled", True, "rpc-http-host", ""),
+        Api("p2p", 30303, "p2p-port", "p2p-enabled", True, "p2p-interface", ""),
+        Api("metrics", 9545, "metrics-port", "metrics-enabled", False, "metrics-host", "127.0.0.1"),
+    ),
+    MARU: (
+        Api("api", 5060, "api.port", "", True, "", ""),
+        Api("p2p", None, "p2p.port", "", True, "p2p.ip-address", "127.0.0.1"),
+        Api("p2p-udp", None, "p2p.discovery.port", "", True, "p2p.ip-address", "127.0.0.1"),
+        Api("metrics", None, "observability.port", "", True, "", ""),
+    ),
+}
+"""With the programs' defaults: the options' files that scripts/besu.schema.json names, and Maru's
+config/Config.kt."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +160,56 @@ class Node:
                 found[normal.get(_normal(key), key)] = variable
         return found
 
+    @cached_property
+    def apis(self) -> list[Api]:
+        """Return where it listens."""
+        found = []
+        for api in _APIS[self.program]:
+            port, on, host = (
+                self.settings[key].value if key in self.settings else default
+                for key, default in (
+                    (api.port_key, api.port),
+                    (api.on_key, api.is_on),
+                    (api.host_key, api.host),
+                )
+            )
+            number = int(str(port)) if str(port).isdecimal() else None
+            is_on = str(on).lower() == "true"
+            found.append(replace(api, port=number, is_on=is_on, host=str(host)))
+        return found
+
+    @cached_property
+    def peers(self) -> list[tuple[Setting, str]]:
+        """Return the peers that it is told of, as it is told: enodes, or multiaddresses."""
+        lists = [self.settings.get("bootnodes" if self.program == BESU else "p2p.static-peers")]
+        lists += [self.static_nodes]
+        return [(setting, text) for setting in lists if setting for text in listed(setting)]
+
+    @cached_property
+    def static_nodes(self) -> Setting | None:
+        """Return Besu's list of static nodes, which is in a file of its own."""
+        named = self.settings.get("static-nodes-file")
+        file = self.file(str(named.value)) if named else None
+        manifest = self.config_maps.get(file.name) if file and file.kind == "ConfigMap" else None
+        text = yamlio.get(manifest.object, ["data", file.key]) if file and manifest else None
+        if manifest is None or file is None or not isinstance(text, str):
+            return None
+        try:
+            data = tomlio.from_json(text, f"{file.name}/{file.key}").data
+        except UserError:  # Besu itself tells
+            return None
+        return Setting(manifest, ("data", file.key), file.key, data)
+
     def file(self, path: str, pod: str = "") -> File:
         """Return what a path in its container leads to, in a pod or the first."""
-        return look(self.workload, self.container, path, pod or self.pod, self.config_maps)
+        key = path, pod or self.pod
+        if key not in self._files:
+            self._files[key] = look(self.workload, self.container, *key, self.config_maps)
+        return self._files[key]
+
+    @cached_property
+    def _files(self) -> dict[tuple[str, str], File]:
+        return {}
 
     def text(self, option: str) -> tuple[Manifest, str, str] | None:
         """Return ConfigMap, key and text of the file that an option names, if it is here."""
@@ -187,8 +270,18 @@ def of_workload(workload: Workload, field: str = "containers") -> Iterator[Conta
         yield Container(manifest.kind, manifest.name, where, data, volumes, {})
 
 
+def listed(setting: Setting | None) -> list[str]:
+    """Return the texts of a list, which an argument has with commas."""
+    value = setting.value if setting else None
+    if isinstance(value, str):
+        return value.split(",")
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
 def expanded(text: str, container: Container, pod: str) -> str:
     """Return a text as Kubernetes gives it to a container of a pod: $(VARIABLE) is its value."""
+    if "$(" not in text:
+        return text
     known = {name: value for _, name, value in container.variables() if value is not None}
     known |= dict.fromkeys((name[2:-1] for name in _pod_names(container)), pod)
     return _VARIABLE.sub(lambda found: known.get(found[1], found[0]), text)

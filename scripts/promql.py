@@ -41,6 +41,16 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Mistake:
+    """A metric or a label that is not known."""
+
+    message: str
+    word: str
+    known: tuple[str, ...]
+    """Those that may be written in its place."""
+
+
+@dataclass(frozen=True, slots=True)
 class Expression:
     """What an expression takes from the database, and what it then asks of it."""
 
@@ -116,21 +126,28 @@ def _selector(node: Any) -> Selector:
     return Selector(metric, tuple(matchers))
 
 
-def mistakes(expression: Expression, known: Mapping[str, Metric]) -> list[str]:
-    """Return what the expression uses that is not known, a line each."""
+def mistakes(expression: Expression, known: Mapping[str, Metric]) -> list[Mistake]:
+    """Return what the expression uses that is not known."""
     found = []
     for selector in expression.selectors:
         if selector.metric not in known:
-            found.append(f"no metric is called {selector.metric or '(any name)'}")
+            message = f"no metric is called {selector.metric or '(any name)'}"
+            found.append(Mistake(message, selector.metric, tuple(known)))
             continue
+        labels = known[selector.metric].labels
         found += [
-            f"{selector.metric} has no label {matcher.label}"
-            for matcher in selector.matchers
-            if matcher.label not in known[selector.metric].labels
+            Mistake(f"{selector.metric} has no label {m.label}", m.label, tuple(sorted(labels)))
+            for m in selector.matchers
+            if m.label not in labels
         ]
     there = {label for name in expression.metrics & known.keys() for label in known[name].labels}
     unknown = sorted(expression.grouped - expression.created - there)
-    return found + [f"none of its metrics has a label {label}" for label in unknown]
+    # Of metrics that are not known, neither are the labels.
+    unknown = unknown if expression.metrics <= known.keys() else []
+    names = tuple(sorted(there))
+    return found + [
+        Mistake(f"none of its metrics has a label {one}", one, names) for one in unknown
+    ]
 
 
 @lru_cache

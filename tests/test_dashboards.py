@@ -137,7 +137,7 @@ def flaws(panel: dict[str, Any]) -> list[str]:
         found.append("the data source of a query is not the variable")
     for query in queries(panel):
         expression = promql.parse(query.expression)
-        found += promql.mistakes(expression, promql.metrics())
+        found += [m.message for m in promql.mistakes(expression, promql.metrics())]
         found += [
             f"{selector.metric} is asked for in all namespaces"
             for selector in expression.selectors

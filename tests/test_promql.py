@@ -112,4 +112,4 @@ def test_an_exporter_whose_labels_nobody_tells_is_refused() -> None:
     ],
 )
 def test_what_the_page_does_not_know_is_told(text: str, told: list[str]) -> None:
-    assert promql.mistakes(promql.parse(text), KNOWN) == told
+    assert [m.message for m in promql.mistakes(promql.parse(text), KNOWN)] == told

@@ -11,7 +11,7 @@ from scripts import tomlio, yamlio
 from scripts.findings import Severity, UserError
 from scripts.manifest import Manifest, Where
 from scripts.nodes import BESU, MARU, File, Node
-from scripts.rules.objects import Container, Objects, pod
+from scripts.rules.objects import Container, Objects, once, pod
 from scripts.rules.rule import Problem, across, rule
 from scripts.workloads import Workload, mappings, whole
 
@@ -73,7 +73,7 @@ def pod_without_key(objects: Objects) -> Iterator[Problem]:
 
     Else its start script fails, and a validator never starts: a block needs two thirds of them.
     """
-    for workload, keys in _keys(objects).items():
+    for keys in _keys(objects):
         missing = [key for key in keys if key.file.is_there is False]
         if not missing:
             continue
@@ -88,7 +88,10 @@ def pod_without_key(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, mounted.path, message, fix)
             continue
         names = ", ".join(key.pod for key in missing)
-        message = f"Secret/{first.file.name} has no key for {names} here: {workload} can't start"
+        message = (
+            f"the volume of Secret/{first.file.name} has no key for {names}: a pod of "
+            f"{manifest.label} without one does not start"
+        )
         fix = f"write an item with a key of its own and path: {first.pod}"
         yield Problem(manifest, _items(first), message, fix)
 
@@ -102,7 +105,7 @@ def key_shared_by_pods(objects: Objects) -> Iterator[Problem]:
     """
     seen: dict[tuple[str, ...], _Key] = {}
     remote = _remotes(objects)
-    for keys in _keys(objects).values():
+    for keys in _keys(objects):
         for key in keys:
             if key.file.is_there is False:
                 continue
@@ -138,7 +141,7 @@ def key_in_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects,
     seen: dict[tuple[str, ...], Objects] = {}
     for objects in among:
         remote = _remotes(objects)
-        for keys in _keys(objects).values():
+        for keys in _keys(objects):
             for key in keys:
                 found = remote.get((key.file.name, key.file.key))
                 if found is None:
@@ -195,17 +198,18 @@ class _Key:
     file: File
 
 
-def _keys(objects: Objects) -> dict[str, list[_Key]]:
-    """Return the keys that come from Secrets: a workload's container → that of each pod."""
-    found: dict[str, list[_Key]] = {}
+@once
+def _keys(objects: Objects) -> Iterator[list[_Key]]:
+    """Yield the keys that come from Secrets, those of a container's pods together."""
+    found: dict[tuple[str, Where], list[_Key]] = {}
     for node in objects.nodes:
         path = _secret_key(node)
         if path is None:
             continue
-        keys = found.setdefault(f"{node.workload.manifest.label}'s {node.container_name}", [])
+        keys = found.setdefault((node.workload.manifest.label, node.container.path), [])
         for name in node.pods:
             keys.append(_Key(node, name, path, node.file(path, name)))
-    return found
+    yield from found.values()
 
 
 def _secret_key(node: Node) -> str | None:
@@ -457,6 +461,7 @@ class _Validators:
         return self.workload.manifest, ("spec", "replicas")
 
 
+@once
 def _validators(objects: Objects) -> Iterator[_Validators]:
     done = set[str]()
     for node in objects.nodes:
@@ -599,6 +604,7 @@ def _claims_of(node: Node) -> Iterator[str]:
             yield path
 
 
+@once
 def _with_data(objects: Objects) -> Iterator[Workload]:
     """Yield the StatefulSets with a node."""
     labels = set[str]()
@@ -613,23 +619,23 @@ def _with_data(objects: Objects) -> Iterator[Workload]:
 
 
 @rule("docs/backups.md")
-def backup_of_no_node(objects: Objects) -> Iterator[Problem]:
-    """A backup clones the volume of a pod that is always there, with Besu's and Maru's data.
+def backup_of_half_a_node(objects: Objects) -> Iterator[Problem]:
+    """A backup clones a volume with the data of both Besu and Maru, of one moment.
 
-    Else its pod waits for a volume that never comes, or finds half of what it needs.
+    A node starts from both alone: a backup of one half fails, or restores nothing.
     """
     claims = _claims(objects)
+    right = min((name for name, has in claims.items() if has == {BESU, MARU}), default="")
     for container, path, claim in _clones(objects):
-        manifest = container.workload.manifest
-        if objects.has("PersistentVolumeClaim", claim):
-            continue
-        if claim not in claims:
-            message = f"{manifest.label} clones the volume {claim}, which no pod here has"
-            yield Problem(manifest, path, message, f"write {_best(claims)}")
-        elif {BESU, MARU} - claims[claim]:
-            lacks = ", ".join(sorted({BESU, MARU} - claims[claim]))
-            message = f"{manifest.label} clones {claim}, which has no data of {lacks}: it fails"
-            yield Problem(manifest, path, message, f"write {_best(claims)}")
+        lacks = {BESU, MARU} - claims.get(claim, {BESU, MARU})
+        if lacks:
+            manifest = container.workload.manifest
+            message = (
+                f"{manifest.label} clones {claim}, which has no data of {' or '.join(lacks)}: "
+                "each backup fails"
+            )
+            fix = f"write {right}" if right else "write the claim of a pod with both"
+            yield Problem(manifest, path, message, fix)
 
 
 @rule("docs/backups.md")
@@ -730,12 +736,7 @@ def _claims(objects: Objects) -> dict[str, set[str]]:
     return found
 
 
-def _best(claims: dict[str, set[str]]) -> str:
-    """Return a claim to write: one with all data."""
-    whole_ones = [name for name, programs in claims.items() if programs == {BESU, MARU}]
-    return min(whole_ones, default="the claim of a pod with both Besu and Maru")
-
-
+@once
 def _clones(objects: Objects) -> Iterator[tuple[Container, Where, str]]:
     """Yield the containers that see a clone of a volume, with the path and name of the source."""
     for container in objects.containers:

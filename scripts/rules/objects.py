@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from scripts import calls, capacity, nodes, reach, yamlio
 from scripts.manifest import PODS, Manifest, Where
@@ -15,6 +16,8 @@ from scripts.workloads import Workload, mappings, selects, whole, workloads
 
 if TYPE_CHECKING:
     from scripts.rules.mentions import Mention
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,11 @@ class Objects:
     def nodes(self) -> list[Node]:
         """Return what Besu and Maru run with, in each pod."""
         return nodes.nodes(self.workloads, self.of_kind("ConfigMap"))
+
+    @cached_property
+    def worked_out(self) -> dict[Any, Any]:
+        """Return what `once` keeps."""
+        return {}
 
     def selected(self, selector: Any) -> list[Workload]:
         """Return the workloads of whose pods a label selector (matchLabels, …) selects some."""
@@ -234,3 +242,13 @@ def picks(selector: Any, workload: Workload) -> bool:
 def runs(container: Container) -> bool:
     """Return whether a container runs as long as its pod does."""
     return not container.first or container.get("restartPolicy") == "Always"
+def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Sequence[_T]]:
+    """Return a function that works out what rules share once for each environment."""
+
+    def of(objects: Objects) -> Sequence[_T]:
+        if function not in objects.worked_out:
+            objects.worked_out[function] = tuple(function(objects))
+        found: Sequence[_T] = objects.worked_out[function]
+        return found
+
+    return of
