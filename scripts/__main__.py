@@ -229,7 +229,12 @@ def _policy(root: Path, options: argparse.Namespace) -> int:
 
 def _told(found: Sequence[findings.Finding], options: argparse.Namespace) -> int:
     """Write the findings, and return the exit code that they mean."""
-    findings.write(found, options.format, sys.stdout)
+    described = {}
+    if found and options.format == "sarif":
+        from scripts import rules_table
+
+        described = rules_table.described()
+    findings.write(found, options.format, sys.stdout, described)
     return int(findings.has_errors(found))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TextIO
 
 FORMATS = ("text", "json", "sarif", "github")
@@ -43,6 +44,18 @@ class Finding:
     """Kind/name of the rendered object, where there is one."""
     environment: str = ""
     severity: Severity = Severity.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is known of a rule beside its findings."""
+
+    promise: str
+    """What holds where it finds nothing, in one line."""
+    why: str
+    source: str
+    """Where that is documented: an address, or a file of this repository."""
+    severity: Severity
 
 
 class UserError(Exception):
@@ -84,15 +97,24 @@ def place(finding: Finding) -> str:
     return ":".join(parts)
 
 
-def write(findings: Iterable[Finding], format: str, stream: TextIO) -> None:
+def write(
+    findings: Iterable[Finding],
+    format: str,
+    stream: TextIO,
+    described: Mapping[str, Description] = MappingProxyType({}),
+) -> None:
     """Write the findings, sorted and each once, in one of FORMATS.
 
     The text is for people and says nothing where there is nothing to say; json and sarif are
-    always one whole document. SARIF: OASIS SARIF 2.1.0. github: workflow commands, which GitHub
-    shows as annotations on the lines of a pull request.
+    always one whole document. SARIF: OASIS SARIF 2.1.0, with what is described of the rules that
+    found something. json: findings.schema.json. github: workflow commands, which GitHub shows as
+    annotations on the lines of a pull request.
     """
     ordered = sorted(set(findings))
-    {"text": _text, "json": _json, "sarif": _sarif, "github": _github}[format](ordered, stream)
+    if format == "sarif":
+        _sarif(ordered, stream, described)
+    else:
+        {"text": _text, "json": _json, "github": _github}[format](ordered, stream)
 
 
 def _text(findings: list[Finding], stream: TextIO) -> None:
@@ -140,7 +162,7 @@ def _json(findings: list[Finding], stream: TextIO) -> None:
     stream.write("\n")
 
 
-def _sarif(findings: list[Finding], stream: TextIO) -> None:
+def _sarif(findings: list[Finding], stream: TextIO, described: Mapping[str, Description]) -> None:
     rules = sorted({finding.rule for finding in findings})
     results = []
     for finding in findings:
@@ -152,13 +174,15 @@ def _sarif(findings: list[Finding], stream: TextIO) -> None:
         results.append(
             {
                 "ruleId": finding.rule,
+                "ruleIndex": rules.index(finding.rule),
                 "level": finding.severity.value,
                 "message": {"text": f"{finding.message}\n{finding.fix}"},
                 "locations": [{"physicalLocation": location}],
                 "properties": {"object": finding.object, "environment": finding.environment},
             }
         )
-    driver = {"name": "linea-stack", "rules": [{"id": rule} for rule in rules]}
+    descriptors = [_descriptor(rule, described.get(rule)) for rule in rules]
+    driver = {"name": "linea-stack", "rules": descriptors}
     document = {
         "$schema": SARIF_SCHEMA,
         "version": "2.1.0",
@@ -166,6 +190,22 @@ def _sarif(findings: list[Finding], stream: TextIO) -> None:
     }
     json.dump(document, stream, indent=2)
     stream.write("\n")
+
+
+def _descriptor(rule: str, known: Description | None) -> dict[str, object]:
+    """Return a rule as SARIF has it (3.49)."""
+    if known is None:
+        return {"id": rule}
+    found: dict[str, object] = {
+        "id": rule,
+        "shortDescription": {"text": f"{known.promise}."},
+        "fullDescription": {"text": f"{known.promise}. {known.why}"},
+        "defaultConfiguration": {"level": known.severity.value},
+    }
+    # helpUri is an absolute address; of a file of this repository, only its name is known here.
+    if known.source.startswith("https://"):
+        return found | {"helpUri": known.source}
+    return found | {"help": {"text": f"see {known.source}"}}
 
 
 def _github(findings: list[Finding], stream: TextIO) -> None:

@@ -278,6 +278,8 @@ def _said(
             document = base if inherited and yamlio.has(base.data, said) else environment.document
             return (document.file, *document.position(own))
     return None
+
+
 def _touched(
     manifest: Manifest, operation: Mapping[str, Any], path: Sequence[str | int]
 ) -> list[str]:

@@ -6,12 +6,21 @@ import json
 from dataclasses import asdict
 from typing import TextIO
 
+from scripts.findings import Description
 from scripts.rules import catalogue
 
 
 def write(format: str, stream: TextIO) -> None:
     """Write the rules by family, as `text`, `markdown` or `json`."""
     {"text": _text, "markdown": _markdown, "json": _json}[format](stream)
+
+
+def described() -> dict[str, Description]:
+    """Return what is known of each rule, by its id."""
+    return {
+        rule.id: Description(rule.promise, rule.why, rule.source, rule.severity)
+        for rule in catalogue.RULES.values()
+    }
 
 
 def _text(stream: TextIO) -> None:
@@ -42,7 +51,7 @@ def _markdown(stream: TextIO) -> None:
 
 def _json(stream: TextIO) -> None:
     rules = [
-        {key: value for key, value in asdict(rule).items() if key != "check"}
+        {key: value for key, value in asdict(rule).items() if key not in ("check", "together")}
         for rule in catalogue.RULES.values()
     ]
     json.dump({"rules": rules}, stream, indent=2)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scripts import calls, capacity, nodes, reach, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
-from scripts.workloads import Workload, mappings, selects, workloads
 from scripts.workloads import Workload, mappings, selects, whole, workloads
 
 if TYPE_CHECKING:
@@ -242,6 +240,8 @@ def picks(selector: Any, workload: Workload) -> bool:
 def runs(container: Container) -> bool:
     """Return whether a container runs as long as its pod does."""
     return not container.first or container.get("restartPolicy") == "Always"
+
+
 def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Sequence[_T]]:
     """Return a function that works out what rules share once for each environment."""
 
