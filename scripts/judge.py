@@ -33,12 +33,13 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
     for one, rule, problem in catalogue.check(among):
         by_environment[one.name].append((rule, problem))
     waivers = {rendering.name: rendering.waivers for rendering in renderings}
+    alone = len(among) < len(tree.environments(root))
     today = datetime.now(UTC).date()
     for name, problems in by_environment.items():
         if not problems and not waivers[name]:
             continue
         found = environment.load(root, name)
-        told, left = waived(found, problems, today)
+        told, left = waived(found, problems, today, alone=alone)
         findings += told
         findings += located(root, found, left)
     return findings
@@ -101,13 +102,16 @@ def _before(root: Path, made: Sequence[Rendering], against: str) -> dict[str, Be
 
 
 def waived(
-    found: Environment, problems: Sequence[tuple[Rule, Problem]], today: date
+    found: Environment, problems: Sequence[tuple[Rule, Problem]], today: date, *, alone: bool
 ) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
-    """Return what is wrong in an environment's waivers, and the problems that none lets be."""
+    """Return what is wrong in an environment's waivers, and the problems that none lets be.
+
+    alone: whether there are others that it was not looked at together with.
+    """
     told, left = list[Finding](), list(problems)
     for index, waiver in enumerate(found.waivers):
         own = [one for one in problems if (one[0].id, one[1].manifest.label) == _key(waiver)]
-        told += _unsound(found, index, today, needed=bool(own))
+        told += _unsound(found, index, today, needed=bool(own), alone=alone)
         if waiver.until >= today.isoformat():
             left = [one for one in left if one not in own]
     return told, left
@@ -117,7 +121,9 @@ def _key(waiver: environment.Waiver) -> tuple[str, str]:
     return waiver.rule, waiver.object
 
 
-def _unsound(found: Environment, index: int, today: date, *, needed: bool) -> Iterator[Finding]:
+def _unsound(
+    found: Environment, index: int, today: date, *, needed: bool, alone: bool
+) -> Iterator[Finding]:
     """Yield why a waiver is of no use."""
     waiver = found.waivers[index]
 
@@ -132,7 +138,7 @@ def _unsound(found: Environment, index: int, today: date, *, needed: bool) -> It
         near = difflib.get_close_matches(waiver.rule, catalogue.RULES, 1)
         fix = f"write {near[0]}" if near else "write one of `python -m scripts rules`"
         yield finding("unknown-rule", "rule", f"there is no rule {waiver.rule}", fix)
-    elif not needed and rule.family != CHANGE:
+    elif not needed and rule.family != CHANGE and not (alone and rule.together):
         message = f"{waiver.rule} finds nothing in {waiver.object}"
         yield finding("stale-waiver", "rule", message, "remove the waiver")
     elif waiver.until < today.isoformat():

@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, Any]:
 @lru_cache
 def _validator(path: Path) -> jsonschema_rs.Validator:
     # The mask stands in messages where the value itself would: it could be a secret.
-    return jsonschema_rs.validator_for(read(path), mask="it")
+    return jsonschema_rs.validator_for(read(path), mask="it", validate_formats=True)
 
 
 def check(document: Document, schema: Path) -> list[Finding]:
@@ -77,9 +77,10 @@ def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Findin
         message = f"{where} is {shown(error.instance, path)}"
         fix = f"write {_described(schema, list(error.schema_path)) or 'another'}"
         yield finding(path, "wrong-value", message, fix)
-    elif kind == "Pattern":
+    elif kind in ("Pattern", "Format"):
         message = f"{where} is {shown(error.instance, path)}"
-        otherwise = f"write what matches {error.kind.pattern}"
+        form = error.kind.pattern if kind == "Pattern" else error.kind.format
+        otherwise = f"write what matches {form}"
         fix = _hint(schema, list(error.schema_path), otherwise)
         yield finding(path, "wrong-value", message, fix)
     elif kind in ("OneOfNotValid", "OneOfMultipleValid"):
