@@ -24,6 +24,7 @@ _REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
 _LIKE_A_VARIABLE = re.compile("[A-Z_][A-Z0-9_]*")
 _OF_SERVICES = re.compile("KUBERNETES_(SERVICE|PORT)(_.*)?|.*_(SERVICE_(HOST|PORT.*)|PORT(_.*)?)")
 """Variables that the kubelet gives containers of Services."""
+_REFUSED = "a cluster refuses that"
 _POD_NAME = "metadata.name"
 
 
@@ -42,7 +43,7 @@ def mount_without_volume(objects: Objects) -> Iterator[Problem]:
                     near = difflib.get_close_matches(str(name), known, 1)
                     message = (
                         f"the container {container.name} mounts the volume {name}, which"
-                        f" {workload.manifest.label} does not have"
+                        f" {workload.manifest.label} does not have: {_REFUSED}"
                     )
                     fix = f"write {near[0]}" if near else "add the volume, or remove the mount"
                     yield Problem(workload.manifest, (*path, "name"), message, fix)
@@ -58,7 +59,8 @@ def volume_not_mounted(objects: Objects) -> Iterator[Problem]:
         mounted = {mount.get("name") for one in containers(workload) for _, mount in mounts(one)}
         for name, path in volumes(workload).items():
             if name not in mounted:
-                message = f"no container of {workload.manifest.label} mounts the volume {name}"
+                label = workload.manifest.label
+                message = f"no container of {label} mounts the volume {name}: nobody has use of it"
                 fix = "mount it, or remove it"
                 yield Problem(workload.manifest, path, message, fix)
 
@@ -77,7 +79,9 @@ def mounts_on_one_path(objects: Objects) -> Iterator[Problem]:
                 where = where.rstrip("/") if isinstance(where, str) else where
                 other = first.setdefault(where, path)
                 if where is not None and other != path:
-                    message = f"the container {container.name} mounts two volumes on {where}"
+                    message = (
+                        f"the container {container.name} mounts two volumes on {where}: {_REFUSED}"
+                    )
                     fix = "mount one of them elsewhere"
                     yield Problem(workload.manifest, (*path, "mountPath"), message, fix)
 
@@ -133,7 +137,10 @@ def _twice(
     seen = set[str]()
     for path, name in named:
         if name in seen:
-            message = f"{where}{workload.manifest.label} has two {what}s named {name}"
+            message = (
+                f"{where}{workload.manifest.label} has two {what}s named {name}: {_REFUSED}, or one"
+                " hides the other"
+            )
             yield Problem(workload.manifest, path, message, "remove one, or rename it")
         seen.add(name)
 
