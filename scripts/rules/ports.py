@@ -230,7 +230,12 @@ def monitor_port_missing(objects: Objects) -> Iterator[Problem]:
         for path, endpoint in _endpoints(manifest) if selected else ():
             field, names = _offered(objects, manifest, endpoint, selected)
             wanted = endpoint.get(field)
-            if wanted is None or wanted in names:
+            if wanted in names:
+                continue
+            if wanted is None:
+                message = f"an endpoint of {manifest.label} has no port: nothing is scraped"
+                fix = f"write port: {' or '.join(map(str, names))}"
+                yield Problem(manifest, path, message, fix)
                 continue
             labels = " or ".join(one.label for one in selected)
             message = f"{manifest.label} scrapes the port {wanted}, which is no port of {labels}"

@@ -23,6 +23,7 @@ _MISSPELT = 0.93
 """How near a name must be to another to be taken for it where it may be missing."""
 _NAMELESS = "its pods have no names in the cluster's DNS"
 _OF_CLUSTERS = ("ClusterSecretStore", "IngressClass", "PriorityClass", "StorageClass")
+_MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
 _NEAR = 0.8
 _FEW = 3
 """So many names are listed where none is near."""
@@ -67,10 +68,12 @@ def key_missing(objects: Objects) -> Iterator[Problem]:
     for kind in ("ConfigMap", "Secret"):
         for mention in objects.mentions.get(kind, ()):
             known = objects.keys.get((kind, mention.name))
-            for path, key in mention.keys if known is not None else ():
-                if known and key not in known and (kind, mention.name, key) not in told:
+            if known is None:
+                continue
+            for path, key in mention.keys:
+                if key not in known and (kind, mention.name, key) not in told:
                     told.add((kind, mention.name, key))
-                    listed = ", ".join(sorted(known))
+                    listed = ", ".join(sorted(known)) or "none"
                     message = (
                         f"{mention.manifest.label} takes the key {key} of {kind}/{mention.name},"
                         f" which has only {listed}: what needs it does not start, or goes without"
@@ -389,6 +392,22 @@ def _says(part: Any, name: str) -> bool:
     return isinstance(part, str) and name in part
 
 
+@rule("https://kubernetes.io/docs/concepts/security/service-accounts/", Severity.WARNING)
+def service_account_unused(objects: Objects) -> Iterator[Problem]:
+    """A ServiceAccount is used by pods or by a SecretStore.
+
+    Else those that it was made for act as `default`, without the rights that it has.
+    """
+    used = {mention.name for mention in objects.mentions.get("ServiceAccount", ())}
+    syncs = yamlio.get(objects.project.object, ["spec", "destinationServiceAccounts"])
+    used |= {str(one.get("defaultServiceAccount")) for _, one in mappings(syncs)}
+    for manifest in objects.of_kind("ServiceAccount"):
+        if manifest.name not in used:
+            message = f"nothing acts as {manifest.label}: what it was made for acts as `default`"
+            fix = "write it as serviceAccountName of the pods, or remove it"
+            yield Problem(manifest, ("metadata", "name"), message, fix)
+
+
 @rule(_CONFIG_MAPS)
 def contents_too_large(objects: Objects) -> Iterator[Problem]:
     """A ConfigMap or a Secret holds 1 MiB at most.
@@ -426,6 +445,31 @@ def once_pod_with_another_mode(objects: Objects) -> Iterator[Problem]:
             )
             fix = "write accessModes: [ReadWriteOncePod]"
             yield Problem(manifest, (*path, "accessModes"), message, fix)
+
+
+@rule(_CLAIMS + "#persistentvolumeclaims")
+def claim_incomplete(objects: Objects) -> Iterator[Problem]:
+    """A claim has an access mode that there is, and says how much storage it wants.
+
+    The API server refuses anything else: the sync fails, or pods wait for their claims.
+    """
+    for manifest, path, spec in _claim_specs(objects):
+        modes = spec.get("accessModes")
+        unknown = [mode for mode in modes if mode not in _MODES] if isinstance(modes, list) else []
+        message = f"a claim of {manifest.label} has no access mode: a cluster refuses that"
+        fix = "write accessModes: [ReadWriteOnce]"
+        if not modes:
+            yield Problem(manifest, (*path, "accessModes"), message, fix)
+        elif unknown:
+            message = f"a claim of {manifest.label} has the access mode {unknown[0]}: there is none"
+            near = difflib.get_close_matches(str(unknown[0]), _MODES, 1) or _MODES
+            fix = f"write {' or '.join(near)}"
+            place = (*path, "accessModes", modes.index(unknown[0]))
+            yield Problem(manifest, place, message, fix)
+        if yamlio.get(spec, ["resources", "requests", "storage"]) is None:
+            message = f"a claim of {manifest.label} wants no storage: a cluster refuses that"
+            place = (*path, "resources", "requests", "storage")
+            yield Problem(manifest, place, message, "write a size, like 10Gi")
 
 
 def _claim_specs(objects: Objects) -> Iterator[tuple[Manifest, Where, Mapping[str, Any]]]:

@@ -36,6 +36,19 @@ def service_selects_nothing(objects: Objects) -> Iterator[Problem]:
         selector = yamlio.get(manifest.object, _SELECTOR)
         if isinstance(selector, dict) and selector:
             yield from _nothing(objects, manifest, _SELECTOR, selector, "it leads nowhere")
+        elif not selector and not _has_endpoints(objects, manifest):
+            message = f"{manifest.label} has no selector, and no EndpointSlice: it leads nowhere"
+            fix = "write the labels of the pods that are meant"
+            yield Problem(manifest, _SELECTOR, message, fix)
+
+
+def _has_endpoints(objects: Objects, service: Manifest) -> bool:
+    """Return whether people say themselves where a Service leads."""
+    if yamlio.get(service.object, ["spec", "type"]) == "ExternalName":
+        return True
+    slices = objects.of_kind("EndpointSlice")
+    named = (_labels(one).get("kubernetes.io/service-name") for one in slices)
+    return service.name in named or objects.has("Endpoints", service.name)
 
 
 @rule(_BUDGETS)
@@ -46,6 +59,10 @@ def budget_selects_nothing(objects: Objects) -> Iterator[Problem]:
     """
     for manifest in objects.of_kind("PodDisruptionBudget"):
         selector = yamlio.get(manifest.object, _SELECTOR)
+        if selector is None:
+            message = f"{manifest.label} has no selector: it protects nothing"
+            fix = "write the labels of the pods that are meant"
+            yield Problem(manifest, _SELECTOR, message, fix)
         yield from _nothing(objects, manifest, _SELECTOR, selector, "it protects nothing")
 
 
