@@ -17,7 +17,7 @@ from scripts.workloads import Workload, mappings
 _SERVICES = "https://kubernetes.io/docs/concepts/services-networking/service/"
 _INGRESS = "https://kubernetes.io/docs/concepts/services-networking/ingress/"
 _POLICIES = "https://kubernetes.io/docs/concepts/services-networking/network-policies/"
-_MONITORS = "https://prometheus-operator.dev/docs/developer/getting-started/"
+_MONITORS = "https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.ServiceMonitor"
 _PROBES = "https://kubernetes.io/docs/concepts/workloads/pods/probes/"
 _CONTAINERS = "https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#ports"
 _ALB = "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/"
@@ -116,7 +116,7 @@ def service_mixes_pods(objects: Objects) -> Iterator[Problem]:
             told.add(manifest.name)
             message = (
                 f"{manifest.label} leads to port {wanted} ({protocol}) of {_labels(have)}, and"
-                f" selects {_labels(lack)} that {'have' if len(lack) > 1 else 'has'} none"
+                f" selects {_labels(lack)}, too, without it"
             )
             fix = "select by a label that only the pods with the port have"
             yield Problem(manifest, ("spec", "selector"), message, fix)
@@ -213,7 +213,7 @@ def container_ports_collide(objects: Objects) -> Iterator[Problem]:
             if other.container.path != port.container.path:
                 message = (
                     f"the containers {other.container.name} and {port.container.name} both have"
-                    f" port {port.number} ({port.protocol}), and the pod has it once"
+                    f" port {port.number} ({port.protocol}), in one network: the second fails"
                 )
                 fix = "let one of them listen on another port"
                 yield Problem(workload.manifest, (*port.path, "containerPort"), message, fix)
@@ -230,10 +230,15 @@ def monitor_port_missing(objects: Objects) -> Iterator[Problem]:
         for path, endpoint in _endpoints(manifest) if selected else ():
             field, names = _offered(objects, manifest, endpoint, selected)
             wanted = endpoint.get(field)
-            if wanted is None or wanted in names:
+            if wanted in names:
+                continue
+            if wanted is None:
+                message = f"an endpoint of {manifest.label} has no port: nothing is scraped"
+                fix = f"write port: {' or '.join(map(str, names))}"
+                yield Problem(manifest, path, message, fix)
                 continue
             labels = " or ".join(one.label for one in selected)
-            message = f"{manifest.label} scrapes the port {wanted}, which is none of {labels}"
+            message = f"{manifest.label} scrapes the port {wanted}, which is no port of {labels}"
             near = difflib.get_close_matches(str(wanted), [str(name) for name in names], 1)
             fix = f"write {near[0] if near else ' or '.join(map(str, names))}"
             yield Problem(manifest, (*path, field), message, fix)
@@ -430,7 +435,7 @@ def _backend(
     wanted = port.get(field)
     if wanted in known:
         return None
-    message = f"{manifest.label} leads to port {wanted} of {service.label}, which has none such"
+    message = f"{manifest.label} leads to port {wanted} of {service.label}, which it does not have"
     near = difflib.get_close_matches(str(wanted), map(str, known), 1)
     fix = f"write {near[0] if near else ' or '.join(map(str, known))}"
     return Problem(manifest, (*path, "service", "port", field), message, fix)

@@ -21,6 +21,9 @@ _SCALERS = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal
 _STATEFUL = "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/"
 _MISSPELT = 0.93
 """How near a name must be to another to be taken for it where it may be missing."""
+_NAMELESS = "its pods have no names in the cluster's DNS"
+_OF_CLUSTERS = ("ClusterSecretStore", "IngressClass", "PriorityClass", "StorageClass")
+_MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
 _NEAR = 0.8
 _FEW = 3
 """So many names are listed where none is near."""
@@ -65,11 +68,16 @@ def key_missing(objects: Objects) -> Iterator[Problem]:
     for kind in ("ConfigMap", "Secret"):
         for mention in objects.mentions.get(kind, ()):
             known = objects.keys.get((kind, mention.name))
-            for path, key in mention.keys if known is not None else ():
-                if known and key not in known and (kind, mention.name, key) not in told:
+            if known is None:
+                continue
+            for path, key in mention.keys:
+                if key not in known and (kind, mention.name, key) not in told:
                     told.add((kind, mention.name, key))
-                    listed = ", ".join(sorted(known))
-                    message = f"{kind}/{mention.name} has no key {key}; it has {listed}"
+                    listed = ", ".join(sorted(known)) or "none"
+                    message = (
+                        f"{mention.manifest.label} takes the key {key} of {kind}/{mention.name},"
+                        f" which has only {listed}: what needs it does not start, or goes without"
+                    )
                     near = difflib.get_close_matches(key, known, 1)
                     fix = f"write {near[0] if near else 'a key that it has'}, or add {key} to it"
                     yield _at_the_maker(objects, kind, mention, message, fix) or Problem(
@@ -176,11 +184,14 @@ def _missing(objects: Objects, kind: str, comes: str) -> Iterator[Problem]:
         first = mentions[0]
         others = sorted({m.manifest.label for m in mentions} - {first.manifest.label})
         also = f" (so do{'es' if len(others) == 1 else ''} {', '.join(others)})" if others else ""
-        then = "it is optional, so all go on without it" if optional else comes
-        message = f"{first.manifest.label} names the {kind} {name}{also}: it is not there, {then}"
+        then = "being optional, it is gone without" if optional else comes
+        message = (
+            f"{first.manifest.label} names the {kind} {name}{also}, which is not there: {then}"
+        )
         few = near or (names if len(names) <= _FEW else [])
-        ways = f"write {' or '.join(few)}; " if few else ""
-        fix = f"{ways}if the cluster has {name}, add it to given.{kind} in environment.yaml"
+        way = "name one that it has" if kind in _OF_CLUSTERS else "make it"
+        way = f"write {' or '.join(few)}" if few else way
+        fix = f"{way}; if the cluster has {name}, add it to given.{kind} in environment.yaml"
         yield Problem(first.manifest, first.path, message, fix)
 
 
@@ -214,7 +225,7 @@ def stateful_set_without_its_service(objects: Objects) -> Iterator[Problem]:
         service = objects.find("Service", name)
         fix = f"write {own[0]}" if own else "write a Service with clusterIP: None for its pods"
         if not name and own:
-            message = f"{label} has no serviceName: its pods have no names in the cluster's DNS"
+            message = f"{label} has no serviceName: {_NAMELESS}"
         elif not name or name in own:
             continue
         elif service is None:
@@ -222,9 +233,9 @@ def stateful_set_without_its_service(objects: Objects) -> Iterator[Problem]:
                 f"{label} names the Service {name}, which is not there: its pods have no names"
             )
         elif yamlio.get(service.object, ["spec", "clusterIP"]) != "None":
-            message = f"Service/{name} of {label} is not headless: its pods have no names"
+            message = f"Service/{name} of {label} is not headless: {_NAMELESS}"
         else:
-            message = f"Service/{name} does not select the pods of {label}: they have no names"
+            message = f"Service/{name} does not select the pods of {label}: {_NAMELESS}"
         yield Problem(workload.manifest, path, message, fix)
 
 
@@ -253,18 +264,19 @@ def autoscaler_target_missing(objects: Objects) -> Iterator[Problem]:
             names = [one.name for one in objects.of_kind(*_SCALABLE) if one.kind == kind]
             near = difflib.get_close_matches(name, names, 1)
             other = [one for one in objects.of_kind(*_SCALABLE) if one.name == name]
-            message = f"{manifest.label} scales {kind}/{name}, which is not there"
+            message = f"{manifest.label} scales {kind}/{name}, which is not there: it never scales"
             if other:
                 yield Problem(manifest, (*path, "kind"), message, f"write {other[0].kind}")
             else:
                 fix = f"write {near[0]}" if near else "write the name of a workload"
                 yield Problem(manifest, (*path, "name"), message, fix)
         elif kind not in _SCALABLE:
-            message = f"{manifest.label} scales {kind}/{name}, which has no replicas"
+            message = f"{manifest.label} scales a {kind}, which has no replicas: it never does"
             fix = "write a Deployment or a StatefulSet"
             yield Problem(manifest, (*path, "kind"), message, fix)
         elif target.get("apiVersion") != found.api_version:
-            message = f"{manifest.label} looks for {kind}/{name} in {target.get('apiVersion')}"
+            version = target.get("apiVersion")
+            message = f"{manifest.label} looks for {found.label} in {version}: it never scales"
             yield Problem(manifest, (*path, "apiVersion"), message, f"write {found.api_version}")
 
 
@@ -280,7 +292,10 @@ def autoscalers_on_one_target(objects: Objects) -> Iterator[Problem]:
         kind, name = (str(yamlio.get(manifest.object, (*path, key))) for key in ("kind", "name"))
         other = first.setdefault((kind, name), manifest)
         if other is not manifest:
-            message = f"{manifest.label} scales {kind}/{name}, as {other.label} does"
+            message = (
+                f"{manifest.label} scales {kind}/{name}, as {other.label} does: each undoes what"
+                " the other did"
+            )
             fix = "put the metrics of both into one, and remove the other"
             yield Problem(manifest, (*path, "name"), message, fix)
 
@@ -316,7 +331,7 @@ def _without_request(objects: Objects, scaler: Manifest, workload: Workload) -> 
             known = [one.name for one in running]
             running = [one for one in running if one.name == only]
             if not running:
-                message = f"{scaler.label} scales by the container {only}, which is not there"
+                message = f"{scaler.label} scales by the container {only}, which no pod of it has"
                 near = difflib.get_close_matches(str(only), known, 1)
                 fix = f"write {near[0] if near else ' or '.join(known)}"
                 path: Where = ("spec", "metrics", index, "containerResource", "container")
@@ -356,7 +371,7 @@ def config_map_unused(objects: Objects) -> Iterator[Problem]:
         if manifest.name not in used and not _for_others(manifest):
             others = (one.object for one in objects.manifests if one is not manifest)
             if not any(_says(other, manifest.name) for other in others):
-                message = f"nothing of this environment uses {manifest.label}"
+                message = f"nothing of this environment uses {manifest.label}: it has no effect"
                 fix = "remove it, or mount it where it was meant to be"
                 yield Problem(manifest, ("metadata", "name"), message, fix)
 
@@ -375,6 +390,22 @@ def _says(part: Any, name: str) -> bool:
     if isinstance(part, list):
         return any(_says(item, name) for item in part)
     return isinstance(part, str) and name in part
+
+
+@rule("https://kubernetes.io/docs/concepts/security/service-accounts/", Severity.WARNING)
+def service_account_unused(objects: Objects) -> Iterator[Problem]:
+    """A ServiceAccount is used by pods or by a SecretStore.
+
+    Else those that it was made for act as `default`, without the rights that it has.
+    """
+    used = {mention.name for mention in objects.mentions.get("ServiceAccount", ())}
+    syncs = yamlio.get(objects.project.object, ["spec", "destinationServiceAccounts"])
+    used |= {str(one.get("defaultServiceAccount")) for _, one in mappings(syncs)}
+    for manifest in objects.of_kind("ServiceAccount"):
+        if manifest.name not in used:
+            message = f"nothing acts as {manifest.label}: what it was made for acts as `default`"
+            fix = "write it as serviceAccountName of the pods, or remove it"
+            yield Problem(manifest, ("metadata", "name"), message, fix)
 
 
 @rule(_CONFIG_MAPS)
@@ -408,9 +439,37 @@ def once_pod_with_another_mode(objects: Objects) -> Iterator[Problem]:
     for manifest, path, spec in _claim_specs(objects):
         modes = spec.get("accessModes")
         if isinstance(modes, list) and "ReadWriteOncePod" in modes and len(modes) > 1:
-            message = f"a claim of {manifest.label} has ReadWriteOncePod and another mode"
+            message = (
+                f"a claim of {manifest.label} has ReadWriteOncePod and another mode: a cluster"
+                " refuses that"
+            )
             fix = "write accessModes: [ReadWriteOncePod]"
             yield Problem(manifest, (*path, "accessModes"), message, fix)
+
+
+@rule(_CLAIMS + "#persistentvolumeclaims")
+def claim_incomplete(objects: Objects) -> Iterator[Problem]:
+    """A claim has an access mode that there is, and says how much storage it wants.
+
+    The API server refuses anything else: the sync fails, or pods wait for their claims.
+    """
+    for manifest, path, spec in _claim_specs(objects):
+        modes = spec.get("accessModes")
+        unknown = [mode for mode in modes if mode not in _MODES] if isinstance(modes, list) else []
+        message = f"a claim of {manifest.label} has no access mode: a cluster refuses that"
+        fix = "write accessModes: [ReadWriteOnce]"
+        if not modes:
+            yield Problem(manifest, (*path, "accessModes"), message, fix)
+        elif unknown:
+            message = f"a claim of {manifest.label} has the access mode {unknown[0]}: there is none"
+            near = difflib.get_close_matches(str(unknown[0]), _MODES, 1) or _MODES
+            fix = f"write {' or '.join(near)}"
+            place = (*path, "accessModes", modes.index(unknown[0]))
+            yield Problem(manifest, place, message, fix)
+        if yamlio.get(spec, ["resources", "requests", "storage"]) is None:
+            message = f"a claim of {manifest.label} wants no storage: a cluster refuses that"
+            place = (*path, "resources", "requests", "storage")
+            yield Problem(manifest, place, message, "write a size, like 10Gi")
 
 
 def _claim_specs(objects: Objects) -> Iterator[tuple[Manifest, Where, Mapping[str, Any]]]:

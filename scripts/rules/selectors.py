@@ -20,7 +20,7 @@ _POLICIES = "https://kubernetes.io/docs/concepts/services-networking/network-pol
 _BUDGETS = "https://kubernetes.io/docs/tasks/run-application/configure-pdb/"
 _PLACES = "https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/"
 _SPREAD = "https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/"
-_MONITORS = "https://prometheus-operator.dev/docs/developer/getting-started/"
+_MONITORS = "https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.ServiceMonitor"
 _REFUSED = "a cluster refuses that"
 _BY_VALUES = {"In", "NotIn"}
 _BY_KEY = {"Exists", "DoesNotExist"}
@@ -36,6 +36,19 @@ def service_selects_nothing(objects: Objects) -> Iterator[Problem]:
         selector = yamlio.get(manifest.object, _SELECTOR)
         if isinstance(selector, dict) and selector:
             yield from _nothing(objects, manifest, _SELECTOR, selector, "it leads nowhere")
+        elif not selector and not _has_endpoints(objects, manifest):
+            message = f"{manifest.label} has no selector, and no EndpointSlice: it leads nowhere"
+            fix = "write the labels of the pods that are meant"
+            yield Problem(manifest, _SELECTOR, message, fix)
+
+
+def _has_endpoints(objects: Objects, service: Manifest) -> bool:
+    """Return whether people say themselves where a Service leads."""
+    if yamlio.get(service.object, ["spec", "type"]) == "ExternalName":
+        return True
+    slices = objects.of_kind("EndpointSlice")
+    named = (_labels(one).get("kubernetes.io/service-name") for one in slices)
+    return service.name in named or objects.has("Endpoints", service.name)
 
 
 @rule(_BUDGETS)
@@ -46,6 +59,10 @@ def budget_selects_nothing(objects: Objects) -> Iterator[Problem]:
     """
     for manifest in objects.of_kind("PodDisruptionBudget"):
         selector = yamlio.get(manifest.object, _SELECTOR)
+        if selector is None:
+            message = f"{manifest.label} has no selector: it protects nothing"
+            fix = "write the labels of the pods that are meant"
+            yield Problem(manifest, _SELECTOR, message, fix)
         yield from _nothing(objects, manifest, _SELECTOR, selector, "it protects nothing")
 
 

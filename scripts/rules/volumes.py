@@ -24,6 +24,20 @@ _REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
 _LIKE_A_VARIABLE = re.compile("[A-Z_][A-Z0-9_]*")
 _OF_SERVICES = re.compile("KUBERNETES_(SERVICE|PORT)(_.*)?|.*_(SERVICE_(HOST|PORT.*)|PORT(_.*)?)")
 """Variables that the kubelet gives containers of Services."""
+_HOOKS = "https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/"
+_HANDLERS: tuple[Where, ...] = (
+    ("livenessProbe",),
+    ("readinessProbe",),
+    ("startupProbe",),
+    ("lifecycle", "postStart"),
+    ("lifecycle", "preStop"),
+)
+_ACTIONS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+_PATH = re.compile(r"(?:^|[=,\s])(/[-\w./]*[-\w.])(?=$|[,\s])")
+"""An absolute path in an argument, or after its =."""
+_MISSPELT = 0.9
+"""How near two paths must be for one to be taken for the other."""
+_REFUSED = "a cluster refuses that"
 _POD_NAME = "metadata.name"
 
 
@@ -37,12 +51,12 @@ def mount_without_volume(objects: Objects) -> Iterator[Problem]:
         known = volumes(workload)
         for container in containers(workload):
             for path, mount in mounts(container):
-                name = mount.get("name")
+                name = str(mount.get("name"))
                 if name not in known:
-                    near = difflib.get_close_matches(str(name), known, 1)
+                    near = difflib.get_close_matches(name, known, 1)
                     message = (
                         f"the container {container.name} mounts the volume {name}, which"
-                        f" {workload.manifest.label} does not have"
+                        f" {workload.manifest.label} does not have: {_REFUSED}"
                     )
                     fix = f"write {near[0]}" if near else "add the volume, or remove the mount"
                     yield Problem(workload.manifest, (*path, "name"), message, fix)
@@ -58,7 +72,8 @@ def volume_not_mounted(objects: Objects) -> Iterator[Problem]:
         mounted = {mount.get("name") for one in containers(workload) for _, mount in mounts(one)}
         for name, path in volumes(workload).items():
             if name not in mounted:
-                message = f"no container of {workload.manifest.label} mounts the volume {name}"
+                label = workload.manifest.label
+                message = f"no container of {label} mounts the volume {name}: nobody has use of it"
                 fix = "mount it, or remove it"
                 yield Problem(workload.manifest, path, message, fix)
 
@@ -77,7 +92,9 @@ def mounts_on_one_path(objects: Objects) -> Iterator[Problem]:
                 where = where.rstrip("/") if isinstance(where, str) else where
                 other = first.setdefault(where, path)
                 if where is not None and other != path:
-                    message = f"the container {container.name} mounts two volumes on {where}"
+                    message = (
+                        f"the container {container.name} mounts two volumes on {where}: {_REFUSED}"
+                    )
                     fix = "mount one of them elsewhere"
                     yield Problem(workload.manifest, (*path, "mountPath"), message, fix)
 
@@ -89,17 +106,67 @@ def mounts(container: Container) -> Iterator[tuple[Where, dict[str, Any]]]:
             yield (*container.path, field, index), mount
 
 
-def volumes(workload: Workload) -> dict[Any, Where]:
+def volumes(workload: Workload) -> dict[str, Where]:
     """Return the names of a pod's volumes and of its StatefulSet's claims, with their paths."""
     path, spec = pod(workload)
-    found: dict[Any, Where] = {
-        volume.get("name"): (*path, "volumes", index)
+    found: dict[str, Where] = {
+        str(volume["name"]): (*path, "volumes", index)
         for index, volume in mappings(spec.get("volumes"))
+        if "name" in volume
     }
     field: Where = ("spec", "volumeClaimTemplates")
     for index, template in mappings(workload.get(*field)):
-        found[yamlio.get(template, ["metadata", "name"])] = (*field, index)
+        found[str(yamlio.get(template, ["metadata", "name"]))] = (*field, index)
     return found
+
+
+@rule(_VOLUMES)
+def volume_without_one_source(objects: Objects) -> Iterator[Problem]:
+    """A volume of a pod has one source, and a ConfigMap's or Secret's has a name.
+
+    The API server refuses anything else, and the sync fails.
+    """
+    for workload in objects.makers:
+        path, spec = pod(workload)
+        for index, volume in mappings(spec.get("volumes")):
+            label, name = workload.manifest.label, volume.get("name")
+            place: Where = (*path, "volumes", index)
+            sources = [key for key, value in volume.items() if key != "name" and value is not None]
+            if len(sources) != 1:
+                what = " and ".join(sources) or "no source"
+                message = f"the volume {name} of {label} has {what}: {_REFUSED}"
+                yield Problem(
+                    workload.manifest, place, message, "write one source, like emptyDir: {}"
+                )
+                continue
+            field = {"configMap": "name", "secret": "secretName"}.get(sources[0])
+            if field and not yamlio.get(volume, [sources[0], field]):
+                message = f"the volume {name} of {label} names no {sources[0]}: {_REFUSED}"
+                yield Problem(workload.manifest, (*place, sources[0]), message, f"write {field}")
+
+
+@rule(_HOOKS)
+def handler_without_one_action(objects: Objects) -> Iterator[Problem]:
+    """A probe or a lifecycle hook does one thing: exec, httpGet, tcpSocket, grpc or sleep.
+
+    The API server refuses anything else, and the sync fails.
+    """
+    for workload in objects.makers:
+        for container in containers(workload):
+            for place in _HANDLERS:
+                handler = container.get(*place)
+                if not isinstance(handler, dict):
+                    continue
+                actions = [key for key in _ACTIONS if handler.get(key) is not None]
+                if len(actions) != 1:
+                    what = " and ".join(actions) or "no action"
+                    message = (
+                        f"{place[-1]} of the container {container.name} has {what}: {_REFUSED}"
+                    )
+                    path = (*container.path, *place)
+                    yield Problem(
+                        workload.manifest, path, message, "write one action, like httpGet"
+                    )
 
 
 @rule(_APPLY)
@@ -133,7 +200,10 @@ def _twice(
     seen = set[str]()
     for path, name in named:
         if name in seen:
-            message = f"{where}{workload.manifest.label} has two {what}s named {name}"
+            message = (
+                f"{where}{workload.manifest.label} has two {what}s named {name}: {_REFUSED}, or one"
+                " hides the other"
+            )
             yield Problem(workload.manifest, path, message, "remove one, or rename it")
         seen.add(name)
 
@@ -163,7 +233,8 @@ def sub_path_missing(objects: Objects) -> Iterator[Problem]:
                         fix = f"write {near[0] if near else 'one that it has'}"
                         where = (*path, field)
                         if field == "subPathExpr":
-                            fix, where = f"add {name} to the volume's items", places[mount["name"]]
+                            fix = f"add {name} to the volume's items"
+                            where = places.get(str(mount["name"]), where)
                         yield Problem(workload.manifest, where, message, fix)
                         break
 
@@ -184,8 +255,13 @@ def script_missing(objects: Objects) -> Iterator[Problem]:
             if isinstance(mount.get("mountPath"), str) and mount.get("name") in holds
         }
         for container in everything:
-            for path, text in _paths(container):
-                yield from _no_file(workload, container, path, text, holds, folders)
+            told = set[Where]()
+            for path, text, whole in _paths(container):
+                found = _no_file(workload, container, path, text, holds, folders, whole)
+                for problem in found:
+                    if problem.path not in told:
+                        told.add(problem.path)
+                        yield problem
 
 
 def _no_file(
@@ -195,14 +271,22 @@ def _no_file(
     text: str,
     holds: Mapping[Any, frozenset[str] | None],
     folders: set[str],
+    whole: bool,
 ) -> Iterator[Problem]:
     """Yield that a file is not where a container looks for it, if what is there is known."""
-    under = [
+    mounted = [
         (where.rstrip("/"), mount)
         for _, mount in mounts(container)
-        if isinstance(where := mount.get("mountPath"), str) and _inside(text, where.rstrip("/"))
+        if isinstance(where := mount.get("mountPath"), str)
     ]
+    under = [one for one in mounted if _inside(f"{text}/", one[0])]
     if not under:
+        elsewhere = _elsewhere(text, mounted, holds)
+        if elsewhere:
+            message = f"the container {container.name} uses {text}, but {elsewhere}"
+            place = (*container.path, "volumeMounts")
+            yield Problem(workload.manifest, place, message, "mount it there, or write its path")
+            return
         if near := [folder for folder in folders if _inside(text, folder)]:
             message = (
                 f"the container {container.name} uses {text}, and mounts nothing at {near[0]},"
@@ -213,7 +297,8 @@ def _no_file(
         return
     folder, mount = max(under, key=lambda found: len(found[0]))
     known = holds.get(mount.get("name"))
-    if known is None or "subPath" in mount or "subPathExpr" in mount:
+    # What an option says of Besu's and Maru's files, their own checks look after.
+    if known is None or "subPath" in mount or "subPathExpr" in mount or not whole:
         return
     name = text[len(folder) + 1 :]
     if name and _lacks(known, name):
@@ -226,6 +311,24 @@ def _no_file(
         yield Problem(workload.manifest, path, message, fix)
 
 
+def _elsewhere(
+    text: str,
+    mounted: Sequence[tuple[str, Mapping[str, Any]]],
+    holds: Mapping[Any, frozenset[str] | None],
+) -> str:
+    """Return where what a path means is mounted, as far as one can tell."""
+    for folder, mount in mounted:
+        for file in holds.get(mount.get("name")) or ():
+            if text.endswith(f"/{file}"):
+                return f"{mount['name']}, which has {file}, is mounted at {folder}"
+    above = [text, *(text[:index] for index, part in enumerate(text) if part == "/" and index)]
+    for path in above:
+        near = difflib.get_close_matches(path, [folder for folder, _ in mounted], 1, _MISSPELT)
+        if near:
+            return f"what is mounted is {near[0]}"
+    return ""
+
+
 def _inside(path: str, folder: str) -> bool:
     return bool(folder) and path.startswith(f"{folder}/")
 
@@ -236,24 +339,20 @@ def _lacks(known: frozenset[str], name: str) -> bool:
     return name not in known and not any(file.startswith(f"{name}/") for file in known)
 
 
-def _paths(container: Container) -> Iterator[tuple[Where, str]]:
-    """Yield the absolute paths that a container is told, each a text of its own."""
+def _paths(container: Container) -> Iterator[tuple[Where, str, bool]]:
+    """Yield the absolute paths that a container is told, each with whether it is all of a text."""
     lists: list[Where] = [("command",), ("args",)]
     lists += [(probe, "exec", "command") for probe in ("livenessProbe", "readinessProbe")]
     lists += [("startupProbe", "exec", "command"), ("lifecycle", "preStop", "exec", "command")]
     for place in lists:
         found = container.get(*place)
         for index, text in enumerate(found if isinstance(found, list) else []):
-            if isinstance(text, str) and _is_path(text):
-                yield (*container.path, *place, index), text
+            for path in _PATH.findall(text) if isinstance(text, str) else ():
+                yield (*container.path, *place, index), path, path == text
     for index, variable in mappings(container.data.get("env")):
         text = variable.get("value")
-        if isinstance(text, str) and _is_path(text):
-            yield (*container.path, "env", index, "value"), text
-
-
-def _is_path(text: str) -> bool:
-    return re.fullmatch(r"/[-\w./]*[-\w.]", text) is not None
+        if isinstance(text, str) and _PATH.fullmatch(text):
+            yield (*container.path, "env", index, "value"), text, True
 
 
 def _files(objects: Objects, workload: Workload) -> dict[Any, frozenset[str] | None]:
