@@ -89,7 +89,9 @@ def _movers(
         return frozenset(index for index, field in shown.items() if _alike(value, field))
 
     experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
-    experiments.sort(key=lambda experiment: not experiment[2])
+    said = environment.values
+    # People's own first: the chart has more values than there are experiments.
+    experiments.sort(key=lambda tried: (not tried[2], not yamlio.has(said, tried[0])))
     untried = {i: sum(i in about for *_, about in experiments) for i in fields}
     start, found = _objects(root, environment, values), dict[int, ValuePath]()
     for leaf, value, about in experiments[:MOST_EXPERIMENTS]:

@@ -29,6 +29,7 @@ _PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "1
 _LARGEST_VPC = 16
 """https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html"""
 _LAST_PORT = 65535
+_OF_ONE_POD = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index")
 
 _MONITORING = {"namespaceSelector": {"matchLabels": {reach.NAMESPACE: "monitoring"}}}
 
@@ -53,9 +54,7 @@ def policy_blocks_call(objects: Objects) -> Iterator[Problem]:
         # Most often the same mistake.
         for label, (other, ports) in others.items() if key in blocked else ():
             blocked[key][1].setdefault(label, (other, set()))[1].update(ports)
-    yield from _told(
-        objects, blocked, "which their configuration or the other end's policy asks for"
-    )
+    yield from _told(objects, blocked, "as their configuration or the other end's policy has it")
 
 
 @rule(_CONCEPTS)
@@ -189,7 +188,14 @@ def _to_write(
         target = theirs[0] if direction == EGRESS else own
         if one.peers and all(reach.is_for_port(one, target, *port) for port in ports):
             return (*one.path, peers), f"add to it {_pod_items(others)}"
-    return ("spec", name), f"add to {name} {_rule_to_write(direction, ports, others)}"
+    fix = f"add to {name} {_rule_to_write(direction, ports, others)}"
+    return _of_missing_rule(policy, direction), fix
+
+
+def _of_missing_rule(policy: Policy, direction: str) -> Where:
+    """Return the path of a rule that is not there: of all rules, where a patch may have it out."""
+    path = ("spec", FIELDS[direction][0])
+    return path if policy.manifest.patches else (*path, len(policy.rules[direction]))
 
 
 def _rule_to_write(direction: str, ports: Iterable[Port], others: Sequence[Workload]) -> str:
@@ -271,9 +277,9 @@ def _without_names(objects: Objects, lacks: Sequence[str], asking: Sequence[Work
                         policy.manifest, (*one.path, "to"), message, f"write {_flow(peer)}"
                     )
                 return Problem(policy.manifest, (*one.path, "ports"), message, f"add to it {ports}")
-    fix = f"write a NetworkPolicy for them with egress: [{{to: [{_flow(peer)}], ports: [{ports}]}}]"
-    path = (*asking[0].template, "metadata", "labels")
-    return Problem(asking[0].manifest, path, message, fix)
+    fix = f"write networkPolicy.dnsTo: [{_flow(peer)}], or a NetworkPolicy for them with egress: "
+    fix += f"[{{to: [{_flow(peer)}], ports: [{ports}]}}]"
+    return Problem(asking[0].manifest, ("metadata", "name"), message, fix)
 
 
 def _is_dns(peer: Peer | None) -> bool:
@@ -305,10 +311,10 @@ def policy_blocks_way_out(objects: Objects) -> Iterator[Problem]:
             continue
         names = _words([f"{call.host}:{call.port}" for call in hosts.values()])
         message = f"the pods of {label} may not connect to {names}, as their configuration says"
-        peers_ = ", ".join(sorted({_flow(_peer_of(call)) for call in hosts.values()}))
-        ports = _port_items({(call.port, "TCP") for call in hosts.values()})
-        item = f"{{to: [{peers_}], ports: [{ports}]}}"
-        yield _at_own_policy(objects, EGRESS, workload, message, item)
+        who = list({_flow(_peer_of(call)): _peer_of(call) for call in hosts.values()}.values())
+        ports = {(call.port, "TCP") for call in hosts.values()}
+        value = "txSenderTo" if workload.manifest.component == "tx-sender" else "backupTo"
+        yield _at_own_policy(objects, EGRESS, workload, message, who, ports, value)
 
 
 def _peer_of(call: Call) -> Peer:
@@ -322,14 +328,32 @@ def _peer_of(call: Call) -> Peer:
 
 
 def _at_own_policy(
-    objects: Objects, direction: str, workload: Workload, message: str, item: str
+    objects: Objects,
+    direction: str,
+    workload: Workload,
+    message: str,
+    peers: Sequence[Peer],
+    ports: Iterable[Port],
+    value: str,
 ) -> Problem:
-    """Return that a rule is missing, at the policy of a workload, or the workload without one."""
-    policy, name = _own_policy(objects, direction, workload), FIELDS[direction][0]
-    if policy:
-        return Problem(policy.manifest, ("spec", name), message, f"add to {name} {item}")
-    fix = f"write a NetworkPolicy for them with {name}: [{item}]"
-    return Problem(workload.manifest, (*workload.template, "metadata", "labels"), message, fix)
+    """Return that a rule is missing, at the policy of a workload, or the workload without one.
+
+    value: the chart's value that has the peers.
+    """
+    policy, (name, of) = _own_policy(objects, direction, workload), FIELDS[direction]
+    item = f"{{{of}: {_flow(peers)}, ports: [{_port_items(ports)}]}}"
+    if policy is None:
+        fix = f"write a NetworkPolicy for them with {name}: [{item}]"
+        return Problem(workload.manifest, ("metadata", "name"), message, fix)
+    fix = f"add to {name} {item}"
+    if not policy.manifest.patches and policy.manifest.template.startswith("chart/"):
+        fix = f"write networkPolicy.{value}: {_flow(peers)}"
+    wanted = set(ports)
+    for one in policy.rules[direction]:
+        is_for_ports = all(reach.is_for_port(one, _ANY, *port) for port in wanted)
+        if one.peers and is_for_ports and not any(_named(objects, one)):
+            return Problem(policy.manifest, (*one.path, of), message, fix)
+    return Problem(policy.manifest, _of_missing_rule(policy, direction), message, fix)
 
 
 def _may_be(peer: Peer | None, host: str, namespace: str) -> bool:
@@ -371,10 +395,13 @@ def policy_blocks_scrape(objects: Objects) -> Iterator[Problem]:
             blocked.setdefault(_label(workload), (workload, set()))[1].add(port)
     usual = _usual_scraper(objects)
     peer = json.loads(usual) if usual else _MONITORING
-    for label, (workload, ports) in blocked.items():
-        message = f"Prometheus may not scrape {_numbers(ports)} of the pods of {label}"
-        if not _has_dead_rules(objects, INGRESS, workload):
-            yield _shut(objects, workload, ports, message, peer)
+    left = [at for at in blocked.values() if not _has_dead_rules(objects, INGRESS, at[0])]
+    # Without any peer to scrape from, it is one value that is missing.
+    for together in [left] if left and not usual else [[at] for at in left]:
+        what = _words([f"{_numbers(ports)} of the pods of {_label(at)}" for at, ports in together])
+        message = f"Prometheus may not scrape {what}"
+        kin = {port for _, port in _scraped(objects)}
+        yield _shut(objects, *together[0], message, peer, kin, "metricsFrom")
 
 
 @rule("https://prometheus-operator.dev/docs/developer/getting-started/")
@@ -441,8 +468,10 @@ def policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
     Else the health checks fail, and clients get an error 503 or 504, or no answer at all.
     """
     blocked: dict[str, tuple[Workload, dict[Port, tuple[Manifest, bool]]]] = {}
+    entered = set[Port]()
     for entry, service, names, is_by_address in _entries(objects):
         for workload, port in _behind(objects, service, names):
+            entered.add(port)
             isolating = objects.isolating[INGRESS, _label(workload)]
             peers = _into(objects, workload, port)
             if isolating and not any(
@@ -453,16 +482,17 @@ def policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
                 ports.setdefault(port, (entry, is_by_address))
     for label, (workload, ports) in blocked.items():
         entries = _words(sorted({entry.label for entry, _ in ports.values()}))
-        message = (
-            f"{entries} leads to {_numbers(ports)} of the pods of {label}, which is shut to it"
-        )
-        is_by_address = any(is_by_address for _, is_by_address in ports.values())
+        message = f"{_numbers(ports)} of the pods of {label} is shut to what comes by {entries}"
         name = "the ingress controller's"
         peer: Peer = {"namespaceSelector": {"matchLabels": {reach.NAMESPACE: name}}}
-        if is_by_address:
+        if any(entry.kind == "Service" or is_by_address for entry, is_by_address in ports.values()):
             peer = {"ipBlock": {"cidr": "the load balancer's subnets"}}
         if not _has_dead_rules(objects, INGRESS, workload):
-            yield _shut(objects, workload, ports, message, peer)
+            value = "ethstatsFrom" if workload.manifest.component == "ethstats" else "rpcFrom"
+            p2p = _p2p(objects)
+            kin = p2p if ports.keys() <= p2p else entered - p2p
+            value = "p2pFrom" if kin is p2p else value
+            yield _shut(objects, workload, ports, message, peer, kin, value)
 
 
 def _entries(objects: Objects) -> Iterator[tuple[Manifest, Manifest, list[Any] | None, bool]]:
@@ -502,7 +532,9 @@ def _behind(
     selector = yamlio.get(service.object, ("spec", "selector"))
     if not isinstance(selector, dict):
         return
-    for workload in objects.selected({"matchLabels": selector}):
+    # Labels that a StatefulSet gives its pods one by one stand in no template.
+    labels = {key: value for key, value in selector.items() if key not in _OF_ONE_POD}
+    for workload in objects.selected({"matchLabels": labels}):
         for _, item in mappings(yamlio.get(service.object, ("spec", "ports"))):
             if names is None or item.get("name") in names or item.get("port") in names:
                 target, protocol = item.get("targetPort", item.get("port")), reach.protocol(item)
@@ -544,20 +576,22 @@ def _shut(
     ports: Iterable[Port],
     message: str,
     peer: Peer,
+    kin: set[Port],
+    value: str,
 ) -> Problem:
     """Return that ports are shut to somebody outside, at the policy that may open them.
 
-    peer: who it is, as far as that is known; a rule for others of its kind is where ports belong.
+    peer: who it is, as far as that is known. kin: the ports that are for them; a rule that opens
+    some of them to somebody outside is where others belong.
     """
-    policy, public = _own_policy(objects, INGRESS, workload), _public(objects)
+    policy, missing = _own_policy(objects, INGRESS, workload), set(ports)
     for one in policy.rules[INGRESS] if policy else ():
         opened = set(_opens(objects, one, workload))
-        is_alike = any(item.keys() == peer.keys() for _, item in one.peers or ())
-        if policy and is_alike and not opened & {*ports, *public}:
+        is_to_outside = any(_is_outside(objects, item) for _, item in one.peers or ())
+        if policy and is_to_outside and opened & kin and not opened & missing:
             path = (*one.path, "ports")
-            return Problem(policy.manifest, path, message, f"add to it {_port_items(ports)}")
-    item = f"{{from: [{_flow(peer)}], ports: [{_port_items(ports)}]}}"
-    return _at_own_policy(objects, INGRESS, workload, message, item)
+            return Problem(policy.manifest, path, message, f"add to it {_port_items(missing)}")
+    return _at_own_policy(objects, INGRESS, workload, message, [peer], missing, value)
 
 
 # Policies that let through too much
@@ -607,8 +641,15 @@ def production_without_default_deny(objects: Objects) -> Iterator[Problem]:
         yield Problem(objects.application, ("metadata", "name"), message, fix)
         return
     is_whole = _is_whole(widest)
-    path = ("spec", "policyTypes") if is_whole else ("spec", "podSelector")
-    fix = "write policyTypes: [Ingress, Egress]" if is_whole else "write podSelector: {}"
+    path: Where = ("spec", "policyTypes")
+    if not is_whole:
+        labels = yamlio.get(widest.manifest.object, ("spec", "podSelector", "matchLabels"))
+        path = ("spec", "podSelector", "matchLabels", *sorted(labels or ())[:1])
+    fix = (
+        "write policyTypes: [Ingress, Egress]"
+        if is_whole
+        else "write networkPolicy.wholeNamespace: true"
+    )
     yield Problem(widest.manifest, path, message, fix)
 
 
@@ -642,19 +683,23 @@ def policy_lets_everyone_in(objects: Objects) -> Iterator[Problem]:
 
 def _public(objects: Objects) -> set[Port]:
     """Return the ports that may be for all of the internet: of peers, and of load balancers."""
-    peers = {
-        (number, protocol)
-        for party in objects.parties.values()
-        for (name, protocol), number in party.ports.items()
-        if "p2p" in name.split("-")
-    }
     balanced = {
         port
         for service in objects.of_kind("Service")
         if yamlio.get(service.object, ("spec", "type")) in ("LoadBalancer", "NodePort")
         for _, port in _behind(objects, service, None)
     }
-    return peers | balanced
+    return _p2p(objects) | balanced
+
+
+def _p2p(objects: Objects) -> set[Port]:
+    """Return the ports for peers of the chain."""
+    return {
+        (number, protocol)
+        for party in objects.parties.values()
+        for (name, protocol), number in party.ports.items()
+        if "p2p" in name.split("-")
+    }
 
 
 def _opens(objects: Objects, one: Rule, own: Workload) -> Iterator[Port]:
@@ -704,14 +749,14 @@ def policy_lets_out_everywhere(objects: Objects) -> Iterator[Problem]:
             message += "there is no to"
             fix = "write to, with a selector or an ipBlock of those whom they need"
             yield Problem(policy.manifest, one.path, message, fix)
-        for path, peer in one.peers or ():
+        for _, peer in one.peers or ():
             if _is_for_all_ports(one) and (_is_any_address(peer) or _is_any_namespace(peer)):
                 message = (
                     f"the pods that {policy.manifest.label} selects may connect to {_flow(peer)}"
                 )
                 message += " on every port"
                 fix = "write ports, like [{port: 443, protocol: TCP}]"
-                yield Problem(policy.manifest, path, message, fix)
+                yield Problem(policy.manifest, (*one.path, "ports"), message, fix)
 
 
 @rule(_CONNECTIVITY, severity=Severity.WARNING)
@@ -765,7 +810,7 @@ def policy_opens_all_ports(objects: Objects) -> Iterator[Problem]:
                 )
                 message = f"a rule of {policy.manifest.label} opens every port"
                 message += f", {_numbers(ports)} among them" if ports else ""
-                fix = f"write ports, like [{_port_items(ports[:1] or [(8545, 'TCP')])}]"
+                fix = "write ports, with those that it is for, like [{port: 8545, protocol: TCP}]"
                 yield Problem(policy.manifest, (*one.path, "ports"), message, fix)
 
 
@@ -808,12 +853,24 @@ def _open_to_others(objects: Objects, name: str, called: str) -> Iterator[Proble
                 party = objects.parties[_label(workload)]
                 if not reach.is_for_port(one, party, number) or _is_told(objects, one):
                     continue
-                for path, peer in [(one.path, None)] if one.peers is None else one.peers:
-                    if who := _beside(objects, peer, callers):
+                who = {path: _beside(objects, peer, callers) for path, peer in one.peers or ()}
+                is_peer_wrong = any(
+                    reach.is_for(policy, one, objects.parties[caller]) for caller in callers
+                )
+                for path, others in who.items() if one.peers else [(one.path, "everyone")]:
+                    if others:
                         message = f"{called}, {number}/TCP of the pods of {_label(workload)}, "
-                        message += f"is open to {who}"
+                        message += f"is open to {others}"
                         fix = f"remove it; it is for {_words(sorted(set(callers))) or 'nobody'}"
-                        yield Problem(policy.manifest, path, message, fix)
+                        place = path if is_peer_wrong else _port_item(one, party, number)
+                        yield Problem(policy.manifest, place, message, fix)
+
+
+def _port_item(one: Rule, target: Party, port: int) -> Where:
+    """Return the path of what opens a port in a rule; of the rule, where it opens all."""
+    return next(
+        (p for p, item in one.ports or () if reach.covers(item, target, port, "TCP")), one.path
+    )
 
 
 def _is_told(objects: Objects, one: Rule) -> bool:
@@ -821,15 +878,11 @@ def _is_told(objects: Objects, one: Rule) -> bool:
     return objects.is_production and (one.peers is None or _is_for_all_ports(one))
 
 
-def _beside(objects: Objects, peer: Peer | None, callers: Sequence[str]) -> str:
+def _beside(objects: Objects, peer: Peer, callers: Sequence[str]) -> str:
     """Return in words who a peer is beside the callers; nothing where it is nobody."""
-    if peer is None:
-        return "everyone"
-    if _is_outside(objects, peer) and (
-        objects.selected(peer.get("podSelector")) or len(peer) != 1 or "podSelector" not in peer
-    ):
+    if peer.keys() != {"podSelector"}:
         return _flow(peer)
-    if not peer.get("podSelector"):
+    if not peer["podSelector"]:
         return "every pod of the namespace"
     others = {_label(one) for one in objects.selected(peer["podSelector"])} - set(callers)
     return f"the pods of {_words(sorted(others))}" if others else ""
@@ -927,7 +980,7 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
     for policy in objects.policies:
         if yamlio.get(policy.manifest.object, ("spec", "policyTypes")) == []:
             message = (
-                f"policyTypes is empty: the policy isolates for {_words(sorted(policy.isolates))}"
+                f"policyTypes is empty: pods are isolated for {_words(sorted(policy.isolates))}"
             )
             fix = "write the directions that are meant, like [Ingress, Egress]"
             yield Problem(policy.manifest, ("spec", "policyTypes"), message, fix)
@@ -959,7 +1012,8 @@ def exception_outside_of_block(objects: Objects) -> Iterator[Problem]:
         for inner, text in _excepted(path, block):
             found = reach.network(text)
             if cidr and found and (found == cidr or not _is_within(found, cidr)):
-                message = f"{text} is not a part of {cidr}, from which it is to be excepted"
+                what = "all of" if found == cidr else "not a part of"
+                message = f"{text} is to be excepted, and it is {what} {cidr}"
                 yield Problem(
                     policy.manifest, inner, message, "write a narrower range, or remove it"
                 )
