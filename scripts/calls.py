@@ -26,6 +26,8 @@ _BY_NAME = ("MARU", "EXECUTION")
 """Variables with a host alone: the script that reads them has the port."""
 _ORDINAL = "-N."
 """What synced.sh puts the pod's ordinal in the place of."""
+_ENDPOINT = "RCLONE_CONFIG_S3_ENDPOINT"
+"""A bucket that has none is Amazon's."""
 _LOCAL = re.compile(r"localhost|0\.0\.0\.0|127\.[0-9.]+")
 
 
@@ -80,7 +82,8 @@ def _call(
         return Call(source, host, port, ())
     if service is None:
         return Call(source, host, port, (), namespace)
-    selector = {"matchLabels": yamlio.get(service.object, ("spec", "selector")) or {}}
+    labels = yamlio.get(service.object, ("spec", "selector"))
+    selector = {"matchLabels": labels} if labels else None
     targets = tuple(pod for pod in pods if selects(selector, pod.labels))
     numbers = {number for pod in targets for number in _numbers(service, port, pod)}
     if not numbers:
@@ -143,6 +146,9 @@ def _told(workload: Workload, maps: Mapping[str, Manifest]) -> Iterator[tuple[st
             words = [*_listed(container.get("command")), *_listed(container.get("args"))]
             for text in (*words, *variables.values()):
                 yield from _addresses(text, True)
+            if variables.get("RCLONE_CONFIG_S3_TYPE") == "s3" and not variables.get(_ENDPOINT):
+                region = variables.get("RCLONE_CONFIG_S3_REGION", "")
+                yield ".".join(filter(None, ["s3", region, "amazonaws.com"])), _PORTS["https"], True
             for name in _BY_NAME:
                 if name in variables:
                     default = rf"{name}_PORT:-(\d+)"

@@ -113,7 +113,9 @@ def _movers(
     gone = {index for index, (manifest, _) in fields.items() if _key(manifest) not in start}
 
     experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
-    experiments.sort(key=lambda experiment: not experiment[2])
+    said = environment.values
+    # People's own first: the chart has more values than there are experiments.
+    experiments.sort(key=lambda tried: (not tried[2], not yamlio.has(said, tried[0])))
     untried = {i: sum(i in about for *_, about in experiments) for i in fields}
     start, found = _objects(root, environment, values), dict[int, ValuePath]()
     # What no template makes, like the Application, no value moves.

@@ -51,10 +51,10 @@ class Rule:
     """An item of ingress or egress."""
 
     path: Where
-    peers: tuple[tuple[Where, Mapping[str, Any]], ...]
-    """As from or to has them; none, and the rule is for everyone."""
-    ports: tuple[tuple[Where, Mapping[str, Any]], ...]
-    """None, and the rule is for all ports."""
+    peers: tuple[tuple[Where, Mapping[str, Any]], ...] | None
+    """As from or to has them; None for everyone, inside of the cluster and outside."""
+    ports: tuple[tuple[Where, Mapping[str, Any]], ...] | None
+    """None for all ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,9 @@ def _policy(manifest: Manifest) -> Policy:
     return Policy(manifest, frozenset(t for t in types if isinstance(t, str)), rules)
 
 
-def _items(value: Any, path: Where) -> tuple[tuple[Where, Mapping[str, Any]], ...]:
-    return tuple(((*path, index), item) for index, item in mappings(value))
+def _items(value: Any, path: Where) -> tuple[tuple[Where, Mapping[str, Any]], ...] | None:
+    """Return the items of a list, each with its path; None where there are none at all."""
+    return tuple(((*path, index), item) for index, item in mappings(value)) if value else None
 
 
 def pod(workload: Workload) -> Party:
@@ -119,52 +120,59 @@ def protocol(port: Mapping[str, Any]) -> str:
 
 
 def denies(
-    among: Iterable[Policy], source: Party, target: Party, port: int, protocol: str = "TCP"
+    among: Sequence[Policy], source: Party, target: Party, port: int, protocol: str = "TCP"
 ) -> set[str]:
     """Return the directions in which policies deny a connection: none, and it is let through."""
-    among = list(among)
     ends = ((EGRESS, source, target), (INGRESS, target, source))
     return {
         direction
         for direction, own, other in ends
-        if (isolating := [p for p in among if direction in p.isolates and p.selects(own)])
-        and not any(
-            lets(policy, direction, rule, other, target, port, protocol)
-            for policy in isolating
-            for rule in policy.rules[direction]
-        )
+        if not opens(isolating(among, direction, own), direction, other, target, port, protocol)
     }
 
 
-def allowed(
-    among: Iterable[Policy], source: Party, target: Party, port: int, protocol: str = "TCP"
-) -> bool:
-    """Return whether policies let a connection through."""
-    return not denies(among, source, target, port, protocol)
+def isolating(among: Iterable[Policy], direction: str, own: Party) -> list[Policy]:
+    """Return the policies that isolate a pod in a direction."""
+    return [one for one in among if direction in one.isolates and one.selects(own)]
 
 
-def lets(
-    policy: Policy,
+def opens(
+    isolating: Sequence[Policy],
     direction: str,
-    rule: Rule,
     other: Party,
     target: Party,
     port: int,
     protocol: str,
 ) -> bool:
+    """Return whether policies that isolate an end open it to the other; where none does, it is."""
+    return not isolating or any(
+        lets(policy, rule, other, target, port, protocol)
+        for policy in isolating
+        for rule in policy.rules[direction]
+    )
+
+
+def allowed(
+    among: Sequence[Policy], source: Party, target: Party, port: int, protocol: str = "TCP"
+) -> bool:
+    """Return whether policies let a connection through."""
+    return not denies(among, source, target, port, protocol)
+
+
+def lets(policy: Policy, rule: Rule, other: Party, target: Party, port: int, protocol: str) -> bool:
     """Return whether a rule is for who is at the other end, and for the port at the target."""
-    return is_for_port(rule, target, port, protocol) and is_for(policy, direction, rule, other)
+    return is_for_port(rule, target, port, protocol) and is_for(policy, rule, other)
 
 
-def is_for(policy: Policy, direction: str, rule: Rule, other: Party) -> bool:
+def is_for(policy: Policy, rule: Rule, other: Party) -> bool:
     """Return whether a rule is for who is at the other end."""
-    given = yamlio.get(policy.manifest.object, (*rule.path, FIELDS[direction][1]))
-    return not given or any(names(peer, other, policy.manifest.namespace) for _, peer in rule.peers)
+    namespace = policy.manifest.namespace
+    return rule.peers is None or any(names(peer, other, namespace) for _, peer in rule.peers)
 
 
 def is_for_port(rule: Rule, target: Party, port: int, protocol: str = "TCP") -> bool:
     """Return whether a rule is for a port of the target."""
-    return not rule.ports or any(covers(one, target, port, protocol) for _, one in rule.ports)
+    return rule.ports is None or any(covers(one, target, port, protocol) for _, one in rule.ports)
 
 
 def names(peer: Mapping[str, Any], other: Party, namespace: str) -> bool:

@@ -153,6 +153,15 @@ class Objects:
         return {one.manifest.label: reach.pod(one) for one in self.workloads}
 
     @cached_property
+    def isolating(self) -> dict[tuple[str, str], list[reach.Policy]]:
+        """Return the policies that isolate pods, by direction and the label of their workload."""
+        return {
+            (direction, label): reach.isolating(self.policies, direction, party)
+            for direction in reach.FIELDS
+            for label, party in self.parties.items()
+        }
+
+    @cached_property
     def calls(self) -> list[calls.Call]:
         """Return whom pods call, by what they are told."""
         return calls.calls(self.manifests, self.workloads)
