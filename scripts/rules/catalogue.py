@@ -11,6 +11,7 @@ from scripts.rules import (
     chain,
     change,
     connections,
+    lifecycle,
     references,
     security,
 )
@@ -22,6 +23,7 @@ _FAMILIES = (
     connections,
     capacity,
     availability,
+    lifecycle,
     change,
     security,
     argocd,
