@@ -41,12 +41,11 @@ def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
     scaled = {}
     for manifest in manifests:
         if manifest.kind == "HorizontalPodAutoscaler":
-            spec = manifest.object.get("spec") or {}
-            target = spec.get("scaleTargetRef") or {}
-            scaled[target.get("kind"), target.get("name")] = (
-                whole(spec.get("minReplicas"), 1),
-                whole(spec.get("maxReplicas"), 1),
-            )
+            spec = manifest.object.get("spec")
+            target = yamlio.get(spec, ["scaleTargetRef"])
+            key = str(yamlio.get(target, ["kind"])), str(yamlio.get(target, ["name"]))
+            least = whole(yamlio.get(spec, ["minReplicas"]), 1)
+            scaled[key] = least, whole(yamlio.get(spec, ["maxReplicas"]), 1)
     found = []
     for manifest in manifests:
         if manifest.kind not in _COUNTED:

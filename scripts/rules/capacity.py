@@ -226,16 +226,16 @@ def container_without_requests(objects: Objects) -> Iterator[Problem]:
     Else the scheduler takes it for nothing and puts it on a node that is full, from which it is the
     first to be evicted; and an autoscaler that goes by use does not scale at all.
     """
-    scaled = {on for one in objects.of_kind("HorizontalPodAutoscaler") for on in _watched(one)}
     for pods, container in _containers(objects):
         manifest = pods.workload.manifest
+        scalers = objects.autoscalers.get((manifest.kind, manifest.name), ())
         for resource in ("cpu", "memory"):
             if resource in container.requests or _is_counted(objects, f"requests.{resource}"):
                 continue
             message = f"the container {container.name} requests no {resource}: "
             message += (
                 f"the autoscaler of {manifest.label} can't tell how much of it is in use"
-                if (manifest.kind, manifest.name, resource) in scaled
+                if any(_goes_by(scaler, resource) for scaler in scalers)
                 else "the scheduler may put it on a node that has none left"
             )
             path = (*container.path, "resources", "requests", resource)
@@ -504,12 +504,10 @@ def _with_unit(value: Any, unit: str = "") -> str:
     return f"{number[0]}{meant}"
 
 
-def _watched(scaler: Manifest) -> Iterator[tuple[str, str, str]]:
-    """Yield kind and name of what an autoscaler scales, with each resource that it goes by."""
-    target = yamlio.get(scaler.object, ("spec", "scaleTargetRef"))
-    for _, metric in mappings(yamlio.get(scaler.object, ("spec", "metrics"))):
-        resource = yamlio.get(metric, ("resource", "name"))
-        yield str(yamlio.get(target, ("kind",))), str(yamlio.get(target, ("name",))), str(resource)
+def _goes_by(scaler: Manifest, resource: str) -> bool:
+    """Return whether an autoscaler looks at the use of a resource."""
+    metrics = mappings(yamlio.get(scaler.object, ("spec", "metrics")))
+    return any(yamlio.get(metric, ("resource", "name")) == resource for _, metric in metrics)
 
 
 def _scratch(pods: Pods) -> Iterator[tuple[Where, Decimal, Any, str]]:
