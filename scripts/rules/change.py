@@ -20,6 +20,7 @@ from scripts.rules.rule import Problem, rule
 from scripts.workloads import mappings, workloads
 
 _VALIDATION = "https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/apis"
+_GROW = "docs/runbooks/LineaVolumeAlmostFull.md"
 _HOW = 'docs/environments.md, "What a change may not do", says how'
 
 _SELECTING = ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")
@@ -94,7 +95,7 @@ def statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
             was, now = _shown(old, path), _shown(new, path)
             message = f"/spec/{field} of {new.label} changes from {was} to {now}:"
             message += " Kubernetes refuses that, and the sync fails"
-            yield Problem(new, path, message, _made_anew(new, was))
+            yield Problem(new, path, message, _made_anew(was))
 
 
 @rule(f"{_VALIDATION}/apps/validation/validation.go#L238")
@@ -112,7 +113,7 @@ def volume_claim_template_changed(objects: Objects) -> Iterator[Problem]:
             message += " that, and the sync fails"
             new_ones = [after[name][0] for name in after if name not in before]
             path = new_ones[0] if new_ones else ("spec", "volumeClaimTemplates")
-            yield Problem(new, path, message, _made_anew(new, was))
+            yield Problem(new, path, message, _made_anew(was))
         for name in sorted(before.keys() & after.keys()):
             yield from _other_template(new, before[name][1], after[name])
 
@@ -129,8 +130,8 @@ def _other_template(new: Manifest, was: Any, after: tuple[Where, Any]) -> Iterat
             message = f"the claim {name} of {new.label} grows from"
             message += f" {yamlio.get(was, ('spec', *_SIZE))} to {larger}: Kubernetes refuses that"
             message += " in a StatefulSet, the sync fails, and no volume grows"
-            fix = f"enlarge the claims {name}-{new.name}-0, … to {larger} one by one, then have the"
-            fix += f" StatefulSet made anew around its pods: {_HOW}"
+            fix = f"enlarge the claims {name}-{new.name}-0, … one by one first, then make the"
+            fix += f" StatefulSet anew around its pods: {_GROW} says how"
             yield Problem(new, (*path, "spec", *_SIZE), message, fix)
             continue
         there, here = (_text(yamlio.get(one, inner)) for one in (was, now))
@@ -353,15 +354,16 @@ def _parts(application: Manifest) -> tuple[str, str]:
 def data_object_gone(objects: Objects) -> Iterator[Problem]:
     """What holds data is not removed in passing.
 
-    Argo CD waits until a person confirms, and then deletes it; its volumes are lost, or left behind
-    with nobody to use them.
+    Argo CD's sync waits until a person confirms, and then deletes it; its volumes are lost, or left
+    behind with nobody to use them.
     """
     for old in _data_gone(objects):
         if _successor(objects, old) is not None:
             continue
-        message = f"{old.label} is gone, which holds data: Argo CD waits for a person, then deletes"
-        kept = "whenDeleted" in _deleting(old) or old.kind == "PersistentVolumeClaim"
-        message += " it with its data" if kept else " it; its volumes stay, and nobody uses them"
+        lost = "whenDeleted" in _deleting(old) or old.kind == "PersistentVolumeClaim"
+        message = f"{old.label} is gone, which holds data: the sync, and all later ones, wait for a"
+        message += " person to confirm; then it is deleted"
+        message += " with its data" if lost else ", and nobody uses its volumes"
         fix = "bring it back; if it is to go, make a backup, and waive this for the object in"
         fix += f" environment.yaml: {_HOW}"
         yield Problem(old, (), message, fix)
@@ -681,11 +683,10 @@ def _kept(objects: Objects, *kinds: str) -> Iterator[tuple[Manifest, Manifest]]:
             yield old, new
 
 
-def _made_anew(new: Manifest, was: str) -> str:
+def _made_anew(was: str) -> str:
     """Return how to leave a StatefulSet, or to change what can't be changed."""
     return (
-        f"leave it at {was}; if it must change, have the StatefulSet made anew around its pods"
-        f" (kubectl -n {new.namespace} delete statefulset {new.name} --cascade=orphan): {_HOW}"
+        f"leave it at {was}; if it must change, make the StatefulSet anew around its pods: {_HOW}"
     )
 
 
