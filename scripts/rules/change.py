@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -223,7 +223,7 @@ def service_address_changed(objects: Objects) -> Iterator[Problem]:
     silently stays what it was.
     """
     for old, new in _kept(objects, "Service"):
-        if "ExternalName" in (_spec(old, "type"), _spec(new, "type")):
+        if "ExternalName" in [_spec(old, "type"), _spec(new, "type")]:
             continue
         found = next(_other_address(old, new), None)
         if found:
@@ -265,7 +265,8 @@ def _other_address(old: Manifest, new: Manifest) -> Iterator[tuple[Where, str]]:
             message = f"{new.label} loses its second IP family: Kubernetes refuses that without"
             yield path, f"{message} ipFamilyPolicy: SingleStack"
     path = ("spec", "loadBalancerClass")
-    if {_spec(old, "type"), _spec(new, "type")} == {"LoadBalancer"} and not _same(old, new, path):
+    balanced = _spec(old, "type") == _spec(new, "type") == "LoadBalancer"
+    if balanced and not _same(old, new, path):
         message = f"the load balancer's class of {new.label} changes from {_shown(old, path)} to"
         yield path, f"{message} {_shown(new, path)}: Kubernetes refuses that, and the sync fails"
 
@@ -312,7 +313,8 @@ def quota_scopes_changed(objects: Objects) -> Iterator[Problem]:
     """
     for old, new in _kept(objects, "ResourceQuota"):
         was, now = (_spec(manifest, "scopes") or [] for manifest in (old, new))
-        if isinstance(was, list) and isinstance(now, list) and sorted(was) != sorted(now):
+        lists = isinstance(was, list) and isinstance(now, list)
+        if lists and sorted(was, key=_text) != sorted(now, key=_text):
             message = f"the scopes of {new.label} change from {_text(was)} to {_text(now)}:"
             message += " Kubernetes refuses that, and the sync fails"
             fix = f"leave them at {_text(was)}, or give the new quota another name"
@@ -566,9 +568,11 @@ def node_key_changed(objects: Objects) -> Iterator[Problem]:
 
 def _other_items(new: Manifest, path: Where, was: Any, now: Any) -> Iterator[Problem]:
     """Yield the pods that are given the key of another."""
-    before = {item.get("path"): item.get("key") for _, item in mappings(was.get("items"))}
+    before = {
+        _text(item.get("path")): _text(item.get("key")) for _, item in mappings(was.get("items"))
+    }
     for index, item in mappings(now.get("items")):
-        pod, key = item.get("path"), item.get("key")
+        pod, key = _text(item.get("path")), _text(item.get("key"))
         if pod in before and before[pod] != key:
             message = (
                 f"{pod} gets '{key}' of the Secret as its key instead of '{before[pod]}': it is"
@@ -585,20 +589,20 @@ def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
     If the new entry has another key, the node becomes another one at its next start.
     """
     secrets = {
-        yamlio.get(source, ("secretName",))
+        _text(yamlio.get(source, ("secretName",)))
         for manifest in objects.of_kind("StatefulSet")
         for _, source in _keys(manifest).values()
     }
     for old, new in _kept(objects, "ExternalSecret"):
         target = yamlio.get(new.object, ("spec", "target", "name")) or new.name
-        if target not in secrets:
+        if _text(target) not in secrets:
             continue
-        before = dict(mappings(_spec(old, "data")))
-        entries = {one.get("secretKey"): _entry(one) for one in before.values()}
+        entries = {_text(one.get("secretKey")): one for _, one in mappings(_spec(old, "data"))}
         for index, one in mappings(_spec(new, "data")):
-            was, now = entries.get(one.get("secretKey")), _entry(one)
+            key = _text(one.get("secretKey"))
+            was, now = _entry(entries.get(key)), _entry(one)
             if was and was != now:
-                message = f"{new.label} reads '{one.get('secretKey')}' from {now} instead of {was}:"
+                message = f"{new.label} reads '{key}' from {now} instead of {was}:"
                 message += " if that is another key, the node becomes another one"
                 fix = "make sure that the same keys are there before you merge"
                 path = ("spec", "data", index, "remoteRef", "key")
@@ -845,7 +849,7 @@ def _keys(manifest: Manifest) -> dict[str, tuple[Where, dict[str, Any]]]:
     """
     pod = PODS.get(manifest.kind.lower(), ())
     own = {
-        mount.get("name")
+        _text(mount.get("name"))
         for kind in ("initContainers", "containers")
         for _, container in mappings(yamlio.get(manifest.object, (*pod, kind)))
         for _, mount in mappings(container.get("volumeMounts"))
@@ -854,11 +858,11 @@ def _keys(manifest: Manifest) -> dict[str, tuple[Where, dict[str, Any]]]:
     return {
         str(volume.get("name")): ((*pod, "volumes", index, "secret"), volume["secret"])
         for index, volume in mappings(yamlio.get(manifest.object, (*pod, "volumes")))
-        if volume.get("name") in own and isinstance(volume.get("secret"), dict)
+        if _text(volume.get("name")) in own and isinstance(volume.get("secret"), dict)
     }
 
 
-def _entry(one: Mapping[str, Any]) -> str:
+def _entry(one: Any) -> str:
     """Return where in the store the operator reads a key."""
     entry = (yamlio.get(one, ("remoteRef", field)) for field in ("key", "property"))
     return "#".join(part for part in entry if isinstance(part, str))
