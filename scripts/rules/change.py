@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from scripts.rules.rule import Problem, rule
 from scripts.workloads import mappings, workloads
 
 _VALIDATION = "https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/apis"
+_GROW = "docs/runbooks/LineaVolumeAlmostFull.md"
 _HOW = 'docs/environments.md, "What a change may not do", says how'
 
 _SELECTING = ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")
@@ -94,7 +95,7 @@ def statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
             was, now = _shown(old, path), _shown(new, path)
             message = f"/spec/{field} of {new.label} changes from {was} to {now}:"
             message += " Kubernetes refuses that, and the sync fails"
-            yield Problem(new, path, message, _made_anew(new, was))
+            yield Problem(new, path, message, _made_anew(was))
 
 
 @rule(f"{_VALIDATION}/apps/validation/validation.go#L238")
@@ -112,7 +113,7 @@ def volume_claim_template_changed(objects: Objects) -> Iterator[Problem]:
             message += " that, and the sync fails"
             new_ones = [after[name][0] for name in after if name not in before]
             path = new_ones[0] if new_ones else ("spec", "volumeClaimTemplates")
-            yield Problem(new, path, message, _made_anew(new, was))
+            yield Problem(new, path, message, _made_anew(was))
         for name in sorted(before.keys() & after.keys()):
             yield from _other_template(new, before[name][1], after[name])
 
@@ -129,8 +130,8 @@ def _other_template(new: Manifest, was: Any, after: tuple[Where, Any]) -> Iterat
             message = f"the claim {name} of {new.label} grows from"
             message += f" {yamlio.get(was, ('spec', *_SIZE))} to {larger}: Kubernetes refuses that"
             message += " in a StatefulSet, the sync fails, and no volume grows"
-            fix = f"enlarge the claims {name}-{new.name}-0, … to {larger} one by one, then have the"
-            fix += f" StatefulSet made anew around its pods: {_HOW}"
+            fix = f"enlarge the claims {name}-{new.name}-0, … one by one first, then make the"
+            fix += f" StatefulSet anew around its pods: {_GROW} says how"
             yield Problem(new, (*path, "spec", *_SIZE), message, fix)
             continue
         there, here = (_text(yamlio.get(one, inner)) for one in (was, now))
@@ -222,7 +223,7 @@ def service_address_changed(objects: Objects) -> Iterator[Problem]:
     silently stays what it was.
     """
     for old, new in _kept(objects, "Service"):
-        if "ExternalName" in (_spec(old, "type"), _spec(new, "type")):
+        if "ExternalName" in [_spec(old, "type"), _spec(new, "type")]:
             continue
         found = next(_other_address(old, new), None)
         if found:
@@ -264,7 +265,8 @@ def _other_address(old: Manifest, new: Manifest) -> Iterator[tuple[Where, str]]:
             message = f"{new.label} loses its second IP family: Kubernetes refuses that without"
             yield path, f"{message} ipFamilyPolicy: SingleStack"
     path = ("spec", "loadBalancerClass")
-    if {_spec(old, "type"), _spec(new, "type")} == {"LoadBalancer"} and not _same(old, new, path):
+    balanced = _spec(old, "type") == _spec(new, "type") == "LoadBalancer"
+    if balanced and not _same(old, new, path):
         message = f"the load balancer's class of {new.label} changes from {_shown(old, path)} to"
         yield path, f"{message} {_shown(new, path)}: Kubernetes refuses that, and the sync fails"
 
@@ -311,7 +313,8 @@ def quota_scopes_changed(objects: Objects) -> Iterator[Problem]:
     """
     for old, new in _kept(objects, "ResourceQuota"):
         was, now = (_spec(manifest, "scopes") or [] for manifest in (old, new))
-        if isinstance(was, list) and isinstance(now, list) and sorted(was) != sorted(now):
+        lists = isinstance(was, list) and isinstance(now, list)
+        if lists and sorted(was, key=_text) != sorted(now, key=_text):
             message = f"the scopes of {new.label} change from {_text(was)} to {_text(now)}:"
             message += " Kubernetes refuses that, and the sync fails"
             fix = f"leave them at {_text(was)}, or give the new quota another name"
@@ -353,15 +356,16 @@ def _parts(application: Manifest) -> tuple[str, str]:
 def data_object_gone(objects: Objects) -> Iterator[Problem]:
     """What holds data is not removed in passing.
 
-    Argo CD waits until a person confirms, and then deletes it; its volumes are lost, or left behind
-    with nobody to use them.
+    Argo CD's sync waits until a person confirms, and then deletes it; its volumes are lost, or left
+    behind with nobody to use them.
     """
     for old in _data_gone(objects):
         if _successor(objects, old) is not None:
             continue
-        message = f"{old.label} is gone, which holds data: Argo CD waits for a person, then deletes"
-        kept = "whenDeleted" in _deleting(old) or old.kind == "PersistentVolumeClaim"
-        message += " it with its data" if kept else " it; its volumes stay, and nobody uses them"
+        lost = "whenDeleted" in _deleting(old) or old.kind == "PersistentVolumeClaim"
+        message = f"{old.label} is gone, which holds data: the sync, and all later ones, wait for a"
+        message += " person to confirm; then it is deleted"
+        message += " with its data" if lost else ", and nobody uses its volumes"
         fix = "bring it back; if it is to go, make a backup, and waive this for the object in"
         fix += f" environment.yaml: {_HOW}"
         yield Problem(old, (), message, fix)
@@ -564,9 +568,11 @@ def node_key_changed(objects: Objects) -> Iterator[Problem]:
 
 def _other_items(new: Manifest, path: Where, was: Any, now: Any) -> Iterator[Problem]:
     """Yield the pods that are given the key of another."""
-    before = {item.get("path"): item.get("key") for _, item in mappings(was.get("items"))}
+    before = {
+        _text(item.get("path")): _text(item.get("key")) for _, item in mappings(was.get("items"))
+    }
     for index, item in mappings(now.get("items")):
-        pod, key = item.get("path"), item.get("key")
+        pod, key = _text(item.get("path")), _text(item.get("key"))
         if pod in before and before[pod] != key:
             message = (
                 f"{pod} gets '{key}' of the Secret as its key instead of '{before[pod]}': it is"
@@ -583,20 +589,20 @@ def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
     If the new entry has another key, the node becomes another one at its next start.
     """
     secrets = {
-        yamlio.get(source, ("secretName",))
+        _text(yamlio.get(source, ("secretName",)))
         for manifest in objects.of_kind("StatefulSet")
         for _, source in _keys(manifest).values()
     }
     for old, new in _kept(objects, "ExternalSecret"):
         target = yamlio.get(new.object, ("spec", "target", "name")) or new.name
-        if target not in secrets:
+        if _text(target) not in secrets:
             continue
-        before = dict(mappings(_spec(old, "data")))
-        entries = {one.get("secretKey"): _entry(one) for one in before.values()}
+        entries = {_text(one.get("secretKey")): one for _, one in mappings(_spec(old, "data"))}
         for index, one in mappings(_spec(new, "data")):
-            was, now = entries.get(one.get("secretKey")), _entry(one)
+            key = _text(one.get("secretKey"))
+            was, now = _entry(entries.get(key)), _entry(one)
             if was and was != now:
-                message = f"{new.label} reads '{one.get('secretKey')}' from {now} instead of {was}:"
+                message = f"{new.label} reads '{key}' from {now} instead of {was}:"
                 message += " if that is another key, the node becomes another one"
                 fix = "make sure that the same keys are there before you merge"
                 path = ("spec", "data", index, "remoteRef", "key")
@@ -681,11 +687,10 @@ def _kept(objects: Objects, *kinds: str) -> Iterator[tuple[Manifest, Manifest]]:
             yield old, new
 
 
-def _made_anew(new: Manifest, was: str) -> str:
+def _made_anew(was: str) -> str:
     """Return how to leave a StatefulSet, or to change what can't be changed."""
     return (
-        f"leave it at {was}; if it must change, have the StatefulSet made anew around its pods"
-        f" (kubectl -n {new.namespace} delete statefulset {new.name} --cascade=orphan): {_HOW}"
+        f"leave it at {was}; if it must change, make the StatefulSet anew around its pods: {_HOW}"
     )
 
 
@@ -844,7 +849,7 @@ def _keys(manifest: Manifest) -> dict[str, tuple[Where, dict[str, Any]]]:
     """
     pod = PODS.get(manifest.kind.lower(), ())
     own = {
-        mount.get("name")
+        _text(mount.get("name"))
         for kind in ("initContainers", "containers")
         for _, container in mappings(yamlio.get(manifest.object, (*pod, kind)))
         for _, mount in mappings(container.get("volumeMounts"))
@@ -853,11 +858,11 @@ def _keys(manifest: Manifest) -> dict[str, tuple[Where, dict[str, Any]]]:
     return {
         str(volume.get("name")): ((*pod, "volumes", index, "secret"), volume["secret"])
         for index, volume in mappings(yamlio.get(manifest.object, (*pod, "volumes")))
-        if volume.get("name") in own and isinstance(volume.get("secret"), dict)
+        if _text(volume.get("name")) in own and isinstance(volume.get("secret"), dict)
     }
 
 
-def _entry(one: Mapping[str, Any]) -> str:
+def _entry(one: Any) -> str:
     """Return where in the store the operator reads a key."""
     entry = (yamlio.get(one, ("remoteRef", field)) for field in ("key", "property"))
     return "#".join(part for part in entry if isinstance(part, str))
