@@ -645,6 +645,25 @@ def _component(pod: _Pod) -> str:
     return pod.manifest.component or pod.manifest.name
 
 
+_NODES = {"besu", "maru", "sequencer"}
+
+
+@rule(_IRSA)
+def role_of_another(objects: Objects) -> Iterator[Problem]:
+    """An IAM role is one component's; only the nodes that restore a backup have one together.
+
+    Else one has what the other may: nodes that have the role of backups can delete every backup.
+    """
+    owners = dict[str, Manifest]()
+    for role, manifest, path, _ in _roles(objects):
+        owner = owners.setdefault(role, manifest)
+        both = {owner.component, manifest.component}
+        if owner.component != manifest.component and not both <= _NODES:
+            message = f"{manifest.label} has the IAM role of {owner.label}: {role}"
+            fix = f"make a role that allows what {manifest.component or manifest.name} needs"
+            yield Problem(manifest, path, message, fix)
+
+
 @across(_IRSA)
 def role_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """An IAM role belongs to one environment.
@@ -981,12 +1000,14 @@ def private_port_is_public(objects: Objects) -> Iterator[Problem]:
             if what := _private(port):
                 message = f"{ingress.label} leads to {what}"
                 fix = "lead to the port rpc or ws of Besu, or remove the path"
-                yield Problem(ingress, (*path, "backend", "service", "port"), message, fix)
+                yield Problem(ingress, path, message, fix)
 
 
 def _backends(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, Any]]]:
-    """Yield the paths of all Ingresses."""
+    """Yield the paths of all Ingresses, and what is asked where none of them is meant."""
     for ingress in objects.of_kind("Ingress"):
+        if default := yamlio.get(ingress.object, ("spec", "defaultBackend")):
+            yield ingress, ("spec", "defaultBackend"), {"path": "/", "backend": default}
         for index, data in mappings(yamlio.get(ingress.object, ("spec", "rules"))):
             for number, one in mappings(yamlio.get(data, ("http", "paths"))):
                 yield ingress, ("spec", "rules", index, "http", "paths", number), one
@@ -1031,7 +1052,7 @@ def reporting_is_public(objects: Objects) -> Iterator[Problem]:
             fix = "write pathType: Exact, and the page's folders each by its own path"
             if where.startswith(_REPORTING):
                 fix = "remove the path: nodes report through the Service, in the cluster"
-            yield Problem(ingress, (*path, "pathType" if where == "/" else "path"), message, fix)
+            yield Problem(ingress, path, message, fix)
 
 
 def _leads_to_reporting(path: str) -> bool:
