@@ -745,7 +745,12 @@ def hook_is_no_task(objects: Objects) -> Iterator[Problem]:
     """
     for manifest in objects.manifests:
         for key in (_HOOK, _HELM_HOOK):
-            if key in _notes(manifest) and manifest.kind in _LASTING:
+            said = _notes(manifest).get(key)
+            if said == "Skip":
+                message = f"{manifest.label} is in git, and Argo CD never applies it"
+                fix = "remove the annotation, or the object"
+                yield Problem(manifest, _at(key), message, fix)
+            elif said is not None and manifest.kind in _LASTING:
                 message = f"{manifest.label} is a hook: each sync deletes it and makes it anew"
                 fix = "remove the annotation; where it is about the order, write a sync wave"
                 yield Problem(manifest, _at(key), message, fix)
