@@ -187,6 +187,10 @@ def application_is_of_another(objects: Objects) -> Iterator[Problem]:
         if found != right:
             message = f"the Application of {objects.name} has {'.'.join(path)}: {found}"
             yield Problem(application, ("spec", *path), message, f"write {right}")
+    if len(_cluster(objects)) != 1:
+        message = "the Application names its cluster by server and by name, or not at all"
+        fix = "write destination.server or destination.name, one of the two"
+        yield Problem(application, ("spec", "destination"), message, fix)
     for tool in ("helm", "kustomize", "plugin", "directory"):
         if _spec(application, "source", tool):
             message = f"the Application lets {tool} change what is applied: not what was reviewed"
@@ -222,6 +226,20 @@ def _options(listed: Any) -> dict[str, str]:
     found = str(listed).split(",") if isinstance(listed, str) else listed
     split = [str(one).strip().partition("=") for one in found] if isinstance(found, list) else []
     return {name: value for name, _, value in split if name}
+
+
+_SKIP = "argocd.argoproj.io/skip-reconcile"
+
+
+@rule(f"{_DOCS}/user-guide/skip_reconcile/")
+def application_is_skipped(objects: Objects) -> Iterator[Problem]:
+    """Argo CD looks after the Application.
+
+    Else nothing that is merged comes to the cluster, and nothing says so.
+    """
+    if str(_notes(objects.application).get(_SKIP)).lower() == "true":
+        message = f"with {_SKIP}, Argo CD brings nothing of {objects.name} to its cluster"
+        yield Problem(objects.application, _at(_SKIP), message, "remove the annotation")
 
 
 _FINALIZER = "resources-finalizer.argocd.argoproj.io"
@@ -727,7 +745,12 @@ def hook_is_no_task(objects: Objects) -> Iterator[Problem]:
     """
     for manifest in objects.manifests:
         for key in (_HOOK, _HELM_HOOK):
-            if key in _notes(manifest) and manifest.kind in _LASTING:
+            said = _notes(manifest).get(key)
+            if said == "Skip":
+                message = f"{manifest.label} is in git, and Argo CD never applies it"
+                fix = "remove the annotation, or the object"
+                yield Problem(manifest, _at(key), message, fix)
+            elif said is not None and manifest.kind in _LASTING:
                 message = f"{manifest.label} is a hook: each sync deletes it and makes it anew"
                 fix = "remove the annotation; where it is about the order, write a sync wave"
                 yield Problem(manifest, _at(key), message, fix)
@@ -752,6 +775,9 @@ def data_goes_unasked(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, _at(argocd.OPTIONS), message, fix)
 
 
+_KEEP = "helm.sh/resource-policy"
+
+
 @rule(_SYNC_OPTIONS + "#no-prune-resources", Severity.WARNING)
 def object_outlives_git(objects: Objects) -> Iterator[Problem]:
     """What holds no data goes when it leaves git.
@@ -761,11 +787,14 @@ def object_outlives_git(objects: Objects) -> Iterator[Problem]:
     """
     for manifest in objects.manifests:
         options = _options(_notes(manifest).get(argocd.OPTIONS))
-        kept = sorted(o for o in ("Prune", "Delete") if options.get(o) == "false")
+        kept = [f"{o}=false" for o in ("Delete", "Prune") if options.get(o) == "false"]
+        key = argocd.OPTIONS
+        # Helm's word for the same, which Argo CD reads, too.
+        if not kept and _notes(manifest).get(_KEEP) == "keep":
+            kept, key = ["it"], _KEEP
         if kept and not argocd.holds_data(manifest):
             message = f"{manifest.label} stays on the cluster after it has left git"
-            fix = f"remove {' and '.join(f'{one}=false' for one in kept)}"
-            yield Problem(manifest, _at(argocd.OPTIONS), message, fix)
+            yield Problem(manifest, _at(key), message, f"remove {' and '.join(kept)}")
     path = ("spec", "syncPolicy", "syncOptions")
     options = _options(_spec(objects.application, *path[1:]))
     for one in ("Prune", "Delete"):

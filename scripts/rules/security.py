@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from scripts import images, yamlio
+from scripts import images, plaintext, yamlio
 from scripts.containers import listed
 from scripts.findings import Severity
 from scripts.manifest import PODS, Manifest, Where
@@ -67,42 +67,7 @@ def _called(container: Mapping[str, Any]) -> str:
 
 # Secrets in plain text
 
-_STRONG = re.compile(r"passw(or)?d|passwd|passphrase|mnemonic", re.IGNORECASE)
-_WEAK = re.compile(
-    r"secret|token|jwt|credentials?|(private|api|access|signing|encryption)[-_.]?key([-_.]?id)?",
-    re.IGNORECASE,
-)
-_NAMED = re.compile(rf"(^|.*[-_.]|.*[a-z])({_STRONG.pattern}|{_WEAK.pattern})$", re.IGNORECASE)
-"""What a field is called that holds a secret itself: not its file, its name, its address."""
-_MAY_BE_KEY = re.compile(r"key|secret|jwt|seed", re.IGNORECASE)
-_IS_PUBLIC = re.compile(r"pub|hash|sum|peer|node-?id|digest|root", re.IGNORECASE)
-_HEX_KEY = re.compile(r"(0x)?(08021220)?[0-9a-fA-F]{64}")
-"""32 bytes; those of Maru with the head of their protobuf."""
-_NOT_ITSELF = re.compile(
-    r"[$<{/.].*|.*\$[({A-Za-z].*|true|false|null|none|unused|0x[0-9a-fA-F]{40}", re.IGNORECASE
-)
-"""A variable, a placeholder, a path, a switch, an address: nothing that opens anything."""
-_ASSIGNED = re.compile(
-    rf"^[ \t]*(?:export |- )?[\"']?([\w.-]*(?:{_STRONG.pattern}|{_WEAK.pattern}|key|seed))[\"']?"
-    r"[ \t]*[:=][ \t]*[\"']?([^\s\"',;#)]+)",
-    re.IGNORECASE,
-)
-_HINTS = ("passw", "passphrase", "mnemonic", "secret", "token", "jwt", "credential", "key", "seed")
-"""One of them is in every such name: looking for words is a hundred times faster than matching."""
 _OPTION = re.compile(r"--?([A-Za-z][\w.-]*)[= ](.+)", re.DOTALL)
-_REPORTS = re.compile(r"ethstats[\"']?[ \t]*[= :][ \t]*[\"']?[^\s:@\"'$]+:([^\s@\"'$]+)@")
-
-_KNOWN = (
-    ("-----BEGIN ", re.compile(r"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----"), "a private key"),
-    ("AKIA", re.compile(r"\bAKIA[A-Z0-9]{16}\b"), "an access key of AWS"),
-    ("ASIA", re.compile(r"\bASIA[A-Z0-9]{16}\b"), "an access key of AWS"),
-    ("eyJ", re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+"), "a JSON web token"),
-    ("://", re.compile(r"://[^/\s:@$<{\"']+:[^/\s@$<{\"']+@"), "an address with a password"),
-    ("ghp_", re.compile(r"\bghp_[A-Za-z0-9]{36}\b"), "a token of GitHub"),
-    ("github_pat_", re.compile(r"\bgithub_pat_\w{22,}"), "a token of GitHub"),
-    ("ethstats", _REPORTS, "EthStats' password"),
-)
-"""A text that every such secret has, what it looks like, and what it is called."""
 
 
 @rule("https://kubernetes.io/docs/concepts/security/secrets-good-practices/")
@@ -129,8 +94,8 @@ def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.of_kind("ConfigMap"):
         data = manifest.object.get("data")
         for key, value in data.items() if isinstance(data, dict) else ():
-            what = _in_text(value) if isinstance(value, str) else ""
-            if what or (what := _as_named(key, value, references)):
+            what = plaintext.in_text(value) if isinstance(value, str) else ""
+            if what or (what := plaintext.as_named(key, value, references)):
                 yield _told(manifest, ("data", key), what, f"{key} of {manifest.label}")
 
 
@@ -149,8 +114,8 @@ def _in_container(
     """Yield the path of each field of a container that holds a secret, and what it is."""
     for index, variable in mappings(container.get("env")):
         value = variable.get("value")
-        what = _in_text(value) if isinstance(value, str) else ""
-        if what or (what := _as_named(str(variable.get("name", "")), value, references)):
+        what = plaintext.in_text(value) if isinstance(value, str) else ""
+        if what or (what := plaintext.as_named(str(variable.get("name", "")), value, references)):
             yield ("env", index, "value"), what
     for field in ("command", "args"):
         words = container.get(field)
@@ -160,7 +125,9 @@ def _in_container(
                 continue
             option = _OPTION.fullmatch(word)
             name, value = option.groups() if option else (before, word)
-            what = _in_text(word) or (_as_named(name, value, references) if name else "")
+            what = plaintext.in_text(word) or (
+                plaintext.as_named(name, value, references) if name else ""
+            )
             if what:
                 yield (field, index), what
             before = word.lstrip("-") if word.startswith("-") and "=" not in word else ""
@@ -171,70 +138,14 @@ def _in_notes(manifest: Manifest, path: Where, notes: Any) -> Iterator[Problem]:
         if not isinstance(value, str) or str(key).startswith("checksum/"):
             continue
         name = str(key).rpartition("/")[2]
-        what = _in_text(value)
+        what = plaintext.in_text(value)
         # An annotation that is called a secret names one.
-        if not what and _STRONG.search(name):
-            what = _as_named(name, value, set())
-        if not what and _is_key(name, value):
+        if not what and plaintext.is_password(name):
+            what = plaintext.as_named(name, value, set())
+        if not what and plaintext.is_key(name, value):
             what = "32 bytes of a key"
         if what:
             yield _told(manifest, (*path, key), what, f"the annotation {key}")
-
-
-def _as_named(name: str, value: Any, references: Iterable[str]) -> str:
-    """Return what a field holds by its name; nothing where that is no secret."""
-    text = str(value).strip() if isinstance(value, str | int) else ""
-    if isinstance(value, bool) or not text or "\n" in text:
-        return ""
-    if _is_key(name, text):
-        return "32 bytes of a key"
-    named = _NAMED.fullmatch(name)
-    if not named or _NOT_ITSELF.fullmatch(text) or text in references:
-        return ""
-    if _STRONG.search(named[2]):
-        return "a password"
-    return "" if text.isdecimal() else "a secret"
-
-
-def _is_key(name: str, value: str) -> bool:
-    return bool(
-        _HEX_KEY.fullmatch(value) and _MAY_BE_KEY.search(name) and not _IS_PUBLIC.search(name)
-    )
-
-
-@lru_cache(maxsize=4096)
-def _in_text(text: str) -> str:
-    """Return what secret a text has somewhere; nothing where it has none."""
-    for hint, pattern, what in _KNOWN:
-        if hint in text and pattern.search(text):
-            return what
-    for line in _lines_with_hints(text) if "\n" in text else ():
-        found = _ASSIGNED.match(line)
-        if not found:
-            continue
-        name, value = found[1], found[found.lastindex or 1]
-        what = _as_named(name, value, ())
-        # In a file, what is called a secret may as well be its name.
-        if what and (what != "a secret" or _looks_random(value)):
-            return str(what)
-    return ""
-
-
-def _lines_with_hints(text: str) -> Iterator[str]:
-    lower, seen = text.lower(), set[int]()
-    for hint in _HINTS:
-        at = lower.find(hint)
-        while at >= 0:
-            start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
-            end = len(text) if end < 0 else end
-            if start not in seen:
-                seen.add(start)
-                yield text[start:end]
-            at = lower.find(hint, end)
-
-
-def _looks_random(value: str) -> bool:
-    return len(value) >= 16 and bool(re.search("[0-9]", value) and re.search("[A-Za-z]", value))
 
 
 # Pods
@@ -645,6 +556,25 @@ def _component(pod: _Pod) -> str:
     return pod.manifest.component or pod.manifest.name
 
 
+_NODES = {"besu", "maru", "sequencer"}
+
+
+@rule(_IRSA)
+def role_of_another(objects: Objects) -> Iterator[Problem]:
+    """An IAM role is one component's; only the nodes that restore a backup have one together.
+
+    Else one has what the other may: nodes that have the role of backups can delete every backup.
+    """
+    owners = dict[str, Manifest]()
+    for role, manifest, path, _ in _roles(objects):
+        owner = owners.setdefault(role, manifest)
+        both = {owner.component, manifest.component}
+        if owner.component != manifest.component and not both <= _NODES:
+            message = f"{manifest.label} has the IAM role of {owner.label}: {role}"
+            fix = f"make a role that allows what {manifest.component or manifest.name} needs"
+            yield Problem(manifest, path, message, fix)
+
+
 @across(_IRSA)
 def role_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """An IAM role belongs to one environment.
@@ -827,7 +757,7 @@ _OTHERS = 0o007
 """The bits of a file's mode that are for everybody."""
 
 
-@rule("https://kubernetes.io/docs/concepts/configuration/secret/#secret-files-permissions")
+@rule("https://kubernetes.io/docs/concepts/configuration/secret/")
 def secret_file_for_everybody(objects: Objects) -> Iterator[Problem]:
     """The files of a Secret can be read by the pod's user and group only.
 
@@ -981,12 +911,14 @@ def private_port_is_public(objects: Objects) -> Iterator[Problem]:
             if what := _private(port):
                 message = f"{ingress.label} leads to {what}"
                 fix = "lead to the port rpc or ws of Besu, or remove the path"
-                yield Problem(ingress, (*path, "backend", "service", "port"), message, fix)
+                yield Problem(ingress, path, message, fix)
 
 
 def _backends(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, Any]]]:
-    """Yield the paths of all Ingresses."""
+    """Yield the paths of all Ingresses, and what is asked where none of them is meant."""
     for ingress in objects.of_kind("Ingress"):
+        if default := yamlio.get(ingress.object, ("spec", "defaultBackend")):
+            yield ingress, ("spec", "defaultBackend"), {"path": "/", "backend": default}
         for index, data in mappings(yamlio.get(ingress.object, ("spec", "rules"))):
             for number, one in mappings(yamlio.get(data, ("http", "paths"))):
                 yield ingress, ("spec", "rules", index, "http", "paths", number), one
@@ -1031,7 +963,7 @@ def reporting_is_public(objects: Objects) -> Iterator[Problem]:
             fix = "write pathType: Exact, and the page's folders each by its own path"
             if where.startswith(_REPORTING):
                 fix = "remove the path: nodes report through the Service, in the cluster"
-            yield Problem(ingress, (*path, "pathType" if where == "/" else "path"), message, fix)
+            yield Problem(ingress, path, message, fix)
 
 
 def _leads_to_reporting(path: str) -> bool:
