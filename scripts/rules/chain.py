@@ -353,7 +353,7 @@ def nodes_of_two_chains(objects: Objects) -> Iterator[Problem]:
             yield Problem(option.manifest, option.path, message, fix)
 
 
-@rule("https://besu.hyperledger.org/public-networks/reference/cli/options#genesis-file")
+@rule("https://besu.hyperledger.org/public-networks/concepts/genesis-file")
 def besu_without_genesis(objects: Objects) -> Iterator[Problem]:
     """Besu is given the genesis of this chain.
 
@@ -555,7 +555,7 @@ def data_on_shared_volume(objects: Objects) -> Iterator[Problem]:
                 yield Problem(workload.manifest, path, message, "write ReadWriteOnce")
 
 
-@rule("https://github.com/facebook/rocksdb/wiki/Basic-Operations#concurrency")
+@rule("https://github.com/facebook/rocksdb/wiki/RocksDB-FAQ")
 def folder_of_two_nodes(objects: Objects) -> Iterator[Problem]:
     """No two nodes write one data folder.
 

@@ -57,7 +57,7 @@ def port_unlike_program(objects: Objects) -> Iterator[Problem]:
                 yield Problem(own, path, message, f"write {api.port}")
 
 
-@rule("https://besu.hyperledger.org/public-networks/reference/cli/options#rpc-http-host")
+@rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#service-hosts")
 def port_closed_to_others(objects: Objects) -> Iterator[Problem]:
     """What a container's port is for is switched on, and listens on the pod's address.
 
@@ -83,14 +83,17 @@ def port_closed_to_others(objects: Objects) -> Iterator[Problem]:
             yield Problem(*_place(node, setting), message, fix)
 
 
-@rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api/rpc#host-allowlist")
+@rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#host-allowlist")
 def host_not_allowed(objects: Objects) -> Iterator[Problem]:
     """Besu answers under all names that it is called by.
 
     Probes come with the pod's address and clients with a Service's name: what is not in the
     allowlist gets 403.
     """
-    engines = {call.target.pod_of: call for call in _calls(objects) if call.api == "engine"}
+    engines: dict[str, list[_Call]] = {}
+    for call in _calls(objects):
+        if call.api == "engine":
+            engines.setdefault(call.target.pod_of, []).append(call)
     for node in _first_of_each(objects):
         if node.program != BESU:
             continue
@@ -105,11 +108,12 @@ def host_not_allowed(objects: Objects) -> Iterator[Problem]:
             yield Problem(*_place(node, setting), message, 'write host-allowlist = ["*"]')
         setting = node.settings.get("engine-host-allowlist")
         allowed = listed(setting) or ["localhost", "127.0.0.1"]
-        call = engines.get(node.workload.manifest.label)
-        if call and "*" not in allowed and call.host not in allowed:
+        calls = engines.get(node.workload.manifest.label, ())
+        refused = next((call for call in calls if call.host not in allowed), None)
+        if refused and "*" not in allowed:
             message = (
                 f"the Engine API of {node.name} answers to {', '.join(allowed)}, and "
-                f"{call.node.name} calls it {call.host}: it gets 403, and no block comes"
+                f"{refused.node.name} calls it {refused.host}: it gets 403, and no block comes"
             )
             yield Problem(*_place(node, setting), message, 'write engine-host-allowlist = ["*"]')
 

@@ -55,7 +55,7 @@ class _Scrape:
         return ("spec", "endpoints", self.index)
 
 
-@rule("https://prometheus-operator.dev/docs/developer/getting-started/#using-servicemonitors")
+@rule("docs/monitoring.md")
 def scrape_without_metrics(objects: Objects) -> Iterator[Problem]:
     """What a ServiceMonitor scrapes is the port and path that a node gives metrics on.
 
