@@ -207,6 +207,14 @@ class Node:
             self._files[key] = look(self.workload, self.container, *key, self.config_maps)
         return self._files[key]
 
+    def volume(self, file: File) -> Where:
+        """Return the path of the volume that a file is in; of a StatefulSet's claim, its mount."""
+        name = file.mounted.mount.get("name") if file.mounted else None
+        for index, volume in enumerate(self.container.volumes):
+            if yamlio.get(volume, ["name"]) == name:
+                return (*PODS[self.workload.manifest.kind.lower()], "volumes", index)
+        return file.mounted.path if file.mounted else self.container.path
+
     @cached_property
     def _files(self) -> dict[tuple[str, str], File]:
         return {}

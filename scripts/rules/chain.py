@@ -139,28 +139,23 @@ def key_in_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects,
     Who runs one environment could then sign for the other.
     """
     seen: dict[tuple[str, ...], Objects] = {}
-    for objects in among:
+    for objects in sorted(among, key=lambda one: one.name):
         remote = _remotes(objects)
-        for keys in _keys(objects):
-            for key in keys:
-                found = remote.get((key.file.name, key.file.key))
-                if found is None:
-                    continue
-                first = seen.setdefault(found, objects)
-                manifest = objects.find("ExternalSecret", key.file.name)
-                if first is objects or manifest is None:
-                    continue
-                index = _secret_keys(manifest)[key.file.key]
-                message = (
-                    f"{key.pod} has the key {found[-2]} of the secrets manager, as a node of "
-                    f"{first.name} has: one key signs for both"
-                )
-                fix = f"write a path of {objects.name}'s own, and make keys for it"
-                yield (
-                    objects,
-                    Problem(manifest, ("spec", "data", index, "remoteRef", "key"), message, fix),
-                )
-                break
+        for key in (key for keys in _keys(objects) for key in keys):
+            found = remote.get((key.file.name, key.file.key))
+            first = seen.setdefault(found, objects) if found else objects
+            manifest = objects.find("ExternalSecret", key.file.name)
+            if found is None or first is objects or manifest is None:
+                continue
+            index = _secret_keys(manifest)[key.file.key]
+            message = (
+                f"{key.pod} has its key from {found[1]} of the secrets manager, as a node of "
+                f"{first.name} has: one key signs for both"
+            )
+            fix = f"write a path of {objects.name}'s own, and make keys for it"
+            path = ("spec", "data", index, "remoteRef", "key")
+            yield objects, Problem(manifest, path, message, fix)
+            break
 
 
 @rule("docs/chain.md")
@@ -220,14 +215,8 @@ def _secret_key(node: Node) -> str | None:
 
 
 def _items(key: _Key) -> Where:
-    """Return the path of the items of the volume that a key is in, or of the volume."""
-    base, spec = pod(key.node.workload)
-    name = key.file.mounted.mount.get("name") if key.file.mounted else None
-    for index, volume in mappings(spec.get("volumes")):
-        if volume.get("name") == name:
-            items = ("secret", "items") if isinstance(volume.get("secret"), dict) else ()
-            return (*base, "volumes", index, *items)
-    return (*base, "volumes")
+    """Return the path of the items of the volume that a key is in."""
+    return (*key.node.volume(key.file), "secret", "items")
 
 
 def _secret_keys(manifest: Manifest) -> dict[str, int]:
@@ -336,7 +325,8 @@ def nodes_of_two_chains(objects: Objects) -> Iterator[Problem]:
     One with another genesis has another first block: it follows none of the others' blocks.
     """
     first: dict[str, tuple[Node, str, Any]] = {}
-    for node in objects.nodes:
+    # What a patch has changed is the one to tell of.
+    for node in sorted(objects.programs, key=lambda node: bool(node.workload.manifest.patches)):
         genesis = node.text("genesis-file")
         if genesis is None:
             continue
@@ -348,18 +338,18 @@ def nodes_of_two_chains(objects: Objects) -> Iterator[Problem]:
                 f"{node.name} starts from {manifest.name}/{key}, and {other[0].name} from "
                 f"{other[1]}, which is another genesis: neither takes the other's blocks"
             )
-            option = node.options["genesis-file"]
+            where = node.volume(node.file(str(node.options["genesis-file"].value)))
             fix = f"mount {other[1]} in both"
-            yield Problem(option.manifest, option.path, message, fix)
+            yield Problem(node.workload.manifest, where, message, fix)
 
 
-@rule("https://besu.hyperledger.org/public-networks/reference/cli/options#genesis-file")
+@rule("https://besu.hyperledger.org/public-networks/concepts/genesis-file")
 def besu_without_genesis(objects: Objects) -> Iterator[Problem]:
     """Besu is given the genesis of this chain.
 
     Else it joins Ethereum's mainnet.
     """
-    for node in objects.nodes:
+    for node in objects.programs:
         if node.program == BESU and not node.settings.keys() & {"genesis-file", "network"}:
             message = f"{node.name} has no genesis file: it would join Ethereum's mainnet"
             path = (*node.container.path, "args")
@@ -373,7 +363,7 @@ def network_id_of_another_chain(objects: Objects) -> Iterator[Problem]:
 
     Nodes with different network ids don't become peers, and get neither blocks nor transactions.
     """
-    for node in objects.nodes:
+    for node in objects.programs:
         setting, genesis = node.settings.get("network-id"), node.text("genesis-file")
         if setting is None or genesis is None:
             continue
@@ -395,7 +385,7 @@ def validators_of_another_environment(
     It would have one key in both: who runs one environment could sign for the other.
     """
     seen: dict[str, Objects] = {}
-    for objects in among:
+    for objects in sorted(among, key=lambda one: one.name):
         for found in _validators(objects):
             shared = [one for one in found.addresses if seen.setdefault(one, objects) != objects]
             if shared:
@@ -416,8 +406,8 @@ def chain_id_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[
     A transaction signed for one is else as good in the other, and can be sent there by anyone.
     """
     seen: dict[int, Objects] = {}
-    for objects in among:
-        for node in objects.nodes:
+    for objects in sorted(among, key=lambda one: one.name):
+        for node in objects.programs:
             genesis = node.text("genesis-file") if node.program == BESU else None
             chain = yamlio.get(_json(*genesis), ["config", "chainId"]) if genesis else None
             if not genesis or not isinstance(chain, int):
@@ -464,7 +454,7 @@ class _Validators:
 @once
 def _validators(objects: Objects) -> Iterator[_Validators]:
     done = set[str]()
-    for node in objects.nodes:
+    for node in objects.programs:
         label = node.workload.manifest.label
         is_validator = any(key.startswith("qbft.") for key in node.settings)
         genesis = node.text("genesis-file")
@@ -500,7 +490,7 @@ def data_not_kept(objects: Objects) -> Iterator[Problem]:
 
     Else the chain goes with the pod: with the pods of all validators, for ever.
     """
-    for node in objects.nodes:
+    for node in objects.programs:
         setting = node.settings.get(_DATA[node.program])
         path = str(setting.value) if setting else ""
         file = node.file(path)
@@ -508,12 +498,12 @@ def data_not_kept(objects: Objects) -> Iterator[Problem]:
             continue
         what = f"is on the {file.kind} volume {file.name}" if file.kind else "is on no volume"
         message = f"{setting.called} of {node.name}, {path}, {what}: the chain is lost with its pod"
-        mount = next((m for m in _claims_of(node)), None)
-        fix = f"write {mount}, where the claim is mounted" if mount else "mount a claim there"
-        if file.mounted:
-            mounted = (*file.mounted.path, "name")
-            yield Problem(node.workload.manifest, mounted, message, "mount the claim there")
+        claim = next(_claims_of(node), None)
+        if claim is None and file.mounted:
+            where = (*file.mounted.path, "name")
+            yield Problem(node.workload.manifest, where, message, "mount a claim there")
         else:
+            fix = f"write {claim}, where the claim is mounted" if claim else "mount a claim there"
             yield Problem(setting.manifest, setting.path, message, fix)
 
 
@@ -555,7 +545,7 @@ def data_on_shared_volume(objects: Objects) -> Iterator[Problem]:
                 yield Problem(workload.manifest, path, message, "write ReadWriteOnce")
 
 
-@rule("https://github.com/facebook/rocksdb/wiki/Basic-Operations#concurrency")
+@rule("https://github.com/facebook/rocksdb/wiki/RocksDB-FAQ")
 def folder_of_two_nodes(objects: Objects) -> Iterator[Problem]:
     """No two nodes write one data folder.
 
@@ -585,7 +575,7 @@ def folder_of_two_nodes(objects: Objects) -> Iterator[Problem]:
                 f"in {where}: only one of them starts"
             )
             fix = "use volumeClaimTemplates, which make a claim for each pod"
-            yield Problem(node.workload.manifest, path, message, fix)
+            yield Problem(node.workload.manifest, node.volume(file), message, fix)
 
 
 def _named_claim(node: Node, file: File) -> str:
@@ -608,7 +598,7 @@ def _claims_of(node: Node) -> Iterator[str]:
 def _with_data(objects: Objects) -> Iterator[Workload]:
     """Yield the StatefulSets with a node."""
     labels = set[str]()
-    for node in objects.nodes:
+    for node in objects.programs:
         manifest = node.workload.manifest
         if manifest.kind == "StatefulSet" and manifest.label not in labels:
             labels.add(manifest.label)
@@ -685,7 +675,7 @@ def backups_in_one_place(among: Sequence[Objects]) -> Iterator[tuple[Objects, Pr
     Else each deletes the other's backups as old ones of its own, and a restore takes either's.
     """
     seen: dict[tuple[str, ...], Objects] = {}
-    for objects in among:
+    for objects in sorted(among, key=lambda one: one.name):
         for container in objects.containers:
             found = _environment(container)
             if not {"BUCKET", "PREFIX"} <= found.keys() or "RETENTION_KEEP" not in found:
@@ -713,9 +703,10 @@ def backups_all_deleted(objects: Objects) -> Iterator[Problem]:
         found = _environment(container)
         keep, path = found.get("RETENTION_KEEP", ("1", ()))
         if not keep.isdecimal() or (int(keep) < 1 and found.get("RETENTION_DAYS", "0")[0] != "0"):
-            wrong = "is 0: none is kept" if keep.isdecimal() else f"is {keep}, which is no number"
+            none = "is 0: once they are old enough, all backups are deleted"
+            wrong = none if keep.isdecimal() else f"is {keep}, which is no number: the backup fails"
             manifest = container.workload.manifest
-            message = f"RETENTION_KEEP of {manifest.label} {wrong} once it is old enough"
+            message = f"RETENTION_KEEP of {manifest.label} {wrong}"
             yield Problem(
                 manifest, path, message, "write how many to keep whatever their age, as 8"
             )

@@ -34,7 +34,7 @@ def port_unlike_program(objects: Objects) -> Iterator[Problem]:
 
     Else Services, probes and scrapes that use the port by its name reach nothing.
     """
-    for node in _first_of_each(objects):
+    for node in objects.programs:
         by_name = {api.name: api for api in node.apis}
         for index, port in mappings(node.container.data.get("ports")):
             called = str(port.get("name", ""))
@@ -57,14 +57,14 @@ def port_unlike_program(objects: Objects) -> Iterator[Problem]:
                 yield Problem(own, path, message, f"write {api.port}")
 
 
-@rule("https://besu.hyperledger.org/public-networks/reference/cli/options#rpc-http-host")
+@rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#service-hosts")
 def port_closed_to_others(objects: Objects) -> Iterator[Problem]:
     """What a container's port is for is switched on, and listens on the pod's address.
 
     Besu's APIs are off and on 127.0.0.1 unless told otherwise: then nothing outside of the pod
     reaches them, no probe and no scrape.
     """
-    for node in _first_of_each(objects):
+    for node in objects.programs:
         names = {
             str(port.get("name", "")).removeprefix("maru-" if node.program == MARU else "")
             for _, port in mappings(node.container.data.get("ports"))
@@ -83,15 +83,18 @@ def port_closed_to_others(objects: Objects) -> Iterator[Problem]:
             yield Problem(*_place(node, setting), message, fix)
 
 
-@rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api/rpc#host-allowlist")
+@rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#host-allowlist")
 def host_not_allowed(objects: Objects) -> Iterator[Problem]:
     """Besu answers under all names that it is called by.
 
     Probes come with the pod's address and clients with a Service's name: what is not in the
     allowlist gets 403.
     """
-    engines = {call.target.pod_of: call for call in _calls(objects) if call.api == "engine"}
-    for node in _first_of_each(objects):
+    engines: dict[str, list[_Call]] = {}
+    for call in _calls(objects):
+        if call.api == "engine":
+            engines.setdefault(call.target.pod_of, []).append(call)
+    for node in objects.programs:
         if node.program != BESU:
             continue
         names = {port.get("name") for _, port in mappings(node.container.data.get("ports"))}
@@ -105,24 +108,14 @@ def host_not_allowed(objects: Objects) -> Iterator[Problem]:
             yield Problem(*_place(node, setting), message, 'write host-allowlist = ["*"]')
         setting = node.settings.get("engine-host-allowlist")
         allowed = listed(setting) or ["localhost", "127.0.0.1"]
-        call = engines.get(node.workload.manifest.label)
-        if call and "*" not in allowed and call.host not in allowed:
+        calls = engines.get(node.workload.manifest.label, ())
+        refused = next((call for call in calls if call.host not in allowed), None)
+        if refused and "*" not in allowed:
             message = (
                 f"the Engine API of {node.name} answers to {', '.join(allowed)}, and "
-                f"{call.node.name} calls it {call.host}: it gets 403, and no block comes"
+                f"{refused.node.name} calls it {refused.host}: it gets 403, and no block comes"
             )
             yield Problem(*_place(node, setting), message, 'write engine-host-allowlist = ["*"]')
-
-
-@once
-def _first_of_each(objects: Objects) -> Iterator[Node]:
-    """Yield one node of each container."""
-    seen = set[tuple[str, Where]]()
-    for node in objects.nodes:
-        key = (node.workload.manifest.label, node.container.path)
-        if key not in seen:
-            seen.add(key)
-            yield node
 
 
 def _place(node: Node, setting: Setting | None) -> tuple[Manifest, Where]:
@@ -297,7 +290,8 @@ def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
                 f"{node.name} has the Engine API's secret from {_named(first)}, and {other.name}, "
                 f"which it drives, from {_named(second)}: it gets 401, and no block comes"
             )
-            yield Problem(*_of_mount(node, first, jwt), message, f"take it from {_named(second)}")
+            fix = f"take it from {_named(second)}"
+            yield Problem(node.workload.manifest, node.volume(first), message, fix)
 
 
 def _held(node: Node, file: File) -> tuple[str, ...]:
@@ -307,17 +301,6 @@ def _held(node: Node, file: File) -> tuple[str, ...]:
 
 def _named(file: File) -> str:
     return f"{file.kind}/{file.name}, {file.key}"
-
-
-def _of_mount(node: Node, file: File, setting: Setting) -> tuple[Manifest, Where]:
-    """Return the place of the volume that a file is in."""
-    path = PODS[node.workload.manifest.kind.lower()]
-    name = file.mounted.mount.get("name") if file.mounted else None
-    for index, volume in enumerate(node.container.volumes):
-        if yamlio.get(volume, ["name"]) == name:
-            field = ("secret", "secretName") if file.kind == "Secret" else ()
-            return node.workload.manifest, (*path, "volumes", index, *field)
-    return setting.manifest, setting.path
 
 
 def _table(setting: Setting) -> str:
@@ -358,7 +341,7 @@ _Told = tuple[Node | Container, Setting, str, int | None, str, int | None]
 
 
 def _told(objects: Objects) -> Iterator[_Told]:
-    nodes = {(n.workload.manifest.label, n.container.path): n for n in _first_of_each(objects)}
+    nodes = {(n.workload.manifest.label, n.container.path): n for n in objects.programs}
     for node in objects.nodes:
         alone = node.ordinals[0] if len(node.ordinals) == 1 else None
         for key, setting in node.settings.items():
@@ -548,7 +531,7 @@ def _listening(objects: Objects, among: Sequence[Workload]) -> dict[int, str]:
     """Return on which ports the nodes of workloads listen, with what is there."""
     return {
         api.port: api.name
-        for node in _first_of_each(objects)
+        for node in objects.programs
         if node.workload in among
         for api in reversed(node.apis)
         if api.port is not None and api.name != "p2p-udp"
@@ -600,15 +583,14 @@ def peers_with_one_id(objects: Objects) -> Iterator[Problem]:
 
     The id is made from the node's key: one of two with the same is never connected to.
     """
-    done = set[tuple[int, Where]]()
+    done = set[str]()
     for node in objects.nodes:
         seen: dict[str, str] = {}
         for setting, text in node.peers:
             host, _, id_ = _peer(text)
-            key = (id(setting.manifest), setting.path)
-            if not id_ or key in done or seen.setdefault(id_, host) == host:
+            if not id_ or id_ in done or seen.setdefault(id_, host) == host:
                 continue
-            done.add(key)
+            done.add(id_)
             message = f"{setting.called} has one id for {seen[id_]} and {host}: {id_[:16]}…"
             fix = "write each node's own, as nox -s network prints them"
             yield Problem(setting.manifest, setting.path, message, fix)
@@ -621,23 +603,26 @@ def validator_not_among_peers(objects: Objects) -> Iterator[Problem]:
     A validator that nobody calls is late or missing when the others make blocks.
     """
     wanted: dict[str, list[str]] = {BESU: [], MARU: []}
+    listed_by = list[tuple[Node, set[str]]]()
     for node in objects.nodes:
+        names = set[str]()
         for _, text in node.peers:
             target = _resolved(objects, node.workload, _peer(text)[0])
             if target.ordinal is not None and target.service is not None:
-                every = _hosts(target.workloads[0], target.service)
-                wanted[node.program] += [h for h in every if h not in wanted[node.program]]
+                every = _pods(target.workloads[0], target.service)
+                names.add(f"{_workload_name(target)}-{target.ordinal}.{target.service.name}")
+                wanted[node.program] += [one for one in every if one not in wanted[node.program]]
+        listed_by.append((node, names))
     done = set[tuple[int, Where]]()
-    for node in objects.nodes:
+    for node, names in listed_by:
         setting = _list_of_peers(node)
-        hosts = {_peer(text)[0].partition(".svc")[0] for _, text in node.peers}
-        missing = [host for host in wanted[node.program] if host not in hosts]
-        own = {f"{pod}.{node.workload.get('spec', 'serviceName')}" for pod in node.pods}
-        missing = [host for host in missing if {host} != own]
+        missing = [name for name in wanted[node.program] if name not in names]
         if setting is None or not missing or (id(setting.manifest), setting.path) in done:
             continue
+        if missing == [f"{node.pod}.{node.workload.get('spec', 'serviceName')}"]:
+            continue  # itself
         done.add((id(setting.manifest), setting.path))
-        message = f"{setting.called} of {node.name} lacks {', '.join(missing)}: never called by it"
+        message = f"{setting.called} of {node.name} lacks {', '.join(missing)}: it never calls them"
         fix = "list all validators, each with its own id"
         yield Problem(setting.manifest, setting.path, message, fix)
 
@@ -648,7 +633,7 @@ def _list_of_peers(node: Node) -> Setting | None:
     return node.static_nodes
 
 
-def _hosts(workload: Workload, service: Manifest) -> list[str]:
+def _pods(workload: Workload, service: Manifest) -> list[str]:
     start = whole(workload.get("spec", "ordinals", "start"), 0)
     ordinals = range(start, start + workload.least)
     return [f"{workload.manifest.name}-{number}.{service.name}" for number in ordinals]
@@ -681,7 +666,11 @@ def file_not_mounted(objects: Objects) -> Iterator[Problem]:
                 if _is_there(setting, file) or key in done:
                     continue
                 done.add(key)
-                yield _not_there(setting, path, file, node.name)
+                told = _not_there(setting, path, file, node.name)
+                if file.kind:  # its volume has no such item
+                    where = node.volume(file)
+                    told = Problem(node.workload.manifest, where, told.message, told.fix)
+                yield told
     for container in objects.containers:
         for where, script in _scripts(container):
             file = _look(objects, container, script)
@@ -813,7 +802,7 @@ def ethstats_secrets_differ(objects: Objects) -> Iterator[Problem]:
                 f"the secret {own}, and EthStats knows {known}: it is turned away"
             )
             path = (*container.path, "env", index, "valueFrom", "secretKeyRef", "name")
-            fix = f"write {known}"
+            fix = "write the Secret and the key that EthStats has"
             yield Problem(container.workload.manifest, path, message, fix)
 
 

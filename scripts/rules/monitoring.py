@@ -55,7 +55,7 @@ class _Scrape:
         return ("spec", "endpoints", self.index)
 
 
-@rule("https://prometheus-operator.dev/docs/developer/getting-started/#using-servicemonitors")
+@rule("docs/monitoring.md")
 def scrape_without_metrics(objects: Objects) -> Iterator[Problem]:
     """What a ServiceMonitor scrapes is the port and path that a node gives metrics on.
 
@@ -89,6 +89,12 @@ def node_not_scraped(objects: Objects) -> Iterator[Problem]:
 
     Else nothing tells when one that is not stands still.
     """
+    rules = objects.of_kind("PrometheusRule")
+    if rules and not objects.of_kind("ServiceMonitor"):
+        message = f"nothing is scraped: the alerts of {rules[0].label} and others stay silent"
+        fix = "write metrics.serviceMonitor.enabled: true"
+        yield Problem(rules[0], ("metadata", "name"), message, fix)
+        return
     for node in _unscraped(objects):
         message = (
             f"no ServiceMonitor scrapes {node.name}: alerts on it stay silent, whatever happens"
@@ -105,12 +111,7 @@ def _unscraped(objects: Objects) -> Iterator[Node]:
     scrapes = _scrapes(objects)
     if any(scrape.service is None for scrape in scrapes):
         return  # a monitor that selects nothing, or no port, is told of with the references
-    seen = set[tuple[str, Where]]()
-    for node in objects.nodes:
-        key = (node.workload.manifest.label, node.container.path)
-        if key in seen:
-            continue
-        seen.add(key)
+    for node in objects.programs:
         ports = {
             port.get("containerPort") for _, port in mappings(node.container.data.get("ports"))
         }
@@ -443,9 +444,9 @@ def _asked(objects: Objects) -> Iterator[str]:
 
 def _orphan(orphans: Sequence[_Scrape], value: str) -> _Scrape | None:
     """Return the scrape that may be meant by a job that there is not: one that no rule asks for."""
-    jobs = [scrape.job for scrape in orphans]
-    near = difflib.get_close_matches(value, jobs, 1)
-    return orphans[jobs.index(near[0])] if near else None
+    near = difflib.get_close_matches(value, [scrape.job for scrape in orphans], 1)
+    meant = (s for s in orphans if s.job in near or s.monitor.patches)
+    return next(meant, None)
 
 
 def _unmatched(

@@ -112,6 +112,14 @@ class Objects:
         return nodes.nodes(self.workloads, self.of_kind("ConfigMap"))
 
     @cached_property
+    def programs(self) -> list[Node]:
+        """Return one node of each container: what holds for all of its pods."""
+        found: dict[tuple[str, Where], Node] = {}
+        for node in self.nodes:
+            found.setdefault((node.workload.manifest.label, node.container.path), node)
+        return list(found.values())
+
+    @cached_property
     def worked_out(self) -> dict[Any, Any]:
         """Return what `once` keeps."""
         return {}
