@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from scripts import calls, capacity, nodes, reach, yamlio
-from scripts import capacity, survival, yamlio
+from scripts import calls, capacity, nodes, reach, survival, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, whole, workloads
