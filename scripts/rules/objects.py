@@ -204,13 +204,7 @@ class Objects:
         new = {manifest.identity for manifest in self.manifests}
         return [was for was in self.old if was.identity not in new]
 
-
-def destination(application: Manifest) -> tuple[Any, ...]:
-    """Return the cluster and the namespace that an Application brings its objects to."""
-    path = ("spec", "destination")
-    return tuple(
-        yamlio.get(application.object, (*path, key)) for key in ("server", "name", "namespace")
-    )
+    @cached_property
     def chain(self) -> survival.Chain | None:
         """Return the validators at worst; None where there are none."""
         return survival.chain(self.manifests, self.zones)
@@ -232,6 +226,14 @@ def destination(application: Manifest) -> tuple[Any, ...]:
             if kept and one.manifest.component == name:
                 return one
         return None
+
+
+def destination(application: Manifest) -> tuple[Any, ...]:
+    """Return the cluster and the namespace that an Application brings its objects to."""
+    path = ("spec", "destination")
+    return tuple(
+        yamlio.get(application.object, (*path, key)) for key in ("server", "name", "namespace")
+    )
 
 
 def pod(workload: Workload) -> tuple[Where, Mapping[str, Any]]:
