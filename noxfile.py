@@ -77,6 +77,7 @@ def lint(session: nox.Session) -> None:
         [ENVIRONMENT / "bin" / "zizmor", "--offline", "--quiet", ".github/workflows"],
         [helm, "lint", "--strict", "--quiet", "chart"],
         [PYTHON, "-m", "scripts", "values-table", "--check"],
+        [PYTHON, "-m", "scripts", "rules-table", "--check"],
     )
 
 
@@ -126,9 +127,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the chart's table of values anew from the comments in its values.yaml."""
+    """Write the tables anew: of values, from the chart's comments, and of rules."""
     install(session, "pipeline")
     run(session, "scripts", "values-table", *session.posargs)
+    run(session, "scripts", "rules-table", *session.posargs)
 
 
 @nox.session

@@ -158,13 +158,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=_images, interrupted="base/images.yaml is as it was")
 
-    command = commands.add_parser(
-        "values-table", help="write the table of values into the chart's README"
-    )
-    command.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if it is stale"
-    )
-    command.set_defaults(run=_values_table, format="text")
+    for name, what, run in (
+        ("values-table", "the table of values into the chart's README", _values_table),
+        ("rules-table", "the tables of rules into docs/rules.md", _rules_table),
+    ):
+        command = commands.add_parser(name, help=f"write {what}")
+        command.add_argument(
+            "--check", action="store_true", help="write nothing; exit 1 if it is stale"
+        )
+        command.set_defaults(run=run, format="text")
     return parser
 
 
@@ -263,9 +265,21 @@ def _values_table(root: Path, options: argparse.Namespace) -> int:
     from scripts import values_table
 
     stale = values_table.update(root, check=options.check)
-    if stale and options.check:
-        print("the table in chart/README.md is stale: run nox -s docs", file=sys.stderr)
-    return int(stale and options.check)
+    return _table("chart/README.md", stale and options.check)
+
+
+def _rules_table(root: Path, options: argparse.Namespace) -> int:
+    from scripts import rules_table
+
+    stale = rules_table.update(root, check=options.check)
+    return _table("docs/rules.md", stale and options.check)
+
+
+def _table(file: str, stale: bool) -> int:
+    """Say what to do where a file's table is stale, and return the exit code."""
+    if stale:
+        print(f"the table in {file} is stale: run nox -s docs", file=sys.stderr)
+    return int(stale)
 
 
 if __name__ == "__main__":

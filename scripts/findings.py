@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TextIO
+from urllib.parse import quote
 
 FORMATS = ("text", "json", "sarif", "github")
 
@@ -166,7 +167,7 @@ def _sarif(findings: list[Finding], stream: TextIO, described: Mapping[str, Desc
     rules = sorted({finding.rule for finding in findings})
     results = []
     for finding in findings:
-        location: dict[str, object] = {"artifactLocation": {"uri": finding.file}}
+        location: dict[str, object] = {"artifactLocation": {"uri": quote(finding.file)}}
         if finding.line:
             location["region"] = {"startLine": finding.line} | (
                 {"startColumn": finding.column} if finding.column else {}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import TextIO
 
+from scripts import marked
 from scripts.findings import Description
 from scripts.rules import catalogue
 
@@ -13,6 +17,13 @@ from scripts.rules import catalogue
 def write(format: str, stream: TextIO) -> None:
     """Write the rules by family, as `text`, `markdown` or `json`."""
     {"text": _text, "markdown": _markdown, "json": _json}[format](stream)
+
+
+def update(root: Path, *, check: bool) -> bool:
+    """Write the rules into docs/rules.md, unless only to check; return whether they change."""
+    stream = io.StringIO()
+    _markdown(stream)
+    return marked.update(root / "docs" / "rules.md", "rules", stream.getvalue(), check=check)
 
 
 def described() -> dict[str, Description]:
@@ -44,8 +55,9 @@ def _markdown(stream: TextIO) -> None:
         if rule.family != family:
             family = rule.family
             title = "Argo CD" if family == "argocd" else family.capitalize()
-            stream.write(f"\n## {title}\n\n| Rule | What holds | Why |\n|---|---|---|\n")
-        source = f"[source]({rule.source})"
+            stream.write(f"\n### {title}\n\n| Rule | What holds | Why |\n|---|---|---|\n")
+        here = not rule.source.startswith("https://")
+        source = f"[source]({os.path.relpath(rule.source, 'docs') if here else rule.source})"
         stream.write(f"| `{rule.id}` | {rule.promise} | {rule.why} {source} |\n")
 
 

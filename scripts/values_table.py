@@ -14,10 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from scripts.findings import UsageError
-
-BEGIN, END = "<!-- values:begin -->", "<!-- values:end -->"
-"""What stands between these lines of the README is written here."""
+from scripts import marked
 
 
 def table(values: Path) -> str:
@@ -52,17 +49,6 @@ def _description(lines: list[str], line: int) -> str:
 
 
 def update(root: Path, *, check: bool) -> bool:
-    """Write the table into chart/README.md, unless only to check; return whether it changes.
-
-    Raises UsageError where the README lacks the two marks.
-    """
-    readme = root / "chart" / "README.md"
-    text = readme.read_text("utf-8")
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"chart/README.md needs the lines {BEGIN} and {END}")
-    new = f"{head}{BEGIN}\n{table(root / 'chart' / 'values.yaml')}{END}{tail}"
-    if new != text and not check:
-        readme.write_text(new, "utf-8")
-    return new != text
+    """Write the table into chart/README.md, unless only to check; return whether it changes."""
+    values = table(root / "chart" / "values.yaml")
+    return marked.update(root / "chart" / "README.md", "values", values, check=check)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
+import jsonpointer
+import jsonschema_rs
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import findings
+from scripts import findings, rules_table
 from scripts.__main__ import main
-from scripts.findings import Finding, Severity
-from tests.conftest import Repository
+from scripts.findings import Description, Finding, Severity
+from scripts.rules import catalogue
+from tests import objects
+from tests.conftest import ROOT, Repository
+from tests.objects import ENVIRONMENTS
 
 WRONG = Finding(
     "overlays/dev/values.yaml", 3, 5, "wrong-type", "a.b is a text", "write a number",
@@ -32,9 +39,23 @@ any_finding = st.builds(
 )  # fmt: skip
 
 
+known_rule = st.sampled_from(sorted(catalogue.RULES))
+
+SCHEMAS = {
+    "json": ROOT / "scripts" / "findings.schema.json",
+    "sarif": ROOT / "tests" / "sarif.schema.json",
+}
+
+
+def fits(form: str, text: str) -> None:
+    """Raise where a document is not what the schema of its format says."""
+    schema = json.loads(SCHEMAS[form].read_text("utf-8"))
+    jsonschema_rs.validate(schema, json.loads(text), validate_formats=True)
+
+
 def written(form: str, *wrong: Finding) -> str:
     stream = io.StringIO()
-    findings.write(wrong, form, stream)
+    findings.write(wrong, form, stream, rules_table.described())
     return stream.getvalue()
 
 
@@ -105,6 +126,36 @@ def test_sarif_is_what_its_standard_asks_for() -> None:
     assert "region" not in run["results"][0]["locations"][0]["physicalLocation"]
 
 
+@given(wrong=st.lists(any_finding | st.builds(replace, any_finding, rule=known_rule), max_size=9))
+def test_what_programs_get_is_what_its_schema_says(wrong: list[Finding]) -> None:
+    """SARIF's own schema has no place here; what it says of the fields in use is in ours."""
+    for form in SCHEMAS:
+        fits(form, written(form, *wrong))
+
+
+def test_sarif_says_what_is_known_of_a_rule() -> None:
+    found = replace(WRONG, rule="service-selects-nothing")
+    (rule,) = json.loads(written("sarif", found))["runs"][0]["tool"]["driver"]["rules"]
+    known = catalogue.RULES[rule["id"]]
+    assert rule == {
+        "id": "service-selects-nothing",
+        "shortDescription": {"text": f"{known.promise}."},
+        "fullDescription": {"text": f"{known.promise}. {known.why}"},
+        "defaultConfiguration": {"level": "error"},
+        "helpUri": known.source,
+    }
+
+
+def test_sarif_has_no_address_for_what_stands_in_this_repository() -> None:
+    known = Description("a holds", "Else b.", "docs/chain.md", Severity.WARNING)
+    stream = io.StringIO()
+    findings.write([WRONG], "sarif", stream, {WRONG.rule: known})
+    (rule,) = json.loads(stream.getvalue())["runs"][0]["tool"]["driver"]["rules"]
+    assert rule["help"] == {"text": "see docs/chain.md"}
+    assert rule["defaultConfiguration"] == {"level": "warning"}
+    assert "helpUri" not in rule
+
+
 def test_github_annotates_the_line() -> None:
     assert written("github", WRONG) == (
         "::error file=overlays/dev/values.yaml,title=wrong-type,line=3,col=5"
@@ -162,6 +213,54 @@ def test_only_errors_fail_a_command() -> None:
     assert findings.has_errors([WARNING, WRONG])
     assert not findings.has_errors([WARNING])
     assert not findings.has_errors([])
+
+
+# A run with many findings
+
+MANY: dict[str, dict[str, str]] = {
+    "Service/linea-stack-besu": {
+        "/spec/ports/0/targetPort": "rcp",
+        "/spec/ports/1/targetPort": "w",
+    },
+    "Service/linea-stack-maru": {"/spec/ports/0/targetPort": "apis"},
+}
+"""Kind/name → what patches write there, in each environment."""
+
+
+@pytest.fixture
+def broken(repository: Repository) -> Repository:
+    """Return a repository in which the same mistakes are in all environments."""
+    for name in ENVIRONMENTS:
+        manifests = objects.of_environment(name)[1]
+        for label, fields in MANY.items():
+            kind, _, of = label.partition("/")
+            there = objects.one(manifests, kind, of)
+            operations = [
+                {"op": op, "path": path, "value": other if op == "replace" else value}
+                for path, other in fields.items()
+                for value in [jsonpointer.resolve_pointer(there, path)]
+                for op in ("test", "replace")
+            ]
+            patch = {"target": {"kind": kind, "name": of}, "patch": operations}
+            file = f"overlays/{name}/patches/{kind.lower()}-{of}.yaml"
+            repository.write(file, yaml.safe_dump(patch))
+    return repository
+
+
+def test_findings_come_in_one_order_whatever_the_hash_seed_or_the_order_of_environments(
+    broken: Repository,
+) -> None:
+    first, second = (
+        broken.run("validate", *names, "--format", "json", PYTHONHASHSEED=seed)
+        for seed, names in (("1", ENVIRONMENTS), ("2", ENVIRONMENTS[::-1]))
+    )
+    assert first.code == 1
+    assert first.out == second.out
+    told = json.loads(first.out)["findings"]
+    fits("json", first.out)
+    keys = [(one["file"], one["line"], one["column"], one["rule"]) for one in told]
+    assert len(told) >= len(ENVIRONMENTS) * sum(len(fields) for fields in MANY.values())
+    assert keys == sorted(keys)
 
 
 # The formats at the command line
