@@ -11,7 +11,7 @@ from scripts import yamlio
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Container, Objects, containers, runs
 from scripts.rules.rule import Problem, rule
-from scripts.rules.selectors import monitored, own_namespace
+from scripts.rules.selection import monitored, own_namespace
 from scripts.workloads import Workload, mappings
 
 _SERVICES = "https://kubernetes.io/docs/concepts/services-networking/service/"

@@ -9,6 +9,7 @@ from typing import Any
 from scripts import yamlio
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
+from scripts.rules import mentions
 from scripts.rules.mentions import Mention
 from scripts.rules.objects import Container, Objects, containers, pod, runs
 from scripts.rules.rule import Problem, rule
@@ -66,8 +67,8 @@ def key_missing(objects: Objects) -> Iterator[Problem]:
     """
     told = set[tuple[str, str, str]]()
     for kind in ("ConfigMap", "Secret"):
-        for mention in objects.mentions.get(kind, ()):
-            known = objects.keys.get((kind, mention.name))
+        for mention in objects.once(mentions.by_kind).get(kind, ()):
+            known = objects.once(mentions.there).get((kind, mention.name))
             if known is None:
                 continue
             for path, key in mention.keys:
@@ -171,18 +172,18 @@ def secret_store_missing(objects: Objects) -> Iterator[Problem]:
 
 def _missing(objects: Objects, kind: str, comes: str) -> Iterator[Problem]:
     """Yield once for each name that there is no object of, however often it is named."""
-    names = [name for known, name in objects.keys if known == kind]
+    names = [name for known, name in objects.once(mentions.there) if known == kind]
     left: dict[str, list[Mention]] = {}
-    for mention in objects.mentions.get(kind, ()):
-        if mention.name and (kind, mention.name) not in objects.keys:
+    for mention in objects.once(mentions.by_kind).get(kind, ()):
+        if mention.name and (kind, mention.name) not in objects.once(mentions.there):
             left.setdefault(mention.name, []).append(mention)
-    for name, mentions in left.items():
-        optional = all(mention.optional for mention in mentions)
+    for name, named in left.items():
+        optional = all(mention.optional for mention in named)
         near = difflib.get_close_matches(name, names, 1, _MISSPELT if optional else _NEAR)
         if optional and not near:
             continue
-        first = mentions[0]
-        others = sorted({m.manifest.label for m in mentions} - {first.manifest.label})
+        first = named[0]
+        others = sorted({m.manifest.label for m in named} - {first.manifest.label})
         also = f" (so do{'es' if len(others) == 1 else ''} {', '.join(others)})" if others else ""
         then = "being optional, it is gone without" if optional else comes
         message = (
@@ -201,7 +202,7 @@ def _without(objects: Objects, kind: str, what: str) -> Iterator[Problem]:
     if not known:
         return
     field = "ingressClassName" if kind == "IngressClass" else "storageClassName"
-    for mention in objects.mentions.get(kind, ()):
+    for mention in objects.once(mentions.by_kind).get(kind, ()):
         if not mention.name:
             label = mention.manifest.label
             message = f"{what} of {label} names no {kind}: it gets the cluster's default, if any"
@@ -366,7 +367,7 @@ def config_map_unused(objects: Objects) -> Iterator[Problem]:
 
     Else a change of it changes nothing, whatever it seems to say.
     """
-    used = {mention.name for mention in objects.mentions.get("ConfigMap", ())}
+    used = {mention.name for mention in objects.once(mentions.by_kind).get("ConfigMap", ())}
     for manifest in objects.of_kind("ConfigMap"):
         if manifest.name not in used and not _for_others(manifest):
             others = (one.object for one in objects.manifests if one is not manifest)
@@ -398,7 +399,7 @@ def service_account_unused(objects: Objects) -> Iterator[Problem]:
 
     Else those that it was made for act as `default`, without the rights that it has.
     """
-    used = {mention.name for mention in objects.mentions.get("ServiceAccount", ())}
+    used = {mention.name for mention in objects.once(mentions.by_kind).get("ServiceAccount", ())}
     syncs = yamlio.get(objects.project.object, ["spec", "destinationServiceAccounts"])
     used |= {str(one.get("defaultServiceAccount")) for _, one in mappings(syncs)}
     for manifest in objects.of_kind("ServiceAccount"):
