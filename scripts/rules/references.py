@@ -26,9 +26,11 @@ _NAMELESS = "its pods have no names in the cluster's DNS"
 _OF_CLUSTERS = ("ClusterSecretStore", "IngressClass", "PriorityClass", "StorageClass")
 _MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
 _NEAR = 0.8
+"""How near a name must be to another to be written in its place."""
 _FEW = 3
 """So many names are listed where none is near."""
 _MOST_BYTES = 2**20
+"""Of a ConfigMap's or Secret's values, without their keys."""
 _SCALABLE = ("Deployment", "ReplicaSet", "StatefulSet")
 
 
@@ -130,7 +132,7 @@ def claim_without_class(objects: Objects) -> Iterator[Problem]:
 
     Else it gets the cluster's default, which may be another, or none: slower disks, or no volume.
     """
-    return _without(objects, "StorageClass", "a claim")
+    return _without(objects, "StorageClass")
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/ingress/#ingress-class")
@@ -148,7 +150,7 @@ def ingress_without_class(objects: Objects) -> Iterator[Problem]:
 
     Else the cluster's default serves it, or nobody does.
     """
-    return _without(objects, "IngressClass", "the Ingress")
+    return _without(objects, "IngressClass")
 
 
 @rule("https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/")
@@ -196,7 +198,7 @@ def _missing(objects: Objects, kind: str, comes: str) -> Iterator[Problem]:
         yield Problem(first.manifest, first.path, message, fix)
 
 
-def _without(objects: Objects, kind: str, what: str) -> Iterator[Problem]:
+def _without(objects: Objects, kind: str) -> Iterator[Problem]:
     """Yield what names no class, where it is known which ones the cluster has."""
     known = " or ".join(objects.given.objects.get(kind, ()))
     if not known:
@@ -205,9 +207,8 @@ def _without(objects: Objects, kind: str, what: str) -> Iterator[Problem]:
     for mention in objects.once(mentions.by_kind).get(kind, ()):
         if not mention.name:
             label = mention.manifest.label
-            message = f"{what} of {label} names no {kind}: it gets the cluster's default, if any"
-            if kind == "IngressClass":
-                message = f"{label} names no {kind}: it gets the cluster's default, if any"
+            what = label if kind == "IngressClass" else f"a claim of {label}"
+            message = f"{what} names no {kind}: it gets the cluster's default, if any"
             yield Problem(mention.manifest, mention.path, message, f"write {field}: {known}")
 
 
@@ -281,11 +282,11 @@ def autoscaler_target_missing(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, (*path, "apiVersion"), message, f"write {found.api_version}")
 
 
-@rule(_SCALERS + "#support-for-metrics-apis")
+@rule(_SCALERS + "#algorithm-details")
 def autoscalers_on_one_target(objects: Objects) -> Iterator[Problem]:
     """A workload has one HorizontalPodAutoscaler at most.
 
-    Two undo each other's scaling without end.
+    Of two, the controller says AmbiguousSelector, and scales by neither.
     """
     first: dict[tuple[str, str], Manifest] = {}
     for manifest in objects.of_kind("HorizontalPodAutoscaler"):
@@ -294,8 +295,8 @@ def autoscalers_on_one_target(objects: Objects) -> Iterator[Problem]:
         other = first.setdefault((kind, name), manifest)
         if other is not manifest:
             message = (
-                f"{manifest.label} scales {kind}/{name}, as {other.label} does: each undoes what"
-                " the other did"
+                f"{manifest.label} scales {kind}/{name}, as {other.label} does: it is scaled by"
+                " neither"
             )
             fix = "put the metrics of both into one, and remove the other"
             yield Problem(manifest, (*path, "name"), message, fix)
