@@ -13,7 +13,7 @@ def given(found: Environment) -> Given:
     """Return what the environment declares, and what its values say is made by hand.
 
     Those are the certificates, a genesis that the chart does not make, and with
-    `secrets.provider: existing` the Secrets of the contract: chart/README.md, Secrets.
+    `secrets.provider: existing` the Secrets of the contract: chart/README.md, Install.
     """
     declared = {
         kind: {name: tuple(keys) for name, keys in names.items()}

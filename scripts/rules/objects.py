@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
 
 from scripts import calls, capacity, nodes, reach, survival, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, whole, workloads
 
-if TYPE_CHECKING:
-    from scripts.rules.mentions import Mention
+_T = TypeVar("_T")
 
 _T = TypeVar("_T")
 
@@ -92,8 +95,8 @@ class Objects:
         return self._by_name.get((kind, name)) if isinstance(name, str) else None
 
     def has(self, kind: str, name: str) -> bool:
-        """Return whether there is such an object: a manifest, one made of it, or one given."""
-        return (kind, name) in self.keys
+        """Return whether there is such an object: a manifest, or one that is given."""
+        return (kind, name) in self._by_name or name in self.given.objects.get(kind, ())
 
     @cached_property
     def workloads(self) -> list[Workload]:
@@ -137,18 +140,15 @@ class Objects:
         ]
 
     @cached_property
-    def keys(self) -> dict[tuple[str, str], frozenset[str] | None]:
-        """Return (kind, name) → the keys it has, None where they are not known, of all there is."""
-        from scripts.rules import mentions
+    def _known(self) -> dict[Callable[[Objects], Any], Any]:
+        return {}
 
-        return mentions.there(self)
-
-    @cached_property
-    def mentions(self) -> dict[str, list[Mention]]:
-        """Return kind → where objects name one of that kind."""
-        from scripts.rules import mentions
-
-        return mentions.by_kind(self)
+    def once(self, function: Callable[[Objects], _T]) -> _T:
+        """Return what a function says of the objects, which it is asked once."""
+        if function not in self._known:
+            self._known[function] = function(self)
+        found: _T = self._known[function]
+        return found
 
     @cached_property
     def policies(self) -> list[reach.Policy]:

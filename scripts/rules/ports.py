@@ -11,7 +11,7 @@ from scripts import yamlio
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Container, Objects, containers, runs
 from scripts.rules.rule import Problem, rule
-from scripts.rules.selectors import monitored, own_namespace
+from scripts.rules.selection import monitored, own_namespace
 from scripts.workloads import Workload, mappings
 
 _SERVICES = "https://kubernetes.io/docs/concepts/services-networking/service/"
@@ -19,7 +19,7 @@ _INGRESS = "https://kubernetes.io/docs/concepts/services-networking/ingress/"
 _POLICIES = "https://kubernetes.io/docs/concepts/services-networking/network-policies/"
 _MONITORS = "https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.ServiceMonitor"
 _PROBES = "https://kubernetes.io/docs/concepts/workloads/pods/probes/"
-_CONTAINERS = "https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#ports"
+_CONTAINERS = "https://kubernetes.io/docs/concepts/workloads/pods/#pod-networking"
 _ALB = "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/"
 _ACTIONS = "alb.ingress.kubernetes.io/actions."
 _REFUSED = "a cluster refuses that"

@@ -9,6 +9,7 @@ from typing import Any
 from scripts import yamlio
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
+from scripts.rules import mentions
 from scripts.rules.mentions import Mention
 from scripts.rules.objects import Container, Objects, containers, pod, runs
 from scripts.rules.rule import Problem, rule
@@ -25,9 +26,11 @@ _NAMELESS = "its pods have no names in the cluster's DNS"
 _OF_CLUSTERS = ("ClusterSecretStore", "IngressClass", "PriorityClass", "StorageClass")
 _MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
 _NEAR = 0.8
+"""How near a name must be to another to be written in its place."""
 _FEW = 3
 """So many names are listed where none is near."""
 _MOST_BYTES = 2**20
+"""Of a ConfigMap's or Secret's values, without their keys."""
 _SCALABLE = ("Deployment", "ReplicaSet", "StatefulSet")
 
 
@@ -66,8 +69,8 @@ def key_missing(objects: Objects) -> Iterator[Problem]:
     """
     told = set[tuple[str, str, str]]()
     for kind in ("ConfigMap", "Secret"):
-        for mention in objects.mentions.get(kind, ()):
-            known = objects.keys.get((kind, mention.name))
+        for mention in objects.once(mentions.by_kind).get(kind, ()):
+            known = objects.once(mentions.there).get((kind, mention.name))
             if known is None:
                 continue
             for path, key in mention.keys:
@@ -129,7 +132,7 @@ def claim_without_class(objects: Objects) -> Iterator[Problem]:
 
     Else it gets the cluster's default, which may be another, or none: slower disks, or no volume.
     """
-    return _without(objects, "StorageClass", "a claim")
+    return _without(objects, "StorageClass")
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/ingress/#ingress-class")
@@ -147,7 +150,7 @@ def ingress_without_class(objects: Objects) -> Iterator[Problem]:
 
     Else the cluster's default serves it, or nobody does.
     """
-    return _without(objects, "IngressClass", "the Ingress")
+    return _without(objects, "IngressClass")
 
 
 @rule("https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/")
@@ -171,18 +174,18 @@ def secret_store_missing(objects: Objects) -> Iterator[Problem]:
 
 def _missing(objects: Objects, kind: str, comes: str) -> Iterator[Problem]:
     """Yield once for each name that there is no object of, however often it is named."""
-    names = [name for known, name in objects.keys if known == kind]
+    names = [name for known, name in objects.once(mentions.there) if known == kind]
     left: dict[str, list[Mention]] = {}
-    for mention in objects.mentions.get(kind, ()):
-        if mention.name and (kind, mention.name) not in objects.keys:
+    for mention in objects.once(mentions.by_kind).get(kind, ()):
+        if mention.name and (kind, mention.name) not in objects.once(mentions.there):
             left.setdefault(mention.name, []).append(mention)
-    for name, mentions in left.items():
-        optional = all(mention.optional for mention in mentions)
+    for name, named in left.items():
+        optional = all(mention.optional for mention in named)
         near = difflib.get_close_matches(name, names, 1, _MISSPELT if optional else _NEAR)
         if optional and not near:
             continue
-        first = mentions[0]
-        others = sorted({m.manifest.label for m in mentions} - {first.manifest.label})
+        first = named[0]
+        others = sorted({m.manifest.label for m in named} - {first.manifest.label})
         also = f" (so do{'es' if len(others) == 1 else ''} {', '.join(others)})" if others else ""
         then = "being optional, it is gone without" if optional else comes
         message = (
@@ -195,18 +198,17 @@ def _missing(objects: Objects, kind: str, comes: str) -> Iterator[Problem]:
         yield Problem(first.manifest, first.path, message, fix)
 
 
-def _without(objects: Objects, kind: str, what: str) -> Iterator[Problem]:
+def _without(objects: Objects, kind: str) -> Iterator[Problem]:
     """Yield what names no class, where it is known which ones the cluster has."""
     known = " or ".join(objects.given.objects.get(kind, ()))
     if not known:
         return
     field = "ingressClassName" if kind == "IngressClass" else "storageClassName"
-    for mention in objects.mentions.get(kind, ()):
+    for mention in objects.once(mentions.by_kind).get(kind, ()):
         if not mention.name:
             label = mention.manifest.label
-            message = f"{what} of {label} names no {kind}: it gets the cluster's default, if any"
-            if kind == "IngressClass":
-                message = f"{label} names no {kind}: it gets the cluster's default, if any"
+            what = label if kind == "IngressClass" else f"a claim of {label}"
+            message = f"{what} names no {kind}: it gets the cluster's default, if any"
             yield Problem(mention.manifest, mention.path, message, f"write {field}: {known}")
 
 
@@ -280,11 +282,11 @@ def autoscaler_target_missing(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, (*path, "apiVersion"), message, f"write {found.api_version}")
 
 
-@rule(_SCALERS + "#support-for-metrics-apis")
+@rule(_SCALERS + "#algorithm-details")
 def autoscalers_on_one_target(objects: Objects) -> Iterator[Problem]:
     """A workload has one HorizontalPodAutoscaler at most.
 
-    Two undo each other's scaling without end.
+    Of two, the controller says AmbiguousSelector, and scales by neither.
     """
     first: dict[tuple[str, str], Manifest] = {}
     for manifest in objects.of_kind("HorizontalPodAutoscaler"):
@@ -293,8 +295,8 @@ def autoscalers_on_one_target(objects: Objects) -> Iterator[Problem]:
         other = first.setdefault((kind, name), manifest)
         if other is not manifest:
             message = (
-                f"{manifest.label} scales {kind}/{name}, as {other.label} does: each undoes what"
-                " the other did"
+                f"{manifest.label} scales {kind}/{name}, as {other.label} does: it is scaled by"
+                " neither"
             )
             fix = "put the metrics of both into one, and remove the other"
             yield Problem(manifest, (*path, "name"), message, fix)
@@ -366,7 +368,7 @@ def config_map_unused(objects: Objects) -> Iterator[Problem]:
 
     Else a change of it changes nothing, whatever it seems to say.
     """
-    used = {mention.name for mention in objects.mentions.get("ConfigMap", ())}
+    used = {mention.name for mention in objects.once(mentions.by_kind).get("ConfigMap", ())}
     for manifest in objects.of_kind("ConfigMap"):
         if manifest.name not in used and not _for_others(manifest):
             others = (one.object for one in objects.manifests if one is not manifest)
@@ -398,7 +400,7 @@ def service_account_unused(objects: Objects) -> Iterator[Problem]:
 
     Else those that it was made for act as `default`, without the rights that it has.
     """
-    used = {mention.name for mention in objects.mentions.get("ServiceAccount", ())}
+    used = {mention.name for mention in objects.once(mentions.by_kind).get("ServiceAccount", ())}
     syncs = yamlio.get(objects.project.object, ["spec", "destinationServiceAccounts"])
     used |= {str(one.get("defaultServiceAccount")) for _, one in mappings(syncs)}
     for manifest in objects.of_kind("ServiceAccount"):

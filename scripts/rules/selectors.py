@@ -10,10 +10,10 @@ from scripts import yamlio
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import STATEFUL, Objects, picks, pod
 from scripts.rules.rule import Problem, rule
+from scripts.rules.selection import labels, looks_here, monitored, namespaces, own_namespace, peers
 from scripts.workloads import Workload, holds, mappings, selects
 
 _COMPONENT = "app.kubernetes.io/component"
-_NAMESPACE = "kubernetes.io/metadata.name"
 _SELECTOR: Where = ("spec", "selector")
 _LABELS = "https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/"
 _POLICIES = "https://kubernetes.io/docs/concepts/services-networking/network-policies/"
@@ -47,7 +47,7 @@ def _has_endpoints(objects: Objects, service: Manifest) -> bool:
     if yamlio.get(service.object, ["spec", "type"]) == "ExternalName":
         return True
     slices = objects.of_kind("EndpointSlice")
-    named = (_labels(one).get("kubernetes.io/service-name") for one in slices)
+    named = (labels(one).get("kubernetes.io/service-name") for one in slices)
     return service.name in named or objects.has("Endpoints", service.name)
 
 
@@ -114,22 +114,6 @@ def policy_peer_selects_nothing(objects: Objects) -> Iterator[Problem]:
                 yield from _nothing(objects, manifest, place, selector, "it lets nobody through")
 
 
-def peers(manifest: Manifest) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Yield the peers of a NetworkPolicy's rules, each with its path."""
-    for direction, side in (("ingress", "from"), ("egress", "to")):
-        for index, allowed in mappings(yamlio.get(manifest.object, ["spec", direction])):
-            for place, peer in mappings(allowed.get(side)):
-                yield ("spec", direction, index, side, place), peer
-
-
-def own_namespace(objects: Objects, selector: Any) -> bool:
-    """Return whether a peer's namespaceSelector means the environment's namespace alone."""
-    if selector is None:
-        return True
-    labels = selector.get("matchLabels") if isinstance(selector, dict) else None
-    return isinstance(labels, dict) and labels.get(_NAMESPACE) == objects.namespace
-
-
 @rule(_MONITORS)
 def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
     """A ServiceMonitor selects a Service, and a PodMonitor pods, in a namespace that it looks in.
@@ -140,46 +124,19 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
         selector, told = yamlio.get(manifest.object, _SELECTOR), "nothing is scraped"
         if monitored(objects, manifest) or not isinstance(selector, dict):
             continue
-        if not _looks_here(objects, manifest):
+        if not looks_here(objects, manifest):
             path: Where = ("spec", "namespaceSelector")
-            where = ", ".join(_namespaces(objects, manifest))
+            where = ", ".join(namespaces(objects, manifest))
             message = f"{manifest.label} looks in {where} only, not in {objects.namespace}: {told}"
             fix = f"write matchNames: [{objects.namespace}]"
             yield Problem(manifest, path, message, fix)
         elif manifest.kind == "PodMonitor":
             yield from _nothing(objects, manifest, _SELECTOR, selector, told)
         else:
-            known = [_labels(service) for service in objects.of_kind("Service")]
+            known = [labels(service) for service in objects.of_kind("Service")]
             part, fix = mend(selector, known)
             message = f"{manifest.label} selects no Service of this environment: {told}"
             yield Problem(manifest, (*_SELECTOR, *part), message, fix)
-
-
-def monitored(objects: Objects, monitor: Manifest) -> list[Manifest]:
-    """Return the Services that a ServiceMonitor, the workloads that a PodMonitor selects."""
-    selector = yamlio.get(monitor.object, _SELECTOR)
-    if not _looks_here(objects, monitor):
-        return []
-    if monitor.kind == "PodMonitor":
-        return [one.manifest for one in objects.selected(selector)]
-    return [one for one in objects.of_kind("Service") if selects(selector, _labels(one))]
-
-
-def _looks_here(objects: Objects, monitor: Manifest) -> bool:
-    if yamlio.get(monitor.object, ["spec", "namespaceSelector", "any"]) is True:
-        return True
-    return objects.namespace in _namespaces(objects, monitor)
-
-
-def _labels(manifest: Manifest) -> dict[str, Any]:
-    found = manifest.metadata.get("labels")
-    return found if isinstance(found, dict) else {}
-
-
-def _namespaces(objects: Objects, monitor: Manifest) -> list[str]:
-    named = yamlio.get(monitor.object, ["spec", "namespaceSelector", "matchNames"])
-    found = [str(name) for name in named] if isinstance(named, list) else []
-    return found or [monitor.namespace or objects.namespace]
 
 
 @rule("https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector")

@@ -9,6 +9,7 @@ from typing import Any
 
 from scripts import yamlio
 from scripts.manifest import Where
+from scripts.rules import mentions
 from scripts.rules.objects import Container, Objects, containers, ordinals, pod
 from scripts.rules.rule import Problem, rule
 from scripts.workloads import Workload, mappings
@@ -35,6 +36,7 @@ _HANDLERS: tuple[Where, ...] = (
 _ACTIONS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _PATH = re.compile(r"(?:^|[=,\s])(/[-\w./]*[-\w.])(?=$|[,\s])")
 """An absolute path in an argument, or after its =."""
+_QUOTED = re.compile(r"\"(/[-\w./]*[-\w.])\"")
 _MISSPELT = 0.9
 """How near two paths must be for one to be taken for the other."""
 _REFUSED = "a cluster refuses that"
@@ -246,17 +248,17 @@ def script_missing(objects: Objects) -> Iterator[Problem]:
     Else the container ends at once, or its probe fails.
     """
     for workload in objects.makers:
-        holds = _files(objects, workload)
+        holds, config = _files(objects, workload), _config_maps(workload)
         everything = list(containers(workload))
         folders = {
             mount["mountPath"].rstrip("/")
             for one in everything
             for _, mount in mounts(one)
-            if isinstance(mount.get("mountPath"), str) and mount.get("name") in holds
+            if isinstance(mount.get("mountPath"), str)
         }
         for container in everything:
             told = set[Where]()
-            for path, text, whole in _paths(container):
+            for path, text, whole in (*_paths(container), *_in_files(objects, container, config)):
                 found = _no_file(workload, container, path, text, holds, folders, whole)
                 for problem in found:
                     if problem.path not in told:
@@ -287,7 +289,7 @@ def _no_file(
             place = (*container.path, "volumeMounts")
             yield Problem(workload.manifest, place, message, "mount it there, or write its path")
             return
-        if near := [folder for folder in folders if _inside(text, folder)]:
+        if near := [folder for folder in folders if _inside(f"{text}/", folder)]:
             message = (
                 f"the container {container.name} uses {text}, and mounts nothing at {near[0]},"
                 " as another container of the pod does"
@@ -309,6 +311,30 @@ def _no_file(
         near = difflib.get_close_matches(name, known, 1)
         fix = f"write {folder}/{near[0]}" if near else f"add {name} to what is mounted at {folder}"
         yield Problem(workload.manifest, path, message, fix)
+
+
+def _config_maps(workload: Workload) -> dict[Any, Any]:
+    """Return volume → the name of the ConfigMap that it is made of."""
+    _, spec = pod(workload)
+    return {
+        volume.get("name"): yamlio.get(volume, ["configMap", "name"])
+        for _, volume in mappings(spec.get("volumes"))
+        if "configMap" in volume
+    }
+
+
+def _in_files(
+    objects: Objects, container: Container, config: Mapping[Any, Any]
+) -> Iterator[tuple[Where, str, bool]]:
+    """Yield the absolute paths in the files that a container is told to read."""
+    named = {path for _, path, _ in _paths(container)}
+    for _, mount in mounts(container):
+        manifest = objects.find("ConfigMap", config.get(mount.get("name")))
+        data = manifest.object.get("data") if manifest else None
+        for file, text in data.items() if isinstance(data, dict) else ():
+            if f"{mount.get('mountPath')}/{file}" in named and isinstance(text, str):
+                for path in _QUOTED.findall(text):
+                    yield (*container.path, "volumeMounts"), path, False
 
 
 def _elsewhere(
@@ -387,7 +413,7 @@ def _of_source(objects: Objects, source: Mapping[str, Any]) -> frozenset[str] | 
             return frozenset(str(item.get("path")) for _, item in mappings(inner["items"]))
         if not kind:
             return frozenset({str(inner.get("path", "token"))})
-        return objects.keys.get((kind, str(inner.get(name, inner.get("name")))))
+        return objects.once(mentions.there).get((kind, str(inner.get(name, inner.get("name")))))
     return frozenset()
 
 
@@ -469,7 +495,7 @@ def _variables(objects: Objects, container: Container) -> frozenset[str] | None:
     for _, source in mappings(container.data.get("envFrom")):
         for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
             if isinstance(source.get(field), dict):
-                keys = objects.keys.get((kind, str(source[field].get("name"))))
+                keys = objects.once(mentions.there).get((kind, str(source[field].get("name"))))
                 if keys is None:
                     return None
                 found |= {f"{source.get('prefix', '')}{key}" for key in keys}
