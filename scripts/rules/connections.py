@@ -381,7 +381,7 @@ def _may_select(selector: Any, namespace: str) -> bool:
     return selects({"matchExpressions": expressions}, {reach.NAMESPACE: namespace})
 
 
-@rule("https://prometheus-operator.dev/docs/developer/getting-started/")
+@rule(_CONNECTIVITY)
 def policy_blocks_scrape(objects: Objects) -> Iterator[Problem]:
     """Policies let somebody outside of the environment in to the ports that Prometheus scrapes.
 
@@ -403,7 +403,7 @@ def policy_blocks_scrape(objects: Objects) -> Iterator[Problem]:
         yield _shut(objects, *together[0], message, peer, kin, "metricsFrom")
 
 
-@rule("https://prometheus-operator.dev/docs/developer/getting-started/")
+@rule(_CONNECTIVITY)
 def scrape_from_another_namespace(objects: Objects) -> Iterator[Problem]:
     """All ports that Prometheus scrapes are open to one and the same peer.
 
