@@ -145,9 +145,8 @@ def _told(objects: Objects, blocked: _Blocked, why: str) -> Iterator[Problem]:
             fix = (
                 f"write a NetworkPolicy for them with {FIELDS[direction][0]}: [{', '.join(rules)}]"
             )
-            message = f"no policy of the pods of {label} opens what they need: " + "; ".join(
-                f"{_way(direction, label, group)}, {why}" for group in groups.items()
-            )
+            ways = "; ".join(_way(direction, label, group) for group in groups.items())
+            message = f"{ways}, {why}: no policy is for the pods of {label} alone"
             yield Problem(end.manifest, (*end.template, "metadata", "labels"), message, fix)
             continue
         for group in groups.items():
@@ -382,7 +381,7 @@ def _may_select(selector: Any, namespace: str) -> bool:
     return selects({"matchExpressions": expressions}, {reach.NAMESPACE: namespace})
 
 
-@rule("https://prometheus-operator.dev/docs/developer/getting-started/")
+@rule(_CONNECTIVITY)
 def policy_blocks_scrape(objects: Objects) -> Iterator[Problem]:
     """Policies let somebody outside of the environment in to the ports that Prometheus scrapes.
 
@@ -404,7 +403,7 @@ def policy_blocks_scrape(objects: Objects) -> Iterator[Problem]:
         yield _shut(objects, *together[0], message, peer, kin, "metricsFrom")
 
 
-@rule("https://prometheus-operator.dev/docs/developer/getting-started/")
+@rule(_CONNECTIVITY)
 def scrape_from_another_namespace(objects: Objects) -> Iterator[Problem]:
     """All ports that Prometheus scrapes are open to one and the same peer.
 
@@ -482,7 +481,9 @@ def policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
                 ports.setdefault(port, (entry, is_by_address))
     for label, (workload, ports) in blocked.items():
         entries = _words(sorted({entry.label for entry, _ in ports.values()}))
-        message = f"{_numbers(ports)} of the pods of {label} is shut to what comes by {entries}"
+        message = (
+            f"nothing lets what comes by {entries} in to {_numbers(ports)} of the pods of {label}"
+        )
         name = "the ingress controller's"
         peer: Peer = {"namespaceSelector": {"matchLabels": {reach.NAMESPACE: name}}}
         if any(entry.kind == "Service" or is_by_address for entry, is_by_address in ports.values()):
@@ -491,7 +492,8 @@ def policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
             value = "ethstatsFrom" if workload.manifest.component == "ethstats" else "rpcFrom"
             p2p = _p2p(objects)
             kin = p2p if ports.keys() <= p2p else entered - p2p
-            value = "p2pFrom" if kin is p2p else value
+            if kin is p2p:
+                value, peer = "p2pFrom", {"ipBlock": {"cidr": "the addresses of the peers"}}
             yield _shut(objects, workload, ports, message, peer, kin, value)
 
 
