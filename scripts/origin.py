@@ -72,7 +72,8 @@ def _movers(
 ) -> dict[int, ValuePath]:
     """Return for each field, as far as there is one, the value that moves it.
 
-    Of several, that is one which the field shows, or is the part of it that is meant.
+    Of several, that is one which the field shows, or is the part of it that is meant. Where none
+    does, it is one of the same name and value that the chart lets nobody change alone.
     """
     if not fields:
         return {}
@@ -92,22 +93,38 @@ def _movers(
     experiments.sort(key=lambda experiment: not experiment[2])
     untried = {i: sum(i in about for *_, about in experiments) for i in fields}
     start, found = _objects(root, environment, values), dict[int, ValuePath]()
-    for leaf, value, about in experiments[:MOST_EXPERIMENTS]:
+    # What the chart does not make, no value moves.
+    untried = {i: n for i, n in untried.items() if _key(fields[i][0]) in start}
+    bound = dict[int, ValuePath]()
+    for leaf, value, about in experiments[: MOST_EXPERIMENTS if untried else 0]:
         changed = copy.deepcopy(values)
         # A null has taken its default away.
         _set(changed, leaf, yamlio.get(defaults, leaf) if value is None else _other(value))
         after = _objects(root, environment, changed)
         for index in list(untried):
             manifest, path = fields[index]
-            moved = _moved(start, after, (manifest.kind, manifest.name), path)
+            moved = _moved(start, after, _key(manifest), path)
             untried[index] -= index in about
             if moved and (index in about or index not in found):
                 found[index] = leaf
-            if (moved and index in about) or (index in found and not untried[index]):
+            held = not after and _is_namesake(leaf, path) and value == shown[index]
+            # Of two components that go together, its own.
+            if held and (index not in bound or str(leaf[0]) in manifest.name):
+                bound[index] = leaf
+            known = index in found or index in bound
+            if (moved and index in about) or (known and not untried[index]):
                 del untried[index]
         if not untried:
             break
-    return found
+    return bound | found
+
+
+def _key(manifest: Manifest) -> tuple[str, str]:
+    return manifest.kind, manifest.name
+
+
+def _is_namesake(leaf: ValuePath, path: Sequence[str | int]) -> bool:
+    return bool(path) and leaf[-1] == path[-1]
 
 
 def _moved(
