@@ -433,7 +433,7 @@ def two_autoscalers(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, ("spec", "scaleTargetRef", "name"), message, fix)
 
 
-@rule("docs/network.md")
+@rule("https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/")
 def no_replicas(objects: Objects) -> Iterator[Problem]:
     """What is in an environment runs there.
 

@@ -290,7 +290,7 @@ def heap_starts_above_its_most(objects: Objects) -> Iterator[Problem]:
 
 @rule(_JAVA)
 def heap_of_no_size(objects: Objects) -> Iterator[Problem]:
-    """Sizes of a JVM's heap are numbers with k, m or g, of 2 MiB and more.
+    """Sizes of a JVM's heap are numbers with k, m or g, of 1 MiB and more.
 
     The JVM knows no Gi and no gb, takes a bare number for bytes, and refuses to start.
     """

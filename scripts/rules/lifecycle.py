@@ -313,14 +313,16 @@ def start_too_short(objects: Objects) -> Iterator[Problem]:
         hasty = kind == "livenessProbe" and _patience(probe) < _LEAST_LIVENESS_S
         if seconds >= _LEAST_START_S[kind] or hasty:
             continue
+        by = "" if kind == "startupProbe" else " by its livenessProbe"
         message = (
-            f"the container {container.name} has {seconds} s to start: what recovers a database is "
-            "killed before it is done"
+            f"the container {container.name} has {seconds} s to start{by}: what recovers a "
+            "database is killed before it is done"
         )
-        fix = "write a startupProbe with failureThreshold: 120 and periodSeconds: 5"
+        fix = "write a startupProbe, as chart/values.yaml has one for it"
+        path: Where = (*container.path, "startupProbe")
         if kind == "startupProbe":
             fix = f"write failureThreshold: {600 // _number(probe, 'periodSeconds')}"
-        path = (*container.path, kind, "failureThreshold")
+            path = (*path, "failureThreshold")
         yield Problem(container.workload.manifest, path, message, fix)
 
 
