@@ -89,7 +89,8 @@ def _movers(
 ) -> dict[int, ValuePath]:
     """Return for each field, as far as there is one, the value that moves it.
 
-    Of several, that is one which the field shows, or is the part of it that is meant.
+    Of several, that is one which the field shows, or is the part of it that is meant. Where none
+    does, it is one of the same name and value that the chart lets nobody change alone.
     """
     if not fields:
         return {}
@@ -123,6 +124,10 @@ def _movers(
     experiments = experiments if untried else []
     found, broken = dict[int, ValuePath](), list[tuple[ValuePath, Any]]()
     for leaf, value, about in experiments[:MOST_EXPERIMENTS]:
+    # What the chart does not make, no value moves.
+    untried = {i: n for i, n in untried.items() if _key(fields[i][0]) in start}
+    bound = dict[int, ValuePath]()
+    for leaf, value, about in experiments[: MOST_EXPERIMENTS if untried else 0]:
         changed = copy.deepcopy(values)
         # A null has taken its default away.
         _set(changed, leaf, yamlio.get(defaults, leaf) if value is None else _other(value))
@@ -133,7 +138,12 @@ def _movers(
             untried[index] -= index in about
             if moved and (index in about or index not in found):
                 found[index] = leaf
-            if (moved and index in about) or (index in found and not untried[index]):
+            held = not after and _is_namesake(leaf, path) and value == shown[index]
+            # Of two components that go together, its own.
+            if held and (index not in bound or str(leaf[0]) in manifest.name):
+                bound[index] = leaf
+            known = index in found or index in bound
+            if (moved and index in about) or (known and not untried[index]):
                 del untried[index]
         if not untried:
             break
@@ -153,6 +163,15 @@ def _movers(
                 i: leaf for i, (m, path) in own.items() if _moved(start, after, _key(m), path)
             }
     return found
+    return bound | found
+
+
+def _key(manifest: Manifest) -> tuple[str, str]:
+    return manifest.kind, manifest.name
+
+
+def _is_namesake(leaf: ValuePath, path: Sequence[str | int]) -> bool:
+    return bool(path) and leaf[-1] == path[-1]
 
 
 def _key(manifest: Manifest) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from scripts import survival, yamlio
@@ -171,7 +172,7 @@ def maru_away_from_its_sequencer(objects: Objects) -> Iterator[Problem]:
     Else it waits as Pending for ever, and its validator is away.
     """
     stranded, (sequencer, maru) = _stranded(objects), map(objects.component, _VALIDATORS)
-    if stranded and sequencer is not None and maru is not None:
+    if stranded and sequencer and maru and not _is_void(objects, *_VALIDATORS):
         message = (
             f"each Maru must be where its sequencer is, and other rules for Maru than for the "
             f"sequencer may keep {stranded} of {maru.least} from there: they never start"
@@ -257,7 +258,8 @@ def rpc_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
     besu = objects.component("besu")
     if not objects.is_production or besu is None or not besu.least:
         return
-    found = survival.spread(besu, objects.zones)
+    # Not as after a scaling down: that may leave any pods, and seldom leaves all in one zone.
+    found = survival.spread(replace(besu, most=besu.least), objects.zones)
     if besu.least < 2:
         manifest, path = _counted(objects, besu, "minReplicas")
         message = "one pod of Besu answers JSON-RPC: none does while it, its node or zone is away"
@@ -328,6 +330,23 @@ def no_budget(objects: Objects) -> Iterator[Problem]:
             )
             fix = "write podDisruptionBudget: {enabled: true, maxUnavailable: 1}"
             yield Problem(*_counted(objects, workload, "minReplicas"), message, fix)
+
+
+@rule(_BUDGETS)
+def budget_of_nothing(objects: Objects) -> Iterator[Problem]:
+    """A PodDisruptionBudget keeps one of several pods.
+
+    Else drains may take all of them at once, as if it were not there.
+    """
+    for manifest, spec, own in _budgets(objects):
+        pods = sum(one.least for one in own)
+        of_chain = any(one.manifest.component in _VALIDATORS for one in own)
+        if pods > 1 and survival.let_go(spec, pods) >= pods and not of_chain:
+            field = "maxUnavailable" if "maxUnavailable" in spec else "minAvailable"
+            message = (
+                f"{field} is {spec.get(field)} of {pods} pods: drains may take all of them at once"
+            )
+            yield Problem(manifest, ("spec", field), message, "write maxUnavailable: 1")
 
 
 @rule(_EVICTION)
@@ -414,7 +433,7 @@ def two_autoscalers(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, ("spec", "scaleTargetRef", "name"), message, fix)
 
 
-@rule("docs/network.md")
+@rule("https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/")
 def no_replicas(objects: Objects) -> Iterator[Problem]:
     """What is in an environment runs there.
 
@@ -530,8 +549,6 @@ def _selected(objects: Objects, term: Mapping[str, Any]) -> bool:
     """Return whether a term is about any pod, also by labels that its controller gives it."""
     selector = term.get("labelSelector")
     for workload in objects.workloads:
-        if not workload.most:
-            continue
         if selects(selector, workload.labels):
             return True
         for ordinal in range(workload.least) if _names_one(selector, workload) else ():

@@ -112,7 +112,8 @@ def request_above_limit(objects: Objects) -> Iterator[Problem]:
     for pods, container in _containers(objects):
         for resource, request in container.requests.items():
             limit = container.limits.get(resource)
-            if limit is None or request <= limit or _is_misread(resource, limit):
+            misread = any(_is_misread(resource, one) for one in (request, limit or request))
+            if limit is None or request <= limit or misread:
                 continue
             message = (
                 f"the container {container.name} requests {shown(resource, request)} of {resource},"
@@ -163,7 +164,7 @@ def pod_fits_no_node(objects: Objects) -> Iterator[Problem]:
                 continue
             largest = _largest(pods, "requests", resource)
             own = largest.requests.get(resource, Decimal(0))
-            if _is_misread(resource, own):
+            if _is_misread(resource, own) or own > largest.limits.get(resource, own):
                 continue
             message = (
                 f"a pod requests {shown(resource, asked)} of {resource}, and a node has "
@@ -220,26 +221,26 @@ def container_without_memory_limit(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/")
-def container_without_requests(objects: Objects) -> Iterator[Problem]:
-    """A container requests cpu and memory, itself, by its limit or by a LimitRange's default.
+def container_without_cpu_request(objects: Objects) -> Iterator[Problem]:
+    """A container requests cpu, itself, by its limit or by a LimitRange's default.
 
-    Else the scheduler takes it for nothing and puts it on a node that is full, from which it is the
-    first to be evicted; and an autoscaler that goes by use does not scale at all.
+    Else the scheduler takes it for nothing and puts it on a node that has none left; and an
+    autoscaler that goes by the use of cpu does not scale at all.
     """
+    # Without a request of memory there is no limit of it either, which is told.
     for pods, container in _containers(objects):
+        if "cpu" in container.requests or _is_counted(objects, "requests.cpu"):
+            continue
         manifest = pods.workload.manifest
-        scalers = objects.autoscalers.get((manifest.kind, manifest.name), ())
-        for resource in ("cpu", "memory"):
-            if resource in container.requests or _is_counted(objects, f"requests.{resource}"):
-                continue
-            message = f"the container {container.name} requests no {resource}: "
-            message += (
-                f"the autoscaler of {manifest.label} can't tell how much of it is in use"
-                if any(_goes_by(scaler, resource) for scaler in scalers)
-                else "the scheduler may put it on a node that has none left"
-            )
-            path = (*container.path, "resources", "requests", resource)
-            yield Problem(manifest, path, message, f"write resources.requests.{resource}")
+        scalers = objects.autoscalers.get((manifest.kind, manifest.name), [])
+        message = f"the container {container.name} requests no cpu: "
+        message += (
+            f"{scalers[0].label} can't tell how much of it is in use, and never scales"
+            if any(_goes_by_cpu(scaler) for scaler in scalers)
+            else "the scheduler may put it on a node that has none left"
+        )
+        path = (*container.path, "resources", "requests", "cpu")
+        yield Problem(manifest, path, message, "write resources.requests.cpu")
 
 
 @rule(_HEAP)
@@ -253,6 +254,8 @@ def heap_too_large(objects: Objects) -> Iterator[Problem]:
         limit, heap = jvm.container.limits.get("memory"), jvm.most
         if limit is None or heap is None or _is_misread("memory", limit):
             continue
+        if jvm.container.requests.get("memory", limit) > limit:
+            continue  # the limit is told
         share = limit * Decimal(heap.text) / 100 if heap.size is None else heap.size
         size = share // _MIB * _MIB
         if size > limit * _HEAP_SHARE:
@@ -287,7 +290,7 @@ def heap_starts_above_its_most(objects: Objects) -> Iterator[Problem]:
 
 @rule(_JAVA)
 def heap_of_no_size(objects: Objects) -> Iterator[Problem]:
-    """Sizes of a JVM's heap are numbers with k, m or g, of 2 MiB and more.
+    """Sizes of a JVM's heap are numbers with k, m or g, of 1 MiB and more.
 
     The JVM knows no Gi and no gb, takes a bare number for bytes, and refuses to start.
     """
@@ -340,6 +343,8 @@ def memory_volume_above_limit(objects: Objects) -> Iterator[Problem]:
             for container in pods.containers:
                 limit = container.limits.get("memory")
                 if limit is None or size < limit or not _mounts(container, name):
+                    continue
+                if _is_misread("memory", limit):
                     continue
                 message = (
                     f"the volume {name} may take {shown('memory', size)} of memory, and the "
@@ -504,10 +509,10 @@ def _with_unit(value: Any, unit: str = "") -> str:
     return f"{number[0]}{meant}"
 
 
-def _goes_by(scaler: Manifest, resource: str) -> bool:
-    """Return whether an autoscaler looks at the use of a resource."""
+def _goes_by_cpu(scaler: Manifest) -> bool:
+    """Return whether an autoscaler looks at the use of cpu."""
     metrics = mappings(yamlio.get(scaler.object, ("spec", "metrics")))
-    return any(yamlio.get(metric, ("resource", "name")) == resource for _, metric in metrics)
+    return any(yamlio.get(metric, ("resource", "name")) == "cpu" for _, metric in metrics)
 
 
 def _scratch(pods: Pods) -> Iterator[tuple[Where, Decimal, Any, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts import schedule, survival, yamlio
 from scripts.findings import Severity
-from scripts.manifest import Where
+from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Container, Objects, containers, pod
 from scripts.rules.rule import Problem, rule
 from scripts.survival import ZONE
@@ -30,13 +30,14 @@ _NODES = ("sequencer", "maru", "besu")
 
 _VALIDATORS = ("sequencer", "maru")
 
-_LEAST_START_S = 60
-"""For RocksDB to recover after a kill, and the JVM to start beside it."""
+_LEAST_START_S = {"startupProbe": 60, "livenessProbe": 300}
+"""For RocksDB to recover after a kill, and the JVM to start beside it; more where no startup probe
+says that somebody has thought of it."""
 
 _LEAST_LIVENESS_S = 30
 """A JVM may stop for its garbage, or wait for a slow disk, for some seconds."""
 
-_LEAST_STOP_S = 30
+_LEAST_STOP_S = {"sequencer": 60, "besu": 60, "maru": 30}
 """For RocksDB's memory to be written to disk; the chart gives Besu 300 s, and Maru 60."""
 
 _LEAST_JOB_S = 60
@@ -44,6 +45,11 @@ _LEAST_JOB_S = 60
 
 _LEAST_DEADLINE_S = 10
 """The controller looks every 10 s."""
+
+_MISSED = {
+    "livenessProbe": "where it hangs, nothing starts it again",
+    "readinessProbe": "an update goes on to the next pod before it has caught up",
+}
 
 _DEFAULT_GRACE_S = 30
 _DEFAULTS = {"periodSeconds": 10, "timeoutSeconds": 1, "failureThreshold": 3, "successThreshold": 1}
@@ -113,7 +119,8 @@ def update_by_hand(objects: Objects) -> Iterator[Problem]:
     """
     for workload in _of_kind(objects, "StatefulSet"):
         path = (*_strategy(workload), "type")
-        if workload.get(*path) == "OnDelete":
+        refused = workload.get(*_strategy(workload), "rollingUpdate") is not None
+        if workload.get(*path) == "OnDelete" and not refused:
             message = (
                 "pods are replaced only when somebody deletes them: until then the old ones run"
             )
@@ -237,42 +244,33 @@ def service_without_readiness(objects: Objects) -> Iterator[Problem]:
 
     Else it is sent connections from its first moment on, before it listens or has caught up.
     """
-    told = set[Where]()
-    for service in objects.of_kind("Service"):
-        spec = service.object.get("spec")
-        # One that names pods that are not ready is for finding them.
-        if not isinstance(spec, dict) or spec.get("publishNotReadyAddresses") is True:
-            continue
-        for workload in objects.selected({"matchLabels": spec.get("selector")}):
-            for container in _answering(workload, spec) if spec.get("selector") else ():
-                key = (workload.manifest.label, *container.path)
-                if container.get("readinessProbe") or key in told:
-                    continue
-                told.add(key)
-                message = (
-                    f"the container {container.name} answers {service.label} and has no "
-                    "readinessProbe: it is sent connections before it can take them"
-                )
-                path = (*container.path, "readinessProbe")
-                fix = "write a readinessProbe, an httpGet or a tcpSocket on that port"
-                yield Problem(workload.manifest, path, message, fix)
+    for container, service in _answered(objects).values():
+        if not container.get("readinessProbe"):
+            message = (
+                f"the container {container.name} answers {service.label} and has no readinessProbe:"
+                " it is sent connections before it can take them"
+            )
+            path = (*container.path, "readinessProbe")
+            fix = "write a readinessProbe, an httpGet or a tcpSocket on that port"
+            yield Problem(container.workload.manifest, path, message, fix)
 
 
 @rule(_PROBES)
-def node_without_liveness(objects: Objects) -> Iterator[Problem]:
-    """Sequencers, Marus and Besus have a liveness probe.
+def node_without_probe(objects: Objects) -> Iterator[Problem]:
+    """Sequencers, Marus and Besus have a liveness and a readiness probe.
 
-    Else one that hangs is never started again.
+    Without the first nothing starts one again that hangs; without the second an update goes on to
+    the next while the last still catches up.
     """
+    answered = _answered(objects)
     for container in _of_nodes(objects):
-        if not container.get("livenessProbe"):
-            message = (
-                f"the container {container.name} has no livenessProbe: where it hangs, nothing "
-                "starts it again"
-            )
-            path = (*container.path, "livenessProbe")
-            fix = "write a livenessProbe, as chart/values.yaml has one for it"
-            yield Problem(container.workload.manifest, path, message, fix)
+        for kind, missed in _MISSED.items():
+            told = kind == "readinessProbe" and _place(container) in answered
+            if container.get(kind) or told:
+                continue
+            message = f"the container {container.name} has no {kind}: {missed}"
+            fix = f"write a {kind}, as chart/values.yaml has one for it"
+            yield Problem(container.workload.manifest, (*container.path, kind), message, fix)
 
 
 @rule(_PROBES)
@@ -281,14 +279,13 @@ def liveness_too_hasty(objects: Objects) -> Iterator[Problem]:
 
     Else one slow answer restarts what is only busy, which makes it slower.
     """
-    nodes = {(one.workload.manifest.label, one.path) for one in _of_nodes(objects)}
+    nodes = {_place(one) for one in _of_nodes(objects)}
     for container in objects.containers:
         probe = container.get("livenessProbe")
         if not isinstance(probe, dict):
             continue
         failures, seconds = _number(probe, "failureThreshold"), _patience(probe)
-        is_node = (container.workload.manifest.label, container.path) in nodes
-        if failures == 1 or (is_node and seconds < _LEAST_LIVENESS_S):
+        if failures == 1 or (_place(container) in nodes and seconds < _LEAST_LIVENESS_S):
             field = "failureThreshold" if failures < 3 else "periodSeconds"
             message = (
                 f"the container {container.name} is restarted after {failures} failed "
@@ -302,7 +299,7 @@ def liveness_too_hasty(objects: Objects) -> Iterator[Problem]:
 
 @rule(_PROBES)
 def start_too_short(objects: Objects) -> Iterator[Problem]:
-    """Sequencers, Marus and Besus have a minute and more to start.
+    """Sequencers, Marus and Besus have a minute and more to start, by a startup probe.
 
     Else RocksDB's recovery after a kill is killed, again and again.
     """
@@ -313,16 +310,19 @@ def start_too_short(objects: Objects) -> Iterator[Problem]:
             continue
         seconds = whole(probe.get("initialDelaySeconds"), 0) + _patience(probe)
         # A liveness probe that is hasty is told by itself.
-        if seconds >= _LEAST_START_S or (kind == "livenessProbe" and _patience(probe) < 30):
+        hasty = kind == "livenessProbe" and _patience(probe) < _LEAST_LIVENESS_S
+        if seconds >= _LEAST_START_S[kind] or hasty:
             continue
+        by = "" if kind == "startupProbe" else " by its livenessProbe"
         message = (
-            f"the container {container.name} has {seconds} s to start: what recovers a database is "
-            "killed before it is done"
+            f"the container {container.name} has {seconds} s to start{by}: what recovers a "
+            "database is killed before it is done"
         )
-        fix = "write a startupProbe with failureThreshold: 120 and periodSeconds: 5"
+        fix = "write a startupProbe, as chart/values.yaml has one for it"
+        path: Where = (*container.path, "startupProbe")
         if kind == "startupProbe":
             fix = f"write failureThreshold: {600 // _number(probe, 'periodSeconds')}"
-        path = (*container.path, kind, "failureThreshold")
+            path = (*path, "failureThreshold")
         yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -381,7 +381,7 @@ def stop_cut_short(objects: Objects) -> Iterator[Problem]:
 
 @rule(f"{_PODS}#pod-termination")
 def stop_too_short(objects: Objects) -> Iterator[Problem]:
-    """Sequencers, Marus and Besus have half a minute and more for a clean stop.
+    """Besus have a minute and Marus half a minute and more for a clean stop.
 
     Else each update kills them while they write RocksDB's memory to disk, and each start begins
     with a recovery.
@@ -390,9 +390,10 @@ def stop_too_short(objects: Objects) -> Iterator[Problem]:
     for container in _of_nodes(objects):
         workload = container.workload
         _, seconds = _sleep(container)
-        left = _grace(workload) - seconds
-        if not 0 < left < _LEAST_STOP_S or workload.manifest.label in told:
-            continue  # what is cut short is told by itself
+        left, enough = _grace(workload) - seconds, _LEAST_STOP_S[workload.manifest.component]
+        cut_short = seconds and left <= 0
+        if left >= enough or cut_short or workload.manifest.label in told:
+            continue
         told.add(workload.manifest.label)
         after = f" after its preStop hook of {seconds:f} s" if seconds else ""
         usual = (60 if workload.manifest.component == "maru" else 300) + int(seconds)
@@ -542,6 +543,25 @@ def _of_nodes(objects: Objects) -> Iterator[Container]:
         of_stack = manifest.kind in ("StatefulSet", "Deployment") and manifest.component in _NODES
         if of_stack and not container.first:
             yield container
+
+
+def _place(container: Container) -> tuple[str, Where]:
+    return container.workload.manifest.label, container.path
+
+
+def _answered(objects: Objects) -> dict[tuple[str, Where], tuple[Container, Manifest]]:
+    """Return the containers that Services lead to, each with one of those, by their places."""
+    found: dict[tuple[str, Where], tuple[Container, Manifest]] = {}
+    for service in objects.of_kind("Service"):
+        spec = service.object.get("spec")
+        # One that names pods that are not ready is for finding them.
+        if not isinstance(spec, dict) or spec.get("publishNotReadyAddresses") is True:
+            continue
+        selector = spec.get("selector")
+        for workload in objects.selected({"matchLabels": selector}) if selector else ():
+            for container in _answering(workload, spec):
+                found.setdefault(_place(container), (container, service))
+    return found
 
 
 def _answering(workload: Workload, service: Mapping[str, Any]) -> Iterator[Container]:
