@@ -144,7 +144,7 @@ def _other_template(new: Manifest, was: Any, after: tuple[Where, Any]) -> Iterat
 
 
 @rule(
-    "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#recovering-from-failure-when-expanding-volumes"
+    "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#expanding-persistent-volumes-claims"
 )
 def volume_shrunk(objects: Objects) -> Iterator[Problem]:
     """A volume is never asked to become smaller.
@@ -611,7 +611,7 @@ def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(
-    "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/#migrating-deployments-and-statefulsets-to-horizontal-autoscaling"
+    "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#migrating-deployments-and-statefulsets-to-horizontal-autoscaling"
 )
 def autoscaler_gone_with_pods(objects: Objects) -> Iterator[Problem]:
     """Where an autoscaler goes, the pods that it kept stay.
