@@ -20,6 +20,10 @@ from scripts.rules.rule import Problem, rule
 from scripts.workloads import mappings, workloads
 
 _VALIDATION = "https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/apis"
+_BESU = (
+    "https://github.com/hyperledger/besu/blob/25.11.0/ethereum/core/src/main/java/org/hyperledger/"
+    "besu/ethereum/chain/DefaultBlockchain.java"
+)
 _GROW = "docs/runbooks/LineaVolumeAlmostFull.md"
 _HOW = 'docs/environments.md, "What a change may not do", says how'
 
@@ -144,7 +148,7 @@ def _other_template(new: Manifest, was: Any, after: tuple[Where, Any]) -> Iterat
 
 
 @rule(
-    "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#recovering-from-failure-when-expanding-volumes"
+    "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#expanding-persistent-volumes-claims"
 )
 def volume_shrunk(objects: Objects) -> Iterator[Problem]:
     """A volume is never asked to become smaller.
@@ -432,22 +436,20 @@ def data_moved_in_volume(objects: Objects) -> Iterator[Problem]:
                 yield Problem(new, (*path, "subPath"), message, fix)
 
 
-@rule("https://besu.hyperledger.org/public-networks/concepts/genesis-file")
+@rule(_BESU)
 def genesis_changed(objects: Objects) -> Iterator[Problem]:
     """A chain keeps its first block and its id.
 
-    With another genesis the nodes that have data refuse to start, and those that have none make
-    another chain.
+    With another first block the nodes that have data refuse to start, with another id they find no
+    peers; those that have no data make another chain.
     """
     # A chain in another's place changes both files, Besu's and Maru's: one mistake.
     for manifest, path, old, new in _genesis_changes(objects):
         if found := list(genesis.first_block(old, new)):
             several = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
-            message = (
-                f"the genesis of the chain changes: {', '.join(found[:_MOST])}{several}; nodes"
-            )
-            message += " that have data"
-            message += " refuse to start, and those that have none make another chain"
+            told = f"{', '.join(found[:_MOST])}{several}"
+            message = f"the genesis of the chain changes: {told}; nodes that have data refuse to"
+            message += " start, or find no peers, and those that have none make another chain"
             fix = f"leave it as it was; a new chain needs empty volumes, too: {_HOW}"
             yield Problem(manifest, path, message, fix)
             return
@@ -611,7 +613,7 @@ def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(
-    "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/#migrating-deployments-and-statefulsets-to-horizontal-autoscaling"
+    "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#migrating-deployments-and-statefulsets-to-horizontal-autoscaling"
 )
 def autoscaler_gone_with_pods(objects: Objects) -> Iterator[Problem]:
     """Where an autoscaler goes, the pods that it kept stay.
