@@ -907,7 +907,6 @@ def load_balancer_of_two_environments(
 
 # Names
 
-_LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 _MOST = 63
 _HASH = 11
 """Of `-` and the hash of a revision, which is a label of a StatefulSet's pods."""
@@ -933,27 +932,6 @@ def name_is_too_long(objects: Objects) -> Iterator[Problem]:
             message = f"the name has {len(manifest.name)} characters, and {why}: {most} at most"
             fix = "write a shorter name"
             yield Problem(manifest, ("metadata", "name"), message, fix)
-
-
-@rule(
-    "https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set"
-)
-def label_is_no_label(objects: Objects) -> Iterator[Problem]:
-    """Labels' values have at most 63 letters, digits, -, _ and dots.
-
-    Else the API server refuses the object, and the sync fails.
-    """
-    for manifest in objects.manifests:
-        places: list[Where] = [("metadata", "labels")]
-        if template := PODS.get(manifest.kind.lower(), ())[:-1]:
-            places.append((*template, "metadata", "labels"))
-        for path in places:
-            labels = yamlio.get(manifest.object, path)
-            for key, value in labels.items() if isinstance(labels, dict) else ():
-                if isinstance(value, str) and not _LABEL.fullmatch(value):
-                    message = f"{value!r} is no value of a label: the API server refuses it"
-                    fix = "write letters, digits, -, _ and dots, at most 63, first and last no sign"
-                    yield Problem(manifest, (*path, key), message, fix)
 
 
 _MOST_OF_ANNOTATIONS = 256 * 1024
