@@ -732,7 +732,7 @@ def _clones(objects: Objects) -> Iterator[tuple[Container, Where, str]]:
     """Yield the containers that see a clone of a volume, with the path and name of the source."""
     for container in objects.containers:
         base, spec = pod(container.workload)
-        mounted = {m.get("name") for _, m in mappings(container.data.get("volumeMounts"))}
+        mounted = [m.get("name") for _, m in mappings(container.data.get("volumeMounts"))]
         for index, volume in mappings(spec.get("volumes")):
             path = ("ephemeral", "volumeClaimTemplate", "spec", "dataSource", "name")
             claim = yamlio.get(volume, path)

@@ -97,7 +97,7 @@ def host_not_allowed(objects: Objects) -> Iterator[Problem]:
     for node in objects.programs:
         if node.program != BESU:
             continue
-        names = {port.get("name") for _, port in mappings(node.container.data.get("ports"))}
+        names = {str(port.get("name")) for _, port in mappings(node.container.data.get("ports"))}
         setting = node.settings.get("host-allowlist")
         if "rpc" in names and "*" not in listed(setting):
             had = ", ".join(listed(setting)) or "localhost alone"
@@ -185,7 +185,7 @@ def endpoint_leads_nowhere(objects: Objects) -> Iterator[Problem]:
         message = f"{call.setting.called} has {call.host}, and {call.target.missing}"
         near = call.target.near
         fix = f"write {near}" if near else "write a Service of this environment, or one of its pods"
-        yield Problem(call.setting.manifest, call.setting.path, message, fix)
+        yield Problem(*_written(call), message, fix, call.host)
 
 
 @rule("docs/chain.md")
@@ -204,7 +204,7 @@ def endpoint_on_closed_port(objects: Objects) -> Iterator[Problem]:
         message = f"{call.setting.called} has {call.host}:{port}, and {who} has no port {port}"
         right = [number for number, name in behind.items() if call.api and name == call.api]
         fix = f"write {right[0]}" if right else f"write one that it has: {has or 'none'}"
-        yield Problem(call.setting.manifest, call.setting.path, message, fix)
+        yield Problem(*_written(call), message, fix, str(call.port))
 
 
 @rule("docs/chain.md")
@@ -223,7 +223,7 @@ def endpoint_of_another_api(objects: Objects) -> Iterator[Problem]:
             f"{answers}"
         )
         fix = f"write port {right[0]}" if right else f"write the port of {call.api}"
-        yield Problem(call.setting.manifest, call.setting.path, message, fix)
+        yield Problem(*_written(call), message, fix, str(call.port))
 
 
 @rule("docs/chain.md")
@@ -243,7 +243,7 @@ def sequencer_of_another_maru(objects: Objects) -> Iterator[Problem]:
         if target.ordinal == call.ordinal or not any(w.most > 1 for w in target.workloads):
             continue
         done.add(key)
-        leads = f"pod {target.ordinal}" if target.ordinal is not None else "any of its pods"
+        leads = f"pod {target.ordinal}" if target.ordinal is not None else "any pod"
         message = (
             f"{call.setting.called} leads pod {call.ordinal} of {node.workload.manifest.label} to "
             f"{leads} of {target.pod_of or target.service.label}: each has that of its own ordinal"
@@ -503,7 +503,7 @@ def _answering(objects: Objects, call: _Call, port: int) -> str | None:
     if port in behind:
         return behind[port]
     # What no configuration tells of may listen wherever its container says.
-    declared = {p.get("containerPort") for w in call.target.workloads for p in _ports(w)}
+    declared = [p.get("containerPort") for w in call.target.workloads for p in _ports(w)]
     nodes = any(node.workload in call.target.workloads for node in objects.nodes)
     return "?" if port in declared and not nodes else ""
 

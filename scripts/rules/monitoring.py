@@ -112,12 +112,12 @@ def _unscraped(objects: Objects) -> Iterator[Node]:
     if any(scrape.service is None for scrape in scrapes):
         return  # a monitor that selects nothing, or no port, is told of with the references
     for node in objects.programs:
-        ports = {
+        ports = [
             port.get("containerPort") for _, port in mappings(node.container.data.get("ports"))
-        }
-        metrics = {api.port for api in node.apis if api.name == "metrics"}
+        ]
+        ports += [api.port for api in node.apis if api.name == "metrics"]
         own = [scrape for scrape in scrapes if scrape.workload == node.workload]
-        if not any(scrape.number in ports | metrics for scrape in own):
+        if not any(scrape.number in ports for scrape in own):
             yield node
 
 
