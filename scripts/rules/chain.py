@@ -618,7 +618,7 @@ def backup_of_half_a_node(objects: Objects) -> Iterator[Problem]:
     right = min((name for name, has in claims.items() if has == {BESU, MARU}), default="")
     for container, path, claim in _clones(objects):
         lacks = {BESU, MARU} - claims.get(claim, {BESU, MARU})
-        if lacks:
+        if lacks and all(node.is_known for node in objects.programs):
             manifest = container.workload.manifest
             message = (
                 f"{manifest.label} clones {claim}, which has no data of {' or '.join(lacks)}: "

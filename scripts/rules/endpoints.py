@@ -669,7 +669,8 @@ def peer_makes_up_its_key(objects: Objects) -> Iterator[Problem]:
         )
         message = f"{node.name} {where}: it makes one up, and is not what others look for"
         fix = f"write {key} with the path at which its key is mounted"
-        yield Problem(*_place(node, setting), message, fix)
+        args = (node.workload.manifest, (*node.container.path, "args"))
+        yield Problem(*(_place(node, setting) if setting else args), message, fix)
 
 
 @rule("docs/chain.md")

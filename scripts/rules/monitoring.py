@@ -66,7 +66,7 @@ def scrape_without_metrics(objects: Objects) -> Iterator[Problem]:
         label = scrape.monitor.label
         nodes = [n for n in objects.nodes if n.workload == scrape.workload]
         metrics = {api.port: n for n in nodes for api in n.apis if api.name == "metrics"}
-        if not nodes or scrape.number is None:
+        if not nodes or scrape.number is None or not all(node.is_known for node in nodes):
             continue
         if scrape.number not in metrics:
             told = ", ".join(f"{number} of {n.container_name}" for number, n in metrics.items())
