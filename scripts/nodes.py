@@ -160,10 +160,19 @@ class Node:
                 found[normal.get(_normal(key), key)] = variable
         return found
 
+    @property
+    def is_known(self) -> bool:
+        """Return whether its configuration is here: a file may be the cluster's, or missing."""
+        named = self.options.get("config-file" if self.program == BESU else "config")
+        in_files = any(one.manifest.kind == "ConfigMap" for one in self.settings.values())
+        return named is None or in_files
+
     @cached_property
     def apis(self) -> list[Api]:
-        """Return where it listens."""
-        found = []
+        """Return where it listens; nowhere, where its configuration is not known."""
+        found = list[Api]()
+        if not self.is_known:
+            return found
         for api in _APIS[self.program]:
             port, on, host = (
                 self.settings[key].value if key in self.settings else default

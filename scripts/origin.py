@@ -99,7 +99,7 @@ def _movers(
     shown = {index: yamlio.get(manifest.object, path) for index, (manifest, path) in fields.items()}
 
     leaves = list(_leaves(values, []))
-    is_said = bool(part) and any(value == part for _, value in leaves)
+    is_said = bool(part) and any(str(value) == part for _, value in leaves)
 
     def likely(value: Any) -> frozenset[int]:
         if is_said:
@@ -112,6 +112,8 @@ def _movers(
 
     start = _objects(root, environment, values)
     gone = {index for index, (manifest, _) in fields.items() if _key(manifest) not in start}
+            return frozenset(fields) if str(value) == part else frozenset()
+        return frozenset(index for index, field in shown.items() if _alike(value, field))
 
     experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
     said = environment.values

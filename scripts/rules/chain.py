@@ -618,7 +618,7 @@ def backup_of_half_a_node(objects: Objects) -> Iterator[Problem]:
     right = min((name for name, has in claims.items() if has == {BESU, MARU}), default="")
     for container, path, claim in _clones(objects):
         lacks = {BESU, MARU} - claims.get(claim, {BESU, MARU})
-        if lacks:
+        if lacks and all(node.is_known for node in objects.programs):
             manifest = container.workload.manifest
             message = (
                 f"{manifest.label} clones {claim}, which has no data of {' or '.join(lacks)}: "
@@ -732,7 +732,7 @@ def _clones(objects: Objects) -> Iterator[tuple[Container, Where, str]]:
     """Yield the containers that see a clone of a volume, with the path and name of the source."""
     for container in objects.containers:
         base, spec = pod(container.workload)
-        mounted = {m.get("name") for _, m in mappings(container.data.get("volumeMounts"))}
+        mounted = [m.get("name") for _, m in mappings(container.data.get("volumeMounts"))]
         for index, volume in mappings(spec.get("volumes")):
             path = ("ephemeral", "volumeClaimTemplate", "spec", "dataSource", "name")
             claim = yamlio.get(volume, path)

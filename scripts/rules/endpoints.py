@@ -95,9 +95,9 @@ def host_not_allowed(objects: Objects) -> Iterator[Problem]:
         if call.api == "engine":
             engines.setdefault(call.target.pod_of, []).append(call)
     for node in objects.programs:
-        if node.program != BESU:
+        if node.program != BESU or not node.is_known:
             continue
-        names = {port.get("name") for _, port in mappings(node.container.data.get("ports"))}
+        names = {str(port.get("name")) for _, port in mappings(node.container.data.get("ports"))}
         setting = node.settings.get("host-allowlist")
         if "rpc" in names and "*" not in listed(setting):
             had = ", ".join(listed(setting)) or "localhost alone"
@@ -179,13 +179,14 @@ def endpoint_leads_nowhere(objects: Objects) -> Iterator[Problem]:
     done = set[tuple[int, Where, str]]()
     for call in _calls(objects):
         key = (id(call.setting.manifest), call.setting.path, call.target.missing)
-        if not call.target.missing or key in done:
+        first = whole(call.node.workload.get("spec", "ordinals", "start"), 0)
+        if not call.target.missing or key in done or (_by_script(call) and call.ordinal != first):
             continue
         done.add(key)
         message = f"{call.setting.called} has {call.host}, and {call.target.missing}"
         near = call.target.near
         fix = f"write {near}" if near else "write a Service of this environment, or one of its pods"
-        yield Problem(call.setting.manifest, call.setting.path, message, fix)
+        yield Problem(*_written(call), message, fix, call.host)
 
 
 @rule("docs/chain.md")
@@ -204,7 +205,7 @@ def endpoint_on_closed_port(objects: Objects) -> Iterator[Problem]:
         message = f"{call.setting.called} has {call.host}:{port}, and {who} has no port {port}"
         right = [number for number, name in behind.items() if call.api and name == call.api]
         fix = f"write {right[0]}" if right else f"write one that it has: {has or 'none'}"
-        yield Problem(call.setting.manifest, call.setting.path, message, fix)
+        yield Problem(*_written(call), message, fix, str(call.port))
 
 
 @rule("docs/chain.md")
@@ -223,7 +224,7 @@ def endpoint_of_another_api(objects: Objects) -> Iterator[Problem]:
             f"{answers}"
         )
         fix = f"write port {right[0]}" if right else f"write the port of {call.api}"
-        yield Problem(call.setting.manifest, call.setting.path, message, fix)
+        yield Problem(*_written(call), message, fix, str(call.port))
 
 
 @rule("docs/chain.md")
@@ -243,7 +244,7 @@ def sequencer_of_another_maru(objects: Objects) -> Iterator[Problem]:
         if target.ordinal == call.ordinal or not any(w.most > 1 for w in target.workloads):
             continue
         done.add(key)
-        leads = f"pod {target.ordinal}" if target.ordinal is not None else "any of its pods"
+        leads = f"pod {target.ordinal}" if target.ordinal is not None else "any pod"
         message = (
             f"{call.setting.called} leads pod {call.ordinal} of {node.workload.manifest.label} to "
             f"{leads} of {target.pod_of or target.service.label}: each has that of its own ordinal"
@@ -266,7 +267,7 @@ def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
         if call.api != "engine" or not isinstance(node, Node) or not call.target.workloads:
             continue
         others = [n for n in objects.nodes if n.workload in call.target.workloads]
-        other = next((n for n in others if n.program == BESU), None)
+        other = next((n for n in others if n.program == BESU and n.is_known), None)
         key = (node.workload.manifest.label, node.container.path)
         if other is None or key in done:
             continue
@@ -460,6 +461,8 @@ def _of_pod(service: Manifest, behind: Sequence[Workload], name: str) -> _Target
         manifest = workload.manifest
         if manifest.kind != "StatefulSet" or workload.get("spec", "serviceName") != service.name:
             continue
+        if workload.most < 1:
+            return _Target()
         start = whole(workload.get("spec", "ordinals", "start"), 0)
         end = start + workload.most
         last = f"{manifest.name}-{end - 1}"
@@ -476,9 +479,9 @@ def _answers(objects: Objects) -> Iterator[tuple[_Call, str | None]]:
 
     None where that is not known, or told elsewhere. A call that is made from many pods, once.
     """
-    done = set[tuple[int, Where, str, int | None]]()
+    done = set[tuple[int, Where, str, int | None, str]]()
     for call in _calls(objects):
-        key = (id(call.setting.manifest), call.setting.path, _base(call), call.port)
+        key = (id(call.setting.manifest), call.setting.path, _base(call), call.port, call.api)
         if call.port is None or not call.target.workloads or key in done:
             continue
         done.add(key)
@@ -503,9 +506,11 @@ def _answering(objects: Objects, call: _Call, port: int) -> str | None:
     if port in behind:
         return behind[port]
     # What no configuration tells of may listen wherever its container says.
-    declared = {p.get("containerPort") for w in call.target.workloads for p in _ports(w)}
-    nodes = any(node.workload in call.target.workloads for node in objects.nodes)
-    return "?" if port in declared and not nodes else ""
+    declared = [p.get("containerPort") for w in call.target.workloads for p in _ports(w)]
+    nodes = [node for node in objects.programs if node.workload in call.target.workloads]
+    if not all(node.is_known for node in nodes) or (nodes and port in declared):
+        return None  # that it does not listen there, is told of the port
+    return "?" if port in declared else ""
 
 
 def _right_ports(objects: Objects, call: _Call) -> dict[int, str]:
@@ -639,6 +644,58 @@ def _pods(workload: Workload, service: Manifest) -> list[str]:
     return [f"{workload.manifest.name}-{number}.{service.name}" for number in ordinals]
 
 
+@rule("docs/chain.md")
+def peer_makes_up_its_key(objects: Objects) -> Iterator[Problem]:
+    """What is called by an id has the key that the id is made from, of a Secret.
+
+    Else it makes up another at its start: nobody who looks for the id finds it, and no validator's
+    signature counts.
+    """
+    called = {
+        (node.program, target.pod_of)
+        for node in objects.programs
+        for _, text in node.peers
+        if (target := _resolved(objects, node.workload, _peer(text)[0])).ordinal is not None
+    }
+    for node in objects.programs:
+        key = "node-private-key-file" if node.program == BESU else "persistence.private-key-path"
+        setting = node.settings.get(key)
+        file = node.file(str(setting.value)) if setting else None
+        known = node.is_known and (node.program, node.workload.manifest.label) in called
+        if not known or (file and file.kind in ("Secret", "projected", "csi", "")):
+            continue
+        where = (
+            f"has its key at {setting.value}, which is no Secret" if setting else "is given none"
+        )
+        message = f"{node.name} {where}: it makes one up, and is not what others look for"
+        fix = f"write {key} with the path at which its key is mounted"
+        args = (node.workload.manifest, (*node.container.path, "args"))
+        yield Problem(*(_place(node, setting) if setting else args), message, fix)
+
+
+@rule("docs/chain.md")
+def readiness_of_another_host(objects: Objects) -> Iterator[Problem]:
+    """The readiness of a node asks the other half of it where that is.
+
+    Its script asks the pod itself where it is told of no host: nobody answers there, and the pod is
+    never ready.
+    """
+    here = {(node.workload.manifest.label, node.program) for node in objects.nodes}
+    for node in objects.programs:
+        script = yamlio.get(node.container.data, ["readinessProbe", "exec", "command", 1])
+        name, other = ("EXECUTION", BESU) if node.program == MARU else ("MARU", MARU)
+        label = node.workload.manifest.label
+        if not str(script).endswith("/synced.sh") or name in node.variables:
+            continue
+        if (label, other) not in here:
+            message = (
+                f"the readiness of {node.name} asks for {other} in its own pod, which has none"
+            )
+            path = (*node.container.path, "env")
+            fix = f"give it {name}, the host of its {other}, with N for the ordinal"
+            yield Problem(node.workload.manifest, path, message, fix)
+
+
 # Files and variables
 
 
@@ -657,12 +714,12 @@ def file_not_mounted(objects: Objects) -> Iterator[Problem]:
 
     Else it does not start; Maru makes up a key of its own, and is no validator.
     """
-    done = set[tuple[int, Where, str]]()
+    done = set[tuple[str, Where, str]]()
     for node in objects.nodes:
         for setting in _files(node):
             for path in str(setting.value).split(","):
                 file = node.file(path)
-                key = (id(setting.manifest), setting.path, path)
+                key = (node.workload.manifest.label, node.container.path, path)
                 if _is_there(setting, file) or key in done:
                     continue
                 done.add(key)
@@ -698,7 +755,7 @@ def _files(node: Node) -> Iterator[Setting]:
 
 def _is_there(setting: Setting, file: File) -> bool:
     if not file.kind:
-        return not str(setting.value).startswith("/")
+        return False
     # What a ConfigMap here lacks of these, the configurations' check tells; of keys, chain's rules.
     told = file.kind == "ConfigMap" and setting.called.removeprefix("--") in _OPTIONS
     inner = file.mounted.inner if file.mounted else ""
@@ -740,6 +797,7 @@ def _look(objects: Objects, container: Container, path: str) -> File:
 
 
 _REQUIRED = re.compile(r"\$\{([A-Z_]+)(:?)\?")
+"""${NAME:?} of a shell: it must not be empty either; ${NAME?}: it must be there."""
 _NEEDED = re.compile(r"^\s*need ([A-Z_ ]+)$", re.MULTILINE)
 
 
@@ -759,7 +817,7 @@ def variable_missing(objects: Objects) -> Iterator[Problem]:
         command = [s for path, s in _scripts(container) if path[-2:] == ("command", 1)]
         for script in command[:1]:
             text = _text(objects, _look(objects, container, script))
-            missing = [name for name in _required(text) if not given.get(name)]
+            missing = [name for name in _required(text, given) if not given.get(name)]
             if missing:
                 names = " and ".join(missing)
                 message = f"{script} of {container.name} can't do without {names}: it fails at once"
@@ -767,8 +825,8 @@ def variable_missing(objects: Objects) -> Iterator[Problem]:
                 yield Problem(container.workload.manifest, (*container.path, "env"), message, fix)
 
 
-def _required(text: str) -> list[str]:
-    found = [name for name, colon in _REQUIRED.findall(text) if colon]
+def _required(text: str, given: Mapping[str, Any]) -> list[str]:
+    found = [name for name, colon in _REQUIRED.findall(text) if colon or name not in given]
     found += [name for names in _NEEDED.findall(text) for name in names.split()]
     return list(dict.fromkeys(found))
 

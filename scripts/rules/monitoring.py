@@ -66,7 +66,7 @@ def scrape_without_metrics(objects: Objects) -> Iterator[Problem]:
         label = scrape.monitor.label
         nodes = [n for n in objects.nodes if n.workload == scrape.workload]
         metrics = {api.port: n for n in nodes for api in n.apis if api.name == "metrics"}
-        if not nodes or scrape.number is None:
+        if not nodes or scrape.number is None or not all(node.is_known for node in nodes):
             continue
         if scrape.number not in metrics:
             told = ", ".join(f"{number} of {n.container_name}" for number, n in metrics.items())
@@ -112,12 +112,12 @@ def _unscraped(objects: Objects) -> Iterator[Node]:
     if any(scrape.service is None for scrape in scrapes):
         return  # a monitor that selects nothing, or no port, is told of with the references
     for node in objects.programs:
-        ports = {
+        ports = [
             port.get("containerPort") for _, port in mappings(node.container.data.get("ports"))
-        }
-        metrics = {api.port for api in node.apis if api.name == "metrics"}
+        ]
+        ports += [api.port for api in node.apis if api.name == "metrics"]
         own = [scrape for scrape in scrapes if scrape.workload == node.workload]
-        if not any(scrape.number in ports | metrics for scrape in own):
+        if not any(scrape.number in ports for scrape in own):
             yield node
 
 
@@ -228,11 +228,14 @@ def metric_unknown(objects: Objects) -> Iterator[Problem]:
     An expression over a metric that is not there has no result: an alert on it never fires.
     """
     known = dict(promql.metrics())
+    every = frozenset(label for metric in known.values() for label in metric.labels)
     for query in _queries(objects):
         record, expression = query.rule.get("record"), query.expression
-        if isinstance(record, str) and expression:
+        if isinstance(record, str):
             own = yamlio.get(query.rule, ["labels"])
-            labels = expression.labels | set(own if isinstance(own, dict) else ())
+            # Of one that is no PromQL, which is told already, any.
+            labels = expression.labels if expression else every
+            labels = labels | set(own if isinstance(own, dict) else ())
             known[record] = Metric("gauge", frozenset(labels), ("Prometheus",))
     for query in _queries(objects):
         expression = query.expression
@@ -256,9 +259,9 @@ def matcher_matches_nothing(objects: Objects) -> Iterator[Problem]:
     for query in _queries(objects):
         told = set[tuple[str, str]]()
         for matcher, value in _unmatched(query, labels, jobs) if query.rule else ():
-            if (matcher.label, value) in told:
+            if (matcher.label, matcher.value) in told:
                 continue
-            told.add((matcher.label, value))
+            told.add((matcher.label, matcher.value))
             scrape = _orphan(orphans, value) if matcher.label == "job" else None
             if scrape:
                 if scrape.job not in moved:
@@ -445,8 +448,11 @@ def _asked(objects: Objects) -> Iterator[str]:
 def _orphan(orphans: Sequence[_Scrape], value: str) -> _Scrape | None:
     """Return the scrape that may be meant by a job that there is not: one that no rule asks for."""
     near = difflib.get_close_matches(value, [scrape.job for scrape in orphans], 1)
-    meant = (s for s in orphans if s.job in near or s.monitor.patches)
-    return next(meant, None)
+    for scrape in orphans:
+        name = scrape.workload.manifest.name if scrape.workload else ""
+        if scrape.job in near or scrape.monitor.patches or value in (name, f"{name}-maru"):
+            return scrape
+    return None
 
 
 def _unmatched(
@@ -456,23 +462,20 @@ def _unmatched(
     expression = query.expression
     for selector in expression.selectors if expression else ():
         metric = promql.metrics().get(selector.metric)
-        of_nodes = metric is not None and set(metric.exporters) <= {"Besu", "Maru"}
+        of_nodes = metric is None or set(metric.exporters) <= {"Besu", "Maru"}
+        # Of the targets in the namespace, which are those of its ServiceMonitors.
+        of_nodes = of_nodes or any(m.label == "namespace" for m in selector.matchers)
         for matcher in selector.matchers:
             if matcher.operator not in ("=", "=~"):
                 continue
             if matcher.label == "job":
-                there, sure = jobs, of_nodes or metric is None
+                there, sure = jobs, of_nodes
             else:
                 there, sure = labels.get(matcher.label, set()), matcher.label in labels
             is_pattern = matcher.operator == "=~"
             for value in alternatives(matcher.value) if is_pattern else [matcher.value]:
-                if there and (sure or _is_own(value, there)) and not _among(value, there):
+                if there and sure and not _among(value, there):
                     yield matcher, value
-
-
-def _is_own(value: str, there: set[str]) -> bool:
-    """Return whether a job of any exporter is to be one of this environment."""
-    return any(value.startswith(name.rpartition("-")[0] or name) for name in there)
 
 
 def _among(value: str, there: set[str]) -> bool:
