@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,8 +88,7 @@ def _movers(
 ) -> dict[int, ValuePath]:
     """Return for each field, as far as there is one, the value that moves it.
 
-    Of several, that is one which the field shows, or is the part of it that is meant. Where none
-    does, it is one of the same name and value that the chart lets nobody change alone.
+    Of several, that is one which the field shows, or is the part of it that is meant.
     """
     if not fields:
         return {}
@@ -99,7 +97,7 @@ def _movers(
     shown = {index: yamlio.get(manifest.object, path) for index, (manifest, path) in fields.items()}
 
     leaves = list(_leaves(values, []))
-    is_said = bool(part) and any(str(value) == part for _, value in leaves)
+    is_said = bool(part) and any(value == part for _, value in leaves)
 
     def likely(value: Any) -> frozenset[int]:
         if is_said:
@@ -112,24 +110,12 @@ def _movers(
 
     start = _objects(root, environment, values)
     gone = {index for index, (manifest, _) in fields.items() if _key(manifest) not in start}
-            return frozenset(fields) if str(value) == part else frozenset()
-        return frozenset(index for index, field in shown.items() if _alike(value, field))
 
     experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
-    said = environment.values
-    # People's own first: the chart has more values than there are experiments.
-    experiments.sort(key=lambda tried: (not tried[2], not yamlio.has(said, tried[0])))
+    experiments.sort(key=lambda experiment: not experiment[2])
     untried = {i: sum(i in about for *_, about in experiments) for i in fields}
-    start, found = _objects(root, environment, values), dict[int, ValuePath]()
-    # What no template makes, like the Application, no value moves.
-    untried = {i: n for i, n in untried.items() if _key(fields[i][0]) in start}
-    experiments = experiments if untried else []
     found, broken = dict[int, ValuePath](), list[tuple[ValuePath, Any]]()
     for leaf, value, about in experiments[:MOST_EXPERIMENTS]:
-    # What the chart does not make, no value moves.
-    untried = {i: n for i, n in untried.items() if _key(fields[i][0]) in start}
-    bound = dict[int, ValuePath]()
-    for leaf, value, about in experiments[: MOST_EXPERIMENTS if untried else 0]:
         changed = copy.deepcopy(values)
         # A null has taken its default away.
         _set(changed, leaf, yamlio.get(defaults, leaf) if value is None else _other(value))
@@ -140,12 +126,7 @@ def _movers(
             untried[index] -= index in about
             if moved and (index in about or index not in found):
                 found[index] = leaf
-            held = not after and _is_namesake(leaf, path) and value == shown[index]
-            # Of two components that go together, its own.
-            if held and (index not in bound or str(leaf[0]) in manifest.name):
-                bound[index] = leaf
-            known = index in found or index in bound
-            if (moved and index in about) or (known and not untried[index]):
+            if (moved and index in about) or (index in found and not untried[index]):
                 del untried[index]
         if not untried:
             break
@@ -165,19 +146,6 @@ def _movers(
                 i: leaf for i, (m, path) in own.items() if _moved(start, after, _key(m), path)
             }
     return found
-    return bound | found
-
-
-def _key(manifest: Manifest) -> tuple[str, str]:
-    return manifest.kind, manifest.name
-
-
-def _is_namesake(leaf: ValuePath, path: Sequence[str | int]) -> bool:
-    return bool(path) and leaf[-1] == path[-1]
-
-
-def _key(manifest: Manifest) -> tuple[str, str]:
-    return manifest.kind, manifest.name
 
 
 def _moved(
@@ -194,6 +162,10 @@ def _moved(
         back = key not in start and key in after
         return back or (list(path) == _NAME and _of_kind(start, key) == _of_kind(after, key) > 0)
     return bool(yamlio.get(start[key], path) != yamlio.get(after[key], path))
+
+
+def _key(manifest: Manifest) -> tuple[str, str]:
+    return manifest.kind, manifest.name
 
 
 def _of_kind(objects: Mapping[tuple[str, str], Any], key: tuple[str, str]) -> int:
@@ -256,10 +228,6 @@ def _template(root: Path, environment: Environment, values: dict[str, Any]) -> l
     )
 
 
-def _pointer(parts: Sequence[str]) -> str:
-    return str(jsonpointer.JsonPointer.from_parts(parts).path)
-
-
 def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
     own = [str(part) for part in path]
     return own[: len(touched)] == list(touched) or list(touched)[: len(own)] == own
@@ -269,19 +237,12 @@ def _patched(
     environment: Environment, manifest: Manifest, path: Sequence[str | int]
 ) -> Place | None:
     """Return the last operation of a patch that touches the field, if there is one."""
-    appended = Counter[tuple[str, ...]]()
     for patch in reversed(environment.patches):
         if patch.document.file not in manifest.patches:
             continue
         for index in reversed(range(len(patch.operations))):
             operation = patch.operations[index]
-            touched = _touched(manifest, operation, path)
             touched = jsonpointer.JsonPointer(operation["path"]).parts
-            if touched[-1:] == ["-"]:  # after the last item, as the list was then
-                owner = tuple(touched[:-1])
-                items = jsonpointer.resolve_pointer(manifest.object, _pointer(owner), [])
-                appended[owner] += 1
-                touched = [*owner, str(len(items) - appended[owner])]
             if operation["op"] != "test" and _covers(touched, path):
                 return (patch.document.file, *patch.document.position(["patch", index]))
     return None
@@ -301,17 +262,6 @@ def _said(
             document = base if inherited and yamlio.has(base.data, said) else environment.document
             return (document.file, *document.position(own))
     return None
-
-
-def _touched(
-    manifest: Manifest, operation: Mapping[str, Any], path: Sequence[str | int]
-) -> list[str]:
-    """Return the path of an operation, with its index for an item added to the list of the path."""
-    touched: list[str] = jsonpointer.JsonPointer(operation["path"]).parts
-    item = path[: len(touched)]
-    if touched[-1:] == ["-"] and yamlio.get(manifest.object, item) == operation.get("value"):
-        return [*touched[:-1], *(str(part) for part in item[-1:])]
-    return touched
 
 
 def _objects(

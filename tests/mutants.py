@@ -243,7 +243,7 @@ def _others(operator: Operator, data: Any, path: Where, value: Any) -> Iterator[
 # From an environment and the operators to its mutants
 
 
-MOST = 4
+MOST = 2
 """Mutants of an operator in an environment that are tried each time: all of them are thousands."""
 
 

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 
 from scripts import (
     check,
@@ -61,10 +65,23 @@ class Verdict:
 def verdicts(names: Sequence[str] = ENVIRONMENTS, most: int = MOST) -> list[Verdict]:
     """Return what is told of each mutant."""
     found = [mutant for name in names for mutant in mutants(name, most)]
-    refused = _refused_by_schema(found)
+    processes = os.cpu_count() or 1
+    # Not forked: Helm's engine is Go, whose threads do not come along.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        shares = [pool.submit(_share, names, most, n, processes) for n in range(processes)]
+        refused = _refused_by_schema(found)
+        told_of = dict(chain.from_iterable(share.result() for share in shares))
+    return [Verdict(one, one.name in refused, told_of[one.name]) for one in found]
+
+
+def _share(
+    names: Sequence[str], most: int, first: int, step: int
+) -> list[tuple[str, tuple[Told, ...]]]:
+    """Return what is told of some of the mutants, by their names."""
+    found = [mutant for name in names for mutant in mutants(name, most)]
     return [
-        Verdict(one, one.name in refused, tuple(sorted(told(one) - unbroken(one.objects.name))))
-        for one in found
+        (one.name, tuple(sorted(told(one) - unbroken(one.objects.name))))
+        for one in found[first::step]
     ]
 
 

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, TypeVar
 
 from scripts import calls, capacity, nodes, reach, survival, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, whole, workloads
-
-_T = TypeVar("_T")
 
 _T = TypeVar("_T")
 
