@@ -7,7 +7,8 @@ behave otherwise, and only there. By this principle there are none of
   labels of objects that nothing selects by, log levels, comments, the order of keys;
 - what stays the same: a headless Service's port (its names lead to pods, whose ports count), a
   selector without the labels that all pods have in common (instance, name), where it may change;
-- what is a choice: more room in a quota, a lower priority of an alert, a longer interval.
+- what is a choice: more room in a quota, a lower priority of an alert, a longer interval, a
+  dashboard less.
 
 A ConfigMap's mutant comes with the checksum that the chart would have given its pods.
 """
@@ -48,6 +49,8 @@ class Operator:
     name: str
     kinds: tuple[str, ...]
     """Of the objects it is for; none named, and it is for all."""
+    left_out: re.Pattern[str]
+    """Kind/name of objects that it is not for."""
     where: re.Pattern[str]
     """Paths, their parts with slashes between them."""
     edits: tuple[str | dict[str, Any], ...]
@@ -131,8 +134,8 @@ def times(factor: float, value: Any) -> Iterator[Any]:
     """Yield so many times the amount that stands there."""
     found = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(value))
     if found:
-        number = f"{float(found[1]) * factor:g}"
-        yield int(number) if isinstance(value, int) and "." not in number else number + found[2]
+        number = float(found[1]) * factor
+        yield int(number) if isinstance(value, int) else f"{number:g}{found[2]}"
 
 
 def merged(fields: dict[str, Any], value: Any) -> Iterator[Any]:
@@ -175,19 +178,35 @@ def other_port(data: Any, path: Where, value: Any) -> Iterator[Any]:
     near = path[: path.index("containers") + 2] if "containers" in path else ("spec",)
     named = "targetPort" if path[-1] == "targetPort" else "name"
     known = [port.get(named) for port in yamlio.get(data, (*near, "ports")) or ()]
-    if value in known:
+    if value in known and (named == "name" or _counts(data, value)):
         yield from [name for name in known if name not in (None, value)][:1]
+
+
+def without_port(data: Any, _: Where, value: Any) -> Iterator[Any]:
+    """Yield nothing in the place of a Service's port, where that counts."""
+    if _counts(data, value["targetPort"]):
+        yield GONE
 
 
 def service_port(data: Any, _: Where, value: Any) -> Iterator[Any]:
     """Yield another port of a Service with an address of its own."""
-    if yamlio.get(data, ["spec", "clusterIP"]) != "None":
+    if not _is_headless(data):
         yield value + 1
+
+
+def _counts(service: Any, port: str) -> bool:
+    """Return whether a port of a Service is used: of a headless one, Prometheus' only."""
+    return not _is_headless(service) or port.endswith("metrics")
+
+
+def _is_headless(service: Any) -> bool:
+    return bool(yamlio.get(service, ["spec", "clusterIP"]) == "None")
 
 
 NEAR: dict[str, Callable[[Any, Where, Any], Iterator[Any]]] = {
     "other-port": other_port,
     "service-port": service_port,
+    "without-port": without_port,
 }
 """Edits that look at what is around: at the object, the path and the value there."""
 
@@ -225,7 +244,13 @@ def _operator(family: str, name: str, found: dict[str, Any]) -> Operator:
     edit = found["edit"]
     edits = edit if isinstance(edit, list) else [edit]
     return Operator(
-        family, name, tuple(chain(*kinds)), re.compile(where), tuple(edits), found["breaks"]
+        family=family,
+        name=name,
+        kinds=tuple(chain(*kinds)),
+        left_out=re.compile(found.get("not", "")),
+        where=re.compile(where),
+        edits=tuple(edits),
+        breaks=found["breaks"],
     )
 
 
@@ -267,6 +292,8 @@ def _all(environment: str) -> list[Mutant]:
     for operator in operators():
         for manifest in objects:
             if operator.kinds and manifest.kind not in operator.kinds:
+                continue
+            if operator.left_out.fullmatch(manifest.label):
                 continue
             for where, path, value in places[manifest.label]:
                 if operator.where.fullmatch(where):
