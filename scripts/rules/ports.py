@@ -261,7 +261,9 @@ def _offered(
         found = [port.number if by_number else port.name for port in behind]
     fields = ("port", "targetPort", "portNumber")
     field = next((name for name in fields if name in endpoint), "port")
-    return field, list(dict.fromkeys(name for name in found if isinstance(name, str | int)))
+    return field, list(
+        dict.fromkeys(name for name in found if name and isinstance(name, str | int))
+    )
 
 
 @rule(_MONITORS)
