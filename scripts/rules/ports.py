@@ -146,22 +146,22 @@ def service_ports_collide(objects: Objects) -> Iterator[Problem]:
     """
     for manifest in objects.of_kind("Service"):
         own = list(mappings(yamlio.get(manifest.object, ["spec", "ports"])))
-        numbers = set[tuple[Any, Any]]()
-        names = set[Any]()
+        numbers = set[tuple[str, str]]()
+        names = set[str]()
         for index, port in own:
             path: Where = ("spec", "ports", index)
-            name, key = port.get("name"), (port.get("port"), port.get("protocol", "TCP"))
+            name, key = port.get("name"), (str(port.get("port")), str(port.get("protocol", "TCP")))
             if key in numbers:
                 message = f"{manifest.label} has port {key[0]} ({key[1]}) twice: {_REFUSED}"
                 yield Problem(manifest, (*path, "port"), message, "write another, or remove it")
             elif name is None and len(own) > 1:
                 message = f"port {key[0]} of {manifest.label} has no name, and is not the only one"
                 yield Problem(manifest, (*path, "name"), message, "give it a name")
-            elif name is not None and name in names:
+            elif name is not None and str(name) in names:
                 message = f"{manifest.label} has two ports named {name}: {_REFUSED}"
                 yield Problem(manifest, (*path, "name"), message, "give one another name")
             numbers.add(key)
-            names.add(name)
+            names.add(str(name))
 
 
 @rule(_PROBES)
@@ -207,9 +207,9 @@ def container_ports_collide(objects: Objects) -> Iterator[Problem]:
     They share one network: the second to listen on it fails, and is restarted without end.
     """
     for workload in objects.makers:
-        first: dict[tuple[Any, str], Port] = {}
+        first: dict[tuple[str, str], Port] = {}
         for port in ports(workload):
-            other = first.setdefault((port.number, port.protocol), port)
+            other = first.setdefault((str(port.number), port.protocol), port)
             if other.container.path != port.container.path:
                 message = (
                     f"the containers {other.container.name} and {port.container.name} both have"
@@ -261,7 +261,9 @@ def _offered(
         found = [port.number if by_number else port.name for port in behind]
     fields = ("port", "targetPort", "portNumber")
     field = next((name for name in fields if name in endpoint), "port")
-    return field, [name for name in dict.fromkeys(found) if name]
+    return field, list(
+        dict.fromkeys(name for name in found if name and isinstance(name, str | int))
+    )
 
 
 @rule(_MONITORS)
@@ -274,12 +276,12 @@ def port_scraped_twice(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.of_kind("ServiceMonitor", "PodMonitor"):
         told, own = False, set[tuple[Any, ...]]()
         for path, endpoint in _endpoints(manifest):
-            query = (endpoint.get("path", "/metrics"), str(endpoint.get("params")))
+            query = (str(endpoint.get("path", "/metrics")), str(endpoint.get("params")))
             for source, place, port in _scraped(objects, manifest, endpoint):
                 label = port.container.workload.manifest.label
                 by = manifest.label
                 by += f" through {source.label}" if manifest.kind == "ServiceMonitor" else ""
-                key = (label, port.number, *query)
+                key = (label, str(port.number), *query)
                 twice = key in first
                 other = first.setdefault(key, by)
                 if twice and not told:

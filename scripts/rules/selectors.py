@@ -190,12 +190,12 @@ def selector_of_another_component(objects: Objects) -> Iterator[Problem]:
 
     Else it works on the pods of another: a Service leads to them, a budget counts them.
     """
-    components = {one.labels.get(_COMPONENT) for one in objects.makers}
+    components = {str(one.labels.get(_COMPONENT)) for one in objects.makers}
     kinds = ("Service", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor", "PodMonitor")
     for manifest in objects.of_kind(*kinds):
         path: Where = ("spec", "podSelector" if manifest.kind == "NetworkPolicy" else "selector")
         path = path if manifest.kind == "Service" else (*path, "matchLabels")
-        chosen = yamlio.get(manifest.object, (*path, _COMPONENT))
+        chosen = str(yamlio.get(manifest.object, (*path, _COMPONENT)))
         own = manifest.component
         if own in components and chosen in components and chosen != own:
             message = (
@@ -216,11 +216,11 @@ def selector_value_misspelt(objects: Objects) -> Iterator[Problem]:
             values = expression.get("values")
             if expression.get("operator") != "In" or not isinstance(values, list):
                 continue
-            key = expression.get("key")
+            key = str(expression.get("key"))
             known = {str(one.labels[key]) for one in objects.makers if key in one.labels}
             for place, value in enumerate(values):
                 near = difflib.get_close_matches(str(value), known - set(map(str, values)), 1, 0.75)
-                if value not in known and near:
+                if str(value) not in known and near:
                     message = f"no pod has {key}: {value}, which {manifest.label} lists"
                     where = (*path, "matchExpressions", index, "values", place)
                     yield Problem(manifest, where, message, f"write {near[0]}")
@@ -303,7 +303,7 @@ def selector_operator_and_values(objects: Objects) -> Iterator[Problem]:
     The API server refuses anything else, and the sync fails.
     """
     for manifest, path, expression in _expressions(objects):
-        operator, values = expression.get("operator"), expression.get("values")
+        operator, values = str(expression.get("operator")), expression.get("values")
         if operator in _BY_KEY and values:
             message = f"{operator} of {manifest.label} has values: {_REFUSED}"
             fix = f"remove them, or write {'In' if operator == 'Exists' else 'NotIn'}"

@@ -71,7 +71,7 @@ def volume_not_mounted(objects: Objects) -> Iterator[Problem]:
     Else the files that were meant to be there are not, and what is written is lost.
     """
     for workload in objects.makers:
-        mounted = {mount.get("name") for one in containers(workload) for _, mount in mounts(one)}
+        mounted = {str(m.get("name")) for one in containers(workload) for _, m in mounts(one)}
         for name, path in volumes(workload).items():
             if name not in mounted:
                 label = workload.manifest.label
@@ -88,12 +88,13 @@ def mounts_on_one_path(objects: Objects) -> Iterator[Problem]:
     """
     for workload in objects.makers:
         for container in containers(workload):
-            first: dict[Any, Any] = {}
+            first: dict[str, Where] = {}
             for path, mount in mounts(container):
                 where = mount.get("mountPath", mount.get("devicePath"))
-                where = where.rstrip("/") if isinstance(where, str) else where
-                other = first.setdefault(where, path)
-                if where is not None and other != path:
+                if not isinstance(where, str):
+                    continue
+                other = first.setdefault(where.rstrip("/"), path)
+                if other != path:
                     message = (
                         f"the container {container.name} mounts two volumes on {where}: {_REFUSED}"
                     )
@@ -222,7 +223,7 @@ def sub_path_missing(objects: Objects) -> Iterator[Problem]:
             values = _constants(container)
             for path, mount in mounts(container):
                 field = "subPathExpr" if "subPathExpr" in mount else "subPath"
-                known = holds.get(mount.get("name"))
+                known = holds.get(str(mount.get("name")))
                 if known is None or not isinstance(mount.get(field), str):
                     continue
                 for name in _expanded(workload, mount[field], values):
@@ -298,7 +299,7 @@ def _no_file(
             yield Problem(workload.manifest, where, message, f"mount it at {near[0]} here, too")
         return
     folder, mount = max(under, key=lambda found: len(found[0]))
-    known = holds.get(mount.get("name"))
+    known = holds.get(str(mount.get("name")))
     # What an option says of Besu's and Maru's files, their own checks look after.
     if known is None or "subPath" in mount or "subPathExpr" in mount or not whole:
         return
@@ -317,7 +318,7 @@ def _config_maps(workload: Workload) -> dict[Any, Any]:
     """Return volume → the name of the ConfigMap that it is made of."""
     _, spec = pod(workload)
     return {
-        volume.get("name"): yamlio.get(volume, ["configMap", "name"])
+        str(volume.get("name")): yamlio.get(volume, ["configMap", "name"])
         for _, volume in mappings(spec.get("volumes"))
         if "configMap" in volume
     }
@@ -329,7 +330,7 @@ def _in_files(
     """Yield the absolute paths in the files that a container is told to read."""
     named = {path for _, path, _ in _paths(container)}
     for _, mount in mounts(container):
-        manifest = objects.find("ConfigMap", config.get(mount.get("name")))
+        manifest = objects.find("ConfigMap", config.get(str(mount.get("name"))))
         data = manifest.object.get("data") if manifest else None
         for file, text in data.items() if isinstance(data, dict) else ():
             if f"{mount.get('mountPath')}/{file}" in named and isinstance(text, str):
@@ -344,7 +345,7 @@ def _elsewhere(
 ) -> str:
     """Return where what a path means is mounted, as far as one can tell."""
     for folder, mount in mounted:
-        for file in holds.get(mount.get("name")) or ():
+        for file in holds.get(str(mount.get("name"))) or ():
             if text.endswith(f"/{file}"):
                 return f"{mount['name']}, which has {file}, is mounted at {folder}"
     above = [text, *(text[:index] for index, part in enumerate(text) if part == "/" and index)]
@@ -393,7 +394,7 @@ def _files(objects: Objects, workload: Workload) -> dict[Any, frozenset[str] | N
         if parts and all(part != frozenset() for part in parts):
             known = [part for part in parts if part is not None]
             complete = len(known) == len(parts)
-            found[volume.get("name")] = frozenset().union(*known) if complete else None
+            found[str(volume.get("name"))] = frozenset().union(*known) if complete else None
     return found
 
 
