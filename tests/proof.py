@@ -1,18 +1,23 @@
 """What the layers of `validate` tell of mutants, but the last, which finds any edit of output.
 
-`python -m tests.proof [ENVIRONMENT …]` tells of all mutants, with those that nothing finds.
+`python -m tests.proof [ENVIRONMENT …]` tells of all mutants, with those that nothing finds;
+`python -m tests.proof --write` writes into docs/rules.md how many of those that the tests try are.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
+
+import yaml
 
 from scripts import (
     check,
@@ -20,6 +25,7 @@ from scripts import (
     environment,
     images,
     kubeconform,
+    marked,
     yamlio,
 )
 from scripts.environment import Environment
@@ -30,6 +36,10 @@ from scripts.rules.objects import Objects
 from tests import examples, objects
 from tests.conftest import ROOT
 from tests.mutants import ENVIRONMENTS, MOST, Mutant, mutants
+
+SURVIVORS = Path(__file__).with_name("survivors.yaml")
+DOCS = ROOT / "docs" / "rules.md"
+WRITE = "--write"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -171,16 +181,36 @@ def _refused_by_schema(found: Iterable[Mutant]) -> set[str]:
 # Told to people
 
 
-def tables(found: Sequence[Verdict]) -> list[str]:
-    """Return the lines of two tables in Markdown: by operator, and by family of rules."""
-    return [
-        *_table("Operator", found, lambda one: one.mutant.operator.name),
-        "",
-        *_table("Family", found, lambda one: one.mutant.operator.family),
-    ]
+def reasons() -> dict[str, str]:
+    """Return pattern → why nothing finds the mutants whose names it fits."""
+    found: dict[str, str] = yaml.safe_load(SURVIVORS.read_text("utf-8")) or {}
+    return found
 
 
-def _table(title: str, found: Sequence[Verdict], of: Callable[[Verdict], str]) -> list[str]:
+def summary(found: Sequence[Verdict]) -> str:
+    """Return what docs/rules.md says of the mutants."""
+    lines = [f"{len(found)} mutants of {' and '.join(ENVIRONMENTS)}:", ""]
+    lines += table("Rules of", found, lambda one: one.mutant.operator.family)
+    lines += ["", "Those that live on, and why:", ""]
+    groups: dict[str, list[str]] = {}
+    for one in found:
+        if not one.caught:
+            groups.setdefault(_reason(one), []).append(one.mutant.name)
+    for reason, names in groups.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"- {reason} `{names[0]}`{more}")
+    return "\n".join(lines) + "\n"
+
+
+def _reason(verdict: Verdict) -> str:
+    if verdict.only_warned:
+        return f"`{verdict.told[0].rule}` warns of it."
+    fits = (why for name, why in reasons().items() if re.fullmatch(name, verdict.mutant.name))
+    return next(fits, "No rule finds it yet.")
+
+
+def table(title: str, found: Sequence[Verdict], of: Callable[[Verdict], str]) -> list[str]:
+    """Return the lines of a table in Markdown: the shares of mutants that are caught, in groups."""
     groups: dict[str, list[Verdict]] = {}
     for one in found:
         groups.setdefault(of(one), []).append(one)
@@ -196,9 +226,14 @@ def _table(title: str, found: Sequence[Verdict], of: Callable[[Verdict], str]) -
 
 
 def main() -> None:
-    """Print what is told of all mutants, and which of them live on."""
-    found = verdicts(sys.argv[1:] or ENVIRONMENTS, sys.maxsize)
-    print("\n".join(tables(found)))
+    """Print what is told of all mutants, or write what the docs say of those that are tried."""
+    names = [name for name in sys.argv[1:] if name != WRITE]
+    if WRITE in sys.argv:
+        marked.update(DOCS, "mutants", summary(verdicts()), check=False)
+        return
+    found = verdicts(names or ENVIRONMENTS, sys.maxsize)
+    print("\n".join(table("Operator", found, lambda one: one.mutant.operator.name)))
+    print("\n".join(table("Family", found, lambda one: one.mutant.operator.family)))
     for one in found:
         if not one.caught:
             operator = one.mutant.operator

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
+from functools import partial
 
 import pytest
-import yaml
 
+from scripts import marked
 from scripts.rules import catalogue
 from tests import mutants, proof
 from tests.mutants import ENVIRONMENTS
-
-SURVIVORS = Path(__file__).with_name("survivors.yaml")
 
 FEWEST = 200
 """Mutants of both together."""
@@ -22,27 +18,26 @@ SHARE = 0.95
 """Of them, how many are caught at the least."""
 
 
-@lru_cache
-def reasons() -> Mapping[str, str]:
-    """Return pattern → why nothing finds the mutants whose names it fits."""
-    found: dict[str, str] = yaml.safe_load(SURVIVORS.read_text("utf-8")) or {}
-    return found
-
-
 def test_the_layers_find_nearly_all_mutants_and_the_others_live_on_for_a_reason() -> None:
     found = proof.verdicts()
-    print("\n".join(proof.tables(found)))
-    caught = [one.mutant.name for one in found if one.caught]
-    alive = [one.mutant.name for one in found if not one.caught]
-    fits = {pattern: re.compile(pattern) for pattern in reasons()}
-    unexplained = [name for name in alive if not any(p.fullmatch(name) for p in fits.values())]
-    wrongly = [name for name in caught if any(p.fullmatch(name) for p in fits.values())]
-    unused = [p for p, compiled in fits.items() if not any(map(compiled.fullmatch, alive))]
-    assert not unexplained
-    assert not wrongly
-    assert not unused
+    for title, of in (
+        ("Operator", lambda one: one.mutant.operator.name),
+        ("Family", lambda one: one.mutant.operator.family),
+    ):
+        print("\n".join(proof.table(title, found, of)))
+    names = {one.mutant.name for one in found}
+    told = {one.mutant.name for one in found if one.caught or one.only_warned}
+    listed = {
+        reason: set(filter(partial(re.fullmatch, reason), names)) for reason in proof.reasons()
+    }
+    assert sorted(names - told - set().union(*listed.values())) == [], "no reason is known"
+    assert {r: sorted(fits & told) for r, fits in listed.items() if fits & told} == {}, "found"
+    assert [reason for reason, fits in listed.items() if not fits] == [], "of no use"
+    caught = sum(one.caught for one in found)
     assert len(found) >= FEWEST
-    assert len(caught) / len(found) >= SHARE
+    assert caught / len(found) >= SHARE
+    fresh = not marked.update(proof.DOCS, "mutants", proof.summary(found), check=True)
+    assert fresh, "run python -m tests.proof --write"
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -51,10 +46,17 @@ def test_nothing_is_told_of_an_environment_as_it_is(name: str) -> None:
     assert {one.rule for one in proof.unbroken(name)} <= {"image-without-digest"}
 
 
-@pytest.mark.parametrize("operator", mutants.operators(), ids=lambda one: one.name)
-def test_every_operator_says_what_it_breaks_and_whose_rules_should_find_it(
-    operator: mutants.Operator,
-) -> None:
-    families = {rule.family for rule in catalogue.RULES.values()}
-    assert operator.breaks
-    assert operator.family in families | {"availability", "schema"}
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_mutants_have_names_of_their_own_and_are_otherwise(name: str) -> None:
+    found = mutants.mutants(name)
+    assert len({one.name for one in found}) == len(found)
+    assert found == mutants.mutants(name)
+
+
+def test_every_operator_makes_a_mutant_and_says_what_it_breaks() -> None:
+    made = {one.operator.name for name in ENVIRONMENTS for one in mutants.mutants(name)}
+    operators = mutants.operators()
+    families = {rule.family for rule in catalogue.RULES.values()} | {"schema"}
+    assert [one.name for one in operators if one.name not in made] == []
+    assert [one.name for one in operators if not one.breaks] == []
+    assert {one.family for one in operators} <= families
