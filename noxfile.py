@@ -45,7 +45,7 @@ def check(session: nox.Session) -> None:
 
 @nox.session
 def validate(session: nox.Session) -> None:
-    """Prove all environments, or those named, offline: -- prod --format text|json|sarif|github."""
+    """Prove environments offline: -- prod [--against origin/main] [--format json|sarif|github]."""
     install(session, "pipeline")
     run(session, "scripts", "validate", *session.posargs)
 

@@ -12,12 +12,13 @@ from scripts.environment import Environment
 from scripts.findings import Finding
 from scripts.manifest import Manifest
 from scripts.render import Rendering
+from scripts.revision import Before
 from scripts.rules import catalogue
 from scripts.rules.objects import Objects
 from scripts.rules.rule import Problem, Rule
 
 CHANGE = "change"
-"""The family of rules that need an earlier revision."""
+"""The family of rules whose findings end with the merge: a waiver of one is of use only once."""
 
 
 def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
@@ -37,7 +38,7 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
         if not problems and not waivers[name]:
             continue
         found = environment.load(root, name)
-        told, left = waived(found, problems, today, compared=bool(against))
+        told, left = waived(found, problems, today)
         findings += told
         findings += located(root, found, left)
     return findings
@@ -66,12 +67,8 @@ def located(
 def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Objects]:
     """Return the renderings as rules see them, without those that could not be made."""
     made = [rendering for rendering in renderings if rendering.files]
-    before: dict[str, tuple[Manifest, ...]] = {}
-    if against:
-        folders = {r.name: tree.manifests_folder(r.name) for r in made}
-        now = {f"{folders[r.name]}/{m.file_name}": m for r in made for m in r.manifests}
-        texts = {path: text for r in made for path, text in r.files.items() if path in now}
-        before = revision.manifests(root, against, now, texts)
+    before = _before(root, made, against) if against else {}
+    nothing = Before(None, None, "")
     return [
         Objects(
             name=rendering.name,
@@ -83,27 +80,34 @@ def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> l
             project=rendering.settings[0],
             application=rendering.settings[1],
             given=rendering.given,
-            before=before.get(rendering.name) if against else None,
+            before=there.manifests,
+            application_before=there.application,
+            kubernetes_version_before=there.kubernetes_version,
         )
         for rendering in made
+        for there in (before.get(rendering.name, nothing),)
     ]
 
 
-def waived(
-    found: Environment,
-    problems: Sequence[tuple[Rule, Problem]],
-    today: date,
-    *,
-    compared: bool,
-) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
-    """Return what is wrong in an environment's waivers, and the problems that none lets be.
+def _before(root: Path, made: Sequence[Rendering], against: str) -> dict[str, Before]:
+    """Return what a revision has of environments; what has not changed is not read again."""
+    now = dict[str, Manifest]()
+    for rendering in made:
+        folder = tree.manifests_folder(rendering.name)
+        now |= {f"{folder}/{manifest.file_name}": manifest for manifest in rendering.manifests}
+        now[tree.argocd_file("applications", rendering.name)] = rendering.settings[1]
+    texts = {path: text for r in made for path, text in r.files.items() if path in now}
+    return revision.before(root, against, now, texts)
 
-    compared: whether the rules about changes were asked at all.
-    """
+
+def waived(
+    found: Environment, problems: Sequence[tuple[Rule, Problem]], today: date
+) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
+    """Return what is wrong in an environment's waivers, and the problems that none lets be."""
     told, left = list[Finding](), list(problems)
     for index, waiver in enumerate(found.waivers):
         own = [one for one in problems if (one[0].id, one[1].manifest.label) == _key(waiver)]
-        told += _unsound(found, index, today, needed=bool(own), compared=compared)
+        told += _unsound(found, index, today, needed=bool(own))
         if waiver.until >= today.isoformat():
             left = [one for one in left if one not in own]
     return told, left
@@ -113,9 +117,7 @@ def _key(waiver: environment.Waiver) -> tuple[str, str]:
     return waiver.rule, waiver.object
 
 
-def _unsound(
-    found: Environment, index: int, today: date, *, needed: bool, compared: bool
-) -> Iterator[Finding]:
+def _unsound(found: Environment, index: int, today: date, *, needed: bool) -> Iterator[Finding]:
     """Yield why a waiver is of no use."""
     waiver = found.waivers[index]
 
@@ -130,10 +132,11 @@ def _unsound(
         near = difflib.get_close_matches(waiver.rule, catalogue.RULES, 1)
         fix = f"write {near[0]}" if near else "write one of `python -m scripts rules`"
         yield finding("unknown-rule", "rule", f"there is no rule {waiver.rule}", fix)
-    elif not needed and (compared or rule.family != CHANGE):
+    elif not needed and rule.family != CHANGE:
         message = f"{waiver.rule} finds nothing in {waiver.object}"
         yield finding("stale-waiver", "rule", message, "remove the waiver")
     elif waiver.until < today.isoformat():
         message = f"the waiver of {waiver.rule} ended on {waiver.until}"
         fix = "mend what it let be, or, after a new look at the risk, write a later day"
+        fix = fix if needed else "remove the waiver: the change that it let be is made"
         yield finding("expired-waiver", "until", message, fix)

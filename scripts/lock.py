@@ -10,13 +10,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import schemas, tools
+from scripts import lifecycle, schemas, tools
 from scripts.findings import UsageError
 
 LOCKS = ("pipeline", "network", "tests", "nox", "lint", "go", "lock", "policy")
 """In tools/python/, each after those that it must agree with."""
 
 TIMEOUT_S = 600
+
+TABLE = Path(__file__).with_name("rules") / "deprecations.yaml"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in tools.names():
             go(name)
         pin_schemas(options.kubernetes)
+        list_removed()
     except UsageError as error:
         print(f"lock: {error}", file=sys.stderr)
         return 2
@@ -93,6 +96,23 @@ def pin_schemas(kubernetes_versions: Sequence[str]) -> None:
     new = go_sum.with_suffix(".new")
     new.write_text("".join(f"{line}\n" for line in lines))
     os.replace(new, go_sum)
+
+
+def list_removed() -> None:
+    """Bring the table of API versions that are removed up to the newest Kubernetes that is pinned.
+
+    k8s.io/api has the same minor and patch version as Kubernetes: v0.37.2 for v1.37.2.
+    """
+    newest = [module.version for module in schemas.pinned() if module.path == schemas.KUBERNETES]
+    version = newest[-1].replace("v1.", "v0.", 1)
+    with tools.locked(), tools.scratch() as temporary:
+        (temporary / "go.mod").write_text(schemas.go_mod())
+        with tools.progress(f"fetching k8s.io/api {version} …"):
+            told = schemas.download(temporary, f"k8s.io/api@{version}", "the table of removed APIs")
+        rows = lifecycle.load(TABLE) | lifecycle.read(Path(told["Dir"]))
+    new = TABLE.with_suffix(".new")
+    new.write_text(lifecycle.dump(rows), "utf-8")
+    os.replace(new, TABLE)
 
 
 def _sums(path: str, version: str, temporary: Path) -> tuple[str, str]:

@@ -67,7 +67,9 @@ class Manifest:
     @property
     def component(self) -> str:
         """Return the label app.kubernetes.io/component."""
-        return str((self.metadata.get("labels") or {}).get("app.kubernetes.io/component", ""))
+        labels = self.metadata.get("labels")
+        component = "app.kubernetes.io/component"
+        return str(labels.get(component, "")) if isinstance(labels, dict) else ""
 
     @property
     def identity(self) -> Identity:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,18 @@ from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
 
 MOST_EXPERIMENTS = 400
+
+_NAME = ["metadata", "name"]
+
+_SAID: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("kubernetesVersion",): ("kubernetesVersion",),
+    ("spec", "destination", "namespace"): ("namespace",),
+    ("spec", "destination"): ("cluster",),
+    ("spec", "source", "repoURL"): ("repository", "url"),
+    ("spec", "source", "targetRevision"): ("repository", "revision"),
+    ("spec", "syncPolicy", "automated"): ("sync",),
+}
+"""Field of an Application → field of environment.yaml that says it; the first has no object."""
 
 ValuePath = list[str | int]
 
@@ -41,7 +52,8 @@ def of_field(
 
     part: the part of the field that is meant, where several values make it together.
     That is the patch that touches it, else the strongest values file that sets it, else (nothing
-    of people's decides it) the template, with line 0.
+    of people's decides it) the template, with line 0. Of an object that is gone since, it is the
+    value that brings it back.
     """
     return of_fields(root, environment, [(manifest, path)], part)[0]
 
@@ -53,9 +65,14 @@ def of_fields(
     part: str = "",
 ) -> list[Place]:
     """Return for each field what of_field does, by the experiments that a single one takes."""
-    patched = [_patched(environment, manifest, path) for manifest, path in fields]
+    patched = [
+        _patched(environment, manifest, path) or _said(root, environment, manifest, path)
+        for manifest, path in fields
+    ]
     left = {index for index, place in enumerate(patched) if place is None}
-    leaves = _movers(root, environment, {index: fields[index] for index in left}, part)
+    # No value moves what no template makes, the Application.
+    moved = {i: fields[i] for i in left if fields[i][0].template != environment.document.file}
+    leaves = _movers(root, environment, moved, part)
     places = list[Place]()
     for index, (place, (manifest, _)) in enumerate(zip(patched, fields, strict=True)):
         if place is None and index in leaves:
@@ -82,20 +99,26 @@ def _movers(
     shown = {index: yamlio.get(manifest.object, path) for index, (manifest, path) in fields.items()}
 
     leaves = list(_leaves(values, []))
-    is_said = bool(part) and any(value == part for _, value in leaves)
+    is_said = bool(part) and any(str(value) == part for _, value in leaves)
 
     def likely(value: Any) -> frozenset[int]:
         if is_said:
-            return frozenset(fields) if value == part else frozenset()
-        return frozenset(index for index, field in shown.items() if _alike(value, field))
+            return frozenset(fields) if str(value) == part else frozenset()
+        return frozenset(
+            index
+            for index, field in shown.items()
+            if (isinstance(value, bool) if index in gone else _alike(value, field))
+        )
+
+    start = _objects(root, environment, values)
+    gone = {index for index, (manifest, _) in fields.items() if _key(manifest) not in start}
 
     experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
-    experiments.sort(key=lambda experiment: not experiment[2])
+    said = environment.values
+    # People's own first: the chart has more values than there are experiments.
+    experiments.sort(key=lambda tried: (not tried[2], not yamlio.has(said, tried[0])))
     untried = {i: sum(i in about for *_, about in experiments) for i in fields}
-    start, found = _objects(root, environment, values), dict[int, ValuePath]()
-    # What no template makes, like the Application, no value moves.
-    untried = {i: n for i, n in untried.items() if _key(fields[i][0]) in start}
-    experiments = experiments if untried else []
+    found, broken = dict[int, ValuePath](), list[tuple[ValuePath, Any]]()
     for leaf, value, about in experiments[:MOST_EXPERIMENTS]:
         changed = copy.deepcopy(values)
         # A null has taken its default away.
@@ -111,11 +134,22 @@ def _movers(
                 del untried[index]
         if not untried:
             break
+        if not after and about:
+            broken.append((leaf, value))
+    for leaf, value in broken:
+        left = {index: field for index, field in fields.items() if index not in found}
+        own = {i: (m, path) for i, (m, path) in left.items() if m.component == leaf[0]}
+        # Where a chart wants two alike, as the replicas of two components, they move together only.
+        twins = [other for other, said in leaves if other[-1] == leaf[-1] and said == value]
+        if own and twins != [leaf]:
+            changed = copy.deepcopy(values)
+            for twin in twins:
+                _set(changed, twin, _other(value))
+            after = _objects(root, environment, changed)
+            found |= {
+                i: leaf for i, (m, path) in own.items() if _moved(start, after, _key(m), path)
+            }
     return found
-
-
-def _key(manifest: Manifest) -> tuple[str, str]:
-    return manifest.kind, manifest.name
 
 
 def _moved(
@@ -124,10 +158,22 @@ def _moved(
     key: tuple[str, str],
     path: Sequence[str | int],
 ) -> bool:
-    """Return whether an experiment changed the field of the object, and left the object there."""
+    """Return whether an experiment changed the field, or brought back an object that is gone.
+
+    An object whose name changed is another one after the experiment, of the same kind.
+    """
     if key not in start or key not in after:
-        return False
+        back = key not in start and key in after
+        return back or (list(path) == _NAME and _of_kind(start, key) == _of_kind(after, key) > 0)
     return bool(yamlio.get(start[key], path) != yamlio.get(after[key], path))
+
+
+def _key(manifest: Manifest) -> tuple[str, str]:
+    return manifest.kind, manifest.name
+
+
+def _of_kind(objects: Mapping[tuple[str, str], Any], key: tuple[str, str]) -> int:
+    return sum(kind == key[0] for kind, _ in objects)
 
 
 def of_failure(root: Path, environment: Environment, failure: Finding) -> Finding:
@@ -186,10 +232,6 @@ def _template(root: Path, environment: Environment, values: dict[str, Any]) -> l
     )
 
 
-def _pointer(parts: Sequence[str]) -> str:
-    return str(jsonpointer.JsonPointer.from_parts(parts).path)
-
-
 def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
     own = [str(part) for part in path]
     return own[: len(touched)] == list(touched) or list(touched)[: len(own)] == own
@@ -199,20 +241,41 @@ def _patched(
     environment: Environment, manifest: Manifest, path: Sequence[str | int]
 ) -> Place | None:
     """Return the last operation of a patch that touches the field, if there is one."""
-    appended = Counter[tuple[str, ...]]()
     for patch in reversed(environment.patches):
         if patch.document.file not in manifest.patches:
             continue
         for index in reversed(range(len(patch.operations))):
             operation = patch.operations[index]
-            touched = jsonpointer.JsonPointer(operation["path"]).parts
-            if touched[-1:] == ["-"]:  # after the last item, as the list was then
-                owner = tuple(touched[:-1])
-                items = jsonpointer.resolve_pointer(manifest.object, _pointer(owner), [])
-                appended[owner] += 1
-                touched = [*owner, str(len(items) - appended[owner])]
+            touched = _touched(manifest, operation, path)
             if operation["op"] != "test" and _covers(touched, path):
                 return (patch.document.file, *patch.document.position(["patch", index]))
+    return None
+
+
+def _touched(
+    manifest: Manifest, operation: Mapping[str, Any], path: Sequence[str | int]
+) -> list[str]:
+    """Return the path of an operation, with its index for an item added to the list of the path."""
+    touched: list[str] = jsonpointer.JsonPointer(operation["path"]).parts
+    item = path[: len(touched)]
+    if touched[-1:] == ["-"] and yamlio.get(manifest.object, item) == operation.get("value"):
+        return [*touched[:-1], *(str(part) for part in item[-1:])]
+    return touched
+
+
+def _said(
+    root: Path, environment: Environment, manifest: Manifest, path: Sequence[str | int]
+) -> Place | None:
+    """Return where environment.yaml says a field of the AppProject or Application, if it does."""
+    if manifest.template != environment.document.file:
+        return None
+    for made, said in _SAID.items():
+        if tuple(path[: len(made)]) == made:
+            own = (*said, *path[len(made) :])
+            base = yamlio.load(root / "base" / "environment.yaml", root)
+            inherited = not yamlio.has(environment.document.data, said[:1])
+            document = base if inherited and yamlio.has(base.data, said) else environment.document
+            return (document.file, *document.position(own))
     return None
 
 
@@ -249,7 +312,10 @@ def _other(value: Any) -> Any:
         return value + 1
     if isinstance(value, dict):
         return {"experiment": "x"}
-    return ["x"] if isinstance(value, list) else f"{value or ''}x"
+    if isinstance(value, list):
+        return ["x"]
+    # A text of JSON stays one: templates read the genesis.
+    return f"{value}\n" if str(value).startswith("{") else f"{value or ''}x"
 
 
 def _set(data: Any, path: ValuePath, value: Any) -> None:

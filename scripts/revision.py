@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
@@ -15,48 +16,137 @@ from scripts.manifest import Manifest
 
 TIMEOUT_S = 60
 
-_FOLDER = tree.manifests_folder("*")
+BASE = "base/environment.yaml"
+_MANIFEST = re.compile(rf"{tree.manifests_folder('([^/]+)')}/[^/]+\.yaml")
+_APPLICATION = re.compile(
+    re.escape(tree.argocd_file("applications", "*")).replace(r"\*", "([^/]+)")
+)
+_ENVIRONMENT = re.compile(r"overlays/([^/]+)/environment\.yaml")
 _HEADER = re.compile(rf"{re.escape(tree.MARK)}(.+); edits are lost\.\n")
+_FILES = ("100644", "100755")
+"""Modes; a link has another, as has a submodule."""
+
+Blobs = Mapping[str, str]
+"""Path relative to the repository → what git calls the file's contents."""
 
 
-def manifests(
+@dataclass(frozen=True, slots=True)
+class Before:
+    """An environment as a revision has it."""
+
+    manifests: tuple[Manifest, ...] | None
+    """None where it has none, as it does not know the environment."""
+    application: Manifest | None
+    kubernetes_version: str
+    """Empty where it is what it is now, or nobody says it."""
+
+
+def before(
     root: Path, revision: str, now: Mapping[str, Manifest], texts: Mapping[str, str]
-) -> dict[str, tuple[Manifest, ...]]:
-    """Return environment → manifests, of all environments that the revision has.
+) -> dict[str, Before]:
+    """Return environment → what the revision has of it, for those with manifests there.
 
     now, texts: path → what stands there now, which is not read again where nothing has changed.
     Raises UsageError where git does not know the revision.
     """
-    listed = _git(root, ["ls-tree", "-r", "-z", "--full-tree", revision, "overlays/"])
+    blobs = _listed(root, revision)
+    same = {path for path, text in texts.items() if blobs.get(path) == _blob(text.encode())}
+    versions = _changed_environments(root, blobs)
+    wanted = {path for path in blobs if _name(path) and path not in same} | versions
+    old = _contents(root, {blobs[path] for path in wanted})
+    manifests: dict[str, list[Manifest]] = {}
+    applications: dict[str, Manifest] = {}
+    for path in filter(_name, blobs):
+        manifest = now[path] if path in same else _manifest(old[blobs[path]], path)
+        name = str(_name(path))
+        if manifest and _APPLICATION.fullmatch(path):
+            applications[name] = manifest
+        elif manifest:
+            manifests.setdefault(name, []).append(manifest)
+    return {
+        name: Before(tuple(of), applications.get(name), _version(name, blobs, versions, old))
+        for name, of in manifests.items()
+    }
+
+
+def _listed(root: Path, revision: str) -> Blobs:
+    """Return the files of all environments in a revision."""
+    command = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}"]
+    found, told = _git(root, command)
+    if not found:
+        if told:
+            raise UsageError(f"git rev-parse: {told}")
+        raise UsageError(
+            f"git knows no revision {revision} here: write a branch, tag or commit that is there;"
+            " a clone that holds only the last commits gets more by git fetch --deepen=100"
+        )
+    arguments = ["ls-tree", "-r", "-z", found.strip(), "--", "overlays/", "argocd/", BASE]
+    listed, told = _git(root, arguments)
+    if told:
+        raise UsageError(f"git ls-tree: {told}")
     blobs = {}
     for line in filter(None, listed.split("\0")):
         meta, _, path = line.partition("\t")
-        if PurePosixPath(path).match(f"{_FOLDER}/*.yaml"):
-            blobs[path] = meta.split()[2]
-    same = {path for path, text in texts.items() if blobs.get(path) == _blob(text)}
-    old = _contents(root, {blob for path, blob in blobs.items() if path not in same})
-    found: dict[str, list[Manifest]] = {}
-    for path, blob in blobs.items():
-        environment = PurePosixPath(path).parts[1]
-        manifest = now[path] if path in same else _manifest(old[blob], path)
-        if manifest:
-            found.setdefault(environment, []).append(manifest)
-    return {name: tuple(of) for name, of in found.items()}
+        mode, _, blob = meta.split()
+        if mode in _FILES:
+            blobs[path] = blob
+    return blobs
+
+
+def _name(path: str) -> str | None:
+    """Return the environment whose output a file is; None for any other file."""
+    found = _MANIFEST.fullmatch(path) or _APPLICATION.fullmatch(path)
+    return found[1] if found else None
 
 
 def _manifest(text: str, path: str) -> Manifest | None:
-    """Return a written file's manifest; None for what render has not written."""
+    """Return a file's manifest, also of one that render has not written; None where it is none."""
+    data = _data(text)
+    if not data:
+        return None
     header = _HEADER.match(text)
+    template, *patches = header[1].split(" and ") if header else [path]
+    return Manifest(data, template, tuple(patches))
+
+
+def _changed_environments(root: Path, blobs: Blobs) -> set[str]:
+    """Return the files that may say another Kubernetes version than now, each with the base's."""
+    base = {BASE} & blobs.keys()
+    own = {path for path in blobs if _ENVIRONMENT.fullmatch(path)}
+    if not any(_now(root / path) != blobs[path] for path in base):
+        own = {path for path in own if _now(root / path) != blobs[path]}
+    return own | base if own else set()
+
+
+def _now(path: Path) -> str:
+    try:
+        return _blob(path.read_bytes())
+    except OSError:
+        return ""
+
+
+def _version(name: str, blobs: Blobs, versions: set[str], old: Mapping[str, str]) -> str:
+    """Return the Kubernetes version that an environment had, where its files have changed."""
+    own = f"overlays/{name}/environment.yaml"
+    if own not in versions:
+        return ""
+    said = (
+        _data(old.get(blobs.get(path, ""), "")).get("kubernetesVersion") for path in (own, BASE)
+    )
+    return next((version for version in said if isinstance(version, str)), "")
+
+
+def _data(text: str) -> dict[str, object]:
+    """Return the mapping that a YAML text is; empty where it is none."""
     try:
         data = yaml.load(text, yaml.CSafeLoader)
-    except yaml.YAMLError:
-        return None
-    return Manifest(data, header[1] if header else path) if isinstance(data, dict) else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
-def _blob(text: str) -> str:
-    """Return the name that git gives to a file of this text: its SHA-1, with a header."""
-    raw = text.encode()
+def _blob(raw: bytes) -> str:
+    """Return the name that git gives to a file with these contents: their SHA-1, with a header."""
     return hashlib.sha1(b"blob %d\0" % len(raw) + raw, usedforsecurity=False).hexdigest()
 
 
@@ -65,19 +155,21 @@ def _contents(root: Path, blobs: Iterable[str]) -> dict[str, str]:
     wanted = sorted(blobs)
     if not wanted:
         return {}
-    told = _git(root, ["cat-file", "--batch"], "".join(f"{blob}\n" for blob in wanted))
+    told, failed = _git(root, ["cat-file", "--batch"], "".join(f"{blob}\n" for blob in wanted))
     raw, found, at = told.encode("utf-8", "surrogateescape"), {}, 0
     for blob in wanted:
-        end = raw.index(b"\n", at)
-        size = int(raw[at:end].split()[2])
+        end = raw.find(b"\n", at)
+        words = raw[at:end].split()
+        if len(words) != 3:
+            raise UsageError(f"git cat-file: {failed or f'{blob} is missing: run git fetch'}")
+        size = int(words[2])
         found[blob] = raw[end + 1 : end + 1 + size].decode("utf-8", "replace")
         at = end + 1 + size + 1
     return found
 
 
-def _git(root: Path, arguments: list[str], given: str = "") -> str:
+def _git(root: Path, arguments: list[str], given: str = "") -> tuple[str, str]:
+    """Return what git says, and why it failed, where it has."""
     done = tools.run(["git", *arguments], "git", TIMEOUT_S, cwd=root, given=given)
-    if done.returncode:
-        told = done.stderr.strip().removeprefix("fatal: ")
-        raise UsageError(f"git {arguments[0]}: {told}")
-    return done.stdout
+    failed = done.returncode and done.stderr.strip().removeprefix("fatal: ")
+    return done.stdout if not done.returncode else "", failed or ""

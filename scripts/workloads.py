@@ -41,11 +41,11 @@ def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
     scaled = {}
     for manifest in manifests:
         if manifest.kind == "HorizontalPodAutoscaler":
-            spec = manifest.object.get("spec") or {}
-            target = spec.get("scaleTargetRef") or {}
-            scaled[target.get("kind"), target.get("name")] = (
-                whole(spec.get("minReplicas"), 1),
-                whole(spec.get("maxReplicas"), 1),
+            spec = manifest.object.get("spec")
+            target = [yamlio.get(spec, ["scaleTargetRef", field]) for field in ("kind", "name")]
+            scaled[str(target[0]), str(target[1])] = (
+                whole(yamlio.get(spec, ["minReplicas"]), 1),
+                whole(yamlio.get(spec, ["maxReplicas"]), 1),
             )
     found = []
     for manifest in manifests:

@@ -5,12 +5,14 @@ environment that the first names:
 - an environment.yaml (it has a `name`), of which it need only hold what differs;
 - a patch (it has a `target`), also of the environment's AppProject or Application;
 - an object (it has a `kind`), which is there beside those of the chart;
+- what was there before (it has only `before`, an object): rules about changes compare with that,
+  and with the environment as it is committed;
 - anything else are values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -77,9 +79,15 @@ def objects(name: str) -> Objects:
     return _objects(rendering(name))
 
 
-def _objects(made: Rendering) -> Objects:
+def _objects(made: Rendering, earlier: Sequence[Manifest] = ()) -> Objects:
     (found,) = judge.objects(ROOT, [made])
-    return replace(found, before=rendering(made.name).manifests)
+    committed = rendering(made.name)
+    return replace(
+        found,
+        before=(*committed.manifests, *earlier),
+        application_before=committed.settings[1],
+        kubernetes_version_before=committed.kubernetes_version,
+    )
 
 
 def laid(file: Path) -> Example:
@@ -89,12 +97,15 @@ def laid(file: Path) -> Example:
     found = environment.load(ROOT, own[0].data["name"] if own else "prod")
     for document in own:
         found = _said(found, document)
-    values = tuple(d for d in documents if not {"name", "target", "kind"} & d.data.keys())
+    values = tuple(d for d in documents if not {"name", "target", "kind", "before"} & d.data.keys())
     found = replace(found, layers=(*found.layers, *values))
     brought = {
         f"{d.data['kind']}/{d.data['metadata']['name']}": d for d in documents if "kind" in d.data
     }
     extra = [Manifest(document.data, document.file) for document in brought.values()]
+    earlier = argocd.arrange(
+        [Manifest(d.data["before"], d.file) for d in documents if "before" in d.data], found
+    )
     patched = list(_patches(documents))
     on_settings = [patch for patch in patched if patch.kind in _SETTINGS]
     on_objects = [patch for patch in patched if patch.kind not in _SETTINGS]
@@ -104,7 +115,7 @@ def laid(file: Path) -> Example:
     settings = patches.apply(render.settings(with_patches, manifests), on_settings)
     made = replace(made, manifests=tuple(manifests), settings=tuple(settings))
     everything = replace(with_patches, patches=(*with_patches.patches, *on_settings))
-    return Example(everything, _objects(made), brought)
+    return Example(everything, _objects(made, earlier), brought)
 
 
 def _said(found: Environment, document: Document) -> Environment:

@@ -61,6 +61,10 @@ class Objects:
     given: Given = field(default_factory=Given)
     before: tuple[Manifest, ...] | None = None
     """The objects as an earlier revision has them; None where there is nothing to compare with."""
+    application_before: Manifest | None = None
+    """The Application as that revision has it, where it has one."""
+    kubernetes_version_before: str = ""
+    """The Kubernetes version that the environment had then; empty where it is not known."""
 
     @cached_property
     def _by_kind(self) -> dict[str, list[Manifest]]:
@@ -98,6 +102,39 @@ class Objects:
     def selected(self, selector: Any) -> list[Workload]:
         """Return the workloads whose pods a label selector (matchLabels, …) selects."""
         return [one for one in self.workloads if selects(selector, one.labels)]
+
+    @cached_property
+    def place(self) -> tuple[Any, ...]:
+        """Return the cluster and the namespace."""
+        return destination(self.application)
+
+    @cached_property
+    def old(self) -> tuple[Manifest, ...]:
+        """Return the objects as they were, in the same place; none where it is another."""
+        earlier = self.application_before
+        moved = earlier is not None and destination(earlier) != self.place
+        return () if moved else self.before or ()
+
+    @cached_property
+    def changed(self) -> list[tuple[Manifest, Manifest]]:
+        """Return (old, new) of each object that is there still, and is another than it was."""
+        new = {manifest.identity: manifest for manifest in self.manifests}
+        pairs = ((was, new.get(was.identity)) for was in self.old)
+        return [(was, now) for was, now in pairs if now and was is not now and was != now]
+
+    @cached_property
+    def gone(self) -> list[Manifest]:
+        """Return the objects that were there and are no longer."""
+        new = {manifest.identity for manifest in self.manifests}
+        return [was for was in self.old if was.identity not in new]
+
+
+def destination(application: Manifest) -> tuple[Any, ...]:
+    """Return the cluster and the namespace that an Application brings its objects to."""
+    path = ("spec", "destination")
+    return tuple(
+        yamlio.get(application.object, (*path, key)) for key in ("server", "name", "namespace")
+    )
 
 
 def pod(workload: Workload) -> tuple[Where, Mapping[str, Any]]:

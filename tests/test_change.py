@@ -1,0 +1,260 @@
+"""Rules about changes bear any shape of object, cost little, and say nothing of what may change."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scripts import genesis, lifecycle
+from scripts.manifest import Manifest
+from scripts.rules import catalogue
+from scripts.rules.objects import Objects
+from scripts.rules.rule import Rule
+from tests import examples
+from tests.objects import ENVIRONMENTS, walk
+
+RULES = [rule for rule in catalogue.RULES.values() if rule.family == "change"]
+ODD: list[Any] = [None, [], {}, "", "x", 0, 5, True, ["x"], [None], [{}], {"x": None}, [["x"]]]
+JOB = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {"name": "x", "namespace": "linea-prod"},
+    "spec": {"completions": 1, "template": {"spec": {"containers": [{"name": "x"}]}}},
+}
+CLAIM = {
+    "apiVersion": "v1",
+    "kind": "PersistentVolumeClaim",
+    "metadata": {"name": "x", "namespace": "linea-prod"},
+    "spec": {"storageClassName": "x", "resources": {"requests": {"storage": "1Gi"}}},
+}
+OWN = [
+    Manifest(JOB, "x"),
+    Manifest(CLAIM, "x"),
+    Manifest(JOB | {"apiVersion": "v1", "kind": "Secret", "type": "x"}, "x"),
+]
+
+
+def told(objects: Objects, rules: list[Rule] = RULES) -> list[str]:
+    """Return what rules say of an environment."""
+    return [problem.message for rule in rules for _, problem in rule.check([objects])]
+
+
+def changed(objects: Objects, kind: str, name: str, *path: str | int, to: Any) -> Objects:
+    """Return an environment in which a field is another than it was."""
+
+    def one(manifest: Manifest) -> Manifest:
+        if (manifest.kind, manifest.name) != (kind, name):
+            return manifest
+        data = copy.deepcopy(manifest.object)
+        part: Any = data
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] = to
+        return replace(manifest, object=data)
+
+    return replace(objects, manifests=tuple(map(one, objects.manifests)))
+
+
+PROD = examples.objects("prod")
+ALL = [*PROD.manifests, *OWN]
+BEFORE = replace(PROD, manifests=tuple(ALL), before=tuple(ALL))
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> Manifest:
+    """Draw one of all objects with something odd in the place of one of its parts."""
+    manifest = draw(st.sampled_from(ALL))
+    data = copy.deepcopy(manifest.object)
+    path = draw(st.sampled_from([path for path, _ in walk(data) if path and path != ("kind",)]))
+    part: Any = data
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = draw(st.sampled_from(ODD))
+    return replace(manifest, object=data)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(broken(), st.booleans())
+def test_no_shape_of_an_object_breaks_a_rule(odd: Manifest, was_so: bool) -> None:
+    others = tuple(one for one in ALL if one.file_name != odd.file_name)
+    made = (*others, odd)
+    told(replace(BEFORE, before=made) if was_so else replace(BEFORE, manifests=made))
+    told(replace(BEFORE, before=made, manifests=others))
+
+
+def test_nothing_is_said_where_there_is_nothing_to_compare_with() -> None:
+    made = changed(PROD, "StatefulSet", "linea-stack-besu", "spec", "serviceName", to="x")
+    assert told(replace(made, before=None, application_before=None)) == []
+    assert told(made)
+
+
+def test_two_objects_that_say_the_same_are_no_change() -> None:
+    again = tuple(replace(one, object=copy.deepcopy(one.object)) for one in PROD.manifests)
+    assert told(replace(PROD, manifests=again)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "path", "value"),
+    [
+        ("StatefulSet", "linea-stack-besu", ("spec", "minReadySeconds"), 90),
+        ("StatefulSet", "linea-stack-besu", ("spec", "revisionHistoryLimit"), 5),
+        ("StatefulSet", "linea-stack-maru", ("spec", "replicas"), 5),
+        ("StatefulSet", "linea-stack-besu", ("spec", "template", "spec", "priority"), 5),
+        ("Deployment", "linea-stack-ethstats", ("spec", "replicas"), 2),
+        ("Deployment", "linea-stack-ethstats", ("spec", "strategy"), {"type": "Recreate"}),
+        ("CronJob", "linea-stack-backup", ("spec", "schedule"), "0 3 * * *"),
+        ("CronJob", "linea-stack-backup", ("spec", "jobTemplate", "spec", "completions"), 2),
+        ("PodDisruptionBudget", "linea-stack-besu", ("spec", "selector"), {"matchLabels": {}}),
+        ("Ingress", "linea-stack-ethstats", ("spec", "ingressClassName"), "nginx"),
+        ("HorizontalPodAutoscaler", "linea-stack-besu", ("spec", "minReplicas"), 1),
+        ("NetworkPolicy", "linea-stack-besu", ("spec", "podSelector"), {}),
+        ("Service", "linea-stack-besu", ("spec", "type"), "LoadBalancer"),
+        ("Service", "linea-stack-besu", ("spec", "selector"), {"x": "y"}),
+        ("Service", "linea-stack-besu", ("spec", "ports", 0, "port"), 80),
+        ("Service", "linea-stack-maru", ("spec", "ipFamilies"), ["IPv6"]),
+        ("ConfigMap", "linea-stack-besu-config", ("data", "config.toml"), "x"),
+        ("ExternalSecret", "linea-stack-ethstats-secret", ("spec", "refreshInterval"), "5m"),
+        ("ServiceMonitor", "linea-stack-besu", ("spec", "selector"), {"matchLabels": {"x": "y"}}),
+        ("LimitRange", "linea-stack", ("spec", "limits"), []),
+        ("ResourceQuota", "linea-stack", ("spec", "hard"), {}),
+    ],
+    ids=str,
+)
+def test_nothing_is_said_of_what_a_cluster_lets_change(
+    kind: str, name: str, path: tuple[str | int, ...], value: Any
+) -> None:
+    made = changed(PROD, kind, name, *path, to=value)
+    assert made.changed, "nothing has changed"
+    assert told(made) == []
+
+
+def test_all_rules_of_the_family_take_some_milliseconds() -> None:
+    environments = [examples.objects(name) for name in ENVIRONMENTS]
+    fresh = [
+        replace(one, manifests=tuple(Manifest(m.object, m.template) for m in one.manifests))
+        for one in environments
+    ]
+    began = time.perf_counter()
+    for rule in RULES:
+        assert not list(rule.check(fresh))
+    assert time.perf_counter() - began < 0.2  # 0.02 s on two idle processors
+
+
+def besu(config: dict[str, Any], **more: Any) -> str:
+    return json.dumps({"config": {"chainId": 7} | config, "alloc": {"0xAb": {}}} | more)
+
+
+NOW = 1_800_000_000
+AHEAD, PAST = NOW + 1, NOW - 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ({}, {"xTime": AHEAD}, 0),
+        ({}, {"xTime": PAST}, 1),
+        ({}, {"xTime": NOW}, 1),
+        ({"xTime": AHEAD}, {}, 0),
+        ({"xTime": AHEAD}, {"xTime": AHEAD + 5}, 0),
+        ({"xTime": AHEAD}, {"xTime": PAST}, 1),
+        ({"xTime": PAST}, {"xTime": AHEAD}, 1),
+        ({"xTime": PAST}, {}, 1),
+        ({"xTime": PAST}, {"xTime": "soon"}, 1),
+        ({"xTime": None}, {"xTime": AHEAD}, 0),
+        ({"xBlock": 0}, {"xBlock": 5}, 1),
+        ({}, {"xBlock": 5}, 0),
+        ({"ethash": {}}, {}, 1),
+        ({}, {"ethash": {}}, 0),
+        ({"depositContractAddress": "0xAB"}, {"depositContractAddress": "0xab"}, 0),
+        ({"blobSchedule": {"x": 1}, "xTime": PAST}, {"blobSchedule": {}, "xTime": PAST}, 1),
+        ({"blobSchedule": {"x": 1}, "xTime": AHEAD}, {"blobSchedule": {}, "xTime": AHEAD}, 0),
+        ({"blobSchedule": {"x": 1}}, {}, 1),
+        ({"blobSchedule": {"x": 1}}, {"blobSchedule": 5}, 1),
+    ],
+    ids=str,
+)
+def test_a_fork_may_change_as_long_as_it_is_ahead(
+    old: dict[str, Any], new: dict[str, Any], told: int
+) -> None:
+    before, after = genesis.read(besu(old)), genesis.read(besu(new))
+    assert before is not None and after is not None
+    assert len(list(genesis.past_forks(before, after, NOW))) == told
+    assert list(genesis.first_block(before, after)) == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"alloc": ', '"alloc"', "[" * 9999 + '"alloc"'])
+def test_what_is_no_genesis_is_passed_over(text: str) -> None:
+    assert genesis.read(text) is None
+
+
+LIFECYCLE = """\
+package v1beta1
+
+// APILifecycleIntroduced is an autogenerated function, …
+func (in *CronJob) APILifecycleIntroduced() (major, minor int) {
+	return 1, 8
+}
+
+func (in *CronJob) APILifecycleDeprecated() (major, minor int) {
+	return 1, 21
+}
+
+func (in *CronJob) APILifecycleReplacement() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "CronJob"}
+}
+
+func (in *CronJob) APILifecycleRemoved() (major, minor int) {
+	return 1, 25
+}
+
+func (in *CronJobList) APILifecycleRemoved() (major, minor int) {
+	return 1, 25
+}
+
+func (in *Other) APILifecycleRemoved() (major, minor int) {
+	return 1, 40
+}
+"""
+TABLE = Path(catalogue.__file__).with_name("deprecations.yaml")
+
+
+def test_the_table_of_removed_apis_is_read_from_their_own_source(tmp_path: Path) -> None:
+    folder = tmp_path / "batch" / "v1beta1"
+    folder.mkdir(parents=True)
+    (folder / "zz_generated.prerelease-lifecycle.go").write_text(LIFECYCLE, "utf-8")
+    (folder / "register.go").write_text('const GroupName = "batch"\n', "utf-8")
+    rows = lifecycle.read(tmp_path)
+    assert rows == {
+        ("batch", "v1beta1", "CronJob"): {"removed": "1.25", "replacement": "batch/v1"},
+        ("batch", "v1beta1", "Other"): {"removed": "1.40"},
+    }
+    (tmp_path / "table.yaml").write_text(lifecycle.dump(rows), "utf-8")
+    assert lifecycle.load(tmp_path / "table.yaml") == rows
+
+
+def test_the_table_of_removed_apis_is_as_it_is_written_and_agrees_with_kubernetes_guide() -> None:
+    rows = lifecycle.load(TABLE)
+    assert lifecycle.dump(rows) == TABLE.read_text("utf-8")
+    # https://kubernetes.io/docs/reference/using-api/deprecation-guide/
+    guide = {
+        ("autoscaling", "v2beta1", "HorizontalPodAutoscaler"): "1.25",
+        ("autoscaling", "v2beta2", "HorizontalPodAutoscaler"): "1.26",
+        ("batch", "v1beta1", "CronJob"): "1.25",
+        ("discovery.k8s.io", "v1beta1", "EndpointSlice"): "1.25",
+        ("extensions", "v1beta1", "Deployment"): "1.16",
+        ("extensions", "v1beta1", "Ingress"): "1.22",
+        ("flowcontrol.apiserver.k8s.io", "v1beta3", "FlowSchema"): "1.32",
+        ("networking.k8s.io", "v1beta1", "Ingress"): "1.22",
+        ("policy", "v1beta1", "PodDisruptionBudget"): "1.25",
+        ("policy", "v1beta1", "PodSecurityPolicy"): "1.25",
+        ("storage.k8s.io", "v1beta1", "CSIStorageCapacity"): "1.27",
+    }
+    assert {key: rows[key]["removed"] for key in guide} == guide
