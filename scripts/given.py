@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from scripts import yamlio
+from typing import Any
+
+from scripts import helm, yamlio
 from scripts.environment import Environment, coalesce
 from scripts.rules.objects import Given
 
 
 def given(found: Environment) -> Given:
-    """Return what the environment declares, and the Secrets that its values say are made by hand.
+    """Return what the environment declares, and what its values say is made by hand.
 
-    With `secrets.provider: existing` those are the contract's: chart/README.md, Secrets.
+    Those are the certificates, a genesis that the chart does not make, and with
+    `secrets.provider: existing` the Secrets of the contract: chart/README.md, Install.
     """
     declared = {
         kind: {name: tuple(keys) for name, keys in names.items()}
@@ -18,13 +21,33 @@ def given(found: Environment) -> Given:
         else dict.fromkeys(names, ())
         for kind, names in found.given.items()
     }
-    secrets = _by_hand(found) | declared.get("Secret", {})
-    return Given({**declared, "Secret": secrets}, found.node, found.registries)
-
-
-def _by_hand(found: Environment) -> dict[str, tuple[str, ...]]:
-    """Return the Secrets of the contract, name → keys, as far as no manifest makes them."""
     values = coalesce(found.layers[0].data or {}, found.values)
+    secrets = _certificates(values) | _by_hand(values) | declared.get("Secret", {})
+    config_maps = _genesis(values) | declared.get("ConfigMap", {})
+    objects = {**declared, "ConfigMap": config_maps, "Secret": secrets}
+    return Given(objects, found.node, found.registries)
+
+
+def _certificates(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the Secrets with the hosts' certificates, which no manifest makes."""
+    hosts = yamlio.get(values, ["ingress"])
+    named = [yamlio.get(host, ["tlsSecretName"]) for host in (hosts or {}).values()]
+    return {name: ("tls.crt", "tls.key") for name in named if name}
+
+
+def _genesis(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the ConfigMap of a genesis that is not in the values."""
+    genesis = yamlio.get(values, ["genesis"]) or {}
+    if genesis.get("besu") and genesis.get("maru"):
+        return {}
+    name = (
+        genesis.get("configMapName") or f"{values.get('fullnameOverride') or helm.RELEASE}-genesis"
+    )
+    return {name: ("besu.json", "maru.json")}
+
+
+def _by_hand(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the Secrets of the contract, name → keys, as far as no manifest makes them."""
     if yamlio.get(values, ["secrets", "provider"]) == "external":
         return {}
     validators = yamlio.get(values, ["network", "validators"]) or [None]

@@ -11,14 +11,20 @@ from scripts.rules import (
     chain,
     change,
     connections,
+    ports,
     references,
     security,
+    selectors,
+    volumes,
 )
 from scripts.rules.objects import Objects
 from scripts.rules.rule import Problem, Rule
 
 _FAMILIES = (
+    selectors,
+    ports,
     references,
+    volumes,
     connections,
     capacity,
     availability,

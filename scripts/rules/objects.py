@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts import yamlio
 from scripts.manifest import PODS, Manifest, Where
-from scripts.workloads import Workload, mappings, selects, workloads
+from scripts.workloads import Workload, mappings, selects, whole, workloads
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,28 @@ class Objects:
         return [one for workload in self.workloads for one in containers(workload)]
 
     def selected(self, selector: Any) -> list[Workload]:
-        """Return the workloads whose pods a label selector (matchLabels, …) selects."""
-        return [one for one in self.workloads if selects(selector, one.labels)]
+        """Return the workloads of whose pods a label selector (matchLabels, …) selects some."""
+        return [one for one in self.makers if picks(selector, one)]
+
+    @cached_property
+    def makers(self) -> list[Workload]:
+        """Return the workloads, and what makes as many pods as only the cluster knows."""
+        others = self.of_kind("DaemonSet", "ReplicaSet")
+        return [
+            *self.workloads,
+            *(Workload(one, PODS[one.kind.lower()][:-1], 1, 1) for one in others),
+        ]
+
+    @cached_property
+    def _known(self) -> dict[Callable[[Objects], Any], Any]:
+        return {}
+
+    def once(self, function: Callable[[Objects], _T]) -> _T:
+        """Return what a function says of the objects, which it is asked once."""
+        if function not in self._known:
+            self._known[function] = function(self)
+        found: _T = self._known[function]
+        return found
 
     @cached_property
     def place(self) -> tuple[Any, ...]:
@@ -150,3 +172,34 @@ def containers(workload: Workload) -> Iterator[Container]:
     for kind in ("initContainers", "containers"):
         for index, data in mappings(spec.get(kind)):
             yield Container(workload, (*path, kind, index), data, kind == "initContainers")
+
+
+STATEFUL = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index")
+"""Labels that a StatefulSet gives each of its pods: its name, and its ordinal."""
+
+
+def ordinals(workload: Workload, least: bool = False) -> range:
+    """Return the ordinals of a StatefulSet's pods: of all it may have, or of those it keeps."""
+    start = whole(workload.get("spec", "ordinals", "start"), 0)
+    return range(start, start + max(workload.least if least else workload.most, 0))
+
+
+def picks(selector: Any, workload: Workload) -> bool:
+    """Return whether a label selector selects a pod of a workload, by its own labels, too."""
+    if selects(selector, workload.labels):
+        return True
+    if workload.manifest.kind != "StatefulSet" or not any(key in str(selector) for key in STATEFUL):
+        return False
+    name, index = STATEFUL
+    return any(
+        selects(
+            selector,
+            {**workload.labels, name: f"{workload.manifest.name}-{ordinal}", index: str(ordinal)},
+        )
+        for ordinal in ordinals(workload)
+    )
+
+
+def runs(container: Container) -> bool:
+    """Return whether a container runs as long as its pod does."""
+    return not container.first or container.get("restartPolicy") == "Always"
