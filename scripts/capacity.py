@@ -1,4 +1,4 @@
-"""What an environment takes at its largest, and whether its quota and its bounds let it: pure.
+"""What an environment takes at its largest: pods, what each counts as, claims, bounds. Pure.
 
 At its largest: every autoscaler at its most pods, every Deployment in the middle of a rollout,
 every Job with all of its retries behind it. Rules: https://kubernetes.io/docs/concepts/policy/,
@@ -15,7 +15,7 @@ from typing import Any
 
 from scripts import schedule, yamlio
 from scripts.manifest import Manifest, Where
-from scripts.quantity import least, parse, shown
+from scripts.quantity import parse
 from scripts.workloads import Workload, mappings, scaled, whole, workloads
 
 Amounts = dict[str, Decimal]
@@ -23,32 +23,14 @@ Amounts = dict[str, Decimal]
 
 COMPUTE = ("cpu", "memory", "ephemeral-storage")
 
-_SAME = {
+SAME = {
     **{name: f"requests.{name}" for name in COMPUTE},
     "count/services": "services",
     "count/persistentvolumeclaims": "persistentvolumeclaims",
 }
 """What a quota may call a resource → what it is called here."""
 
-_DEMANDED = {f"{field}.{name}" for field in ("requests", "limits") for name in ("cpu", "memory")}
-"""A quota of these refuses a pod with a container that doesn't say them; of others it doesn't:
-validationSet in pods.go."""
-
 _OF_A_CLASS = ".storageclass.storage.k8s.io/"
-
-_SHOWN = 6
-"""Shares that a message names, the largest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with one place in one object."""
-
-    manifest: Manifest
-    path: Where
-    rule: str
-    message: str
-    fix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +50,24 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class _Container:
+class Container:
+    """A container, with what it gets where it says nothing."""
+
     name: str
     path: Where
+    data: Mapping[str, Any]
     sidecar: bool
     """Begins before the others, and goes on beside them."""
     requests: Amounts
     limits: Amounts
 
     def amounts(self, field: str) -> Amounts:
+        """Return its requests or its limits."""
         return self.requests if field == "requests" else self.limits
 
 
 @dataclass(frozen=True, slots=True)
-class _Pods:
+class Pods:
     """The pods of a workload at its largest."""
 
     workload: Workload
@@ -89,13 +75,14 @@ class _Pods:
     kept: int
     """With the finished ones, which take no cpu but keep their claims for as long as they exist."""
     jobs: int
-    first: tuple[_Container, ...]
+    first: tuple[Container, ...]
     """initContainers."""
-    main: tuple[_Container, ...]
+    main: tuple[Container, ...]
     overhead: Amounts
 
     @property
-    def containers(self) -> tuple[_Container, ...]:
+    def containers(self) -> tuple[Container, ...]:
+        """Return all containers, init containers first."""
         return self.first + self.main
 
     def effective(self, field: str) -> Amounts:
@@ -120,7 +107,9 @@ class _Pods:
 
 
 @dataclass(frozen=True, slots=True)
-class _Claim:
+class Claim:
+    """A claim, or a template of claims."""
+
     manifest: Manifest
     path: Where
     """To its spec."""
@@ -131,7 +120,7 @@ class _Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bound:
+class Bound:
     """An item of a LimitRange."""
 
     manifest: Manifest
@@ -141,41 +130,33 @@ class _Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    pods: list[_Pods]
-    claims: list[_Claim]
-    bounds: list[_Bound]
+class Counted:
+    """What an environment has that takes room, and what bounds it."""
+
+    pods: list[Pods]
+    claims: list[Claim]
+    bounds: list[Bound]
+    shares: list[Share]
+    """What each object takes at the environment's largest, resource by resource."""
 
 
-def usage(manifests: Sequence[Manifest]) -> list[Share]:
-    """Return what each object of an environment takes at its largest, resource by resource.
+def count(manifests: Sequence[Manifest]) -> Counted:
+    """Return what an environment takes at its largest.
 
     A CronJob is taken for one that runs a Job at a time (concurrencyPolicy Forbid or Replace); pods
     that are still ending beside those that replace them, for as many as a rollout may take away.
     """
-    return _usage(_look(manifests), manifests)
+    bounds = list(_bounds(manifests))
+    pods = [_pods(workload, bounds) for workload in workloads(manifests)]
+    claims = list(_claims(manifests, pods))
+    return Counted(pods, claims, bounds, _shares(pods, claims, manifests))
 
 
-def check(manifests: Sequence[Manifest]) -> list[Problem]:
-    """Return what Kubernetes would refuse of an environment: now, or once it is at its largest."""
-    seen = _look(manifests)
-    found = list[Problem]()
-    for pods in seen.pods:
-        for container in pods.containers:
-            found += _above_its_limit(pods, container)
-    for bound in seen.bounds:
-        found += _outside(seen, bound)
-    shares = _usage(seen, manifests)
-    for manifest in manifests:
-        # A quota with scopes counts some of the pods only.
-        if manifest.kind != "ResourceQuota" or {"scopes", "scopeSelector"} & _spec(manifest).keys():
-            continue
-        hard = _amounts(manifest, ("spec", "hard"))
-        for name, amount in hard.items():
-            found += _too_small(manifest, name, amount, shares)
-        demanded = _DEMANDED & {_SAME.get(name, name) for name in hard}
-        found += [p for pods in seen.pods for p in _not_said(pods, sorted(demanded))]
-    return found
+def amounts(manifest: Manifest, path: Where) -> Amounts:
+    """Return the amounts at a path; the schemas tell which can't be read."""
+    given = yamlio.get(manifest.object, path)
+    read = ((str(k), parse(v)) for k, v in given.items()) if isinstance(given, dict) else ()
+    return {name: amount for name, amount in read if amount is not None}
 
 
 def _spec(manifest: Manifest) -> dict[str, Any]:
@@ -183,59 +164,46 @@ def _spec(manifest: Manifest) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _look(manifests: Sequence[Manifest]) -> _Seen:
-    bounds = list(_bounds(manifests))
-    pods = [_pods(workload, bounds) for workload in workloads(manifests)]
-    return _Seen(pods, list(_claims(manifests, pods)), bounds)
-
-
-def _amounts(manifest: Manifest, path: Where) -> Amounts:
-    """Return the amounts at a path; the schemas tell which can't be read."""
-    given = yamlio.get(manifest.object, path)
-    read = ((str(k), parse(v)) for k, v in given.items()) if isinstance(given, dict) else ()
-    return {name: amount for name, amount in read if amount is not None}
-
-
-def _bounds(manifests: Iterable[Manifest]) -> Iterator[_Bound]:
+def _bounds(manifests: Iterable[Manifest]) -> Iterator[Bound]:
     for manifest in manifests:
         if manifest.kind != "LimitRange":
             continue
         for index, item in mappings(_spec(manifest).get("limits")):
             path = ("spec", "limits", index)
-            amounts = {
-                field: _amounts(manifest, (*path, field))
+            by_side = {
+                field: amounts(manifest, (*path, field))
                 for field in ("max", "min", "default", "defaultRequest")
             }
-            yield _Bound(manifest, str(item.get("type")), amounts)
+            yield Bound(manifest, str(item.get("type")), by_side)
 
 
-def _pods(workload: Workload, bounds: Sequence[_Bound]) -> _Pods:
+def _pods(workload: Workload, bounds: Sequence[Bound]) -> Pods:
     running, kept, jobs = _most(workload)
     spec: Where = (*workload.template, "spec")
-    containers = dict[str, tuple[_Container, ...]]()
+    containers = dict[str, tuple[Container, ...]]()
     for field in ("initContainers", "containers"):
         containers[field] = tuple(
             _container(workload.manifest, (*spec, field, index), data, bounds)
             for index, data in mappings(workload.get(*spec, field))
         )
-    overhead = _amounts(workload.manifest, (*spec, "overhead"))
+    overhead = amounts(workload.manifest, (*spec, "overhead"))
     first, main = containers["initContainers"], containers["containers"]
-    return _Pods(workload, running, kept, jobs, first, main, overhead)
+    return Pods(workload, running, kept, jobs, first, main, overhead)
 
 
 def _container(
     manifest: Manifest,
     path: Where,
     data: dict[str, Any],
-    bounds: Sequence[_Bound],
-) -> _Container:
+    bounds: Sequence[Bound],
+) -> Container:
     """Return a container with what it gets where it says nothing.
 
     A request is its limit; then come a LimitRange's defaults, for which its max and min stand in
     (SetDefaults_Pod and SetDefaults_LimitRangeItem in Kubernetes' pkg/apis/core/v1/defaults.go).
     """
-    requests = _amounts(manifest, (*path, "resources", "requests"))
-    limits = _amounts(manifest, (*path, "resources", "limits"))
+    requests = amounts(manifest, (*path, "resources", "requests"))
+    limits = amounts(manifest, (*path, "resources", "limits"))
     requests = limits | requests
     for bound in bounds:
         if bound.kind == "Container":
@@ -243,7 +211,7 @@ def _container(
             limits = default | limits
             requests = bound.amounts["min"] | default | bound.amounts["defaultRequest"] | requests
     sidecar = data.get("restartPolicy") == "Always"
-    return _Container(str(data.get("name")), path, sidecar, requests, limits)
+    return Container(str(data.get("name")), path, data, sidecar, requests, limits)
 
 
 def _most(workload: Workload) -> tuple[int, int, int]:
@@ -306,7 +274,7 @@ def _finished(workload: Workload) -> int:
     return min(history, int(late + longest + ending + removed) // between)
 
 
-def _claims(manifests: Iterable[Manifest], pods: Iterable[_Pods]) -> Iterator[_Claim]:
+def _claims(manifests: Iterable[Manifest], pods: Iterable[Pods]) -> Iterator[Claim]:
     for manifest in manifests:
         if manifest.kind == "PersistentVolumeClaim":
             yield _claim(manifest, ("spec",), 1)
@@ -322,15 +290,17 @@ def _claims(manifests: Iterable[Manifest], pods: Iterable[_Pods]) -> Iterator[_C
                 yield _claim(workload.manifest, path, of.kept)
 
 
-def _claim(manifest: Manifest, path: Where, count: int) -> _Claim:
-    asked = _amounts(manifest, (*path, "resources", "requests"))
+def _claim(manifest: Manifest, path: Where, count: int) -> Claim:
+    asked = amounts(manifest, (*path, "resources", "requests"))
     storage_class = yamlio.get(manifest.object, [*path, "storageClassName"])
-    return _Claim(manifest, path, count, asked.get("storage", Decimal(0)), str(storage_class or ""))
+    return Claim(manifest, path, count, asked.get("storage", Decimal(0)), str(storage_class or ""))
 
 
-def _usage(seen: _Seen, manifests: Iterable[Manifest]) -> list[Share]:
+def _shares(
+    counted: Iterable[Pods], claims: Iterable[Claim], manifests: Iterable[Manifest]
+) -> list[Share]:
     one, found = Decimal(1), list[Share]()
-    for pods in seen.pods:
+    for pods in counted:
         label = pods.workload.manifest.label
         found.append(Share("pods", label, pods.running, one))
         found.append(Share("count/pods", label, pods.kept, one))
@@ -340,7 +310,7 @@ def _usage(seen: _Seen, manifests: Iterable[Manifest]) -> list[Share]:
                 Share(f"{field}.{resource}", label, pods.running, amount)
                 for resource, amount in pods.effective(field).items()
             )
-    for claim in seen.claims:
+    for claim in claims:
         for of in ("", claim.storage_class + _OF_A_CLASS) if claim.storage_class else ("",):
             label = claim.manifest.label
             found.append(Share(f"{of}requests.storage", label, claim.count, claim.storage))
@@ -362,114 +332,3 @@ def _of_service(manifest: Manifest) -> Iterator[Share]:
     if spec.get("type") in ("LoadBalancer", "NodePort"):
         yield Share("services.nodeports", manifest.label, len(ports), one)
     yield Share("services", manifest.label, 1, one)
-
-
-def _too_small(
-    quota: Manifest, name: str, amount: Decimal, shares: Iterable[Share]
-) -> Iterator[Problem]:
-    resource = _SAME.get(name, name)
-    own = sorted((s for s in shares if s.resource == resource), key=lambda s: (-s.total, s.label))
-    total = sum((share.total for share in own), Decimal(0))
-    if total <= amount:
-        return
-    told = [f"{_times(share)} by {share.label}" for share in own]
-    if len(told) > _SHOWN:
-        told[_SHOWN - 1 :] = [f"{len(told) - _SHOWN + 1} more"]
-    message = (
-        f"the quota of {name} is {shown(resource, amount)}, and at its largest the environment "
-        f"takes {shown(resource, total)}: {', '.join(told)}"
-    )
-    fix = f"write {least(resource, total)} or more, or let the environment take less"
-    yield Problem(quota, ("spec", "hard", name), "quota-too-small", message, fix)
-
-
-def _times(share: Share) -> str:
-    each = shown(share.resource, share.each)
-    if share.count == 1:
-        return each
-    return str(share.count) if share.each == 1 else f"{share.count} × {each}"
-
-
-def _not_said(pods: _Pods, demanded: Sequence[str]) -> Iterator[Problem]:
-    for container in pods.containers:
-        for name in demanded:
-            field, _, resource = name.partition(".")
-            if resource not in container.amounts(field):
-                message = (
-                    f"the container {container.name} has no {name}, which the quota counts: "
-                    "Kubernetes refuses such a pod"
-                )
-                fix = f"write resources.{name}, or a default for containers in limitRange.limits"
-                path = (*container.path, "resources", field, resource)
-                yield Problem(pods.workload.manifest, path, "not-in-quota", message, fix)
-
-
-def _above_its_limit(pods: _Pods, container: _Container) -> Iterator[Problem]:
-    for resource, request in container.requests.items():
-        limit = container.limits.get(resource)
-        if limit is not None and request > limit:
-            message = (
-                f"the container {container.name} requests {shown(resource, request)} of {resource},"
-                f" and its limit is {shown(resource, limit)}: Kubernetes refuses such a pod"
-            )
-            fix = f"write a request of at most {shown(resource, limit)}, or a higher limit"
-            path = (*container.path, "resources", "requests", resource)
-            yield Problem(pods.workload.manifest, path, "request-above-limit", message, fix)
-
-
-def _outside(seen: _Seen, bound: _Bound) -> Iterator[Problem]:
-    """Yield what an item of a LimitRange refuses: admission.go in limitranger/.
-
-    A max is held against limits, a min against requests: requests above limits are told anyway.
-    """
-    for side, field in _SIDES:
-        for claim in seen.claims if bound.kind == "PersistentVolumeClaim" else ():
-            path = (*claim.path, "resources", "requests")
-            asked = {"storage": claim.storage}
-            yield from _beyond(bound, side, claim.manifest, path, "a claim asks for", asked)
-        for pods in seen.pods:
-            manifest, template = pods.workload.manifest, pods.workload.template
-            for container in pods.containers if bound.kind == "Container" else ():
-                path = (*container.path, "resources", field)
-                what = f"the container {container.name} {_VERBS[field]}"
-                yield from _beyond(bound, side, manifest, path, what, container.amounts(field))
-            if bound.kind == "Pod":
-                amounts, path = pods.effective(field), (*template, "spec")
-                yield from _beyond(bound, side, manifest, path, f"a pod {_VERBS[field]}", amounts)
-                for resource in sorted(bound.amounts[side].keys() - amounts.keys()):
-                    yield _without(bound, side, f"{field}.{resource}", pods)
-
-
-_SIDES = (("max", "limits"), ("min", "requests"))
-_VERBS = {"requests": "requests", "limits": "has a limit of"}
-_EACH = {"Container": "a container", "Pod": "a pod", "PersistentVolumeClaim": "a claim"}
-
-
-def _beyond(
-    bound: _Bound, side: str, manifest: Manifest, path: Where, what: str, amounts: Amounts
-) -> Iterator[Problem]:
-    for resource, amount in amounts.items():
-        allowed = bound.amounts[side].get(resource)
-        if allowed is None or (amount <= allowed if side == "max" else amount >= allowed):
-            continue
-        end = shown(resource, allowed)
-        message = (
-            f"{what} {shown(resource, amount)} of {resource}, and {bound.manifest.label} allows "
-            f"{'at most' if side == 'max' else 'at least'} {end} {_EACH[bound.kind]}"
-        )
-        fix = (
-            f"write {end} or {'less' if side == 'max' else 'more'}, "
-            f"or another {side} of {bound.kind} in limitRange.limits"
-        )
-        yield Problem(manifest, (*path, resource), "outside-limit-range", message, fix)
-
-
-def _without(bound: _Bound, side: str, name: str, pods: _Pods) -> Problem:
-    """Return that a bound of pods needs an amount that no container says."""
-    message = (
-        f"no container of a pod says {name}, of which {bound.manifest.label} has a {side} for a "
-        "pod: Kubernetes refuses such a pod"
-    )
-    fix = f"write resources.{name}, or a default for containers in limitRange.limits"
-    path = (*pods.workload.template, "spec")
-    return Problem(pods.workload.manifest, path, "outside-limit-range", message, fix)

@@ -14,7 +14,10 @@ _FORM = re.compile(
 )
 
 _MOST_DIGITS = 3
-"""Of an exponent: Kubernetes itself caps amounts at 2^63, and a larger one would only take time."""
+"""Of an exponent: a larger one would only take time."""
+
+_MOST = Decimal(2**63 - 1)
+"""Kubernetes caps amounts here."""
 
 _FACTORS = {
     "n": Decimal("1e-9"),
@@ -41,8 +44,12 @@ def parse(value: Any) -> Decimal | None:
     if exponent is not None:
         if len(exponent.lstrip("+-")) > _MOST_DIGITS:
             return None
-        return Decimal(f"{number}e{exponent}")
-    return Decimal(number) * _FACTORS.get(suffix, Decimal(1))
+        return _capped(Decimal(f"{number}e{exponent}"))
+    return _capped(Decimal(number) * _FACTORS.get(suffix, Decimal(1)))
+
+
+def _capped(amount: Decimal) -> Decimal:
+    return max(-_MOST, min(_MOST, amount))
 
 
 def shown(resource: str, amount: Decimal) -> str:

@@ -98,16 +98,16 @@ def chain(manifests: Sequence[Manifest], zones: Sequence[str]) -> Chain | None:
         return None
     pairs = min(sequencer.least, maru.least)
     first, second = spread(sequencer, zones), spread(maru, zones)
-    together = _together(maru, sequencer)
-    if together is None:
+    kept = together(maru, sequencer)
+    if kept is None:
         running = max(0, first.pods + second.pods - pairs)
         in_a_zone = min(pairs, first.zone + second.zone)
         on_a_node = min(in_a_zone, first.node + second.node)
     else:
-        running = _followed(sequencer, maru, first, together)
+        running = followed(sequencer, maru, first, kept)
         in_a_zone = min(first.zone, second.zone)
-        apart = first.node + second.node
-        on_a_node = min(in_a_zone, min(first.node, second.node) if together == NODE else apart)
+        both = first.node + second.node
+        on_a_node = min(in_a_zone, min(first.node, second.node) if kept == NODE else both)
     validators = max(pairs, _validators(manifests))
     return Chain(validators, min(running, pairs), in_a_zone, on_a_node)
 
@@ -116,7 +116,7 @@ def spread(workload: Workload, zones: Sequence[str]) -> Spread:
     """Return where a workload's pods may be at worst, also after it was scaled down."""
     # Scaling down takes the highest ordinals, wherever they are.
     least, most = workload.least, workload.most
-    allowed = [zone for zone in zones if _may_be_in(workload, zone)]
+    allowed = [zone for zone in zones if may_be_in(workload, zone)]
     in_a_zone = min(most, *_bounds(workload, ZONE, len(allowed) if zones else None, most))
     # At least a node in every zone; a spread over more of them is only better.
     on_a_node = min(in_a_zone, *_bounds(workload, NODE, None, most, len(allowed)))
@@ -137,9 +137,9 @@ def _bounds(
 ) -> Iterator[int]:
     """Yield how many pods there may be in one domain, by each rule; domains: None for unknown."""
     yield pods
-    if _apart(workload, key):
+    if apart(workload, key):
         yield 1
-    for skew, needed in _constraints(workload, key):
+    for skew, needed in constraints(workload, key):
         if domains is None:
             yield packed(pods, skew, max(needed, at_least, 1))
         elif needed > domains:
@@ -149,16 +149,16 @@ def _bounds(
             yield packed(pods, skew, max(domains, 1))
 
 
-def _apart(workload: Workload, key: str) -> bool:
+def apart(workload: Workload, key: str) -> bool:
     """Return whether no two of the pods may be in one domain."""
     return any(
         not term.keys() & {"matchLabelKeys", "mismatchLabelKeys"}
         and selects(term.get("labelSelector"), workload.labels)
-        for term in _terms(workload, "podAntiAffinity", key)
+        for term in terms(workload, "podAntiAffinity", key)
     )
 
 
-def _constraints(workload: Workload, key: str) -> Iterator[tuple[int, int]]:
+def constraints(workload: Workload, key: str) -> Iterator[tuple[int, int]]:
     """Yield maxSkew and minDomains of what spreads the pods over the key's domains, for sure."""
     spec = _spec(workload)
     for _, constraint in mappings(spec.get("topologySpreadConstraints")):
@@ -171,10 +171,10 @@ def _constraints(workload: Workload, key: str) -> Iterator[tuple[int, int]]:
             yield whole(constraint.get("maxSkew"), 1), whole(constraint.get("minDomains"), 1)
 
 
-def _together(maru: Workload, sequencer: Workload) -> str | None:
+def together(maru: Workload, sequencer: Workload) -> str | None:
     """Return the topology in which each Maru is kept beside the sequencer of its ordinal."""
     for key in (NODE, ZONE):
-        for term in _terms(maru, "podAffinity", key):
+        for term in terms(maru, "podAffinity", key):
             if _ORDINAL in (term.get("matchLabelKeys") or []) and selects(
                 term.get("labelSelector"), sequencer.labels
             ):
@@ -182,7 +182,7 @@ def _together(maru: Workload, sequencer: Workload) -> str | None:
     return None
 
 
-def _followed(sequencer: Workload, maru: Workload, first: Spread, key: str) -> int:
+def followed(sequencer: Workload, maru: Workload, first: Spread, key: str) -> int:
     """Return how many Marus find a place where their sequencers are, at worst.
 
     All, where rules for both are the same. Else a domain may have more sequencers than the Marus'
@@ -190,8 +190,8 @@ def _followed(sequencer: Workload, maru: Workload, first: Spread, key: str) -> i
     """
     bounds = [first.pods]
     for over in (ZONE, NODE) if key == NODE else (ZONE,):
-        own = _apart(maru, over), sorted(_constraints(maru, over))
-        if own == (_apart(sequencer, over), sorted(_constraints(sequencer, over))):
+        own = apart(maru, over), sorted(constraints(maru, over))
+        if own == (apart(sequencer, over), sorted(constraints(sequencer, over))):
             continue
         beside = first.zone if over == ZONE else first.node
         room = min([beside, *([1] if own[0] else []), *(skew for skew, _ in own[1])])
@@ -200,7 +200,7 @@ def _followed(sequencer: Workload, maru: Workload, first: Spread, key: str) -> i
     return min(bounds)
 
 
-def _terms(workload: Workload, affinity: str, key: str) -> Iterator[dict[str, Any]]:
+def terms(workload: Workload, affinity: str, key: str) -> Iterator[dict[str, Any]]:
     """Yield the required terms over a topology, for pods of the same namespace."""
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     for _, term in mappings(yamlio.get(_spec(workload), ["affinity", affinity, required])):
@@ -214,21 +214,21 @@ def _spec(workload: Workload) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _may_be_in(workload: Workload, zone: str) -> bool:
+def may_be_in(workload: Workload, zone: str) -> bool:
     """Return whether the pods' own choice of nodes leaves a zone to them."""
     spec, labels = _spec(workload), {ZONE: zone}
     if yamlio.get(spec, ["nodeSelector", ZONE]) not in (None, zone):
         return False
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     path = ["affinity", "nodeAffinity", required, "nodeSelectorTerms"]
-    terms = [term for _, term in mappings(yamlio.get(spec, path))]
-    return not terms or any(
+    choices = [term for _, term in mappings(yamlio.get(spec, path))]
+    return not choices or any(
         all(
             holds(expression, labels)
             for _, expression in mappings(term.get("matchExpressions"))
             if expression.get("key") == ZONE
         )
-        for term in terms
+        for term in choices
     )
 
 
@@ -310,14 +310,14 @@ def _of_drains(manifests: Iterable[Manifest], found: Sequence[Workload]) -> str:
             continue
         spec = manifest.object.get("spec") or {}
         own = [w for w in found if selects(spec.get("selector"), w.labels)]
-        if own and _let_go(spec, sum(w.least for w in own)) < 1:
+        if own and let_go(spec, sum(w.least for w in own)) < 1:
             held.append(_CALLED.get(manifest.component, manifest.label))
     if held:
         return f"no node with a pod of {' or '.join(held)} can be drained"
     return "nodes can be drained one at a time"
 
 
-def _let_go(spec: Mapping[str, Any], pods: int) -> int:
+def let_go(spec: Mapping[str, Any], pods: int) -> int:
     """Return how many pods a budget lets go at once; it rounds percentages up (disruption.go)."""
     if "maxUnavailable" in spec:
         return scaled(spec["maxUnavailable"], pods)

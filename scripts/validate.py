@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 from scripts import (
-    capacity,
     configs,
     environment,
     image_rules,
@@ -215,22 +214,6 @@ def configurations(root: Path, renderings: Sequence[Rendering]) -> list[Finding]
     return findings
 
 
-def capacities(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
-    """Layer 3: quotas and bounds let all run, also when the environment is at its largest."""
-    findings = list[Finding]()
-    for rendering in renderings:
-        problems = capacity.check(rendering.manifests)
-        if not problems:
-            continue
-        found = environment.load(root, rendering.name)
-        places = origin.of_fields(root, found, [(p.manifest, p.path) for p in problems])
-        findings += (
-            Finding(*place, p.rule, p.message, p.fix, p.manifest.label, found.name)
-            for place, p in zip(places, problems, strict=True)
-        )
-    return findings
-
-
 def committed(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 5: what is committed is what the inputs give, to the byte."""
     findings = list[Finding]()
@@ -276,7 +259,6 @@ LAYERS: tuple[Layer, ...] = (
     schemas,
     configurations,
     image_rules.check,
-    capacities,
     committed,
     orphaned,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import yaml
 from scripts import environment, helm, render, tree
 from scripts.environment import Environment
 from scripts.manifest import Manifest
+from scripts.rules.objects import Objects
 from tests.conftest import ROOT
 
 CHART = ROOT / "chart"
@@ -39,6 +40,12 @@ def of_environment(name: str) -> tuple[Environment, list[Manifest]]:
     """Return an environment of this repository and the objects that are committed for it."""
     found = environment.load(ROOT, name)
     return found, render.objects(ROOT, found)
+
+
+def seen(manifests: Sequence[Manifest], *zones: str) -> Objects:
+    """Return objects as rules see them, of no environment in particular."""
+    nothing = Manifest({}, "")
+    return Objects("test", "linea", "1.34", zones, False, tuple(manifests), nothing, nothing)
 
 
 def one(manifests: Iterable[Manifest], kind: str, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from scripts import yamlio
+from scripts import capacity, survival, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.workloads import Workload, mappings, selects, whole, workloads
 
@@ -157,6 +157,34 @@ def destination(application: Manifest) -> tuple[Any, ...]:
     return tuple(
         yamlio.get(application.object, (*path, key)) for key in ("server", "name", "namespace")
     )
+
+    @cached_property
+    def counted(self) -> capacity.Counted:
+        """Return what the environment takes at its largest, and its bounds."""
+        return capacity.count(self.manifests)
+
+    @cached_property
+    def chain(self) -> survival.Chain | None:
+        """Return the validators at worst; None where there are none."""
+        return survival.chain(self.manifests, self.zones)
+
+    @cached_property
+    def autoscalers(self) -> dict[tuple[str, str], list[Manifest]]:
+        """Return the HorizontalPodAutoscalers by kind and name of what they scale."""
+        found: dict[tuple[str, str], list[Manifest]] = {}
+        for manifest in self.of_kind("HorizontalPodAutoscaler"):
+            target = yamlio.get(manifest.object, ("spec", "scaleTargetRef"))
+            key = str(yamlio.get(target, ("kind",))), str(yamlio.get(target, ("name",)))
+            found.setdefault(key, []).append(manifest)
+        return found
+
+    def component(self, name: str) -> Workload | None:
+        """Return the StatefulSet or Deployment of one of the stack's parts, if there is one."""
+        for one in self.workloads:
+            kept = one.manifest.kind in ("StatefulSet", "Deployment")
+            if kept and one.manifest.component == name:
+                return one
+        return None
 
 
 def pod(workload: Workload) -> tuple[Where, Mapping[str, Any]]:
