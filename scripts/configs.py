@@ -78,23 +78,13 @@ def check(manifests: Mapping[str, str]) -> list[Problem]:
     found = set[Problem]()
     chains: dict[str, dict[Text, Document]] = {"Besu": {}, "Maru": {}}
     for container in containers.containers(by_name):
-        program = _program(container)
+        program = containers.program(container)
         if program == "Maru":
             found.update(_maru(container, chains["Maru"]))
         elif program == "Besu":
             found.update(_besu(container, chains["Besu"]))
     found.update(_other_chain(chains["Besu"], chains["Maru"]))
     return sorted(found, key=lambda p: (p.kind, p.name, p.line, [*map(str, p.path)], p.message))
-
-
-def _program(container: Container) -> str:
-    words = [word for _, word in container.words()]
-    if any(PurePosixPath(word).name == "maru.jar" for word in words):
-        return "Maru"
-    started = any(PurePosixPath(word).name == "besu" for word in words)
-    # A script may start it with the arguments that it was given itself.
-    passed = "besu" in container.image and any(word.startswith("--") for word in words)
-    return "Besu" if started or passed else ""
 
 
 def _besu(container: Container, genesis: dict[Text, Document]) -> Iterator[Problem]:

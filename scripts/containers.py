@@ -64,6 +64,17 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Mounted:
+    """A place in a volume that a path in a container leads to."""
+
+    path: Where
+    """Of the mount."""
+    mount: Mapping[str, Any]
+    inner: str
+    """The path in the volume, with subPath, and with the variables of subPathExpr."""
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """A file in a ConfigMap."""
 
@@ -140,6 +151,34 @@ def look(container: Container, file: str) -> tuple[str | None, str, list[Text]]:
     return config_map, key, texts
 
 
+def program(container: Container) -> str:
+    """Return which program a container runs, Besu or Maru; nothing for another."""
+    words = [word for _, word in container.words()]
+    if any(PurePosixPath(word).name == "maru.jar" for word in words):
+        return "Maru"
+    started = any(PurePosixPath(word).name == "besu" for word in words)
+    # A script may start it with the arguments that it was given itself.
+    passed = "besu" in container.image and any(word.startswith("--") for word in words)
+    return "Besu" if started or passed else ""
+
+
+def mounted(container: Container, file: str) -> Mounted | None:
+    """Return what a path in a container leads to; None where it is in the image's own files."""
+    mounts = [m for m in enumerate(listed(container.data.get("volumeMounts"))) if _is_mount(m[1])]
+    wanted = PurePosixPath(file).parts
+    for index, mount in sorted(mounts, key=lambda m: -len(m[1]["mountPath"])):
+        place = PurePosixPath(mount["mountPath"]).parts
+        if wanted[: len(place)] == place:
+            part = str(mount.get("subPath") or mount.get("subPathExpr") or "")
+            inner = str(PurePosixPath(part, *wanted[len(place) :]))
+            return Mounted((*container.path, "volumeMounts", index), mount, inner)
+    return None
+
+
+def _is_mount(mount: Any) -> bool:
+    return isinstance(mount, dict) and isinstance(mount.get("mountPath"), str)
+
+
 def keys(container: Container, config_map: str) -> list[str]:
     """Return the keys of a ConfigMap of the environment."""
     return list(_data(container, config_map) or {})
@@ -168,18 +207,11 @@ def _pattern(container: Container, key: str) -> str:
 
 def _behind(container: Container, file: str) -> tuple[str | None, str]:
     """Return the ConfigMap and the key that a path in a container leads to; None for others."""
-    mounts = [m for m in listed(container.data.get("volumeMounts")) if isinstance(m, dict)]
-    wanted = PurePosixPath(file)
-    for mount in sorted(mounts, key=lambda m: -len(str(m.get("mountPath", "")))):
-        place = PurePosixPath(str(mount.get("mountPath", "")))
-        if not wanted.is_relative_to(place):
-            continue
-        part = str(mount.get("subPath") or mount.get("subPathExpr") or "")
-        inner = str(part / wanted.relative_to(place))
+    found = mounted(container, file)
+    if found:
         for volume in container.volumes:
-            if isinstance(volume, dict) and volume.get("name") == mount.get("name"):
-                return _of_volume(volume, inner)
-        break
+            if isinstance(volume, dict) and volume.get("name") == found.mount.get("name"):
+                return _of_volume(volume, found.inner)
     return None, ""
 
 

@@ -48,11 +48,14 @@ def located(
     root: Path, found: Environment, problems: Sequence[tuple[Rule, Problem]]
 ) -> list[Finding]:
     """Return the problems as findings on the inputs that decide the fields."""
-    fields = [(problem.manifest, problem.path) for _, problem in problems]
-    places = origin.of_fields(root, found, fields)
+    places: dict[int, origin.Place] = {}
+    for part in dict.fromkeys(problem.part for _, problem in problems):
+        own = [index for index, (_, problem) in enumerate(problems) if problem.part == part]
+        fields = [(problems[index][1].manifest, problems[index][1].path) for index in own]
+        places.update(zip(own, origin.of_fields(root, found, fields, part), strict=True))
     return [
         Finding(
-            *place,
+            *places[index],
             rule.id,
             problem.message,
             problem.fix,
@@ -60,7 +63,7 @@ def located(
             found.name,
             rule.severity,
         )
-        for place, (rule, problem) in zip(places, problems, strict=True)
+        for index, (rule, problem) in enumerate(problems)
     ]
 
 

@@ -15,17 +15,15 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import environment, helm
+from scripts import environment, helm, promql
 from scripts.findings import UserError
 from scripts.manifest import Manifest
 from scripts.tools import tool
-from tests import promql
 from tests.conftest import ROOT
 from tests.objects import CHART, FULL, of, of_environment, of_kind, of_values, pods
 
 CASES = ROOT / "tests" / "alerts"
 RUNBOOKS = ROOT / "docs" / "runbooks"
-METRICS = ROOT / "docs" / "metrics.md"
 INDEX = ROOT / "docs" / "monitoring.md"
 
 ALERTING = ("prod", "staging")
@@ -133,7 +131,7 @@ def test_an_alert_says_how_bad_it_is_what_is_wrong_and_where_to_read_on() -> Non
 
 def known(file: dict[str, Any]) -> dict[str, promql.Metric]:
     """Return the metrics that exporters give, and those that the rules themselves record."""
-    found = promql.documented(METRICS.read_text("utf-8"))
+    found = dict(promql.metrics())
     for rule in rules(file):
         if "record" in rule:
             labels = promql.parse(rule["expr"]).labels & {"namespace", "job", "pod"}

@@ -19,9 +19,8 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import helm, tools
+from scripts import helm, promql, tools
 from scripts.manifest import Manifest
-from tests import promql
 from tests.conftest import ROOT
 from tests.objects import (
     CHART,
@@ -35,7 +34,6 @@ from tests.objects import (
 
 FILES = sorted(CHART.glob("files/dashboards/*.json"))
 NAMES = [file.stem for file in FILES]
-PAGE = ROOT / "docs" / "metrics.md"
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 NAMESPACE = "sample"
 VARIABLES = {"$namespace": NAMESPACE, "$pod": ".+", "$__rate_interval": "4m"}
@@ -69,11 +67,6 @@ def rendered(environment: str) -> dict[str, dict[str, Any]]:
 
 def dashboard(name: str) -> dict[str, Any]:
     return rendered("prod")[f"linea-prod-linea-stack-{name}.json"]
-
-
-@lru_cache
-def known() -> dict[str, promql.Metric]:
-    return promql.documented(PAGE.read_text("utf-8"))
 
 
 def substituted(text: str) -> str:
@@ -144,7 +137,7 @@ def flaws(panel: dict[str, Any]) -> list[str]:
         found.append("the data source of a query is not the variable")
     for query in queries(panel):
         expression = promql.parse(query.expression)
-        found += promql.mistakes(expression, known())
+        found += [m.message for m in promql.mistakes(expression, promql.metrics())]
         found += [
             f"{selector.metric} is asked for in all namespaces"
             for selector in expression.selectors
@@ -264,7 +257,7 @@ def samples(name: str, metric: promql.Metric, labels: Labels) -> str:
 @lru_cache
 def series() -> list[dict[str, str]]:
     found: dict[str, str] = {}
-    for name, metric in known().items():
+    for name, metric in promql.metrics().items():
         for exporter in metric.exporters:
             for labels in sets(metric, exporter):
                 if exporter == "Besu" and name.startswith("jvm_memory_"):

@@ -11,6 +11,8 @@ from scripts.rules import (
     chain,
     change,
     connections,
+    endpoints,
+    monitoring,
     lifecycle,
     ports,
     references,
@@ -34,6 +36,8 @@ _FAMILIES = (
     security,
     argocd,
     chain,
+    endpoints,
+    monitoring,
 )
 
 RULES: dict[str, Rule] = {

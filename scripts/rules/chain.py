@@ -1,1 +1,728 @@
-"""Chain: nodes have keys, find each other, and what watches them sees them."""
+"""Chain: nodes have keys, a genesis and a place for their data, each its own where it must be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scripts import tomlio, yamlio
+from scripts.findings import Severity, UserError
+from scripts.manifest import Manifest, Where
+from scripts.nodes import BESU, MARU, File, Node
+from scripts.rules.objects import Container, Objects, once, pod
+from scripts.rules.rule import Problem, across, rule
+from scripts.workloads import Workload, mappings, whole
+
+_KEY_FILES = {BESU: "node-private-key-file", MARU: "persistence.private-key-path"}
+_DATA = {BESU: "data-path", MARU: "persistence.data-path"}
+_POD_LABEL = "statefulset.kubernetes.io/pod-name"
+_ISOLATED = ("emptyDir", "ephemeral", "")
+"""What goes with its pod: volumes of such kinds, and a container's own file system."""
+
+
+# Keys
+
+
+@rule("docs/chain.md")
+def validators_unpaired(objects: Objects) -> Iterator[Problem]:
+    """There are as many Marus as sequencers.
+
+    Each Maru drives the sequencer of its own ordinal: one without the other makes no block.
+    """
+    by_component = {
+        workload.manifest.component: workload
+        for workload in objects.workloads
+        if workload.manifest.kind == "StatefulSet"
+    }
+    maru, sequencer = by_component.get("maru"), by_component.get("sequencer")
+    if not maru or not sequencer or maru.most == sequencer.most:
+        return
+    one, other = (sequencer, maru) if sequencer.manifest.patches else (maru, sequencer)
+    message = (
+        f"{one.manifest.label} has {_pods(one.most)} and {other.manifest.label} {other.most}: "
+        "each Maru drives the sequencer of its own ordinal, so those beyond make no block"
+    )
+    fix = f"write the same number for both, as {other.most} here"
+    yield Problem(one.manifest, ("spec", "replicas"), message, fix)
+
+
+@rule("docs/chain.md")
+def autoscaled_validators(objects: Objects) -> Iterator[Problem]:
+    """What has a key for each pod is not scaled by load.
+
+    Another pod has no key and is in no genesis, and one that is taken away is missing for a block.
+    """
+    keyed = {node.workload.manifest.label for node in objects.nodes if _secret_key(node)}
+    for manifest in objects.of_kind("HorizontalPodAutoscaler"):
+        target = yamlio.get(manifest.object, ["spec", "scaleTargetRef"])
+        label = f"{yamlio.get(target, ['kind'])}/{yamlio.get(target, ['name'])}"
+        if label in keyed:
+            message = (
+                f"{manifest.label} scales {label}, whose pods each have a key of their own: "
+                "a pod more has none, and a pod less is a validator that is missing"
+            )
+            fix = "remove the autoscaler: the number of validators is that of the genesis"
+            yield Problem(manifest, ("spec", "scaleTargetRef", "name"), message, fix)
+
+
+@rule("docs/chain.md")
+def pod_without_key(objects: Objects) -> Iterator[Problem]:
+    """Each pod that starts with a key from a Secret finds it there.
+
+    Else its start script fails, and a validator never starts: a block needs two thirds of them.
+    """
+    for keys in _keys(objects):
+        missing = [key for key in keys if key.file.is_there is False]
+        if not missing:
+            continue
+        manifest, first = keys[0].node.workload.manifest, missing[0]
+        mounted = first.file.mounted
+        if mounted and mounted.inner == ".":
+            message = (
+                f"{first.path} in {manifest.label} is the whole volume, a folder, and no key: "
+                "the container does not start"
+            )
+            fix = "write subPathExpr: $(POD_NAME), where POD_NAME is the variable of the pod's name"
+            yield Problem(manifest, mounted.path, message, fix)
+            continue
+        names = ", ".join(key.pod for key in missing)
+        message = (
+            f"the volume of Secret/{first.file.name} has no key for {names}: a pod of "
+            f"{manifest.label} without one does not start"
+        )
+        fix = f"write an item with a key of its own and path: {first.pod}"
+        yield Problem(manifest, _items(first), message, fix)
+
+
+@rule("docs/chain.md")
+def key_shared_by_pods(objects: Objects) -> Iterator[Problem]:
+    """No two nodes have one private key.
+
+    Two validators with one key sign two blocks at one height, which forks the chain; two nodes with
+    one key throw each other out of the network.
+    """
+    seen: dict[tuple[str, ...], _Key] = {}
+    remote = _remotes(objects)
+    for keys in _keys(objects):
+        for key in keys:
+            if key.file.is_there is False:
+                continue
+            held = (key.file.name, key.file.key)
+            first = seen.setdefault((key.node.program, *remote.get(held, held)), key)
+            if first is key:
+                continue
+            manifest, path = key.node.workload.manifest, _items(key)
+            fix = "give each pod a key of its own, as nox -s network makes them"
+            if (first.file.name, first.file.key) != held:
+                found = objects.find("ExternalSecret", key.file.name)
+                index = _secret_keys(found).get(key.file.key) if found else None
+                if found and index is not None:
+                    manifest, path = found, ("spec", "data", index, "remoteRef")
+                    fix = f"write the property of {key.pod}'s own key, as {key.file.key}"
+            elif key.file.mounted and "$(" not in key.file.mounted.inner:
+                path = key.file.mounted.path
+                fix = "write subPathExpr: $(POD_NAME), with an item for each pod in the volume"
+            message = (
+                f"{key.pod} has the same key as {first.pod}, {'/'.join(held)}: two nodes with one "
+                "key sign against each other, and the chain forks"
+            )
+            yield Problem(manifest, path, message, fix)
+            break
+
+
+@across("docs/chain.md")
+def key_in_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+    """No private key of a node is that of another environment.
+
+    Who runs one environment could then sign for the other.
+    """
+    seen: dict[tuple[str, ...], Objects] = {}
+    for objects in sorted(among, key=lambda one: one.name):
+        remote = _remotes(objects)
+        for key in (key for keys in _keys(objects) for key in keys):
+            found = remote.get((key.file.name, key.file.key))
+            first = seen.setdefault(found, objects) if found else objects
+            manifest = objects.find("ExternalSecret", key.file.name)
+            if found is None or first is objects or manifest is None:
+                continue
+            index = _secret_keys(manifest)[key.file.key]
+            message = (
+                f"{key.pod} has its key from {found[1]} of the secrets manager, as a node of "
+                f"{first.name} has: one key signs for both"
+            )
+            fix = f"write a path of {objects.name}'s own, and make keys for it"
+            path = ("spec", "data", index, "remoteRef", "key")
+            yield objects, Problem(manifest, path, message, fix)
+            break
+
+
+@rule("docs/chain.md")
+def sender_in_two_pods(objects: Objects) -> Iterator[Problem]:
+    """The TX Sender has one pod, also while it is updated.
+
+    Two pods with one account take the same nonces, and each makes transfers of the other fail.
+    """
+    for workload in objects.workloads:
+        manifest = workload.manifest
+        if manifest.component != "tx-sender" or manifest.kind != "Deployment":
+            continue
+        if workload.most > 1:
+            message = (
+                f"{manifest.label} has {workload.most} pods with one account: they take each "
+                "other's nonces"
+            )
+            yield Problem(manifest, ("spec", "replicas"), message, "write 1")
+        if workload.get("spec", "strategy", "type") != "Recreate":
+            message = (
+                f"an update of {manifest.label} starts the new pod before the old one has ended: "
+                "two with one account take each other's nonces"
+            )
+            yield Problem(manifest, ("spec", "strategy", "type"), message, "write Recreate")
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """The key of a node in one pod."""
+
+    node: Node
+    pod: str
+    path: str
+    """In the container."""
+    file: File
+
+
+@once
+def _keys(objects: Objects) -> Iterator[list[_Key]]:
+    """Yield the keys that come from Secrets, those of a container's pods together."""
+    found: dict[tuple[str, Where], list[_Key]] = {}
+    for node in objects.nodes:
+        path = _secret_key(node)
+        if path is None:
+            continue
+        keys = found.setdefault((node.workload.manifest.label, node.container.path), [])
+        for name in node.pods:
+            keys.append(_Key(node, name, path, node.file(path, name)))
+    yield from found.values()
+
+
+def _secret_key(node: Node) -> str | None:
+    """Return the path of a node's private key, where it is in a Secret."""
+    setting = node.settings.get(_KEY_FILES[node.program])
+    path = str(setting.value) if setting else None
+    return path if path and node.file(path).kind == "Secret" else None
+
+
+def _items(key: _Key) -> Where:
+    """Return the path of the items of the volume that a key is in."""
+    return (*key.node.volume(key.file), "secret", "items")
+
+
+def _secret_keys(manifest: Manifest) -> dict[str, int]:
+    """Return the keys of the Secret that an ExternalSecret makes, with their indexes."""
+    data = mappings(yamlio.get(manifest.object, ["spec", "data"]))
+    return {str(entry.get("secretKey")): index for index, entry in data}
+
+
+def _remotes(objects: Objects) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return where the keys of Secrets come from: (Secret, key) → place, path, property."""
+    found = {}
+    for manifest in objects.of_kind("ExternalSecret"):
+        spec = yamlio.get(manifest.object, ["spec"])
+        secret = yamlio.get(spec, ["target", "name"]) or manifest.name
+        store = objects.find(
+            str(yamlio.get(spec, ["secretStoreRef", "kind"]) or "SecretStore"),
+            yamlio.get(spec, ["secretStoreRef", "name"]),
+        )
+        for _, entry in mappings(yamlio.get(spec, ["data"])):
+            remote = entry.get("remoteRef")
+            if isinstance(remote, dict):
+                parts = [str(remote.get(key) or "") for key in ("key", "property", "version")]
+                found[str(secret), str(entry.get("secretKey"))] = (_place(store), *parts)
+    return found
+
+
+def _place(store: Manifest | None) -> str:
+    """Return what tells one secrets manager from another: of AWS, account and region."""
+    provider = yamlio.get(store.object, ["spec", "provider"]) if store else None
+    role = yamlio.get(provider, ["aws", "role"])
+    if isinstance(role, str) and role.count(":") >= 4:
+        return f"{role.split(':')[4]} {yamlio.get(provider, ['aws', 'region'])}"
+    return json.dumps(provider, sort_keys=True, default=str)
+
+
+# The genesis
+
+
+@rule("https://besu.hyperledger.org/private-networks/how-to/configure/consensus/qbft")
+def quorum_without_pods(objects: Objects) -> Iterator[Problem]:
+    """There are pods for two thirds of the validators of the genesis.
+
+    A block needs as many signatures: with fewer, none ever comes.
+    """
+    for found in _validators(objects):
+        if found.running < found.quorum:
+            message = (
+                f"{_pods(found.running)} of Maru for {len(found.addresses)} validators in "
+                f"{found.manifest.label}: a block needs {found.quorum}, so none comes"
+            )
+            fix = f"write {len(found.addresses)}, or make a network of {found.running}"
+            yield Problem(*found.place, message, fix)
+
+
+@rule("docs/chain.md")
+def pod_that_is_no_validator(objects: Objects) -> Iterator[Problem]:
+    """Each Maru that is set up as a validator is one in the genesis.
+
+    Else it never makes a block, and its pod and its sequencer's are there for nothing.
+    """
+    for found in _validators(objects):
+        if found.running > len(found.addresses):
+            message = (
+                f"{_pods(found.running)} of Maru, and {len(found.addresses)} validators in "
+                f"{found.manifest.label}: those beyond never make a block"
+            )
+            fix = f"write {len(found.addresses)}, or make another network with nox -s network"
+            yield Problem(*found.place, message, fix)
+
+
+@rule("docs/chain.md", Severity.WARNING)
+def validator_without_pod(objects: Objects) -> Iterator[Problem]:
+    """Each validator of the genesis has a pod.
+
+    One that never runs counts as one that is away: the chain survives the loss of fewer.
+    """
+    for found in _validators(objects):
+        if found.quorum <= found.running < len(found.addresses):
+            spare = found.running - found.quorum
+            message = (
+                f"{_pods(found.running)} of Maru for {len(found.addresses)} validators in "
+                f"{found.manifest.label}: a block needs {found.quorum}, so no more than {spare} "
+                "may be away"
+            )
+            yield Problem(*found.place, message, f"write {len(found.addresses)}")
+
+
+@rule("docs/chain.md")
+def validator_listed_twice(objects: Objects) -> Iterator[Problem]:
+    """A genesis lists each validator once.
+
+    One key can't sign twice, so the second is a validator that is always away.
+    """
+    for found in _validators(objects):
+        twice = sorted({one for one in found.addresses if found.addresses.count(one) > 1})
+        if twice:
+            message = f"{found.key}: validatorSet has {twice[0]} twice: one of the two never signs"
+            fix = "list each validator's own address once, as nox -s network writes them"
+            yield Problem(found.manifest, ("data", found.key), message, fix)
+
+
+@rule("docs/chain.md")
+def nodes_of_two_chains(objects: Objects) -> Iterator[Problem]:
+    """All nodes of a program start from one genesis.
+
+    One with another genesis has another first block: it follows none of the others' blocks.
+    """
+    first: dict[str, tuple[Node, str, Any]] = {}
+    # What a patch has changed is the one to tell of.
+    for node in sorted(objects.programs, key=lambda node: bool(node.workload.manifest.patches)):
+        genesis = node.text("genesis-file")
+        if genesis is None:
+            continue
+        manifest, key, text = genesis
+        data = _json(manifest, key, text)
+        other = first.setdefault(node.program, (node, f"{manifest.name}/{key}", data))
+        if data is not None and other[2] is not None and other[2] != data:
+            message = (
+                f"{node.name} starts from {manifest.name}/{key}, and {other[0].name} from "
+                f"{other[1]}, which is another genesis: neither takes the other's blocks"
+            )
+            where = node.volume(node.file(str(node.options["genesis-file"].value)))
+            fix = f"mount {other[1]} in both"
+            yield Problem(node.workload.manifest, where, message, fix)
+
+
+@rule("https://besu.hyperledger.org/public-networks/concepts/genesis-file")
+def besu_without_genesis(objects: Objects) -> Iterator[Problem]:
+    """Besu is given the genesis of this chain.
+
+    Else it joins Ethereum's mainnet.
+    """
+    for node in objects.programs:
+        if node.program == BESU and not node.settings.keys() & {"genesis-file", "network"}:
+            message = f"{node.name} has no genesis file: it would join Ethereum's mainnet"
+            path = (*node.container.path, "args")
+            fix = "write --genesis-file=/genesis/besu.json"
+            yield Problem(node.workload.manifest, path, message, fix)
+
+
+@rule("https://besu.hyperledger.org/public-networks/concepts/network-and-chain-id")
+def network_id_of_another_chain(objects: Objects) -> Iterator[Problem]:
+    """Besu's network id is the chain id of its genesis, as it is where none is written.
+
+    Nodes with different network ids don't become peers, and get neither blocks nor transactions.
+    """
+    for node in objects.programs:
+        setting, genesis = node.settings.get("network-id"), node.text("genesis-file")
+        if setting is None or genesis is None:
+            continue
+        chain = yamlio.get(_json(*genesis), ["config", "chainId"])
+        if isinstance(chain, int) and str(setting.value) != str(chain):
+            message = (
+                f"{setting.called} is {setting.value} in {node.name}, and the chain's id is "
+                f"{chain}: nodes that have {chain} don't become its peers"
+            )
+            yield Problem(setting.manifest, setting.path, message, f"remove it, or write {chain}")
+
+
+@across("docs/chain.md")
+def validators_of_another_environment(
+    among: Sequence[Objects],
+) -> Iterator[tuple[Objects, Problem]]:
+    """No validator of an environment's genesis is in another's.
+
+    It would have one key in both: who runs one environment could sign for the other.
+    """
+    seen: dict[str, Objects] = {}
+    for objects in sorted(among, key=lambda one: one.name):
+        for found in _validators(objects):
+            shared = [one for one in found.addresses if seen.setdefault(one, objects) != objects]
+            if shared:
+                first = seen[shared[0]]
+                message = (
+                    f"{found.key} has the validator {shared[0]}, as the genesis of {first.name} "
+                    "has: one key signs for both"
+                )
+                fix = f"make a network of {objects.name}'s own with nox -s network"
+                yield objects, Problem(found.manifest, ("data", found.key), message, fix)
+                break
+
+
+@across("https://eips.ethereum.org/EIPS/eip-155", Severity.WARNING)
+def chain_id_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+    """Each environment has a chain id of its own.
+
+    A transaction signed for one is else as good in the other, and can be sent there by anyone.
+    """
+    seen: dict[int, Objects] = {}
+    for objects in sorted(among, key=lambda one: one.name):
+        for node in objects.programs:
+            genesis = node.text("genesis-file") if node.program == BESU else None
+            chain = yamlio.get(_json(*genesis), ["config", "chainId"]) if genesis else None
+            if not genesis or not isinstance(chain, int):
+                continue
+            first = seen.setdefault(chain, objects)
+            if first is not objects:
+                message = (
+                    f"chainId is {chain} in {genesis[1]}, as in {first.name}: transactions of one "
+                    "can be sent again in the other"
+                )
+                fix = "make a network with another chain id, by nox -s network"
+                yield objects, Problem(genesis[0], ("data", genesis[1]), message, fix)
+            break
+
+
+@dataclass(frozen=True, slots=True)
+class _Validators:
+    """The validators of a genesis of Maru, and the pods that are to be them."""
+
+    manifest: Manifest
+    key: str
+    addresses: list[str]
+    """Lower case, in their order."""
+    workload: Workload
+
+    @property
+    def running(self) -> int:
+        """Return how many pods there are at least."""
+        return self.workload.least
+
+    @property
+    def quorum(self) -> int:
+        """Return how many a block needs: two thirds, rounded up."""
+        return -(-2 * len(self.addresses) // 3)
+
+    @property
+    def place(self) -> tuple[Manifest, Where]:
+        """Return what decides how many there are: the genesis where it is patched, or replicas."""
+        if self.manifest.patches and not self.workload.manifest.patches:
+            return self.manifest, ("data", self.key)
+        return self.workload.manifest, ("spec", "replicas")
+
+
+@once
+def _validators(objects: Objects) -> Iterator[_Validators]:
+    done = set[str]()
+    for node in objects.programs:
+        label = node.workload.manifest.label
+        is_validator = any(key.startswith("qbft.") for key in node.settings)
+        genesis = node.text("genesis-file")
+        if node.program != MARU or label in done or not is_validator or genesis is None:
+            continue
+        done.add(label)
+        forks = yamlio.get(_json(*genesis), ["config"])
+        last = max(forks, key=_time, default=None) if isinstance(forks, dict) else None
+        chosen = yamlio.get(forks, [str(last), "validatorSet"])
+        if isinstance(chosen, list) and chosen:
+            addresses = [str(one).lower() for one in chosen]
+            yield _Validators(genesis[0], genesis[1], addresses, node.workload)
+
+
+def _time(key: str) -> int:
+    return int(key) if str(key).isdecimal() else 0
+
+
+def _json(manifest: Manifest, key: str, text: str) -> Any:
+    """Return what a JSON text says; None where it is none: the configurations' check tells."""
+    try:
+        return tomlio.from_json(text, f"{manifest.name}/{key}").data
+    except UserError:
+        return None
+
+
+# Data
+
+
+@rule("https://kubernetes.io/docs/concepts/storage/volumes/#emptydir")
+def data_not_kept(objects: Objects) -> Iterator[Problem]:
+    """A node's data folder is on a persistent volume.
+
+    Else the chain goes with the pod: with the pods of all validators, for ever.
+    """
+    for node in objects.programs:
+        setting = node.settings.get(_DATA[node.program])
+        path = str(setting.value) if setting else ""
+        file = node.file(path)
+        if setting is None or file.kind not in _ISOLATED:
+            continue
+        what = f"is on the {file.kind} volume {file.name}" if file.kind else "is on no volume"
+        message = f"{setting.called} of {node.name}, {path}, {what}: the chain is lost with its pod"
+        claim = next(_claims_of(node), None)
+        if claim is None and file.mounted:
+            where = (*file.mounted.path, "name")
+            yield Problem(node.workload.manifest, where, message, "mount a claim there")
+        else:
+            fix = f"write {claim}, where the claim is mounted" if claim else "mount a claim there"
+            yield Problem(setting.manifest, setting.path, message, fix)
+
+
+@rule(
+    "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#persistentvolumeclaim-retention"
+)
+def data_deleted_with_pods(objects: Objects) -> Iterator[Problem]:
+    """The volumes of nodes stay when their StatefulSet is scaled down or deleted.
+
+    Else one wrong number, or one prune, deletes the chain's data for good.
+    """
+    for workload in _with_data(objects):
+        retention = workload.get("spec", "persistentVolumeClaimRetentionPolicy")
+        for when, event in (("whenDeleted", "is deleted"), ("whenScaled", "is scaled down")):
+            if yamlio.get(retention, [when]) == "Delete":
+                label = workload.manifest.label
+                message = f"the volumes of {label} are deleted with their data when it {event}"
+                path = ("spec", "persistentVolumeClaimRetentionPolicy", when)
+                yield Problem(workload.manifest, path, message, "write Retain")
+
+
+@rule("https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes")
+def data_on_shared_volume(objects: Objects) -> Iterator[Problem]:
+    """A node's volume is for one node to write: ReadWriteOnce or ReadWriteOncePod.
+
+    RocksDB is for one process on a disk of its own: what many may mount is a network's file system,
+    whose locks it can't trust, or can't be written at all.
+    """
+    for workload in _with_data(objects):
+        for index, claim in mappings(workload.get("spec", "volumeClaimTemplates")):
+            modes = yamlio.get(claim, ["spec", "accessModes"])
+            for at, mode in enumerate(modes if isinstance(modes, list) else ()):
+                if mode not in ("ReadWriteMany", "ReadOnlyMany"):
+                    continue
+                comes = "can't write to it" if mode == "ReadOnlyMany" else "may damage its data"
+                label = workload.manifest.label
+                message = f"the volumes of {label} are {mode}: a node's database {comes}"
+                path = ("spec", "volumeClaimTemplates", index, "spec", "accessModes", at)
+                yield Problem(workload.manifest, path, message, "write ReadWriteOnce")
+
+
+@rule("https://github.com/facebook/rocksdb/wiki/RocksDB-FAQ")
+def folder_of_two_nodes(objects: Objects) -> Iterator[Problem]:
+    """No two nodes write one data folder.
+
+    The second finds the database locked and does not start; where locks don't hold, both damage it.
+    """
+    seen: dict[tuple[str, str], Node] = {}
+    for node in objects.nodes:
+        setting = node.settings.get(_DATA[node.program])
+        file = node.file(str(setting.value)) if setting else None
+        if setting is None or file is None or file.kind != "persistentVolumeClaim":
+            continue
+        claim = _named_claim(node, file)
+        holder = f"claim {claim}" if claim else f"{node.pod} {file.name}"
+        first = seen.setdefault((holder, file.key), node)
+        path = file.mounted.path if file.mounted else setting.path
+        where = f"the folder {file.key} of the volume {claim or file.name}"
+        if first is not node:
+            message = (
+                f"{node.name} and {first.name} have their data in {where}: "
+                "the second does not start"
+            )
+            fix = "give each a claim or a subPath of its own"
+            yield Problem(node.workload.manifest, path, message, fix)
+        elif claim and len(node.ordinals) > 1 and "$(" not in str(file.mounted):
+            message = (
+                f"the {len(node.ordinals)} pods of {node.workload.manifest.label} have their data "
+                f"in {where}: only one of them starts"
+            )
+            fix = "use volumeClaimTemplates, which make a claim for each pod"
+            yield Problem(node.workload.manifest, node.volume(file), message, fix)
+
+
+def _named_claim(node: Node, file: File) -> str:
+    """Return the claim that a pod's volume names; nothing for one of the StatefulSet's own."""
+    for volume in node.container.volumes:
+        if yamlio.get(volume, ["name"]) == file.name:
+            return str(yamlio.get(volume, ["persistentVolumeClaim", "claimName"]) or "")
+    return ""
+
+
+def _claims_of(node: Node) -> Iterator[str]:
+    """Yield where a claim of a node's StatefulSet is mounted in it."""
+    for _, mount in mappings(node.container.data.get("volumeMounts")):
+        path = str(mount.get("mountPath"))
+        if node.file(path).kind == "persistentVolumeClaim":
+            yield path
+
+
+@once
+def _with_data(objects: Objects) -> Iterator[Workload]:
+    """Yield the StatefulSets with a node."""
+    labels = set[str]()
+    for node in objects.programs:
+        manifest = node.workload.manifest
+        if manifest.kind == "StatefulSet" and manifest.label not in labels:
+            labels.add(manifest.label)
+            yield node.workload
+
+
+# Backups
+
+
+@rule("docs/backups.md")
+def backup_of_half_a_node(objects: Objects) -> Iterator[Problem]:
+    """A backup clones a volume with the data of both Besu and Maru, of one moment.
+
+    A node starts from both alone: a backup of one half fails, or restores nothing.
+    """
+    claims = _claims(objects)
+    right = min((name for name, has in claims.items() if has == {BESU, MARU}), default="")
+    for container, path, claim in _clones(objects):
+        lacks = {BESU, MARU} - claims.get(claim, {BESU, MARU})
+        if lacks and all(node.is_known for node in objects.programs):
+            manifest = container.workload.manifest
+            message = (
+                f"{manifest.label} clones {claim}, which has no data of {' or '.join(lacks)}: "
+                "each backup fails"
+            )
+            fix = f"write {right}" if right else "write the claim of a pod with both"
+            yield Problem(manifest, path, message, fix)
+
+
+@rule("docs/backups.md")
+def backup_away_from_its_volume(objects: Objects) -> Iterator[Problem]:
+    """A backup runs in the zone of the pod whose volume it clones.
+
+    A clone is made where its source is, and a pod elsewhere can't have it: it stays Pending.
+    """
+    claims = _claims(objects)
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    for container, _, claim in _clones(objects):
+        base, spec = pod(container.workload)
+        manifest = container.workload.manifest
+        terms = mappings(yamlio.get(spec, ["affinity", "podAffinity", required]))
+        where = (*base, "affinity", "podAffinity", required)
+        named = [
+            (index, yamlio.get(term, ["labelSelector", "matchLabels", _POD_LABEL]))
+            for index, term in terms
+        ]
+        wanted = claim.partition("-")[2]
+        if claim not in claims or wanted in [name for _, name in named]:
+            continue
+        fix = f"write {_POD_LABEL}: {wanted}"
+        for index, name in named:
+            if name is not None:
+                path = (*where, index, "labelSelector", "matchLabels", _POD_LABEL)
+                message = (
+                    f"{manifest.label} runs beside {name}, and clones the volume of {wanted}: in "
+                    "another zone it can't have that"
+                )
+                yield Problem(manifest, path, message, fix)
+                break
+        else:
+            if len(objects.zones) > 1:
+                message = (
+                    f"{manifest.label} may run in any zone, and clones the volume of {wanted}: "
+                    "elsewhere it can't have that"
+                )
+                fix = f"require podAffinity to the zone of the pod with {_POD_LABEL}: {wanted}"
+                yield Problem(manifest, where, message, fix)
+
+
+@rule("docs/backups.md")
+def backups_all_deleted(objects: Objects) -> Iterator[Problem]:
+    """A backup is kept until newer ones are there, whatever its age.
+
+    Else, once backups have failed for long enough, the last good one is deleted.
+    """
+    for container in objects.containers:
+        found = _environment(container)
+        keep, path = found.get("RETENTION_KEEP", ("1", ()))
+        if not keep.isdecimal() or (int(keep) < 1 and found.get("RETENTION_DAYS", "0")[0] != "0"):
+            none = "is 0: once they are old enough, all backups are deleted"
+            wrong = none if keep.isdecimal() else f"is {keep}, which is no number: the backup fails"
+            manifest = container.workload.manifest
+            message = f"RETENTION_KEEP of {manifest.label} {wrong}"
+            yield Problem(
+                manifest, path, message, "write how many to keep whatever their age, as 8"
+            )
+
+
+def _claims(objects: Objects) -> dict[str, set[str]]:
+    """Return the claims of pods that are always there, each with the programs whose data it has."""
+    found: dict[str, set[str]] = {}
+    for node in objects.nodes:
+        setting = node.settings.get(_DATA[node.program])
+        file = node.file(str(setting.value)) if setting else None
+        if file is None or file.kind != "persistentVolumeClaim" or _named_claim(node, file):
+            continue
+        start = whole(node.workload.get("spec", "ordinals", "start"), 0)
+        for ordinal in range(start, start + node.workload.least):
+            claim = f"{file.name}-{node.workload.manifest.name}-{ordinal}"
+            found.setdefault(claim, set()).add(node.program)
+    return found
+
+
+@once
+def _clones(objects: Objects) -> Iterator[tuple[Container, Where, str]]:
+    """Yield the containers that see a clone of a volume, with the path and name of the source."""
+    for container in objects.containers:
+        base, spec = pod(container.workload)
+        mounted = [m.get("name") for _, m in mappings(container.data.get("volumeMounts"))]
+        for index, volume in mappings(spec.get("volumes")):
+            path = ("ephemeral", "volumeClaimTemplate", "spec", "dataSource", "name")
+            claim = yamlio.get(volume, path)
+            if isinstance(claim, str) and volume.get("name") in mounted:
+                yield container, (*base, "volumes", index, *path), claim
+
+
+def _environment(container: Container) -> dict[str, tuple[str, Where]]:
+    """Return the variables with a text as their value, and its path."""
+    return {
+        str(variable.get("name")): (variable["value"], (*container.path, "env", index, "value"))
+        for index, variable in mappings(container.data.get("env"))
+        if isinstance(variable.get("value"), str)
+    }
+
+
+def _pods(number: int) -> str:
+    return "1 pod" if number == 1 else f"{number} pods"

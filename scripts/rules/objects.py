@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from scripts import capacity, survival, yamlio
+from scripts import capacity, nodes, survival, yamlio
 from scripts.manifest import PODS, Manifest, Where
+from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, whole, workloads
+
 
 _T = TypeVar("_T")
 
@@ -101,6 +103,19 @@ class Objects:
         """Return the containers of all pods, of each pod the init containers first."""
         return [one for workload in self.workloads for one in containers(workload)]
 
+    @cached_property
+    def nodes(self) -> list[Node]:
+        """Return what Besu and Maru run with, in each pod."""
+        return nodes.nodes(self.workloads, self.of_kind("ConfigMap"))
+
+    @cached_property
+    def programs(self) -> list[Node]:
+        """Return one node of each container: what holds for all of its pods."""
+        found: dict[tuple[str, Where], Node] = {}
+        for node in self.nodes:
+            found.setdefault((node.workload.manifest.label, node.container.path), node)
+        return list(found.values())
+
     def selected(self, selector: Any) -> list[Workload]:
         """Return the workloads of whose pods a label selector (matchLabels, …) selects some."""
         return [one for one in self.makers if picks(selector, one)]
@@ -150,14 +165,6 @@ class Objects:
         new = {manifest.identity for manifest in self.manifests}
         return [was for was in self.old if was.identity not in new]
 
-
-def destination(application: Manifest) -> tuple[Any, ...]:
-    """Return the cluster and the namespace that an Application brings its objects to."""
-    path = ("spec", "destination")
-    return tuple(
-        yamlio.get(application.object, (*path, key)) for key in ("server", "name", "namespace")
-    )
-
     @cached_property
     def counted(self) -> capacity.Counted:
         """Return what the environment takes at its largest, and its bounds."""
@@ -185,6 +192,14 @@ def destination(application: Manifest) -> tuple[Any, ...]:
             if kept and one.manifest.component == name:
                 return one
         return None
+
+
+def destination(application: Manifest) -> tuple[Any, ...]:
+    """Return the cluster and the namespace that an Application brings its objects to."""
+    path = ("spec", "destination")
+    return tuple(
+        yamlio.get(application.object, (*path, key)) for key in ("server", "name", "namespace")
+    )
 
 
 def pod(workload: Workload) -> tuple[Where, Mapping[str, Any]]:
@@ -231,3 +246,12 @@ def picks(selector: Any, workload: Workload) -> bool:
 def runs(container: Container) -> bool:
     """Return whether a container runs as long as its pod does."""
     return not container.first or container.get("restartPolicy") == "Always"
+
+
+def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Sequence[_T]]:
+    """Return a function that works out what rules share once for each environment."""
+
+    def listed(objects: Objects) -> Sequence[_T]:
+        return tuple(function(objects))
+
+    return lambda objects: objects.once(listed)

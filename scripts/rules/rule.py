@@ -22,6 +22,8 @@ class Problem:
     """What is wrong, and what comes of it."""
     fix: str
     """What to write instead."""
+    part: str = ""
+    """The part of the field that is meant, where several values make it together."""
 
 
 Check = Callable[[Objects], Iterator[Problem]]
