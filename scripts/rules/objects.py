@@ -12,7 +12,6 @@ from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, whole, workloads
 
-
 _T = TypeVar("_T")
 
 
