@@ -134,7 +134,7 @@ def denials(manifests: Sequence[Manifest], among: Sequence[Actor]) -> dict[Flow,
         number, _, protocol = port.partition("/")
         ends = {"Source": peers[source], "Destination": peers[target]}
         traffic.append({**ends, "ResolvedPort": int(number), "Protocol": protocol})
-    return dict(zip(asked, _ask(policies(manifests), traffic), strict=True))
+    return dict(zip(asked, ask(policies(manifests), traffic), strict=True))
 
 
 def allowed(manifests: Sequence[Manifest], among: Sequence[Actor]) -> set[Flow]:
@@ -142,7 +142,7 @@ def allowed(manifests: Sequence[Manifest], among: Sequence[Actor]) -> set[Flow]:
     return {flow for flow, denied in denials(manifests, among).items() if not denied}
 
 
-def _ask(rules: list[dict[str, Any]], traffic: list[dict[str, Any]]) -> list[set[str]]:
+def ask(rules: list[dict[str, Any]], traffic: list[dict[str, Any]]) -> list[set[str]]:
     """Return for each connection which ends deny it by the rules."""
     with tempfile.TemporaryDirectory() as folder:
         given, asked = Path(folder, "policies.json"), Path(folder, "traffic.json")

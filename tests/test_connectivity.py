@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import environment, helm, render
+from scripts import calls, environment, helm, render, workloads
 from scripts.environment import Environment, coalesce
 from scripts.manifest import Manifest
 from scripts.yamlio import Document, load
@@ -222,10 +222,6 @@ def test_helm_test_reaches_besu_and_names_and_nothing_else() -> None:
 
 # What the pods really call
 
-ADDRESS = re.compile(
-    r"(?:/dns4/(?P<peer>[a-z0-9.-]+)/tcp/|(?P<host>[a-z0-9][a-z0-9.-]*):)(?P<port>\d+)"
-)
-
 
 def components(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the components that have pods, each with the template of these."""
@@ -253,42 +249,17 @@ def services(manifests: list[Manifest]) -> dict[str, tuple[str, dict[int, int]]]
     return found
 
 
-def texts(manifests: list[Manifest], template: dict[str, Any]) -> str:
-    """Return all that a pod is told: its arguments, variables, and files of ConfigMaps."""
-    maps = {m.name: m.object["data"] for m in of_kind(manifests, "ConfigMap")}
-    told = [
-        text
-        for volume in template["spec"].get("volumes", [])
-        for text in maps.get(volume.get("configMap", {}).get("name"), {}).values()
-    ]
-    for container in containers(template):
-        told += container.get("args", [])
-        told += [str(variable.get("value", "")) for variable in container.get("env", [])]
-    lines = "\n".join(told).splitlines()
-    return "\n".join(line for line in lines if not line.lstrip().startswith("#"))
-
-
 def called(manifests: list[Manifest]) -> Iterator[Flow]:
     """Yield whom the pods call, by what they are told."""
-    known = services(manifests)
-    for component, template in components(manifests):
-        told = texts(manifests, template)
-        given = {v["name"]: v.get("value") for c in containers(template) for v in c.get("env", [])}
-        calls = [(f["peer"] or f["host"], int(f["port"])) for f in ADDRESS.finditer(told)]
-        # synced.sh, the readiness probe, has the ports itself.
-        for name in ("MARU", "EXECUTION"):
-            if name in given:
-                calls += [(given[name], int(p)) for p in re.findall(rf"{name}_PORT:-(\d+)", told)]
-        for host, port in calls:
-            # A Service, or one of its pods.
-            service = host.split(".")[-1]
-            if service in known:
-                target, targets = known[service]
-                yield component, target, f"{targets.get(port, port)}/TCP"
-                yield component, "DNS", "53/UDP"
-        if "RCLONE_CONFIG_S3_TYPE" in given:
-            yield component, "internet", "443/TCP"
-            yield component, "DNS", "53/UDP"
+    component = {w.manifest.label: w.labels[COMPONENT] for w in workloads.workloads(manifests)}
+    for call in calls.calls(manifests, workloads.workloads(manifests)):
+        source = component[call.source.manifest.label]
+        for target in call.targets:
+            yield source, component[target.manifest.label], f"{call.port}/TCP"
+        if not call.targets and not call.namespace:
+            yield source, "internet", f"{call.port}/TCP"
+        if call.is_by_name:
+            yield source, "DNS", "53/UDP"
 
 
 CALLS = {
@@ -307,9 +278,9 @@ CALLS = {
 
 @pytest.mark.parametrize("name", [*ENVIRONMENTS, *VARIANTS])
 def test_whomever_a_pod_calls_it_may_call(name: str) -> None:
-    calls = set(called(case(name).manifests))
-    assert calls >= CALLS
-    assert calls <= expected(case(name))
+    found = set(called(case(name).manifests))
+    assert found >= CALLS
+    assert found <= expected(case(name))
 
 
 def test_the_calls_of_transfers_and_backups_are_seen() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from scripts import capacity, nodes, survival, yamlio
+from scripts import calls, capacity, nodes, reach, survival, yamlio
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, whole, workloads
@@ -191,6 +191,30 @@ class Objects:
             if kept and one.manifest.component == name:
                 return one
         return None
+
+    @cached_property
+    def policies(self) -> list[reach.Policy]:
+        """Return the NetworkPolicies."""
+        return reach.policies(self.manifests)
+
+    @cached_property
+    def parties(self) -> dict[str, reach.Party]:
+        """Return a pod of each workload, by the label of its manifest."""
+        return {one.manifest.label: reach.pod(one) for one in self.workloads}
+
+    @cached_property
+    def isolating(self) -> dict[tuple[str, str], list[reach.Policy]]:
+        """Return the policies that isolate pods, by direction and the label of their workload."""
+        return {
+            (direction, label): reach.isolating(self.policies, direction, party)
+            for direction in reach.FIELDS
+            for label, party in self.parties.items()
+        }
+
+    @cached_property
+    def calls(self) -> list[calls.Call]:
+        """Return whom pods call, by what they are told."""
+        return calls.calls(self.manifests, self.workloads)
 
 
 def destination(application: Manifest) -> tuple[Any, ...]:
