@@ -146,9 +146,11 @@ def _movers(
             for twin in twins:
                 _set(changed, twin, _other(value))
             after = _objects(root, environment, changed)
-            found |= {
-                i: leaf for i, (m, path) in own.items() if _moved(start, after, _key(m), path)
-            }
+            for index, (manifest, path) in own.items():
+                # Where the chart wants a third one alike, a name and a value are all that is known.
+                namesake = not after and leaf[-1] == path[-1] and value == shown[index]
+                if namesake or _moved(start, after, _key(manifest), path):
+                    found[index] = leaf
     return found
 
 
