@@ -147,5 +147,6 @@ def _unsound(
     elif waiver.until < today.isoformat():
         message = f"the waiver of {waiver.rule} ended on {waiver.until}"
         fix = "mend what it let be, or, after a new look at the risk, write a later day"
-        fix = fix if needed else "remove the waiver: the change that it let be is made"
+        if not needed and rule.family == CHANGE:
+            fix = "remove the waiver: the change that it let be is made"
         yield finding("expired-waiver", "until", message, fix)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import lifecycle, schemas, tools
+from scripts import deprecations, schemas, tools
 from scripts.findings import UsageError
 
 LOCKS = ("pipeline", "network", "tests", "nox", "lint", "go", "lock", "policy")
@@ -109,9 +109,9 @@ def list_removed() -> None:
         (temporary / "go.mod").write_text(schemas.go_mod())
         with tools.progress(f"fetching k8s.io/api {version} …"):
             told = schemas.download(temporary, f"k8s.io/api@{version}", "the table of removed APIs")
-        rows = lifecycle.load(TABLE) | lifecycle.read(Path(told["Dir"]))
+        rows = deprecations.load(TABLE) | deprecations.read(Path(told["Dir"]))
     new = TABLE.with_suffix(".new")
-    new.write_text(lifecycle.dump(rows), "utf-8")
+    new.write_text(deprecations.dump(rows), "utf-8")
     os.replace(new, TABLE)
 
 

@@ -70,7 +70,9 @@ def of_fields(
         for manifest, path in fields
     ]
     left = {index for index, place in enumerate(patched) if place is None}
-    leaves = _movers(root, environment, {index: fields[index] for index in left}, part)
+    # No value moves what no template makes, the Application.
+    moved = {i: fields[i] for i in left if fields[i][0].template != environment.document.file}
+    leaves = _movers(root, environment, moved, part)
     places = list[Place]()
     for index, (place, (manifest, _)) in enumerate(zip(patched, fields, strict=True)):
         if place is None and index in leaves:
@@ -97,11 +99,11 @@ def _movers(
     shown = {index: yamlio.get(manifest.object, path) for index, (manifest, path) in fields.items()}
 
     leaves = list(_leaves(values, []))
-    is_said = bool(part) and any(value == part for _, value in leaves)
+    is_said = bool(part) and any(str(value) == part for _, value in leaves)
 
     def likely(value: Any) -> frozenset[int]:
         if is_said:
-            return frozenset(fields) if value == part else frozenset()
+            return frozenset(fields) if str(value) == part else frozenset()
         return frozenset(
             index
             for index, field in shown.items()
@@ -112,7 +114,9 @@ def _movers(
     gone = {index for index, (manifest, _) in fields.items() if _key(manifest) not in start}
 
     experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
-    experiments.sort(key=lambda experiment: not experiment[2])
+    said = environment.values
+    # People's own first: the chart has more values than there are experiments.
+    experiments.sort(key=lambda tried: (not tried[2], not yamlio.has(said, tried[0])))
     untried = {i: sum(i in about for *_, about in experiments) for i in fields}
     found, broken = dict[int, ValuePath](), list[tuple[ValuePath, Any]]()
     for leaf, value, about in experiments[:MOST_EXPERIMENTS]:
@@ -142,9 +146,11 @@ def _movers(
             for twin in twins:
                 _set(changed, twin, _other(value))
             after = _objects(root, environment, changed)
-            found |= {
-                i: leaf for i, (m, path) in own.items() if _moved(start, after, _key(m), path)
-            }
+            for index, (manifest, path) in own.items():
+                # Where the chart wants a third one alike, a name and a value are all that is known.
+                namesake = not after and leaf[-1] == path[-1] and value == shown[index]
+                if namesake or _moved(start, after, _key(manifest), path):
+                    found[index] = leaf
     return found
 
 
@@ -242,10 +248,21 @@ def _patched(
             continue
         for index in reversed(range(len(patch.operations))):
             operation = patch.operations[index]
-            touched = jsonpointer.JsonPointer(operation["path"]).parts
+            touched = _touched(manifest, operation, path)
             if operation["op"] != "test" and _covers(touched, path):
                 return (patch.document.file, *patch.document.position(["patch", index]))
     return None
+
+
+def _touched(
+    manifest: Manifest, operation: Mapping[str, Any], path: Sequence[str | int]
+) -> list[str]:
+    """Return the path of an operation, with its index for an item added to the list of the path."""
+    touched: list[str] = jsonpointer.JsonPointer(operation["path"]).parts
+    item = path[: len(touched)]
+    if touched[-1:] == ["-"] and yamlio.get(manifest.object, item) == operation.get("value"):
+        return [*touched[:-1], *(str(part) for part in item[-1:])]
+    return touched
 
 
 def _said(

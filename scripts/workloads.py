@@ -46,11 +46,6 @@ def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
             key = str(yamlio.get(target, ["kind"])), str(yamlio.get(target, ["name"]))
             least = whole(yamlio.get(spec, ["minReplicas"]), 1)
             scaled[key] = least, whole(yamlio.get(spec, ["maxReplicas"]), 1)
-            target = [yamlio.get(spec, ["scaleTargetRef", field]) for field in ("kind", "name")]
-            scaled[str(target[0]), str(target[1])] = (
-                whole(yamlio.get(spec, ["minReplicas"]), 1),
-                whole(yamlio.get(spec, ["maxReplicas"]), 1),
-            )
     found = []
     for manifest in manifests:
         if manifest.kind not in _COUNTED:

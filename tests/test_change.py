@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts import genesis, lifecycle
+from scripts import deprecations, genesis
 from scripts.manifest import Manifest
 from scripts.rules import catalogue
 from scripts.rules.objects import Objects
@@ -231,18 +231,18 @@ def test_the_table_of_removed_apis_is_read_from_their_own_source(tmp_path: Path)
     folder.mkdir(parents=True)
     (folder / "zz_generated.prerelease-lifecycle.go").write_text(LIFECYCLE, "utf-8")
     (folder / "register.go").write_text('const GroupName = "batch"\n', "utf-8")
-    rows = lifecycle.read(tmp_path)
+    rows = deprecations.read(tmp_path)
     assert rows == {
         ("batch", "v1beta1", "CronJob"): {"removed": "1.25", "replacement": "batch/v1"},
         ("batch", "v1beta1", "Other"): {"removed": "1.40"},
     }
-    (tmp_path / "table.yaml").write_text(lifecycle.dump(rows), "utf-8")
-    assert lifecycle.load(tmp_path / "table.yaml") == rows
+    (tmp_path / "table.yaml").write_text(deprecations.dump(rows), "utf-8")
+    assert deprecations.load(tmp_path / "table.yaml") == rows
 
 
 def test_the_table_of_removed_apis_is_as_it_is_written_and_agrees_with_kubernetes_guide() -> None:
-    rows = lifecycle.load(TABLE)
-    assert lifecycle.dump(rows) == TABLE.read_text("utf-8")
+    rows = deprecations.load(TABLE)
+    assert deprecations.dump(rows) == TABLE.read_text("utf-8")
     # https://kubernetes.io/docs/reference/using-api/deprecation-guide/
     guide = {
         ("autoscaling", "v2beta1", "HorizontalPodAutoscaler"): "1.25",

@@ -668,31 +668,6 @@ def backup_away_from_its_volume(objects: Objects) -> Iterator[Problem]:
                 yield Problem(manifest, where, message, fix)
 
 
-@across("docs/backups.md")
-def backups_in_one_place(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
-    """Each environment has a place of its own for backups.
-
-    Else each deletes the other's backups as old ones of its own, and a restore takes either's.
-    """
-    seen: dict[tuple[str, ...], Objects] = {}
-    for objects in sorted(among, key=lambda one: one.name):
-        for container in objects.containers:
-            found = _environment(container)
-            if not {"BUCKET", "PREFIX"} <= found.keys() or "RETENTION_KEEP" not in found:
-                continue
-            endpoint = found.get("RCLONE_CONFIG_S3_ENDPOINT", ("", ()))[0]
-            place = (endpoint, found["BUCKET"][0], found["PREFIX"][0])
-            first = seen.setdefault(place, objects)
-            if first is not objects:
-                message = (
-                    f"backups go to {place[1]}/{place[2]}, as those of {first.name} do: each "
-                    "deletes the other's"
-                )
-                fix = f"write a bucket or a prefix of {objects.name}'s own"
-                path = found["BUCKET"][1]
-                yield objects, Problem(container.workload.manifest, path, message, fix)
-
-
 @rule("docs/backups.md")
 def backups_all_deleted(objects: Objects) -> Iterator[Problem]:
     """A backup is kept until newer ones are there, whatever its age.

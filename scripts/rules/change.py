@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import genesis, lifecycle, quantity, yamlio
+from scripts import deprecations, genesis, quantity, yamlio
 from scripts.findings import Severity
 from scripts.manifest import PODS, Manifest, Where
 from scripts.rules.objects import Objects, destination
@@ -876,8 +876,8 @@ def _target(autoscaler: Manifest) -> str:
 
 
 @lru_cache
-def _removed() -> dict[lifecycle.Key, dict[str, str]]:
-    return lifecycle.load(_REMOVED)
+def _removed() -> dict[deprecations.Key, dict[str, str]]:
+    return deprecations.load(_REMOVED)
 
 
 def _minor(version: str) -> int:

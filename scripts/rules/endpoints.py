@@ -802,7 +802,7 @@ _NEEDED = re.compile(r"^\s*need ([A-Z_ ]+)$", re.MULTILINE)
 
 
 @rule("https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_06_02")
-def variable_missing(objects: Objects) -> Iterator[Problem]:
+def script_lacks_variable(objects: Objects) -> Iterator[Problem]:
     """A script finds the variables in its container that it can't do without.
 
     It ends at once else: the container restarts for ever, or a backup is never made.

@@ -115,11 +115,6 @@ class Objects:
             found.setdefault((node.workload.manifest.label, node.container.path), node)
         return list(found.values())
 
-    @cached_property
-    def worked_out(self) -> dict[Any, Any]:
-        """Return what `once` keeps."""
-        return {}
-
     def selected(self, selector: Any) -> list[Workload]:
         """Return the workloads of whose pods a label selector (matchLabels, …) selects some."""
         return [one for one in self.makers if picks(selector, one)]
@@ -143,35 +138,6 @@ class Objects:
             self._known[function] = function(self)
         found: _T = self._known[function]
         return found
-
-    @cached_property
-    def policies(self) -> list[reach.Policy]:
-        """Return the NetworkPolicies."""
-        return reach.policies(self.manifests)
-
-    @cached_property
-    def parties(self) -> dict[str, reach.Party]:
-        """Return a pod of each workload, by the label of its manifest."""
-        return {one.manifest.label: reach.pod(one) for one in self.workloads}
-
-    @cached_property
-    def isolating(self) -> dict[tuple[str, str], list[reach.Policy]]:
-        """Return the policies that isolate pods, by direction and the label of their workload."""
-        return {
-            (direction, label): reach.isolating(self.policies, direction, party)
-            for direction in reach.FIELDS
-            for label, party in self.parties.items()
-        }
-
-    @cached_property
-    def calls(self) -> list[calls.Call]:
-        """Return whom pods call, by what they are told."""
-        return calls.calls(self.manifests, self.workloads)
-
-    @cached_property
-    def counted(self) -> capacity.Counted:
-        """Return what the environment takes at its largest, and its bounds."""
-        return capacity.count(self.manifests)
 
     @cached_property
     def place(self) -> tuple[Any, ...]:
@@ -199,6 +165,11 @@ class Objects:
         return [was for was in self.old if was.identity not in new]
 
     @cached_property
+    def counted(self) -> capacity.Counted:
+        """Return what the environment takes at its largest, and its bounds."""
+        return capacity.count(self.manifests)
+
+    @cached_property
     def chain(self) -> survival.Chain | None:
         """Return the validators at worst; None where there are none."""
         return survival.chain(self.manifests, self.zones)
@@ -220,6 +191,30 @@ class Objects:
             if kept and one.manifest.component == name:
                 return one
         return None
+
+    @cached_property
+    def policies(self) -> list[reach.Policy]:
+        """Return the NetworkPolicies."""
+        return reach.policies(self.manifests)
+
+    @cached_property
+    def parties(self) -> dict[str, reach.Party]:
+        """Return a pod of each workload, by the label of its manifest."""
+        return {one.manifest.label: reach.pod(one) for one in self.workloads}
+
+    @cached_property
+    def isolating(self) -> dict[tuple[str, str], list[reach.Policy]]:
+        """Return the policies that isolate pods, by direction and the label of their workload."""
+        return {
+            (direction, label): reach.isolating(self.policies, direction, party)
+            for direction in reach.FIELDS
+            for label, party in self.parties.items()
+        }
+
+    @cached_property
+    def calls(self) -> list[calls.Call]:
+        """Return whom pods call, by what they are told."""
+        return calls.calls(self.manifests, self.workloads)
 
 
 def destination(application: Manifest) -> tuple[Any, ...]:
@@ -279,10 +274,7 @@ def runs(container: Container) -> bool:
 def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Sequence[_T]]:
     """Return a function that works out what rules share once for each environment."""
 
-    def of(objects: Objects) -> Sequence[_T]:
-        if function not in objects.worked_out:
-            objects.worked_out[function] = tuple(function(objects))
-        found: Sequence[_T] = objects.worked_out[function]
-        return found
+    def listed(objects: Objects) -> Sequence[_T]:
+        return tuple(function(objects))
 
-    return of
+    return lambda objects: objects.once(listed)
