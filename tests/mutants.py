@@ -6,9 +6,10 @@ behave otherwise, and only there. By this principle there are none of
 - what only informs: descriptions, helm.sh/chart, app.kubernetes.io/version, part-of, managed-by,
   labels of objects that nothing selects by, log levels, comments, the order of keys;
 - what stays the same: a headless Service's port (its names lead to pods, whose ports count), a
-  selector without the labels that all pods have in common (instance, name), where it may change;
+  selector without the labels that all pods have in common (instance, name) where it may change,
+  a budget or a spread of a single pod, a node affinity to all zones, labels that nothing selects;
 - what is a choice: more room in a quota, a lower priority of an alert, a longer interval, a
-  dashboard less.
+  dashboard less, an image by its tag outside of production.
 
 A ConfigMap's mutant comes with the checksum that the chart would have given its pods.
 """
@@ -50,7 +51,7 @@ class Operator:
     kinds: tuple[str, ...]
     """Of the objects it is for; none named, and it is for all."""
     left_out: re.Pattern[str]
-    """Kind/name of objects that it is not for."""
+    """Objects that it is not for, as environment: Kind/name."""
     where: re.Pattern[str]
     """Paths, their parts with slashes between them."""
     edits: tuple[str | dict[str, Any], ...]
@@ -293,7 +294,7 @@ def _all(environment: str) -> list[Mutant]:
         for manifest in objects:
             if operator.kinds and manifest.kind not in operator.kinds:
                 continue
-            if operator.left_out.fullmatch(manifest.label):
+            if operator.left_out.fullmatch(f"{environment}: {manifest.label}"):
                 continue
             for where, path, value in places[manifest.label]:
                 if operator.where.fullmatch(where):
