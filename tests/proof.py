@@ -136,7 +136,8 @@ def _by_render(broken: Objects) -> Iterator[Told]:
 def without_values(name: str) -> Environment:
     """Return an environment in which no value is looked for: none makes an object a mutant."""
     found = environment.load(ROOT, name)
-    return replace(found, layers=(replace(found.layers[0], data={}),), patches=())
+    empty = tuple(replace(layer, data={}) for layer in found.layers)
+    return replace(found, layers=empty, patches=())
 
 
 def _by_configurations(mutant: Mutant) -> Iterator[Told]:
