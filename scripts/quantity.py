@@ -58,7 +58,8 @@ def shown(resource: str, amount: Decimal) -> str:
         return _plain(amount)
     for power, suffix in ((3, "Gi"), (2, "Mi"), (1, "Ki")):
         number = amount / 1024**power
-        if number >= 1 and number == round(number, 2):
+        hundredths = number * 100
+        if number >= 1 and hundredths == hundredths.to_integral_value():
             return f"{_plain(number)}{suffix}"
     return _plain(amount)
 

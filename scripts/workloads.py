@@ -9,6 +9,10 @@ from typing import Any
 from scripts import yamlio
 from scripts.manifest import PODS, Manifest, Where
 
+MOST_PODS = 5_000
+"""Nodes of a cluster: https://kubernetes.io/docs/setup/best-practices/cluster-large/. A workload
+of more pods is a slip of the finger, over which nothing here is to count for minutes."""
+
 _COUNTED = {"CronJob", "Deployment", "Job", "Pod", "StatefulSet"}
 """Kinds whose manifests say how many pods there are. Of a DaemonSet, only the cluster knows."""
 
@@ -55,7 +59,7 @@ def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
         if manifest.kind in ("Deployment", "StatefulSet"):
             replicas = whole(yamlio.get(manifest.object, ["spec", "replicas"]), 1)
         least, most = scaled.get((manifest.kind, manifest.name), (replicas, replicas))
-        found.append(Workload(manifest, template, least, most))
+        found.append(Workload(manifest, template, min(least, MOST_PODS), min(most, MOST_PODS)))
     return found
 
 

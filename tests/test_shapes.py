@@ -27,6 +27,7 @@ from tests.objects import ENVIRONMENTS, walk
 MOST_EDITS = 6
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+huge = st.sampled_from([2**31, 2**63, 10**30])
 odd = st.sampled_from(
     [
         "",
@@ -46,7 +47,7 @@ odd = st.sampled_from(
     ]
 )
 junk = st.recursive(
-    scalars | odd,
+    scalars | odd | huge,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
