@@ -9,7 +9,7 @@ behave otherwise, and only there. By this principle there are none of
   selector without the labels that all pods have in common (instance, name) where it may change,
   a budget or a spread of a single pod, a node affinity to all zones, labels that nothing selects;
 - what is a choice: more room in a quota, a lower priority of an alert, a longer interval, a
-  dashboard less, an image by its tag outside of production.
+  dashboard less, an image by its tag outside of production, what environment.yaml says of syncs.
 
 A ConfigMap's mutant comes with the checksum that the chart would have given its pods.
 """
