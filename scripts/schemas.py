@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +31,9 @@ CUSTOM_RESOURCES = {
     "github.com/prometheus-operator/prometheus-operator": "example/prometheus-operator-crd/*.yaml",
 }
 """Module → where its CustomResourceDefinitions stand."""
+SARIF = "github.com/owenrumney/go-sarif/v3"
+_SARIF_FILE = "pkg/report/v210/sarif/schema.go"
+"""Holds the standard's schema, whole, as the text of a Go constant."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,7 +74,17 @@ def ensure(kubernetes_versions: Iterable[str]) -> None:
 
     Raises UsageError as locations() does.
     """
-    wanted = _wanted(kubernetes_versions)
+    _ensure(_wanted(kubernetes_versions))
+
+
+def sarif() -> Path:
+    """Return the file of SARIF 2.1.0's own schema, made where missing."""
+    (module,) = (module for module in pinned() if module.path == SARIF)
+    _ensure([module])
+    return module.folder / "sarif.json"
+
+
+def _ensure(wanted: Sequence[Module]) -> None:
     if all(module.folder.is_dir() for module in wanted):
         return
     with tools.locked():
@@ -163,6 +176,9 @@ def download(folder: Path, module: str, making: str) -> dict[str, str]:
 def _schemas(module: Module, folder: Path) -> Iterator[tuple[str, openapi.Schema]]:
     if module.path == KUBERNETES:
         yield from openapi.kubernetes(json.loads((folder / OPENAPI).read_bytes()))
+        return
+    if module.path == SARIF:
+        yield "sarif.json", json.loads((folder / _SARIF_FILE).read_text("utf-8").split("`")[1])
         return
     import yaml
 
