@@ -12,8 +12,10 @@ from scripts.rules import (
     change,
     connections,
     endpoints,
+    files,
     lifecycle,
     monitoring,
+    peers,
     ports,
     references,
     security,
@@ -37,6 +39,8 @@ _FAMILIES = (
     argocd,
     chain,
     endpoints,
+    peers,
+    files,
     monitoring,
 )
 
