@@ -10,7 +10,7 @@ from typing import Any
 from scripts import tomlio, yamlio
 from scripts.findings import Severity, UserError
 from scripts.manifest import Manifest, Where
-from scripts.nodes import BESU, MARU, File, Node
+from scripts.nodes import BESU, MARU, File, Node, Setting, listed
 from scripts.rules.objects import Container, Objects, once, pod
 from scripts.rules.rule import Problem, across, rule
 from scripts.workloads import Workload, mappings, whole
@@ -423,6 +423,90 @@ def chain_id_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[
             break
 
 
+@rule("https://besu.hyperledger.org/private-networks/concepts/node-sync-private")
+def sequencer_syncs_by_snapshot(objects: Objects) -> Iterator[Problem]:
+    """A Besu that makes the chain's blocks syncs in full.
+
+    With any other mode it first waits for peers that have the state: where all do, none ever comes
+    to make a block.
+    """
+    for node in _sequencers(objects):
+        setting = node.settings.get("sync-mode")
+        if setting and str(setting.value).upper() != "FULL":
+            message = (
+                f"sync-mode of {node.name} is {setting.value}: before it makes a block it waits "
+                "for peers that have the state, and they wait for it"
+            )
+            yield Problem(setting.manifest, setting.path, message, 'write sync-mode = "FULL"')
+
+
+@rule(
+    "https://besu.hyperledger.org/public-networks/reference/cli/options#tx-pool-max-prioritized-by-type"
+)
+def sequencer_takes_blobs(objects: Objects) -> Iterator[Problem]:
+    """A Besu that makes blocks for Maru puts no blob transaction (EIP-4844) into them.
+
+    Maru hands payloads over without the hashes of blobs: Besu refuses a block that has one, and the
+    chain stands still.
+    """
+    for node in _sequencers(objects):
+        setting = node.settings.get("tx-pool-max-prioritized-by-type")
+        genesis = node.text("genesis-file")
+        config = yamlio.get(_json(*genesis), ["config"]) if genesis else None
+        has_blobs = any(
+            isinstance(config, dict) and fork in config for fork in ("cancunTime", "pragueTime")
+        )
+        if has_blobs and node.is_known and "BLOB=0" not in _texts(setting):
+            message = f"{node.name} takes blob transactions: a block with one stops the chain"
+            fix = 'write tx-pool-max-prioritized-by-type = ["BLOB=0"]'
+            yield Problem(*node.place(setting), message, fix)
+
+
+@rule("https://besu.hyperledger.org/public-networks/reference/cli/options#min-gas-price")
+def sequencer_asks_higher_price(objects: Objects) -> Iterator[Problem]:
+    """The sequencers take transactions at the price at which the public nodes take them.
+
+    What a public node takes for less stays in its pool: its sender waits for ever.
+    """
+    sequencers = _sequencers(objects)
+    others = [
+        _gas_price(node)
+        for node in objects.programs
+        if node.program == BESU and node.is_known and node not in sequencers
+    ]
+    for node in sequencers if others else ():
+        price = _gas_price(node)
+        if node.is_known and price > min(others):
+            message = (
+                f"min-gas-price of {node.name} is {price} wei, and a public node takes "
+                f"transactions for {min(others)}: those never come into a block"
+            )
+            setting = node.settings.get("min-gas-price")
+            yield Problem(*node.place(setting), message, f"write min-gas-price = {min(others)}")
+
+
+_GAS_PRICE = 1000
+"""Besu's default, in wei."""
+
+
+def _gas_price(node: Node) -> int:
+    setting = node.settings.get("min-gas-price")
+    text = str(setting.value) if setting else ""
+    return int(text) if text.isdecimal() else _GAS_PRICE
+
+
+def _texts(setting: Setting | None) -> list[str]:
+    return [one.strip().upper() for one in listed(setting)]
+
+
+@once
+def _sequencers(objects: Objects) -> Iterator[Node]:
+    """Yield the Besus that validators drive: those that the component is called by."""
+    for node in objects.programs:
+        if node.program == BESU and node.workload.manifest.component == "sequencer":
+            yield node
+
+
 @dataclass(frozen=True, slots=True)
 class _Validators:
     """The validators of a genesis of Maru, and the pods that are to be them."""
@@ -492,9 +576,18 @@ def data_not_kept(objects: Objects) -> Iterator[Problem]:
     """
     for node in objects.programs:
         setting = node.settings.get(_DATA[node.program])
-        path = str(setting.value) if setting else ""
+        if setting is None:
+            if node.program == BESU and node.is_known:
+                claim = next(_claims_of(node), None)
+                message = f"{node.name} has no data-path: the chain is lost with its pod"
+                fix = (
+                    f'write data-path = "{claim}"' if claim else "mount a claim, and write its path"
+                )
+                yield Problem(*node.place(None), message, fix)
+            continue
+        path = str(setting.value)
         file = node.file(path)
-        if setting is None or file.kind not in _ISOLATED:
+        if file.kind not in _ISOLATED:
             continue
         what = f"is on the {file.kind} volume {file.name}" if file.kind else "is on no volume"
         message = f"{setting.called} of {node.name}, {path}, {what}: the chain is lost with its pod"

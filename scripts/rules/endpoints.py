@@ -28,6 +28,15 @@ def port_unlike_program(objects: Objects) -> Iterator[Problem]:
             called = str(port.get("name", ""))
             name = called.removeprefix("maru-") if node.program == MARU else called
             api = by_name.get(name) or by_name.get(name.removesuffix("-udp"))
+            protocol = "UDP" if name.endswith("-udp") else "TCP"
+            if api and port.get("protocol", "TCP") != protocol:
+                message = (
+                    f"port {called} of {node.name} is for {port.get('protocol')}, and what listens "
+                    f"there takes {protocol}: nothing that goes by the port reaches it"
+                )
+                path: Where = (*node.container.path, "ports", index, "protocol")
+                yield Problem(node.workload.manifest, path, message, f"write {protocol}")
+                continue
             number = port.get("containerPort")
             if api is None or api.port is None or number == api.port:
                 continue
@@ -38,7 +47,7 @@ def port_unlike_program(objects: Objects) -> Iterator[Problem]:
                 f"port {called} of {node.name} is {number}, and {where} is {api.port}: "
                 "nothing listens on the port"
             )
-            path: Where = (*node.container.path, "ports", index, "containerPort")
+            path = (*node.container.path, "ports", index, "containerPort")
             if told and (told.manifest is own or (told.manifest.patches and not own.patches)):
                 yield Problem(told.manifest, told.path, message, f"write {number}")
             else:
@@ -177,8 +186,22 @@ def sequencer_of_another_maru(objects: Objects) -> Iterator[Problem]:
     for call in calls(objects):
         node, target = call.node, call.target
         key = (id(call.setting.manifest), call.setting.path)
-        paired = call.api in ("engine", "rpc", "api") and isinstance(node, Node)
-        if not paired or call.ordinal is None or target.service is None or key in done:
+        if call.api not in ("engine", "rpc", "api") or target.service is None or key in done:
+            continue
+        if isinstance(node, Node) and call.ordinal is None and target.ordinal is not None:
+            if len(node.ordinals) > 1:
+                done.add(key)
+                message = (
+                    f"{call.setting.called} leads all {len(node.ordinals)} pods of "
+                    f"{node.workload.manifest.label} to pod {target.ordinal} of {target.pod_of}: "
+                    "each has that of its own ordinal"
+                )
+                fix = "give each pod a file of its own, by $(POD_NAME) in its arguments"
+                option = node.options.get("config")
+                place = (option.manifest, option.path) if option else _written(call)
+                yield Problem(*place, message, fix)
+            continue
+        if not isinstance(node, Node) or call.ordinal is None:
             continue
         if target.ordinal == call.ordinal or not any(w.most > 1 for w in target.workloads):
             continue
@@ -358,3 +381,76 @@ def _number(entry: Mapping[str, Any], among: Sequence[Workload]) -> int | None:
             if port.get("name") == target and isinstance(port.get("containerPort"), int):
                 return int(port["containerPort"])
     return None
+
+
+@rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api/json-rpc#readiness")
+def health_check_of_another_port(objects: Objects) -> Iterator[Problem]:
+    """A load balancer asks Besu for its health where Besu tells it: /liveness or /readiness of RPC.
+
+    Elsewhere Besu answers nothing, or 404: all targets are unhealthy, and clients get 503.
+    """
+    for ingress in objects.of_kind("Ingress"):
+        notes = ingress.metadata.get("annotations")
+        notes = notes if isinstance(notes, dict) else {}
+        port, path = str(notes.get(_CHECK_PORT, "")), str(notes.get(_CHECK_PATH, ""))
+        behind = _listening(objects, _behind_ingress(objects, ingress))
+        rpc = next((number for number, name in behind.items() if name == "rpc"), None)
+        if rpc is None:
+            continue
+        if port.isdecimal() and behind.get(int(port)) != "rpc":
+            message = (
+                f"{ingress.label} has its targets' health from port {port}, where Besu has "
+                f"{behind.get(int(port), 'nothing')}: all are unhealthy, and clients get 503"
+            )
+            where = ("metadata", "annotations", _CHECK_PORT)
+            yield Problem(ingress, where, message, f"write '{rpc}', the port of JSON-RPC")
+        elif path and path.partition("?")[0] not in _HEALTH:
+            message = (
+                f"{ingress.label} has its targets' health from {path}, which Besu does not have: "
+                "all are unhealthy, and clients get 503"
+            )
+            where = ("metadata", "annotations", _CHECK_PATH)
+            yield Problem(ingress, where, message, f"write {' or '.join(_HEALTH)}")
+
+
+_CHECK_PORT = "alb.ingress.kubernetes.io/healthcheck-port"
+_CHECK_PATH = "alb.ingress.kubernetes.io/healthcheck-path"
+_HEALTH = ("/liveness", "/readiness")
+
+
+def _behind_ingress(objects: Objects, ingress: Manifest) -> list[Workload]:
+    """Return the workloads behind the Services of an Ingress."""
+    found = list[Workload]()
+    for _, one in mappings(yamlio.get(ingress.object, ["spec", "rules"])):
+        for _, path in mappings(yamlio.get(one, ["http", "paths"])):
+            service = objects.find("Service", yamlio.get(path, ["backend", "service", "name"]))
+            selector = yamlio.get(service.object, ["spec", "selector"]) if service else None
+            if isinstance(selector, dict):
+                found += objects.selected({"matchLabels": selector})
+    return found
+
+
+@rule("https://github.com/goerli/ethstats-server#readme")
+def port_unlike_variable(objects: Objects) -> Iterator[Problem]:
+    """A container has the port that its variable PORT tells its program to listen on.
+
+    Else Services and probes that use the port reach nothing.
+    """
+    for container in objects.containers:
+        numbers = [
+            port.get("containerPort")
+            for _, port in mappings(container.data.get("ports"))
+            if port.get("protocol", "TCP") == "TCP"
+        ]
+        for index, variable in mappings(container.data.get("env")):
+            told = str(variable.get("value"))
+            if variable.get("name") != "PORT" or not told.isdecimal() or len(numbers) != 1:
+                continue
+            if int(told) not in numbers:
+                label = container.workload.manifest.label
+                message = (
+                    f"PORT of {container.name} of {label} is {told}, and its port is {numbers[0]}: "
+                    "nothing listens there"
+                )
+                path = (*container.path, "env", index, "value")
+                yield Problem(container.workload.manifest, path, message, f"write '{numbers[0]}'")

@@ -43,12 +43,22 @@ def file_not_mounted(objects: Objects) -> Iterator[Problem]:
                     told = Problem(node.workload.manifest, where, told.message, told.fix)
                 yield told
     for container in objects.containers:
-        for where, script in _scripts(container):
+        for where, name, script in _named(container):
             file = _look(objects, container, script)
             if file.kind and file.is_there is not False:
                 continue
-            setting = Setting(container.workload.manifest, where, "the command", script)
+            setting = Setting(container.workload.manifest, where, name, script)
             yield _not_there(setting, script, file, container.name)
+
+
+def _named(container: Container) -> Iterator[tuple[Where, str, str]]:
+    """Yield the scripts that a container runs, and the file that one of them writes a secret to."""
+    for path, script in _scripts(container):
+        yield path, "the command", script
+    for index, variable in mappings(container.data.get("env")):
+        value = variable.get("value")
+        if variable.get("name") == "SECRET_FILE" and isinstance(value, str):
+            yield (*container.path, "env", index, "value"), "SECRET_FILE", value
 
 
 def _files(node: Node) -> Iterator[Setting]:
@@ -71,7 +81,7 @@ def _is_there(setting: Setting, file: File) -> bool:
     if not file.kind:
         return False
     # What a ConfigMap here lacks of these, the configurations' check tells; of keys, chain's rules.
-    told = file.kind == "ConfigMap" and setting.called.removeprefix("--") in _OPTIONS
+    told = file.kind == "ConfigMap" and setting.called == "--config-file"
     inner = file.mounted.inner if file.mounted else ""
     told = told or (file.kind == "Secret" and ("key" in setting.called.lower()))
     return told or file.is_there is not False or (inner == "." and "key" in setting.called)
