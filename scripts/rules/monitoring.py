@@ -391,7 +391,7 @@ def alert_of_another_quorum(objects: Objects) -> Iterator[Problem]:
                 f"the alert {name} compares the validators that are ready with {found[2]}, and "
                 f"of {chain.validators} a block needs {chain.quorum}"
             )
-            fix = f"write {chain.quorum}, or {chain.validators} for an alert of the first that is away"
+            fix = f"write {chain.quorum}, or {chain.validators} to tell of the first that is away"
             yield Problem(query.manifest, query.path, message, fix)
 
 
