@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from scripts.findings import Severity, UserError
 from scripts.manifest import Manifest, Where
 from scripts.nodes import BESU, MARU, File, Node, Setting, listed
 from scripts.rules.objects import Container, Objects, once, pod
-from scripts.rules.rule import Problem, across, rule
+from scripts.rules.rule import Problem, rule
 from scripts.workloads import Workload, mappings, whole
 
 _KEY_FILES = {BESU: "node-private-key-file", MARU: "persistence.private-key-path"}
@@ -132,32 +132,6 @@ def key_shared_by_pods(objects: Objects) -> Iterator[Problem]:
             break
 
 
-@across("docs/chain.md")
-def key_in_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
-    """No private key of a node is that of another environment.
-
-    Who runs one environment could then sign for the other.
-    """
-    seen: dict[tuple[str, ...], Objects] = {}
-    for objects in sorted(among, key=lambda one: one.name):
-        remote = _remotes(objects)
-        for key in (key for keys in _keys(objects) for key in keys):
-            found = remote.get((key.file.name, key.file.key))
-            first = seen.setdefault(found, objects) if found else objects
-            manifest = objects.find("ExternalSecret", key.file.name)
-            if found is None or first is objects or manifest is None:
-                continue
-            index = _secret_keys(manifest)[key.file.key]
-            message = (
-                f"{key.pod} has its key from {found[1]} of the secrets manager, as a node of "
-                f"{first.name} has: one key signs for both"
-            )
-            fix = f"write a path of {objects.name}'s own, and make keys for it"
-            path = ("spec", "data", index, "remoteRef", "key")
-            yield objects, Problem(manifest, path, message, fix)
-            break
-
-
 @rule("docs/chain.md")
 def sender_in_two_pods(objects: Objects) -> Iterator[Problem]:
     """The TX Sender has one pod, also while it is updated.
@@ -253,22 +227,6 @@ def _place(store: Manifest | None) -> str:
 
 
 # The genesis
-
-
-@rule("https://besu.hyperledger.org/private-networks/how-to/configure/consensus/qbft")
-def quorum_without_pods(objects: Objects) -> Iterator[Problem]:
-    """There are pods for two thirds of the validators of the genesis.
-
-    A block needs as many signatures: with fewer, none ever comes.
-    """
-    for found in _validators(objects):
-        if found.running < found.quorum:
-            message = (
-                f"{_pods(found.running)} of Maru for {len(found.addresses)} validators in "
-                f"{found.manifest.label}: a block needs {found.quorum}, so none comes"
-            )
-            fix = f"write {len(found.addresses)}, or make a network of {found.running}"
-            yield Problem(*found.place, message, fix)
 
 
 @rule("docs/chain.md")
@@ -374,53 +332,6 @@ def network_id_of_another_chain(objects: Objects) -> Iterator[Problem]:
                 f"{chain}: nodes that have {chain} don't become its peers"
             )
             yield Problem(setting.manifest, setting.path, message, f"remove it, or write {chain}")
-
-
-@across("docs/chain.md")
-def validators_of_another_environment(
-    among: Sequence[Objects],
-) -> Iterator[tuple[Objects, Problem]]:
-    """No validator of an environment's genesis is in another's.
-
-    It would have one key in both: who runs one environment could sign for the other.
-    """
-    seen: dict[str, Objects] = {}
-    for objects in sorted(among, key=lambda one: one.name):
-        for found in _validators(objects):
-            shared = [one for one in found.addresses if seen.setdefault(one, objects) != objects]
-            if shared:
-                first = seen[shared[0]]
-                message = (
-                    f"{found.key} has the validator {shared[0]}, as the genesis of {first.name} "
-                    "has: one key signs for both"
-                )
-                fix = f"make a network of {objects.name}'s own with nox -s network"
-                yield objects, Problem(found.manifest, ("data", found.key), message, fix)
-                break
-
-
-@across("https://eips.ethereum.org/EIPS/eip-155", Severity.WARNING)
-def chain_id_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
-    """Each environment has a chain id of its own.
-
-    A transaction signed for one is else as good in the other, and can be sent there by anyone.
-    """
-    seen: dict[int, Objects] = {}
-    for objects in sorted(among, key=lambda one: one.name):
-        for node in objects.programs:
-            genesis = node.text("genesis-file") if node.program == BESU else None
-            chain = yamlio.get(_json(*genesis), ["config", "chainId"]) if genesis else None
-            if not genesis or not isinstance(chain, int):
-                continue
-            first = seen.setdefault(chain, objects)
-            if first is not objects:
-                message = (
-                    f"chainId is {chain} in {genesis[1]}, as in {first.name}: transactions of one "
-                    "can be sent again in the other"
-                )
-                fix = "make a network with another chain id, by nox -s network"
-                yield objects, Problem(genesis[0], ("data", genesis[1]), message, fix)
-            break
 
 
 @rule("https://besu.hyperledger.org/private-networks/concepts/node-sync-private")
@@ -598,24 +509,6 @@ def data_not_kept(objects: Objects) -> Iterator[Problem]:
         else:
             fix = f"write {claim}, where the claim is mounted" if claim else "mount a claim there"
             yield Problem(setting.manifest, setting.path, message, fix)
-
-
-@rule(
-    "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#persistentvolumeclaim-retention"
-)
-def data_deleted_with_pods(objects: Objects) -> Iterator[Problem]:
-    """The volumes of nodes stay when their StatefulSet is scaled down or deleted.
-
-    Else one wrong number, or one prune, deletes the chain's data for good.
-    """
-    for workload in _with_data(objects):
-        retention = workload.get("spec", "persistentVolumeClaimRetentionPolicy")
-        for when, event in (("whenDeleted", "is deleted"), ("whenScaled", "is scaled down")):
-            if yamlio.get(retention, [when]) == "Delete":
-                label = workload.manifest.label
-                message = f"the volumes of {label} are deleted with their data when it {event}"
-                path = ("spec", "persistentVolumeClaimRetentionPolicy", when)
-                yield Problem(workload.manifest, path, message, "write Retain")
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes")

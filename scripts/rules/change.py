@@ -17,7 +17,7 @@ from scripts.findings import Severity
 from scripts.manifest import PODS, Manifest, Where, config_maps
 from scripts.rules.objects import Objects, destination
 from scripts.rules.rule import Problem, rule
-from scripts.workloads import mappings, workloads
+from scripts.workloads import Workload, mappings, workloads
 
 _VALIDATION = "https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/apis"
 _BESU = (
@@ -951,7 +951,7 @@ def pods_keep_old_files(objects: Objects) -> Iterator[Problem]:
         ]
         maps = [
             name
-            for name in sorted(config_maps(manifest.object))
+            for name in sorted(_read_while_running(workload))
             if (found := objects.find("ConfigMap", name)) and not found.object.get("immutable")
         ]
         if manifest.kind not in ("Deployment", "StatefulSet") or len(sums) >= len(maps):
@@ -963,3 +963,15 @@ def pods_keep_old_files(objects: Objects) -> Iterator[Problem]:
         )
         path = (*workload.template, "metadata", "annotations")
         yield Problem(manifest, path, message, "write an annotation checksum/… for each of them")
+
+
+def _read_while_running(workload: Workload) -> set[str]:
+    """Return the ConfigMaps that a workload's containers read, without those of init containers."""
+    spec = workload.get(*workload.template, "spec")
+    names = [
+        mount.get("name")
+        for _, container in mappings(yamlio.get(spec, ["containers"]))
+        for _, mount in mappings(container.get("volumeMounts"))
+    ]
+    volumes = [v for _, v in mappings(yamlio.get(spec, ["volumes"])) if v.get("name") in names]
+    return config_maps({"containers": yamlio.get(spec, ["containers"]), "volumes": volumes})

@@ -163,13 +163,18 @@ def peer_is_no_validator(objects: Objects) -> Iterator[Problem]:
     with another key its signatures count for nothing.
     """
     validators = {one for node in objects.programs for one in _validators(node)}
+    signing = {
+        node.workload.manifest.label
+        for node in objects.programs
+        if any(key.startswith("qbft.") for key in node.settings)
+    }
     done = set[str]()
     for node in objects.nodes if validators else ():
         for setting, text in node.peers if node.program == MARU else ():
             host, _, id_ = peer_of(text)
             key = identity.public_key(id_) if id_ and id_ not in done else None
             target = resolved(objects, node.workload, host)
-            if key is None or not any(_is_validator(objects, one) for one in target.workloads):
+            if key is None or not any(one.manifest.label in signing for one in target.workloads):
                 continue
             done.add(id_)
             if (address := identity.address(key)) not in validators:
@@ -189,13 +194,6 @@ def _validators(node: Node) -> set[str]:
     return {address.lower() for listed_ in every for address in listed_}
 
 
-def _is_validator(objects: Objects, workload: Workload) -> bool:
-    return any(
-        node.workload == workload and any(key.startswith("qbft.") for key in node.settings)
-        for node in objects.programs
-    )
-
-
 @rule("docs/chain.md")
 def node_without_peers(objects: Objects) -> Iterator[Problem]:
     """Each node is told of a peer, where there are others.
@@ -207,7 +205,8 @@ def node_without_peers(objects: Objects) -> Iterator[Problem]:
         alone = all(one.workload == node.workload for one in others) and node.workload.most < 2
         called = any(_calls(objects, one, node) for one in others) and node.workload.most < 2
         discovers = node.settings.get("p2p.discovery.bootnodes")
-        if node.peers or alone or called or discovers or not node.is_known:
+        is_chain = any(one.peers for one in others)  # that there is none, is told of the network
+        if node.peers or alone or called or discovers or not node.is_known or not is_chain:
             continue
         key = "static-nodes-file" if node.program == BESU else "p2p.static-peers"
         setting = node.static_nodes or node.settings.get(key)

@@ -62,12 +62,9 @@ class Call:
 @once
 def calls(objects: Objects) -> Iterator[Call]:
     """Yield what nodes and scripts are told to call."""
-    targets: dict[tuple[str, str], Target] = {}
     for node, setting, host, port, api, ordinal in _told(objects):
-        own = node.workload.manifest.label if is_local(host) else ""
-        if (host, own) not in targets:
-            targets[host, own] = resolved(objects, node.workload, host)
-        yield Call(node, setting, host, port, api, ordinal, targets[host, own])
+        target = resolved(objects, node.workload, host)
+        yield Call(node, setting, host, port, api, ordinal, target)
 
 
 _Told = tuple[Node | Container, Setting, str, int | None, str, int | None]
@@ -145,6 +142,17 @@ def is_address(host: str) -> bool:
 
 def resolved(objects: Objects, workload: Workload, host: str) -> Target:
     """Return what a name leads to from a pod here; nothing where that is no business of ours."""
+    known, key = objects.once(_known), (host, workload.manifest.label if is_local(host) else "")
+    if key not in known:
+        known[key] = _resolved(objects, workload, host)
+    return known[key]
+
+
+def _known(_: Objects) -> dict[tuple[str, str], Target]:
+    return {}
+
+
+def _resolved(objects: Objects, workload: Workload, host: str) -> Target:
     if is_local(host) or not host:
         return Target((workload,))
     name, marker, _ = host.rstrip(".").partition(".svc")
