@@ -31,21 +31,23 @@ def validators_unpaired(objects: Objects) -> Iterator[Problem]:
 
     Each Maru drives the sequencer of its own ordinal: one without the other makes no block.
     """
-    by_component = {
-        workload.manifest.component: workload
-        for workload in objects.workloads
-        if workload.manifest.kind == "StatefulSet"
-    }
-    maru, sequencer = by_component.get("maru"), by_component.get("sequencer")
+    pair = _unpaired(objects)
+    if pair:
+        one, other = pair
+        message = (
+            f"{one.manifest.label} has {_pods(one.most)} and {other.manifest.label} {other.most}: "
+            "each Maru drives the sequencer of its own ordinal, so those beyond make no block"
+        )
+        fix = f"write the same number for both, as {other.most} here"
+        yield Problem(one.manifest, ("spec", "replicas"), message, fix)
+
+
+def _unpaired(objects: Objects) -> tuple[Workload, Workload] | None:
+    """Return Marus and sequencers where there are not as many of each, what is patched first."""
+    maru, sequencer = objects.component("maru"), objects.component("sequencer")
     if not maru or not sequencer or maru.most == sequencer.most:
-        return
-    one, other = (sequencer, maru) if sequencer.manifest.patches else (maru, sequencer)
-    message = (
-        f"{one.manifest.label} has {_pods(one.most)} and {other.manifest.label} {other.most}: "
-        "each Maru drives the sequencer of its own ordinal, so those beyond make no block"
-    )
-    fix = f"write the same number for both, as {other.most} here"
-    yield Problem(one.manifest, ("spec", "replicas"), message, fix)
+        return None
+    return (sequencer, maru) if sequencer.manifest.patches else (maru, sequencer)
 
 
 @rule("docs/chain.md")
@@ -235,7 +237,7 @@ def pod_that_is_no_validator(objects: Objects) -> Iterator[Problem]:
 
     Else it never makes a block, and its pod and its sequencer's are there for nothing.
     """
-    for found in _validators(objects):
+    for found in () if _unpaired(objects) else _validators(objects):
         if found.running > len(found.addresses):
             message = (
                 f"{_pods(found.running)} of Maru, and {len(found.addresses)} validators in "
@@ -251,7 +253,7 @@ def validator_without_pod(objects: Objects) -> Iterator[Problem]:
 
     One that never runs counts as one that is away: the chain survives the loss of fewer.
     """
-    for found in _validators(objects):
+    for found in () if _unpaired(objects) else _validators(objects):
         if found.quorum <= found.running < len(found.addresses):
             spare = found.running - found.quorum
             message = (

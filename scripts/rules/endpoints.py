@@ -130,6 +130,9 @@ def endpoint_leads_nowhere(objects: Objects) -> Iterator[Problem]:
         first = whole(call.node.workload.get("spec", "ordinals", "start"), 0)
         if not call.target.missing or key in done or (_by_script(call) and call.ordinal != first):
             continue
+        validators = objects.chain.validators if objects.chain else 0
+        if call.target.above is not None and call.target.above < validators:
+            continue  # there are too few pods, of which the chain's rules tell
         done.add(key)
         message = f"{call.setting.called} has {call.host}, and {call.target.missing}"
         near = call.target.near

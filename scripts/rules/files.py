@@ -81,7 +81,7 @@ def _is_there(setting: Setting, file: File) -> bool:
     if not file.kind:
         return False
     # What a ConfigMap here lacks of these, the configurations' check tells; of keys, chain's rules.
-    told = file.kind == "ConfigMap" and setting.called == "--config-file"
+    told = file.kind == "ConfigMap" and setting.called in ("--config", "--config-file")
     inner = file.mounted.inner if file.mounted else ""
     told = told or (file.kind == "Secret" and ("key" in setting.called.lower()))
     return told or file.is_there is not False or (inner == "." and "key" in setting.called)

@@ -45,7 +45,7 @@ def validator_not_among_peers(objects: Objects) -> Iterator[Problem]:
         for _, text in node.peers:
             target = resolved(objects, node.workload, peer_of(text)[0])
             if target.ordinal is not None and target.service is not None:
-                every = _pods(target.workloads[0], target.service)
+                every = _pods(objects, target.workloads[0], target.service)
                 names.add(
                     f"{target.workloads[0].manifest.name}-{target.ordinal}.{target.service.name}"
                 )
@@ -76,9 +76,11 @@ def _list_of_peers(node: Node) -> Setting | None:
     return node.static_nodes
 
 
-def _pods(workload: Workload, service: Manifest) -> list[str]:
+def _pods(objects: Objects, workload: Workload, service: Manifest) -> list[str]:
+    """Return the names of the pods that are to be there: no more than there are validators."""
     start = whole(workload.get("spec", "ordinals", "start"), 0)
-    ordinals = range(start, start + workload.least)
+    most = len(objects.once(_every_validator)) or workload.least
+    ordinals = range(start, start + min(workload.least, most))
     return [f"{workload.manifest.name}-{number}.{service.name}" for number in ordinals]
 
 
@@ -162,7 +164,7 @@ def peer_is_no_validator(objects: Objects) -> Iterator[Problem]:
     A validator has one key, for its id and for its signatures: with another id nobody finds it,
     with another key its signatures count for nothing.
     """
-    validators = {one for node in objects.programs for one in _validators(node)}
+    validators = objects.once(_every_validator)
     signing = {
         node.workload.manifest.label
         for node in objects.programs
@@ -184,6 +186,10 @@ def peer_is_no_validator(objects: Objects) -> Iterator[Problem]:
                 )
                 fix = "write the id of the validator's own key, as nox -s network prints it"
                 yield Problem(setting.manifest, setting.path, message, fix, id_)
+
+
+def _every_validator(objects: Objects) -> set[str]:
+    return {one for node in objects.programs for one in _validators(node)}
 
 
 def _validators(node: Node) -> set[str]:

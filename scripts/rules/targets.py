@@ -37,6 +37,8 @@ class Target:
     """What of the name is not there."""
     near: str = ""
     """A name that is, and may be meant."""
+    above: int | None = None
+    """How many pods must be there before the one of the name, where there are fewer."""
 
     @property
     def pod_of(self) -> str:
@@ -197,7 +199,7 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 def _of_pod(service: Manifest, behind: Sequence[Workload], name: str) -> Target:
     """Return the pod of a headless Service."""
     base, _, ordinal = name.rpartition("-")
-    last = ""
+    last, above = "", None
     for workload in behind:
         manifest = workload.manifest
         if manifest.kind != "StatefulSet" or workload.get("spec", "serviceName") != service.name:
@@ -207,11 +209,14 @@ def _of_pod(service: Manifest, behind: Sequence[Workload], name: str) -> Target:
         start = whole(workload.get("spec", "ordinals", "start"), 0)
         end = start + workload.most
         last = f"{manifest.name}-{end - 1}"
-        if base == manifest.name and ordinal.isdecimal() and start <= int(ordinal) < end:
-            return Target((workload,), service, int(ordinal))
+        if base == manifest.name and ordinal.isdecimal() and start <= int(ordinal):
+            if int(ordinal) < end:
+                return Target((workload,), service, int(ordinal))
+            above = int(ordinal) - start
     there = f": its pods end with {last}" if last else ""
     missing = f"{service.label} has no pod {name}{there}"
-    return Target(missing=missing, near=f"{last}.{service.name}" if last else "")
+    near = f"{last}.{service.name}" if last else ""
+    return Target(missing=missing, near=near, above=above)
 
 
 def is_local(host: str) -> bool:
