@@ -250,8 +250,11 @@ def ordinals(workload: Workload, least: bool = False) -> range:
     return range(start, start + max(workload.least if least else workload.most, 0))
 
 
-def picks(selector: Any, workload: Workload) -> bool:
-    """Return whether a label selector selects a pod of a workload, by its own labels, too."""
+def picks(selector: Any, workload: Workload, least: bool = False) -> bool:
+    """Return whether a label selector selects a pod of a workload, by its own labels, too.
+
+    least: one of those that it keeps, and not only of all that there may be.
+    """
     if selects(selector, workload.labels):
         return True
     if workload.manifest.kind != "StatefulSet" or not any(key in str(selector) for key in STATEFUL):
@@ -262,7 +265,7 @@ def picks(selector: Any, workload: Workload) -> bool:
             selector,
             {**workload.labels, name: f"{workload.manifest.name}-{ordinal}", index: str(ordinal)},
         )
-        for ordinal in ordinals(workload)
+        for ordinal in ordinals(workload, least)
     )
 
 
