@@ -18,6 +18,7 @@ from scripts.rules import (
     references,
     security,
     selectors,
+    variables,
     volumes,
 )
 from scripts.rules.objects import Objects
@@ -27,6 +28,7 @@ _FAMILIES = (
     selectors,
     ports,
     references,
+    variables,
     volumes,
     connections,
     capacity,
