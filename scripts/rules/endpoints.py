@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from scripts import yamlio
 from scripts.manifest import PODS, Manifest, Where
-from scripts.nodes import BESU, MARU, File, Node, Setting, listed, look, of_workload
+from scripts.nodes import BESU, MARU, File, Node, Setting, listed
 from scripts.rules.objects import Container, Objects, once
 from scripts.rules.rule import Problem, rule
 from scripts.workloads import Workload, mappings, whole
@@ -694,103 +694,3 @@ def readiness_of_another_host(objects: Objects) -> Iterator[Problem]:
             path = (*node.container.path, "env")
             fix = f"give it {name}, the host of its {other}, with N for the ordinal"
             yield Problem(node.workload.manifest, path, message, fix)
-
-
-# Files and variables
-
-
-_FILES = {
-    BESU: ("node-private-key-file", "engine-jwt-secret", "static-nodes-file"),
-    MARU: ("persistence.private-key-path",),
-}
-_OPTIONS = ("config-file", "genesis-file", "maru-genesis-file", "config")
-_SHELLS = ("sh", "bash")
-_LOG4J = "-Dlog4j2.configurationFile="
-
-
-@rule("https://kubernetes.io/docs/concepts/storage/volumes/")
-def file_not_mounted(objects: Objects) -> Iterator[Problem]:
-    """The files that a container's arguments and configuration name are mounted in it.
-
-    Else it does not start; Maru makes up a key of its own, and is no validator.
-    """
-    done = set[tuple[str, Where, str]]()
-    for node in objects.nodes:
-        for setting in _files(node):
-            for path in str(setting.value).split(","):
-                file = node.file(path)
-                key = (node.workload.manifest.label, node.container.path, path)
-                if _is_there(setting, file) or key in done:
-                    continue
-                done.add(key)
-                told = _not_there(setting, path, file, node.name)
-                if file.kind:  # its volume has no such item
-                    where = node.volume(file)
-                    told = Problem(node.workload.manifest, where, told.message, told.fix)
-                yield told
-    for container in objects.containers:
-        for where, script in _scripts(container):
-            file = _look(objects, container, script)
-            if file.kind and file.is_there is not False:
-                continue
-            setting = Setting(container.workload.manifest, where, "the command", script)
-            yield _not_there(setting, script, file, container.name)
-
-
-def _files(node: Node) -> Iterator[Setting]:
-    """Yield the settings that name files."""
-    for key, setting in node.settings.items():
-        if key in _FILES[node.program] or key.endswith(".jwt-secret-path"):
-            yield setting
-    for name in _OPTIONS:
-        if name in node.options:
-            yield node.options[name]
-    for path, word in node.container.words():
-        if word.startswith(_LOG4J):
-            value = node.expanded(word.removeprefix(_LOG4J))
-            yield Setting(node.workload.manifest, path, _LOG4J[:-1], value)
-    if "KEY_FILE" in node.variables:
-        yield node.variables["KEY_FILE"]
-
-
-def _is_there(setting: Setting, file: File) -> bool:
-    if not file.kind:
-        return False
-    # What a ConfigMap here lacks of these, the configurations' check tells; of keys, chain's rules.
-    told = file.kind == "ConfigMap" and setting.called.removeprefix("--") in _OPTIONS
-    inner = file.mounted.inner if file.mounted else ""
-    told = told or (file.kind == "Secret" and ("key" in setting.called.lower()))
-    return told or file.is_there is not False or (inner == "." and "key" in setting.called)
-
-
-def _not_there(setting: Setting, path: str, file: File, who: str) -> Problem:
-    if file.kind:
-        message = f"{setting.called} of {who} is {path}: {file.kind}/{file.name} has no {file.key}"
-        fix = "write a file that is there, or add it to the volume's items"
-    else:
-        message = f"{setting.called} of {who} is {path}, and no volume is mounted there"
-        fix = "write the path of a mounted file, or mount its volume there"
-    return Problem(setting.manifest, setting.path, message, fix)
-
-
-def _scripts(container: Container) -> Iterator[tuple[Where, str]]:
-    """Yield the scripts that shells of a container run: its command, and those of its probes."""
-    commands: list[Where] = [("command",)]
-    probes = ("livenessProbe", "readinessProbe", "startupProbe")
-    commands += [(probe, "exec", "command") for probe in probes]
-    for path in commands:
-        words = container.get(*path)
-        if not isinstance(words, list) or len(words) < 2:
-            continue
-        shell, script = str(words[0]).rpartition("/")[2], str(words[1])
-        if shell in _SHELLS and script.startswith("/"):
-            yield (*container.path, *path, 1), script
-
-
-def _look(objects: Objects, container: Container, path: str) -> File:
-    workload = container.workload
-    field = "initContainers" if container.first else "containers"
-    own = next(c for c in of_workload(workload, field) if c.path == container.path)
-    pod = f"{workload.manifest.name}-{whole(workload.get('spec', 'ordinals', 'start'), 0)}"
-    config_maps = {manifest.name: manifest for manifest in objects.of_kind("ConfigMap")}
-    return look(workload, own, path, pod, config_maps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -281,3 +282,28 @@ def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Seq
         return tuple(function(objects))
 
     return lambda objects: objects.once(listed)
+
+
+REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
+"""$(NAME) in a container's texts; or $$, which stands for a $."""
+
+
+def mounts(container: Container) -> Iterator[tuple[Where, dict[str, Any]]]:
+    """Yield what a container mounts, files and devices, each with its path."""
+    for kind in ("volumeMounts", "volumeDevices"):
+        for index, mount in mappings(container.data.get(kind)):
+            yield (*container.path, kind, index), mount
+
+
+def volumes(workload: Workload) -> dict[str, Where]:
+    """Return the names of a pod's volumes and of its StatefulSet's claims, with their paths."""
+    path, spec = pod(workload)
+    found: dict[str, Where] = {
+        str(volume["name"]): (*path, "volumes", index)
+        for index, volume in mappings(spec.get("volumes"))
+        if "name" in volume
+    }
+    templates: Where = ("spec", "volumeClaimTemplates")
+    for index, template in mappings(workload.get(*templates)):
+        found[str(yamlio.get(template, ["metadata", "name"]))] = (*templates, index)
+    return found

@@ -10,13 +10,21 @@ from typing import Any
 from scripts import yamlio
 from scripts.manifest import Manifest, Where
 from scripts.nodes import BESU, MARU, look, of_workload
-from scripts.rules.objects import Container, Objects, once
+from scripts.rules import mentions
+from scripts.rules.objects import REFERENCE, Container, Objects, containers, mounts, once, pod
 from scripts.rules.rule import Problem, rule
 from scripts.workloads import mappings, whole
 
 _SHELLS = ("sh", "bash")
 _SHELL = "https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_06_02"
 _VARIABLES = "https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-container/"
+_DEPENDENT = (
+    "https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-"
+    "variables/"
+)
+_LIKE_A_VARIABLE = re.compile("[A-Z_][A-Z0-9_]*")
+_OF_SERVICES = re.compile("KUBERNETES_(SERVICE|PORT)(_.*)?|.*_(SERVICE_(HOST|PORT.*)|PORT(_.*)?)")
+"""Variables that the kubelet gives containers of Services."""
 _NEAR = 0.85
 """How alike two names must be for one to be a misspelling of the other."""
 
@@ -67,6 +75,76 @@ def variable_misspelt(objects: Objects) -> Iterator[Problem]:
                 message = f"nothing in the container {container.name} reads {name}, but {near}"
                 manifest = container.workload.manifest
                 yield Problem(manifest, (*path, "name"), message, f"write {near}")
+
+
+@rule(_DEPENDENT)
+def variable_missing(objects: Objects) -> Iterator[Problem]:
+    """A $(VARIABLE) is one that the container has, and one above the variable that uses it.
+
+    Else it is not replaced: the program gets the text $(VARIABLE).
+    """
+    for workload in objects.makers:
+        _, spec = pod(workload)
+        linked = spec.get("enableServiceLinks") is not False
+        for container in containers(workload):
+            names = _variables(objects, container)
+            if names is None:
+                continue
+            for path, text, above in _texts(container):
+                allowed = names if above is None else names - _own(container) | above
+                for _, name in REFERENCE.findall(text):
+                    if not name or name in allowed or not _LIKE_A_VARIABLE.fullmatch(name):
+                        continue
+                    service = _OF_SERVICES.fullmatch(name)
+                    if service and (linked or name.startswith("KUBERNETES_")):
+                        continue
+                    message = (
+                        f"the container {container.name} has no variable {name}: $({name}) stays"
+                        " as it is"
+                    )
+                    near = difflib.get_close_matches(name, allowed, 1)
+                    fix = f"write $({near[0]})" if near else f"add {name} to env"
+                    if name in names:
+                        message = (
+                            f"{name} stands below the variable that uses it: it is no value yet"
+                        )
+                        fix = f"write {name} above it"
+                    yield Problem(workload.manifest, path, message, fix)
+
+
+def _own(container: Container) -> frozenset[str]:
+    return frozenset(str(one.get("name")) for _, one in mappings(container.data.get("env")))
+
+
+def _variables(objects: Objects, container: Container) -> frozenset[str] | None:
+    """Return the names of a container's variables; None where one can't know all."""
+    found = set(_own(container))
+    for _, source in mappings(container.data.get("envFrom")):
+        for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+            if isinstance(source.get(field), dict):
+                keys = objects.once(mentions.there).get((kind, str(source[field].get("name"))))
+                if keys is None:
+                    return None
+                found |= {f"{source.get('prefix', '')}{key}" for key in keys}
+    return frozenset(found)
+
+
+def _texts(container: Container) -> Iterator[tuple[Where, str, frozenset[str] | None]]:
+    """Yield the texts that may use variables, with those above, where the order counts."""
+    for field in ("command", "args"):
+        found = container.data.get(field)
+        for index, text in enumerate(found if isinstance(found, list) else []):
+            if isinstance(text, str):
+                yield (*container.path, field, index), text, None
+    above = set[str]()
+    for index, variable in mappings(container.data.get("env")):
+        if isinstance(variable.get("value"), str):
+            path: Where = (*container.path, "env", index, "value")
+            yield path, variable["value"], frozenset(above)
+        above.add(str(variable.get("name")))
+    for path, mount in mounts(container):
+        if isinstance(mount.get("subPathExpr"), str):
+            yield (*path, "subPathExpr"), mount["subPathExpr"], None
 
 
 @rule(_SHELL)
