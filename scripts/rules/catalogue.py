@@ -20,6 +20,7 @@ from scripts.rules import (
     references,
     security,
     selectors,
+    variables,
     volumes,
 )
 from scripts.rules.objects import Objects
@@ -29,6 +30,8 @@ _FAMILIES = (
     selectors,
     ports,
     references,
+    files,
+    variables,
     volumes,
     connections,
     capacity,
@@ -40,7 +43,6 @@ _FAMILIES = (
     chain,
     endpoints,
     peers,
-    files,
     monitoring,
 )
 

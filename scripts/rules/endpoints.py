@@ -260,6 +260,34 @@ def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
             yield Problem(node.workload.manifest, node.volume(first), message, fix)
 
 
+@rule("https://besu.hyperledger.org/public-networks/how-to/use-engine-api")
+def engine_secret_not_made(objects: Objects) -> Iterator[Problem]:
+    """What makes a pod's own secret for the Engine API writes it where the pod's nodes read it.
+
+    Else they find no file, and do not start.
+    """
+    made = {
+        container.workload.manifest.label: (container, (*container.path, "env", index, "value"))
+        for container in objects.containers
+        for index, variable in mappings(container.get("env"))
+        if container.first and variable.get("name") == "SECRET_FILE"
+    }
+    for node in objects.programs:
+        container, path = made.get(node.workload.manifest.label, (None, ()))
+        written = yamlio.get(node.workload.manifest.object, path) if container else None
+        for key, setting in node.settings.items():
+            if container is None or not key.endswith(("engine-jwt-secret", ".jwt-secret-path")):
+                continue
+            if written == setting.value or node.file(str(setting.value)).kind != "emptyDir":
+                continue
+            message = (
+                f"{container.name} writes the Engine API's secret to {written}, and {node.name} "
+                f"reads {setting.value}: it does not start"
+            )
+            yield Problem(container.workload.manifest, path, message, f"write {setting.value}")
+            return
+
+
 def _held(node: Node, file: File) -> tuple[str, ...]:
     own = () if file.kind in ("Secret", "ConfigMap") else (node.workload.manifest.label,)
     return (file.kind, file.name, file.key, *own)
