@@ -82,9 +82,9 @@ _APIS = {
     ),
     MARU: (
         Api("api", 5060, "api.port", "", True, "", ""),
-        Api("p2p", None, "p2p.port", "", True, "p2p.ip-address", "127.0.0.1"),
+        Api("p2p", 9000, "p2p.port", "", True, "p2p.ip-address", "127.0.0.1"),
         Api("p2p-udp", None, "p2p.discovery.port", "", True, "p2p.ip-address", "127.0.0.1"),
-        Api("metrics", None, "observability.port", "", True, "", ""),
+        Api("metrics", 9545, "observability.port", "", True, "", ""),
     ),
 }
 """With the programs' defaults: the options' files that scripts/besu.schema.json names, and Maru's

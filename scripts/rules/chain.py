@@ -714,3 +714,19 @@ def _environment(container: Container) -> dict[str, tuple[str, Where]]:
 
 def _pods(number: int) -> str:
     return "1 pod" if number == 1 else f"{number} pods"
+
+
+@rule("docs/chain.md")
+def follower_leaves_besu_behind(objects: Objects) -> Iterator[Problem]:
+    """A Maru that follows the chain looks after the Besu that it leads.
+
+    Else a Besu that has fallen behind, as after a restart, is not brought back to the chain's head.
+    """
+    for node in objects.programs:
+        keys = node.settings
+        follows = node.program == MARU and not any(key.startswith("qbft.") for key in keys)
+        leads = any(key.endswith("engine-api-endpoint.endpoint") for key in keys)
+        if follows and leads and "syncing.el-sync-status-refresh-interval" not in keys:
+            message = f"{node.name} does not look after its Besu: one that falls behind stays there"
+            fix = 'write el-sync-status-refresh-interval = "1 seconds" below [syncing]'
+            yield Problem(*node.place(None), message, fix)

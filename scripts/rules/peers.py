@@ -312,3 +312,24 @@ def _in_pod(objects: Objects, node: Node, program: str) -> Node | None:
     """Return the node of a program in the same pod."""
     own = (n for n in objects.programs if n.workload == node.workload and n.program == program)
     return next(own, None)
+
+
+@rule("docs/chain.md")
+def start_without_a_peer(objects: Objects) -> Iterator[Problem]:
+    """The script that starts Besu waits for the names of all its peers.
+
+    Besu takes a name that is not there yet for the pod's own address: it looks for that peer in
+    vain until the name is asked for anew.
+    """
+    for node in objects.programs:
+        told = node.variables.get("PEERS")
+        hosts = [peer_of(text)[0] for _, text in node.peers]
+        waited = str(told.value).split() if told else []
+        missing = [host for host in hosts if host and host not in waited and not is_address(host)]
+        if told and waited and missing and node.program == BESU:
+            message = (
+                f"PEERS of {node.name} lacks {', '.join(missing)}, of its peers: it starts before "
+                "that name is there"
+            )
+            fix = f"write {' '.join(dict.fromkeys(hosts))}"
+            yield Problem(told.manifest, told.path, message, fix)
