@@ -152,7 +152,8 @@ def _services(objects: Objects, monitor: Manifest) -> list[Manifest]:
     return [
         service
         for service in objects.of_kind("Service")
-        if selects(selector, service.metadata.get("labels") or {})
+        if isinstance(labels := service.metadata.get("labels") or {}, dict)
+        and selects(selector, labels)
     ]
 
 
