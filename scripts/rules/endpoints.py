@@ -461,7 +461,7 @@ def _behind_ingress(objects: Objects, ingress: Manifest) -> list[Workload]:
     return found
 
 
-@rule("https://github.com/goerli/ethstats-server#readme")
+@rule("chart/templates/ethstats/deployment.yaml")
 def port_unlike_variable(objects: Objects) -> Iterator[Problem]:
     """A container has the port that its variable PORT tells its program to listen on.
 

@@ -228,7 +228,7 @@ def _calls(objects: Objects, one: Node, other: Node) -> bool:
     )
 
 
-@rule("https://besu.hyperledger.org/public-networks/concepts/node-keys#domain-name-support")
+@rule("https://besu.hyperledger.org/public-networks/concepts/node-keys")
 def peers_by_name_without_dns(objects: Objects) -> Iterator[Problem]:
     """Besu that is told of peers by name looks names up, at each connection anew.
 
