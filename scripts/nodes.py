@@ -82,9 +82,9 @@ _APIS = {
     ),
     MARU: (
         Api("api", 5060, "api.port", "", True, "", ""),
-        Api("p2p", None, "p2p.port", "", True, "p2p.ip-address", "127.0.0.1"),
+        Api("p2p", 9000, "p2p.port", "", True, "p2p.ip-address", "127.0.0.1"),
         Api("p2p-udp", None, "p2p.discovery.port", "", True, "p2p.ip-address", "127.0.0.1"),
-        Api("metrics", None, "observability.port", "", True, "", ""),
+        Api("metrics", 9545, "observability.port", "", True, "", ""),
     ),
 }
 """With the programs' defaults: the options' files that scripts/besu.schema.json names, and Maru's
@@ -223,6 +223,15 @@ class Node:
             if yamlio.get(volume, ["name"]) == name:
                 return (*PODS[self.workload.manifest.kind.lower()], "volumes", index)
         return file.mounted.path if file.mounted else self.container.path
+
+    def place(self, setting: Setting | None) -> tuple[Manifest, Where]:
+        """Return where a setting is, or where it belongs: with the others in the file."""
+        if setting:
+            return setting.manifest, setting.path
+        in_files = (s for s in self.settings.values() if s.manifest.kind == "ConfigMap")
+        first = next(in_files, None)
+        own = (self.workload.manifest, (*self.container.path, "args"))
+        return (first.manifest, first.path) if first else own
 
     @cached_property
     def _files(self) -> dict[tuple[str, str], File]:

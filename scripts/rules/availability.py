@@ -17,7 +17,6 @@ from scripts.workloads import Workload, mappings, selects, whole
 _SPREAD = "https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/"
 _AFFINITY = "https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/"
 _BUDGETS = "https://kubernetes.io/docs/tasks/run-application/configure-pdb/"
-_EVICTION = "https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/"
 _SCALING = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"
 _SURVIVAL = "docs/capacity.md"
 
@@ -90,35 +89,6 @@ def zone_without_nodes(objects: Objects) -> Iterator[Problem]:
             message = f"none of {', '.join(objects.zones)} is left to the pods: they never start"
             fix = "let the required node affinity allow one of them"
             yield Problem(workload.manifest, (*path, "affinity", "nodeAffinity"), message, fix)
-
-
-@rule(_AFFINITY)
-def affinity_to_no_pod(objects: Objects) -> Iterator[Problem]:
-    """A required pod affinity is to pods that there are.
-
-    Else the pod waits as Pending for ever.
-    """
-    for workload in objects.workloads:
-        for path, term in _void_affinities(objects, workload):
-            message = (
-                "the affinity is required, and its labelSelector selects no pod of this "
-                "environment: the pod never starts"
-            )
-            yield Problem(workload.manifest, path, message, _nearest(objects, workload, term))
-
-
-@rule(_SPREAD)
-def spread_of_no_pod(objects: Objects) -> Iterator[Problem]:
-    """What keeps pods apart selects pods that there are, spread constraints their own.
-
-    Else nothing is kept apart, and one node or zone takes all of them.
-    """
-    for workload in objects.workloads:
-        for path, term in _void_spreads(objects, workload):
-            message = (
-                "the labelSelector selects no pod that it could keep apart: all may be on one node"
-            )
-            yield Problem(workload.manifest, path, message, _nearest(objects, workload, term))
 
 
 @rule("docs/capacity.md")
@@ -322,6 +292,8 @@ def no_budget(objects: Objects) -> Iterator[Problem]:
     if not objects.is_production:
         return
     kept = {id(one) for _, _, own in _budgets(objects) for one in own}
+    if not all(own for _, _, own in _budgets(objects)):
+        return  # the budget that is meant selects nothing, which is told
     for workload in objects.workloads:
         if workload.least > 1 and id(workload) not in kept and workload.manifest.kind != "Job":
             message = (
@@ -347,26 +319,6 @@ def budget_of_nothing(objects: Objects) -> Iterator[Problem]:
                 f"{field} is {spec.get(field)} of {pods} pods: drains may take all of them at once"
             )
             yield Problem(manifest, ("spec", field), message, "write maxUnavailable: 1")
-
-
-@rule(_EVICTION)
-def two_budgets(objects: Objects) -> Iterator[Problem]:
-    """A pod has one PodDisruptionBudget.
-
-    With two of them the API refuses each eviction with an error: no node with it can be drained.
-    """
-    seen: dict[int, Manifest] = {}
-    for manifest, _, own in _budgets(objects):
-        for workload in own:
-            first = seen.setdefault(id(workload), manifest)
-            if first is not manifest:
-                message = (
-                    f"{first.label} selects the pods of {workload.manifest.label}, too: with two "
-                    "budgets none of them can be evicted"
-                )
-                fix = "keep one of the two, or let each select other pods"
-                yield Problem(manifest, ("spec", "selector"), message, fix)
-                break
 
 
 @rule(
@@ -418,19 +370,6 @@ def replicas_outside_autoscaler(objects: Objects) -> Iterator[Problem]:
             )
             fix = "leave replicas out: the autoscaler owns it"
             yield Problem(workload.manifest, ("spec", "replicas"), message, fix)
-
-
-@rule(_SCALING)
-def two_autoscalers(objects: Objects) -> Iterator[Problem]:
-    """A workload has one autoscaler.
-
-    Two of them undo each other's decisions, or stop with an error.
-    """
-    for scalers in objects.autoscalers.values():
-        for manifest in scalers[1:]:
-            message = f"{scalers[0].label} scales the same pods: the two undo each other's work"
-            fix = "keep one of the two: an autoscaler can have several metrics"
-            yield Problem(manifest, ("spec", "scaleTargetRef", "name"), message, fix)
 
 
 @rule("https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/")
@@ -563,17 +502,6 @@ def _names_one(selector: Any, workload: Workload) -> bool:
     """Return whether a selector is about single pods of StatefulSets."""
     named = any(label in str(selector) for label in _OF_THE_CONTROLLER)
     return named and workload.manifest.kind == "StatefulSet"
-
-
-def _nearest(objects: Objects, workload: Workload, term: Mapping[str, Any]) -> str:
-    """Return what to write instead of a label that no pod has."""
-    wanted = yamlio.get(term, ("labelSelector", "matchLabels"))
-    for key, value in wanted.items() if isinstance(wanted, dict) else ():
-        known = {str(one.labels.get(key)) for one in objects.workloads if key in one.labels}
-        if str(value) not in known and known:
-            near = difflib.get_close_matches(str(value), known, 1)
-            return f"write {key}: {near[0] if near else workload.labels.get(key, min(known))}"
-    return "write labels of pods that are here"
 
 
 def _stranded(objects: Objects) -> int:

@@ -220,12 +220,11 @@ def container_without_memory_limit(objects: Objects) -> Iterator[Problem]:
             yield Problem(pods.workload.manifest, path, message, fix)
 
 
-@rule("https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/")
+@rule(_RESOURCES)
 def container_without_cpu_request(objects: Objects) -> Iterator[Problem]:
     """A container requests cpu, itself, by its limit or by a LimitRange's default.
 
-    Else the scheduler takes it for nothing and puts it on a node that has none left; and an
-    autoscaler that goes by the use of cpu does not scale at all.
+    Else the scheduler takes it for nothing, and puts it on a node that has none left.
     """
     # Without a request of memory there is no limit of it either, which is told.
     for pods, container in _containers(objects):
@@ -233,11 +232,11 @@ def container_without_cpu_request(objects: Objects) -> Iterator[Problem]:
             continue
         manifest = pods.workload.manifest
         scalers = objects.autoscalers.get((manifest.kind, manifest.name), [])
-        message = f"the container {container.name} requests no cpu: "
-        message += (
-            f"{scalers[0].label} can't tell how much of it is in use, and never scales"
-            if any(_goes_by_cpu(scaler) for scaler in scalers)
-            else "the scheduler may put it on a node that has none left"
+        if any(_goes_by_cpu(scaler) for scaler in scalers):
+            continue  # which then never scales: that is told
+        message = (
+            f"the container {container.name} requests no cpu: the scheduler may put it on a node"
+            " that has none left"
         )
         path = (*container.path, "resources", "requests", "cpu")
         yield Problem(manifest, path, message, "write resources.requests.cpu")

@@ -12,12 +12,15 @@ from scripts.rules import (
     change,
     connections,
     endpoints,
+    files,
     lifecycle,
     monitoring,
+    peers,
     ports,
     references,
     security,
     selectors,
+    variables,
     volumes,
 )
 from scripts.rules.objects import Objects
@@ -27,6 +30,8 @@ _FAMILIES = (
     selectors,
     ports,
     references,
+    files,
+    variables,
     volumes,
     connections,
     capacity,
@@ -37,6 +42,7 @@ _FAMILIES = (
     argocd,
     chain,
     endpoints,
+    peers,
     monitoring,
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 from scripts import schedule, survival, yamlio
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
+from scripts.nodes import BESU, MARU
 from scripts.rules.objects import Container, Objects, containers, pod
 from scripts.rules.rule import Problem, rule
 from scripts.survival import ZONE
@@ -50,6 +51,12 @@ _MISSED = {
     "livenessProbe": "where it hangs, nothing starts it again",
     "readinessProbe": "an update goes on to the next pod before it has caught up",
 }
+
+_ANSWERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    BESU: {"rpc": ("/liveness", "/readiness"), "metrics": ("/metrics",)},
+    MARU: {"metrics": ("/live", "/ready", "/metrics")},
+}
+"""What they answer by HTTP GET, by API. Maru's API answers more than these."""
 
 _DEFAULT_GRACE_S = 30
 _DEFAULTS = {"periodSeconds": 10, "timeoutSeconds": 1, "failureThreshold": 3, "successThreshold": 1}
@@ -271,6 +278,53 @@ def node_without_probe(objects: Objects) -> Iterator[Problem]:
             message = f"the container {container.name} has no {kind}: {missed}"
             fix = f"write a {kind}, as chart/values.yaml has one for it"
             yield Problem(container.workload.manifest, (*container.path, kind), message, fix)
+
+
+@rule("docs/chain.md")
+def probe_of_another_api(objects: Objects) -> Iterator[Problem]:
+    """An httpGet probe of Besu or Maru asks for what that port of it answers.
+
+    Else it always fails, and the container is restarted without end, or never gets requests; or it
+    is answered whatever state the node is in.
+    """
+    for node in objects.programs:
+        answers = _ANSWERS[node.program]
+        own = {port.get("name"): port.get("containerPort") for port in _ports(node.container.data)}
+        behind = {api.port: api.name for api in node.apis if api.name != "p2p-udp"}
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+            asked = yamlio.get(node.container.data, (kind, "httpGet"))
+            port = asked.get("port") if isinstance(asked, dict) else None
+            number = own.get(port) if isinstance(port, str) else port
+            api = behind.get(number) if isinstance(number, int) else None
+            if api is None:
+                continue
+            query = str(asked.get("path", "/"))
+            file = query.partition("?")[0]
+            allowed = answers.get(api, ())
+            path: Where = (*node.container.path, kind, "httpGet")
+            manifest = node.workload.manifest
+            if file not in allowed and file != "/":
+                message = (
+                    f"{kind} of {node.name} asks port {port} for {file}, which is not answered"
+                    " there: it always fails"
+                )
+                right = [name for name in answers if file in answers[name]] or list(answers)[:1]
+                if file not in answers[right[0]]:
+                    there = allowed or answers[right[0]]
+                    fix = f"write {' or '.join(there)}"
+                    fix += "" if allowed else f", and the port of {right[0]}"
+                    yield Problem(manifest, (*path, "path"), message, fix)
+                else:
+                    number = next(number for number, name in behind.items() if name == right[0])
+                    names = [name for name, value in own.items() if value == number]
+                    fix = f"write port: {names[0] if names else number}"
+                    yield Problem(manifest, (*path, "port"), message, fix)
+            elif kind == "readinessProbe" and file == "/liveness":
+                message = (
+                    f"readinessProbe of {node.name} asks for {file}: it is ready before it has"
+                    " peers or has caught up"
+                )
+                yield Problem(manifest, (*path, "path"), message, "write /readiness")
 
 
 @rule(_PROBES)
@@ -543,6 +597,10 @@ def _of_nodes(objects: Objects) -> Iterator[Container]:
         of_stack = manifest.kind in ("StatefulSet", "Deployment") and manifest.component in _NODES
         if of_stack and not container.first:
             yield container
+
+
+def _ports(container: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [port for _, port in mappings(container.get("ports"))]
 
 
 def _place(container: Container) -> tuple[str, Where]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -250,8 +251,11 @@ def ordinals(workload: Workload, least: bool = False) -> range:
     return range(start, start + max(workload.least if least else workload.most, 0))
 
 
-def picks(selector: Any, workload: Workload) -> bool:
-    """Return whether a label selector selects a pod of a workload, by its own labels, too."""
+def picks(selector: Any, workload: Workload, least: bool = False) -> bool:
+    """Return whether a label selector selects a pod of a workload, by its own labels, too.
+
+    least: one of those that it keeps, and not only of all that there may be.
+    """
     if selects(selector, workload.labels):
         return True
     if workload.manifest.kind != "StatefulSet" or not any(key in str(selector) for key in STATEFUL):
@@ -262,7 +266,7 @@ def picks(selector: Any, workload: Workload) -> bool:
             selector,
             {**workload.labels, name: f"{workload.manifest.name}-{ordinal}", index: str(ordinal)},
         )
-        for ordinal in ordinals(workload)
+        for ordinal in ordinals(workload, least)
     )
 
 
@@ -278,3 +282,28 @@ def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Seq
         return tuple(function(objects))
 
     return lambda objects: objects.once(listed)
+
+
+REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
+"""$(NAME) in a container's texts; or $$, which stands for a $."""
+
+
+def mounts(container: Container) -> Iterator[tuple[Where, dict[str, Any]]]:
+    """Yield what a container mounts, files and devices, each with its path."""
+    for kind in ("volumeMounts", "volumeDevices"):
+        for index, mount in mappings(container.data.get(kind)):
+            yield (*container.path, kind, index), mount
+
+
+def volumes(workload: Workload) -> dict[str, Where]:
+    """Return the names of a pod's volumes and of its StatefulSet's claims, with their paths."""
+    path, spec = pod(workload)
+    found: dict[str, Where] = {
+        str(volume["name"]): (*path, "volumes", index)
+        for index, volume in mappings(spec.get("volumes"))
+        if "name" in volume
+    }
+    templates: Where = ("spec", "volumeClaimTemplates")
+    for index, template in mappings(workload.get(*templates)):
+        found[str(yamlio.get(template, ["metadata", "name"]))] = (*templates, index)
+    return found

@@ -101,6 +101,26 @@ def service_target_port_missing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SERVICES + "#field-spec-ports")
+def service_port_of_another_name(objects: Objects) -> Iterator[Problem]:
+    """A Service's port that has the name of a port of its pods leads to that one.
+
+    Else who connects to it by that name gets another API, which does not understand them.
+    """
+    for manifest, path, port, selected in _service_ports(objects):
+        wanted, protocol = port.get("targetPort", port.get("port")), port.get("protocol", "TCP")
+        known = [own for one in selected for own in ports(one)]
+        meant = [own for own in known if own.name and own.name == port.get("name")]
+        got = [own for own in known if _is(wanted, protocol, own)]
+        if meant and got and not any(own.number == one.number for own in meant for one in got):
+            message = (
+                f"the port {meant[0].name} of {manifest.label} leads to {got[0]}, and its pods have"
+                f" {meant[0]}, too"
+            )
+            place = (*path, "targetPort" if "targetPort" in port else "port")
+            yield Problem(manifest, place, message, f"write targetPort: {meant[0].name}")
+
+
+@rule(_SERVICES + "#field-spec-ports")
 def service_mixes_pods(objects: Objects) -> Iterator[Problem]:
     """All pods that a Service selects have the ports that it leads to.
 

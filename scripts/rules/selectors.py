@@ -239,7 +239,7 @@ def _pod_selectors(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str
 
 
 @rule(_PLACES)
-def affinity_to_nothing(objects: Objects) -> Iterator[Problem]:
+def affinity_selects_nothing(objects: Objects) -> Iterator[Problem]:
     """What pods are to be near, or far from, are pods of the environment.
 
     Else a required affinity leaves them Pending, and an anti-affinity keeps nobody apart.
@@ -247,10 +247,12 @@ def affinity_to_nothing(objects: Objects) -> Iterator[Problem]:
     for workload in objects.makers:
         for kind, required, path, term in _terms(workload):
             selector = term.get("labelSelector")
-            if "namespaces" in term or "namespaceSelector" in term or objects.selected(selector):
+            waits = kind == "podAffinity" and required
+            near = [one for one in objects.makers if picks(selector, one, least=waits)]
+            if "namespaces" in term or "namespaceSelector" in term or near:
                 continue
             comes = "keeps no pods apart" if kind == "podAntiAffinity" else "has no effect"
-            comes = "leaves its pods Pending" if kind == "podAffinity" and required else comes
+            comes = "leaves its pods Pending" if waits else comes
             label = workload.manifest.label
             if not isinstance(selector, dict):
                 message = f"a {kind} of {label} has no labelSelector: it {comes}"
