@@ -61,7 +61,7 @@ def policy(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the form of code, chart, scripts, workflows and hand-written YAML."""
-    install(session, "pipeline", "network", "tests", "lint")
+    install(session, "pipeline", "tests", "lint")
     built = run(session, "scripts.tools", "actionlint", "helm4", silent=True)
     actionlint, helm = built.split()
     shell = sorted((ROOT / "chart" / "files").rglob("*.sh"))
@@ -84,7 +84,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests: -- tests/test_x.py -k name."""
-    install(session, "pipeline", "network", "tests")
+    install(session, "pipeline", "tests")
     install(session, "policy", environment=CHECKOV)
     run(
         session,
@@ -114,7 +114,7 @@ def images(session: nox.Session) -> None:
 @nox.session
 def network(session: nox.Session) -> None:
     """Make an environment's own chain, keys and genesis: -- dev [--validators N] [--chain-id N]."""
-    install(session, "pipeline", "network")
+    install(session, "pipeline")
     run(session, "scripts", "network", *session.posargs)
 
 

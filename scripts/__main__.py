@@ -241,10 +241,8 @@ def _told(found: Sequence[findings.Finding], options: argparse.Namespace) -> int
 
 
 def _network(root: Path, options: argparse.Namespace) -> int:
-    try:
-        from scripts.network import make
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed: run nox -s network") from None
+    from scripts.network import make
+
     if len(options.environments) > 1:
         raise UsageError(f"one environment: {' or '.join(options.environments)}")
     wanted = make.Wanted(options.validators, options.chain_id, options.to_address)

@@ -1,24 +1,28 @@
-"""What a node is called by others: the public key in its id, and the address of it."""
+"""The public names of a key on secp256k1: an account's address, an enode's id, libp2p's peer id."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 
-_ENODE = re.compile("[0-9a-f]{128}")
+import base58
+import coincurve
+from Crypto.Hash import keccak
+
 _LIBP2P = bytes.fromhex("002508021221")
-"""Multihash "identity" of 37 bytes: protobuf of a key on secp256k1 of 33 bytes."""
+"""Multihash "identity" of 37 bytes: libp2p's protobuf of type Secp256k1, with 33 bytes."""
+
+_ENODE = re.compile("[0-9a-f]{128}")
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 @lru_cache
 def public_key(id_: str) -> bytes | None:
-    """Return the 65 bytes of the key in an enode's or libp2p's id; None where it has none.
+    """Return the public key of 65 bytes (04, x, y) in an enode's id or a peer id of libp2p.
 
+    None where there is none: no point on the curve, or another form.
     Source: https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
     """
-    import base58  # only where there are ids
-    import coincurve
-
     try:
         if _ENODE.fullmatch(id_):
             public = b"\x04" + bytes.fromhex(id_)
@@ -32,9 +36,33 @@ def public_key(id_: str) -> bytes | None:
         return None
 
 
-@lru_cache
-def address(public: bytes) -> str:
-    """Return the address of a key of 65 bytes, in lower case."""
-    from Crypto.Hash import keccak
+def address_of(public: bytes) -> str:
+    """Return the address of a public key of 65 bytes (04, x, y), with its checksum."""
+    return checksummed(_keccak(public[1:])[-20:].hex())
 
-    return "0x" + keccak.new(digest_bits=256, data=public[1:]).digest()[-20:].hex()
+
+def peer_id_of(public: bytes) -> str:
+    """Return libp2p's id of a public key of 33 bytes (02 or 03, x).
+
+    Source: https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
+    """
+    return base58.b58encode(_LIBP2P + public).decode()
+
+
+def checksummed(address: str) -> str:
+    """Return an address (40 hex digits, with or without 0x) in the letters of EIP-55."""
+    digits = address.removeprefix("0x").lower()
+    marks = _keccak(digits.encode()).hex()
+    pairs = zip(digits, marks, strict=False)
+    return "0x" + "".join(d.upper() if int(mark, 16) > 7 else d for d, mark in pairs)
+
+
+def is_address(text: str) -> bool:
+    """Return whether the text is an address; where its letters have both cases, EIP-55 holds."""
+    digits = text.removeprefix("0x")
+    one_case = digits in (digits.lower(), digits.upper())
+    return bool(_ADDRESS.fullmatch(text)) and (one_case or text == checksummed(text))
+
+
+def _keccak(data: bytes) -> bytes:
+    return keccak.new(digest_bits=256, data=data).digest()

@@ -23,8 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts import environment
+from scripts.identity import address_of, checksummed, is_address, peer_id_of
 from scripts.network import genesis, make
-from scripts.network.keys import Key, address_of, checksummed, is_address, peer_id_of
+from scripts.network.keys import Key
 from tests.conftest import ROOT, Interrupted, Repository, Run
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141

@@ -18,8 +18,9 @@ from typing import Any, TextIO
 from scripts import environment, files, findings, tree, yamlio
 from scripts.environment import Environment
 from scripts.findings import Finding, UsageError, UserError
+from scripts.identity import checksummed, is_address
 from scripts.network import private, public
-from scripts.network.keys import Key, checksummed, is_address
+from scripts.network.keys import Key
 from scripts.network.public import Public, Validator
 from scripts.yamlio import ValuePath
 

@@ -179,7 +179,7 @@ def peer_is_no_validator(objects: Objects) -> Iterator[Problem]:
             if key is None or not any(one.manifest.label in signing for one in target.workloads):
                 continue
             done.add(id_)
-            if (address := identity.address(key)) not in validators:
+            if (address := identity.address_of(key).lower()) not in validators:
                 message = (
                     f"{setting.called} has the id {id_[:16]}… for {host}, whose key is that of "
                     f"{address}, and the genesis has no such validator"
