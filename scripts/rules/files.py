@@ -31,6 +31,8 @@ _QUOTED = re.compile(r"\"(/[-\w./]*[-\w.])\"")
 _BELOW = re.compile(r"\$\{?([A-Z_]+)\}?/([\w.-]*\w)(?=[\s\")]|$)", re.MULTILINE)
 """A file that a script looks for in a folder, $FOLDER/file."""
 _SOURCES = (("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"))
+_SOURCED = re.compile(r"^\s*\. \"?\$\{0%/\*\}/([-\w.]+)\"?", re.MULTILINE)
+"""A file beside a script, which it reads as a part of itself."""
 _MISSPELT = 0.9
 """How near two paths must be for one to be taken for the other."""
 _POD_NAME = "metadata.name"
@@ -101,6 +103,44 @@ def file_not_mounted(objects: Objects) -> Iterator[Problem]:
     yield from _not_of_nodes(objects, told)
 
 
+@rule("https://docs.oracle.com/en/java/javase/25/docs/specs/man/java.html")
+def java_without_jar(objects: Objects) -> Iterator[Problem]:
+    """What starts a JVM with a jar says -jar, and the jar after it.
+
+    Else java takes the next word for a class, and ends at once.
+    """
+    for container in objects.containers:
+        said = [(field, container.get(field)) for field in ("command", "args")]
+        words = [
+            ((*container.path, field, index), str(word))
+            for field, found in said
+            for index, word in enumerate(found if isinstance(found, list) else [])
+        ]
+        texts = [word for _, word in words]
+        for (path, word), before, after in zip(words, ["", *texts], [*texts[1:], ""], strict=False):
+            message, fix = "", ""
+            if word == "-jar" and not after.endswith(".jar"):
+                message = f"-jar of {container.name} is followed by {after or 'nothing'}"
+                path = (*path[:-1], int(path[-1]) + 1)
+                fix = "write the jar after it, like maru.jar"
+            elif word.endswith(".jar") and before != "-jar" and _is_class(texts, word):
+                message = f"{word} of the container {container.name} has no -jar before it"
+                fix = f"write -jar before {word}"
+            if message:
+                message += ": java ends at once"
+                yield Problem(container.workload.manifest, path, message, fix)
+
+
+def _is_class(texts: Sequence[str], word: str) -> bool:
+    """Return whether java would take a jar for the class to start: only options are before it."""
+    before = texts[: texts.index(word)]
+    options = [text for text in before if text.startswith("-")]
+    known = {"-jar", "-cp", "-classpath", "--class-path", "-p", "--module-path", "-m"}
+    java = any(text.rpartition("/")[2] == "java" for text in before)
+    jvm = java or any(text.startswith(("-D", "-X")) for text in options)
+    return jvm and not known & set(options)
+
+
 def _not_of_nodes(objects: Objects, told: dict[tuple[str, Where], set[str]]) -> Iterator[Problem]:
     """Yield what settings of Besu and Maru name in vain, but what is told of already."""
     for node in objects.nodes:
@@ -108,7 +148,8 @@ def _not_of_nodes(objects: Objects, told: dict[tuple[str, Where], set[str]]) -> 
         for setting in _named(node):
             for path in str(setting.value).split(","):
                 file = node.file(path)
-                if _is_there(setting, file) or path in done or (done and not file.kind):
+                of_one = len(node.ordinals) == 1 < node.workload.most and node.pod in path
+                if _is_there(setting, file, of_one) or path in done or (done and not file.kind):
                     continue
                 done.add(path)
                 found = _not_there(setting, path, file, node.name)
@@ -213,11 +254,15 @@ def _named(node: Node) -> Iterator[Setting]:
         yield node.variables["KEY_FILE"]
 
 
-def _is_there(setting: Setting, file: File) -> bool:
+def _is_there(setting: Setting, file: File, of_one: bool) -> bool:
+    """Return whether a file is there, or what is missing is told elsewhere.
+
+    of_one: it is one pod's, and others have files of their own.
+    """
     if not file.kind:
         return False
     # What a ConfigMap here lacks of these, the configurations' check tells; of keys, chain's rules.
-    told = file.kind == "ConfigMap" and setting.called.removeprefix("--") in _OPTIONS
+    told = file.kind == "ConfigMap" and setting.called.removeprefix("--") in _OPTIONS and not of_one
     inner = file.mounted.inner if file.mounted else ""
     told = told or (file.kind == "Secret" and ("key" in setting.called.lower()))
     return told or file.is_there is not False or (inner == "." and "key" in setting.called)
@@ -253,6 +298,8 @@ def _in_files(
         data = manifest.object.get("data") if manifest else None
         for file, text in data.items() if isinstance(data, dict) else ():
             if f"{mount.get('mountPath')}/{file}" in named and isinstance(text, str):
+                for beside in _SOURCED.findall(text):
+                    yield container.path, f"{mount.get('mountPath')}/{beside}", True
                 for path in (*_QUOTED.findall(text), *_below(container, text)):
                     yield (*container.path, "volumeMounts"), path, False
 

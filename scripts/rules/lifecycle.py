@@ -415,6 +415,42 @@ def probe_number_ignored(objects: Objects) -> Iterator[Problem]:
                     )
 
 
+@rule("https://docs.aws.amazon.com/eks/latest/best-practices/load-balancing.html")
+def stop_before_load_balancer(objects: Objects) -> Iterator[Problem]:
+    """A container that a load balancer sends requests to itself goes on for some seconds.
+
+    The load balancer learns late that a pod is going: until then its requests get errors.
+    """
+    for container, service in _balanced(objects):
+        if not container.get("lifecycle", "preStop"):
+            message = (
+                f"the container {container.name} stops while the load balancer of {service.label}"
+                " still sends it requests"
+            )
+            path = (*container.path, "lifecycle", "preStop")
+            fix = "write lifecycle: {preStop: {sleep: {seconds: 20}}}"
+            yield Problem(container.workload.manifest, path, message, fix)
+
+
+def _balanced(objects: Objects) -> Iterator[tuple[Container, Manifest]]:
+    """Yield the containers that load balancers of AWS know by their pods' addresses."""
+    names = set[str]()
+    for ingress in objects.of_kind("Ingress"):
+        annotations = ingress.metadata.get("annotations")
+        target = yamlio.get(annotations, ("alb.ingress.kubernetes.io/target-type",))
+        rules = yamlio.get(ingress.object, ("spec", "rules"))
+        for _, one in mappings(rules) if target == "ip" else ():
+            for _, path in mappings(yamlio.get(one, ("http", "paths"))):
+                names.add(str(yamlio.get(path, ("backend", "service", "name"))))
+    for name in sorted(names):
+        service = objects.find("Service", name)
+        spec = service.object.get("spec") if service else None
+        selector = yamlio.get(spec, ("selector",))
+        if service and isinstance(spec, dict) and selector:
+            for workload in objects.selected({"matchLabels": selector}):
+                yield from ((one, service) for one in _answering(workload, spec))
+
+
 @rule(f"{_PODS}#pod-termination")
 def stop_cut_short(objects: Objects) -> Iterator[Problem]:
     """A pod's preStop hook ends before its terminationGracePeriodSeconds are over.
@@ -481,6 +517,35 @@ def job_outlasts_its_interval(objects: Objects) -> Iterator[Problem]:
             )
             fix = f"begin less often, or write activeDeadlineSeconds below {between}"
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
+
+
+@rule(f"{_CRON_JOBS}#schedule-syntax")
+def schedule_never_comes(objects: Objects) -> Iterator[Problem]:
+    """A CronJob's schedule names a day that its months have.
+
+    Else no Job ever begins, and no backup is made.
+    """
+    for workload in _of_kind(objects, "CronJob"):
+        if not schedule.comes(str(workload.get("spec", "schedule"))):
+            said = workload.get("spec", "schedule")
+            message = f"{said}: no month that it names has such a day, so no Job ever begins"
+            fix = "write a day of the month that there is, or *"
+            yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
+
+
+@rule(f"{_JOBS}#handling-pod-and-container-failures")
+def job_restarts_always(objects: Objects) -> Iterator[Problem]:
+    """The pod of a Job has the restartPolicy Never or OnFailure.
+
+    The API server refuses Always, which is the default, and the sync fails.
+    """
+    for workload in _of_kind(objects, "CronJob", "Job"):
+        path, spec = pod(workload)
+        said = spec.get("restartPolicy")
+        if said in (None, "Always"):
+            message = f"restartPolicy of a Job is {said or 'not said'}: Kubernetes refuses that"
+            fix = "write restartPolicy: Never"
+            yield Problem(workload.manifest, (*path, "restartPolicy"), message, fix)
 
 
 @rule(f"{_JOBS}#job-termination-and-cleanup")
