@@ -101,6 +101,7 @@ def file_not_mounted(objects: Objects) -> Iterator[Problem]:
                     told.setdefault((workload.manifest.label, container.path), set()).add(text)
                     yield found
     yield from _not_of_nodes(objects, told)
+    yield from _not_beside(objects)
 
 
 @rule("https://docs.oracle.com/en/java/javase/25/docs/specs/man/java.html")
@@ -141,6 +142,21 @@ def _is_class(texts: Sequence[str], word: str) -> bool:
     return jvm and not known & set(options)
 
 
+def _not_beside(objects: Objects) -> Iterator[Problem]:
+    """Yield what scripts in ConfigMaps read of the same folder, where it is not there."""
+    for manifest in objects.of_kind("ConfigMap"):
+        found = manifest.object.get("data")
+        data = found if isinstance(found, dict) else {}
+        for name, text in data.items():
+            for beside in _SOURCED.findall(text) if isinstance(text, str) else ():
+                if beside not in data:
+                    message = (
+                        f"{name} of {manifest.label} reads {beside}, which is not beside it: it"
+                        " fails at once"
+                    )
+                    yield Problem(manifest, ("data", beside), message, f"add {beside} to it")
+
+
 def _not_of_nodes(objects: Objects, told: dict[tuple[str, Where], set[str]]) -> Iterator[Problem]:
     """Yield what settings of Besu and Maru name in vain, but what is told of already."""
     for node in objects.nodes:
@@ -156,6 +172,10 @@ def _not_of_nodes(objects: Objects, told: dict[tuple[str, Where], set[str]]) -> 
                 if file.kind:  # its volume has no such item
                     where = node.volume(file)
                     found = Problem(node.workload.manifest, where, found.message, found.fix)
+                    holder = objects.find(file.kind, file.name)
+                    if of_one and holder and not yamlio.has(holder.object, ("data", file.key)):
+                        fix = f"add {file.key} to it"
+                        found = Problem(holder, ("data", file.key), found.message, fix)
                 yield found
 
 
@@ -298,8 +318,6 @@ def _in_files(
         data = manifest.object.get("data") if manifest else None
         for file, text in data.items() if isinstance(data, dict) else ():
             if f"{mount.get('mountPath')}/{file}" in named and isinstance(text, str):
-                for beside in _SOURCED.findall(text):
-                    yield container.path, f"{mount.get('mountPath')}/{beside}", True
                 for path in (*_QUOTED.findall(text), *_below(container, text)):
                     yield (*container.path, "volumeMounts"), path, False
 

@@ -417,11 +417,11 @@ def probe_number_ignored(objects: Objects) -> Iterator[Problem]:
 
 @rule("https://docs.aws.amazon.com/eks/latest/best-practices/load-balancing.html")
 def stop_before_load_balancer(objects: Objects) -> Iterator[Problem]:
-    """A container that a load balancer sends requests to itself goes on for some seconds.
+    """In production a container goes on for some seconds while load balancers still call it.
 
     The load balancer learns late that a pod is going: until then its requests get errors.
     """
-    for container, service in _balanced(objects):
+    for container, service in _balanced(objects) if objects.is_production else ():
         if not container.get("lifecycle", "preStop"):
             message = (
                 f"the container {container.name} stops while the load balancer of {service.label}"
