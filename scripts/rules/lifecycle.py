@@ -289,7 +289,8 @@ def probe_of_another_api(objects: Objects) -> Iterator[Problem]:
     """
     for node in objects.programs:
         answers = _ANSWERS[node.program]
-        own = {port.get("name"): port.get("containerPort") for port in _ports(node.container.data)}
+        found = _ports(node.container.data)
+        own = {str(port.get("name")): port.get("containerPort") for port in found}
         behind = {api.port: api.name for api in node.apis if api.name != "p2p-udp"}
         for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
             asked = yamlio.get(node.container.data, (kind, "httpGet"))
@@ -315,7 +316,7 @@ def probe_of_another_api(objects: Objects) -> Iterator[Problem]:
                     fix += "" if allowed else f", and the port of {right[0]}"
                     yield Problem(manifest, (*path, "path"), message, fix)
                 else:
-                    number = next(number for number, name in behind.items() if name == right[0])
+                    number = next((n for n, name in behind.items() if name == right[0]), right[0])
                     names = [name for name, value in own.items() if value == number]
                     fix = f"write port: {names[0] if names else number}"
                     yield Problem(manifest, (*path, "port"), message, fix)
