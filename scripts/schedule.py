@@ -28,6 +28,21 @@ def interval(schedule: str) -> int:
     return min(after - before for before, after in zip(begins, following, strict=True))
 
 
+_DAYS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+"""Of the months, January being 1, in the longest year."""
+
+
+def comes(schedule: str) -> bool:
+    """Return whether there is a day that a schedule names; where it can't be read, there may be."""
+    fields = schedule.split()
+    if len(fields) != 5 or fields[4] not in ("*", "?"):
+        return True  # a day of the week is enough
+    days, months = _times(fields[2], 32), _times(fields[3], 13)
+    named = [month for month in months if month]
+    least = min((day for day in days if day), default=0)
+    return not days or not named or any(least <= _DAYS[month] for month in named)
+
+
 def _times(field: str, end: int) -> list[int]:
     """Return the numbers below the end that a field names, in order; none where it can't be read.
 

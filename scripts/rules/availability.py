@@ -23,6 +23,13 @@ _SURVIVAL = "docs/capacity.md"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
+_TERMS = tuple(
+    (kind, strictness)
+    for kind in ("podAffinity", "podAntiAffinity")
+    for strictness in (_REQUIRED, _PREFERRED)
+)
+_KEYS = (ZONE, "kubernetes.io/hostname", "topology.kubernetes.io/region")
+
 _VALIDATORS = ("sequencer", "maru")
 """Components that are a validator together."""
 
@@ -89,6 +96,44 @@ def zone_without_nodes(objects: Objects) -> Iterator[Problem]:
             message = f"none of {', '.join(objects.zones)} is left to the pods: they never start"
             fix = "let the required node affinity allow one of them"
             yield Problem(workload.manifest, (*path, "affinity", "nodeAffinity"), message, fix)
+
+
+@rule("https://kubernetes.io/docs/reference/labels-annotations-taints/")
+def topology_key_misspelt(objects: Objects) -> Iterator[Problem]:
+    """The topologyKey of an affinity or a spread is a label of nodes.
+
+    With one that no node has, pods that must be somewhere wait as Pending, and nothing is kept
+    apart.
+    """
+    for workload in objects.workloads:
+        terms = [
+            (path[:-1], term)
+            for kind, field in _TERMS
+            for path, term in _pod_terms(workload, kind, field)
+        ]
+        for path, term in (*terms, *_constraints(workload)):
+            key = str(term.get("topologyKey"))
+            near = difflib.get_close_matches(key, _KEYS, 1, 0.9)
+            if near and key not in _KEYS:
+                message = (
+                    f"no node has the label {key}, by which {workload.manifest.label} is placed"
+                )
+                yield Problem(
+                    workload.manifest, (*path, "topologyKey"), message, f"write {near[0]}"
+                )
+
+
+@rule("docs/chain.md")
+def ethstats_more_than_once(objects: Objects) -> Iterator[Problem]:
+    """EthStats has one pod.
+
+    It keeps what nodes report in memory: of two, each knows some of the nodes, and the page shows
+    now these and now those.
+    """
+    found = objects.component("ethstats")
+    if found is not None and found.most > 1:
+        message = f"there may be {found.most} pods of EthStats, each with a part of the nodes"
+        yield Problem(*_counted(objects, found, "maxReplicas"), message, "write 1")
 
 
 @rule("docs/capacity.md")

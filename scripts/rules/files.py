@@ -31,6 +31,8 @@ _QUOTED = re.compile(r"\"(/[-\w./]*[-\w.])\"")
 _BELOW = re.compile(r"\$\{?([A-Z_]+)\}?/([\w.-]*\w)(?=[\s\")]|$)", re.MULTILINE)
 """A file that a script looks for in a folder, $FOLDER/file."""
 _SOURCES = (("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"))
+_SOURCED = re.compile(r"^\s*\. \"?\$\{0%/\*\}/([-\w.]+)\"?", re.MULTILINE)
+"""A file beside a script, which it reads as a part of itself."""
 _MISSPELT = 0.9
 """How near two paths must be for one to be taken for the other."""
 _POD_NAME = "metadata.name"
@@ -99,6 +101,60 @@ def file_not_mounted(objects: Objects) -> Iterator[Problem]:
                     told.setdefault((workload.manifest.label, container.path), set()).add(text)
                     yield found
     yield from _not_of_nodes(objects, told)
+    yield from _not_beside(objects)
+
+
+@rule("https://docs.oracle.com/en/java/javase/25/docs/specs/man/java.html")
+def java_without_jar(objects: Objects) -> Iterator[Problem]:
+    """What starts a JVM with a jar says -jar, and the jar after it.
+
+    Else java takes the next word for a class, and ends at once.
+    """
+    for container in objects.containers:
+        said = [(field, container.get(field)) for field in ("command", "args")]
+        words = [
+            ((*container.path, field, index), str(word))
+            for field, found in said
+            for index, word in enumerate(found if isinstance(found, list) else [])
+        ]
+        texts = [word for _, word in words]
+        for (path, word), before, after in zip(words, ["", *texts], [*texts[1:], ""], strict=False):
+            message, fix = "", ""
+            if word == "-jar" and not after.endswith(".jar"):
+                message = f"-jar of {container.name} is followed by {after or 'nothing'}"
+                path = (*path[:-1], int(path[-1]) + 1)
+                fix = "write the jar after it, like maru.jar"
+            elif word.endswith(".jar") and before != "-jar" and _is_class(texts, word):
+                message = f"{word} of the container {container.name} has no -jar before it"
+                fix = f"write -jar before {word}"
+            if message:
+                message += ": java ends at once"
+                yield Problem(container.workload.manifest, path, message, fix)
+
+
+def _is_class(texts: Sequence[str], word: str) -> bool:
+    """Return whether java would take a jar for the class to start: only options are before it."""
+    before = texts[: texts.index(word)]
+    options = [text for text in before if text.startswith("-")]
+    known = {"-jar", "-cp", "-classpath", "--class-path", "-p", "--module-path", "-m"}
+    java = any(text.rpartition("/")[2] == "java" for text in before)
+    jvm = java or any(text.startswith(("-D", "-X")) for text in options)
+    return jvm and not known & set(options)
+
+
+def _not_beside(objects: Objects) -> Iterator[Problem]:
+    """Yield what scripts in ConfigMaps read of the same folder, where it is not there."""
+    for manifest in objects.of_kind("ConfigMap"):
+        found = manifest.object.get("data")
+        data = found if isinstance(found, dict) else {}
+        for name, text in data.items():
+            for beside in _SOURCED.findall(text) if isinstance(text, str) else ():
+                if beside not in data:
+                    message = (
+                        f"{name} of {manifest.label} reads {beside}, which is not beside it: it"
+                        " fails at once"
+                    )
+                    yield Problem(manifest, ("data", beside), message, f"add {beside} to it")
 
 
 def _not_of_nodes(objects: Objects, told: dict[tuple[str, Where], set[str]]) -> Iterator[Problem]:
@@ -108,13 +164,18 @@ def _not_of_nodes(objects: Objects, told: dict[tuple[str, Where], set[str]]) -> 
         for setting in _named(node):
             for path in str(setting.value).split(","):
                 file = node.file(path)
-                if _is_there(setting, file) or path in done or (done and not file.kind):
+                of_one = len(node.ordinals) == 1 < node.workload.most and node.pod in path
+                if _is_there(setting, file, of_one) or path in done or (done and not file.kind):
                     continue
                 done.add(path)
                 found = _not_there(setting, path, file, node.name)
                 if file.kind:  # its volume has no such item
                     where = node.volume(file)
                     found = Problem(node.workload.manifest, where, found.message, found.fix)
+                    holder = objects.find(file.kind, file.name)
+                    if of_one and holder and not yamlio.has(holder.object, ("data", file.key)):
+                        fix = f"add {file.key} to it"
+                        found = Problem(holder, ("data", file.key), found.message, fix)
                 yield found
 
 
@@ -213,11 +274,16 @@ def _named(node: Node) -> Iterator[Setting]:
         yield node.variables["KEY_FILE"]
 
 
-def _is_there(setting: Setting, file: File) -> bool:
+def _is_there(setting: Setting, file: File, of_one: bool) -> bool:
+    """Return whether a file is there, or what is missing is told elsewhere.
+
+    of_one: it is one pod's, and others have files of their own.
+    """
     if not file.kind:
         return False
     # What a ConfigMap here lacks of these, the configurations' check tells; of keys, chain's rules.
-    told = file.kind == "ConfigMap" and setting.called in ("--config", "--config-file")
+    configs = ("--config", "--config-file")
+    told = file.kind == "ConfigMap" and setting.called in configs and not of_one
     inner = file.mounted.inner if file.mounted else ""
     told = told or (file.kind == "Secret" and ("key" in setting.called.lower()))
     return told or file.is_there is not False or (inner == "." and "key" in setting.called)

@@ -1,4 +1,4 @@
-"""Lifecycle: pods start, are replaced and stop as they must, and Jobs run when they should."""
+"""Lifecycle: pods start, are replaced and stop as they must."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from scripts import schedule, survival, yamlio
+from scripts import survival, yamlio
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
 from scripts.nodes import BESU, MARU
@@ -18,8 +18,6 @@ from scripts.workloads import Workload, mappings, scaled, whole
 
 _DEPLOYMENTS = "https://kubernetes.io/docs/concepts/workloads/controllers/deployment/"
 _STATEFUL = "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/"
-_CRON_JOBS = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/"
-_JOBS = "https://kubernetes.io/docs/concepts/workloads/controllers/job/"
 _PODS = "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/"
 _PROBES = (
     "https://kubernetes.io/docs/tasks/configure-pod-container/"
@@ -40,12 +38,6 @@ _LEAST_LIVENESS_S = 30
 
 _LEAST_STOP_S = {"sequencer": 60, "besu": 60, "maru": 30}
 """For RocksDB's memory to be written to disk; the chart gives Besu 300 s, and Maru 60."""
-
-_LEAST_JOB_S = 60
-"""For a volume to be made and a pod to start."""
-
-_LEAST_DEADLINE_S = 10
-"""The controller looks every 10 s."""
 
 _MISSED = {
     "livenessProbe": "where it hangs, nothing starts it again",
@@ -289,7 +281,8 @@ def probe_of_another_api(objects: Objects) -> Iterator[Problem]:
     """
     for node in objects.programs:
         answers = _ANSWERS[node.program]
-        own = {port.get("name"): port.get("containerPort") for port in _ports(node.container.data)}
+        found = _ports(node.container.data)
+        own = {str(port.get("name")): port.get("containerPort") for port in found}
         behind = {api.port: api.name for api in node.apis if api.name != "p2p-udp"}
         for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
             asked = yamlio.get(node.container.data, (kind, "httpGet"))
@@ -315,7 +308,7 @@ def probe_of_another_api(objects: Objects) -> Iterator[Problem]:
                     fix += "" if allowed else f", and the port of {right[0]}"
                     yield Problem(manifest, (*path, "path"), message, fix)
                 else:
-                    number = next(number for number, name in behind.items() if name == right[0])
+                    number = next((n for n, name in behind.items() if name == right[0]), right[0])
                     names = [name for name, value in own.items() if value == number]
                     fix = f"write port: {names[0] if names else number}"
                     yield Problem(manifest, (*path, "port"), message, fix)
@@ -415,6 +408,42 @@ def probe_number_ignored(objects: Objects) -> Iterator[Problem]:
                     )
 
 
+@rule("https://docs.aws.amazon.com/eks/latest/best-practices/load-balancing.html")
+def stop_before_load_balancer(objects: Objects) -> Iterator[Problem]:
+    """In production a container goes on for some seconds while load balancers still call it.
+
+    The load balancer learns late that a pod is going: until then its requests get errors.
+    """
+    for container, service in _balanced(objects) if objects.is_production else ():
+        if not container.get("lifecycle", "preStop"):
+            message = (
+                f"the container {container.name} stops while the load balancer of {service.label}"
+                " still sends it requests"
+            )
+            path = (*container.path, "lifecycle", "preStop")
+            fix = "write lifecycle: {preStop: {sleep: {seconds: 20}}}"
+            yield Problem(container.workload.manifest, path, message, fix)
+
+
+def _balanced(objects: Objects) -> Iterator[tuple[Container, Manifest]]:
+    """Yield the containers that load balancers of AWS know by their pods' addresses."""
+    names = set[str]()
+    for ingress in objects.of_kind("Ingress"):
+        annotations = ingress.metadata.get("annotations")
+        target = yamlio.get(annotations, ("alb.ingress.kubernetes.io/target-type",))
+        rules = yamlio.get(ingress.object, ("spec", "rules"))
+        for _, one in mappings(rules) if target == "ip" else ():
+            for _, path in mappings(yamlio.get(one, ("http", "paths"))):
+                names.add(str(yamlio.get(path, ("backend", "service", "name"))))
+    for name in sorted(names):
+        service = objects.find("Service", name)
+        spec = service.object.get("spec") if service else None
+        selector = yamlio.get(spec, ("selector",))
+        if service and isinstance(spec, dict) and selector:
+            for workload in objects.selected({"matchLabels": selector}):
+                yield from ((one, service) for one in _answering(workload, spec))
+
+
 @rule(f"{_PODS}#pod-termination")
 def stop_cut_short(objects: Objects) -> Iterator[Problem]:
     """A pod's preStop hook ends before its terminationGracePeriodSeconds are over.
@@ -459,109 +488,6 @@ def stop_too_short(objects: Objects) -> Iterator[Problem]:
         yield Problem(
             workload.manifest, path, message, f"write terminationGracePeriodSeconds: {usual}"
         )
-
-
-@rule(_CRON_JOBS)
-def job_outlasts_its_interval(objects: Objects) -> Iterator[Problem]:
-    """A CronJob's Job is given up before the next one is due.
-
-    Else with concurrencyPolicy Forbid the next is left out, and with Replace it kills this one.
-    """
-    for workload in _of_kind(objects, "CronJob"):
-        path: Where = ("spec", "jobTemplate", "spec", "activeDeadlineSeconds")
-        between = schedule.interval(str(workload.get("spec", "schedule")))
-        policy, longest = workload.get("spec", "concurrencyPolicy"), workload.get(*path)
-        if policy not in ("Forbid", "Replace") or not isinstance(longest, int):
-            continue
-        if longest >= between:
-            then = "is left out" if policy == "Forbid" else "kills it"
-            message = (
-                f"a Job may take {longest} s (activeDeadlineSeconds), and the next, due after "
-                f"{between} s, {then}"
-            )
-            fix = f"begin less often, or write activeDeadlineSeconds below {between}"
-            yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
-
-
-@rule(f"{_JOBS}#job-termination-and-cleanup")
-def job_without_end(objects: Objects) -> Iterator[Problem]:
-    """A CronJob that forbids two Jobs at once gives a Job up after some time.
-
-    Else one that hangs keeps all later ones from beginning, and no backup is made any more.
-    """
-    for workload in _of_kind(objects, "CronJob"):
-        path: Where = ("spec", "jobTemplate", "spec", "activeDeadlineSeconds")
-        if workload.get("spec", "concurrencyPolicy") == "Forbid" and workload.get(*path) is None:
-            message = "a Job that hangs is never given up, and no other begins beside it"
-            fix = "write activeDeadlineSeconds, less than the interval of the schedule"
-            yield Problem(workload.manifest, path, message, fix)
-
-
-@rule(f"{_JOBS}#job-termination-and-cleanup")
-def job_without_time(objects: Objects) -> Iterator[Problem]:
-    """A Job has a minute and more.
-
-    Else it is given up before its volume is made and its image pulled.
-    """
-    for workload in _of_kind(objects, "CronJob", "Job"):
-        outer: Where = ("jobTemplate", "spec") if workload.manifest.kind == "CronJob" else ()
-        path: Where = ("spec", *outer, "activeDeadlineSeconds")
-        seconds = workload.get(*path)
-        if isinstance(seconds, int) and seconds < _LEAST_JOB_S:
-            message = f"a Job is given up after {seconds} s, which its pod may need to start"
-            yield Problem(
-                workload.manifest,
-                path,
-                message,
-                "write activeDeadlineSeconds: 3600, or what its work takes",
-            )
-
-
-@rule(f"{_CRON_JOBS}#concurrency-policy")
-def jobs_at_once(objects: Objects) -> Iterator[Problem]:
-    """Jobs of a CronJob that work on volumes run one at a time.
-
-    Else a slow one and the next write to one place, and each has its clone of the volume, which no
-    quota counts.
-    """
-    for workload in _of_kind(objects, "CronJob"):
-        if workload.get("spec", "concurrencyPolicy") not in (None, "Allow"):
-            continue
-        volumes = [volume for _, volume in mappings(pod(workload)[1].get("volumes"))]
-        if any({"ephemeral", "persistentVolumeClaim"} & volume.keys() for volume in volumes):
-            message = "a Job begins beside one that still runs: two work on one place at once"
-            path: Where = ("spec", "concurrencyPolicy")
-            yield Problem(workload.manifest, path, message, "write concurrencyPolicy: Forbid")
-
-
-@rule(_CRON_JOBS)
-def backup_suspended(objects: Objects) -> Iterator[Problem]:
-    """In production backups are made.
-
-    A CronJob that is suspended begins no Job, and what is lost then stays lost.
-    """
-    for workload in _of_kind(objects, "CronJob") if objects.is_production else ():
-        path = ("spec", "suspend")
-        if workload.get(*path) is True:
-            message = f"{workload.manifest.label} is suspended: it makes nothing"
-            yield Problem(workload.manifest, path, message, "write suspend: false")
-
-
-@rule(_CRON_JOBS)
-def job_begins_too_late(objects: Objects) -> Iterator[Problem]:
-    """A CronJob may begin a Job 10 seconds late and more.
-
-    The controller looks every 10 seconds: with less it may never begin one.
-    """
-    for workload in _of_kind(objects, "CronJob"):
-        path = ("spec", "startingDeadlineSeconds")
-        seconds = workload.get(*path)
-        if isinstance(seconds, int) and seconds < _LEAST_DEADLINE_S:
-            message = (
-                f"a Job may begin {seconds} s late at most, and the controller looks every 10 s: "
-                "it may never begin"
-            )
-            yield Problem(workload.manifest, path, message, "write startingDeadlineSeconds: 1200")
 
 
 def _of_kind(objects: Objects, *kinds: str) -> Iterator[Workload]:

@@ -417,6 +417,22 @@ def ingress_leads_nowhere(objects: Objects) -> Iterator[Problem]:
                 yield problem
 
 
+@rule(_INGRESS + "#ingress-rules")
+def ingress_rule_without_paths(objects: Objects) -> Iterator[Problem]:
+    """A rule of an Ingress has a path.
+
+    The API server refuses one with an empty list of them, and the sync fails.
+    """
+    for manifest in objects.of_kind("Ingress"):
+        for index, one in mappings(yamlio.get(manifest.object, ["spec", "rules"])):
+            if "http" in one and not yamlio.get(one, ["http", "paths"]):
+                message = (
+                    f"{manifest.label} has no path for {one.get('host', 'any host')}: {_REFUSED}"
+                )
+                path: Where = ("spec", "rules", index, "http")
+                yield Problem(manifest, path, message, "write one with pathType and backend")
+
+
 def _backends(manifest: Manifest) -> Iterator[tuple[Where, dict[str, Any]]]:
     default = yamlio.get(manifest.object, ["spec", "defaultBackend"])
     if isinstance(default, dict):

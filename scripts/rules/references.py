@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from scripts import yamlio
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
+from scripts.quantity import parse
 from scripts.rules import mentions
 from scripts.rules.mentions import Mention
 from scripts.rules.objects import Container, Objects, containers, pod, runs
@@ -360,6 +362,47 @@ def _requests(objects: Objects, container: Container, resource: str) -> bool:
         if limit.get("type") == "Container"
         for field in ("defaultRequest", "default")
     )
+
+
+@rule(_SCALERS + "#algorithm-details")
+def autoscaler_never_scales(objects: Objects) -> Iterator[Problem]:
+    """A HorizontalPodAutoscaler's target in percent can be reached within the limits.
+
+    Percent are of the requests, and nothing uses more than its limit: beyond that it never scales.
+    """
+    for manifest in objects.of_kind("HorizontalPodAutoscaler"):
+        target = yamlio.get(manifest.object, ["spec", "scaleTargetRef"])
+        own = [one for one in objects.workloads if _is_target(one, target)]
+        for index, metric in mappings(yamlio.get(manifest.object, ["spec", "metrics"])):
+            path: Where = ("spec", "metrics", index, "resource", "target", "averageUtilization")
+            wanted = yamlio.get(manifest.object, path)
+            resource = str(yamlio.get(metric, ["resource", "name"]))
+            most = _most_percent(own[0], resource) if own and isinstance(wanted, int) else None
+            if most is not None and wanted > most:
+                message = (
+                    f"{manifest.label} scales when {wanted} % of the requested {resource} is used,"
+                    f" and the limits allow {int(most)} %: it never does"
+                )
+                yield Problem(manifest, path, message, "write a lower number, like 70")
+
+
+def _is_target(workload: Workload, target: Any) -> bool:
+    kind, name = (yamlio.get(target, [field]) for field in ("kind", "name"))
+    return bool((workload.manifest.kind, workload.manifest.name) == (kind, name))
+
+
+def _most_percent(workload: Workload, resource: str) -> Decimal | None:
+    """Return how many percent of its requests a pod may use; None where a limit is not said."""
+    requests = limits = Decimal(0)
+    for container in containers(workload):
+        if runs(container):
+            limit = parse(container.get("resources", "limits", resource))
+            request = parse(container.get("resources", "requests", resource))
+            if limit is None:
+                return None
+            limits += limit
+            requests += limit if request is None else request
+    return 100 * limits / requests if requests else None
 
 
 @rule(_CONFIG_MAPS, Severity.WARNING)

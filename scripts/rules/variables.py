@@ -190,7 +190,7 @@ def ethstats_report_incomplete(objects: Objects) -> Iterator[Problem]:
             yield Problem(container.workload.manifest, path, message, fix)
 
 
-@rule("https://rclone.org/docs/#config-file")
+@rule("https://rclone.org/docs/")
 def rclone_remote_incomplete(objects: Objects) -> Iterator[Problem]:
     """A remote of rclone's that variables describe has a type and, for S3, credentials.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from scripts import yamlio
 from scripts.manifest import Where
-from scripts.rules.objects import Objects, containers, mounts, pod, volumes
+from scripts.rules.objects import Container, Objects, containers, mounts, pod, volumes
 from scripts.rules.rule import Problem, rule
 from scripts.workloads import Workload, mappings
 
@@ -22,6 +22,7 @@ _HANDLERS: tuple[Where, ...] = (
     ("lifecycle", "preStop"),
 )
 _ACTIONS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+_TMP = "/tmp"  # noqa: S108 - of containers
 _REFUSED = "a cluster refuses that"
 
 
@@ -60,6 +61,60 @@ def volume_not_mounted(objects: Objects) -> Iterator[Problem]:
                 message = f"no container of {label} mounts the volume {name}: nobody has use of it"
                 fix = "mount it, or remove it"
                 yield Problem(workload.manifest, path, message, fix)
+
+
+@rule(_VOLUMES + "#emptydir")
+def volume_that_nobody_writes(objects: Objects) -> Iterator[Problem]:
+    """An emptyDir is mounted for writing by one container at least.
+
+    Else it stays empty, and who looks for a file in it never finds one.
+    """
+    for workload in objects.makers:
+        path, spec = pod(workload)
+        mounted = [(one, *found) for one in containers(workload) for found in mounts(one)]
+        for _, volume in mappings(spec.get("volumes")):
+            own = [one for one in mounted if one[2].get("name") == volume.get("name")]
+            if "emptyDir" in volume and own and all(m.get("readOnly") is True for _, _, m in own):
+                label, name = workload.manifest.label, volume.get("name")
+                message = f"all containers of {label} mount {name} readOnly: it stays empty"
+                fix = "write readOnly: false where it is filled, or add what fills it"
+                first, place, _ = own[0]
+                where = (*place, "readOnly") if first.first else (*path, "initContainers")
+                yield Problem(workload.manifest, where, message, fix)
+
+
+@rule("https://kubernetes.io/docs/tasks/configure-pod-container/security-context/")
+def read_only_without_tmp(objects: Objects) -> Iterator[Problem]:
+    """What writes to /tmp has a volume there where its root filesystem is read-only.
+
+    Besu unpacks RocksDB's library there, and does not start without; so do other JVMs and shells.
+    """
+    nodes = {(one.workload.manifest.label, one.container.path) for one in objects.programs}
+    for workload in objects.makers:
+        found = mappings(pod(workload)[1].get("volumes"))
+        empty = [volume.get("name") for _, volume in found if "emptyDir" in volume]
+        for container in containers(workload):
+            places = {str(m.get("mountPath")).rstrip("/"): m for _, m in mounts(container)}
+            is_there = any(f"{_TMP}/".startswith(f"{place}/") for place in places)
+            read_only = container.get("securityContext", "readOnlyRootFilesystem") is True
+            if is_there or not read_only or _is_moved(container):
+                continue
+            written = [place for place, mount in places.items() if mount.get("name") in empty]
+            near = difflib.get_close_matches(_TMP, written, 1, 0.85)
+            if not near and (workload.manifest.label, container.path) not in nodes:
+                continue
+            message = (
+                f"the root filesystem of {container.name} is read-only, and nothing is mounted at"
+                f" {_TMP}: it can't write there"
+            )
+            fix = f"mount an emptyDir at {_TMP}" + (f", not at {near[0]}" if near else "")
+            yield Problem(workload.manifest, (*container.path, "volumeMounts"), message, fix)
+
+
+def _is_moved(container: Container) -> bool:
+    """Return whether a container is told of another folder for its temporary files."""
+    told = str([container.get("env"), container.get("args")])
+    return "TMPDIR" in told or "java.io.tmpdir" in told
 
 
 @rule(_VOLUMES)
