@@ -17,6 +17,8 @@ NAMESPACE = "argocd"
 
 WAVE = "argocd.argoproj.io/sync-wave"
 OPTIONS = "argocd.argoproj.io/sync-options"
+HOOK = "argocd.argoproj.io/hook"
+HELM_HOOK = "helm.sh/hook"
 CONFIRM = "Prune=confirm,Delete=confirm"
 """A person is asked; until then, the sync that would prune goes on waiting."""
 BY_HAND = "Prune=false,Delete=confirm"
@@ -99,6 +101,13 @@ def wave(manifest: Manifest) -> int:
         manifest.kind == "Service" and manifest.object.get("spec", {}).get("type") == "LoadBalancer"
     )
     return _LAST_WAVE if outside or manifest.group == "monitoring.coreos.com" else 0
+
+
+def options(listed: Any) -> dict[str, str]:
+    """Return sync options by name, as an Application lists them or an annotation says them."""
+    found = str(listed).split(",") if isinstance(listed, str) else listed
+    split = [str(one).strip().partition("=") for one in found] if isinstance(found, list) else []
+    return {name: value for name, _, value in split if name}
 
 
 def holds_data(manifest: Manifest) -> bool:

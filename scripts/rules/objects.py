@@ -278,3 +278,21 @@ def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Seq
         return tuple(function(objects))
 
     return lambda objects: objects.once(listed)
+
+
+def spec_of(manifest: Manifest, *path: str | int) -> Any:
+    """Return a field of an object's spec; None where there is none."""
+    return yamlio.get(manifest.object, ("spec", *path))
+
+
+def annotation(name: str) -> Where:
+    """Return the path of an annotation of an object."""
+    return "metadata", "annotations", name
+
+
+def nearest(value: str, known: Iterable[str], otherwise: str) -> str:
+    """Return that the most similar name is to be written, or else what there is to do."""
+    import difflib
+
+    near = difflib.get_close_matches(value, list(known), 1)
+    return f"write {near[0]}" if near else otherwise
