@@ -171,6 +171,19 @@ def application_is_of_another(objects: Objects) -> Iterator[Problem]:
             yield Problem(application, ("spec", "source", tool), message, fix)
 
 
+@rule(f"{_DOCS}/operator-manual/declarative-setup/#quick-reference")
+def application_in_another_namespace(objects: Objects) -> Iterator[Problem]:
+    """The AppProject and the Application are in Argo CD's own namespace.
+
+    Else Argo CD does not read them: nothing of the environment comes to its cluster.
+    """
+    for manifest in (objects.project, objects.application):
+        if manifest.namespace != argocd.NAMESPACE:
+            message = f"{manifest.label} is in {manifest.namespace}, where Argo CD does not look"
+            path = ("metadata", "namespace")
+            yield Problem(manifest, path, message, f"write {argocd.NAMESPACE}")
+
+
 _NEEDED = {
     "CreateNamespace": "nothing makes the namespace, and without it the sync fails",
     "ServerSideApply": "fields that controllers own are taken from them, and a large ConfigMap "

@@ -12,7 +12,7 @@ from typing import Any
 from scripts import yamlio
 from scripts.containers import listed
 from scripts.manifest import Manifest, Where
-from scripts.rules.objects import Objects
+from scripts.rules.objects import Objects, annotation
 from scripts.rules.rule import Problem, rule
 from scripts.workloads import mappings
 
@@ -316,3 +316,113 @@ def tls_is_old(objects: Objects) -> Iterator[Problem]:
                 message = f"{said} TLS 1.0 or 1.1 on the hosts of {ingress.label}"
                 fix = "write ELBSecurityPolicy-TLS13-1-2-2021-06"
                 yield Problem(ingress, path, message, fix)
+
+
+@rule("https://kubernetes.io/docs/concepts/services-networking/ingress/#ingress-rules")
+def ingress_for_every_host(objects: Objects) -> Iterator[Problem]:
+    """In production, each rule of an Ingress names its host.
+
+    Else it takes the requests for every host of its load balancer, the others' among them; and a
+    web page whose own name leads there reaches the nodes from its visitors' browsers.
+    """
+    for ingress in objects.of_kind("Ingress") if objects.is_production else ():
+        for index, one in mappings(yamlio.get(ingress.object, ("spec", "rules"))):
+            if one.get("host") in (None, "", "*"):
+                message = f"{ingress.label} takes the requests for every host"
+                place = ("spec", "rules", index, "host")
+                yield Problem(ingress, place, message, "write the host that it is for")
+
+
+# The load balancers of AWS
+
+
+@rule(f"{_ALB_GUIDE}#target-type")
+def target_without_node_port(objects: Objects) -> Iterator[Problem]:
+    """A Service that a load balancer reaches by the nodes has a port on them.
+
+    Else the AWS Load Balancer Controller refuses the Ingress: nothing is reached by it.
+    """
+    key = f"{_ALB}target-type"
+    found = dict[str, tuple[Manifest, Manifest]]()
+    for ingress, _, data in _backends(objects):
+        service, _ = _backend(objects, data)
+        # Where nothing is said, the class of the Ingress may say it (IngressClassParams).
+        said = (service.annotations.get(key) if service else None) or ingress.annotations.get(key)
+        kind = yamlio.get(service.object, ("spec", "type")) if service else None
+        if service and said == "instance" and kind not in ("NodePort", "LoadBalancer"):
+            found.setdefault(ingress.label, (ingress, service))
+    for ingress, service in list(found.values())[:1]:
+        more = f" (and {len(found) - 1} more)" if found.keys() - {ingress.label} else ""
+        message = (
+            f"{ingress.label}{more} reaches pods by a port of their nodes, and {service.label} "
+            "has none there"
+        )
+        yield Problem(ingress, annotation(key), message, "write ip")
+
+
+_GROUP = f"{_ALB}group.name"
+_EXCLUSIVE = (
+    "customer-owned-ipv4-pool",
+    "inbound-cidrs",
+    "ip-address-type",
+    "load-balancer-name",
+    "scheme",
+    "security-groups",
+    "shield-advanced-protection",
+    "ssl-policy",
+    "subnets",
+    "wafv2-acl-arn",
+)
+"""Annotations that are a load balancer's, or a listener's, as a whole."""
+
+
+@rule(f"{_ALB_GUIDE}#ingressgroup")
+def ingresses_disagree(objects: Objects) -> Iterator[Problem]:
+    """The Ingresses of one load balancer say the same about it as a whole.
+
+    Else the AWS Load Balancer Controller changes nothing any more, for none of them.
+    """
+    groups = dict[str, list[Manifest]]()
+    for ingress in objects.of_kind("Ingress"):
+        if group := ingress.annotations.get(_GROUP):
+            groups.setdefault(str(group), []).append(ingress)
+    for group, among in groups.items():
+        for name in _EXCLUSIVE:
+            key = f"{_ALB}{name}"
+            said = [str(one.annotations[key]) for one in among if key in one.annotations]
+            most = max(said, key=said.count, default="")
+            for ingress in among:
+                own = str(ingress.annotations.get(key, most))
+                if own != most:
+                    message = (
+                        f"{ingress.label} has the {name} {own}, and the others of its load "
+                        f"balancer ({group}) have {most}"
+                    )
+                    fix = f"write {most}, or give it another group.name"
+                    yield Problem(ingress, annotation(key), message, fix)
+
+
+_GATE = "elbv2.k8s.aws/pod-readiness-gate-inject"
+
+
+@rule(
+    "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/pod_readiness_gate/"
+)
+def pods_ready_before_the_load_balancer(objects: Objects) -> Iterator[Problem]:
+    """A pod that a load balancer reaches is ready only when the load balancer says so, too.
+
+    Else an update goes on to the next pod before the last one gets requests: for a time, nobody
+    answers.
+    """
+    path = ("spec", "syncPolicy", "managedNamespaceMetadata", "labels")
+    labels = yamlio.get(objects.application.object, path)
+    said = labels.get(_GATE) if isinstance(labels, dict) else None
+    by_ip = (
+        ingress
+        for ingress in objects.of_kind("Ingress")
+        if ingress.annotations.get(f"{_ALB}target-type") == "ip"
+    )
+    ingress = next(by_ip, None)
+    if ingress and said != "enabled":
+        message = f"pods count as ready before the load balancer of {ingress.label} reaches them"
+        yield Problem(objects.application, (*path, _GATE), message, "write enabled")

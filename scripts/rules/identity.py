@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from scripts import yamlio
+from scripts.containers import listed
 from scripts.manifest import Manifest, Where
-from scripts.rules.objects import Objects
+from scripts.rules.objects import Objects, annotation
 from scripts.rules.pods import Pod, pods
 from scripts.rules.rule import Problem, rule
 from scripts.workloads import mappings
@@ -158,3 +160,82 @@ def service_account_of_another(objects: Objects) -> Iterator[Problem]:
             message += f", and so with its IAM role {role}" if role else ", and so with its rights"
             fix = f"name a service account for {pod.component} alone"
             yield pod.problem(("serviceAccountName",), message, fix)
+
+
+_ADMINISTRATOR = re.compile(r"(^|[-_/.])(admin|administrator|poweruser)s?(access)?($|[-_.])", re.I)
+_CLOUD = re.compile(r"AWS|S3|RCLONE|BUCKET|STORAGE|KMS", re.I)
+
+
+@rule("https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html")
+def role_of_an_administrator(objects: Objects) -> Iterator[Problem]:
+    """No service account has an administrator's role of IAM.
+
+    Else what breaks into one pod has the whole account: the nodes, the disks and all backups.
+    """
+    for account in objects.of_kind("ServiceAccount"):
+        role = _role(account)
+        if _ADMINISTRATOR.search(role.rpartition(":role/")[2]):
+            message = f"{account.label} has {role}, by its name a role for administrators"
+            fix = f"make a role that allows what {account.component or account.name} needs"
+            yield Problem(account, annotation(_ROLE), message, fix)
+
+
+@rule(_IRSA)
+def role_in_vain(objects: Objects) -> Iterator[Problem]:
+    """A service account has a role of IAM only where its pods use the cloud.
+
+    Else what breaks into such a pod can do there what nobody needs it to.
+    """
+    users = {_store_account(store) for store in objects.of_kind("SecretStore")}
+    acting = dict[str, list[Pod]]()
+    for pod in pods(objects):
+        acting.setdefault(_account(pod), []).append(pod)
+    for account in objects.of_kind("ServiceAccount"):
+        role, found = _role(account), acting.get(account.name)
+        # Of an administrator's role, role-of-an-administrator tells.
+        told = _ADMINISTRATOR.search(role.rpartition(":role/")[2])
+        if not role or not found or told or account.name in users:
+            continue
+        if not any(_uses_the_cloud(pod) for pod in found):
+            message = f"the pods of {account.label} get the IAM role {role}, and use no cloud"
+            yield Problem(account, annotation(_ROLE), message, "remove the annotation")
+
+
+def _role(account: Manifest) -> str:
+    found = account.annotations.get(_ROLE)
+    return found if isinstance(found, str) else ""
+
+
+def _uses_the_cloud(pod: Pod) -> bool:
+    """Return whether a variable or an argument of the pods speaks of the cloud, or may."""
+    for _, container in pod.containers():
+        if container.get("envFrom"):
+            return True
+        names = [str(one.get("name")) for _, one in mappings(container.get("env"))]
+        words = [
+            str(word) for field in ("command", "args") for word in listed(container.get(field))
+        ]
+        if any(_CLOUD.search(one) for one in (*names, *words)):
+            return True
+    return False
+
+
+_STORE_ACCOUNT: Where = ("spec", "provider", "aws", "auth", "jwt", "serviceAccountRef")
+
+
+def _store_account(store: Manifest) -> str:
+    return str(yamlio.get(store.object, (*_STORE_ACCOUNT, "name")))
+
+
+@rule("https://external-secrets.io/latest/provider/aws-access/")
+def store_without_role(objects: Objects) -> Iterator[Problem]:
+    """The service account that a SecretStore reads AWS with has a role of IAM.
+
+    Else External Secrets reads nothing: no Secret is made, and pods wait for theirs.
+    """
+    for store in objects.of_kind("SecretStore"):
+        account = objects.find("ServiceAccount", _store_account(store))
+        if account and not _role(account):
+            message = f"{store.label} reads AWS with the role of {account.label}, which has none"
+            fix = "write the ARN of a role that may read the entries"
+            yield Problem(account, annotation(_ROLE), message, fix)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from scripts import argocd
 from scripts.findings import Severity
-from scripts.manifest import Where
+from scripts.manifest import Manifest, Where, config_maps
 from scripts.rules.objects import Objects, annotation, nearest, spec_of
 from scripts.rules.rule import Problem, rule
 
@@ -159,15 +159,24 @@ def hook_is_no_task(objects: Objects) -> Iterator[Problem]:
                 message = f"{manifest.label} is in git, and Argo CD never applies it"
                 fix = "remove the annotation, or the object"
                 yield Problem(manifest, annotation(key), message, fix)
-            elif said is not None and manifest.kind in _LASTING:
+            elif said is not None and _is_to_stay(objects, manifest):
                 message = f"{manifest.label} is a hook: each sync deletes it and makes it anew"
                 fix = "remove the annotation; where it is about the order, write a sync wave"
                 yield Problem(manifest, annotation(key), message, fix)
 
 
+def _is_to_stay(objects: Objects, hook: Manifest) -> bool:
+    """Return whether an object is to stay: a ConfigMap, unless hooks alone use it."""
+    if hook.kind != "ConfigMap":
+        return hook.kind in _LASTING
+    users = [one for one in objects.manifests if hook.name in config_maps(one.object)]
+    hooks = [one for one in users if {argocd.HOOK, argocd.HELM_HOOK} & one.annotations.keys()]
+    return not hooks or len(hooks) < len(users)
+
+
 @rule(_SYNC_OPTIONS + "#resource-pruning-with-confirmation")
 def data_goes_unasked(objects: Objects) -> Iterator[Problem]:
-    """What holds data is pruned and deleted only when a person confirms it.
+    """What holds data, and the Application that does, is pruned only when a person confirms it.
 
     Else a commit that renames a StatefulSet, or a wrong folder, takes the chain's data along.
     """
@@ -181,6 +190,12 @@ def data_goes_unasked(objects: Objects) -> Iterator[Problem]:
             what = " and ".join({"Prune": "pruned", "Delete": "deleted"}[one] for one in lacking)
             message = f"{manifest.label} holds data, and is {what} without asking"
             fix = f"write {argocd.CONFIRM}"
+            yield Problem(manifest, annotation(argocd.OPTIONS), message, fix)
+    for manifest in (objects.project, objects.application):
+        options = argocd.options(manifest.annotations.get(argocd.OPTIONS))
+        if options.get("Prune") not in ("confirm", "false"):
+            message = f"a commit that loses {manifest.label} would prune {objects.name}, unasked"
+            fix = f"write {argocd.BY_HAND}"
             yield Problem(manifest, annotation(argocd.OPTIONS), message, fix)
 
 

@@ -220,7 +220,8 @@ def host_of_two_ingresses(among: Sequence[Objects]) -> Iterator[tuple[Objects, P
                 host = str(one.get("host", ""))
                 owner = hosts.setdefault((cluster, host), objects)
                 found = mappings(yamlio.get(one, ("http", "paths")))
-                keys = [(host, str(p.get("path")), str(p.get("pathType"))) for _, p in found]
+                # Of two types for one path, Exact has all of its requests.
+                keys = [(host, str(p.get("path"))) for _, p in found]
                 others = [paths.setdefault(key, manifest) for key in keys]
                 other = next((m.label for m in others if m is not manifest), "")
                 if owner is not objects or other:

@@ -272,3 +272,82 @@ def _full(image: str) -> str:
     if host != "docker.io" or name.startswith("docker.io/"):
         return name
     return f"docker.io/{name}" if "/" in name else f"docker.io/library/{name}"
+
+
+@rule("https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy")
+def image_never_pulled(objects: Objects) -> Iterator[Problem]:
+    """Nodes pull the images that they do not have.
+
+    Else a pod starts only on nodes that have the image already: on a new one, it never does.
+    """
+    for pod in pods(objects):
+        told = list[Any]()
+        for path, container in pod.containers():
+            # Containers with one image have its policy from one value.
+            if container.get("imagePullPolicy") == "Never" and container.get("image") not in told:
+                told.append(container.get("image"))
+                message = f"{called(container)} starts only on nodes that have its image already"
+                fix = "write IfNotPresent: an image that is there is not pulled with that, either"
+                yield pod.problem((*path, "imagePullPolicy"), message, fix)
+
+
+_ONE_NODE = {"ReadWriteOnce", "ReadWriteOncePod"}
+_READ_BY_ALL = 0o004
+
+
+@rule(
+    "https://kubernetes.io/docs/tasks/configure-pod-container/security-context/"
+    "#set-the-security-context-for-a-pod"
+)
+def volume_of_no_group(objects: Objects) -> Iterator[Problem]:
+    """Pods that are not root have an fsGroup for the volumes that belong to root otherwise.
+
+    A new disk, and the files of a Secret with a mode like 0440, are root's: the program can't write
+    its data, or read its key.
+    """
+    for pod in pods(objects):
+        if pod.get("securityContext", "fsGroup") is not None:
+            continue
+        of_root = dict(_of_root(objects, pod))
+        found = (
+            (container, of_root[name])
+            for _, container in pod.containers()
+            if _user(pod, container, "runAsUser") != 0
+            for _, mount in mappings(container.get("volumeMounts"))
+            if (name := str(mount.get("name"))) in of_root
+        )
+        for container, volume in found:
+            message = f"{called(container)} is not root, and {volume} is root's alone"
+            fix = f"write {_user(pod, container, 'runAsGroup') or 1000}, the group of the program"
+            yield pod.problem(("securityContext", "fsGroup"), message, fix)
+            break
+
+
+def _user(pod: Pod, container: Mapping[str, Any], field: str) -> Any:
+    """Return runAsUser or runAsGroup of a container: its own, or the pod's."""
+    own = yamlio.get(container, ("securityContext", field))
+    return pod.get("securityContext", field) if own is None else own
+
+
+def _of_root(objects: Objects, pod: Pod) -> Iterator[tuple[str, str]]:
+    """Yield the volumes that belong to root without an fsGroup, and what they are called."""
+    claims = [
+        (str(yamlio.get(one, ("metadata", "name"))), one)
+        for _, one in mappings(yamlio.get(pod.manifest.object, ("spec", "volumeClaimTemplates")))
+    ]
+    for _, volume in mappings(pod.get("volumes")):
+        name = str(volume.get("name"))
+        claim = objects.find(
+            "PersistentVolumeClaim", yamlio.get(volume, ("persistentVolumeClaim", "claimName"))
+        )
+        if claim:
+            claims.append((name, claim.object))
+        for kind in ("secret", "projected"):
+            mode = yamlio.get(volume, (kind, "defaultMode"))
+            if isinstance(mode, int) and not mode & _READ_BY_ALL:
+                yield name, f"the volume {name} (mode {mode:04o})"
+    for name, one in claims:
+        modes = yamlio.get(one, ("spec", "accessModes"))
+        # What several nodes share, like NFS, has owners of its own.
+        if isinstance(modes, list) and _ONE_NODE & {str(mode) for mode in modes}:
+            yield name, f"the disk of its volume {name}"

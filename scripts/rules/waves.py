@@ -94,10 +94,33 @@ def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
         account = objects.find("ServiceAccount", spec_of(store, *path))
         if account is not None:
             yield store, account
-    # Pods are guarded from their first moment.
+    for ingress in objects.of_kind("Ingress"):
+        for name in _backends(ingress):
+            service = objects.find("Service", name)
+            if service is not None:
+                yield ingress, service
+    # The TX Sender is ready only while its node takes its transfers.
+    for call in objects.calls:
+        service = objects.find("Service", call.host.partition(".")[0])
+        if service is not None and call.source.manifest.component == _SENDER:
+            yield call.source.manifest, service
+    # Pods are guarded from their first moment, also while a later wave hangs.
+    for bound in objects.of_kind("LimitRange", "ResourceQuota"):
+        for workload in objects.workloads:
+            yield workload.manifest, bound
+    for budget in objects.of_kind("PodDisruptionBudget"):
+        for workload in objects.selected(spec_of(budget, "selector")):
+            yield workload.manifest, budget
     for policy in objects.of_kind("NetworkPolicy"):
         for workload in objects.selected(spec_of(policy, "podSelector")):
             yield workload.manifest, policy
+
+
+def _backends(ingress: Manifest) -> Iterator[Any]:
+    yield spec_of(ingress, "defaultBackend", "service", "name")
+    for _, one in mappings(spec_of(ingress, "rules")):
+        for _, path in mappings(yamlio.get(one, ("http", "paths"))):
+            yield yamlio.get(path, ("backend", "service", "name"))
 
 
 def _references(workload: Workload) -> Iterator[tuple[str, Any]]:
@@ -128,7 +151,8 @@ def _projected(volume: dict[str, Any]) -> Any:
 
 
 _ORDER = ("sequencer", "maru", "besu")
-_AFTER = ("tx-sender", "backup")
+_SENDER = "tx-sender"
+_AFTER = (_SENDER, "backup")
 
 
 @rule(_WAVES)
