@@ -93,8 +93,10 @@ def service_is_public(objects: Objects) -> Iterator[Problem]:
     for service in objects.of_kind("Service") if objects.is_production else ():
         opened = _opened(service)
         if opened and not (_is_narrowed(service) and opened[1].startswith("has")):
-            names = {port.name for port in _ports(objects, service)}
-            if not names or names - _P2P:
+            ports = list(_ports(objects, service))
+            # Of those that nobody may reach, private-port-is-public tells.
+            is_told = any(map(_private, ports))
+            if not is_told and (not ports or {port.name for port in ports} - _P2P):
                 path, how = opened
                 message = f"{service.label} {how}: production is reached around its Ingress"
                 fix = "write type: ClusterIP, and let an Ingress lead to it"
@@ -127,11 +129,14 @@ def private_port_is_public(objects: Objects) -> Iterator[Problem]:
     """
     for service in objects.of_kind("Service"):
         opened = _opened(service)
-        for port in _ports(objects, service) if opened else ():
-            if what := _private(port):
-                message = f"{service.label} is open to others, and leads to {what}"
-                fix = "remove the port here: what needs it in the cluster has another Service"
-                yield Problem(service, port.path, message, fix)
+        found = [port for port in _ports(objects, service) if opened and _private(port)]
+        if opened and found:
+            what = ", and to ".join(dict.fromkeys(map(_private, found)))
+            message = f"{service.label} is open to others, and leads to {what}"
+            path, fix = found[0].path, "remove the port here: what needs it has another Service"
+            if len(found) > 1:
+                path, fix = opened[0], "write type: ClusterIP, or remove these ports"
+            yield Problem(service, path, message, fix)
     for ingress, path, backend in _backends(objects):
         service_, ports = _backend(objects, backend)
         for port in ports if service_ else ():

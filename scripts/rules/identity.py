@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts import yamlio
+from scripts import reach, yamlio
 from scripts.containers import listed
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Objects, annotation
@@ -239,3 +239,36 @@ def store_without_role(objects: Objects) -> Iterator[Problem]:
             message = f"{store.label} reads AWS with the role of {account.label}, which has none"
             fix = "write the ARN of a role that may read the entries"
             yield Problem(account, annotation(_ROLE), message, fix)
+
+
+_AGENT = reach.Party("the agent of EKS Pod Identity", address="169.254.170.23")
+_AUTOMATIC = "RCLONE_CONFIG_S3_ENV_AUTH"
+
+
+@rule("docs/eks.md")
+def bucket_without_credentials(objects: Objects) -> Iterator[Problem]:
+    """Pods that use a bucket have a role or a key for it.
+
+    Else S3 answers 403: no backup is written, and none is restored.
+    """
+    for pod in pods(objects):
+        account = objects.find("ServiceAccount", _account(pod))
+        asks = any(_asks_for_credentials(container) for _, container in pod.containers())
+        if not account or not asks or _role(account):
+            continue
+        # Without a policy, the agent of EKS Pod Identity may be what gives them.
+        policies = objects.isolating.get((reach.EGRESS, pod.manifest.label), [])
+        if not reach.opens(policies, reach.EGRESS, _AGENT, _AGENT, 80, "TCP"):
+            message = (
+                f"{pod.manifest.label} uses a bucket, and {account.label} has no role of IAM, nor "
+                "may its pods ask the agent of EKS Pod Identity"
+            )
+            fix = "write the ARN of a role that may use the bucket, or aws.identity: podIdentity"
+            yield Problem(account, annotation(_ROLE), message, fix)
+
+
+def _asks_for_credentials(container: Mapping[str, Any]) -> bool:
+    """Return whether a container looks for credentials that no Secret gives it."""
+    said = {str(one.get("name")): one.get("value") for _, one in mappings(container.get("env"))}
+    by_key = "AWS_ACCESS_KEY_ID" in said or bool(container.get("envFrom"))
+    return said.get(_AUTOMATIC) == "true" and not by_key

@@ -166,7 +166,8 @@ def component_starts_too_early(objects: Objects) -> Iterator[Problem]:
     for workload in objects.workloads:
         if not _is_hook(workload.manifest):
             by_component.setdefault(workload.manifest.component, workload.manifest)
-    pairs = [*pairwise(_ORDER), *((_ORDER[-1], user) for user in _AFTER)]
+    there = [component for component in _ORDER if component in by_component]
+    pairs = [*pairwise(there), *((last, user) for last in there[-1:] for user in _AFTER)]
     told = set[str]()
     for before, after in pairs:
         first, second = by_component.get(before), by_component.get(after)
@@ -187,8 +188,8 @@ def component_starts_too_early(objects: Objects) -> Iterator[Problem]:
 def wave_waits_for_the_outside(objects: Objects) -> Iterator[Problem]:
     """What becomes healthy only through something outside comes after the chain.
 
-    Else the chain waits for it: for an address of a load balancer, metrics of an autoscaler, the
-    last backup, blocks for the TX Sender, or an operator of monitoring that is not there.
+    Else the chain waits for it: for an address of a load balancer, metrics of an autoscaler, or an
+    operator of monitoring that is not there.
     """
     inner = [
         one.manifest for one in objects.workloads if one.manifest.component in (*_ORDER, "ethstats")
@@ -199,7 +200,8 @@ def wave_waits_for_the_outside(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.manifests:
         # By itself, it would come after them.
         waits = argocd.wave(manifest) > least and not _is_hook(manifest)
-        if manifest.kind.lower() in PODS and manifest.component not in _AFTER:
+        # Of pods, component-starts-too-early tells.
+        if manifest.kind.lower() in PODS:
             continue
         if waits and _wave(manifest) < _wave(last):
             message = (
