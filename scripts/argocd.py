@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from scripts import yamlio
 from scripts.environment import Environment
 from scripts.manifest import Manifest, config_maps
 
@@ -98,7 +99,8 @@ def wave(manifest: Manifest) -> int:
     if manifest.kind in _WORKLOADS:
         return _COMPONENT_WAVES.get(manifest.component, _LAST_WAVE)
     outside = manifest.kind in ("Ingress", "HorizontalPodAutoscaler") or (
-        manifest.kind == "Service" and manifest.object.get("spec", {}).get("type") == "LoadBalancer"
+        manifest.kind == "Service"
+        and yamlio.get(manifest.object, ("spec", "type")) == "LoadBalancer"
     )
     return _LAST_WAVE if outside or manifest.group == "monitoring.coreos.com" else 0
 
@@ -112,7 +114,7 @@ def options(listed: Any) -> dict[str, str]:
 
 def holds_data(manifest: Manifest) -> bool:
     """Return whether pruning the object can lose data."""
-    claims = manifest.object.get("spec", {}).get("volumeClaimTemplates")
+    claims = yamlio.get(manifest.object, ("spec", "volumeClaimTemplates"))
     return manifest.kind == "PersistentVolumeClaim" or (
         manifest.kind == "StatefulSet" and bool(claims)
     )

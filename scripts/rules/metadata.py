@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts import argocd
+from scripts import argocd, yamlio
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where, config_maps
 from scripts.rules.objects import Objects, annotation, nearest, spec_of
@@ -320,8 +320,9 @@ def object_is_a_copy_of_a_live_one(objects: Objects) -> Iterator[Problem]:
         found: list[tuple[Where, str]] = [
             (annotation(key), who) for key, who in _LIVE.items() if key in manifest.annotations
         ]
-        if "argocd.argoproj.io/instance" in (manifest.metadata.get("labels") or {}):
-            found.append((("metadata", "labels", "argocd.argoproj.io/instance"), "Argo CD"))
+        instance = ("metadata", "labels", "argocd.argoproj.io/instance")
+        if yamlio.has(manifest.object, instance):
+            found.append((instance, "Argo CD"))
         found += [
             (("metadata", field), "the API server")
             for field in _SET_BY_THE_SERVER
