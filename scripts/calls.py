@@ -165,10 +165,11 @@ def _files(spec: Any, maps: Mapping[str, Manifest]) -> Iterator[tuple[str, str]]
             config_map = maps.get(str(yamlio.get(source, ("configMap", "name"))))
             data = yamlio.get(config_map.object, ("data",)) if config_map else None
             keys = {
-                item.get("key") for _, item in mappings(yamlio.get(source, ("configMap", "items")))
+                str(item.get("key"))
+                for _, item in mappings(yamlio.get(source, ("configMap", "items")))
             }
             for key, text in data.items() if isinstance(data, dict) else ():
-                if isinstance(text, str) and (not keys or key in keys):
+                if isinstance(text, str) and (not keys or str(key) in keys):
                     yield str(key), text
 
 

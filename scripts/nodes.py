@@ -224,6 +224,15 @@ class Node:
                 return (*PODS[self.workload.manifest.kind.lower()], "volumes", index)
         return file.mounted.path if file.mounted else self.container.path
 
+    def place(self, setting: Setting | None) -> tuple[Manifest, Where]:
+        """Return where a setting is, or where it belongs: with the others in the file."""
+        if setting:
+            return setting.manifest, setting.path
+        in_files = (s for s in self.settings.values() if s.manifest.kind == "ConfigMap")
+        first = next(in_files, None)
+        own = (self.workload.manifest, (*self.container.path, "args"))
+        return (first.manifest, first.path) if first else own
+
     @cached_property
     def _files(self) -> dict[tuple[str, str], File]:
         return {}

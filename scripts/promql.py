@@ -197,3 +197,12 @@ def _rows(page: str) -> Iterator[dict[str, str]]:
 
 def _quoted(cell: str) -> list[str]:
     return re.findall(r"`([\w:]+)`", cell)
+
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+_PART = re.compile(r"(\d+)(ms|[smhdwy])")
+
+
+def seconds(duration: Any) -> float:
+    """Return the seconds of a duration like 1m30s; 0 where it is none."""
+    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(str(duration)))

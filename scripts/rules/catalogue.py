@@ -13,11 +13,13 @@ from scripts.rules import (
     connections,
     endpoints,
     exposure,
+    files,
     identity,
     lifecycle,
     metadata,
     monitoring,
     ownership,
+    peers,
     ports,
     references,
     secrets,
@@ -49,6 +51,8 @@ _FAMILIES = (
     metadata,
     chain,
     endpoints,
+    peers,
+    files,
     monitoring,
 )
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from scripts import tomlio, yamlio
 from scripts.findings import Severity, UserError
 from scripts.manifest import Manifest, Where
-from scripts.nodes import BESU, MARU, File, Node
+from scripts.nodes import BESU, MARU, File, Node, Setting, listed
 from scripts.rules.objects import Container, Objects, once, pod
-from scripts.rules.rule import Problem, across, rule
+from scripts.rules.rule import Problem, rule
 from scripts.workloads import Workload, mappings, whole
 
 _KEY_FILES = {BESU: "node-private-key-file", MARU: "persistence.private-key-path"}
@@ -31,21 +31,23 @@ def validators_unpaired(objects: Objects) -> Iterator[Problem]:
 
     Each Maru drives the sequencer of its own ordinal: one without the other makes no block.
     """
-    by_component = {
-        workload.manifest.component: workload
-        for workload in objects.workloads
-        if workload.manifest.kind == "StatefulSet"
-    }
-    maru, sequencer = by_component.get("maru"), by_component.get("sequencer")
+    pair = _unpaired(objects)
+    if pair:
+        one, other = pair
+        message = (
+            f"{one.manifest.label} has {_pods(one.most)} and {other.manifest.label} {other.most}: "
+            "each Maru drives the sequencer of its own ordinal, so those beyond make no block"
+        )
+        fix = f"write the same number for both, as {other.most} here"
+        yield Problem(one.manifest, ("spec", "replicas"), message, fix)
+
+
+def _unpaired(objects: Objects) -> tuple[Workload, Workload] | None:
+    """Return Marus and sequencers where there are not as many of each, what is patched first."""
+    maru, sequencer = objects.component("maru"), objects.component("sequencer")
     if not maru or not sequencer or maru.most == sequencer.most:
-        return
-    one, other = (sequencer, maru) if sequencer.manifest.patches else (maru, sequencer)
-    message = (
-        f"{one.manifest.label} has {_pods(one.most)} and {other.manifest.label} {other.most}: "
-        "each Maru drives the sequencer of its own ordinal, so those beyond make no block"
-    )
-    fix = f"write the same number for both, as {other.most} here"
-    yield Problem(one.manifest, ("spec", "replicas"), message, fix)
+        return None
+    return (sequencer, maru) if sequencer.manifest.patches else (maru, sequencer)
 
 
 @rule("docs/chain.md")
@@ -129,32 +131,6 @@ def key_shared_by_pods(objects: Objects) -> Iterator[Problem]:
                 "key sign against each other, and the chain forks"
             )
             yield Problem(manifest, path, message, fix)
-            break
-
-
-@across("docs/chain.md")
-def key_in_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
-    """No private key of a node is that of another environment.
-
-    Who runs one environment could then sign for the other.
-    """
-    seen: dict[tuple[str, ...], Objects] = {}
-    for objects in sorted(among, key=lambda one: one.name):
-        remote = _remotes(objects)
-        for key in (key for keys in _keys(objects) for key in keys):
-            found = remote.get((key.file.name, key.file.key))
-            first = seen.setdefault(found, objects) if found else objects
-            manifest = objects.find("ExternalSecret", key.file.name)
-            if found is None or first is objects or manifest is None:
-                continue
-            index = _secret_keys(manifest)[key.file.key]
-            message = (
-                f"{key.pod} has its key from {found[1]} of the secrets manager, as a node of "
-                f"{first.name} has: one key signs for both"
-            )
-            fix = f"write a path of {objects.name}'s own, and make keys for it"
-            path = ("spec", "data", index, "remoteRef", "key")
-            yield objects, Problem(manifest, path, message, fix)
             break
 
 
@@ -255,29 +231,13 @@ def _place(store: Manifest | None) -> str:
 # The genesis
 
 
-@rule("https://besu.hyperledger.org/private-networks/how-to/configure/consensus/qbft")
-def quorum_without_pods(objects: Objects) -> Iterator[Problem]:
-    """There are pods for two thirds of the validators of the genesis.
-
-    A block needs as many signatures: with fewer, none ever comes.
-    """
-    for found in _validators(objects):
-        if found.running < found.quorum:
-            message = (
-                f"{_pods(found.running)} of Maru for {len(found.addresses)} validators in "
-                f"{found.manifest.label}: a block needs {found.quorum}, so none comes"
-            )
-            fix = f"write {len(found.addresses)}, or make a network of {found.running}"
-            yield Problem(*found.place, message, fix)
-
-
 @rule("docs/chain.md")
 def pod_that_is_no_validator(objects: Objects) -> Iterator[Problem]:
     """Each Maru that is set up as a validator is one in the genesis.
 
     Else it never makes a block, and its pod and its sequencer's are there for nothing.
     """
-    for found in _validators(objects):
+    for found in () if _unpaired(objects) else _validators(objects):
         if found.running > len(found.addresses):
             message = (
                 f"{_pods(found.running)} of Maru, and {len(found.addresses)} validators in "
@@ -293,7 +253,7 @@ def validator_without_pod(objects: Objects) -> Iterator[Problem]:
 
     One that never runs counts as one that is away: the chain survives the loss of fewer.
     """
-    for found in _validators(objects):
+    for found in () if _unpaired(objects) else _validators(objects):
         if found.quorum <= found.running < len(found.addresses):
             spare = found.running - found.quorum
             message = (
@@ -376,51 +336,88 @@ def network_id_of_another_chain(objects: Objects) -> Iterator[Problem]:
             yield Problem(setting.manifest, setting.path, message, f"remove it, or write {chain}")
 
 
-@across("docs/chain.md")
-def validators_of_another_environment(
-    among: Sequence[Objects],
-) -> Iterator[tuple[Objects, Problem]]:
-    """No validator of an environment's genesis is in another's.
+@rule("https://besu.hyperledger.org/private-networks/concepts/node-sync-private")
+def sequencer_syncs_by_snapshot(objects: Objects) -> Iterator[Problem]:
+    """A Besu that makes the chain's blocks syncs in full.
 
-    It would have one key in both: who runs one environment could sign for the other.
+    With any other mode it first waits for peers that have the state: where all do, none ever comes
+    to make a block.
     """
-    seen: dict[str, Objects] = {}
-    for objects in sorted(among, key=lambda one: one.name):
-        for found in _validators(objects):
-            shared = [one for one in found.addresses if seen.setdefault(one, objects) != objects]
-            if shared:
-                first = seen[shared[0]]
-                message = (
-                    f"{found.key} has the validator {shared[0]}, as the genesis of {first.name} "
-                    "has: one key signs for both"
-                )
-                fix = f"make a network of {objects.name}'s own with nox -s network"
-                yield objects, Problem(found.manifest, ("data", found.key), message, fix)
-                break
+    for node in _sequencers(objects):
+        setting = node.settings.get("sync-mode")
+        if setting and str(setting.value).upper() != "FULL":
+            message = (
+                f"sync-mode of {node.name} is {setting.value}: before it makes a block it waits "
+                "for peers that have the state, and they wait for it"
+            )
+            yield Problem(setting.manifest, setting.path, message, 'write sync-mode = "FULL"')
 
 
-@across("https://eips.ethereum.org/EIPS/eip-155", Severity.WARNING)
-def chain_id_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
-    """Each environment has a chain id of its own.
+@rule(
+    "https://besu.hyperledger.org/public-networks/reference/cli/options#tx-pool-max-prioritized-by-type"
+)
+def sequencer_takes_blobs(objects: Objects) -> Iterator[Problem]:
+    """A Besu that makes blocks for Maru puts no blob transaction (EIP-4844) into them.
 
-    A transaction signed for one is else as good in the other, and can be sent there by anyone.
+    Maru hands payloads over without the hashes of blobs: Besu refuses a block that has one, and the
+    chain stands still.
     """
-    seen: dict[int, Objects] = {}
-    for objects in sorted(among, key=lambda one: one.name):
-        for node in objects.programs:
-            genesis = node.text("genesis-file") if node.program == BESU else None
-            chain = yamlio.get(_json(*genesis), ["config", "chainId"]) if genesis else None
-            if not genesis or not isinstance(chain, int):
-                continue
-            first = seen.setdefault(chain, objects)
-            if first is not objects:
-                message = (
-                    f"chainId is {chain} in {genesis[1]}, as in {first.name}: transactions of one "
-                    "can be sent again in the other"
-                )
-                fix = "make a network with another chain id, by nox -s network"
-                yield objects, Problem(genesis[0], ("data", genesis[1]), message, fix)
-            break
+    for node in _sequencers(objects):
+        setting = node.settings.get("tx-pool-max-prioritized-by-type")
+        genesis = node.text("genesis-file")
+        config = yamlio.get(_json(*genesis), ["config"]) if genesis else None
+        has_blobs = any(
+            isinstance(config, dict) and fork in config for fork in ("cancunTime", "pragueTime")
+        )
+        if has_blobs and node.is_known and "BLOB=0" not in _texts(setting):
+            message = f"{node.name} takes blob transactions: a block with one stops the chain"
+            fix = 'write tx-pool-max-prioritized-by-type = ["BLOB=0"]'
+            yield Problem(*node.place(setting), message, fix)
+
+
+@rule("https://besu.hyperledger.org/public-networks/reference/cli/options#min-gas-price")
+def sequencer_asks_higher_price(objects: Objects) -> Iterator[Problem]:
+    """The sequencers take transactions at the price at which the public nodes take them.
+
+    What a public node takes for less stays in its pool: its sender waits for ever.
+    """
+    sequencers = _sequencers(objects)
+    others = [
+        _gas_price(node)
+        for node in objects.programs
+        if node.program == BESU and node.is_known and node not in sequencers
+    ]
+    for node in sequencers if others else ():
+        price = _gas_price(node)
+        if node.is_known and price > min(others):
+            message = (
+                f"min-gas-price of {node.name} is {price} wei, and a public node takes "
+                f"transactions for {min(others)}: those never come into a block"
+            )
+            setting = node.settings.get("min-gas-price")
+            yield Problem(*node.place(setting), message, f"write min-gas-price = {min(others)}")
+
+
+_GAS_PRICE = 1000
+"""Besu's default, in wei."""
+
+
+def _gas_price(node: Node) -> int:
+    setting = node.settings.get("min-gas-price")
+    text = str(setting.value) if setting else ""
+    return int(text) if text.isdecimal() else _GAS_PRICE
+
+
+def _texts(setting: Setting | None) -> list[str]:
+    return [one.strip().upper() for one in listed(setting)]
+
+
+@once
+def _sequencers(objects: Objects) -> Iterator[Node]:
+    """Yield the Besus that validators drive: those that the component is called by."""
+    for node in objects.programs:
+        if node.program == BESU and node.workload.manifest.component == "sequencer":
+            yield node
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,9 +489,18 @@ def data_not_kept(objects: Objects) -> Iterator[Problem]:
     """
     for node in objects.programs:
         setting = node.settings.get(_DATA[node.program])
-        path = str(setting.value) if setting else ""
+        if setting is None:
+            if node.program == BESU and node.is_known:
+                claim = next(_claims_of(node), None)
+                message = f"{node.name} has no data-path: the chain is lost with its pod"
+                fix = (
+                    f'write data-path = "{claim}"' if claim else "mount a claim, and write its path"
+                )
+                yield Problem(*node.place(None), message, fix)
+            continue
+        path = str(setting.value)
         file = node.file(path)
-        if setting is None or file.kind not in _ISOLATED:
+        if file.kind not in _ISOLATED:
             continue
         what = f"is on the {file.kind} volume {file.name}" if file.kind else "is on no volume"
         message = f"{setting.called} of {node.name}, {path}, {what}: the chain is lost with its pod"
@@ -505,24 +511,6 @@ def data_not_kept(objects: Objects) -> Iterator[Problem]:
         else:
             fix = f"write {claim}, where the claim is mounted" if claim else "mount a claim there"
             yield Problem(setting.manifest, setting.path, message, fix)
-
-
-@rule(
-    "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#persistentvolumeclaim-retention"
-)
-def data_deleted_with_pods(objects: Objects) -> Iterator[Problem]:
-    """The volumes of nodes stay when their StatefulSet is scaled down or deleted.
-
-    Else one wrong number, or one prune, deletes the chain's data for good.
-    """
-    for workload in _with_data(objects):
-        retention = workload.get("spec", "persistentVolumeClaimRetentionPolicy")
-        for when, event in (("whenDeleted", "is deleted"), ("whenScaled", "is scaled down")):
-            if yamlio.get(retention, [when]) == "Delete":
-                label = workload.manifest.label
-                message = f"the volumes of {label} are deleted with their data when it {event}"
-                path = ("spec", "persistentVolumeClaimRetentionPolicy", when)
-                yield Problem(workload.manifest, path, message, "write Retain")
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes")

@@ -12,12 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import deprecations, genesis, quantity, yamlio
+from scripts import deprecations, genesis, nodes, quantity, yamlio
 from scripts.findings import Severity
-from scripts.manifest import PODS, Manifest, Where
+from scripts.manifest import PODS, Manifest, Where, config_maps
 from scripts.rules.objects import Objects, destination
 from scripts.rules.rule import Problem, rule
-from scripts.workloads import mappings, workloads
+from scripts.workloads import Workload, mappings, workloads
 
 _VALIDATION = "https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/apis"
 _BESU = (
@@ -884,3 +884,94 @@ def _minor(version: str) -> int:
     """Return 34 of 1.34; 0 where it is none."""
     major, _, minor = version.partition(".")
     return int(minor) if major == "1" and minor.isdecimal() else 0
+
+
+@rule("https://besu.hyperledger.org/public-networks/concepts/data-storage-formats")
+def storage_format_changed(objects: Objects) -> Iterator[Problem]:
+    """A Besu that has data keeps the format in which it has them.
+
+    With another it does not start: its database can't be read in it.
+    """
+    old = {
+        (node.workload.manifest.label, node.container.path): _format(node)
+        for node in _nodes_before(objects)
+        if node.is_known
+    }
+    for node in objects.programs if old else ():
+        was = old.get((node.workload.manifest.label, node.container.path))
+        if node.program != nodes.BESU or not node.is_known or was in (None, _format(node)):
+            continue
+        message = (
+            f"data-storage-format of {node.name} changes from {was} to {_format(node)}: it can't "
+            "read the data that it has, and does not start"
+        )
+        fix = f'write data-storage-format = "{was}"; another needs new volumes, and all blocks anew'
+        yield Problem(*node.place(node.settings.get("data-storage-format")), message, fix)
+
+
+def _nodes_before(objects: Objects) -> list[nodes.Node]:
+    if not any(old.kind == "ConfigMap" or old.kind == "StatefulSet" for old, _ in objects.changed):
+        return []
+    maps = [old for old in objects.old if old.kind == "ConfigMap"]
+    return nodes.nodes(workloads(objects.old), maps)
+
+
+def _format(node: nodes.Node) -> str:
+    setting = node.settings.get("data-storage-format")
+    return str(setting.value).upper() if setting else "BONSAI"
+
+
+@rule("https://external-secrets.io/latest/guides/ownership-deletion-policy/", Severity.WARNING)
+def secret_deleted_with_its_entry(objects: Objects) -> Iterator[Problem]:
+    """A Secret outlives its entry in the secrets manager.
+
+    Else one wrong click there deletes it here, too: the pods that need it don't start again.
+    """
+    for manifest in objects.of_kind("ExternalSecret"):
+        path = ("spec", "target", "deletionPolicy")
+        if yamlio.get(manifest.object, path) == "Delete":
+            message = f"the Secret of {manifest.label} is deleted with its entry in the store"
+            yield Problem(manifest, path, message, "write Retain")
+
+
+@rule("https://helm.sh/docs/howto/charts_tips_and_tricks/", Severity.WARNING)
+def pods_keep_old_files(objects: Objects) -> Iterator[Problem]:
+    """Pods start again when a ConfigMap changes that they read at their start.
+
+    Its checksum in their template does that; without, they go on with the old files until somebody
+    restarts them, and then they all change at once.
+    """
+    for workload in objects.workloads:
+        manifest = workload.manifest
+        notes = workload.get(*workload.template, "metadata", "annotations")
+        sums = [
+            key
+            for key in (notes if isinstance(notes, dict) else ())
+            if str(key).startswith("checksum/")
+        ]
+        maps = [
+            name
+            for name in sorted(_read_while_running(workload))
+            if (found := objects.find("ConfigMap", name)) and not found.object.get("immutable")
+        ]
+        if manifest.kind not in ("Deployment", "StatefulSet") or len(sums) >= len(maps):
+            continue
+        names = " and ".join(maps)
+        message = (
+            f"{manifest.label} reads {names}, and has {len(sums) or 'no'} checksum of them: its "
+            "pods don't start again when one changes"
+        )
+        path = (*workload.template, "metadata", "annotations")
+        yield Problem(manifest, path, message, "write an annotation checksum/… for each of them")
+
+
+def _read_while_running(workload: Workload) -> set[str]:
+    """Return the ConfigMaps that a workload's containers read, without those of init containers."""
+    spec = workload.get(*workload.template, "spec")
+    names = [
+        mount.get("name")
+        for _, container in mappings(yamlio.get(spec, ["containers"]))
+        for _, mount in mappings(container.get("volumeMounts"))
+    ]
+    volumes = [v for _, v in mappings(yamlio.get(spec, ["volumes"])) if v.get("name") in names]
+    return config_maps({"containers": yamlio.get(spec, ["containers"]), "volumes": volumes})

@@ -935,6 +935,43 @@ def _is_for_all_ports(one: Rule) -> bool:
     )
 
 
+@rule("https://datatracker.ietf.org/doc/html/rfc5737")
+def block_of_no_addresses(objects: Objects) -> Iterator[Problem]:
+    """In production, an ipBlock's addresses are somebody's.
+
+    Those of documentation, which stand in examples, are nobody's: the rule opens nothing.
+    """
+    for policy, path, block in _blocks(objects) if objects.is_production else ():
+        found = reach.network(block.get("cidr"))
+        if any(_is_within(found, reach.network(one)) for one in _DOCUMENTATION):
+            message = f"{found} are addresses for examples, and nobody has them: it opens nothing"
+            fix = "write the addresses of those who connect, as the load balancer's subnets"
+            yield Problem(policy.manifest, (*path, "cidr"), message, fix)
+
+
+_DOCUMENTATION = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+
+
+@rule(_CONCEPTS)
+def way_out_for_others(objects: Objects) -> Iterator[Problem]:
+    """In production, policies let those pods out to the internet that call somebody there.
+
+    The others have no use for it, but for whoever gets into them.
+    """
+    if not objects.is_production:
+        return
+    outside = {_label(call.source) for call in objects.calls if not call.targets}
+    for policy, one in _rules(objects, EGRESS):
+        if not any(_is_any_address(peer) for _, peer in one.peers or ()):
+            continue
+        own = {_label(workload) for workload in _selected(objects, policy)}
+        if own & outside and (others := sorted(own - outside)):
+            message = f"{policy.manifest.label} lets {_words(others)} out to the internet, too: "
+            message += f"only {_words(sorted(own & outside))} has somebody to call there"
+            fix = "write a podSelector that selects no others"
+            yield Problem(policy.manifest, ("spec", "podSelector"), message, fix)
+
+
 # Policies that say what they don't mean
 
 

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import ipaddress
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from os.path import commonprefix
 from typing import Any
-from urllib.parse import urlsplit
 
 from scripts import yamlio
 from scripts.manifest import PODS, Manifest, Where
-from scripts.nodes import BESU, MARU, File, Node, Setting, listed, look, of_workload
-from scripts.rules.objects import Container, Objects, once
+from scripts.nodes import BESU, MARU, File, Node, Setting, listed
+from scripts.rules.objects import Objects, once
 from scripts.rules.rule import Problem, rule
+from scripts.rules.targets import ORDINAL, Call, Target, calls, is_local
 from scripts.workloads import Workload, mappings, whole
-
-_ORDINAL = "-N."
-"""What the chart's scripts put the pod's ordinal in the place of."""
-_NEAR = 0.7
-"""How alike a name must be to be taken for a misspelling."""
-_LOCAL = ("127.0.0.1", "localhost", "::1")
-
 
 # What listens
 
@@ -40,6 +28,15 @@ def port_unlike_program(objects: Objects) -> Iterator[Problem]:
             called = str(port.get("name", ""))
             name = called.removeprefix("maru-") if node.program == MARU else called
             api = by_name.get(name) or by_name.get(name.removesuffix("-udp"))
+            protocol = "UDP" if name.endswith("-udp") else "TCP"
+            if api and port.get("protocol", "TCP") != protocol:
+                message = (
+                    f"port {called} of {node.name} is for {port.get('protocol')}, and what listens "
+                    f"there takes {protocol}: nothing that goes by the port reaches it"
+                )
+                path: Where = (*node.container.path, "ports", index, "protocol")
+                yield Problem(node.workload.manifest, path, message, f"write {protocol}")
+                continue
             number = port.get("containerPort")
             if api is None or api.port is None or number == api.port:
                 continue
@@ -50,7 +47,7 @@ def port_unlike_program(objects: Objects) -> Iterator[Problem]:
                 f"port {called} of {node.name} is {number}, and {where} is {api.port}: "
                 "nothing listens on the port"
             )
-            path: Where = (*node.container.path, "ports", index, "containerPort")
+            path = (*node.container.path, "ports", index, "containerPort")
             if told and (told.manifest is own or (told.manifest.patches and not own.patches)):
                 yield Problem(told.manifest, told.path, message, f"write {number}")
             else:
@@ -71,7 +68,7 @@ def port_closed_to_others(objects: Objects) -> Iterator[Problem]:
         }
         told = set[str]()
         for api in node.apis:
-            off, local = not api.is_on, _is_local(api.host)
+            off, local = not api.is_on, is_local(api.host)
             key = api.on_key if off else api.host_key
             if api.name not in names or not (off or local) or key in told:
                 continue
@@ -80,7 +77,7 @@ def port_closed_to_others(objects: Objects) -> Iterator[Problem]:
             what = "is off" if off else f"listens on {api.host} alone"
             message = f"{api.name} of {node.name} {what}: nobody reaches its port {api.port}"
             fix = f"write {key} = true" if off else f'write {key} = "0.0.0.0"'
-            yield Problem(*_place(node, setting), message, fix)
+            yield Problem(*node.place(setting), message, fix)
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#host-allowlist")
@@ -90,8 +87,8 @@ def host_not_allowed(objects: Objects) -> Iterator[Problem]:
     Probes come with the pod's address and clients with a Service's name: what is not in the
     allowlist gets 403.
     """
-    engines: dict[str, list[_Call]] = {}
-    for call in _calls(objects):
+    engines: dict[str, list[Call]] = {}
+    for call in calls(objects):
         if call.api == "engine":
             engines.setdefault(call.target.pod_of, []).append(call)
     for node in objects.programs:
@@ -105,69 +102,20 @@ def host_not_allowed(objects: Objects) -> Iterator[Problem]:
                 f"{node.name} answers to the names {had}: probes, which come with the pod's "
                 "address, and clients of its Services get 403"
             )
-            yield Problem(*_place(node, setting), message, 'write host-allowlist = ["*"]')
+            yield Problem(*node.place(setting), message, 'write host-allowlist = ["*"]')
         setting = node.settings.get("engine-host-allowlist")
         allowed = listed(setting) or ["localhost", "127.0.0.1"]
-        calls = engines.get(node.workload.manifest.label, ())
-        refused = next((call for call in calls if call.host not in allowed), None)
+        among = engines.get(node.workload.manifest.label, ())
+        refused = next((call for call in among if call.host not in allowed), None)
         if refused and "*" not in allowed:
             message = (
                 f"the Engine API of {node.name} answers to {', '.join(allowed)}, and "
                 f"{refused.node.name} calls it {refused.host}: it gets 403, and no block comes"
             )
-            yield Problem(*_place(node, setting), message, 'write engine-host-allowlist = ["*"]')
-
-
-def _place(node: Node, setting: Setting | None) -> tuple[Manifest, Where]:
-    """Return where a setting is, or where it belongs: with the others in the file."""
-    if setting:
-        return setting.manifest, setting.path
-    own = (node.workload.manifest, (*node.container.path, "args"))
-    in_files = (s for s in node.settings.values() if s.manifest.kind == "ConfigMap")
-    first = next(in_files, None)
-    return (first.manifest, first.path) if first else own
-
-
-def _is_local(host: str) -> bool:
-    return host in _LOCAL
+            yield Problem(*node.place(setting), message, 'write engine-host-allowlist = ["*"]')
 
 
 # What is called
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """What a host's name leads to."""
-
-    workloads: Sequence[Workload] = ()
-    service: Manifest | None = None
-    """None for the pod itself."""
-    ordinal: int | None = None
-    """Of the pod, where the name is one's."""
-    missing: str = ""
-    """What of the name is not there."""
-    near: str = ""
-    """A name that is, and may be meant."""
-
-    @property
-    def pod_of(self) -> str:
-        """Return the label of the only workload; nothing where there is not one."""
-        return self.workloads[0].manifest.label if len(self.workloads) == 1 else ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """Something that a container is told to call, and what its name leads to."""
-
-    node: Node | Container
-    setting: Setting
-    host: str
-    port: int | None
-    api: str
-    """Which is expected there, as its port is called; nothing for anything."""
-    ordinal: int | None
-    """Of the pod that calls, where the name depends on it."""
-    target: _Target
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/")
@@ -177,11 +125,14 @@ def endpoint_leads_nowhere(objects: Objects) -> Iterator[Problem]:
     A name that nothing resolves is a peer that is never found, a sequencer that is never driven.
     """
     done = set[tuple[int, Where, str]]()
-    for call in _calls(objects):
+    for call in calls(objects):
         key = (id(call.setting.manifest), call.setting.path, call.target.missing)
         first = whole(call.node.workload.get("spec", "ordinals", "start"), 0)
         if not call.target.missing or key in done or (_by_script(call) and call.ordinal != first):
             continue
+        validators = objects.chain.validators if objects.chain else 0
+        if call.target.above is not None and call.target.above < validators:
+            continue  # there are too few pods, of which the chain's rules tell
         done.add(key)
         message = f"{call.setting.called} has {call.host}, and {call.target.missing}"
         near = call.target.near
@@ -235,11 +186,25 @@ def sequencer_of_another_maru(objects: Objects) -> Iterator[Problem]:
     sequencer's validator is missing.
     """
     done = set[tuple[int, Where]]()
-    for call in _calls(objects):
+    for call in calls(objects):
         node, target = call.node, call.target
         key = (id(call.setting.manifest), call.setting.path)
-        paired = call.api in ("engine", "rpc", "api") and isinstance(node, Node)
-        if not paired or call.ordinal is None or target.service is None or key in done:
+        if call.api not in ("engine", "rpc", "api") or target.service is None or key in done:
+            continue
+        if isinstance(node, Node) and call.ordinal is None and target.ordinal is not None:
+            if len(node.ordinals) > 1:
+                done.add(key)
+                message = (
+                    f"{call.setting.called} leads all {len(node.ordinals)} pods of "
+                    f"{node.workload.manifest.label} to pod {target.ordinal} of {target.pod_of}: "
+                    "each has that of its own ordinal"
+                )
+                fix = "give each pod a file of its own, by $(POD_NAME) in its arguments"
+                option = node.options.get("config")
+                place = (option.manifest, option.path) if option else _written(call)
+                yield Problem(*place, message, fix)
+            continue
+        if not isinstance(node, Node) or call.ordinal is None:
             continue
         if target.ordinal == call.ordinal or not any(w.most > 1 for w in target.workloads):
             continue
@@ -251,7 +216,7 @@ def sequencer_of_another_maru(objects: Objects) -> Iterator[Problem]:
         )
         service = target.service.name
         own = f"{_workload_name(target)}-{call.ordinal}.{service}"
-        fix = f"write {own.replace(f'-{call.ordinal}.', _ORDINAL)}" if _by_script(call) else own
+        fix = f"write {own.replace(f'-{call.ordinal}.', ORDINAL)}" if _by_script(call) else own
         yield Problem(*_written(call), message, fix if _by_script(call) else f"write {own}")
 
 
@@ -262,7 +227,7 @@ def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
     With two secrets Besu answers 401 to Maru, and no block comes.
     """
     told = set[tuple[str, Where]]()
-    for call in _calls(objects):
+    for call in calls(objects):
         node = call.node
         if call.api != "engine" or not isinstance(node, Node) or not call.target.workloads:
             continue
@@ -281,7 +246,7 @@ def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
             message = f"{has} has a secret for the Engine API, and {lacks} none: no call succeeds"
             fix = "name the file with the shared secret in both"
             where = call.setting if jwt is None else other.settings.get("engine-jwt-disabled")
-            manifest, path = _place(other, where)
+            manifest, path = other.place(where)
             if (manifest.label, path) not in told:
                 told.add((manifest.label, path))
                 yield Problem(manifest, path, message, fix)
@@ -318,173 +283,27 @@ def _value(node: Node, key: str) -> Any:
     return found.value if found else None
 
 
-def _written(call: _Call) -> tuple[Manifest, Where]:
+def _written(call: Call) -> tuple[Manifest, Where]:
     """Return where a call is written."""
     return call.setting.manifest, call.setting.path
 
 
-def _by_script(call: _Call) -> bool:
+def _by_script(call: Call) -> bool:
     return call.setting.called in ("MARU", "EXECUTION")
 
 
-def _workload_name(target: _Target) -> str:
+def _workload_name(target: Target) -> str:
     return target.workloads[0].manifest.name
 
 
 @once
-def _calls(objects: Objects) -> Iterator[_Call]:
-    """Yield what nodes and scripts are told to call."""
-    targets: dict[tuple[str, str], _Target] = {}
-    for node, setting, host, port, api, ordinal in _told(objects):
-        own = node.workload.manifest.label if _is_local(host) else ""
-        if (host, own) not in targets:
-            targets[host, own] = _resolved(objects, node.workload, host)
-        yield _Call(node, setting, host, port, api, ordinal, targets[host, own])
-
-
-_Told = tuple[Node | Container, Setting, str, int | None, str, int | None]
-
-
-def _told(objects: Objects) -> Iterator[_Told]:
-    nodes = {(n.workload.manifest.label, n.container.path): n for n in objects.programs}
-    for node in objects.nodes:
-        alone = node.ordinals[0] if len(node.ordinals) == 1 else None
-        for key, setting in node.settings.items():
-            if node.program == MARU and key.endswith(".endpoint"):
-                url = urlsplit(str(setting.value))
-                api = "engine" if "engine" in key else "rpc"
-                if url.hostname:
-                    yield node, setting, url.hostname, _port(url), api, alone
-        for setting, text in node.peers:
-            host, port, _ = _peer(text)
-            if host and not _is_address(host):
-                yield node, setting, host, port, "p2p", None
-    for container in objects.containers:
-        node_or = nodes.get((container.workload.manifest.label, container.path), container)
-        for index, variable in mappings(container.data.get("env")):
-            name, value = variable.get("name"), variable.get("value")
-            if name == "MARU" and not any(node.program == MARU for node in objects.nodes):
-                continue  # its script does without, then
-            if isinstance(value, str) and value and name in _VARIABLES:
-                path = (*container.path, "env", index, "value")
-                setting = Setting(container.workload.manifest, path, str(name), value)
-                yield from _of_variable(node_or, setting)
-
-
-_VARIABLES = ("PEERS", "MARU", "EXECUTION", "RPC_URL", "ETHSTATS_HOST")
-"""What the scripts in chart/files call, by the names that they say at their beginnings."""
-
-
-def _of_variable(node: Node | Container, setting: Setting) -> Iterator[_Told]:
-    """Yield what a script is told to call."""
-    if setting.called == "PEERS":
-        for host in str(setting.value).split():
-            yield node, setting, host, None, "", None
-    elif setting.called in ("MARU", "EXECUTION"):
-        api, port = ("api", 8080) if setting.called == "MARU" else ("rpc", 8545)
-        start = whole(node.workload.get("spec", "ordinals", "start"), 0)
-        for ordinal in range(start, start + node.workload.least):
-            host = str(setting.value).replace(_ORDINAL, f"-{ordinal}.", 1)
-            yield node, setting, host, port, api, ordinal
-    elif setting.called == "RPC_URL":
-        url = urlsplit(str(setting.value))
-        if url.hostname:
-            api = "ws" if url.scheme in ("ws", "wss") else "rpc"
-            yield node, setting, url.hostname, _port(url), api, None
-    else:
-        url = urlsplit(f"//{setting.value}")
-        if url.hostname:
-            yield node, setting, url.hostname, _port(url), "", None
-
-
-def _port(url: Any) -> int | None:
-    try:
-        found = url.port
-    except ValueError:
-        return None
-    default = {"http": 80, "ws": 80, "https": 443, "wss": 443}.get(url.scheme)
-    return found if isinstance(found, int) else default
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _resolved(objects: Objects, workload: Workload, host: str) -> _Target:
-    """Return what a name leads to from a pod here; nothing where that is no business of ours."""
-    if _is_local(host) or not host:
-        return _Target((workload,))
-    name, marker, _ = host.rstrip(".").partition(".svc")
-    parts = name.split(".")
-    if marker or len(parts) > 2:
-        if len(parts) < 2 or parts[-1] != objects.namespace:
-            return _Target()
-        parts = parts[:-1]
-    if _is_address(host) or len(parts) > 2:
-        return _Target()
-    if len(parts) == 2 and parts[1] == objects.namespace:
-        parts = parts[:1]
-    service = objects.find("Service", parts[-1])
-    if service is None:
-        return _unknown(objects, parts)
-    selector = yamlio.get(service.object, ["spec", "selector"])
-    behind = objects.selected({"matchLabels": selector} if isinstance(selector, dict) else None)
-    if len(parts) == 1:
-        return _Target(behind, service)
-    return _of_pod(service, behind, parts[0])
-
-
-def _unknown(objects: Objects, parts: Sequence[str]) -> _Target:
-    """Return that there is no such Service here, where one can be sure that it is one's own."""
-    if objects.has("Service", parts[-1]):
-        return _Target()
-    near = _nearest(parts[-1], [manifest.name for manifest in objects.of_kind("Service")])
-    if len(parts) == 2 and not near:  # a Service of another namespace
-        return _Target()
-    pod = f"{parts[0]}." if len(parts) == 2 else ""
-    missing = f"there is no Service {parts[-1]} here"
-    return _Target(missing=missing, near=f"{pod}{near}" if near else "")
-
-
-def _nearest(name: str, names: Sequence[str]) -> str:
-    """Return the name that is alike, apart from what all begin with; nothing where none is."""
-    same = commonprefix([*names, name])  # noqa: RUF071 - of names, which are no paths
-    found = difflib.get_close_matches(name[len(same) :], [n[len(same) :] for n in names], 1, _NEAR)
-    return f"{same}{found[0]}" if found else ""
-
-
-def _of_pod(service: Manifest, behind: Sequence[Workload], name: str) -> _Target:
-    """Return the pod of a headless Service."""
-    base, _, ordinal = name.rpartition("-")
-    last = ""
-    for workload in behind:
-        manifest = workload.manifest
-        if manifest.kind != "StatefulSet" or workload.get("spec", "serviceName") != service.name:
-            continue
-        if workload.most < 1:
-            return _Target()
-        start = whole(workload.get("spec", "ordinals", "start"), 0)
-        end = start + workload.most
-        last = f"{manifest.name}-{end - 1}"
-        if base == manifest.name and ordinal.isdecimal() and start <= int(ordinal) < end:
-            return _Target((workload,), service, int(ordinal))
-    there = f": its pods end with {last}" if last else ""
-    missing = f"{service.label} has no pod {name}{there}"
-    return _Target(missing=missing, near=f"{last}.{service.name}" if last else "")
-
-
-@once
-def _answers(objects: Objects) -> Iterator[tuple[_Call, str | None]]:
+def _answers(objects: Objects) -> Iterator[tuple[Call, str | None]]:
     """Yield the calls with what is at their ports: an API's name, ? for any, nothing, or None.
 
     None where that is not known, or told elsewhere. A call that is made from many pods, once.
     """
     done = set[tuple[int, Where, str, int | None, str]]()
-    for call in _calls(objects):
+    for call in calls(objects):
         key = (id(call.setting.manifest), call.setting.path, _base(call), call.port, call.api)
         if call.port is None or not call.target.workloads or key in done:
             continue
@@ -492,11 +311,11 @@ def _answers(objects: Objects) -> Iterator[tuple[_Call, str | None]]:
         yield call, _answering(objects, call, call.port)
 
 
-def _base(call: _Call) -> str:
+def _base(call: Call) -> str:
     return call.setting.called if _by_script(call) else call.host
 
 
-def _answering(objects: Objects, call: _Call, port: int) -> str | None:
+def _answering(objects: Objects, call: Call, port: int) -> str | None:
     service = call.target.service
     if service and yamlio.get(service.object, ["spec", "clusterIP"]) != "None":
         entry = next((p for _, p in _service_ports(service) if p.get("port") == port), None)
@@ -517,17 +336,18 @@ def _answering(objects: Objects, call: _Call, port: int) -> str | None:
     return "?" if port in declared else ""
 
 
-def _right_ports(objects: Objects, call: _Call) -> dict[int, str]:
+def _right_ports(objects: Objects, call: Call) -> dict[int, str]:
     """Return the ports that may be written, with what is there."""
     behind = _listening(objects, call.target.workloads)
     service = call.target.service
     if service is None or yamlio.get(service.object, ["spec", "clusterIP"]) == "None":
         own = {
-            p.get("containerPort"): str(p.get("name"))
+            number: str(p.get("name"))
             for w in call.target.workloads
             for p in _ports(w)
+            if isinstance(number := p.get("containerPort"), int)
         }
-        return behind or {n: name for n, name in own.items() if isinstance(n, int)}
+        return behind or own
     found = {}
     for _, entry in _service_ports(service):
         number, port = _number(entry, call.target.workloads), entry.get("port")
@@ -570,305 +390,74 @@ def _number(entry: Mapping[str, Any], among: Sequence[Workload]) -> int | None:
     return None
 
 
-# Peers
+@rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api/json-rpc#readiness")
+def health_check_of_another_port(objects: Objects) -> Iterator[Problem]:
+    """A load balancer asks Besu for its health where Besu tells it: /liveness or /readiness of RPC.
 
-
-_ENODE = re.compile(r"enode://([0-9a-fA-F]+)@\[?([^]@:/?]+)\]?:(\d+)")
-_MULTIADDRESS = re.compile(r"/(?:dns|dns4|dns6|ip4|ip6)/([^/]+)/(?:tcp|udp)/(\d+)(?:/p2p/(\w+))?")
-
-
-def _peer(text: str) -> tuple[str, int | None, str]:
-    """Return host, port and id of a peer; empty where it is written otherwise."""
-    if found := _ENODE.match(text):
-        return found[2], int(found[3]), found[1].lower()
-    if found := _MULTIADDRESS.match(text):
-        return found[1], int(found[2]), found[3] or ""
-    return "", None, ""
-
-
-@rule("docs/chain.md")
-def peers_with_one_id(objects: Objects) -> Iterator[Problem]:
-    """Each peer that a node is told of has an id of its own.
-
-    The id is made from the node's key: one of two with the same is never connected to.
+    Elsewhere Besu answers nothing, or 404: all targets are unhealthy, and clients get 503.
     """
-    done = set[str]()
-    for node in objects.nodes:
-        seen: dict[str, str] = {}
-        for setting, text in node.peers:
-            host, _, id_ = _peer(text)
-            if not id_ or id_ in done or seen.setdefault(id_, host) == host:
-                continue
-            done.add(id_)
-            message = f"{setting.called} has one id for {seen[id_]} and {host}: {id_[:16]}…"
-            fix = "write each node's own, as nox -s network prints them"
-            yield Problem(setting.manifest, setting.path, message, fix)
-
-
-@rule("docs/chain.md")
-def validator_not_among_peers(objects: Objects) -> Iterator[Problem]:
-    """Who is told of one validator's pod is told of all of them.
-
-    A validator that nobody calls is late or missing when the others make blocks.
-    """
-    wanted: dict[str, list[str]] = {BESU: [], MARU: []}
-    listed_by = list[tuple[Node, set[str]]]()
-    for node in objects.nodes:
-        names = set[str]()
-        for _, text in node.peers:
-            target = _resolved(objects, node.workload, _peer(text)[0])
-            if target.ordinal is not None and target.service is not None:
-                every = _pods(target.workloads[0], target.service)
-                names.add(f"{_workload_name(target)}-{target.ordinal}.{target.service.name}")
-                wanted[node.program] += [one for one in every if one not in wanted[node.program]]
-        listed_by.append((node, names))
-    done = set[tuple[int, Where]]()
-    for node, names in listed_by:
-        setting = _list_of_peers(node)
-        missing = [name for name in wanted[node.program] if name not in names]
-        if setting is None or not missing or (id(setting.manifest), setting.path) in done:
+    for ingress in objects.of_kind("Ingress"):
+        notes = ingress.metadata.get("annotations")
+        notes = notes if isinstance(notes, dict) else {}
+        port, path = str(notes.get(_CHECK_PORT, "")), str(notes.get(_CHECK_PATH, ""))
+        behind = _listening(objects, _behind_ingress(objects, ingress))
+        rpc = next((number for number, name in behind.items() if name == "rpc"), None)
+        if rpc is None:
             continue
-        if missing == [f"{node.pod}.{node.workload.get('spec', 'serviceName')}"]:
-            continue  # itself
-        done.add((id(setting.manifest), setting.path))
-        message = f"{setting.called} of {node.name} lacks {', '.join(missing)}: it never calls them"
-        fix = "list all validators, each with its own id"
-        yield Problem(setting.manifest, setting.path, message, fix)
-
-
-def _list_of_peers(node: Node) -> Setting | None:
-    if node.program == MARU:
-        return node.settings.get("p2p.static-peers")
-    return node.static_nodes
-
-
-def _pods(workload: Workload, service: Manifest) -> list[str]:
-    start = whole(workload.get("spec", "ordinals", "start"), 0)
-    ordinals = range(start, start + workload.least)
-    return [f"{workload.manifest.name}-{number}.{service.name}" for number in ordinals]
-
-
-@rule("docs/chain.md")
-def peer_makes_up_its_key(objects: Objects) -> Iterator[Problem]:
-    """What is called by an id has the key that the id is made from, of a Secret.
-
-    Else it makes up another at its start: nobody who looks for the id finds it, and no validator's
-    signature counts.
-    """
-    called = {
-        (node.program, target.pod_of)
-        for node in objects.programs
-        for _, text in node.peers
-        if (target := _resolved(objects, node.workload, _peer(text)[0])).ordinal is not None
-    }
-    for node in objects.programs:
-        key = "node-private-key-file" if node.program == BESU else "persistence.private-key-path"
-        setting = node.settings.get(key)
-        file = node.file(str(setting.value)) if setting else None
-        known = node.is_known and (node.program, node.workload.manifest.label) in called
-        if not known or (file and file.kind in ("Secret", "projected", "csi", "")):
-            continue
-        where = (
-            f"has its key at {setting.value}, which is no Secret" if setting else "is given none"
-        )
-        message = f"{node.name} {where}: it makes one up, and is not what others look for"
-        fix = f"write {key} with the path at which its key is mounted"
-        args = (node.workload.manifest, (*node.container.path, "args"))
-        yield Problem(*(_place(node, setting) if setting else args), message, fix)
-
-
-@rule("docs/chain.md")
-def readiness_of_another_host(objects: Objects) -> Iterator[Problem]:
-    """The readiness of a node asks the other half of it where that is.
-
-    Its script asks the pod itself where it is told of no host: nobody answers there, and the pod is
-    never ready.
-    """
-    here = {(node.workload.manifest.label, node.program) for node in objects.nodes}
-    for node in objects.programs:
-        script = yamlio.get(node.container.data, ["readinessProbe", "exec", "command", 1])
-        name, other = ("EXECUTION", BESU) if node.program == MARU else ("MARU", MARU)
-        label = node.workload.manifest.label
-        if not str(script).endswith("/synced.sh") or name in node.variables:
-            continue
-        if (label, other) not in here:
+        if port.isdecimal() and behind.get(int(port)) != "rpc":
             message = (
-                f"the readiness of {node.name} asks for {other} in its own pod, which has none"
+                f"{ingress.label} has its targets' health from port {port}, where Besu has "
+                f"{behind.get(int(port), 'nothing')}: all are unhealthy, and clients get 503"
             )
-            path = (*node.container.path, "env")
-            fix = f"give it {name}, the host of its {other}, with N for the ordinal"
-            yield Problem(node.workload.manifest, path, message, fix)
+            where = ("metadata", "annotations", _CHECK_PORT)
+            yield Problem(ingress, where, message, f"write '{rpc}', the port of JSON-RPC")
+        elif path and path.partition("?")[0] not in _HEALTH:
+            message = (
+                f"{ingress.label} has its targets' health from {path}, which Besu does not have: "
+                "all are unhealthy, and clients get 503"
+            )
+            where = ("metadata", "annotations", _CHECK_PATH)
+            yield Problem(ingress, where, message, f"write {' or '.join(_HEALTH)}")
 
 
-# Files and variables
+_CHECK_PORT = "alb.ingress.kubernetes.io/healthcheck-port"
+_CHECK_PATH = "alb.ingress.kubernetes.io/healthcheck-path"
+_HEALTH = ("/liveness", "/readiness")
 
 
-_FILES = {
-    BESU: ("node-private-key-file", "engine-jwt-secret", "static-nodes-file"),
-    MARU: ("persistence.private-key-path",),
-}
-_OPTIONS = ("config-file", "genesis-file", "maru-genesis-file", "config")
-_SHELLS = ("sh", "bash")
-_LOG4J = "-Dlog4j2.configurationFile="
+def _behind_ingress(objects: Objects, ingress: Manifest) -> list[Workload]:
+    """Return the workloads behind the Services of an Ingress."""
+    found = list[Workload]()
+    for _, one in mappings(yamlio.get(ingress.object, ["spec", "rules"])):
+        for _, path in mappings(yamlio.get(one, ["http", "paths"])):
+            service = objects.find("Service", yamlio.get(path, ["backend", "service", "name"]))
+            selector = yamlio.get(service.object, ["spec", "selector"]) if service else None
+            if isinstance(selector, dict):
+                found += objects.selected({"matchLabels": selector})
+    return found
 
 
-@rule("https://kubernetes.io/docs/concepts/storage/volumes/")
-def file_not_mounted(objects: Objects) -> Iterator[Problem]:
-    """The files that a container's arguments and configuration name are mounted in it.
+@rule("https://github.com/goerli/ethstats-server#readme")
+def port_unlike_variable(objects: Objects) -> Iterator[Problem]:
+    """A container has the port that its variable PORT tells its program to listen on.
 
-    Else it does not start; Maru makes up a key of its own, and is no validator.
-    """
-    done = set[tuple[str, Where, str]]()
-    for node in objects.nodes:
-        for setting in _files(node):
-            for path in str(setting.value).split(","):
-                file = node.file(path)
-                key = (node.workload.manifest.label, node.container.path, path)
-                if _is_there(setting, file) or key in done:
-                    continue
-                done.add(key)
-                told = _not_there(setting, path, file, node.name)
-                if file.kind:  # its volume has no such item
-                    where = node.volume(file)
-                    told = Problem(node.workload.manifest, where, told.message, told.fix)
-                yield told
-    for container in objects.containers:
-        for where, script in _scripts(container):
-            file = _look(objects, container, script)
-            if file.kind and file.is_there is not False:
-                continue
-            setting = Setting(container.workload.manifest, where, "the command", script)
-            yield _not_there(setting, script, file, container.name)
-
-
-def _files(node: Node) -> Iterator[Setting]:
-    """Yield the settings that name files."""
-    for key, setting in node.settings.items():
-        if key in _FILES[node.program] or key.endswith(".jwt-secret-path"):
-            yield setting
-    for name in _OPTIONS:
-        if name in node.options:
-            yield node.options[name]
-    for path, word in node.container.words():
-        if word.startswith(_LOG4J):
-            value = node.expanded(word.removeprefix(_LOG4J))
-            yield Setting(node.workload.manifest, path, _LOG4J[:-1], value)
-    if "KEY_FILE" in node.variables:
-        yield node.variables["KEY_FILE"]
-
-
-def _is_there(setting: Setting, file: File) -> bool:
-    if not file.kind:
-        return False
-    # What a ConfigMap here lacks of these, the configurations' check tells; of keys, chain's rules.
-    told = file.kind == "ConfigMap" and setting.called.removeprefix("--") in _OPTIONS
-    inner = file.mounted.inner if file.mounted else ""
-    told = told or (file.kind == "Secret" and ("key" in setting.called.lower()))
-    return told or file.is_there is not False or (inner == "." and "key" in setting.called)
-
-
-def _not_there(setting: Setting, path: str, file: File, who: str) -> Problem:
-    if file.kind:
-        message = f"{setting.called} of {who} is {path}: {file.kind}/{file.name} has no {file.key}"
-        fix = "write a file that is there, or add it to the volume's items"
-    else:
-        message = f"{setting.called} of {who} is {path}, and no volume is mounted there"
-        fix = "write the path of a mounted file, or mount its volume there"
-    return Problem(setting.manifest, setting.path, message, fix)
-
-
-def _scripts(container: Container) -> Iterator[tuple[Where, str]]:
-    """Yield the scripts that shells of a container run: its command, and those of its probes."""
-    commands: list[Where] = [("command",)]
-    probes = ("livenessProbe", "readinessProbe", "startupProbe")
-    commands += [(probe, "exec", "command") for probe in probes]
-    for path in commands:
-        words = container.get(*path)
-        if not isinstance(words, list) or len(words) < 2:
-            continue
-        shell, script = str(words[0]).rpartition("/")[2], str(words[1])
-        if shell in _SHELLS and script.startswith("/"):
-            yield (*container.path, *path, 1), script
-
-
-def _look(objects: Objects, container: Container, path: str) -> File:
-    workload = container.workload
-    field = "initContainers" if container.first else "containers"
-    own = next(c for c in of_workload(workload, field) if c.path == container.path)
-    pod = f"{workload.manifest.name}-{whole(workload.get('spec', 'ordinals', 'start'), 0)}"
-    config_maps = {manifest.name: manifest for manifest in objects.of_kind("ConfigMap")}
-    return look(workload, own, path, pod, config_maps)
-
-
-_REQUIRED = re.compile(r"\$\{([A-Z_]+)(:?)\?")
-"""${NAME:?} of a shell: it must not be empty either; ${NAME?}: it must be there."""
-_NEEDED = re.compile(r"^\s*need ([A-Z_ ]+)$", re.MULTILINE)
-
-
-@rule("https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_06_02")
-def script_lacks_variable(objects: Objects) -> Iterator[Problem]:
-    """A script finds the variables in its container that it can't do without.
-
-    It ends at once else: the container restarts for ever, or a backup is never made.
+    Else Services and probes that use the port reach nothing.
     """
     for container in objects.containers:
-        given = {
-            str(variable.get("name")): variable.get("value", "?" if "valueFrom" in variable else "")
-            for _, variable in mappings(container.data.get("env"))
-        }
-        if container.get("envFrom"):
-            continue
-        command = [s for path, s in _scripts(container) if path[-2:] == ("command", 1)]
-        for script in command[:1]:
-            text = _text(objects, _look(objects, container, script))
-            missing = [name for name in _required(text, given) if not given.get(name)]
-            if missing:
-                names = " and ".join(missing)
-                message = f"{script} of {container.name} can't do without {names}: it fails at once"
-                fix = f"give the container {names}, as the script says at its beginning"
-                yield Problem(container.workload.manifest, (*container.path, "env"), message, fix)
-
-
-def _required(text: str, given: Mapping[str, Any]) -> list[str]:
-    found = [name for name, colon in _REQUIRED.findall(text) if colon or name not in given]
-    found += [name for names in _NEEDED.findall(text) for name in names.split()]
-    return list(dict.fromkeys(found))
-
-
-def _text(objects: Objects, file: File) -> str:
-    manifest = objects.find("ConfigMap", file.name) if file.kind == "ConfigMap" else None
-    found = yamlio.get(manifest.object, ["data", file.key]) if manifest else None
-    return found if isinstance(found, str) else ""
-
-
-@rule("docs/chain.md")
-def ethstats_secrets_differ(objects: Objects) -> Iterator[Problem]:
-    """Nodes report to EthStats with the secret that it knows.
-
-    With another, it turns them away, and its page stays empty.
-    """
-    server = {
-        _reference(variable)
-        for container in objects.containers
-        for _, variable in mappings(container.data.get("env"))
-        if variable.get("name") == "WS_SECRET"
-    } - {None}
-    for container in objects.containers:
+        numbers = [
+            port.get("containerPort")
+            for _, port in mappings(container.data.get("ports"))
+            if port.get("protocol", "TCP") == "TCP"
+        ]
         for index, variable in mappings(container.data.get("env")):
-            own = _reference(variable) if variable.get("name") == "ETHSTATS_SECRET" else None
-            if own is None or len(server) != 1 or own in server:
+            told = str(variable.get("value"))
+            if variable.get("name") != "PORT" or not told.isdecimal() or len(numbers) != 1:
                 continue
-            (known,) = server
-            message = (
-                f"{container.name} of {container.workload.manifest.label} reports to EthStats with "
-                f"the secret {own}, and EthStats knows {known}: it is turned away"
-            )
-            path = (*container.path, "env", index, "valueFrom", "secretKeyRef", "name")
-            fix = "write the Secret and the key that EthStats has"
-            yield Problem(container.workload.manifest, path, message, fix)
-
-
-def _reference(variable: Mapping[str, Any]) -> str | None:
-    """Return Secret/key of a variable."""
-    found = yamlio.get(variable, ["valueFrom", "secretKeyRef"])
-    return f"{found.get('name')}/{found.get('key')}" if isinstance(found, dict) else None
+            if int(told) not in numbers:
+                label = container.workload.manifest.label
+                message = (
+                    f"PORT of {container.name} of {label} is {told}, and its port is {numbers[0]}: "
+                    "nothing listens there"
+                )
+                path = (*container.path, "env", index, "value")
+                yield Problem(container.workload.manifest, path, message, f"write '{numbers[0]}'")

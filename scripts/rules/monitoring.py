@@ -348,6 +348,56 @@ def alert_twice(objects: Objects) -> Iterator[Problem]:
         seen.add(key)
 
 
+@rule(
+    "https://github.com/prometheus-operator/prometheus-operator/blob/main/Documentation/api-reference/api.md"
+)
+def scrape_outlasts_its_interval(objects: Objects) -> Iterator[Problem]:
+    """A scrape is given up before the next one begins.
+
+    The operator refuses a ServiceMonitor whose scrapeTimeout is longer than its interval: nothing
+    of it is scraped.
+    """
+    for monitor in objects.of_kind("ServiceMonitor", "PodMonitor"):
+        for field in ("endpoints", "podMetricsEndpoints"):
+            for index, endpoint in mappings(yamlio.get(monitor.object, ["spec", field])):
+                every, patience = endpoint.get("interval"), endpoint.get("scrapeTimeout")
+                if promql.seconds(every) and promql.seconds(patience) > promql.seconds(every):
+                    message = (
+                        f"{monitor.label} waits {patience} for what it scrapes each {every}: "
+                        "the operator refuses it, and nothing is scraped"
+                    )
+                    path = ("spec", field, index, "scrapeTimeout")
+                    yield Problem(monitor, path, message, f"write no more than {every}, as 10s")
+
+
+@rule("docs/monitoring.md")
+def alert_of_another_quorum(objects: Objects) -> Iterator[Problem]:
+    """Alerts that count validators compare with the chain's: a block's quorum, or all of them.
+
+    With the number of another chain they call nobody before this one stands still.
+    """
+    chain = objects.chain
+    maru = objects.component("maru")
+    if chain is None or maru is None:
+        return
+    known = {chain.quorum, chain.validators}
+    counted = f'statefulset="{maru.manifest.name}"'
+    for query, name in _alerts(objects):
+        if "replicas_ready" not in query.text or counted not in query.text:
+            continue
+        found = _COMPARED.search(query.text)
+        if found and int(found[2]) not in known:
+            message = (
+                f"the alert {name} compares the validators that are ready with {found[2]}, and "
+                f"of {chain.validators} a block needs {chain.quorum}"
+            )
+            fix = f"write {chain.quorum}, or {chain.validators} to tell of the first that is away"
+            yield Problem(query.manifest, query.path, message, fix)
+
+
+_COMPARED = re.compile(r"(<|<=|==|>|>=|!=)\s*(\d+)\s*$")
+
+
 @lru_cache
 def _pages() -> list[str]:
     return sorted(path.name for path in _RUNBOOKS.glob("*.md"))
@@ -386,7 +436,7 @@ def _of_dashboard(text: str) -> tuple[tuple[str, str], ...]:
         left = [json.loads(text)]
     except ValueError:
         return ()
-    found = []
+    found = list(_of_variables(left[0]))
     while left:
         for _, panel in mappings(yamlio.get(left.pop(), ["panels"])):
             left.append(panel)
@@ -395,6 +445,19 @@ def _of_dashboard(text: str) -> tuple[tuple[str, str], ...]:
                     expression = _DURATION.sub("5m", target["expr"])
                     found.append((str(panel.get("title")), expression))
     return tuple(found)
+
+
+_LABEL_VALUES = re.compile(r"label_values\((.+),\s*(\w+)\s*\)")
+
+
+def _of_variables(dashboard: Any) -> Iterator[tuple[str, str]]:
+    """Yield names and expressions of a dashboard's variables: each takes a label's values."""
+    for _, variable in mappings(yamlio.get(dashboard, ["templating", "list"])):
+        query = variable.get("query")
+        text = query.get("query") if isinstance(query, dict) else query
+        found = _LABEL_VALUES.fullmatch(str(text).strip())
+        if found:
+            yield f"${variable.get('name')}", f"count by ({found[2]}) ({found[1]})"
 
 
 # What matchers may ask for
