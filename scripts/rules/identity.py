@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scripts import reach, yamlio
-from scripts.containers import listed
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Objects, annotation
 from scripts.rules.pods import Pod, pods
@@ -163,7 +162,6 @@ def service_account_of_another(objects: Objects) -> Iterator[Problem]:
 
 
 _ADMINISTRATOR = re.compile(r"(^|[-_/.])(admin|administrator|poweruser)s?(access)?($|[-_.])", re.I)
-_CLOUD = re.compile(r"AWS|S3|RCLONE|BUCKET|STORAGE|KMS", re.I)
 
 
 @rule("https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html")
@@ -180,51 +178,12 @@ def role_of_an_administrator(objects: Objects) -> Iterator[Problem]:
             yield Problem(account, annotation(_ROLE), message, fix)
 
 
-@rule(_IRSA)
-def role_in_vain(objects: Objects) -> Iterator[Problem]:
-    """A service account has a role of IAM only where its pods use the cloud.
-
-    Else what breaks into such a pod can do there what nobody needs it to.
-    """
-    users = {_store_account(store) for store in objects.of_kind("SecretStore")}
-    acting = dict[str, list[Pod]]()
-    for pod in pods(objects):
-        acting.setdefault(_account(pod), []).append(pod)
-    for account in objects.of_kind("ServiceAccount"):
-        role, found = _role(account), acting.get(account.name)
-        # Of an administrator's role, role-of-an-administrator tells.
-        told = _ADMINISTRATOR.search(role.rpartition(":role/")[2])
-        if not role or not found or told or account.name in users:
-            continue
-        if not any(_uses_the_cloud(pod) for pod in found):
-            message = f"the pods of {account.label} get the IAM role {role}, and use no cloud"
-            yield Problem(account, annotation(_ROLE), message, "remove the annotation")
-
-
 def _role(account: Manifest) -> str:
     found = account.annotations.get(_ROLE)
     return found if isinstance(found, str) else ""
 
 
-def _uses_the_cloud(pod: Pod) -> bool:
-    """Return whether a variable or an argument of the pods speaks of the cloud, or may."""
-    for _, container in pod.containers():
-        if container.get("envFrom"):
-            return True
-        names = [str(one.get("name")) for _, one in mappings(container.get("env"))]
-        words = [
-            str(word) for field in ("command", "args") for word in listed(container.get(field))
-        ]
-        if any(_CLOUD.search(one) for one in (*names, *words)):
-            return True
-    return False
-
-
-_STORE_ACCOUNT: Where = ("spec", "provider", "aws", "auth", "jwt", "serviceAccountRef")
-
-
-def _store_account(store: Manifest) -> str:
-    return str(yamlio.get(store.object, (*_STORE_ACCOUNT, "name")))
+_STORE_ACCOUNT = ("spec", "provider", "aws", "auth", "jwt", "serviceAccountRef", "name")
 
 
 @rule("https://external-secrets.io/latest/provider/aws-access/")
@@ -234,7 +193,7 @@ def store_without_role(objects: Objects) -> Iterator[Problem]:
     Else External Secrets reads nothing: no Secret is made, and pods wait for theirs.
     """
     for store in objects.of_kind("SecretStore"):
-        account = objects.find("ServiceAccount", _store_account(store))
+        account = objects.find("ServiceAccount", yamlio.get(store.object, _STORE_ACCOUNT))
         if account and not _role(account):
             message = f"{store.label} reads AWS with the role of {account.label}, which has none"
             fix = "write the ARN of a role that may read the entries"
@@ -268,7 +227,7 @@ def bucket_without_credentials(objects: Objects) -> Iterator[Problem]:
 
 
 def _asks_for_credentials(container: Mapping[str, Any]) -> bool:
-    """Return whether a container looks for credentials that no Secret gives it."""
+    """Return whether a container looks for credentials that no variable of its own gives it."""
     said = {str(one.get("name")): one.get("value") for _, one in mappings(container.get("env"))}
-    by_key = "AWS_ACCESS_KEY_ID" in said or bool(container.get("envFrom"))
-    return said.get(_AUTOMATIC) == "true" and not by_key
+    given = any(re.fullmatch(r".*ACCESS_KEY_ID|AWS_.*(FILE|URI|PROFILE)", name) for name in said)
+    return said.get(_AUTOMATIC) == "true" and not given and not container.get("envFrom")
