@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from scripts import yamlio
 from scripts.environment import Environment
 from scripts.manifest import Manifest, config_maps
 
@@ -17,6 +18,8 @@ NAMESPACE = "argocd"
 
 WAVE = "argocd.argoproj.io/sync-wave"
 OPTIONS = "argocd.argoproj.io/sync-options"
+HOOK = "argocd.argoproj.io/hook"
+HELM_HOOK = "helm.sh/hook"
 CONFIRM = "Prune=confirm,Delete=confirm"
 """A person is asked; until then, the sync that would prune goes on waiting."""
 BY_HAND = "Prune=false,Delete=confirm"
@@ -96,14 +99,22 @@ def wave(manifest: Manifest) -> int:
     if manifest.kind in _WORKLOADS:
         return _COMPONENT_WAVES.get(manifest.component, _LAST_WAVE)
     outside = manifest.kind in ("Ingress", "HorizontalPodAutoscaler") or (
-        manifest.kind == "Service" and manifest.object.get("spec", {}).get("type") == "LoadBalancer"
+        manifest.kind == "Service"
+        and yamlio.get(manifest.object, ("spec", "type")) == "LoadBalancer"
     )
     return _LAST_WAVE if outside or manifest.group == "monitoring.coreos.com" else 0
 
 
+def options(listed: Any) -> dict[str, str]:
+    """Return sync options by name, as an Application lists them or an annotation says them."""
+    found = str(listed).split(",") if isinstance(listed, str) else listed
+    split = [str(one).strip().partition("=") for one in found] if isinstance(found, list) else []
+    return {name: value for name, _, value in split if name}
+
+
 def holds_data(manifest: Manifest) -> bool:
     """Return whether pruning the object can lose data."""
-    claims = manifest.object.get("spec", {}).get("volumeClaimTemplates")
+    claims = yamlio.get(manifest.object, ("spec", "volumeClaimTemplates"))
     return manifest.kind == "PersistentVolumeClaim" or (
         manifest.kind == "StatefulSet" and bool(claims)
     )

@@ -6,7 +6,7 @@ What needs a cluster's own schemas is validate's: a render needs no more than th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scripts import images, yamlio
@@ -146,11 +146,21 @@ def _other_images(root: Path, found: Environment, manifest: Manifest) -> Iterabl
             fix = "remove it here; if the tag has moved, look why: nox -s images -- --refresh"
             part = reference.digest
             yield _told(root, found, manifest, "other-digest", path, message, fix, part)
+        elif not digest and (other := _of_digest(locked, reference)):
+            message = f"{name} has the digest of {other}: that is what runs, whatever the tag says"
+            fix = f"write the tag {images.parse(other).tag}, or remove the digest"
+            part = reference.digest
+            yield _told(root, found, manifest, "other-digest", path, message, fix, part)
         elif found.is_production and reference.floats and not (digest or reference.digest):
             message = f"{image} is another image with every release"
             fix = "write a version as its tag: what runs must be what was reviewed"
             part = reference.tag
             yield _told(root, found, manifest, "floating-image", path, message, fix, part)
+
+
+def _of_digest(locked: Mapping[str, str], reference: images.Reference) -> str:
+    """Return the image of the lock that an image's digest is of, if it is of one."""
+    return next((name for name, one in locked.items() if one == reference.digest), "")
 
 
 def _twice(root: Path, found: Environment, manifests: Sequence[Manifest]) -> Iterable[Finding]:

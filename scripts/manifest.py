@@ -65,6 +65,12 @@ class Manifest:
         return str(self.metadata.get("namespace", ""))
 
     @property
+    def annotations(self) -> dict[str, Any]:
+        """Return metadata.annotations, empty where the object has none."""
+        found = self.metadata.get("annotations")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def component(self) -> str:
         """Return the label app.kubernetes.io/component."""
         labels = self.metadata.get("labels")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scripts.rules import (
+    accounts,
     argocd,
     availability,
     capacity,
@@ -12,17 +13,22 @@ from scripts.rules import (
     change,
     connections,
     endpoints,
+    exposure,
     files,
     jobs,
     lifecycle,
+    metadata,
     monitoring,
+    ownership,
     peers,
     ports,
     references,
+    secrets,
     security,
     selectors,
     variables,
     volumes,
+    waves,
 )
 from scripts.rules.objects import Objects
 from scripts.rules.rule import Problem, Rule
@@ -41,7 +47,13 @@ _FAMILIES = (
     jobs,
     change,
     security,
+    secrets,
+    accounts,
+    exposure,
+    ownership,
     argocd,
+    waves,
+    metadata,
     chain,
     endpoints,
     peers,

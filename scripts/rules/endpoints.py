@@ -226,17 +226,15 @@ def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
 
     With two secrets Besu answers 401 to Maru, and no block comes.
     """
-    done = set[tuple[str, Where]]()
+    told = set[tuple[str, Where]]()
     for call in calls(objects):
         node = call.node
         if call.api != "engine" or not isinstance(node, Node) or not call.target.workloads:
             continue
         others = [n for n in objects.nodes if n.workload in call.target.workloads]
         other = next((n for n in others if n.program == BESU and n.is_known), None)
-        key = (node.workload.manifest.label, node.container.path)
-        if other is None or key in done:
+        if other is None:
             continue
-        done.add(key)
         jwt = node.settings.get(f"{_table(call.setting)}.jwt-secret-path")
         open_ = str(_value(other, "engine-jwt-disabled")).lower() == "true"
         theirs = None if open_ else other.settings.get("engine-jwt-secret")
@@ -248,7 +246,10 @@ def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
             message = f"{has} has a secret for the Engine API, and {lacks} none: no call succeeds"
             fix = "name the file with the shared secret in both"
             where = call.setting if jwt is None else other.settings.get("engine-jwt-disabled")
-            yield Problem(*other.place(where), message, fix)
+            manifest, path = other.place(where)
+            if (manifest.label, path) not in told:
+                told.add((manifest.label, path))
+                yield Problem(manifest, path, message, fix)
             continue
         first, second = node.file(str(jwt.value)), other.file(str(theirs.value))
         if first.kind and second.kind and _held(node, first) != _held(other, second):
@@ -257,7 +258,10 @@ def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
                 f"which it drives, from {_named(second)}: it gets 401, and no block comes"
             )
             fix = f"take it from {_named(second)}"
-            yield Problem(node.workload.manifest, node.volume(first), message, fix)
+            manifest, path = node.workload.manifest, node.volume(first)
+            if (manifest.label, path) not in told:
+                told.add((manifest.label, path))
+                yield Problem(manifest, path, message, fix)
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-engine-api")

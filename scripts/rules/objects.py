@@ -307,3 +307,21 @@ def volumes(workload: Workload) -> dict[str, Where]:
     for index, template in mappings(workload.get(*templates)):
         found[str(yamlio.get(template, ["metadata", "name"]))] = (*templates, index)
     return found
+
+
+def spec_of(manifest: Manifest, *path: str | int) -> Any:
+    """Return a field of an object's spec; None where there is none."""
+    return yamlio.get(manifest.object, ("spec", *path))
+
+
+def annotation(name: str) -> Where:
+    """Return the path of an annotation of an object."""
+    return "metadata", "annotations", name
+
+
+def nearest(value: str, known: Iterable[str], otherwise: str) -> str:
+    """Return that the most similar name is to be written, or else what there is to do."""
+    import difflib
+
+    near = difflib.get_close_matches(value, list(known), 1)
+    return f"write {near[0]}" if near else otherwise
