@@ -40,6 +40,8 @@ from tests.mutants import ENVIRONMENTS, MOST, Mutant, mutants
 SURVIVORS = Path(__file__).with_name("survivors.yaml")
 DOCS = ROOT / "docs" / "rules.md"
 WRITE = "--write"
+SAME = "same"
+"""The group of survivors.yaml whose mutants behave as what they were made of."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -62,14 +64,22 @@ class Verdict:
     """By the other layers."""
 
     @property
-    def caught(self) -> bool:
-        """Return whether there is an error."""
-        return self.by_schema or any(one.severity is Severity.ERROR for one in self.told)
+    def found(self) -> bool:
+        """Return whether there is a finding: an error, or a warning."""
+        return self.by_schema or bool(self.told)
 
     @property
     def only_warned(self) -> bool:
         """Return whether there are warnings alone."""
-        return not self.caught and bool(self.told)
+        errors = any(one.severity is Severity.ERROR for one in self.told)
+        return self.found and not self.by_schema and not errors
+
+    @property
+    def is_same(self) -> bool:
+        """Return whether it behaves as the environment does, so that there is nothing to find."""
+        return not self.found and any(
+            re.fullmatch(name, self.mutant.name) for name in _read()[SAME]
+        )
 
 
 def verdicts(names: Sequence[str] = ENVIRONMENTS, most: int = MOST) -> list[Verdict]:
@@ -184,45 +194,65 @@ def _refused_by_schema(found: Iterable[Mutant]) -> set[str]:
 
 def reasons() -> dict[str, str]:
     """Return pattern → why nothing finds the mutants whose names it fits."""
-    found: dict[str, str] = yaml.safe_load(SURVIVORS.read_text("utf-8")) or {}
+    return {name: why for group in _read().values() for name, why in group.items()}
+
+
+@lru_cache
+def _read() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = yaml.safe_load(SURVIVORS.read_text("utf-8"))
     return found
+
+
+def share(found: Iterable[Verdict]) -> float:
+    """Return how many of the mutants that behave otherwise are found, from 0 to 1."""
+    others = [one for one in found if not one.is_same]
+    return sum(one.found for one in others) / max(len(others), 1)
 
 
 def summary(found: Sequence[Verdict]) -> str:
     """Return what docs/rules.md says of the mutants."""
-    lines = [f"{len(found)} mutants of {' and '.join(ENVIRONMENTS)}:", ""]
-    lines += table("Rules of", found, lambda one: one.mutant.operator.family)
-    lines += ["", "Those that live on, and why:", ""]
-    groups: dict[str, list[str]] = {}
-    for one in found:
-        if not one.caught:
-            groups.setdefault(_reason(one), []).append(one.mutant.name)
-    for reason, names in groups.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        lines.append(f"- {reason} `{names[0]}`{more}")
+    same = sum(one.is_same for one in found)
+    lines = [
+        f"{len(found)} mutants of {' and '.join(ENVIRONMENTS)}, of which {same} behave as what",
+        f"they were made of. Of the others, **{share(found):.1%}** are found:",
+        "",
+        *table("Rules of", found, lambda one: one.mutant.operator.family),
+        *_reasons("Nothing finds these:", [v for v in found if not (v.found or v.is_same)]),
+        *_reasons("These behave as what they were made of:", [v for v in found if v.is_same]),
+    ]
     return "\n".join(lines) + "\n"
 
 
+def _reasons(title: str, found: Sequence[Verdict]) -> list[str]:
+    """Return the lines of a list: mutants by the reason for which nothing finds them."""
+    lines, groups = ["", title, ""], dict[str, list[str]]()
+    for one in found:
+        groups.setdefault(_reason(one), []).append(one.mutant.name)
+    for reason, names in groups.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"- {reason} `{names[0]}`{more}")
+    return lines
+
+
 def _reason(verdict: Verdict) -> str:
-    if verdict.only_warned:
-        return f"`{verdict.told[0].rule}` warns of it."
     fits = (why for name, why in reasons().items() if re.fullmatch(name, verdict.mutant.name))
     return next(fits, "No rule finds it yet.")
 
 
 def table(title: str, found: Sequence[Verdict], of: Callable[[Verdict], str]) -> list[str]:
-    """Return the lines of a table in Markdown: the shares of mutants that are caught, in groups."""
+    """Return the lines of a table in Markdown: the shares of mutants that are found, in groups."""
     groups: dict[str, list[Verdict]] = {}
     for one in found:
         groups.setdefault(of(one), []).append(one)
     groups["all"] = list(found)
-    rows = [f"| {title} | Mutants | By schema alone | By all layers | Only a warning |"]
-    rows.append("|---|---:|---:|---:|---:|")
+    rows = [f"| {title} | Mutants | The same | By schema alone | By all layers | By a warning |"]
+    rows.append("|---|---:|---:|---:|---:|---:|")
     for name, group in groups.items():
-        schema = sum(one.by_schema for one in group) / len(group)
-        caught = sum(one.caught for one in group) / len(group)
+        same = sum(one.is_same for one in group)
+        schema = sum(one.by_schema for one in group) / max(len(group) - same, 1)
         warned = sum(one.only_warned for one in group)
-        rows.append(f"| {name} | {len(group)} | {schema:.1%} | {caught:.1%} | {warned} |")
+        counts = f"{len(group)} | {same} | {schema:.1%} | {share(group):.1%} | {warned}"
+        rows.append(f"| {name} | {counts} |")
     return rows
 
 
@@ -236,10 +266,9 @@ def main() -> None:
     print("\n".join(table("Operator", found, lambda one: one.mutant.operator.name)))
     print("\n".join(table("Family", found, lambda one: one.mutant.operator.family)))
     for one in found:
-        if not one.caught:
+        if not one.found:
             operator = one.mutant.operator
-            warned = f"  (a warning: {one.told[0].rule})" if one.told else ""
-            print(f"{operator.family}\t{operator.name}\t{one.mutant.name}{warned}")
+            print(f"{operator.family}\t{operator.name}\t{one.mutant.name}")
 
 
 if __name__ == "__main__":

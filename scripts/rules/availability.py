@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from scripts import survival, yamlio
+from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Objects, pod
 from scripts.rules.rule import Problem, rule
@@ -364,6 +365,53 @@ def budget_of_nothing(objects: Objects) -> Iterator[Problem]:
                 f"{field} is {spec.get(field)} of {pods} pods: drains may take all of them at once"
             )
             yield Problem(manifest, ("spec", field), message, "write maxUnavailable: 1")
+
+
+@rule(_BUDGETS + "#unhealthy-pod-eviction-policy", Severity.WARNING)
+def budget_keeps_broken_pods(objects: Objects) -> Iterator[Problem]:
+    """A PodDisruptionBudget lets pods go that are not ready anyway.
+
+    Kubernetes' default keeps them where others are away, too: a node with a pod that never becomes
+    ready can't be drained, and an upgrade of the cluster stops there.
+    """
+    # The field is there from 1.27 on.
+    there = int(objects.kubernetes_version.partition(".")[2]) >= 27
+    for manifest, spec, own in _budgets(objects) if there else ():
+        if own and spec.get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
+            message = "pods that are not ready hold up drains, as those do that serve"
+            path = ("spec", "unhealthyPodEvictionPolicy")
+            fix = "write unhealthyPodEvictionPolicy: AlwaysAllow"
+            yield Problem(manifest, path, message, fix)
+
+
+@rule(_AFFINITY + "#inter-pod-affinity-and-anti-affinity")
+def affinity_against_itself(objects: Objects) -> Iterator[Problem]:
+    """Pods that must be beside others are not kept away from those, by either's rules.
+
+    An anti-affinity holds in both directions: the pods that come second stay Pending for ever.
+    """
+    for workload in objects.workloads:
+        for key in _KEYS:
+            for term in survival.terms(workload, "podAffinity", key):
+                for other in objects.selected(term.get("labelSelector")):
+                    yield from _kept_away(workload, other, key)
+
+
+def _kept_away(workload: Workload, other: Workload, key: str) -> Iterator[Problem]:
+    """Yield the terms that keep away from each other what an affinity wants together."""
+    for own, kept in ((workload, other), (other, workload)):
+        terms = list(survival.terms(own, "podAntiAffinity", key))
+        for term in terms if own.manifest is not kept.manifest else ():
+            # Terms by ordinal keep away from the pods of other ordinals only.
+            if selects(term.get("labelSelector"), kept.labels) and "matchLabelKeys" not in term:
+                message = (
+                    f"{own.manifest.label} keeps away from the pods of {kept.manifest.label}, and "
+                    f"{workload.manifest.label} must be beside {other.manifest.label}: its pods "
+                    "stay Pending"
+                )
+                fix = "let labelSelector of podAntiAffinity select its own component alone"
+                path = (*pod(own)[0], "affinity", "podAntiAffinity")
+                yield Problem(own.manifest, path, message, fix)
 
 
 @rule(

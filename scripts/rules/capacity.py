@@ -10,6 +10,7 @@ from typing import Any
 
 from scripts import yamlio
 from scripts.capacity import COMPUTE, SAME, Amounts, Bound, Container, Pods, Share, amounts
+from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
 from scripts.quantity import GIB, least, parse, shown
 from scripts.rules.objects import Objects
@@ -271,6 +272,22 @@ def heap_too_large(objects: Objects) -> Iterator[Problem]:
             yield Problem(jvm.manifest, heap.path, message, fix)
 
 
+@rule(_JAVA, Severity.WARNING)
+def heap_without_bound(objects: Objects) -> Iterator[Problem]:
+    """Who says a JVM's first heap also says its largest.
+
+    The JVM takes a quarter of the memory limit else, which may be less than what it begins with.
+    """
+    for jvm in _jvms(objects):
+        if jvm.first and jvm.first.size is not None and jvm.most is None and not jvm.unreadable:
+            name = jvm.container.name
+            message = f"the heap of {name} begins with {jvm.first.text}, and may grow to a quarter"
+            message += " of the memory limit: nothing says how far"
+            limit = jvm.container.limits.get("memory")
+            size = max(limit / 2, jvm.first.size) if limit else jvm.first.size
+            yield Problem(jvm.manifest, jvm.first.path, message, f"add -Xmx{_option(size)}")
+
+
 @rule(_JAVA)
 def heap_starts_above_its_most(objects: Objects) -> Iterator[Problem]:
     """A JVM's first heap (-Xms) is no larger than its largest (-Xmx).
@@ -365,7 +382,8 @@ def volume_too_small(objects: Objects) -> Iterator[Problem]:
     bounds = [b for b in objects.counted.bounds if b.kind == "PersistentVolumeClaim"]
     low = max((b.amounts["min"].get("storage", Decimal(0)) for b in bounds), default=Decimal(0))
     for claim in objects.counted.claims:
-        if low <= claim.storage < GIB:
+        # One of nothing is no claim: claim-incomplete and the schemas tell.
+        if low <= claim.storage < GIB and claim.storage:
             path = (*claim.path, "resources", "requests", "storage")
             value = yamlio.get(claim.manifest.object, path)
             message = f"a claim asks for {value}: too little for any data of a chain"
