@@ -7,6 +7,10 @@ import re
 import shutil
 from pathlib import Path
 
+import yaml
+
+from scripts.network.keys import Key
+
 
 def copy_environment(source: Path, target: Path, number: int) -> None:
     """Copy an overlay without its manifests, with a name, a namespace and a chain of its own."""
@@ -19,8 +23,15 @@ def copy_environment(source: Path, target: Path, number: int) -> None:
 
 
 def _another(network: str, number: int) -> str:
-    """Return network.yaml with other validators, which have no keys, and another chain id."""
-    for old in re.findall(r"address: '(0x[0-9a-fA-F]{40})'", network):
-        new = f"0x{hashlib.sha256(f'{number} {old}'.encode()).hexdigest()[:40]}"
-        network = network.replace(old, new).replace(old.lower(), new)
+    """Return network.yaml with validators of other keys, which nobody keeps, and a chain id."""
+    for validator in yaml.safe_load(network)["network"]["validators"]:
+        key, node = (_key(f"{number} {of} {validator['address']}") for of in ("Maru", "Besu"))
+        new = {"address": key.address, "nodeId": node.node_id, "peerId": key.peer_id}
+        for name, other in new.items():
+            old = str(validator[name])
+            network = network.replace(old, other).replace(old.lower(), other.lower())
     return re.sub(r'("chainId": )\d+', rf"\g<1>{10000 + number}", network)
+
+
+def _key(seed: str) -> Key:
+    return Key.parse(hashlib.sha256(seed.encode()).hexdigest())
