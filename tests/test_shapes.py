@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from scripts import check, yamlio
 from scripts.findings import UserError
-from scripts.judge import CHANGE
+from scripts.judge import CHANGES
 from scripts.manifest import Manifest, Where
 from scripts.rules import catalogue
 from scripts.rules.objects import Objects
@@ -115,7 +115,7 @@ def test_rules_tell_of_objects_of_any_shape(name: str, data: st.DataObject) -> N
     others = [examples.objects(other) for other in ENVIRONMENTS if other != name]
     for rule in catalogue.RULES.values():
         told = list(rule.check([found, *others] if rule.together else [found]))
-        if rule.family == CHANGE:
+        if rule.family in CHANGES:
             told += rule.check([backwards])
         for _, problem in told:
             assert problem.message and problem.fix, rule.id
