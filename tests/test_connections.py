@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from scripts.rules import connections
+from scripts.rules import catalogue
 from scripts.rules.objects import Objects
-from scripts.rules.rule import Rule
 from tests import examples
 from tests.objects import SETS, Fields, of_values, walk
 
-RULES = [found for found in vars(connections).values() if isinstance(found, Rule)]
+FAMILIES = ("connections", "openings", "isolation")
+RULES = [rule for rule in catalogue.RULES.values() if rule.family in FAMILIES]
 
 SURVIVORS = {
     # Kubernetes fills in the same; for EthStats, the default deny is what denies egress.
