@@ -17,7 +17,7 @@ from scripts.rules import catalogue
 from scripts.rules.objects import Objects
 from scripts.rules.rule import Problem, Rule
 
-CHANGES = ("change", "losses")
+CHANGES = ("change", "continuity", "losses")
 """Families of rules whose findings end with the merge: a waiver of one is of use only once."""
 
 

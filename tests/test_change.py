@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts import deprecations, genesis
+from scripts import deprecations, genesis, judge
 from scripts.manifest import Manifest
 from scripts.rules import catalogue
 from scripts.rules.objects import Objects
@@ -21,7 +21,7 @@ from scripts.rules.rule import Rule
 from tests import examples
 from tests.objects import ENVIRONMENTS, walk
 
-RULES = [rule for rule in catalogue.RULES.values() if rule.family == "change"]
+RULES = [rule for rule in catalogue.RULES.values() if rule.family in judge.CHANGES]
 ODD: list[Any] = [None, [], {}, "", "x", 0, 5, True, ["x"], [None], [{}], {"x": None}, [["x"]]]
 JOB = {
     "apiVersion": "batch/v1",

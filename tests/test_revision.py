@@ -301,6 +301,9 @@ def test_validate_tells_of_a_change_at_the_line_that_makes_it(kept: Repository) 
 
 Change = Callable[[Repository], None]
 
+WITHOUT_BESU = "besu: {enabled: false}\ntxSender: {enabled: false}\n"
+"""Nor what calls it."""
+
 
 def _waive(repository: Repository) -> None:
     path = "overlays/dev/environment.yaml"
@@ -316,7 +319,7 @@ def _waive(repository: Repository) -> None:
 def test_what_is_meant_is_waived_for_an_object_that_is_gone(
     kept: Repository, prepare: Change, code: int
 ) -> None:
-    kept.write("overlays/dev/values.yaml", "besu: {enabled: false}\n")
+    kept.write("overlays/dev/values.yaml", WITHOUT_BESU)
     prepare(kept)
     assert kept.run("render", "dev").code == 0
     done = kept.run("validate", "dev", "--against", "HEAD")
@@ -327,13 +330,13 @@ def test_what_is_meant_is_waived_for_an_object_that_is_gone(
 def test_a_new_environment_has_nothing_to_be_compared_with(kept: Repository) -> None:
     git(kept.root, "rm", "-q", "-r", "--cached", "overlays/dev")
     git(kept.root, "commit", "-q", "-m", "x")
-    kept.write("overlays/dev/values.yaml", "besu: {enabled: false}\n")
+    kept.write("overlays/dev/values.yaml", WITHOUT_BESU)
     assert kept.run("render", "dev").code == 0
     assert kept.run("validate", "dev", "--against", "HEAD").code == 0
 
 
 def test_a_waiver_of_a_change_is_of_no_use_after_it_and_disturbs_nobody(kept: Repository) -> None:
-    kept.write("overlays/dev/values.yaml", "besu: {enabled: false}\n")
+    kept.write("overlays/dev/values.yaml", WITHOUT_BESU)
     _waive(kept)
     assert kept.run("render", "dev").code == 0
     commit(kept.root)

@@ -1,32 +1,24 @@
-"""Changes: what a cluster refuses, or does to a chain that runs, when objects become others.
+"""Changes: what a cluster refuses, or does to what holds data, when objects become others.
 
 What is immutable stands in Kubernetes' own validation code, of the version that base/ names.
 """
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import deprecations, genesis, nodes, quantity, yamlio
+from scripts import deprecations, quantity, yamlio
 from scripts.findings import Severity
-from scripts.manifest import PODS, Manifest, Where, config_maps
-from scripts.rules.objects import Objects, destination
+from scripts.manifest import Manifest, Where
+from scripts.rules.changes import HOW, NOTHING, changed_in_place, keys, templates, text_of
+from scripts.rules.objects import Objects, destination, spec_of
 from scripts.rules.rule import Problem, rule
-from scripts.workloads import Workload, mappings, workloads
 
 _VALIDATION = "https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/apis"
-_BESU = (
-    "https://github.com/hyperledger/besu/blob/25.11.0/ethereum/core/src/main/java/org/hyperledger/"
-    "besu/ethereum/chain/DefaultBlockchain.java"
-)
 _GROW = "docs/runbooks/LineaVolumeAlmostFull.md"
-_HOW = 'docs/environments.md, "What a change may not do", says how'
-
 _SELECTING = ("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet")
 _MAY_CHANGE = {
     "minReadySeconds",
@@ -55,12 +47,8 @@ _DEFAULTS = {
     "type": "Opaque",
     "volumeMode": "Filesystem",
 }
-_OPTIONS = "argocd.argoproj.io/sync-options"
 _REMOVED = Path(__file__).with_name("deprecations.yaml")
 """API versions that go, by nox -s lock."""
-_NOTHING = "nothing"
-_MOST = 3
-"""Differences that a message tells."""
 _NEXT = 2
 """Minor versions of Kubernetes ahead: eight months."""
 _SIZE = ("resources", "requests", "storage")
@@ -73,13 +61,13 @@ def selector_changed(objects: Objects) -> Iterator[Problem]:
     Kubernetes refuses another one, and the sync fails; a workload made anew with it would not know
     the pods that are there.
     """
-    for old, new in _kept(objects, *_SELECTING):
+    for old, new in changed_in_place(objects, *_SELECTING):
         path = _difference(old.object, new.object, ("spec", "selector"))
         if new.group == "apps" and path:
             was, now = _shown(old, path), _shown(new, path)
             message = f"the selector of {new.label} changes at {path[-1]}, from {was} to {now}:"
             message += " Kubernetes refuses that, and the sync fails"
-            kept = "take it away" if was == _NOTHING else f"leave it at {was}"
+            kept = "take it away" if was == NOTHING else f"leave it at {was}"
             fix = f"{kept}; labels that tell something else belong to the pods alone"
             yield Problem(new, path, message, fix)
 
@@ -91,7 +79,7 @@ def statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
     The sync fails, with all that is in later waves; only a StatefulSet made anew around its pods
     takes another value.
     """
-    for old, new in _kept(objects, "StatefulSet"):
+    for old, new in changed_in_place(objects, "StatefulSet"):
         for field in _fields(old, new):
             path = ("spec", field)
             if field in _MAY_CHANGE | _RULES_OF_THEIR_OWN or _same(old, new, path):
@@ -109,10 +97,10 @@ def volume_claim_template_changed(objects: Objects) -> Iterator[Problem]:
     Kubernetes refuses other templates, also larger ones, and the sync fails; the volumes that are
     there would stay as they are anyhow.
     """
-    for old, new in _kept(objects, "StatefulSet"):
-        before, after = _templates(old), _templates(new)
+    for old, new in changed_in_place(objects, "StatefulSet"):
+        before, after = templates(old), templates(new)
         if before.keys() != after.keys():
-            was, now = (_text(", ".join(sorted(names)) or None) for names in (before, after))
+            was, now = (text_of(", ".join(sorted(names)) or None) for names in (before, after))
             message = f"the claims of {new.label} change from {was} to {now}: Kubernetes refuses"
             message += " that, and the sync fails"
             new_ones = [after[name][0] for name in after if name not in before]
@@ -138,12 +126,12 @@ def _other_template(new: Manifest, was: Any, after: tuple[Where, Any]) -> Iterat
             fix += f" StatefulSet anew around its pods: {_GROW} says how"
             yield Problem(new, (*path, "spec", *_SIZE), message, fix)
             continue
-        there, here = (_text(yamlio.get(one, inner)) for one in (was, now))
+        there, here = (text_of(yamlio.get(one, inner)) for one in (was, now))
         message = f"/{'/'.join(map(str, inner))} of the claim {name} of {new.label} changes from"
         message += f" {there} to {here}: Kubernetes refuses that, the sync fails, and the volumes"
         message += " that are there would stay what they are"
-        kept = "take it away" if there == _NOTHING else f"leave it at {there}"
-        fix = f"{kept}; data come to other volumes by a copy: {_HOW}"
+        kept = "take it away" if there == NOTHING else f"leave it at {there}"
+        fix = f"{kept}; data come to other volumes by a copy: {HOW}"
         yield Problem(new, (*path, *inner), message, fix)
 
 
@@ -156,7 +144,7 @@ def volume_shrunk(objects: Objects) -> Iterator[Problem]:
     No volume can be; Kubernetes refuses the claim, and a StatefulSet would make smaller ones for
     new pods only.
     """
-    for old, new in _kept(objects, "PersistentVolumeClaim", "StatefulSet"):
+    for old, new in changed_in_place(objects, "PersistentVolumeClaim", "StatefulSet"):
         before, after = _claims(old), _claims(new)
         for name in before.keys() & after.keys():
             (_, was), (path, now) = before[name], after[name]
@@ -174,7 +162,7 @@ def claim_changed(objects: Objects) -> Iterator[Problem]:
 
     Kubernetes refuses anything else, such as another storage class, and the sync fails.
     """
-    for old, new in _kept(objects, "PersistentVolumeClaim"):
+    for old, new in changed_in_place(objects, "PersistentVolumeClaim"):
         for field in _fields(old, new):
             was, now = (yamlio.get(m.object, ("spec", field)) for m in (old, new))
             if field == "resources":
@@ -200,7 +188,7 @@ def job_changed(objects: Objects) -> Iterator[Problem]:
 
     Kubernetes refuses another one, also where the Job has ended, and the sync fails.
     """
-    for old, new in _kept(objects, "Job"):
+    for old, new in changed_in_place(objects, "Job"):
         fields = list(_OF_JOBS)
         indexed = yamlio.get(new.object, ("spec", "completionMode")) == "Indexed"
         parallel = ("spec", "parallelism")
@@ -226,15 +214,15 @@ def service_address_changed(objects: Objects) -> Iterator[Problem]:
     Kubernetes refuses another, and the sync fails; where the field is left out, the Service
     silently stays what it was.
     """
-    for old, new in _kept(objects, "Service"):
-        if "ExternalName" in [_spec(old, "type"), _spec(new, "type")]:
+    for old, new in changed_in_place(objects, "Service"):
+        if "ExternalName" in [spec_of(old, "type"), spec_of(new, "type")]:
             continue
         found = next(_other_address(old, new), None)
         if found:
             path, message = found
             command = f"kubectl -n {new.namespace} delete service {new.name}"
             was = _shown(old, path)
-            kept = f"leave {path[-1]} out" if was == _NOTHING else f"leave it at {was}"
+            kept = f"leave {path[-1]} out" if was == NOTHING else f"leave it at {was}"
             fix = f"{kept}, or give the new Service another name;"
             fix += f" if connections may break, merge, then {command}: Argo CD makes it anew"
             yield Problem(new, path, message, fix)
@@ -259,17 +247,17 @@ def _other_address(old: Manifest, new: Manifest) -> Iterator[tuple[Where, str]]:
         message += " that, and the sync fails"
         yield path, message
         return
-    families = [_spec(manifest, "ipFamilies") for manifest in (old, new)]
+    families = [spec_of(manifest, "ipFamilies") for manifest in (old, new)]
     if was != "None" and all(isinstance(one, list) and one for one in families):
         before, after = families
         path = ("spec", "ipFamilies")
         if before[0] != after[0]:
             yield path, f"the first IP family of {new.label} changes: Kubernetes refuses that"
-        elif len(before) > len(after) and _spec(new, "ipFamilyPolicy") != "SingleStack":
+        elif len(before) > len(after) and spec_of(new, "ipFamilyPolicy") != "SingleStack":
             message = f"{new.label} loses its second IP family: Kubernetes refuses that without"
             yield path, f"{message} ipFamilyPolicy: SingleStack"
     path = ("spec", "loadBalancerClass")
-    balanced = _spec(old, "type") == _spec(new, "type") == "LoadBalancer"
+    balanced = spec_of(old, "type") == spec_of(new, "type") == "LoadBalancer"
     if balanced and not _same(old, new, path):
         message = f"the load balancer's class of {new.label} changes from {_shown(old, path)} to"
         yield path, f"{message} {_shown(new, path)}: Kubernetes refuses that, and the sync fails"
@@ -281,7 +269,7 @@ def immutable_data_changed(objects: Objects) -> Iterator[Problem]:
 
     Kubernetes refuses the change, and the sync fails.
     """
-    for old, new in _kept(objects, "ConfigMap", "Secret"):
+    for old, new in changed_in_place(objects, "ConfigMap", "Secret"):
         if old.object.get("immutable") is not True:
             continue
         for field in ("data", "binaryData", "stringData", "immutable"):
@@ -300,7 +288,7 @@ def secret_type_changed(objects: Objects) -> Iterator[Problem]:
 
     Kubernetes refuses another one, and the sync fails.
     """
-    for old, new in _kept(objects, "Secret"):
+    for old, new in changed_in_place(objects, "Secret"):
         if not _same(old, new, ("type",)):
             was, now = (manifest.object.get("type", "Opaque") for manifest in (old, new))
             message = f"the type of {new.label} changes from {was} to {now}: Kubernetes refuses"
@@ -315,13 +303,13 @@ def quota_scopes_changed(objects: Objects) -> Iterator[Problem]:
 
     Kubernetes refuses others, and the sync fails.
     """
-    for old, new in _kept(objects, "ResourceQuota"):
-        was, now = (_spec(manifest, "scopes") or [] for manifest in (old, new))
+    for old, new in changed_in_place(objects, "ResourceQuota"):
+        was, now = (spec_of(manifest, "scopes") or [] for manifest in (old, new))
         lists = isinstance(was, list) and isinstance(now, list)
-        if lists and sorted(was, key=_text) != sorted(now, key=_text):
-            message = f"the scopes of {new.label} change from {_text(was)} to {_text(now)}:"
+        if lists and sorted(was, key=text_of) != sorted(now, key=text_of):
+            message = f"the scopes of {new.label} change from {text_of(was)} to {text_of(now)}:"
             message += " Kubernetes refuses that, and the sync fails"
-            fix = f"leave them at {_text(was)}, or give the new quota another name"
+            fix = f"leave them at {text_of(was)}, or give the new quota another name"
             yield Problem(new, ("spec", "scopes"), message, fix)
 
 
@@ -346,14 +334,14 @@ def environment_moved(objects: Objects) -> Iterator[Problem]:
     message += " with empty volumes, and what runs in the old place goes on with the same validator"
     message += " keys, so that the chain forks"
     fix = f"leave it at {was}, or make a new environment with a chain of its own; to move a"
-    fix += f" chain, stop the old one and restore its backup: {_HOW}"
+    fix += f" chain, stop the old one and restore its backup: {HOW}"
     yield Problem(objects.application, path, message, fix)
 
 
 def _parts(application: Manifest) -> tuple[str, str]:
     """Return the cluster, by its address or name, and the namespace of an Application."""
     server, name, namespace = destination(application)
-    return _text(server or name), _text(namespace)
+    return text_of(server or name), text_of(namespace)
 
 
 @rule("docs/environments.md")
@@ -371,7 +359,7 @@ def data_object_gone(objects: Objects) -> Iterator[Problem]:
         message += " person to confirm; then it is deleted"
         message += " with its data" if lost else ", and nobody uses its volumes"
         fix = "bring it back; if it is to go, make a backup, and waive this for the object in"
-        fix += f" environment.yaml: {_HOW}"
+        fix += f" environment.yaml: {HOW}"
         yield Problem(old, (), message, fix)
 
 
@@ -394,7 +382,7 @@ def data_object_renamed(objects: Objects) -> Iterator[Problem]:
         was, now = (yamlio.get(manifest.object, path) for manifest in (old, new))
         message = f"{old.label} becomes another object, as its {path[-1]} changes from {was} to"
         message += f" {now}: it starts with new, empty volumes, and the old one is deleted"
-        fix = f"leave it at {was}; data come to another name by a backup and a restore: {_HOW}"
+        fix = f"leave it at {was}; data come to another name by a backup and a restore: {HOW}"
         yield Problem(new, path, message, fix)
 
 
@@ -408,231 +396,13 @@ def claims_deleted_with_statefulset(objects: Objects) -> Iterator[Problem]:
     chain with it.
     """
     for manifest in objects.of_kind("StatefulSet"):
-        if not _templates(manifest):
+        if not templates(manifest):
             continue
         for field in _deleting(manifest):
             path = ("spec", "persistentVolumeClaimRetentionPolicy", field)
             event = "it is deleted" if field == "whenDeleted" else "it has fewer pods"
             message = f"{manifest.label} takes the chain's data with it when {event}: {field} is"
             yield Problem(manifest, path, f"{message} Delete", "write Retain")
-
-
-@rule("https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath")
-def data_moved_in_volume(objects: Objects) -> Iterator[Problem]:
-    """A node's data stay where they are in its volume.
-
-    A container that sees another folder of the volume starts with an empty one: a node without its
-    chain.
-    """
-    for old, new in _kept(objects, "StatefulSet"):
-        claims = _templates(old).keys() & _templates(new).keys()
-        before, after = _mounts(old), _mounts(new)
-        for key in before.keys() & after.keys():
-            (_, was), (path, now) = before[key], after[key]
-            if key[1] in claims and was != now:
-                message = f"{key[0]} of {new.label} sees the folder {now or '/'} of its volume"
-                message += f" where it saw {was or '/'}: it starts with an empty one"
-                fix = f"leave subPath at {was}" if was else "leave subPath out"
-                yield Problem(new, (*path, "subPath"), message, fix)
-
-
-@rule(_BESU)
-def genesis_changed(objects: Objects) -> Iterator[Problem]:
-    """A chain keeps its first block and its id.
-
-    With another first block the nodes that have data refuse to start, with another id they find no
-    peers; those that have no data make another chain.
-    """
-    # A chain in another's place changes both files, Besu's and Maru's: one mistake.
-    for manifest, path, old, new in _genesis_changes(objects):
-        if found := list(genesis.first_block(old, new)):
-            several = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
-            told = f"{', '.join(found[:_MOST])}{several}"
-            message = f"the genesis of the chain changes: {told}; nodes that have data refuse to"
-            message += " start, or find no peers, and those that have none make another chain"
-            fix = f"leave it as it was; a new chain needs empty volumes, too: {_HOW}"
-            yield Problem(manifest, path, message, fix)
-            return
-
-
-@rule("https://besu.hyperledger.org/public-networks/concepts/genesis-file")
-def past_fork_changed(objects: Objects) -> Iterator[Problem]:
-    """What is in force on a chain stays, and a new fork lies in the future.
-
-    The blocks that are there were made by other rules: nodes that read them again refuse them, and
-    those that don't go another way.
-    """
-    if _is_another_chain(objects):
-        return
-    for manifest, path, old, new in _genesis_changes(objects):
-        for message, fix in genesis.past_forks(old, new, time.time()):
-            yield Problem(manifest, path, message, fix)
-
-
-@rule("docs/network.md")
-def validators_replaced(objects: Objects) -> Iterator[Problem]:
-    """A chain gets other validators only by a fork that lies in the future.
-
-    A node that reads another list accepts none of the blocks that the old validators sealed.
-    """
-    if _is_another_chain(objects):
-        return
-    for manifest, path, old, new in _genesis_changes(objects):
-        before, after = genesis.validators(old), genesis.validators(new)
-        for at in sorted(before.keys() & after.keys()):
-            lost, won = before[at] - after[at], after[at] - before[at]
-            if int(at) > time.time() or not (lost or won):
-                continue
-            message = f"the validators of the fork at {at}, which is in force, change: of"
-            message += (
-                f" {len(before[at])}, {len(lost)} are gone, and {len(won)} are new; nodes that"
-            )
-            message += " read the new list refuse the blocks that are there"
-            fix = "leave the list; add a fork at a time to come that has the other validators"
-            yield Problem(manifest, path, message, fix)
-
-
-def _is_another_chain(objects: Objects) -> bool:
-    return any(
-        True for *_, old, new in _genesis_changes(objects) for _ in genesis.first_block(old, new)
-    )
-
-
-_Genesis = tuple[Manifest, Where, dict[str, Any], dict[str, Any]]
-
-
-def _genesis_changes(objects: Objects) -> Iterator[_Genesis]:
-    """Yield the genesis files that are others than they were: manifest, path, old, new.
-
-    Where a ConfigMap has another name, it is the only one whose place it can have taken.
-    """
-    old, new = _genesis_files(objects.old), _genesis_files(objects.of_kind("ConfigMap"))
-    lost = {key[0]: data for key, (*_, data) in old.items() if key not in new}
-    for key, (manifest, path, now) in new.items():
-        was = old[key][2] if key in old else lost.get(key[0])
-        if was is not None and was != now:
-            yield manifest, path, was, now
-
-
-def _genesis_files(
-    manifests: Sequence[Manifest],
-) -> dict[tuple[bool, str, str], tuple[Manifest, Where, dict[str, Any]]]:
-    """Return (whether of Besu, ConfigMap, key) → manifest, path and contents."""
-    found = dict[tuple[bool, str, str], tuple[Manifest, Where, dict[str, Any]]]()
-    for manifest in manifests:
-        texts = manifest.object.get("data") if manifest.kind == "ConfigMap" else None
-        for key, text in texts.items() if isinstance(texts, dict) else ():
-            if isinstance(text, str) and (data := genesis.read(text)) is not None:
-                name = (genesis.is_besu(data), manifest.name, str(key))
-                found[name] = (manifest, ("data", key), data)
-    return found
-
-
-@rule("docs/network.md")
-def validator_stopped(objects: Objects) -> Iterator[Problem]:
-    """A validator that the chain counts on goes on running.
-
-    The chain still waits for those that are gone: with fewer than two thirds it stands still, and
-    before that it bears no further failure.
-    """
-    before = {one.manifest.identity: one for one in workloads(objects.old)}
-    for one in objects.workloads:
-        was = before.get(one.manifest.identity)
-        if was and one.most < was.most and _keys(one.manifest):
-            message = f"{one.manifest.label} goes from {was.most} pods to {one.most}, and each has"
-            message += " the key of a validator that the chain goes on to wait for"
-            fix = f"leave replicas at {was.most}; fewer validators need a fork of Maru's genesis"
-            fix += " that has fewer"
-            yield Problem(one.manifest, ("spec", "replicas"), message, fix)
-
-
-@rule("docs/network.md")
-def node_key_changed(objects: Objects) -> Iterator[Problem]:
-    """A node keeps its key.
-
-    Another key is another node: peers don't know it, and a validator that the chain counts on is
-    away.
-    """
-    for old, new in _kept(objects, "StatefulSet"):
-        before, after = _keys(old), _keys(new)
-        for volume in before.keys() & after.keys():
-            (_, was), (path, now) = before[volume], after[volume]
-            names = [yamlio.get(source, ("secretName",)) for source in (was, now)]
-            if names[0] != names[1]:
-                message = f"the pods of {new.label} take their keys from the Secret {names[1]}"
-                message += f" instead of {names[0]}: other keys are other nodes, and the chain's"
-                message += " validators would be away"
-                fix = f"leave it at {names[0]}; a Secret can be made anew under the same name"
-                yield Problem(new, (*path, "secretName"), message, fix)
-                continue
-            yield from _other_items(new, path, was, now)
-
-
-def _other_items(new: Manifest, path: Where, was: Any, now: Any) -> Iterator[Problem]:
-    """Yield the pods that are given the key of another."""
-    before = {
-        _text(item.get("path")): _text(item.get("key")) for _, item in mappings(was.get("items"))
-    }
-    for index, item in mappings(now.get("items")):
-        pod, key = _text(item.get("path")), _text(item.get("key"))
-        if pod in before and before[pod] != key:
-            message = (
-                f"{pod} gets '{key}' of the Secret as its key instead of '{before[pod]}': it is"
-            )
-            message += " another node then, and two with one key fork the chain"
-            fix = f"leave it at '{before[pod]}'"
-            yield Problem(new, (*path, "items", index, "key"), message, fix)
-
-
-@rule("docs/eks.md", Severity.WARNING)
-def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
-    """A node's key comes from the same entry of the store.
-
-    If the new entry has another key, the node becomes another one at its next start.
-    """
-    secrets = {
-        _text(yamlio.get(source, ("secretName",)))
-        for manifest in objects.of_kind("StatefulSet")
-        for _, source in _keys(manifest).values()
-    }
-    for old, new in _kept(objects, "ExternalSecret"):
-        target = yamlio.get(new.object, ("spec", "target", "name")) or new.name
-        if _text(target) not in secrets:
-            continue
-        entries = {_text(one.get("secretKey")): one for _, one in mappings(_spec(old, "data"))}
-        for index, one in mappings(_spec(new, "data")):
-            key = _text(one.get("secretKey"))
-            was, now = _entry(entries.get(key)), _entry(one)
-            if was and was != now:
-                message = f"{new.label} reads '{key}' from {now} instead of {was}:"
-                message += " if that is another key, the node becomes another one"
-                fix = "make sure that the same keys are there before you merge"
-                path = ("spec", "data", index, "remoteRef", "key")
-                yield Problem(new, path, message, fix)
-                break
-
-
-@rule(
-    "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#migrating-deployments-and-statefulsets-to-horizontal-autoscaling"
-)
-def autoscaler_gone_with_pods(objects: Objects) -> Iterator[Problem]:
-    """Where an autoscaler goes, the pods that it kept stay.
-
-    Without it, `replicas` counts from one moment to the next: pods that serve go at once.
-    """
-    kept = {one.manifest.identity: one for one in objects.workloads}
-    scaled = {one.manifest.label: one for one in workloads(objects.old)}
-    targets = {_target(m) for m in objects.of_kind("HorizontalPodAutoscaler")}
-    for old in objects.gone:
-        was = scaled.get(_target(old))
-        if old.kind != "HorizontalPodAutoscaler" or was is None or _target(old) in targets:
-            continue
-        now = kept.get(was.manifest.identity)
-        if now and now.least < was.least:
-            message = f"{old.label} is gone, which kept {was.least} to {was.most} pods of"
-            message += f" {was.manifest.label}: it falls to {now.least} at once"
-            fix = f"write replicas: {was.least} or more for it, as many as run now"
-            yield Problem(old, (), message, fix)
 
 
 @rule("https://kubernetes.io/docs/reference/using-api/deprecation-guide/", Severity.WARNING)
@@ -672,32 +442,9 @@ def kubernetes_version_skipped(objects: Objects) -> Iterator[Problem]:
         yield Problem(objects.application, ("kubernetesVersion",), message, fix)
 
 
-def _kept(objects: Objects, *kinds: str) -> Iterator[tuple[Manifest, Manifest]]:
-    """Yield (old, new) of the objects of some kinds that change in place.
-
-    Argo CD makes hooks anew, and what is to be replaced by force
-    (https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/#force-sync).
-    """
-    for old, new in objects.changed:
-        if new.kind not in kinds or old.object == new.object:
-            continue
-        notes = new.metadata.get("annotations")
-        notes = notes if isinstance(notes, dict) else {}
-        options = {part.strip() for part in str(notes.get(_OPTIONS, "")).split(",")}
-        hook = "argocd.argoproj.io/hook" in notes or "helm.sh/hook" in notes
-        if not hook and not {"Force=true", "Replace=true"} <= options:
-            yield old, new
-
-
 def _made_anew(was: str) -> str:
     """Return how to leave a StatefulSet, or to change what can't be changed."""
-    return (
-        f"leave it at {was}; if it must change, make the StatefulSet anew around its pods: {_HOW}"
-    )
-
-
-def _spec(manifest: Manifest, field: str) -> Any:
-    return yamlio.get(manifest.object, ("spec", field))
+    return f"leave it at {was}; if it must change, make the StatefulSet anew around its pods: {HOW}"
 
 
 def _fields(old: Manifest, new: Manifest) -> list[str]:
@@ -732,24 +479,7 @@ def _difference(old: Any, new: Any, path: Where) -> Where | None:
 
 
 def _shown(manifest: Manifest, path: Where) -> str:
-    return _text(yamlio.get(manifest.object, path))
-
-
-def _text(value: Any) -> str:
-    """Return a value as people write it."""
-    if value is None:
-        return _NOTHING
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _templates(manifest: Manifest) -> dict[str, tuple[Where, Any]]:
-    """Return name → (path, template) of the claims that a StatefulSet makes for its pods."""
-    path = ("spec", "volumeClaimTemplates")
-    return {
-        str(yamlio.get(one, ("metadata", "name"))): ((*path, index), one)
-        for index, one in mappings(yamlio.get(manifest.object, path))
-        if manifest.kind == "StatefulSet"
-    }
+    return text_of(yamlio.get(manifest.object, path))
 
 
 def _claims(manifest: Manifest) -> dict[str, tuple[Where, Any]]:
@@ -758,7 +488,7 @@ def _claims(manifest: Manifest) -> dict[str, tuple[Where, Any]]:
         return {manifest.name: (("spec",), manifest.object.get("spec"))}
     return {
         name: ((*path, "spec"), yamlio.get(one, ("spec",)))
-        for name, (path, one) in _templates(manifest).items()
+        for name, (path, one) in templates(manifest).items()
     }
 
 
@@ -790,15 +520,15 @@ def _grows(small: Any, large: Any) -> bool:
 
 def _address(manifest: Manifest) -> Any:
     """Return a Service's first address as it is written; None where the cluster gives it one."""
-    several = _spec(manifest, "clusterIPs")
-    return _spec(manifest, "clusterIP") or (
+    several = spec_of(manifest, "clusterIPs")
+    return spec_of(manifest, "clusterIP") or (
         several[0] if isinstance(several, list) and several else None
     )
 
 
 def _data_gone(objects: Objects) -> Iterator[Manifest]:
     for old in objects.gone:
-        if old.kind == "PersistentVolumeClaim" or _templates(old):
+        if old.kind == "PersistentVolumeClaim" or templates(old):
             yield old
 
 
@@ -821,58 +551,11 @@ def _deleting(manifest: Manifest) -> list[str]:
 
     A node that only follows the chain gets it again from its peers.
     """
-    policy = _spec(manifest, "persistentVolumeClaimRetentionPolicy")
+    policy = spec_of(manifest, "persistentVolumeClaimRetentionPolicy")
     if not isinstance(policy, dict):
         return []
-    events = ["whenDeleted", "whenScaled"] if _keys(manifest) else ["whenDeleted"]
+    events = ["whenDeleted", "whenScaled"] if keys(manifest) else ["whenDeleted"]
     return [event for event in events if policy.get(event) == "Delete"]
-
-
-def _mounts(manifest: Manifest) -> dict[tuple[str, str, str], tuple[Where, Any]]:
-    """Return (container, volume, path in it) → path of the mount and its folder of the volume."""
-    found = {}
-    pod = PODS["statefulset"]
-    for kind in ("initContainers", "containers"):
-        for index, container in mappings(yamlio.get(manifest.object, (*pod, kind))):
-            for at, mount in mappings(container.get("volumeMounts")):
-                key = tuple(
-                    str(x)
-                    for x in (container.get("name"), mount.get("name"), mount.get("mountPath"))
-                )
-                place = (*pod, kind, index, "volumeMounts", at)
-                found[key[0], key[1], key[2]] = (place, mount.get("subPath"))
-    return found
-
-
-def _keys(manifest: Manifest) -> dict[str, tuple[Where, dict[str, Any]]]:
-    """Return the volumes with a key for each pod: name → path and Secret.
-
-    A pod sees of them what has its own name.
-    """
-    pod = PODS.get(manifest.kind.lower(), ())
-    own = {
-        _text(mount.get("name"))
-        for kind in ("initContainers", "containers")
-        for _, container in mappings(yamlio.get(manifest.object, (*pod, kind)))
-        for _, mount in mappings(container.get("volumeMounts"))
-        if mount.get("subPathExpr")
-    }
-    return {
-        str(volume.get("name")): ((*pod, "volumes", index, "secret"), volume["secret"])
-        for index, volume in mappings(yamlio.get(manifest.object, (*pod, "volumes")))
-        if _text(volume.get("name")) in own and isinstance(volume.get("secret"), dict)
-    }
-
-
-def _entry(one: Any) -> str:
-    """Return where in the store the operator reads a key."""
-    entry = (yamlio.get(one, ("remoteRef", field)) for field in ("key", "property"))
-    return "#".join(part for part in entry if isinstance(part, str))
-
-
-def _target(autoscaler: Manifest) -> str:
-    target = _spec(autoscaler, "scaleTargetRef")
-    return f"{yamlio.get(target, ('kind',))}/{yamlio.get(target, ('name',))}"
 
 
 @lru_cache
@@ -884,94 +567,3 @@ def _minor(version: str) -> int:
     """Return 34 of 1.34; 0 where it is none."""
     major, _, minor = version.partition(".")
     return int(minor) if major == "1" and minor.isdecimal() else 0
-
-
-@rule("https://besu.hyperledger.org/public-networks/concepts/data-storage-formats")
-def storage_format_changed(objects: Objects) -> Iterator[Problem]:
-    """A Besu that has data keeps the format in which it has them.
-
-    With another it does not start: its database can't be read in it.
-    """
-    old = {
-        (node.workload.manifest.label, node.container.path): _format(node)
-        for node in _nodes_before(objects)
-        if node.is_known
-    }
-    for node in objects.programs if old else ():
-        was = old.get((node.workload.manifest.label, node.container.path))
-        if node.program != nodes.BESU or not node.is_known or was in (None, _format(node)):
-            continue
-        message = (
-            f"data-storage-format of {node.name} changes from {was} to {_format(node)}: it can't "
-            "read the data that it has, and does not start"
-        )
-        fix = f'write data-storage-format = "{was}"; another needs new volumes, and all blocks anew'
-        yield Problem(*node.place(node.settings.get("data-storage-format")), message, fix)
-
-
-def _nodes_before(objects: Objects) -> list[nodes.Node]:
-    if not any(old.kind == "ConfigMap" or old.kind == "StatefulSet" for old, _ in objects.changed):
-        return []
-    maps = [old for old in objects.old if old.kind == "ConfigMap"]
-    return nodes.nodes(workloads(objects.old), maps)
-
-
-def _format(node: nodes.Node) -> str:
-    setting = node.settings.get("data-storage-format")
-    return str(setting.value).upper() if setting else "BONSAI"
-
-
-@rule("https://external-secrets.io/latest/guides/ownership-deletion-policy/", Severity.WARNING)
-def secret_deleted_with_its_entry(objects: Objects) -> Iterator[Problem]:
-    """A Secret outlives its entry in the secrets manager.
-
-    Else one wrong click there deletes it here, too: the pods that need it don't start again.
-    """
-    for manifest in objects.of_kind("ExternalSecret"):
-        path = ("spec", "target", "deletionPolicy")
-        if yamlio.get(manifest.object, path) == "Delete":
-            message = f"the Secret of {manifest.label} is deleted with its entry in the store"
-            yield Problem(manifest, path, message, "write Retain")
-
-
-@rule("https://helm.sh/docs/howto/charts_tips_and_tricks/", Severity.WARNING)
-def pods_keep_old_files(objects: Objects) -> Iterator[Problem]:
-    """Pods start again when a ConfigMap changes that they read at their start.
-
-    Its checksum in their template does that; without, they go on with the old files until somebody
-    restarts them, and then they all change at once.
-    """
-    for workload in objects.workloads:
-        manifest = workload.manifest
-        notes = workload.get(*workload.template, "metadata", "annotations")
-        sums = [
-            key
-            for key in (notes if isinstance(notes, dict) else ())
-            if str(key).startswith("checksum/")
-        ]
-        maps = [
-            name
-            for name in sorted(_read_while_running(workload))
-            if (found := objects.find("ConfigMap", name)) and not found.object.get("immutable")
-        ]
-        if manifest.kind not in ("Deployment", "StatefulSet") or len(sums) >= len(maps):
-            continue
-        names = " and ".join(maps)
-        message = (
-            f"{manifest.label} reads {names}, and has {len(sums) or 'no'} checksum of them: its "
-            "pods don't start again when one changes"
-        )
-        path = (*workload.template, "metadata", "annotations")
-        yield Problem(manifest, path, message, "write an annotation checksum/… for each of them")
-
-
-def _read_while_running(workload: Workload) -> set[str]:
-    """Return the ConfigMaps that a workload's containers read, without those of init containers."""
-    spec = workload.get(*workload.template, "spec")
-    names = [
-        mount.get("name")
-        for _, container in mappings(yamlio.get(spec, ["containers"]))
-        for _, mount in mappings(container.get("volumeMounts"))
-    ]
-    volumes = [v for _, v in mappings(yamlio.get(spec, ["volumes"])) if v.get("name") in names]
-    return config_maps({"containers": yamlio.get(spec, ["containers"]), "volumes": volumes})
