@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts import deprecations, genesis, judge
+from scripts import deprecations, genesis
 from scripts.manifest import Manifest
 from scripts.rules import catalogue
 from scripts.rules.objects import Objects
@@ -21,7 +20,7 @@ from scripts.rules.rule import Rule
 from tests import examples
 from tests.objects import ENVIRONMENTS, walk
 
-RULES = [rule for rule in catalogue.RULES.values() if rule.family in judge.CHANGES]
+RULES = [rule for rule in catalogue.RULES.values() if rule.family in ("change", "continuity")]
 ODD: list[Any] = [None, [], {}, "", "x", 0, 5, True, ["x"], [None], [{}], {"x": None}, [["x"]]]
 JOB = {
     "apiVersion": "batch/v1",
@@ -136,16 +135,14 @@ def test_nothing_is_said_of_what_a_cluster_lets_change(
     assert told(made) == []
 
 
-def test_all_rules_of_the_family_take_some_milliseconds() -> None:
+def test_nothing_is_said_of_equal_copies() -> None:
     environments = [examples.objects(name) for name in ENVIRONMENTS]
     fresh = [
         replace(one, manifests=tuple(Manifest(m.object, m.template) for m in one.manifests))
         for one in environments
     ]
-    began = time.perf_counter()
     for rule in RULES:
-        assert not list(rule.check(fresh))
-    assert time.perf_counter() - began < 0.2  # 0.02 s on two idle processors
+        assert list(rule.check(fresh)) == []
 
 
 def besu(config: dict[str, Any], **more: Any) -> str:
