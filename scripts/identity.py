@@ -6,8 +6,11 @@ import re
 from functools import lru_cache
 
 import base58
-import coincurve
 from Crypto.Hash import keccak
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+CURVE = ec.SECP256K1()
 
 _LIBP2P = bytes.fromhex("002508021221")
 """Multihash "identity" of 37 bytes: libp2p's protobuf of type Secp256k1, with 33 bytes."""
@@ -31,9 +34,15 @@ def public_key(id_: str) -> bytes | None:
             if not public.startswith(_LIBP2P):
                 return None
             public = public.removeprefix(_LIBP2P)
-        return coincurve.PublicKey(public).format(compressed=False)
+        return encoded(ec.EllipticCurvePublicKey.from_encoded_point(CURVE, public))
     except ValueError:
         return None
+
+
+def encoded(public: ec.EllipticCurvePublicKey, *, compressed: bool = False) -> bytes:
+    """Return a public key as 65 bytes (04, x, y), or compressed as 33 (02 or 03, x)."""
+    form = PublicFormat.CompressedPoint if compressed else PublicFormat.UncompressedPoint
+    return public.public_bytes(Encoding.X962, form)
 
 
 def address_of(public: bytes) -> str:

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from coincurve.utils import GROUP_ORDER_INT
 
 from scripts import environment, render
+from scripts.identity import CURVE
 from scripts.network import genesis
 from scripts.network.keys import Key
 from scripts.tools import tool
@@ -499,7 +499,7 @@ def test_a_nonce_that_another_sender_used_is_told(
         ("privateKey", "12" * 31, "privateKey in the Secret is no private key"),
         ("privateKey", f"{'12' * 16}\n{'34' * 16}", "privateKey in the Secret is no private key"),
         ("privateKey", "0" * 64, "cast did not take privateKey"),
-        ("privateKey", f"{GROUP_ORDER_INT:064x}", "cast did not take privateKey"),
+        ("privateKey", f"{CURVE.group_order:064x}", "cast did not take privateKey"),
         ("toAddress", "vitalik.eth", "toAddress in the Secret is no address"),
         ("toAddress", "12" * 20, "toAddress in the Secret is no address"),
         ("toAddress", "0x" + "aB" * 20, "toAddress in the Secret has a typing error"),

@@ -7,10 +7,9 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Self
 
-import coincurve
-from coincurve.utils import GROUP_ORDER_INT
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from scripts.identity import address_of, peer_id_of
+from scripts.identity import CURVE, address_of, encoded, peer_id_of
 
 _LIBP2P_PRIVATE = bytes.fromhex("08021220")
 """Protobuf of libp2p: type (field 1) Secp256k1, data (field 2) of 32 bytes."""
@@ -29,7 +28,7 @@ class Key:
     @classmethod
     def generate(cls) -> Self:
         """Return a new key, from the system's source of randomness."""
-        return cls((secrets.randbelow(GROUP_ORDER_INT - 1) + 1).to_bytes(32, "big"))
+        return cls((secrets.randbelow(CURVE.group_order - 1) + 1).to_bytes(32, "big"))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -71,11 +70,12 @@ class Key:
         return peer_id_of(self._public(compressed=True))
 
     def _public(self, *, compressed: bool) -> bytes:
-        return coincurve.PrivateKey(self._secret).public_key.format(compressed=compressed)
+        private = ec.derive_private_key(int.from_bytes(self._secret, "big"), CURVE)
+        return encoded(private.public_key(), compressed=compressed)
 
 
 def _parsed(form: re.Pattern[str], text: str, told: str) -> bytes:
     found = form.fullmatch(text)
-    if not found or not 0 < int(found[1], 16) < GROUP_ORDER_INT:
+    if not found or not 0 < int(found[1], 16) < CURVE.group_order:
         raise ValueError(told)
     return bytes.fromhex(found[1])
