@@ -10,7 +10,7 @@ from typing import Any
 from scripts import survival, yamlio
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
-from scripts.rules.objects import Objects, pod
+from scripts.rules.objects import Objects, picks, pod
 from scripts.rules.rule import Problem, rule
 from scripts.survival import ZONE
 from scripts.workloads import Workload, mappings, selects, whole
@@ -33,9 +33,6 @@ _KEYS = (ZONE, "kubernetes.io/hostname", "topology.kubernetes.io/region")
 
 _VALIDATORS = ("sequencer", "maru")
 """Components that are a validator together."""
-
-_OF_THE_CONTROLLER = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index")
-"""Labels that a StatefulSet gives its pods."""
 
 
 @rule(_SPREAD)
@@ -578,23 +575,8 @@ def _asked(workload: Workload) -> Iterator[tuple[Where, Any]]:
 
 
 def _selected(objects: Objects, term: Mapping[str, Any]) -> bool:
-    """Return whether a term is about any pod, also by labels that its controller gives it."""
-    selector = term.get("labelSelector")
-    for workload in objects.workloads:
-        if selects(selector, workload.labels):
-            return True
-        for ordinal in range(workload.least) if _names_one(selector, workload) else ():
-            given = f"{workload.manifest.name}-{ordinal}", str(ordinal)
-            labels = workload.labels | dict(zip(_OF_THE_CONTROLLER, given, strict=True))
-            if selects(selector, labels):
-                return True
-    return False
-
-
-def _names_one(selector: Any, workload: Workload) -> bool:
-    """Return whether a selector is about single pods of StatefulSets."""
-    named = any(label in str(selector) for label in _OF_THE_CONTROLLER)
-    return named and workload.manifest.kind == "StatefulSet"
+    """Return whether a term is about any pod that is always there."""
+    return any(picks(term.get("labelSelector"), one, least=True) for one in objects.workloads)
 
 
 def _stranded(objects: Objects) -> int:

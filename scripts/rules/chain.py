@@ -11,13 +11,13 @@ from scripts import tomlio, yamlio
 from scripts.findings import Severity, UserError
 from scripts.manifest import Manifest, Where
 from scripts.nodes import BESU, MARU, File, Node, Setting, listed
-from scripts.rules.objects import Container, Objects, once, pod
+from scripts.rules.objects import STATEFUL, Container, Objects, once, pod
 from scripts.rules.rule import Problem, rule
 from scripts.workloads import Workload, mappings, whole
 
 _KEY_FILES = {BESU: "node-private-key-file", MARU: "persistence.private-key-path"}
 _DATA = {BESU: "data-path", MARU: "persistence.data-path"}
-_POD_LABEL = "statefulset.kubernetes.io/pod-name"
+_POD_LABEL = STATEFUL[0]
 _ISOLATED = ("emptyDir", "ephemeral", "")
 """What goes with its pod: volumes of such kinds, and a container's own file system."""
 

@@ -8,14 +8,13 @@ from typing import Any
 from scripts import reach, yamlio
 from scripts.manifest import Manifest, Where
 from scripts.reach import EGRESS, INGRESS, Policy, Rule
-from scripts.rules.objects import Objects, pod
+from scripts.rules.objects import STATEFUL, Objects, pod
 from scripts.workloads import Workload, mappings, whole
 
 CONCEPTS = "https://kubernetes.io/docs/concepts/services-networking/network-policies/"
 CONNECTIVITY = "docs/connectivity.md"
 DNS = 53
 PRIVATE = ("10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
-OF_ONE_POD = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index")
 Port = tuple[int, str]
 """Number and protocol."""
 Peer = Mapping[str, Any]
@@ -37,7 +36,7 @@ def pods_behind(
     if not isinstance(selector, dict):
         return
     # Labels that a StatefulSet gives its pods one by one stand in no template.
-    labels = {key: value for key, value in selector.items() if key not in OF_ONE_POD}
+    labels = {key: value for key, value in selector.items() if key not in STATEFUL}
     for workload in objects.selected({"matchLabels": labels}):
         for _, item in mappings(yamlio.get(service.object, ("spec", "ports"))):
             if names is None or item.get("name") in names or item.get("port") in names:
