@@ -105,6 +105,20 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def e2e(session: nox.Session) -> None:
+    """Prove on a real control plane and Argo CD that it syncs: -- -k drift [--against REVISION]."""
+    install(session, "pipeline", "cluster", "tests")
+    run(session, "pytest", "tests/e2e", *session.posargs)
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Run such a cluster with all environments, until Ctrl-C: -- [--kubernetes 1.37]."""
+    install(session, "pipeline", "cluster")
+    run(session, "scripts", "cluster", *session.posargs)
+
+
+@nox.session
 def images(session: nox.Session) -> None:
     """Look up the digests that base/images.yaml lacks; -- --refresh: which tags have moved."""
     install(session, "pipeline")
@@ -153,7 +167,16 @@ def run(
     """Run a module with the sessions' Python, and return its output where it is silent."""
     command = [PYTHON, "-m", module, *arguments]
     # Only what it prints on stdout is the answer; its progress is for the person.
-    said = session.run(*command, env=CLEAN, external=True, silent=silent, stderr=None, log=False)
+    # After a Ctrl-C, a cluster needs a moment to end.
+    said = session.run(
+        *command,
+        env=CLEAN,
+        external=True,
+        silent=silent,
+        stderr=None,
+        log=False,
+        interrupt_timeout=20,
+    )
     return said if isinstance(said, str) else ""
 
 

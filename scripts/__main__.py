@@ -158,6 +158,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=_images, interrupted="base/images.yaml is as it was")
 
+    command = commands.add_parser(
+        "cluster",
+        prog="nox -s cluster --",
+        allow_abbrev=False,
+        help="run a real control plane and Argo CD with all environments, until Ctrl-C",
+    )
+    command.add_argument(
+        "--kubernetes", metavar="VERSION", help="the API server's minor version, like 1.34"
+    )
+    command.set_defaults(run=_cluster, format="text", interrupted="nothing is left of it")
+
     for name, what, run in (
         ("values-table", "the table of values into the chart's README", _values_table),
         ("rules-table", "the tables of rules into docs/rules.md", _rules_table),
@@ -257,6 +268,13 @@ def _images(root: Path, options: argparse.Namespace) -> int:
     found = image_lookup.look_up(root, options.refresh, stream)
     _told(found, options)
     return image_lookup.exit_code(found)
+
+
+def _cluster(root: Path, options: argparse.Namespace) -> int:
+    from scripts.cluster import control_plane, session
+
+    session.run(root, options.kubernetes or control_plane.CONTROLLERS_VERSION)
+    return 0
 
 
 def _values_table(root: Path, options: argparse.Namespace) -> int:

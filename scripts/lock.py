@@ -13,7 +13,7 @@ from pathlib import Path
 from scripts import deprecations, schemas, tools
 from scripts.findings import UsageError
 
-LOCKS = ("pipeline", "tests", "nox", "lint", "go", "lock", "policy")
+LOCKS = ("pipeline", "tests", "cluster", "nox", "lint", "go", "lock", "policy")
 """In tools/python/, each after those that it must agree with."""
 
 TIMEOUT_S = 600
@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise UsageError(f"{version} is no version of Kubernetes: write 1.38 or 1.38.1")
         for name in LOCKS:
             python(name, options.upgrade)
-        for name in tools.names():
-            go(name)
+        for folder in tools.modules():
+            go(folder)
         pin_schemas(options.kubernetes)
         list_removed()
     except UsageError as error:
@@ -62,11 +62,10 @@ def python(name: str, upgrade: bool) -> None:
         raise UsageError(f"tools/python/{name}.in can't be locked:\n{done.stderr.strip()}")
 
 
-def go(name: str) -> None:
-    """Tidy the go.mod and go.sum of a tool: another version is one line of its go.mod."""
-    with tools.locked(), tools.progress(f"locking {name} …"):
-        folder = tools.PINS / name
-        tools.go(["mod", "tidy"], folder, f"the lock of {name}", folder / "go.sum")
+def go(folder: Path) -> None:
+    """Tidy the go.mod and go.sum of tools: another version is one line of their go.mod."""
+    with tools.locked(), tools.progress(f"locking {folder.name} …"):
+        tools.go(["mod", "tidy"], folder, f"the lock of {folder.name}", folder / "go.sum")
 
 
 def pin_schemas(kubernetes_versions: Sequence[str]) -> None:

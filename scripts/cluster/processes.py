@@ -1,0 +1,111 @@
+"""Programs that run together: started, ended, killed and started again, all with logs."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.findings import UsageError
+
+END_S = 5.0
+"""What a program has to end by itself; the API server takes a minute where there are watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """How a program is started."""
+
+    command: Sequence[str | Path]
+    environment: Mapping[str, str]
+    folder: Path
+
+
+class Processes:
+    """Programs of one folder, by name; none of them outlives this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._programs: dict[str, Program] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(
+        self,
+        name: str,
+        command: Iterable[str | Path],
+        environment: Mapping[str, str],
+        folder: Path | None = None,
+    ) -> None:
+        """Start a program; its output is appended to its log. Call it in the main thread."""
+        self._programs[name] = Program([*command], environment, folder or self._folder)
+        self.restart(name)
+
+    def restart(self, name: str) -> None:
+        """Start a program that has ended, as it was started before."""
+        program = self._programs[name]
+        with self.log(name).open("ab") as log:
+            try:
+                self._running[name] = subprocess.Popen(
+                    [*_bound(), *program.command],
+                    cwd=program.folder,
+                    env=program.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise UsageError(f"{name} can't be started: {error.strerror}") from error
+
+    def end(self, *names: str, number: signal.Signals = signal.SIGTERM) -> None:
+        """End programs, all at once, and wait until they have; SIGKILL: as a loss of power does."""
+        ended = [self._running.pop(name) for name in names if name in self._running]
+        for process in ended:
+            process.send_signal(number)
+        for process in ended:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_S)
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        """End everything, the last that was started first."""
+        names = list(reversed(self._running))
+        # etcd and the API server lose nothing that anybody wants, and would wait for their watches.
+        self.end(*names, number=signal.SIGKILL)
+
+    def log(self, name: str) -> Path:
+        """Return the file of a program's output."""
+        return self._folder / f"{name}.log"
+
+    def dead(self) -> list[str]:
+        """Return the names of those that have ended by themselves."""
+        return [name for name, process in self._running.items() if process.poll() is not None]
+
+    def names(self) -> list[str]:
+        """Return the names of all that have been started."""
+        return list(self._programs)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback interface that nobody listens on."""
+    with contextlib.ExitStack() as held:
+        found = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in found:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in found]
+
+
+def _bound() -> list[str]:
+    """Return what begins a command whose program ends with this process, even where it is killed.
+
+    Elsewhere than on Linux, only what ends this process in order ends the programs.
+    """
+    found = shutil.which("setpriv") if sys.platform == "linux" else None
+    return [found, "--pdeathsig", "KILL", "--"] if found else []

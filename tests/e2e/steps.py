@@ -1,0 +1,137 @@
+"""What the tests of the cluster do and wait for, in the words of Argo CD."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from scripts.cluster import argo
+from scripts.cluster.api import Object
+from scripts.cluster.cluster import Cluster
+
+SYNC_S = 180.0
+"""Far more than a sync takes; a test that waits so long fails."""
+EVENTS = 15
+LOG_LINES = 15
+
+ROOT = "linea-root"
+
+
+def application(environment: str) -> str:
+    """Return the name of an environment's Application."""
+    return f"linea-{environment}"
+
+
+def environments(cluster: Cluster) -> list[str]:
+    """Return the names of the repository's environments."""
+    return [each.name for each in cluster.environments]
+
+
+def applications(cluster: Cluster) -> list[str]:
+    """Return the names of all Applications, the root's too."""
+    return [ROOT, *map(application, environments(cluster))]
+
+
+def status(each: Object | None, *path: str) -> Any:
+    """Return what stands at a path of an object's status, or None."""
+    found: Any = (each or {}).get("status")
+    for key in path:
+        found = (found or {}).get(key)
+    return found
+
+
+def is_synced(each: Object | None, revision: str = "") -> bool:
+    """Return whether an Application is Synced, Healthy and at rest, at the revision if given."""
+    return (
+        each is not None
+        and status(each, "sync", "status") == "Synced"
+        and status(each, "health", "status") == "Healthy"
+        and status(each, "operationState", "phase") == "Succeeded"
+        and "operation" not in each
+        and (not revision or status(each, "sync", "revision") == revision)
+    )
+
+
+def wait_synced(
+    cluster: Cluster, names: Iterable[str] = (), revision: str = "", timeout_s: float = SYNC_S
+) -> None:
+    """Wait until Applications (all, if none is named) are synced to a revision.
+
+    A look at the repository is asked for at once, as a webhook would.
+    """
+    wanted = [*names] or applications(cluster)
+    if revision:
+        refresh(cluster, wanted)
+    what = f"{', '.join(wanted)} Synced and Healthy"
+    wait(
+        cluster,
+        lambda there: all(is_synced(there.get(name), revision) for name in wanted),
+        f"{what} at {revision}" if revision else what,
+        timeout_s,
+    )
+
+
+def wait(
+    cluster: Cluster,
+    ready: Callable[[dict[str, Object]], Any],
+    what: str,
+    timeout_s: float = SYNC_S,
+) -> Any:
+    """Return the first true answer about the Applications, by name."""
+    return cluster.api.until(
+        "Application", ready, what, namespace=argo.NAMESPACE, timeout_s=timeout_s
+    )
+
+
+def refresh(cluster: Cluster, names: Iterable[str], kind: str = "normal") -> None:
+    """Ask Argo CD to look at Applications now; those that aren't there are left out."""
+    body = {"metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}}}
+    for name in names:
+        if cluster.api.find("Application", name, argo.NAMESPACE):
+            cluster.api.patch("Application", name, body, argo.NAMESPACE)
+
+
+def resources(each: Object) -> dict[str, Object]:
+    """Return what an Application says of its objects, by Kind/name."""
+    return {f"{one['kind']}/{one['name']}": one for one in status(each, "resources") or ()}
+
+
+def told(cluster: Cluster) -> list[tuple[str, str]]:
+    """Return what is worth reading when a test has failed: title and text."""
+    return [
+        ("Applications", "\n".join(map(_about, cluster.api.objects("Application")))),
+        ("last events", "\n".join(_events(cluster))),
+        *(
+            (f"log of {name}", "\n".join(_last_lines(cluster, name)))
+            for name in (argo.CONTROLLER, argo.REPOSITORIES, "kube-controller-manager")
+        ),
+    ]
+
+
+def _about(each: Object) -> str:
+    state, conditions = status(each, "operationState") or {}, status(each, "conditions") or ()
+    seen = f"{status(each, 'sync', 'status')} {status(each, 'health', 'status')}"
+    lines = [
+        f"{each['metadata']['name']}: {seen} at {status(each, 'sync', 'revision')}",
+        f"  last sync: {state.get('phase')}: {state.get('message')}",
+        *(f"  {condition['type']}: {condition['message']}" for condition in conditions),
+    ]
+    for name, one in resources(each).items():
+        health = one.get("health") or {}
+        if one.get("status") != "Synced" or health.get("status", "Healthy") != "Healthy":
+            lines.append(f"  {name}: {one.get('status')} {health}")
+    return "\n".join(lines)
+
+
+def _events(cluster: Cluster) -> Iterable[str]:
+    events = cluster.api.objects("Event")
+    events.sort(key=lambda event: event["metadata"]["creationTimestamp"])
+    for event in events[-EVENTS:]:
+        about, at = event["involvedObject"], event["metadata"]["creationTimestamp"]
+        where = f"{about.get('namespace', '')}/{about['kind']}/{about['name']}"
+        yield f"{at} {where} {event['reason']}: {event['message']}"
+
+
+def _last_lines(cluster: Cluster, name: str) -> list[str]:
+    text = cluster.processes.log(name).read_text("utf-8", "replace")
+    return [line[:500] for line in text.splitlines()[-LOG_LINES:]]
