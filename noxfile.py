@@ -16,7 +16,7 @@ from nox.command import CommandFailed
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "none"
-nox.options.sessions = ["check", "validate", "policy", "lint", "tests"]
+nox.options.sessions = ["check", "validate", "policy", "lint", "tests", "e2e"]
 
 ROOT = Path(__file__).resolve().parent
 LOCKS = ROOT / "tools" / "python"
@@ -108,6 +108,7 @@ def tests(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Prove on a real control plane and Argo CD that it syncs: -- -k drift [--against REVISION]."""
     install(session, "pipeline", "cluster", "tests")
+    run(session, "scripts", "cluster", "--build")
     run(session, "pytest", "tests/e2e", *session.posargs)
 
 

@@ -167,6 +167,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--kubernetes", metavar="VERSION", help="the API server's minor version, like 1.34"
     )
+    command.add_argument(
+        "--build", action="store_true", help="only make what it needs, where that is missing"
+    )
     command.set_defaults(run=_cluster, format="text", interrupted="nothing is left of it")
 
     for name, what, run in (
@@ -273,6 +276,9 @@ def _images(root: Path, options: argparse.Namespace) -> int:
 def _cluster(root: Path, options: argparse.Namespace) -> int:
     from scripts.cluster import control_plane, session
 
+    if options.build:
+        session.build()
+        return 0
     session.run(root, options.kubernetes or control_plane.CONTROLLERS_VERSION)
     return 0
 

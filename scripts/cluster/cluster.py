@@ -20,6 +20,7 @@ from scripts.cluster.control_plane import CONTROLLERS_VERSION, ControlPlane
 from scripts.cluster.machines import Machines, is_ready
 from scripts.cluster.processes import Processes
 from scripts.cluster.remote import Remote
+from scripts.findings import UsageError
 
 NO_ZONES = ("zone-a", "zone-b")
 """The zones of a repository whose environments name none."""
@@ -28,17 +29,23 @@ MORE_OF_A_NODE = {"ephemeral-storage": "100Gi", "pods": "110"}
 START_S = 60.0
 PREFIX, LOCK = "linea-cluster-", "lock"
 
-PROGRAMS = (
-    "etcd",
-    "redis-server",
-    "kwok",
-    f"kube-apiserver-{CONTROLLERS_VERSION}",
-    f"kube-controller-manager-{CONTROLLERS_VERSION}",
-    f"kube-scheduler-{CONTROLLERS_VERSION}",
-    f"kubectl-{CONTROLLERS_VERSION}",
-    "argocd",
-)
-"""What a cluster needs of tools/."""
+OTHER_PROGRAMS = ("argocd", "etcd", "kwok", "redis-server")
+
+
+def versions() -> list[str]:
+    """Return the minor versions of the API servers that tools/ pins, like 1.34."""
+    begin = "kube-apiserver-"
+    return [name.removeprefix(begin) for name in tools.names() if name.startswith(begin)]
+
+
+def programs(version: str = "") -> list[str]:
+    """Return what a cluster needs of tools/; version: of its API server, or all that there are."""
+    kubernetes = [
+        name
+        for name in tools.names()
+        if name.endswith(f"-{CONTROLLERS_VERSION}") or name.startswith(f"kube-apiserver-{version}")
+    ]
+    return [*OTHER_PROGRAMS, *kubernetes]
 
 
 class Cluster:
@@ -53,7 +60,10 @@ class Cluster:
 
         version: the API server's. Raises UsageError where a program can't be had.
         """
-        missing = [name for name in PROGRAMS if not tools.is_there(name)]
+        if version not in versions():
+            there = f"there are {' and '.join(versions())}"
+            raise UsageError(f"no API server of Kubernetes {version} is pinned: {there}")
+        missing = [name for name in programs(version) if not tools.is_there(name)]
         if missing:
             tools.build(missing)
         self.folder = _own_folder()

@@ -4,67 +4,76 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 from scripts import tools
 from scripts.cluster import argo
 from scripts.cluster.api import Object
-from scripts.cluster.cluster import Cluster
+from scripts.cluster.cluster import Cluster, programs
 from scripts.cluster.control_plane import CONTROLLERS_VERSION
+from scripts.findings import UsageError
 
 LOOK_S = 1.0
 """How often the checkout is asked for a new commit."""
-SYNC_S = 300.0
+GIT_S = 60.0
 
-EXPLAINED = """\
-Kubernetes {kubernetes} with Argo CD {argocd} and these environments, until Ctrl-C:
+SYNCED = "Synced Healthy"
+
+EXPLAINED = """
+Kubernetes {kubernetes} with Argo CD {argocd}, until Ctrl-C. In another terminal:
 
   export KUBECONFIG={kubeconfig}
   alias kubectl={kubectl}
 
-Commit here, and the cluster follows within seconds."""
+Commit here, and the cluster follows within seconds.
+"""
+
+
+def build() -> None:
+    """Make what clusters and their tests need, where it is missing."""
+    tools.build(programs())
 
 
 def run(root: Path, version: str) -> None:
     """Show the cluster's state until somebody ends it.
 
-    version: the API server's minor version. Raises UsageError where a program can't be had.
+    version: the API server's minor version. Raises UsageError where a program can't be had, or
+    one of them ends.
     """
     signal.signal(signal.SIGTERM, _end)
+    begun = time.monotonic()
     with contextlib.suppress(KeyboardInterrupt), Cluster(root, version) as cluster:
-        begun = time.monotonic()
-        cluster.remote.take("HEAD")
-        taken = head(root)
-        cluster.remote.push(f"as of {taken}")
+        print(f"the control plane and Argo CD run after {time.monotonic() - begun:.0f} s")
+        taken = _take(cluster, root)
         cluster.sync()
-        known: dict[str, str] = {}
-        names = {f"linea-{each.name}" for each in cluster.environments}
-        waiting = True
-        while True:
-            for applications in _for_a_while(cluster):
-                for name, state in states(applications).items():
-                    if known.get(name) != state:
-                        print(f"{name:20} {state}", flush=True)
-                known = states(applications)
-            done = {name for name, state in known.items() if state == "Synced Healthy"}
-            if waiting and names <= done:
-                print(f"synced within {time.monotonic() - begun:.0f} s\n\n{_explained(cluster)}")
-                sys.stdout.flush()
-                waiting = False
-            if (now := head(root)) != taken:
-                cluster.remote.take("HEAD")
-                cluster.remote.push(f"as of {now}")
-                taken = now
-                print(f"taken: commit {now[:12]}", flush=True)
-            if dead := cluster.processes.dead():
-                log = cluster.processes.log(dead[0]).read_text("utf-8", "replace")
-                print(f"{dead[0]} has ended:\n{log[-2000:]}", file=sys.stderr)
-                return
+        _follow(cluster, root, taken, begun)
     print("ended; nothing is left of it")
+
+
+def _follow(cluster: Cluster, root: Path, taken: str, begun: float) -> None:
+    """Print what changes, and bring what is committed, for ever."""
+    names = {f"linea-{each.name}" for each in cluster.environments}
+    known: dict[str, str] = {}
+    is_explained = False
+    while True:
+        end = time.monotonic() + LOOK_S
+        for applications in cluster.api.states("Application", argo.NAMESPACE, "", end):
+            for name, state in (now := states(applications)).items():
+                # At first they change from moment to moment.
+                if state != known.get(name) and (is_explained or state == SYNCED):
+                    print(f"{time.monotonic() - begun:5.0f} s  {name}  {state}", flush=True)
+            known = now
+        if not is_explained and names <= {name for name, state in known.items() if state == SYNCED}:
+            print(_explained(cluster), flush=True)
+            is_explained = True
+        if head(root) != taken:
+            taken = _take(cluster, root)
+            print(f"{time.monotonic() - begun:5.0f} s  taken: {taken[:12]}", flush=True)
+        for name in cluster.processes.dead():
+            log = cluster.processes.log(name).read_text("utf-8", "replace")
+            raise UsageError(f"{name} has ended:\n{log[-2000:]}")
 
 
 def states(applications: dict[str, Object]) -> dict[str, str]:
@@ -79,12 +88,15 @@ def states(applications: dict[str, Object]) -> dict[str, str]:
 
 def head(root: Path) -> str:
     """Return the revision that is checked out."""
-    return tools.run(["git", "rev-parse", "HEAD"], "git", 60, cwd=root).stdout.strip()
+    return tools.run(["git", "rev-parse", "HEAD"], "git", GIT_S, cwd=root).stdout.strip()
 
 
-def _for_a_while(cluster: Cluster) -> Iterator[dict[str, Object]]:
-    end = time.monotonic() + LOOK_S
-    return cluster.api.states("Application", argo.NAMESPACE, "", end)
+def _take(cluster: Cluster, root: Path) -> str:
+    """Bring what is committed to the cluster's repository, and return its revision."""
+    revision = head(root)
+    cluster.remote.take(revision)
+    cluster.remote.push(f"as of {revision}")
+    return revision
 
 
 def _explained(cluster: Cluster) -> str:

@@ -1,0 +1,83 @@
+"""`nox -s cluster` as a person uses it, and that nothing of it is left, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.cluster.processes import END_S
+from tests.conftest import ROOT
+from tests.execution import until
+
+START_S = 120.0
+ENDED = "ended; nothing is left of it"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start the command, with its folder in an own one, and wait until its programs run."""
+    with begun(tmp_path) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def begun(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scripts", "cluster"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert "run after" in process.stdout.readline(), "the cluster's first line"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def programs(folder: Path) -> list[str]:
+    """Return the commands of the processes whose command or folder is below a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_text().replace("\0", " ")
+            if str(folder) in f"{command} {(process / 'cwd').readlink()}":
+                found.append(command)
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_whoever_ends_it_finds_nothing_left(
+    session: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
+) -> None:
+    assert len(programs(tmp_path)) > 5
+    session.send_signal(number)
+    told, _ = session.communicate(timeout=START_S)
+    assert ENDED in told
+    assert session.returncode == 0
+    assert programs(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_one_takes_its_programs_along_and_the_next_removes_its_folder(
+    session: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    session.kill()
+    session.wait()
+    until(lambda: not programs(tmp_path), "the programs are gone", END_S + START_S)
+    (left,) = tmp_path.iterdir()
+    with begun(tmp_path) as other:
+        assert not left.exists()
+        other.terminate()
+        other.communicate(timeout=START_S)
+    assert list(tmp_path.iterdir()) == []
