@@ -61,7 +61,7 @@ def policy(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the form of code, chart, scripts, workflows and hand-written YAML."""
-    install(session, "pipeline", "tests", "lint")
+    install(session, "pipeline", "cluster", "tests", "lint")
     built = run(session, "scripts.tools", "actionlint", "helm4", silent=True)
     actionlint, helm = built.split()
     shell = sorted((ROOT / "chart" / "files").rglob("*.sh"))

@@ -12,7 +12,6 @@ import hmac
 import http.client
 import json
 import secrets
-import socket
 import subprocess
 import threading
 import time
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from scripts.cluster.processes import free_ports
 from scripts.network.keys import Key
 from scripts.tools import tool
 
@@ -45,15 +45,6 @@ def until(ready: Callable[[], T], what: str, timeout_s: float = TIMEOUT_S) -> T:
         assert time.monotonic() < end, f"{what}: not within {timeout_s:.0f} s"
         time.sleep(0.1)
     return answer
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    with contextlib.ExitStack() as held:
-        found = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in found:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in found]
 
 
 def token(secret: bytes, issued_s: int) -> str:

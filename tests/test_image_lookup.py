@@ -25,8 +25,8 @@ import pytest
 import yaml
 
 from scripts import image_lookup, images, tools
+from scripts.cluster.processes import free_ports
 from tests.conftest import Repository
-from tests.execution import free_ports
 
 LOCK = images.LOCK
 DIGEST = f"sha256:{'ab' * 32}"

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from scripts import tools
+from scripts.cluster.processes import free_ports
 from scripts.findings import UsageError
-from tests.execution import free_ports
 
 PROGRAM = b"#!/bin/sh\necho it runs\n"
 FILE = "it-1.2.3.tgz"

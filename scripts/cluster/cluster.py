@@ -48,6 +48,10 @@ def programs(version: str = "") -> list[str]:
     return [*OTHER_PROGRAMS, *kubernetes]
 
 
+HERE = "https://kubernetes.default.svc"
+"""What Argo CD calls the cluster that it runs in."""
+
+
 class Cluster:
     """A running cluster in a temporary folder; nothing of it is left at the end of its `with`."""
 
@@ -69,9 +73,10 @@ class Cluster:
         self.folder = _own_folder()
         self.processes, self.repository = Processes(self.folder), repository
         try:
-            self.environments = [
-                environment.load(repository, name) for name in tree.environments(repository, [])
-            ]
+            found = [environment.load(repository, n) for n in tree.environments(repository, [])]
+            self.environments = [each for each in found if each.cluster.get("server") == HERE]
+            self.elsewhere = [each for each in found if each.cluster.get("server") != HERE]
+            """Those of other clusters, which the Argo CD of this one can't reach."""
             self.remote = Remote(self.folder, repository)
             self.plane = ControlPlane(self.processes, self.folder, version)
         except BaseException:

@@ -46,6 +46,8 @@ def run(root: Path, version: str) -> None:
     begun = time.monotonic()
     with contextlib.suppress(KeyboardInterrupt), Cluster(root, version) as cluster:
         print(f"the control plane and Argo CD run after {time.monotonic() - begun:.0f} s")
+        for each in cluster.elsewhere:
+            print(f"left out: {each.name}, which is on another cluster")
         taken = _take(cluster, root)
         cluster.sync()
         _follow(cluster, root, taken, begun)
