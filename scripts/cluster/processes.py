@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import shutil
 import signal
 import socket
@@ -16,6 +18,10 @@ from scripts.findings import UsageError
 
 END_S = 5.0
 """What a program has to end by itself; the API server takes a minute where there are watches."""
+
+_PORTS_EACH = 100
+_first_port = 20_000 + os.getpid() % 120 * _PORTS_EACH
+_ports = itertools.cycle(range(_first_port, _first_port + _PORTS_EACH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +100,20 @@ class Processes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that nobody listens on."""
-    with contextlib.ExitStack() as held:
-        found = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in found:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in found]
+    """Return ports of the loopback interface that nobody listens on.
+
+    They are none that the system gives to outgoing connections, which could take one before its
+    program does; and processes that ask at the same time look at different ones.
+    """
+    found: list[int] = []
+    for port in itertools.islice(_ports, _PORTS_EACH):
+        if len(found) == count:
+            return found
+        with contextlib.suppress(OSError), socket.socket() as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(("127.0.0.1", port))
+            found.append(port)
+    raise UsageError(f"no {count} free ports were found from {_first_port} on")
 
 
 def _bound() -> list[str]:
