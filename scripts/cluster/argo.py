@@ -81,6 +81,8 @@ class ArgoCD:
             "PATH": f"{programs}:{inherited['PATH']}",
             "ARGOCD_FAKE_IN_CLUSTER": "true",
             "ARGOCD_GPG_ENABLED": "false",
+            # In its folder, and not for all in /tmp.
+            "ARGOCD_ASK_PASS_SOCK": "ask-pass.sock",
             "HOSTNAME": f"{CONTROLLER}-0",
             # The machine's own git settings are no part of what is tried.
             "GIT_CONFIG_GLOBAL": "/dev/null",

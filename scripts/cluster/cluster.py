@@ -59,10 +59,13 @@ class Cluster:
     machines: Machines
     stand_ins: stand_ins.StandIns
 
-    def __init__(self, repository: Path, version: str = CONTROLLERS_VERSION) -> None:
+    def __init__(
+        self, repository: Path, version: str = CONTROLLERS_VERSION, *, with_argo_cd: bool = True
+    ) -> None:
         """Prepare it; nothing runs yet.
 
-        version: the API server's. Raises UsageError where a program can't be had.
+        version: the API server's. with_argo_cd: without it, manifests are applied by whoever
+        wants to. Raises UsageError where a program can't be had.
         """
         if version not in versions():
             there = f"there are {' and '.join(versions())}"
@@ -70,7 +73,7 @@ class Cluster:
         missing = [name for name in programs(version) if not tools.is_there(name)]
         if missing:
             tools.build(missing)
-        self.folder = _own_folder()
+        self.folder, self._with_argo_cd = _own_folder(), with_argo_cd
         self.processes, self.repository = Processes(self.folder), repository
         try:
             found = [environment.load(repository, n) for n in tree.environments(repository, [])]
@@ -109,8 +112,8 @@ class Cluster:
         self.api.until("CustomResourceDefinition", _all_established, "CRDs", timeout_s=START_S)
         self.stand_ins = stand_ins.StandIns(self.api)
         self.stand_ins.start()
-        self.argo = argo.ArgoCD(self.plane, self.processes, self.folder)
-        self.argo.start()
+        if self._with_argo_cd:
+            argo.ArgoCD(self.plane, self.processes, self.folder).start()
         self.api.until("Node", _all_ready, "ready nodes", timeout_s=START_S)
 
     def close(self) -> None:

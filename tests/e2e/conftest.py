@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Generator, Iterator
 
@@ -17,17 +18,49 @@ _running: list[Cluster] = []
 """The clusters that a failing test may ask for what they know."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what is synced before the working tree."""
+    about = "the revision that runs first; that before the working tree, if none is named"
+    parser.addoption("--against", metavar="REVISION", help=about)
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """Return a cluster in which every environment of the working tree is synced."""
+def base(request: pytest.FixtureRequest) -> str:
+    """Return the revision that runs before the working tree; empty in a clone of one commit."""
+    named = request.config.getoption("--against")
+    if named:
+        return str(named)
+    changed = git("status", "--porcelain", "--", "overlays", "argocd")
+    before = "HEAD" if changed.stdout else "HEAD^"
+    return before if git("rev-parse", "--verify", "--quiet", before).returncode == 0 else ""
+
+
+def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(base: str) -> Iterator[Cluster]:
+    """Return a cluster in which the base was synced, and then all of the working tree is."""
     with Cluster(ROOT) as made:
         _running.append(made)
+        if base:
+            made.remote.take(base)
+            made.remote.push(f"as of {base}")
+            made.sync()
+            steps.wait_synced(made, names=base_applications(made))
         made.remote.take()
         revision = made.remote.push("the working tree")
         made.sync()
         steps.wait_synced(made, revision=revision)
         yield made
         _running.remove(made)
+
+
+def base_applications(made: Cluster) -> list[str]:
+    """Return the names of the Applications that the checkout has."""
+    files = (made.remote.checkout / "argocd" / "applications").glob("*.yaml")
+    return [steps.ROOT, *(steps.application(file.stem) for file in files)]
 
 
 @pytest.fixture

@@ -1,0 +1,194 @@
+"""Every API server that is pinned takes every environment, and its pods run where they should.
+
+There is no Argo CD here: manifests are applied as kubectl does, into namespaces as the Applications
+make them, which enforce the pod security standard "restricted".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts import quantity
+from scripts.cluster import cluster as clusters
+from scripts.cluster.api import Object
+from scripts.cluster.cluster import Cluster
+from scripts.cluster.machines import ZONE
+from tests.conftest import ROOT
+
+READY_S = 180.0
+RESTRICTED = "pod-security.kubernetes.io/enforce"
+
+
+@pytest.fixture(scope="module", params=clusters.versions())
+def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Return a cluster of each pinned version, without Argo CD, with the namespaces."""
+    with Cluster(ROOT, request.param, with_argo_cd=False) as made:
+        for each in made.environments:
+            made.plane.apply([namespace(each.name)])
+        yield made
+
+
+def namespace(environment: str) -> Object:
+    """Return the Namespace that an environment's Application makes."""
+    spec = read(ROOT / "argocd" / "applications" / f"{environment}.yaml")[0]["spec"]
+    metadata = spec["syncPolicy"]["managedNamespaceMetadata"]
+    assert metadata["labels"][RESTRICTED] == "restricted"
+    name = {"name": spec["destination"]["namespace"]}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {**name, **metadata}}
+
+
+def read(*files: Path) -> list[Any]:
+    """Return the objects in files."""
+    texts = (file.read_text("utf-8") for file in files)
+    return [each for text in texts for each in yaml.safe_load_all(text)]
+
+
+def manifests(environment: str) -> Path:
+    return ROOT / "overlays" / environment / "manifests"
+
+
+def test_at_least_two_minor_versions_are_tried() -> None:
+    assert len(clusters.versions()) >= 2
+
+
+def test_every_environment_is_taken_without_a_warning_and_runs(bare: Cluster) -> None:
+    for each in bare.environments:
+        assert bare.plane.apply([], manifests(each.name), dry_run=True) == ""
+    for each in bare.environments:
+        assert bare.plane.apply([], manifests(each.name)) == ""
+    for each in bare.environments:
+        objects = read(*manifests(each.name).iterdir())
+        pods = running(bare, each.namespace, objects)
+        zones = zones_of(bare, pods)
+        for workload in workloads(objects):
+            holds_its_promises(workload, pods, zones)
+        volumes_are_where_their_pods_are(bare, each.namespace, pods, zones)
+        quotas_have_room(bare, each.namespace)
+
+
+def test_the_projects_and_applications_are_taken_without_a_warning(bare: Cluster) -> None:
+    bare.plane.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argocd"}}])
+    for folder in ("projects", "applications", "root.yaml"):
+        assert bare.plane.apply([], ROOT / "argocd" / folder) == ""
+
+
+def workloads(objects: list[Object]) -> list[Object]:
+    return [each for each in objects if each["kind"] in ("Deployment", "StatefulSet")]
+
+
+def labels_of(workload: Object) -> dict[str, str]:
+    found: dict[str, str] = workload["spec"]["selector"]["matchLabels"]
+    return found
+
+
+def selected(pods: dict[str, Object], labels: dict[str, str]) -> dict[str, Object]:
+    """Return the pods that have labels."""
+    return {
+        name: pod
+        for name, pod in pods.items()
+        if labels.items() <= pod["metadata"]["labels"].items()
+    }
+
+
+def running(bare: Cluster, space: str, objects: list[Object]) -> dict[str, Object]:
+    """Return the namespace's pods, once there are as many ready ones as the workloads ask for."""
+    wanted = {each["metadata"]["name"]: each for each in workloads(objects)}
+    scaled = {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["minReplicas"]
+        for each in objects
+        if each["kind"] == "HorizontalPodAutoscaler"
+    }
+    counts = {
+        name: scaled.get(name, each["spec"].get("replicas", 1)) for name, each in wanted.items()
+    }
+
+    def all_there(pods: dict[str, Object]) -> dict[str, Object] | None:
+        ready = {name: pod for name, pod in pods.items() if is_ready(pod)}
+        enough = all(
+            len(selected(ready, labels_of(wanted[name]))) >= count for name, count in counts.items()
+        )
+        return ready if enough and len(ready) == len(pods) else None
+
+    what = f"in {space}, ready pods: {counts}"
+    found: dict[str, Object] = bare.api.until(
+        "Pod", all_there, what, namespace=space, timeout_s=READY_S
+    )
+    return found
+
+
+def is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def zones_of(bare: Cluster, pods: dict[str, Object]) -> dict[str, str]:
+    """Return pod → zone."""
+    nodes = {node["metadata"]["name"]: node for node in bare.api.objects("Node")}
+    return {
+        name: nodes[pod["spec"]["nodeName"]]["metadata"]["labels"][ZONE]
+        for name, pod in pods.items()
+    }
+
+
+def holds_its_promises(workload: Object, pods: dict[str, Object], zones: dict[str, str]) -> None:
+    """Hold what a workload says of zones against where its pods are."""
+    name, spec = workload["metadata"]["name"], workload["spec"]["template"]["spec"]
+    own = selected(pods, labels_of(workload))
+    used = Counter(zones[pod] for pod in own)
+    affinity = spec.get("affinity", {})
+    for term in required(affinity, "podAntiAffinity"):
+        if term["topologyKey"] == ZONE:
+            assert max(used.values()) == 1, f"{name} has two pods in one zone: {used}"
+    for term in required(affinity, "podAffinity"):
+        if term["topologyKey"] == ZONE:
+            others = selected(pods, term["labelSelector"]["matchLabels"])
+            for one, other in itertools.product(own, others):
+                mine, its = pods[one]["metadata"]["labels"], pods[other]["metadata"]["labels"]
+                if all(mine[key] == its[key] for key in term.get("matchLabelKeys", ())):
+                    assert zones[one] == zones[other], f"{one} is not in the zone of {other}"
+    for constraint in spec.get("topologySpreadConstraints", ()):
+        if constraint["topologyKey"] == ZONE:
+            counts = [used.get(zone, 0) for zone in {*zones.values()}]
+            skew = max(counts) - min(counts)
+            assert skew <= constraint["maxSkew"], f"{name} is spread over zones as {used}"
+
+
+def required(affinity: Object, kind: str) -> list[Object]:
+    found: list[Object] = affinity.get(kind, {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution", []
+    )
+    return found
+
+
+def volumes_are_where_their_pods_are(
+    bare: Cluster, space: str, pods: dict[str, Object], zones: dict[str, str]
+) -> None:
+    claims = {
+        each["metadata"]["name"]: each for each in bare.api.objects("PersistentVolumeClaim", space)
+    }
+    assert {each["status"]["phase"] for each in claims.values()} == {"Bound"}
+    volumes = {each["metadata"]["name"]: each for each in bare.api.objects("PersistentVolume")}
+    for name, pod in pods.items():
+        for volume in pod["spec"].get("volumes", ()):
+            if claim := volume.get("persistentVolumeClaim"):
+                bound = volumes[claims[claim["claimName"]]["spec"]["volumeName"]]
+                (term,) = bound["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+                (expression,) = term["matchExpressions"]
+                assert expression["values"] == [zones[name]], f"{name}: its volume is elsewhere"
+
+
+def quotas_have_room(bare: Cluster, space: str) -> None:
+    for quota in bare.api.objects("ResourceQuota", space):
+        hard, used = quota["status"]["hard"], quota["status"]["used"]
+        for resource, most in hard.items():
+            taken, there = quantity.parse(used[resource]), quantity.parse(most)
+            assert taken is not None
+            assert there is not None
+            assert taken <= there, f"{space}: {resource}: {used[resource]} of {most}"
