@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +26,8 @@ from scripts.findings import UsageError
 
 NO_ZONES = ("zone-a", "zone-b")
 """The zones of a repository whose environments name none."""
-LEAST_NODE = {"cpu": "4", "memory": "16Gi"}
+USUAL_NODE = {"cpu": "4", "memory": "16Gi"}
+"""Of an environment that says nothing of its nodes."""
 MORE_OF_A_NODE = {"ephemeral-storage": "100Gi", "pods": "110"}
 START_S = 60.0
 PREFIX, LOCK = "linea-cluster-", "lock"
@@ -136,13 +139,12 @@ class Cluster:
         self.plane.apply([], self.remote.checkout / "argocd" / "root.yaml")
 
     def _node(self) -> dict[str, str]:
-        """Return what a node has: the most that an environment says of its own."""
-        size = dict(LEAST_NODE)
+        """Return what a node has: what one of every environment's would have, as all share them."""
+        total: Counter[str] = Counter()
         for each in self.environments:
-            for resource, amount in (each.node or {}).items():
-                if (quantity.parse(amount) or 0) > (quantity.parse(size.get(resource, "0")) or 0):
-                    size[resource] = amount
-        return {**MORE_OF_A_NODE, **size}
+            for resource, amount in {**USUAL_NODE, **each.node}.items():
+                total[resource] += math.ceil(quantity.parse(amount) or 0)
+        return {**MORE_OF_A_NODE, **{name: str(amount) for name, amount in total.items()}}
 
     def _definitions(self) -> list[Path]:
         """Return the definitions of the custom resources that the projects allow, and of theirs."""

@@ -28,6 +28,7 @@ from scripts.cluster.machines import ZONE
 PROVISIONER = "ebs.csi.aws.com"
 SELECTED = "volume.kubernetes.io/selected-node"
 METRICS_EVERY_S = 2.0
+USUAL_SHARE = 0.5
 
 FOREVER_S = 10.0**6
 
@@ -39,7 +40,7 @@ class StandIns:
         self._api = api
         self._closed = threading.Event()
         self.load: dict[str, float] = {}
-        """A StatefulSet or Deployment's name → its pods' use of cpu, as a share of the request."""
+        """Namespace/name of what is scaled → its pods' use, as a share of what they request."""
 
     def start(self) -> None:
         """Start them all."""
@@ -186,7 +187,7 @@ class StandIns:
         workload = self._api.get(target["kind"], target["name"], namespace)
         labels = workload["spec"]["selector"]["matchLabels"]
         chosen = ",".join(f"{name}={value}" for name, value in labels.items())
-        share = self.load.get(target["name"], 0.5)
+        share = self.load.get(f"{namespace}/{target['name']}", USUAL_SHARE)
         pods = {pod["metadata"]["name"]: pod for pod in self._api.objects("Pod", namespace, chosen)}
         there = self._api.objects("PodMetrics", namespace, chosen)
         for name in {each["metadata"]["name"] for each in there} - pods.keys():
@@ -213,8 +214,11 @@ class StandIns:
 def _used(containers: Iterable[Object], share: float) -> Iterable[Object]:
     for container in containers:
         asked = container.get("resources", {}).get("requests", {})
-        cpu = float(quantity.parse(asked.get("cpu", "0")) or 0)
-        usage = {"cpu": f"{math.ceil(cpu * 1000 * share)}m", "memory": asked.get("memory", "0")}
+        cpu, memory = (float(quantity.parse(asked.get(r, "0")) or 0) for r in ("cpu", "memory"))
+        usage = {
+            "cpu": f"{math.ceil(cpu * share * 1000)}m",
+            "memory": f"{math.ceil(memory * share)}",
+        }
         yield {"name": container["name"], "usage": usage}
 
 

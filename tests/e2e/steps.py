@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import yaml
+
+from scripts import environment
 from scripts.cluster import argo
 from scripts.cluster.api import Object
 from scripts.cluster.cluster import Cluster
+from scripts.cluster.remote import Remote
+from tests.conftest import Repository
 
 SYNC_S = 180.0
 """Far more than a sync takes; a test that waits so long fails."""
@@ -17,9 +22,9 @@ LOG_LINES = 15
 ROOT = "linea-root"
 
 
-def application(environment: str) -> str:
+def application(name: str) -> str:
     """Return the name of an environment's Application."""
-    return f"linea-{environment}"
+    return f"linea-{name}"
 
 
 def environments(cluster: Cluster) -> list[str]:
@@ -89,6 +94,16 @@ def refresh(cluster: Cluster, names: Iterable[str], kind: str = "normal") -> Non
     for name in names:
         if cluster.api.find("Application", name, argo.NAMESPACE):
             cluster.api.patch("Application", name, body, argo.NAMESPACE)
+
+
+def change(remote: Remote, name: str, values: dict[str, Any]) -> None:
+    """Merge values into an environment's own in the checkout, and render it."""
+    checkout = Repository(remote.checkout)
+    file = f"overlays/{name}/values.yaml"
+    before = yaml.safe_load((checkout / file).read_text("utf-8")) or {}
+    checkout.write(file, yaml.safe_dump(environment.merge(before, values)))
+    done = checkout.run("render", name)
+    assert done.code == 0, done.out + done.err
 
 
 def resources(each: Object) -> dict[str, Object]:

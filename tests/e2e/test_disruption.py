@@ -1,0 +1,214 @@
+"""Nodes are drained, a zone is lost, load comes and goes: production goes on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from scripts.cluster.api import Object
+from scripts.cluster.cluster import Cluster
+from scripts.cluster.machines import NODES_A_ZONE, ZONE, is_ready
+from scripts.cluster.remote import Remote
+from tests.e2e import steps
+from tests.e2e.watching import Watching
+
+Measure = Callable[[str, float], None]
+
+PROD = "linea-prod"
+VALIDATORS, QUORUM = 4, 3
+"""QBFT goes on with more than two thirds of its validators."""
+BESU = "linea-stack-besu"
+WAIT_S = 240.0
+
+AT_ONCE = {
+    "stabilizationWindowSeconds": 0,
+    "policies": [{"type": "Pods", "value": 4, "periodSeconds": 1}],
+}
+SCALED = {
+    "besu": {
+        "autoscaling": {
+            "enabled": True,
+            "minReplicas": 1,
+            "maxReplicas": 3,
+            "behavior": {"scaleUp": AT_ONCE, "scaleDown": AT_ONCE},
+        }
+    }
+}
+
+
+def pod_is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions") or []
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
+
+
+def whole_validators(pods: dict[str, Object]) -> set[int]:
+    """Return the numbers of the validators whose Besu and Maru are both ready."""
+    ready = {name for name, pod in pods.items() if pod_is_ready(pod)}
+    return {
+        number
+        for number in range(VALIDATORS)
+        if {f"linea-stack-sequencer-{number}", f"linea-stack-maru-{number}"} <= ready
+    }
+
+
+def no_quorum_or_no_rpc(pods: dict[str, Object]) -> str | None:
+    whole = whole_validators(pods)
+    if len(whole) < QUORUM:
+        return f"of the validators only {sorted(whole)} were whole"
+    if not any(name.startswith(f"{BESU}-") and pod_is_ready(pod) for name, pod in pods.items()):
+        return "no pod answered JSON-RPC"
+    return None
+
+
+@pytest.fixture
+def pods(cluster: Cluster) -> Iterator[dict[str, str]]:
+    """Return what pods there are, by namespace/name, and their zones; in the end they are again."""
+    before = placed(cluster)
+    yield before
+    wait_for(cluster, before)
+    steps.wait_synced(cluster)
+
+
+def placed(cluster: Cluster) -> dict[str, str]:
+    """Return namespace/workload of a pod and its zone → how many are ready there, as text."""
+    zones = {each["metadata"]["name"]: each["metadata"]["labels"][ZONE] for each in nodes(cluster)}
+    found: Counter[str] = Counter()
+    for pod in cluster.api.objects("Pod"):
+        if pod_is_ready(pod):
+            found[f"{called(pod)} {zone_of(pod, zones)}"] += 1
+    return {name: str(count) for name, count in found.items()}
+
+
+def zone_of(pod: Object, zones: dict[str, str]) -> str:
+    """Return the zone of a pod that has a volume there, as only that one can't go elsewhere."""
+    volumes = pod["spec"].get("volumes", ())
+    bound = any("persistentVolumeClaim" in each for each in volumes)
+    return zones[pod["spec"]["nodeName"]] if bound else "anywhere"
+
+
+def called(pod: Object) -> str:
+    """Return a name of a pod that its successor has, too."""
+    metadata = pod["metadata"]
+    owner = metadata.get("ownerReferences", [{}])[0]
+    same = metadata["name"] if owner.get("kind") == "StatefulSet" else owner.get("name", "")
+    return f"{metadata['namespace']}/{same}"
+
+
+def nodes(cluster: Cluster) -> list[Object]:
+    return cluster.api.objects("Node")
+
+
+def wait_for(cluster: Cluster, wanted: dict[str, str]) -> None:
+    """Wait until the pods are ready again, each where its volume is, and all nodes take pods."""
+    cluster.api.until(
+        "Node", lambda there: all(map(is_ready, there.values())), "ready nodes", timeout_s=WAIT_S
+    )
+    cluster.api.until(
+        "Pod", lambda _: placed(cluster) == wanted, "all pods as before", timeout_s=WAIT_S
+    )
+
+
+def test_draining_each_node_in_turn_never_costs_quorum(
+    cluster: Cluster, pods: dict[str, str], measure: Measure
+) -> None:
+    begun, drained = time.monotonic(), 0
+    with Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc) as watching:
+        for node in nodes(cluster):
+            name = node["metadata"]["name"]
+            drain = ("drain", name, "--delete-emptydir-data", f"--timeout={WAIT_S:.0f}s")
+            try:
+                code, _, told = cluster.plane.kubectl(*drain)
+            finally:
+                cluster.plane.kubectl("uncordon", name)
+            assert code == 0, told
+            wait_for(cluster, pods)
+            drained += 1
+    assert drained == NODES_A_ZONE * len(cluster.zones)
+    assert watching.states > VALIDATORS, "nothing was seen to move"
+    measure(f"{drained} nodes drained, one after the other", begun)
+
+
+def test_losing_a_zone_leaves_quorum_and_json_rpc(
+    cluster: Cluster, pods: dict[str, str], measure: Measure
+) -> None:
+    lost = cluster.zones[0]
+    begun = time.monotonic()
+    try:
+        with Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc):
+            cluster.machines.lose(lost)
+            cluster.api.until("Node", lambda there: is_lost(there, lost), "loss", timeout_s=WAIT_S)
+            whole = cluster.api.until(
+                "Pod", three_validators, "three validators", namespace=PROD, timeout_s=WAIT_S
+            )
+            measure("a zone's power cut to its validator being missed", begun)
+            assert len(whole) == QUORUM
+    finally:
+        begun = time.monotonic()
+        cluster.machines.bring_back(lost)
+    cluster.api.until(
+        "Pod",
+        lambda there: len(whole_validators(there)) == VALIDATORS,
+        "four validators",
+        namespace=PROD,
+        timeout_s=WAIT_S,
+    )
+    measure("a zone's power back to four validators", begun)
+
+
+def is_lost(there: dict[str, Object], zone: str) -> bool:
+    return not any(
+        is_ready(node) for node in there.values() if node["metadata"]["labels"][ZONE] == zone
+    )
+
+
+def three_validators(there: dict[str, Object]) -> set[int] | None:
+    whole = whole_validators(there)
+    return whole if len(whole) < VALIDATORS else None
+
+
+def test_an_autoscaler_scales_up_and_down_and_argo_cd_lets_it(
+    cluster: Cluster, remote: Remote, measure: Measure
+) -> None:
+    application, space, load = steps.application("dev"), "linea-dev", cluster.stand_ins.load
+    steps.change(remote, "dev", SCALED)
+    steps.wait_synced(cluster, [application], remote.push("scale Besu"))
+
+    def drift(there: dict[str, Object]) -> str | None:
+        return is_out_of_sync(there[application])
+
+    def has(replicas: int) -> Callable[[dict[str, Object]], bool]:
+        return lambda there: has_ready(there[BESU], replicas)
+
+    try:
+        with Watching(cluster, "Application", "argocd", drift):
+            for share, replicas in ((2.0, 3), (0.1, 1)):
+                begun = time.monotonic()
+                load[f"{space}/{BESU}"] = share
+                cluster.api.until(
+                    "StatefulSet",
+                    has(replicas),
+                    f"{replicas} pods of {BESU}",
+                    namespace=space,
+                    timeout_s=WAIT_S,
+                )
+                steps.refresh(cluster, [application])
+                steps.wait_synced(cluster, [application], remote.revision())
+                measure(f"autoscaler: {replicas} pods after the load changed", begun)
+    finally:
+        load.clear()
+
+
+def has_ready(workload: Object, replicas: int) -> bool:
+    wanted: int = workload["spec"]["replicas"]
+    counts = [steps.status(workload, name) for name in ("replicas", "readyReplicas")]
+    return wanted == replicas and counts == [replicas, replicas]
+
+
+def is_out_of_sync(application: Object) -> str | None:
+    if steps.status(application, "sync", "status") == "OutOfSync":
+        return f"Argo CD saw drift while the autoscaler scaled: {steps.resources(application)}"
+    return None
