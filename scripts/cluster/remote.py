@@ -67,9 +67,14 @@ class Remote:
 
     def push(self, message: str) -> str:
         """Commit the whole checkout and push it; return the revision."""
+        revision = self.commit(message)
+        self._git("push", "--quiet", "origin", "main")
+        return revision
+
+    def commit(self, message: str) -> str:
+        """Commit the whole checkout; return the revision."""
         self._git("add", "--all")
         self._git("commit", "--quiet", "--allow-empty", f"--message={message}")
-        self._git("push", "--quiet", "origin", "main")
         return self.revision()
 
     def revert(self) -> str:

@@ -1,0 +1,179 @@
+"""The delivery itself fails in the middle of its work: it ends Synced, nothing lost or doubled."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.cluster import argo
+from scripts.cluster.api import Object
+from scripts.cluster.cluster import Cluster
+from scripts.cluster.remote import Remote
+from tests.e2e import steps
+
+Measure = Callable[[str, float], None]
+
+ENVIRONMENT = "dev"
+APPLICATION = steps.application(ENVIRONMENT)
+KEPT = ("StatefulSet", "Deployment", "Service", "ConfigMap", "PersistentVolumeClaim", "Secret")
+"""Kinds whose objects no fault may replace."""
+
+
+@pytest.fixture(scope="module")
+def remote(cluster: Cluster) -> Iterator[Remote]:
+    """Return the repository; the tests' changes are taken back together, after the last."""
+    before = cluster.remote.revision()
+    yield cluster.remote
+    steps.wait_synced(cluster, revision=cluster.remote.return_to(before))
+
+
+@pytest.fixture
+def kept(cluster: Cluster) -> Iterator[None]:
+    """Hold that the objects, and the pods with volumes, are the same ones in the end."""
+    before = identities(cluster)
+    yield
+    assert identities(cluster) == before
+
+
+def identities(cluster: Cluster) -> dict[str, str]:
+    """Return kind, namespace and name of what must stay → its uid."""
+    found = [(kind, each) for kind in KEPT for each in cluster.api.objects(kind)]
+    pods = cluster.api.objects("Pod")
+    found += [("Pod", pod) for pod in pods if owner(pod) == "StatefulSet"]
+    return {
+        f"{kind} {metadata['namespace']}/{metadata['name']}": metadata["uid"]
+        for kind, metadata in ((kind, dict[str, str](each["metadata"])) for kind, each in found)
+    }
+
+
+def owner(each: Object) -> str:
+    owners = each["metadata"].get("ownerReferences") or [{"kind": ""}]
+    return str(owners[0]["kind"])
+
+
+@pytest.fixture
+def changed(request: pytest.FixtureRequest, remote: Remote) -> str:
+    """Change two waves of an environment in the checkout; return the text that shows it."""
+    text = request.node.name
+    tried = [{"name": "TRIED", "value": text}]
+    parts = ("ethstats", "txSender")
+    steps.change(remote, ENVIRONMENT, {part: {"extraEnv": tried} for part in parts})
+    return text
+
+
+def arrives(cluster: Cluster, remote: Remote, text: str) -> None:
+    """Wait until the change is synced, and hold that each pod of it is there once."""
+    steps.wait_synced(cluster, [APPLICATION], remote.revision())
+    steps.wait_synced(cluster)
+    for part in ("ethstats", "tx-sender"):
+        labels = f"app.kubernetes.io/component={part}"
+        found = cluster.api.objects("Pod", f"linea-{ENVIRONMENT}", labels)
+        (pod,) = (each for each in found if "deletionTimestamp" not in each["metadata"])
+        variables = pod["spec"]["containers"][0]["env"]
+        assert {"name": "TRIED", "value": text} in variables
+
+
+def begin_sync(cluster: Cluster, remote: Remote) -> None:
+    """Push, and wait until Argo CD is in the middle of the sync."""
+    revision = remote.push("a change of two waves")
+    steps.refresh(cluster, [APPLICATION])
+
+    def is_running(there: dict[str, Object]) -> bool:
+        state = steps.status(there[APPLICATION], "operationState") or {}
+        ran = (state.get("syncResult") or {}).get("revision") == revision
+        return ran and state["phase"] == "Running"
+
+    steps.wait(cluster, is_running, "a sync that runs")
+
+
+def kill(cluster: Cluster, *names: str) -> None:
+    """Kill processes, and start them again."""
+    cluster.processes.end(*names, number=signal.SIGKILL)
+    for name in names:
+        cluster.processes.restart(name)
+
+
+def test_argo_cds_controller_is_killed_in_the_middle_of_a_sync(
+    cluster: Cluster, remote: Remote, changed: str, kept: None, measure: Measure
+) -> None:
+    begin_sync(cluster, remote)
+    begun = time.monotonic()
+    kill(cluster, argo.CONTROLLER)
+    arrives(cluster, remote, changed)
+    measure("controller killed in the middle of a sync, to Synced", begun)
+
+
+def test_the_api_server_is_killed_in_the_middle_of_a_sync(
+    cluster: Cluster, remote: Remote, changed: str, kept: None, measure: Measure
+) -> None:
+    begin_sync(cluster, remote)
+    begun = time.monotonic()
+    kill(cluster, "kube-apiserver")
+    cluster.plane.connect().close()
+    arrives(cluster, remote, changed)
+    measure("API server killed in the middle of a sync, to Synced", begun)
+
+
+def test_argo_cds_cache_and_repository_server_are_killed(
+    cluster: Cluster, remote: Remote, changed: str, kept: None
+) -> None:
+    begin_sync(cluster, remote)
+    kill(cluster, argo.CACHE, argo.REPOSITORIES)
+    arrives(cluster, remote, changed)
+
+
+def test_the_repository_is_away_for_a_while(
+    cluster: Cluster, remote: Remote, changed: str, kept: None
+) -> None:
+    away = remote.bare.with_suffix(".away")
+    remote.bare.rename(away)
+    try:
+        can_not_compare(cluster)
+    finally:
+        away.rename(remote.bare)
+    remote.push("what was written meanwhile")
+    arrives(cluster, remote, changed)
+
+
+def test_a_commit_is_pushed_by_halves(
+    cluster: Cluster, remote: Remote, changed: str, kept: None
+) -> None:
+    revision = remote.commit("by halves")
+    new = [file.relative_to(remote.checkout / ".git") for file in loose_objects(remote)]
+    (commit,) = (file for file in new if "".join(file.parts[-2:]) == revision)
+    give(remote, commit)
+    (remote.bare / "refs" / "heads" / "main").write_text(f"{revision}\n")
+    can_not_compare(cluster)
+    for file in new:
+        give(remote, file)
+    arrives(cluster, remote, changed)
+
+
+def loose_objects(remote: Remote) -> list[Path]:
+    """Return the objects of the checkout that the remote lacks."""
+    own, other = (folder / "objects" for folder in (remote.checkout / ".git", remote.bare))
+    objects = own.glob("[0-9a-f][0-9a-f]/*")
+    return [file for file in objects if not (other / file.relative_to(own)).exists()]
+
+
+def give(remote: Remote, file: Path) -> None:
+    """Copy an object of the checkout to the remote."""
+    target = remote.bare / file
+    target.parent.mkdir(exist_ok=True)
+    shutil.copy(remote.checkout / ".git" / file, target)
+
+
+def can_not_compare(cluster: Cluster) -> None:
+    """Wait until Argo CD says that it can't read the repository."""
+    steps.refresh(cluster, [APPLICATION], "hard")
+
+    def told(there: dict[str, Object]) -> bool:
+        conditions = steps.status(there[APPLICATION], "conditions") or ()
+        return any(each["type"] == "ComparisonError" for each in conditions)
+
+    steps.wait(cluster, told, f"{APPLICATION} has a ComparisonError")
