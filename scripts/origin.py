@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,9 @@ ValuePath = list[str | int]
 Place = tuple[str, int, int]
 """File, line and column."""
 
+Field = tuple[Manifest, Sequence[str | int]]
+"""An object as it is rendered, and a path in it."""
+
 
 def of_field(
     root: Path,
@@ -63,7 +65,7 @@ def of_field(
 def of_fields(
     root: Path,
     environment: Environment,
-    fields: Sequence[tuple[Manifest, Sequence[str | int]]],
+    fields: Sequence[Field],
     part: str = "",
 ) -> list[Place]:
     """Return for each field what of_field does, by the experiments that a single one takes."""
@@ -87,7 +89,7 @@ def of_fields(
 def _movers(
     root: Path,
     environment: Environment,
-    fields: Mapping[int, tuple[Manifest, Sequence[str | int]]],
+    fields: Mapping[int, Field],
     part: str,
 ) -> dict[int, ValuePath]:
     """Return for each field, as far as there is one, the value that moves it.
@@ -118,8 +120,7 @@ def _movers(
         made = []
     start = _by_key(made)
     gone = {index for index, (manifest, _) in fields.items() if _key(manifest) not in start}
-    keys = {_key(manifest) for manifest, _ in fields.values()}
-    stays = _stays(root, environment, values, made, keys)
+    stay = _stay(root, environment, values, made, fields.values())
 
     experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
     said = environment.values
@@ -131,7 +132,8 @@ def _movers(
         # A null has taken its default away.
         other = yamlio.get(defaults, leaf) if value is None else _other(value)
         changed = _with(values, leaf, other)
-        after = {} if stays(changed) else _objects(root, environment, changed)
+        wanted = [fields[index] for index in untried]
+        after = {} if stay(changed, wanted) else _objects(root, environment, changed)
         for index in list(untried):
             manifest, path = fields[index]
             moved = _moved(start, after, _key(manifest), path)
@@ -315,17 +317,18 @@ def _by_key(made: Iterable[Manifest]) -> dict[tuple[str, str], Any]:
     return {_key(manifest): manifest.object for manifest in made}
 
 
-def _stays(
+def _stay(
     root: Path,
     environment: Environment,
     values: dict[str, Any],
     made: Sequence[Manifest],
-    keys: AbstractSet[tuple[str, str]],
-) -> Callable[[dict[str, Any]], bool]:
-    """Return whether objects surely are as they are made of the values, or fail, with other ones.
+    fields: Collection[Field],
+) -> Callable[[dict[str, Any], Iterable[Field]], bool]:
+    """Return whether fields surely are as they are made of the values, or fail, with other ones.
 
     Their own templates tell, in a fifth of the time that the whole chart takes.
     """
+    keys = {_key(manifest) for manifest, _ in fields}
     only = frozenset(manifest.template for manifest in made if _key(manifest) in keys)
     start = _by_key(manifest for manifest in made if manifest.template in only)
     own = tuple(patch for patch in environment.patches if (patch.kind, patch.name) in start)
@@ -334,19 +337,22 @@ def _stays(
     def alone(given: dict[str, Any]) -> dict[tuple[str, str], Any]:
         return _by_key(_made(root, narrow, given, only))
 
-    def stays(changed: dict[str, Any]) -> bool:
+    def stay(changed: dict[str, Any], fields: Iterable[Field]) -> bool:
         try:
             after = alone(changed)
         except UserError:
             return True
-        return all(start[key] == after.get(key) for key in keys)
+        return all(
+            key in after and yamlio.get(start[key], path) == yamlio.get(after[key], path)
+            for key, path in ((_key(manifest), path) for manifest, path in fields)
+        )
 
     try:
         # What is gone may be of any template, and a template may read another one's text.
         is_told = keys <= start.keys() and alone(values) == start
     except UserError:
         is_told = False
-    return stays if is_told else lambda _: False
+    return stay if is_told else lambda *_: False
 
 
 def _leaves(values: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:
