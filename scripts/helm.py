@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,26 +28,35 @@ TIMEOUT_S = 120
 
 _DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _SOURCE = re.compile(r"^# Source: [^/]+/(.+)$", re.MULTILINE)
+_DEFINE = re.compile(rb"{{-?\s*define\s")
 _PLACE = re.compile(r"linea-stack/(templates/[^:\s)]+):(\d+)(?::(\d+))?")
 
 
 def template(
-    chart: Path, root: Path, values: dict[str, Any], namespace: str, kubernetes_version: str
+    chart: Path,
+    root: Path,
+    values: dict[str, Any],
+    namespace: str,
+    kubernetes_version: str,
+    only: frozenset[str] = frozenset(),
 ) -> list[Manifest]:
     """Return the chart's objects for the values, in the order of the templates; hooks left out.
 
     kubernetes_version: a minor version like 1.34, which the templates see as the cluster's.
+    only: the templates whose objects are wanted, by their path from the root; all for none. Whether
+    the others would fail is then not known.
     The values are not checked against the chart's schema: environment.load has done that.
     Raises UserError with the template's line where a template fails or writes what is no object.
     """
     _refuse_unreadable(chart, root)
-    engine = _in_process if _has_engine() else command
+    names = frozenset((root / name).relative_to(chart).as_posix() for name in only)
+    given = chart, values, namespace, kubernetes_version
     try:
-        texts = engine(chart, values, namespace, kubernetes_version)
+        texts = _in_process(*given, names) if _has_engine() else command(*given)
     except HelmError as error:
         raise UserError(_failure(chart, root, str(error))) from None
     manifests = []
-    for name in sorted(texts):
+    for name in sorted(names & texts.keys() if names else texts):
         if not name.endswith((".yaml", ".yml")):
             continue
         file = files.name(chart / name, root)
@@ -67,17 +77,25 @@ class HelmError(Exception):
 
 
 def _in_process(
-    chart: Path, values: dict[str, Any], namespace: str, kubernetes_version: str
-) -> dict[str, str]:
+    chart: Path,
+    values: dict[str, Any],
+    namespace: str,
+    kubernetes_version: str,
+    only: frozenset[str] = frozenset(),
+) -> Mapping[str, str]:
+    options = {"name": RELEASE, "namespace": namespace, "kube_version": kubernetes_version}
+    return _rendered(chart, only, json.dumps(values), json.dumps(options))
+
+
+@lru_cache(maxsize=64)
+def _rendered(chart: Path, only: frozenset[str], values: str, options: str) -> Mapping[str, str]:
+    """Return the templates' texts; what is looked for in many places is asked for many times."""
     from helm_python import HelmError as NativeError
     from helm_python import _native
 
-    options = {"name": RELEASE, "namespace": namespace, "kube_version": kubernetes_version}
     # The public Chart.render() has no Kubernetes version; the call under it does.
     try:
-        rendered = _native.call_string(
-            "helm_render", _chart(chart)._raw(), json.dumps(values), json.dumps(options)
-        )
+        rendered = _native.call_string("helm_render", _chart(chart, only)._raw(), values, options)
     except NativeError as error:
         raise HelmError(str(error)) from None
     texts: dict[str, str] = json.loads(rendered)
@@ -95,10 +113,11 @@ def _has_engine() -> bool:
 
 
 @lru_cache
-def _chart(path: Path) -> Any:
+def _chart(path: Path, only: frozenset[str]) -> Any:
     """Return the loaded chart, without its schema: compiling that takes two thirds of a rendering.
 
     The values have been checked against it when the environment was loaded.
+    only: the templates to keep, beside those that others may include; all for none.
     """
     from helm_python import Chart, dependency_list
     from helm_python import HelmError as NativeError
@@ -106,6 +125,10 @@ def _chart(path: Path) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
         shutil.copytree(path, copy, ignore=shutil.ignore_patterns("values.schema.json"))
+        for file in (copy / "templates").rglob("*") if only else ():
+            is_kept = file.is_dir() or file.relative_to(copy).as_posix() in only
+            if not is_kept and not _DEFINE.search(file.read_bytes()):
+                file.unlink()
         try:
             # The command refuses to render without them; the engine would leave them out.
             for found in dependency_list(copy):

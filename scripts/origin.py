@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ ValuePath = list[str | int]
 Place = tuple[str, int, int]
 """File, line and column."""
 
+Field = tuple[Manifest, Sequence[str | int]]
+"""An object as it is rendered, and a path in it."""
+
 
 def of_field(
     root: Path,
@@ -61,7 +65,7 @@ def of_field(
 def of_fields(
     root: Path,
     environment: Environment,
-    fields: Sequence[tuple[Manifest, Sequence[str | int]]],
+    fields: Sequence[Field],
     part: str = "",
 ) -> list[Place]:
     """Return for each field what of_field does, by the experiments that a single one takes."""
@@ -85,7 +89,7 @@ def of_fields(
 def _movers(
     root: Path,
     environment: Environment,
-    fields: Mapping[int, tuple[Manifest, Sequence[str | int]]],
+    fields: Mapping[int, Field],
     part: str,
 ) -> dict[int, ValuePath]:
     """Return for each field, as far as there is one, the value that moves it.
@@ -110,20 +114,26 @@ def _movers(
             if (isinstance(value, bool) if index in gone else _alike(value, field))
         )
 
-    start = _objects(root, environment, values)
+    try:
+        made = _made(root, environment, values)
+    except UserError:
+        made = []
+    start = _by_key(made)
     gone = {index for index, (manifest, _) in fields.items() if _key(manifest) not in start}
+    stay = _stay(root, environment, values, made, fields.values())
 
     experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
     said = environment.values
     # People's own first: the chart has more values than there are experiments.
     experiments.sort(key=lambda tried: (not tried[2], not yamlio.has(said, tried[0])))
     untried = {i: sum(i in about for *_, about in experiments) for i in fields}
-    found, broken = dict[int, ValuePath](), list[tuple[ValuePath, Any]]()
+    found, without = dict[int, ValuePath](), list[tuple[ValuePath, Any, Any]]()
     for leaf, value, about in experiments[:MOST_EXPERIMENTS]:
-        changed = copy.deepcopy(values)
         # A null has taken its default away.
-        _set(changed, leaf, yamlio.get(defaults, leaf) if value is None else _other(value))
-        after = _objects(root, environment, changed)
+        other = yamlio.get(defaults, leaf) if value is None else _other(value)
+        changed = _with(values, leaf, other)
+        wanted = [fields[index] for index in untried]
+        after = {} if stay(changed, wanted) else _objects(root, environment, changed)
         for index in list(untried):
             manifest, path = fields[index]
             moved = _moved(start, after, _key(manifest), path)
@@ -135,16 +145,16 @@ def _movers(
         if not untried:
             break
         if not after and about:
-            broken.append((leaf, value))
-    for leaf, value in broken:
+            without.append((leaf, value, changed))
+    for leaf, value, changed in without:
         left = {index: field for index, field in fields.items() if index not in found}
         own = {i: (m, path) for i, (m, path) in left.items() if m.component == leaf[0]}
         # Where a chart wants two alike, as the replicas of two components, they move together only.
         twins = [other for other, said in leaves if other[-1] == leaf[-1] and said == value]
-        if own and twins != [leaf]:
-            changed = copy.deepcopy(values)
+        if own and twins != [leaf] and not _objects(root, environment, changed):
+            changed = values
             for twin in twins:
-                _set(changed, twin, _other(value))
+                changed = _with(changed, twin, _other(value))
             after = _objects(root, environment, changed)
             for index, (manifest, path) in own.items():
                 # Where the chart wants a third one alike, a name and a value are all that is known.
@@ -202,8 +212,7 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
         )
     )
     for leaf, _ in leaves[:MOST_EXPERIMENTS]:
-        changed = copy.deepcopy(values)
-        _set(changed, leaf, yamlio.get(defaults, leaf))
+        changed = _with(values, leaf, yamlio.get(defaults, leaf))
         if not _fails(root, environment, changed):
             return _provoked(environment, failure, leaf)
     named = [leaf for leaf, _ in leaves if is_named(leaf)]
@@ -228,10 +237,14 @@ def _fails(root: Path, environment: Environment, values: dict[str, Any]) -> bool
     return False
 
 
-def _template(root: Path, environment: Environment, values: dict[str, Any]) -> list[Manifest]:
-    return helm.template(
-        root / "chart", root, values, environment.namespace, environment.kubernetes_version
-    )
+def _template(
+    root: Path,
+    environment: Environment,
+    values: dict[str, Any],
+    only: frozenset[str] = frozenset(),
+) -> list[Manifest]:
+    version = environment.kubernetes_version
+    return helm.template(root / "chart", root, values, environment.namespace, version, only)
 
 
 def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
@@ -286,10 +299,60 @@ def _objects(
 ) -> dict[tuple[str, str], Any]:
     """Return the objects by kind and name; none where the values break the chart."""
     try:
-        made = patches.apply(_template(root, environment, values), environment.patches)
+        return _by_key(_made(root, environment, values))
     except UserError:
         return {}
-    return {(manifest.kind, manifest.name): manifest.object for manifest in made}
+
+
+def _made(
+    root: Path,
+    environment: Environment,
+    values: dict[str, Any],
+    only: frozenset[str] = frozenset(),
+) -> list[Manifest]:
+    return patches.apply(_template(root, environment, values, only), environment.patches)
+
+
+def _by_key(made: Iterable[Manifest]) -> dict[tuple[str, str], Any]:
+    return {_key(manifest): manifest.object for manifest in made}
+
+
+def _stay(
+    root: Path,
+    environment: Environment,
+    values: dict[str, Any],
+    made: Sequence[Manifest],
+    fields: Collection[Field],
+) -> Callable[[dict[str, Any], Iterable[Field]], bool]:
+    """Return whether fields surely are as they are made of the values, or fail, with other ones.
+
+    Their own templates tell, in a fifth of the time that the whole chart takes.
+    """
+    keys = {_key(manifest) for manifest, _ in fields}
+    only = frozenset(manifest.template for manifest in made if _key(manifest) in keys)
+    start = _by_key(manifest for manifest in made if manifest.template in only)
+    own = tuple(patch for patch in environment.patches if (patch.kind, patch.name) in start)
+    narrow = replace(environment, patches=own)
+
+    def alone(given: dict[str, Any]) -> dict[tuple[str, str], Any]:
+        return _by_key(_made(root, narrow, given, only))
+
+    def stay(changed: dict[str, Any], fields: Iterable[Field]) -> bool:
+        try:
+            after = alone(changed)
+        except UserError:
+            return True
+        return all(
+            key in after and yamlio.get(start[key], path) == yamlio.get(after[key], path)
+            for key, path in ((_key(manifest), path) for manifest, path in fields)
+        )
+
+    try:
+        # What is gone may be of any template, and a template may read another one's text.
+        is_told = keys <= start.keys() and alone(values) == start
+    except UserError:
+        is_told = False
+    return stay if is_told else lambda *_: False
 
 
 def _leaves(values: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:
@@ -320,7 +383,10 @@ def _other(value: Any) -> Any:
     return f"{value}\n" if str(value).startswith("{") else f"{value or ''}x"
 
 
-def _set(data: Any, path: ValuePath, value: Any) -> None:
-    for part in path[:-1]:
-        data = data[part]
-    data[path[-1]] = value
+def _with(data: Any, path: Sequence[str | int], value: Any) -> Any:
+    """Return the data with a value at the path; all that is not above it is shared."""
+    if not path:
+        return value
+    changed = copy.copy(data)
+    changed[path[0]] = _with(data[path[0]] if path[1:] else None, path[1:], value)
+    return changed

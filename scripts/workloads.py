@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,10 +77,11 @@ def scaled(value: Any, pods: int, up: bool = True) -> int:
     return whole(value, 0)
 
 
-def mappings(value: Any) -> Iterable[tuple[int, dict[str, Any]]]:
-    """Yield the mappings in a list, each with its index; what else there is, the schemas tell."""
-    if isinstance(value, list):
-        yield from ((index, item) for index, item in enumerate(value) if isinstance(item, dict))
+def mappings(value: Any) -> Sequence[tuple[int, dict[str, Any]]]:
+    """Return the mappings in a list, each with its index; what else there is, the schemas tell."""
+    if not isinstance(value, list):
+        return ()
+    return [(index, item) for index, item in enumerate(value) if isinstance(item, dict)]
 
 
 def selects(selector: Any, labels: Mapping[str, str]) -> bool:
@@ -89,9 +90,10 @@ def selects(selector: Any, labels: Mapping[str, str]) -> bool:
         return False
     wanted = selector.get("matchLabels")
     wanted = wanted if isinstance(wanted, dict) else {}
-    return all(labels.get(key) == value for key, value in wanted.items()) and all(
-        holds(expression, labels) for _, expression in mappings(selector.get("matchExpressions"))
-    )
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        return False
+    expressions = mappings(selector.get("matchExpressions"))
+    return all(holds(expression, labels) for _, expression in expressions)
 
 
 def holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,6 +24,23 @@ PARTS = ("argocd", "base", "chart", "overlays", "tools/python")
 # A shell starts what it puts into the background without Ctrl-C; programs that tests start have it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# How long an example takes says what else the machine does; the bench measures.
+settings.register_profile("without-deadline", deadline=None)
+settings.load_profile("without-deadline")
+
+
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Return one worker more than processors, as some tests do little but wait for blocks."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that wait, so that the others work meanwhile, and none waits alone."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 
 @dataclass(frozen=True, slots=True)

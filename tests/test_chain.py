@@ -25,6 +25,8 @@ ETHER = 10**18
 BLOCKS = 5
 WAIT_S = 30.0
 
+pytestmark = pytest.mark.waits
+
 
 def makes_blocks(folder: Path, first: Mapping[str, Any]) -> None:
     """Boot a client from a genesis, and see it make blocks by all the rules of Osaka."""

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,25 @@ def test_the_contracts_examples_are_what_helm_makes_of_them(
     assert ours(made) == theirs(tool, "linea", version, *arguments)
 
 
+def test_each_template_alone_makes_what_it_makes_among_all() -> None:
+    """So an experiment may ask only those whose objects it is about."""
+    found = environment.load(ROOT, "prod")
+    (fullest,) = (file for file in EXAMPLES if file.stem == "full-values")
+    for values in (found.values, yaml.safe_load(fullest.read_text("utf-8"))):
+        given = CHART, ROOT, values, found.namespace, found.kubernetes_version
+        whole = helm.template(*given)
+        for template in {manifest.template for manifest in whole}:
+            own = [manifest for manifest in whole if manifest.template == template]
+            assert helm.template(*given, frozenset({template})) == own
+
+
 @pytest.mark.parametrize("tool", HELMS)
 def test_the_helm_command_can_take_the_engines_place(tool: str) -> None:
     found = environment.load(ROOT, "prod")
     arguments = (CHART, found.values, found.namespace, found.kubernetes_version)
     inside, outside = helm._in_process(*arguments), helm.command(*arguments, tool=tool)
 
-    def objects(texts: dict[str, str]) -> list[str]:
+    def objects(texts: Mapping[str, str]) -> list[str]:
         rendered = [t for name, t in texts.items() if name.endswith(".yaml")]
         found = [one for text in rendered for one in yaml.load_all(text, yaml.CSafeLoader) if one]
         return canonical(found)

@@ -42,7 +42,10 @@ STOPPED = "stopped"
 SENT = re.compile(r"^sent (\d+) wei to (0x[0-9a-fA-F]{40}): (0x[0-9a-f]{64})$", re.MULTILINE)
 SHELLS = [call for call in ("sh", "bash --posix", "busybox sh") if shutil.which(call.split()[0])]
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="runs in Linux only")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self").exists(), reason="runs in Linux only"),
+    pytest.mark.waits,
+]
 
 
 @dataclass(frozen=True, slots=True)
