@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
+from scripts.cluster.api import Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.remote import Remote
 from tests.conftest import ROOT
@@ -15,6 +16,10 @@ from tests.e2e import steps
 MEASURED = "measured"
 _running: list[Cluster] = []
 """The clusters that a failing test may ask for what they know."""
+
+FirstSync = dict[str, tuple[dict[str, Object], list[Object]]]
+"""An environment → its objects, by Kind/name, and pods, as they were after the first sync."""
+_first_syncs: dict[Cluster, FirstSync] = {}
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +31,18 @@ def cluster() -> Iterator[Cluster]:
         revision = made.remote.push("the working tree")
         made.sync()
         steps.wait_synced(made, revision=revision)
+        _first_syncs[made] = {
+            each.name: (steps.live(made, each.name), made.api.objects("Pod", each.namespace))
+            for each in made.environments
+        }
         yield made
         _running.remove(made)
+
+
+@pytest.fixture
+def first_sync(cluster: Cluster) -> FirstSync:
+    """Return what the cluster's first sync has made, whatever tests have done since."""
+    return _first_syncs[cluster]
 
 
 @pytest.fixture
