@@ -18,6 +18,8 @@ CONTROLLER, REPOSITORIES, CACHE = "argocd-application-controller", "argocd-repo-
 
 LOOKS_EVERY_S = 3
 """How often it asks the repository for a new commit; its own default is 120, or a webhook."""
+BETWEEN_WAVES_S = 0
+"""What it waits after a wave, over what the wave's health takes; its own default is 2."""
 
 
 class ArgoCD:
@@ -56,6 +58,8 @@ class ArgoCD:
                 "namespace": NAMESPACE,
                 "repo-server": f"127.0.0.1:{repositories}",
                 "metrics-port": more_metrics,
+                "app-resync": LOOKS_EVERY_S,
+                "app-resync-jitter": 0,
             },
         }.items():
             given = (f"--{option}={value}" for option, value in {**options, **shared}.items())
@@ -83,6 +87,7 @@ class ArgoCD:
             "ARGOCD_GPG_ENABLED": "false",
             # In its folder, and not for all in /tmp.
             "ARGOCD_ASK_PASS_SOCK": "ask-pass.sock",
+            "ARGOCD_SYNC_WAVE_DELAY": str(BETWEEN_WAVES_S),
             "HOSTNAME": f"{CONTROLLER}-0",
             # The machine's own git settings are no part of what is tried.
             "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -93,10 +98,7 @@ class ArgoCD:
 def _settings() -> list[Object]:
     """Return what manifests/install.yaml brings besides processes and rights."""
     maps: dict[str, dict[str, str]] = {
-        "argocd-cm": {
-            "timeout.reconciliation": f"{LOOKS_EVERY_S}s",
-            "timeout.reconciliation.jitter": "0s",
-        },
+        "argocd-cm": {},
         "argocd-cmd-params-cm": {},
         "argocd-gpg-keys-cm": {},
         "argocd-rbac-cm": {},

@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
+from scripts.cluster.api import Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.remote import Remote
 from tests.conftest import ROOT
@@ -16,6 +17,10 @@ from tests.e2e import steps
 MEASURED = "measured"
 _running: list[Cluster] = []
 """The clusters that a failing test may ask for what they know."""
+
+FirstSync = dict[str, tuple[dict[str, Object], list[Object]]]
+"""An environment → its objects, by Kind/name, and pods, as they were after the first sync."""
+_first_syncs: dict[Cluster, FirstSync] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,23 +49,34 @@ def cluster(base: str) -> Iterator[Cluster]:
     """Return a cluster in which the base was synced, and then all of the working tree is."""
     with Cluster(ROOT) as made:
         _running.append(made)
-        if base:
-            made.remote.take(base)
-            made.remote.push(f"as of {base}")
+        for revision in (base, "") if base else ("",):
+            made.remote.take(revision)
+            pushed = made.remote.push(f"as of {revision or 'the working tree'}")
             made.sync()
-            steps.wait_synced(made, names=base_applications(made))
-        made.remote.take()
-        revision = made.remote.push("the working tree")
-        made.sync()
-        steps.wait_synced(made, revision=revision)
+            names = committed(made)
+            steps.wait_synced(made, [steps.ROOT, *map(steps.application, names)], pushed)
+            if made not in _first_syncs:
+                _first_syncs[made] = {name: first_state(made, name) for name in names}
         yield made
         _running.remove(made)
 
 
-def base_applications(made: Cluster) -> list[str]:
-    """Return the names of the Applications that the checkout has."""
+def committed(made: Cluster) -> list[str]:
+    """Return the names of the environments that the checkout has Applications of."""
     files = (made.remote.checkout / "argocd" / "applications").glob("*.yaml")
-    return [steps.ROOT, *(steps.application(file.stem) for file in files)]
+    return sorted(file.stem for file in files)
+
+
+def first_state(made: Cluster, name: str) -> tuple[dict[str, Object], list[Object]]:
+    objects = steps.live(made, name)
+    space = next(iter(objects.values()))["metadata"]["namespace"]
+    return objects, made.api.objects("Pod", space)
+
+
+@pytest.fixture
+def first_sync(cluster: Cluster) -> FirstSync:
+    """Return what the cluster's first sync has made, whatever tests have done since."""
+    return _first_syncs[cluster]
 
 
 @pytest.fixture

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import yaml
 
-from scripts import environment
+from scripts import environment, tools
 from scripts.cluster import argo
 from scripts.cluster.api import Object
 from scripts.cluster.cluster import Cluster
+from scripts.cluster.control_plane import CONTROLLERS_VERSION
 from scripts.cluster.remote import Remote
+from tests.conftest import ROOT as CHECKOUT
 from tests.conftest import Repository
 
 SYNC_S = 180.0
@@ -20,6 +25,7 @@ EVENTS = 15
 LOG_LINES = 15
 
 ROOT = "linea-root"
+PERSON = "a person"
 
 
 def application(name: str) -> str:
@@ -43,6 +49,13 @@ def status(each: Object | None, *path: str) -> Any:
     for key in path:
         found = (found or {}).get(key)
     return found
+
+
+def is_ready(pod: Object) -> bool:
+    """Return whether a pod is ready, and not about to end."""
+    conditions = status(pod, "conditions") or ()
+    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    return ready and "deletionTimestamp" not in pod["metadata"]
 
 
 def is_synced(each: Object | None, revision: str = "") -> bool:
@@ -106,9 +119,110 @@ def change(remote: Remote, name: str, values: dict[str, Any]) -> None:
     assert done.code == 0, done.out + done.err
 
 
+def begin_sync(cluster: Cluster, name: str) -> None:
+    """Have an Application synced, as `argocd app sync` does."""
+    spec = cluster.api.get("Application", name, argo.NAMESPACE)["spec"]
+    sync = {"syncOptions": spec["syncPolicy"]["syncOptions"]}
+    operation = {"initiatedBy": {"username": PERSON}, "sync": sync}
+    cluster.api.patch("Application", name, {"operation": operation}, argo.NAMESPACE)
+
+
+def end_of_sync(cluster: Cluster, name: str) -> Any:
+    """Return when the sync that a person has begun ended, in success."""
+
+    def ended(there: dict[str, Object]) -> Any:
+        state = status(there[name], "operationState") or {}
+        by = state.get("operation", {}).get("initiatedBy", {}).get("username")
+        done = by == PERSON and state.get("phase") == "Succeeded"
+        return done and "operation" not in there[name] and state["finishedAt"]
+
+    return wait(cluster, ended, f"{name} synced by {PERSON}")
+
+
 def resources(each: Object) -> dict[str, Object]:
     """Return what an Application says of its objects, by Kind/name."""
     return {f"{one['kind']}/{one['name']}": one for one in status(each, "resources") or ()}
+
+
+def live(cluster: Cluster, name: str) -> dict[str, Object]:
+    """Return the cluster's state of all objects that git has of an environment, by Kind/name."""
+    folder = cluster.remote.checkout / "overlays" / name / "manifests"
+    code, out, err = cluster.plane.kubectl("get", "--output=json", f"--filename={folder}")
+    assert not code, err
+    return {f"{one['kind']}/{one['metadata']['name']}": one for one in json.loads(out)["items"]}
+
+
+def too_early(objects: Iterable[Object], pods: Iterable[Object]) -> list[str]:
+    """Return which objects were made before the pods of all earlier waves were ready.
+
+    objects: those of git in one namespace, pods: those of their first sync, and also those that an
+    autoscaler has added, which no wave waits for.
+    """
+    there, found = [*objects], []
+    waves = {_component(one): _wave(one) for one in there if "replicas" in one.get("spec", {})}
+    scaled = {one["spec"]["scaleTargetRef"]["name"] for one in there if _is_autoscaler(one)}
+    for pod in pods:
+        workload, _, ordinal = pod["metadata"]["name"].rpartition("-")
+        by_autoscaler = workload in scaled and ordinal != "0"
+        if _component(pod) not in waves or by_autoscaler:
+            continue
+        conditions = status(pod, "conditions") or ()
+        ready = next(one["lastTransitionTime"] for one in conditions if one["type"] == "Ready")
+        for one in there:
+            created = one["metadata"]["creationTimestamp"]
+            if _wave(one) > waves[_component(pod)] and created < ready:
+                name = f"{one['kind']}/{one['metadata']['name']} of wave {_wave(one)}"
+                found.append(f"{name} at {created}, {pod['metadata']['name']} ready at {ready}")
+    return found
+
+
+def _is_autoscaler(each: Object) -> bool:
+    return bool(each["kind"] == "HorizontalPodAutoscaler")
+
+
+def _wave(each: Object) -> int:
+    return int(each["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
+
+
+def _component(each: Object) -> str:
+    return str(each["metadata"]["labels"].get("app.kubernetes.io/component"))
+
+
+def pods(cluster: Cluster, namespace: str, component: str) -> dict[str, Object]:
+    """Return a component's pods by uid, without those that are ending."""
+    labels = f"app.kubernetes.io/component={component}"
+    found = cluster.api.objects("Pod", namespace, labels)
+    there = (one for one in found if "deletionTimestamp" not in one["metadata"])
+    return {one["metadata"]["uid"]: one for one in there}
+
+
+def documented(section: str, name: str) -> list[str]:
+    """Return the blocks of commands in a section of argocd/README.md, about an environment."""
+    text = (CHECKOUT / "argocd" / "README.md").read_text("utf-8")
+    section_text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```bash\n(.*?)```", section_text, re.DOTALL)
+    return [re.sub("linea-(dev|prod|qa)", application(name), block) for block in blocks]
+
+
+def run(cluster: Cluster, commands: str) -> str:
+    """Return what a person's shell answers to commands that must succeed."""
+    programs = cluster.folder / "person"
+    if not programs.exists():
+        programs.mkdir()
+        (programs / "kubectl").symlink_to(tools.tool(f"kubectl-{CONTROLLERS_VERSION}"))
+    variables = cluster.plane.environment()
+    variables["PATH"] = f"{programs}:{variables['PATH']}"
+    done = subprocess.run(
+        ["sh", "-ec", commands],
+        cwd=cluster.folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=SYNC_S,
+        check=False,
+    )
+    assert not done.returncode, f"{commands}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def told(cluster: Cluster) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from scripts.cluster.api import Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.machines import ZONE
 from tests.conftest import ROOT
+from tests.e2e import steps
 
 READY_S = 180.0
 RESTRICTED = "pod-security.kubernetes.io/enforce"
@@ -110,7 +111,7 @@ def running(bare: Cluster, space: str, objects: list[Object]) -> dict[str, Objec
     }
 
     def all_there(pods: dict[str, Object]) -> dict[str, Object] | None:
-        ready = {name: pod for name, pod in pods.items() if is_ready(pod)}
+        ready = {name: pod for name, pod in pods.items() if steps.is_ready(pod)}
         enough = all(
             len(selected(ready, labels_of(wanted[name]))) >= count for name, count in counts.items()
         )
@@ -121,11 +122,6 @@ def running(bare: Cluster, space: str, objects: list[Object]) -> dict[str, Objec
         "Pod", all_there, what, namespace=space, timeout_s=READY_S
     )
     return found
-
-
-def is_ready(pod: Object) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
 def zones_of(bare: Cluster, pods: dict[str, Object]) -> dict[str, str]:

@@ -39,15 +39,9 @@ SCALED = {
 }
 
 
-def pod_is_ready(pod: Object) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-    return ready and "deletionTimestamp" not in pod["metadata"]
-
-
 def whole_validators(pods: dict[str, Object]) -> set[int]:
     """Return the numbers of the validators whose Besu and Maru are both ready."""
-    ready = {name for name, pod in pods.items() if pod_is_ready(pod)}
+    ready = {name for name, pod in pods.items() if steps.is_ready(pod)}
     return {
         number
         for number in range(VALIDATORS)
@@ -59,7 +53,7 @@ def no_quorum_or_no_rpc(pods: dict[str, Object]) -> str | None:
     whole = whole_validators(pods)
     if len(whole) < QUORUM:
         return f"of the validators only {sorted(whole)} were whole"
-    if not any(name.startswith(f"{BESU}-") and pod_is_ready(pod) for name, pod in pods.items()):
+    if not any(name.startswith(f"{BESU}-") and steps.is_ready(pod) for name, pod in pods.items()):
         return "no pod answered JSON-RPC"
     return None
 
@@ -78,7 +72,7 @@ def placed(cluster: Cluster) -> dict[str, str]:
     zones = {each["metadata"]["name"]: each["metadata"]["labels"][ZONE] for each in nodes(cluster)}
     found: Counter[str] = Counter()
     for pod in cluster.api.objects("Pod"):
-        if pod_is_ready(pod):
+        if steps.is_ready(pod):
             found[f"{called(pod)} {zone_of(pod, zones)}"] += 1
     return {name: str(count) for name, count in found.items()}
 

@@ -47,7 +47,7 @@ def identities(cluster: Cluster) -> dict[str, str]:
     found += [("Pod", pod) for pod in pods if owner(pod) == "StatefulSet"]
     return {
         f"{kind} {metadata['namespace']}/{metadata['name']}": metadata["uid"]
-        for kind, metadata in ((kind, dict[str, str](each["metadata"])) for kind, each in found)
+        for kind, metadata in ((kind, each["metadata"]) for kind, each in found)
     }
 
 
@@ -59,7 +59,7 @@ def owner(each: Object) -> str:
 @pytest.fixture
 def changed(request: pytest.FixtureRequest, remote: Remote) -> str:
     """Change two waves of an environment in the checkout; return the text that shows it."""
-    text = request.node.name
+    text = str(request.node.name)
     tried = [{"name": "TRIED", "value": text}]
     parts = ("ethstats", "txSender")
     steps.change(remote, ENVIRONMENT, {part: {"extraEnv": tried} for part in parts})
@@ -71,9 +71,7 @@ def arrives(cluster: Cluster, remote: Remote, text: str) -> None:
     steps.wait_synced(cluster, [APPLICATION], remote.revision())
     steps.wait_synced(cluster)
     for part in ("ethstats", "tx-sender"):
-        labels = f"app.kubernetes.io/component={part}"
-        found = cluster.api.objects("Pod", f"linea-{ENVIRONMENT}", labels)
-        (pod,) = (each for each in found if "deletionTimestamp" not in each["metadata"])
+        (pod,) = steps.pods(cluster, f"linea-{ENVIRONMENT}", part).values()
         variables = pod["spec"]["containers"][0]["env"]
         assert {"name": "TRIED", "value": text} in variables
 

@@ -2,9 +2,101 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from scripts.cluster import argo
+from scripts.cluster.api import Object
 from scripts.cluster.cluster import Cluster
 from tests.e2e import steps
+from tests.e2e.conftest import FirstSync
+
+RESYNCS = 3
 
 
 def test_everything_is_synced_and_healthy(cluster: Cluster) -> None:
     steps.wait_synced(cluster)
+    for environment in steps.environments(cluster):
+        application = cluster.api.get("Application", f"linea-{environment}", argo.NAMESPACE)
+        assert application["spec"]["project"] == f"linea-{environment}"
+        assert steps.live(cluster, environment).keys() <= steps.resources(application).keys()
+
+
+def test_a_wave_begins_when_the_one_before_is_ready(first_sync: FirstSync) -> None:
+    for environment, (objects, pods) in first_sync.items():
+        assert pods, f"{environment} has no pods"
+        early = steps.too_early(objects.values(), pods)
+        assert not early, f"{environment}: {early}"
+
+
+def test_another_look_or_sync_changes_nothing(cluster: Cluster) -> None:
+    names = [steps.application(each) for each in steps.environments(cluster)]
+    steps.wait_synced(cluster)
+    before = states(cluster)
+    for number in range(1, RESYNCS + 1):
+        drift = look_again(cluster, names)
+        assert not drift, f"look {number} sees drift: {drift}"
+    for name in names:
+        steps.begin_sync(cluster, name)
+    for name in names:
+        steps.end_of_sync(cluster, name)
+    steps.wait_synced(cluster)
+    after = states(cluster)
+    changed = [name for name in before if before[name] != after.get(name)]
+    assert not changed, f"changed by looks and syncs alone: {changed}"
+
+
+def look_again(cluster: Cluster, names: list[str]) -> list[str]:
+    """Have Applications compared with git from scratch; return what is out of sync meanwhile."""
+    applications = cluster.api.objects("Application", argo.NAMESPACE)
+    times = {each["metadata"]["name"]: steps.status(each, "reconciledAt") for each in applications}
+    drift: set[str] = set()
+    steps.refresh(cluster, names, "hard")
+
+    def have_looked(there: dict[str, Object]) -> bool:
+        for name in names:
+            drift.update(out_of_sync(there[name]))
+        return all(has_looked(there[name], times[name]) for name in names)
+
+    steps.wait(cluster, have_looked, "a look at everything")
+    return sorted(drift)
+
+
+def has_looked(application: Object, last: str) -> bool:
+    """Return whether a refresh that was asked for is done, and its time differs from the last."""
+    asked = "argocd.argoproj.io/refresh" in application["metadata"].get("annotations", {})
+    return not asked and steps.status(application, "reconciledAt") != last
+
+
+def out_of_sync(application: Object) -> list[str]:
+    """Return what is not Synced: the Application, objects of it."""
+    name, sync = application["metadata"]["name"], steps.status(application, "sync", "status")
+    found = [f"{name}: {sync}"] if sync != "Synced" else []
+    for each, one in steps.resources(application).items():
+        if one.get("status") != "Synced":
+            found.append(f"{name} {each}: {one.get('status')}")
+    return found
+
+
+def states(cluster: Cluster) -> dict[str, Any]:
+    """Return what is written into the objects of git, by environment and Kind/name."""
+    return {
+        f"{environment} {name}": written(each)
+        for environment in steps.environments(cluster)
+        for name, each in steps.live(cluster, environment).items()
+    }
+
+
+def written(each: Object) -> Any:
+    """Return what changes when somebody writes into an object, but for its status.
+
+    Where an object has no status, each write counts; where an autoscaler owns the replicas, these
+    are the one thing that may change.
+    """
+    metadata = each["metadata"]
+    if each["kind"] == "StatefulSet" and metadata["name"] == "linea-stack-besu":
+        return {**each["spec"], "replicas": 0}, metadata["annotations"], metadata["labels"]
+    if "generation" in metadata:
+        return metadata["uid"], metadata["generation"]
+    if "status" in each:
+        return metadata["uid"], each["spec"]
+    return metadata["uid"], metadata["resourceVersion"]
