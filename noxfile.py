@@ -109,7 +109,8 @@ def e2e(session: nox.Session) -> None:
     """Prove on a real control plane and Argo CD that it syncs: -- -k drift [--against REVISION]."""
     install(session, "pipeline", "cluster", "tests")
     run(session, "scripts", "cluster", "--build")
-    run(session, "pytest", "tests/e2e", *session.posargs)
+    # Each of the two has a cluster of its own, for the files that it takes.
+    run(session, "pytest", "-n2", "--dist=loadfile", "tests/e2e", *session.posargs)
 
 
 @nox.session

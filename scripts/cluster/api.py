@@ -146,17 +146,18 @@ class Api:
     ) -> Iterator[dict[str, Object]]:
         """Yield the kind's objects by name, at first and at every change, until a monotonic time.
 
-        An API server that is away is waited for.
+        By namespace/name where they are of all namespaces. An API server that is away is waited
+        for.
         """
         while (left := end - time.monotonic()) > 0:
             try:
                 found, version = self._listed(kind, namespace, labels)
-                objects = {each["metadata"]["name"]: each for each in found}
+                objects = {_name(each, namespace): each for each in found}
                 yield objects
                 for event in self._watch(kind, namespace, labels, version, left):
                     if event["type"] == "ERROR":
                         break
-                    name = event["object"]["metadata"]["name"]
+                    name = _name(event["object"], namespace)
                     if event["type"] == "DELETED":
                         objects.pop(name, None)
                     else:
@@ -204,6 +205,12 @@ class Api:
         if answer.status >= 300:
             raise ApiError(answer.status, str(told.get("message")))
         return told
+
+
+def _name(each: Object, namespace: str) -> str:
+    metadata = each["metadata"]
+    own = "" if namespace else metadata.get("namespace", "")
+    return f"{own}/{metadata['name']}" if own else str(metadata["name"])
 
 
 def _path(kind: str, namespace: str = "", name: str = "", subresource: str = "") -> str:

@@ -18,8 +18,6 @@ CONTROLLER, REPOSITORIES, CACHE = "argocd-application-controller", "argocd-repo-
 
 LOOKS_EVERY_S = 3
 """How often it asks the repository for a new commit; its own default is 120, or a webhook."""
-BETWEEN_WAVES_S = 0
-"""What it waits after a wave, over what the wave's health takes; its own default is 2."""
 
 
 class ArgoCD:
@@ -87,7 +85,6 @@ class ArgoCD:
             "ARGOCD_GPG_ENABLED": "false",
             # In its folder, and not for all in /tmp.
             "ARGOCD_ASK_PASS_SOCK": "ask-pass.sock",
-            "ARGOCD_SYNC_WAVE_DELAY": str(BETWEEN_WAVES_S),
             "HOSTNAME": f"{CONTROLLER}-0",
             # The machine's own git settings are no part of what is tried.
             "GIT_CONFIG_GLOBAL": "/dev/null",

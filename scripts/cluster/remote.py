@@ -93,10 +93,6 @@ class Remote:
         """Return the checkout's revision."""
         return self._git("rev-parse", "HEAD").strip()
 
-    def revisions(self) -> list[str]:
-        """Return the checkout's revisions, the oldest first."""
-        return self._git("rev-list", "--reverse", "HEAD").split()
-
     def _git(self, *arguments: str, at: Path | None = None) -> str:
         """Return git's output. Raises UsageError with its errors where it fails."""
         environment = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "LC_ALL": "C"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -47,8 +48,7 @@ def git(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="session")
 def cluster(base: str) -> Iterator[Cluster]:
     """Return a cluster in which the base was synced, and then all of the working tree is."""
-    with Cluster(ROOT) as made:
-        _running.append(made)
+    with Cluster(ROOT) as made, known(made):
         for revision in (base, "") if base else ("",):
             made.remote.take(revision)
             pushed = made.remote.push(f"as of {revision or 'the working tree'}")
@@ -58,6 +58,15 @@ def cluster(base: str) -> Iterator[Cluster]:
             if made not in _first_syncs:
                 _first_syncs[made] = {name: first_state(made, name) for name in names}
         yield made
+
+
+@contextlib.contextmanager
+def known(made: Cluster) -> Iterator[None]:
+    """Let tests that fail ask the cluster, as long as it runs."""
+    _running.append(made)
+    try:
+        yield
+    finally:
         _running.remove(made)
 
 

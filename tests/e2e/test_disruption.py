@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -59,22 +59,23 @@ def no_quorum_or_no_rpc(pods: dict[str, Object]) -> str | None:
 
 
 @pytest.fixture
-def pods(cluster: Cluster) -> Iterator[dict[str, str]]:
+def pods(cluster: Cluster) -> Iterator[Counter[str]]:
     """Return what pods there are, by namespace/name, and their zones; in the end they are again."""
-    before = placed(cluster)
+    before = placed(cluster.api.objects("Pod"), zones_of(cluster))
     yield before
     wait_for(cluster, before)
     steps.wait_synced(cluster)
 
 
-def placed(cluster: Cluster) -> dict[str, str]:
-    """Return namespace/workload of a pod and its zone → how many are ready there, as text."""
-    zones = {each["metadata"]["name"]: each["metadata"]["labels"][ZONE] for each in nodes(cluster)}
-    found: Counter[str] = Counter()
-    for pod in cluster.api.objects("Pod"):
-        if steps.is_ready(pod):
-            found[f"{called(pod)} {zone_of(pod, zones)}"] += 1
-    return {name: str(count) for name, count in found.items()}
+def zones_of(cluster: Cluster) -> dict[str, str]:
+    """Return node → zone."""
+    return {each["metadata"]["name"]: each["metadata"]["labels"][ZONE] for each in nodes(cluster)}
+
+
+def placed(pods: Iterable[Object], zones: dict[str, str]) -> Counter[str]:
+    """Return namespace/workload of a pod, and its zone → how many are ready there."""
+    ready = filter(steps.is_ready, pods)
+    return Counter(f"{called(pod)} {zone_of(pod, zones)}" for pod in ready)
 
 
 def zone_of(pod: Object, zones: dict[str, str]) -> str:
@@ -96,18 +97,22 @@ def nodes(cluster: Cluster) -> list[Object]:
     return cluster.api.objects("Node")
 
 
-def wait_for(cluster: Cluster, wanted: dict[str, str]) -> None:
+def wait_for(cluster: Cluster, wanted: Counter[str]) -> None:
     """Wait until the pods are ready again, each where its volume is, and all nodes take pods."""
     cluster.api.until(
         "Node", lambda there: all(map(is_ready, there.values())), "ready nodes", timeout_s=WAIT_S
     )
+    zones = zones_of(cluster)
     cluster.api.until(
-        "Pod", lambda _: placed(cluster) == wanted, "all pods as before", timeout_s=WAIT_S
+        "Pod",
+        lambda there: placed(there.values(), zones) == wanted,
+        "all pods as before",
+        timeout_s=WAIT_S,
     )
 
 
 def test_draining_each_node_in_turn_never_costs_quorum(
-    cluster: Cluster, pods: dict[str, str], measure: Measure
+    cluster: Cluster, pods: Counter[str], measure: Measure
 ) -> None:
     begun, drained = time.monotonic(), 0
     with Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc) as watching:
@@ -127,7 +132,7 @@ def test_draining_each_node_in_turn_never_costs_quorum(
 
 
 def test_losing_a_zone_leaves_quorum_and_json_rpc(
-    cluster: Cluster, pods: dict[str, str], measure: Measure
+    cluster: Cluster, pods: Counter[str], measure: Measure
 ) -> None:
     lost = cluster.zones[0]
     begun = time.monotonic()

@@ -6,14 +6,14 @@ import pytest
 
 from scripts.cluster.cluster import Cluster
 from tests.e2e import steps
+from tests.e2e.conftest import FirstSync
 
 
-def test_the_working_tree_syncs_where_its_base_runs(cluster: Cluster, base: str) -> None:
+def test_the_working_tree_syncs_where_its_base_runs(
+    cluster: Cluster, base: str, first_sync: FirstSync
+) -> None:
     if not base:
         pytest.skip("this clone has one commit: nothing came before")
     steps.wait_synced(cluster, revision=cluster.remote.revision())
-    first, *_ = cluster.remote.revisions()
-    for name in steps.applications(cluster):
-        each = cluster.api.get("Application", name, "argocd")
-        ran = [entry["revision"] for entry in steps.status(each, "history")]
-        assert ran[0] == first, f"{name} began with {ran[0]}, not with {base}"
+    for name, (_, pods) in first_sync.items():
+        assert pods, f"{name} did not run as of {base}"
