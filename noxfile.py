@@ -110,7 +110,9 @@ def e2e(session: nox.Session) -> None:
     install(session, "pipeline", "cluster", "tests")
     run(session, "scripts", "cluster", "--build")
     # Each of the two has a cluster of its own, for the files that it takes.
-    run(session, "pytest", "-n2", "--dist=loadfile", "tests/e2e", *session.posargs)
+    run(
+        session, "pytest", "-n2", "--dist=loadfile", "--timeout=1800", "tests/e2e", *session.posargs
+    )
 
 
 @nox.session
