@@ -51,6 +51,11 @@ def status(each: Object | None, *path: str) -> Any:
     return found
 
 
+def at(application: Object) -> str:
+    """Return the revision that an Application has been compared with."""
+    return str(status(application, "sync", "revision"))
+
+
 def is_ready(pod: Object) -> bool:
     """Return whether a pod is ready, and not about to end."""
     conditions = status(pod, "conditions") or ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 
@@ -80,7 +79,7 @@ def test_an_image_that_is_missing_stops_nothing_and_a_revert_repairs(
     revert = remote.revert()
     steps.refresh(cluster, [DEV])
     seen = f"{DEV} has seen the revert"
-    steps.wait(cluster, lambda there: at(there[DEV]) == revert, seen)
+    steps.wait(cluster, lambda there: steps.at(there[DEV]) == revert, seen)
     where_it_stands, end_the_waiting_sync = steps.documented("When a sync waits", "dev")
     # Nothing but a person ends the wait: the revert has been seen, and isn't synced.
     assert steps.run(cluster, where_it_stands).split("\n")[:2] == [broken, waits]
@@ -155,88 +154,6 @@ def test_what_holds_data_goes_when_a_person_confirms_and_comes_back_with_its_vol
     assert the_claim(cluster) == claim
 
 
-@pytest.fixture
-def qa(cluster: Cluster, remote: Remote) -> Iterator[Repository]:
-    """Return a checkout for an environment qa; in the end nothing of it is left anywhere."""
-    before = remote.revision()
-    yield Repository(remote.checkout)
-    shutil.rmtree(remote.checkout / ".secrets", ignore_errors=True)
-    revision = remote.return_to(before)
-    steps.refresh(cluster, [steps.ROOT])
-    steps.wait(cluster, lambda there: at(there[steps.ROOT]) == revision, "root without qa")
-    for kind in ("Application", "AppProject"):
-        if cluster.api.find(kind, "linea-qa", argo.NAMESPACE):
-            no_finalizers = {"metadata": {"finalizers": None}}
-            cluster.api.patch(kind, "linea-qa", no_finalizers, argo.NAMESPACE)
-            cluster.api.delete(kind, "linea-qa", argo.NAMESPACE)
-    if cluster.api.find("Namespace", "linea-qa"):
-        cluster.api.delete("Namespace", "linea-qa")
-    gone = "namespace linea-qa gone"
-    cluster.api.until("Namespace", without("linea-qa"), gone, timeout_s=steps.SYNC_S)
-    for volume in cluster.api.objects("PersistentVolume"):
-        if volume["spec"]["claimRef"]["namespace"] == "linea-qa":
-            cluster.api.delete("PersistentVolume", volume["metadata"]["name"])
-
-
-def test_an_environment_comes_by_its_folder_and_goes_only_by_a_person(
-    cluster: Cluster, remote: Remote, qa: Repository, measure: Measure
-) -> None:
-    environment = "name: qa\nprofiles: [development]\nnamespace: linea-qa\n"
-    qa.write("overlays/qa/environment.yaml", environment)
-    for command in (["network", "qa"], ["render"], ["validate", "qa"]):
-        done = qa.run(*command)
-        assert not done.code, f"{command}: {done.out}{done.err}"
-    revision, begun = remote.push("an environment"), time.monotonic()
-    steps.wait_synced(cluster, [steps.ROOT, "linea-qa"], revision)
-    measure("commit to Synced, a new environment", begun)
-    made = steps.live(cluster, "qa")
-    assert not steps.too_early(made.values(), cluster.api.objects("Pod", "linea-qa"))
-
-    shutil.rmtree(qa / "overlays/qa")
-    assert not qa.run("render").code
-    revision = remote.push("no such environment")
-    steps.refresh(cluster, [steps.ROOT, "linea-qa"])
-    asks = "linea-root OutOfSync, linea-qa Unknown"
-    steps.wait(cluster, lambda there: asks_for_removal(there, revision), asks)
-    assert {kind for kind, count in left(cluster, made).items() if count} == kinds(made)
-    (commands,) = steps.documented("Removing an environment from its cluster", "qa")
-    remove, wait_and_remove_project = commands.split("kubectl -n argocd wait", 1)
-    begun = time.monotonic()
-    steps.run(cluster, remove)
-    cluster.api.until(
-        "Pod", lambda there: not there, "no pod", namespace="linea-qa", timeout_s=steps.SYNC_S
-    )
-    # It looks again by itself within half a minute.
-    steps.refresh(cluster, ["linea-qa"])
-    steps.run(cluster, f"kubectl -n argocd wait{wait_and_remove_project}")
-    measure("environment deleted to gone", begun)
-    assert not any(left(cluster, made).values()), left(cluster, made)
-    assert not cluster.api.find("AppProject", "linea-qa", argo.NAMESPACE)
-    assert len(cluster.api.objects("PersistentVolumeClaim", "linea-qa")) == 3
-    steps.wait_synced(cluster, [steps.ROOT], revision)
-
-
-def asks_for_removal(there: dict[str, Object], revision: str) -> bool:
-    """Return whether the root and the Application say that an environment has left git."""
-    root, application = there[steps.ROOT], there["linea-qa"]
-    out_of_sync = steps.status(root, "sync", "status") == "OutOfSync" and at(root) == revision
-    return out_of_sync and steps.status(application, "sync", "status") == "Unknown"
-
-
-def kinds(objects: dict[str, Object]) -> set[str]:
-    """Return the kinds of objects."""
-    return {each["kind"] for each in objects.values()}
-
-
-def left(cluster: Cluster, made: dict[str, Object]) -> dict[str, int]:
-    """Return how many of the objects that git had made in linea-qa are still there, by kind."""
-    found = dict.fromkeys(kinds(made), 0)
-    for kind in found:
-        names = {each["metadata"]["name"] for each in cluster.api.objects(kind, "linea-qa")}
-        found[kind] = sum(f"{kind}/{name}" in made for name in names)
-    return found
-
-
 def images(cluster: Cluster, component: str) -> list[str]:
     """Return the images that a component's pods run, each once."""
     pods = steps.pods(cluster, NAMESPACE, component).values()
@@ -268,11 +185,6 @@ def is_waiting(application: Object, revision: str, message: str) -> bool:
     )
 
 
-def at(application: Object) -> str:
-    """Return the revision that an Application has been compared with."""
-    return str(steps.status(application, "sync", "revision"))
-
-
 def health(application: Object) -> str:
     """Return an Application's health."""
     return str(steps.status(application, "health", "status"))
@@ -281,7 +193,7 @@ def health(application: Object) -> str:
 def comparison_error(application: Object, revision: str) -> str:
     """Return why an Application can't be compared with a revision."""
     for one in steps.status(application, "conditions") or ():
-        if one["type"] == "ComparisonError" and at(application) == revision:
+        if one["type"] == "ComparisonError" and steps.at(application) == revision:
             assert steps.status(application, "sync", "status") == "Unknown"
             return str(one["message"])
     return ""
@@ -297,8 +209,3 @@ def the_claim(cluster: Cluster) -> tuple[str, str, str]:
     name = f"data-{BESU}-0"
     claim = cluster.api.get("PersistentVolumeClaim", name, NAMESPACE)
     return name, claim["metadata"]["uid"], claim["spec"]["volumeName"]
-
-
-def without(name: str) -> Callable[[dict[str, Object]], bool]:
-    """Return what asks whether no object has a name."""
-    return lambda there: name not in there
