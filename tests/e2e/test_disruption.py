@@ -74,8 +74,9 @@ def zones_of(cluster: Cluster) -> dict[str, str]:
 
 def placed(pods: Iterable[Object], zones: dict[str, str]) -> Counter[str]:
     """Return namespace/workload of a pod, and its zone → how many are ready there."""
-    ready = filter(steps.is_ready, pods)
-    return Counter(f"{called(pod)} {zone_of(pod, zones)}" for pod in ready)
+    # Not a Job's: a backup may begin, or be over, at any time.
+    running = (pod for pod in pods if owner(pod).get("kind") != "Job" and steps.is_ready(pod))
+    return Counter(f"{called(pod)} {zone_of(pod, zones)}" for pod in running)
 
 
 def zone_of(pod: Object, zones: dict[str, str]) -> str:
@@ -87,10 +88,16 @@ def zone_of(pod: Object, zones: dict[str, str]) -> str:
 
 def called(pod: Object) -> str:
     """Return a name of a pod that its successor has, too."""
-    metadata = pod["metadata"]
-    owner = metadata.get("ownerReferences", [{}])[0]
-    same = metadata["name"] if owner.get("kind") == "StatefulSet" else owner.get("name", "")
+    metadata, its = pod["metadata"], owner(pod)
+    same = metadata["name"] if its.get("kind") == "StatefulSet" else its.get("name", "")
     return f"{metadata['namespace']}/{same}"
+
+
+def owner(pod: Object) -> Object:
+    """Return the reference to what made a pod; empty for nobody."""
+    references = pod["metadata"].get("ownerReferences") or [{}]
+    found: Object = references[0]
+    return found
 
 
 def nodes(cluster: Cluster) -> list[Object]:

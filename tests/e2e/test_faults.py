@@ -146,9 +146,11 @@ def test_a_commit_is_pushed_by_halves(
     (commit,) = (file for file in new if "".join(file.parts[-2:]) == revision)
     give(remote, commit)
     (remote.bare / "refs" / "heads" / "main").write_text(f"{revision}\n")
-    can_not_compare(cluster)
-    for file in new:
-        give(remote, file)
+    try:
+        can_not_compare(cluster)
+    finally:
+        for file in new:
+            give(remote, file)
     arrives(cluster, remote, changed)
 
 
