@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,13 +114,8 @@ def _movers(
             if (isinstance(value, bool) if index in gone else _alike(value, field))
         )
 
-    try:
-        made = _made(root, environment, values)
-    except UserError:
-        made = []
-    start = _by_key(made)
+    look, start = _looking(root, environment, values, fields.values())
     gone = {index for index, (manifest, _) in fields.items() if _key(manifest) not in start}
-    stay = _stay(root, environment, values, made, fields.values())
 
     experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
     said = environment.values
@@ -132,11 +127,10 @@ def _movers(
         # A null has taken its default away.
         other = yamlio.get(defaults, leaf) if value is None else _other(value)
         changed = _with(values, leaf, other)
-        wanted = [fields[index] for index in untried]
-        after = {} if stay(changed, wanted) else _objects(root, environment, changed)
+        after = look(changed)
         for index in list(untried):
             manifest, path = fields[index]
-            moved = _moved(start, after, _key(manifest), path)
+            moved = after is not None and _moved(start, after, _key(manifest), path)
             untried[index] -= index in about
             if moved and (index in about or index not in found):
                 found[index] = leaf
@@ -144,22 +138,22 @@ def _movers(
                 del untried[index]
         if not untried:
             break
-        if not after and about:
+        if after is None and about:
             without.append((leaf, value, changed))
     for leaf, value, changed in without:
         left = {index: field for index, field in fields.items() if index not in found}
         own = {i: (m, path) for i, (m, path) in left.items() if m.component == leaf[0]}
         # Where a chart wants two alike, as the replicas of two components, they move together only.
         twins = [other for other, said in leaves if other[-1] == leaf[-1] and said == value]
-        if own and twins != [leaf] and not _objects(root, environment, changed):
+        if own and twins != [leaf]:
             changed = values
             for twin in twins:
                 changed = _with(changed, twin, _other(value))
-            after = _objects(root, environment, changed)
+            after = look(changed)
             for index, (manifest, path) in own.items():
                 # Where the chart wants a third one alike, a name and a value are all that is known.
-                namesake = not after and leaf[-1] == path[-1] and value == shown[index]
-                if namesake or _moved(start, after, _key(manifest), path):
+                namesake = leaf[-1:] == [*path[-1:]] and value == shown[index]
+                if namesake if after is None else _moved(start, after, _key(manifest), path):
                     found[index] = leaf
     return found
 
@@ -294,65 +288,56 @@ def _said(
     return None
 
 
-def _objects(
-    root: Path, environment: Environment, values: dict[str, Any]
-) -> dict[tuple[str, str], Any]:
-    """Return the objects by kind and name; none where the values break the chart."""
+_Objects = dict[tuple[str, str], Any]
+"""Objects by kind and name."""
+
+
+def _looking(
+    root: Path, environment: Environment, values: dict[str, Any], fields: Iterable[Field]
+) -> tuple[Callable[[dict[str, Any]], _Objects | None], _Objects]:
+    """Return what makes objects of values, None where these break the chart, and what it has made.
+
+    Of the fields' own templates, in a fifth of the time and whatever else the values would break,
+    where these tell of the fields what the whole chart does.
+    """
+
+    def objects(
+        given: dict[str, Any], within: Environment, only: frozenset[str]
+    ) -> _Objects | None:
+        try:
+            return _by_key(_made(root, within, given, only))
+        except UserError:
+            return None
+
+    def whole(given: dict[str, Any]) -> _Objects | None:
+        return objects(given, environment, frozenset())
+
+    def own(given: dict[str, Any]) -> _Objects | None:
+        found = objects(given, narrow, only)
+        return found if found is None or keys <= found.keys() else whole(given)
+
     try:
-        return _by_key(_made(root, environment, values))
+        made = _made(root, environment, values)
     except UserError:
-        return {}
+        made = []
+    start, keys = _by_key(made), {_key(manifest) for manifest, _ in fields}
+    only = frozenset(manifest.template for manifest in made if _key(manifest) in keys)
+    alone = _by_key(manifest for manifest in made if manifest.template in only)
+    on_them = (patch for patch in environment.patches if (patch.kind, patch.name) in alone)
+    narrow = replace(environment, patches=tuple(on_them))
+    # What is gone may be of any template, and a template may read another one's text.
+    is_told = keys <= start.keys() and objects(values, narrow, only) == alone
+    return (own if is_told else whole), start
 
 
 def _made(
-    root: Path,
-    environment: Environment,
-    values: dict[str, Any],
-    only: frozenset[str] = frozenset(),
+    root: Path, environment: Environment, values: dict[str, Any], only: frozenset[str] = frozenset()
 ) -> list[Manifest]:
     return patches.apply(_template(root, environment, values, only), environment.patches)
 
 
-def _by_key(made: Iterable[Manifest]) -> dict[tuple[str, str], Any]:
+def _by_key(made: Iterable[Manifest]) -> _Objects:
     return {_key(manifest): manifest.object for manifest in made}
-
-
-def _stay(
-    root: Path,
-    environment: Environment,
-    values: dict[str, Any],
-    made: Sequence[Manifest],
-    fields: Collection[Field],
-) -> Callable[[dict[str, Any], Iterable[Field]], bool]:
-    """Return whether fields surely are as they are made of the values, or fail, with other ones.
-
-    Their own templates tell, in a fifth of the time that the whole chart takes.
-    """
-    keys = {_key(manifest) for manifest, _ in fields}
-    only = frozenset(manifest.template for manifest in made if _key(manifest) in keys)
-    start = _by_key(manifest for manifest in made if manifest.template in only)
-    own = tuple(patch for patch in environment.patches if (patch.kind, patch.name) in start)
-    narrow = replace(environment, patches=own)
-
-    def alone(given: dict[str, Any]) -> dict[tuple[str, str], Any]:
-        return _by_key(_made(root, narrow, given, only))
-
-    def stay(changed: dict[str, Any], fields: Iterable[Field]) -> bool:
-        try:
-            after = alone(changed)
-        except UserError:
-            return True
-        return all(
-            key in after and yamlio.get(start[key], path) == yamlio.get(after[key], path)
-            for key, path in ((_key(manifest), path) for manifest, path in fields)
-        )
-
-    try:
-        # What is gone may be of any template, and a template may read another one's text.
-        is_told = keys <= start.keys() and alone(values) == start
-    except UserError:
-        is_told = False
-    return stay if is_told else lambda *_: False
 
 
 def _leaves(values: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:
