@@ -58,7 +58,7 @@ _SIZE = ("resources", "requests", "storage")
 def selector_changed(objects: Objects) -> Iterator[Problem]:
     """A workload keeps the selector that it was made with.
 
-    Kubernetes refuses another one, and the sync fails; a workload made anew with it would not know
+    Kubernetes refuses another one, and no sync begins; a workload made anew with it would not know
     the pods that are there.
     """
     for old, new in changed_in_place(objects, *_SELECTING):
@@ -66,7 +66,7 @@ def selector_changed(objects: Objects) -> Iterator[Problem]:
         if new.group == "apps" and path:
             was, now = _shown(old, path), _shown(new, path)
             message = f"the selector of {new.label} changes at {path[-1]}, from {was} to {now}:"
-            message += " Kubernetes refuses that, and the sync fails"
+            message += " Kubernetes refuses that, and no sync begins"
             kept = "take it away" if was == NOTHING else f"leave it at {was}"
             fix = f"{kept}; labels that tell something else belong to the pods alone"
             yield Problem(new, path, message, fix)
@@ -76,7 +76,7 @@ def selector_changed(objects: Objects) -> Iterator[Problem]:
 def statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
     """A StatefulSet keeps the fields that Kubernetes lets nobody change.
 
-    The sync fails, with all that is in later waves; only a StatefulSet made anew around its pods
+    No sync begins, of nothing else either; only a StatefulSet made anew around its pods
     takes another value.
     """
     for old, new in changed_in_place(objects, "StatefulSet"):
@@ -86,7 +86,7 @@ def statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
                 continue
             was, now = _shown(old, path), _shown(new, path)
             message = f"/spec/{field} of {new.label} changes from {was} to {now}:"
-            message += " Kubernetes refuses that, and the sync fails"
+            message += " Kubernetes refuses that, and no sync begins"
             yield Problem(new, path, message, _made_anew(was))
 
 
@@ -94,7 +94,7 @@ def statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
 def volume_claim_template_changed(objects: Objects) -> Iterator[Problem]:
     """A StatefulSet keeps the claims that it makes for its pods.
 
-    Kubernetes refuses other templates, also larger ones, and the sync fails; the volumes that are
+    Kubernetes refuses other templates, also larger ones, and no sync begins; the volumes that are
     there would stay as they are anyhow.
     """
     for old, new in changed_in_place(objects, "StatefulSet"):
@@ -102,7 +102,7 @@ def volume_claim_template_changed(objects: Objects) -> Iterator[Problem]:
         if before.keys() != after.keys():
             was, now = (text_of(", ".join(sorted(names)) or None) for names in (before, after))
             message = f"the claims of {new.label} change from {was} to {now}: Kubernetes refuses"
-            message += " that, and the sync fails"
+            message += " that, and no sync begins"
             new_ones = [after[name][0] for name in after if name not in before]
             path = new_ones[0] if new_ones else ("spec", "volumeClaimTemplates")
             yield Problem(new, path, message, _made_anew(was))
@@ -121,14 +121,14 @@ def _other_template(new: Manifest, was: Any, after: tuple[Where, Any]) -> Iterat
             larger = yamlio.get(now, ("spec", *_SIZE))
             message = f"the claim {name} of {new.label} grows from"
             message += f" {yamlio.get(was, ('spec', *_SIZE))} to {larger}: Kubernetes refuses that"
-            message += " in a StatefulSet, the sync fails, and no volume grows"
+            message += " in a StatefulSet, no sync begins, and no volume grows"
             fix = f"enlarge the claims {name}-{new.name}-0, … one by one first, then make the"
             fix += f" StatefulSet anew around its pods: {_GROW} says how"
             yield Problem(new, (*path, "spec", *_SIZE), message, fix)
             continue
         there, here = (text_of(yamlio.get(one, inner)) for one in (was, now))
         message = f"/{'/'.join(map(str, inner))} of the claim {name} of {new.label} changes from"
-        message += f" {there} to {here}: Kubernetes refuses that, the sync fails, and the volumes"
+        message += f" {there} to {here}: Kubernetes refuses that, no sync begins, and the volumes"
         message += " that are there would stay what they are"
         kept = "take it away" if there == NOTHING else f"leave it at {there}"
         fix = f"{kept}; data come to other volumes by a copy: {HOW}"
@@ -160,7 +160,7 @@ def volume_shrunk(objects: Objects) -> Iterator[Problem]:
 def claim_changed(objects: Objects) -> Iterator[Problem]:
     """A volume claim keeps all but its size, which may grow.
 
-    Kubernetes refuses anything else, such as another storage class, and the sync fails.
+    Kubernetes refuses anything else, such as another storage class, and no sync begins.
     """
     for old, new in changed_in_place(objects, "PersistentVolumeClaim"):
         for field in _fields(old, new):
@@ -176,7 +176,7 @@ def claim_changed(objects: Objects) -> Iterator[Problem]:
             if free or _default(was, field) == _default(now, field):
                 continue
             message = f"{path[-1]} of {new.label} changes from {_shown(old, path)} to"
-            message += f" {_shown(new, path)}: Kubernetes refuses that, and the sync fails"
+            message += f" {_shown(new, path)}: Kubernetes refuses that, and no sync begins"
             fix = f"leave it at {_shown(old, path)}, or make a claim of another name and copy the"
             fix += " data"
             yield Problem(new, path, message, fix)
@@ -186,7 +186,7 @@ def claim_changed(objects: Objects) -> Iterator[Problem]:
 def job_changed(objects: Objects) -> Iterator[Problem]:
     """A Job keeps its pods' template.
 
-    Kubernetes refuses another one, also where the Job has ended, and the sync fails.
+    Kubernetes refuses another one, also where the Job has ended, and no sync begins.
     """
     for old, new in changed_in_place(objects, "Job"):
         fields = list(_OF_JOBS)
@@ -199,7 +199,7 @@ def job_changed(objects: Objects) -> Iterator[Problem]:
             path = _difference(old.object, new.object, ("spec", field))
             if path and not _same(old, new, ("spec", field)):
                 message = f"/{'/'.join(map(str, path))} of {new.label} changes: Kubernetes refuses"
-                message += " that, and the sync fails"
+                message += " that, and no sync begins"
                 fix = "give the new Job another name, or the annotation"
                 fix += " argocd.argoproj.io/sync-options: Force=true,Replace=true, by which Argo CD"
                 fix += " deletes the old one first"
@@ -211,7 +211,7 @@ def job_changed(objects: Objects) -> Iterator[Problem]:
 def service_address_changed(objects: Objects) -> Iterator[Problem]:
     """A Service keeps its address, its IP family and the class of its load balancer.
 
-    Kubernetes refuses another, and the sync fails; where the field is left out, the Service
+    Kubernetes refuses another, and no sync begins; where the field is left out, the Service
     silently stays what it was.
     """
     for old, new in changed_in_place(objects, "Service"):
@@ -238,13 +238,13 @@ def _other_address(old: Manifest, new: Manifest) -> Iterator[tuple[Where, str]]:
             message += " afterwards: the cluster leaves it headless"
         else:
             message = f"{new.label} becomes headless: Kubernetes refuses that in a Service that has"
-            message += " an address, and the sync fails"
+            message += " an address, and no sync begins"
         if was != "None" or now is None:
             yield path, message
             return
     if was and now and was != now:
         message = f"the address of {new.label} changes from {was} to {now}: Kubernetes refuses"
-        message += " that, and the sync fails"
+        message += " that, and no sync begins"
         yield path, message
         return
     families = [spec_of(manifest, "ipFamilies") for manifest in (old, new)]
@@ -260,14 +260,14 @@ def _other_address(old: Manifest, new: Manifest) -> Iterator[tuple[Where, str]]:
     balanced = spec_of(old, "type") == spec_of(new, "type") == "LoadBalancer"
     if balanced and not _same(old, new, path):
         message = f"the load balancer's class of {new.label} changes from {_shown(old, path)} to"
-        yield path, f"{message} {_shown(new, path)}: Kubernetes refuses that, and the sync fails"
+        yield path, f"{message} {_shown(new, path)}: Kubernetes refuses that, and no sync begins"
 
 
 @rule(f"{_VALIDATION}/core/validation/validation.go#L7485")
 def immutable_data_changed(objects: Objects) -> Iterator[Problem]:
     """A ConfigMap or Secret that says `immutable: true` keeps its contents, and that it is so.
 
-    Kubernetes refuses the change, and the sync fails.
+    Kubernetes refuses the change, and no sync begins.
     """
     for old, new in changed_in_place(objects, "ConfigMap", "Secret"):
         if old.object.get("immutable") is not True:
@@ -275,7 +275,7 @@ def immutable_data_changed(objects: Objects) -> Iterator[Problem]:
         for field in ("data", "binaryData", "stringData", "immutable"):
             if path := _difference(old.object, new.object, (field,)):
                 message = f"{new.label} is immutable, and /{'/'.join(map(str, path))} changes:"
-                message += " Kubernetes refuses that, and the sync fails"
+                message += " Kubernetes refuses that, and no sync begins"
                 fix = "leave it, and write the new contents under another name, which the pods that"
                 fix += " use it refer to"
                 yield Problem(new, path, message, fix)
@@ -286,13 +286,13 @@ def immutable_data_changed(objects: Objects) -> Iterator[Problem]:
 def secret_type_changed(objects: Objects) -> Iterator[Problem]:
     """A Secret keeps its type.
 
-    Kubernetes refuses another one, and the sync fails.
+    Kubernetes refuses another one, and no sync begins.
     """
     for old, new in changed_in_place(objects, "Secret"):
         if not _same(old, new, ("type",)):
             was, now = (manifest.object.get("type", "Opaque") for manifest in (old, new))
             message = f"the type of {new.label} changes from {was} to {now}: Kubernetes refuses"
-            message += " that, and the sync fails"
+            message += " that, and no sync begins"
             fix = f"leave it at {was}, or give the new Secret another name"
             yield Problem(new, ("type",), message, fix)
 
@@ -301,14 +301,14 @@ def secret_type_changed(objects: Objects) -> Iterator[Problem]:
 def quota_scopes_changed(objects: Objects) -> Iterator[Problem]:
     """A ResourceQuota keeps its scopes.
 
-    Kubernetes refuses others, and the sync fails.
+    Kubernetes refuses others, and no sync begins.
     """
     for old, new in changed_in_place(objects, "ResourceQuota"):
         was, now = (spec_of(manifest, "scopes") or [] for manifest in (old, new))
         lists = isinstance(was, list) and isinstance(now, list)
         if lists and sorted(was, key=text_of) != sorted(now, key=text_of):
             message = f"the scopes of {new.label} change from {text_of(was)} to {text_of(now)}:"
-            message += " Kubernetes refuses that, and the sync fails"
+            message += " Kubernetes refuses that, and no sync begins"
             fix = f"leave them at {text_of(was)}, or give the new quota another name"
             yield Problem(new, ("spec", "scopes"), message, fix)
 
