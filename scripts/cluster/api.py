@@ -147,17 +147,21 @@ class Api:
         """Yield the kind's objects by name, at first and at every change, until a monotonic time.
 
         By namespace/name where they are of all namespaces. An API server that is away is waited
-        for.
+        for: what changes meanwhile is not missed, and the last state comes once more.
         """
+        version, objects = "", dict[str, Object]()
         while (left := end - time.monotonic()) > 0:
             try:
-                found, version = self._listed(kind, namespace, labels)
-                objects = {_name(each, namespace): each for each in found}
+                if not version:
+                    found, version = self._listed(kind, namespace, labels)
+                    objects = {_name(each, namespace): each for each in found}
                 yield objects
                 for event in self._watch(kind, namespace, labels, version, left):
-                    if event["type"] == "ERROR":
+                    if event["type"] == "ERROR":  # the version is forgotten: list again
+                        version = ""
                         break
                     name = _name(event["object"], namespace)
+                    version = event["object"]["metadata"]["resourceVersion"]
                     if event["type"] == "DELETED":
                         objects.pop(name, None)
                     else:
@@ -165,7 +169,10 @@ class Api:
                     yield objects
                     if time.monotonic() > end:
                         return
-            except (ApiError, *UNREACHABLE):
+            except ApiError:
+                version = ""
+                time.sleep(AGAIN_S)
+            except UNREACHABLE:
                 time.sleep(AGAIN_S)
 
     def _listed(self, kind: str, namespace: str, labels: str) -> tuple[list[Object], str]:

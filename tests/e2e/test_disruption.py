@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
-from scripts.cluster.api import Object
+from scripts.cluster.api import ApiError, Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.machines import NODES_A_ZONE, ZONE, is_ready
 from scripts.cluster.remote import Remote
@@ -21,6 +21,9 @@ PROD = "linea-prod"
 VALIDATORS, QUORUM = 4, 3
 """QBFT goes on with more than two thirds of its validators."""
 BESU = "linea-stack-besu"
+BUDGETED = ("linea-stack-sequencer", "linea-stack-maru", BESU)
+"""Production's workloads of more than one pod."""
+TOO_MANY_REQUESTS = 429
 WAIT_S = 240.0
 
 AT_ONCE = {
@@ -138,10 +141,39 @@ def test_draining_each_node_in_turn_never_costs_quorum(
     measure(f"{drained} nodes drained, one after the other", begun)
 
 
+@pytest.fixture
+def cordoned(cluster: Cluster) -> Iterator[None]:
+    """Let no node take a pod, so that one which is evicted stays away; in the end they do again."""
+    names = [each["metadata"]["name"] for each in nodes(cluster)]
+    for name in names:
+        cluster.api.patch("Node", name, {"spec": {"unschedulable": True}})
+    yield
+    for name in names:
+        cluster.api.patch("Node", name, {"spec": {"unschedulable": None}})
+
+
+@pytest.mark.usefixtures("pods", "cordoned")
+def test_a_second_pod_is_not_evicted_while_one_is_away(cluster: Cluster) -> None:
+    with Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc):
+        for workload in BUDGETED:
+            evict(cluster, f"{workload}-0")
+            with pytest.raises(ApiError, match="violate the pod's disruption budget") as refused:
+                evict(cluster, f"{workload}-1")
+            assert refused.value.status == TOO_MANY_REQUESTS
+
+
+def evict(cluster: Cluster, pod: str) -> None:
+    """Have one of production's pods evicted, as a drain does. Raises ApiError."""
+    metadata = {"name": pod, "namespace": PROD}
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+    cluster.api.create("Pod", body, PROD, "eviction")
+
+
 def test_losing_a_zone_leaves_quorum_and_json_rpc(
     cluster: Cluster, pods: Counter[str], measure: Measure
 ) -> None:
-    lost = cluster.zones[0]
+    zones = zones_of(cluster)
+    lost, stay = zone_to_lose(cluster, zones)
     begun = time.monotonic()
     try:
         with Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc):
@@ -163,6 +195,23 @@ def test_losing_a_zone_leaves_quorum_and_json_rpc(
         timeout_s=WAIT_S,
     )
     measure("a zone's power back to four validators", begun)
+    there = {pod["metadata"]["uid"] for pod in cluster.api.objects("Pod")}
+    gone = sorted(name for name, uid in stay.items() if uid not in there)
+    assert not gone, f"pods of other zones were replaced: {gone}"
+
+
+def zone_to_lose(cluster: Cluster, zones: dict[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the zone of most of production's pods, and all environments' pods elsewhere.
+
+    The latter as namespace/name → uid.
+    """
+    pods = [pod for pod in cluster.api.objects("Pod") if owner(pod).get("kind") != "Job"]
+    own = Counter(
+        zones[pod["spec"]["nodeName"]] for pod in pods if pod["metadata"]["namespace"] == PROD
+    )
+    lost = max(own, key=lambda zone: own[zone])
+    elsewhere = (pod["metadata"] for pod in pods if zones[pod["spec"]["nodeName"]] != lost)
+    return lost, {f"{each['namespace']}/{each['name']}": each["uid"] for each in elsewhere}
 
 
 def is_lost(there: dict[str, Object], zone: str) -> bool:

@@ -81,19 +81,24 @@ def begin_sync(cluster: Cluster, remote: Remote) -> None:
     revision = remote.push("a change of two waves")
     steps.refresh(cluster, [APPLICATION])
 
-    def is_running(there: dict[str, Object]) -> bool:
-        state = steps.status(there[APPLICATION], "operationState") or {}
-        ran = (state.get("syncResult") or {}).get("revision") == revision
-        return ran and state["phase"] == "Running"
+    steps.wait(cluster, lambda there: is_running(there[APPLICATION], revision), "a sync that runs")
 
-    steps.wait(cluster, is_running, "a sync that runs")
+
+def is_running(application: Object, revision: str) -> bool:
+    state = steps.status(application, "operationState") or {}
+    ran = (state.get("syncResult") or {}).get("revision") == revision
+    return ran and state["phase"] == "Running"
 
 
 def kill(cluster: Cluster, *names: str) -> None:
-    """Kill processes, and start them again."""
-    cluster.processes.end(*names, number=signal.SIGKILL)
-    for name in names:
-        cluster.processes.restart(name)
+    """Kill processes in the middle of the last commit's sync, and start them again."""
+    application = cluster.api.get("Application", APPLICATION, argo.NAMESPACE)
+    assert is_running(application, cluster.remote.revision()), "the sync is over already"
+    try:
+        cluster.processes.end(*names, number=signal.SIGKILL)
+    finally:
+        for name in names:
+            cluster.processes.restart(name)
 
 
 def test_argo_cds_controller_is_killed_in_the_middle_of_a_sync(

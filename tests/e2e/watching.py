@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
@@ -12,14 +12,14 @@ from scripts.cluster.api import Object
 from scripts.cluster.cluster import Cluster
 
 LONG_S = 3600.0
-FIRST_S = 30.0
+SEEN_S = 30.0
 
 
 class Watching:
     """Looks at every state of a kind's objects in a namespace, from `with` to its end.
 
     broken: gets the objects by name, and returns what is wrong with them, or nothing. The first
-    thing wrong fails the test at the end of the `with`.
+    thing wrong fails the test at the end of the `with`, when what is there by then was looked at.
     """
 
     def __init__(
@@ -31,12 +31,12 @@ class Watching:
     ) -> None:
         self._cluster, self._kind, self._namespace = cluster, kind, namespace
         self._broken, self._found = broken, list[str]()
-        self._begun, self._ended = threading.Event(), threading.Event()
-        self.states = 0
+        self._changed, self._seen = threading.Condition(), dict[str, int]()
+        self._ended, self.states = False, 0
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._look, daemon=True).start()
-        assert self._begun.wait(FIRST_S), f"{self._kind} can't be watched"
+        self._wait_for_now()
         return self
 
     def __exit__(
@@ -45,16 +45,40 @@ class Watching:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._ended.set()
-        if error is None:
-            assert not self._found, self._found[0]
+        try:
+            if error is None:
+                self._wait_for_now()
+                assert not self._found, self._found[0]
+        finally:
+            self._ended = True
+
+    def _wait_for_now(self) -> None:
+        """Wait until all that is there now was looked at, or something later."""
+        now = _versions(self._cluster.api.objects(self._kind, self._namespace))
+
+        def is_seen() -> bool:
+            return self.states > 0 and all(
+                self._seen.get(uid, 0) >= version for uid, version in now.items()
+            )
+
+        with self._changed:
+            seen = self._changed.wait_for(is_seen, SEEN_S)
+        assert seen, f"{self._kind} of {self._namespace} can't be watched"
 
     def _look(self) -> None:
         end = time.monotonic() + LONG_S
         for objects in self._cluster.api.states(self._kind, self._namespace, "", end):
-            if self._ended.is_set():
+            if self._ended:
                 return
-            self.states += 1
-            if wrong := self._broken(objects):
-                self._found.append(wrong)
-            self._begun.set()
+            wrong = self._broken(objects)
+            with self._changed:
+                self.states += 1
+                self._seen |= _versions(objects.values())
+                self._found += [wrong] if wrong else []
+                self._changed.notify_all()
+
+
+def _versions(objects: Iterable[Object]) -> dict[str, int]:
+    """Return objects' uid → resourceVersion, which only grows."""
+    found = (each["metadata"] for each in objects)
+    return {each["uid"]: int(each["resourceVersion"]) for each in found}
