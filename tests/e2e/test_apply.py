@@ -166,10 +166,13 @@ def required(affinity: Object, kind: str) -> list[Object]:
 def volumes_are_where_their_pods_are(
     bare: Cluster, space: str, pods: dict[str, Object], zones: dict[str, str]
 ) -> None:
-    claims = {
-        each["metadata"]["name"]: each for each in bare.api.objects("PersistentVolumeClaim", space)
-    }
-    assert {each["status"]["phase"] for each in claims.values()} == {"Bound"}
+    claims = bare.api.until(
+        "PersistentVolumeClaim",
+        lambda there: all(each["status"]["phase"] == "Bound" for each in there.values()) and there,
+        f"bound claims in {space}",
+        namespace=space,
+        timeout_s=READY_S,
+    )
     volumes = {each["metadata"]["name"]: each for each in bare.api.objects("PersistentVolume")}
     for name, pod in pods.items():
         for volume in pod["spec"].get("volumes", ()):

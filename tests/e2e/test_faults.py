@@ -42,7 +42,9 @@ def kept(cluster: Cluster) -> Iterator[None]:
 
 def identities(cluster: Cluster) -> dict[str, str]:
     """Return kind, namespace and name of what must stay → its uid."""
-    found = [(kind, each) for kind in KEPT for each in cluster.api.objects(kind)]
+    every = ((kind, each) for kind in KEPT for each in cluster.api.objects(kind))
+    # Not a backup's claim, which is its pod's: one may begin, or be over, at any time.
+    found = [(kind, each) for kind, each in every if owner(each) != "Pod"]
     pods = cluster.api.objects("Pod")
     found += [("Pod", pod) for pod in pods if owner(pod) == "StatefulSet"]
     return {
