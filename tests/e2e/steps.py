@@ -63,6 +63,13 @@ def is_ready(pod: Object) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
+def owner(each: Object) -> Object:
+    """Return the reference to what made an object; empty for nobody."""
+    references = each["metadata"].get("ownerReferences") or [{}]
+    found: Object = references[0]
+    return found
+
+
 def is_synced(each: Object | None, revision: str = "") -> bool:
     """Return whether an Application is Synced, Healthy and at rest, at the revision if given."""
     return (

@@ -78,7 +78,7 @@ def zones_of(cluster: Cluster) -> dict[str, str]:
 def placed(pods: Iterable[Object], zones: dict[str, str]) -> Counter[str]:
     """Return namespace/workload of a pod, and its zone → how many are ready there."""
     # Not a Job's: a backup may begin, or be over, at any time.
-    running = (pod for pod in pods if owner(pod).get("kind") != "Job" and steps.is_ready(pod))
+    running = (pod for pod in pods if steps.owner(pod).get("kind") != "Job" and steps.is_ready(pod))
     return Counter(f"{called(pod)} {zone_of(pod, zones)}" for pod in running)
 
 
@@ -91,16 +91,9 @@ def zone_of(pod: Object, zones: dict[str, str]) -> str:
 
 def called(pod: Object) -> str:
     """Return a name of a pod that its successor has, too."""
-    metadata, its = pod["metadata"], owner(pod)
+    metadata, its = pod["metadata"], steps.owner(pod)
     same = metadata["name"] if its.get("kind") == "StatefulSet" else its.get("name", "")
     return f"{metadata['namespace']}/{same}"
-
-
-def owner(pod: Object) -> Object:
-    """Return the reference to what made a pod; empty for nobody."""
-    references = pod["metadata"].get("ownerReferences") or [{}]
-    found: Object = references[0]
-    return found
 
 
 def nodes(cluster: Cluster) -> list[Object]:
@@ -205,7 +198,7 @@ def zone_to_lose(cluster: Cluster, zones: dict[str, str]) -> tuple[str, dict[str
 
     The latter as namespace/name → uid.
     """
-    pods = [pod for pod in cluster.api.objects("Pod") if owner(pod).get("kind") != "Job"]
+    pods = [pod for pod in cluster.api.objects("Pod") if steps.owner(pod).get("kind") != "Job"]
     own = Counter(
         zones[pod["spec"]["nodeName"]] for pod in pods if pod["metadata"]["namespace"] == PROD
     )

@@ -44,18 +44,13 @@ def identities(cluster: Cluster) -> dict[str, str]:
     """Return kind, namespace and name of what must stay → its uid."""
     every = ((kind, each) for kind in KEPT for each in cluster.api.objects(kind))
     # Not a backup's claim, which is its pod's: one may begin, or be over, at any time.
-    found = [(kind, each) for kind, each in every if owner(each) != "Pod"]
+    found = [(kind, each) for kind, each in every if steps.owner(each).get("kind") != "Pod"]
     pods = cluster.api.objects("Pod")
-    found += [("Pod", pod) for pod in pods if owner(pod) == "StatefulSet"]
+    found += [("Pod", pod) for pod in pods if steps.owner(pod).get("kind") == "StatefulSet"]
     return {
         f"{kind} {metadata['namespace']}/{metadata['name']}": metadata["uid"]
         for kind, metadata in ((kind, each["metadata"]) for kind, each in found)
     }
-
-
-def owner(each: Object) -> str:
-    owners = each["metadata"].get("ownerReferences") or [{"kind": ""}]
-    return str(owners[0]["kind"])
 
 
 @pytest.fixture
