@@ -187,7 +187,8 @@ def serving(
     log = folder.with_suffix(".log")
     with log.open("w") as output:
         server = subprocess.Popen(
-            [*before, tool("rclone"), "serve", "s3", "--addr", "127.0.0.1:0", folder],
+            # Until the server minds SIGHUP, which start sends, it is not to end of it.
+            [*before, "nohup", tool("rclone"), "serve", "s3", "--addr", "127.0.0.1:0", folder],
             env=environment
             | {
                 "RCLONE_AUTH_KEY": f'"{key},{secret}"',
