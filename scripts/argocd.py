@@ -5,6 +5,7 @@ https://argo-cd.readthedocs.io/en/stable/user-guide/sync-waves/ and .../sync-opt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -103,6 +104,12 @@ def wave(manifest: Manifest) -> int:
         and yamlio.get(manifest.object, ("spec", "type")) == "LoadBalancer"
     )
     return _LAST_WAVE if outside or manifest.group == "monitoring.coreos.com" else 0
+
+
+def wave_of(manifest: Manifest) -> int:
+    """Return the sync wave that Argo CD reads of an object; 0 where it can't."""
+    said = str(manifest.annotations.get(WAVE, "0"))
+    return int(said) if re.fullmatch("[-+]?[0-9]{1,9}", said) else 0
 
 
 def options(listed: Any) -> dict[str, str]:

@@ -42,7 +42,7 @@ def rules_without_their_policy_type(objects: Objects) -> Iterator[Problem]:
 def unknown_policy_type(objects: Objects) -> Iterator[Problem]:
     """A policy's policyTypes are Ingress and Egress.
 
-    The API server takes no others: the sync fails.
+    The API server takes no others: the sync fails or does not begin.
     """
     for policy in objects.policies:
         types = yamlio.get(policy.manifest.object, ("spec", "policyTypes"))
@@ -74,7 +74,7 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
 def block_of_no_range(objects: Objects) -> Iterator[Problem]:
     """An ipBlock's addresses are ranges, like 10.30.0.0/22.
 
-    The API server takes nothing else: the sync fails.
+    The API server takes nothing else: the sync fails or does not begin.
     """
     for policy, path, block in blocks(objects):
         for inner, text in (((*path, "cidr"), block.get("cidr")), *_excepted(path, block)):
@@ -89,7 +89,7 @@ def block_of_no_range(objects: Objects) -> Iterator[Problem]:
 def exception_outside_of_block(objects: Objects) -> Iterator[Problem]:
     """What an ipBlock excepts is a part of it.
 
-    The API server takes nothing else: the sync fails.
+    The API server takes nothing else: the sync fails or does not begin.
     """
     for policy, path, block in blocks(objects):
         cidr = reach.network(block.get("cidr"))
@@ -113,7 +113,7 @@ def _excepted(path: Where, block: Mapping[str, Any]) -> list[tuple[Where, Any]]:
 def block_beside_a_selector(objects: Objects) -> Iterator[Problem]:
     """A peer of a policy is an ipBlock, or pods by selectors, not both, and not nothing.
 
-    The API server takes neither: the sync fails.
+    The API server takes neither: the sync fails or does not begin.
     """
     for policy, path, peer in all_peers(objects):
         given = {key for key, value in peer.items() if value is not None}
@@ -131,7 +131,7 @@ def block_beside_a_selector(objects: Objects) -> Iterator[Problem]:
 def range_of_ports_without_an_end(objects: Objects) -> Iterator[Problem]:
     """An endPort stands beside a port that is a number, and is not less than it.
 
-    The API server takes nothing else: the sync fails.
+    The API server takes nothing else: the sync fails or does not begin.
     """
     for policy, path, item in _all_ports(objects):
         first, last = item.get("port"), item.get("endPort")

@@ -60,7 +60,7 @@ def schedule_never_comes(objects: Objects) -> Iterator[Problem]:
 def job_restarts_always(objects: Objects) -> Iterator[Problem]:
     """The pod of a Job has the restartPolicy Never or OnFailure.
 
-    The API server refuses Always, which is the default, and the sync fails.
+    The API server refuses Always, which is the default, and the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "CronJob", "Job"):
         path, spec = pod(workload)

@@ -283,7 +283,7 @@ _MOST_OF_ANNOTATIONS = 256 * 1024
 def annotations_are_too_large(objects: Objects) -> Iterator[Problem]:
     """An object's annotations have at most 256 KiB together.
 
-    Else the API server refuses the object, and the sync fails.
+    Else the API server refuses the object, and the sync fails or does not begin.
     """
     for manifest in objects.manifests:
         sizes = {

@@ -162,7 +162,7 @@ def _labels(workloads: Sequence[Workload]) -> str:
 def service_ports_collide(objects: Objects) -> Iterator[Problem]:
     """A Service's ports differ in number or protocol, and each of several has a name of its own.
 
-    The API server refuses anything else, and the sync fails.
+    The API server refuses anything else, and the sync fails or does not begin.
     """
     for manifest in objects.of_kind("Service"):
         own = list(mappings(yamlio.get(manifest.object, ["spec", "ports"])))
@@ -421,7 +421,7 @@ def ingress_leads_nowhere(objects: Objects) -> Iterator[Problem]:
 def ingress_rule_without_paths(objects: Objects) -> Iterator[Problem]:
     """A rule of an Ingress has a path.
 
-    The API server refuses one with an empty list of them, and the sync fails.
+    The API server refuses one with an empty list of them, and the sync fails or does not begin.
     """
     for manifest in objects.of_kind("Ingress"):
         for index, one in mappings(yamlio.get(manifest.object, ["spec", "rules"])):

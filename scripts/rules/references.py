@@ -457,7 +457,7 @@ def service_account_unused(objects: Objects) -> Iterator[Problem]:
 def contents_too_large(objects: Objects) -> Iterator[Problem]:
     """A ConfigMap or a Secret holds 1 MiB at most.
 
-    The API server refuses more, and the sync fails.
+    The API server refuses more, and the sync fails or does not begin.
     """
     for manifest in objects.of_kind("ConfigMap", "Secret"):
         sizes: dict[Where, int] = {}
@@ -479,7 +479,7 @@ def contents_too_large(objects: Objects) -> Iterator[Problem]:
 def once_pod_with_another_mode(objects: Objects) -> Iterator[Problem]:
     """ReadWriteOncePod is a claim's only access mode.
 
-    The API server refuses it beside another, and the sync fails.
+    The API server refuses it beside another, and the sync fails or does not begin.
     """
     for manifest, path, spec in _claim_specs(objects):
         modes = spec.get("accessModes")
@@ -496,7 +496,7 @@ def once_pod_with_another_mode(objects: Objects) -> Iterator[Problem]:
 def claim_incomplete(objects: Objects) -> Iterator[Problem]:
     """A claim has an access mode that there is, and says how much storage it wants.
 
-    The API server refuses anything else: the sync fails, or pods wait for their claims.
+    The API server refuses anything else: the sync fails or does not begin, or pods wait for it.
     """
     for manifest, path, spec in _claim_specs(objects):
         modes = spec.get("accessModes")

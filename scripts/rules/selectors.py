@@ -143,7 +143,7 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
 def workload_selector_misses_its_pods(objects: Objects) -> Iterator[Problem]:
     """A workload's selector matches the labels of its own pods.
 
-    Else the API server refuses it, and the sync fails.
+    Else the API server refuses it, and the sync fails or does not begin.
     """
     for workload, selector in _with_selectors(objects):
         if not selects(selector, workload.labels):
@@ -302,7 +302,7 @@ def spread_of_other_pods(objects: Objects) -> Iterator[Problem]:
 def selector_operator_and_values(objects: Objects) -> Iterator[Problem]:
     """A selector's In and NotIn have values, and its Exists and DoesNotExist have none.
 
-    The API server refuses anything else, and the sync fails.
+    The API server refuses anything else, and the sync fails or does not begin.
     """
     for manifest, path, expression in _expressions(objects):
         operator, values = str(expression.get("operator")), expression.get("values")
@@ -341,7 +341,7 @@ def _expressions(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, 
 def toleration_operator_and_value(objects: Objects) -> Iterator[Problem]:
     """A toleration's Exists has no value, and any other operator has a key.
 
-    The API server refuses anything else, and the sync fails.
+    The API server refuses anything else, and the sync fails or does not begin.
     """
     for workload in objects.makers:
         path, spec = pod(workload)
@@ -362,7 +362,7 @@ def toleration_operator_and_value(objects: Objects) -> Iterator[Problem]:
 def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
     """A NetworkPolicy's peer is an ipBlock or selectors, not both.
 
-    The API server refuses both in one, and the sync fails.
+    The API server refuses both in one, and the sync fails or does not begin.
     """
     for manifest in objects.of_kind("NetworkPolicy"):
         for path, peer in peers(manifest):

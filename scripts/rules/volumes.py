@@ -30,7 +30,7 @@ _REFUSED = "a cluster refuses that"
 def mount_without_volume(objects: Objects) -> Iterator[Problem]:
     """What a container mounts is a volume of its pod, or a claim of its StatefulSet.
 
-    The API server refuses anything else, and the sync fails.
+    The API server refuses anything else, and the sync fails or does not begin.
     """
     for workload in objects.makers:
         known = volumes(workload)
@@ -121,7 +121,7 @@ def _is_moved(container: Container) -> bool:
 def mounts_on_one_path(objects: Objects) -> Iterator[Problem]:
     """A container mounts one volume on a path.
 
-    The API server refuses two, and the sync fails.
+    The API server refuses two, and the sync fails or does not begin.
     """
     for workload in objects.makers:
         for container in containers(workload):
@@ -143,7 +143,7 @@ def mounts_on_one_path(objects: Objects) -> Iterator[Problem]:
 def volume_without_one_source(objects: Objects) -> Iterator[Problem]:
     """A volume of a pod has one source, and a ConfigMap's or Secret's has a name.
 
-    The API server refuses anything else, and the sync fails.
+    The API server refuses anything else, and the sync fails or does not begin.
     """
     for workload in objects.makers:
         path, spec = pod(workload)
@@ -168,7 +168,7 @@ def volume_without_one_source(objects: Objects) -> Iterator[Problem]:
 def handler_without_one_action(objects: Objects) -> Iterator[Problem]:
     """A probe or a lifecycle hook does one thing: exec, httpGet, tcpSocket, grpc or sleep.
 
-    The API server refuses anything else, and the sync fails.
+    The API server refuses anything else, and the sync fails or does not begin.
     """
     for workload in objects.makers:
         for container in containers(workload):

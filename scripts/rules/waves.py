@@ -20,19 +20,13 @@ _WAVES = f"{_DOCS}/user-guide/sync-waves/"
 _NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
 
 
-def _wave(manifest: Manifest) -> int:
-    """Return the wave that Argo CD reads; 0 where it can't."""
-    said = str(manifest.annotations.get(argocd.WAVE, "0"))
-    return int(said) if _NUMBER.fullmatch(said) else 0
-
-
 def _is_hook(manifest: Manifest) -> bool:
     return argocd.HOOK in manifest.annotations or argocd.HELM_HOOK in manifest.annotations
 
 
 def _is_moved(manifest: Manifest) -> bool:
     """Return whether its wave is another than the one it would have by itself."""
-    return _wave(manifest) != argocd.wave(manifest)
+    return argocd.wave_of(manifest) != argocd.wave(manifest)
 
 
 @rule(_WAVES)
@@ -58,19 +52,25 @@ def wave_before_what_it_needs(objects: Objects) -> Iterator[Problem]:
     """
     late = dict[str, tuple[Manifest, Manifest, list[str]]]()
     for user, needed in _needs(objects):
-        if _wave(needed) > _wave(user) and not (_is_hook(user) or _is_hook(needed)):
+        if argocd.wave_of(needed) > argocd.wave_of(user) and not (
+            _is_hook(user) or _is_hook(needed)
+        ):
             wrong, other = (user, needed) if _is_moved(user) else (needed, user)
             late.setdefault(wrong.label, (wrong, other, []))[2].append(other.label)
     for wrong, other, others in late.values():
-        first = wrong if _wave(wrong) < _wave(other) else other
+        first = wrong if argocd.wave_of(wrong) < argocd.wave_of(other) else other
         last = other if first is wrong else wrong
         names = list(dict.fromkeys(others))
         which = names[0] + (f" (and {len(names) - 1} more)" if names[1:] else "")
         if first is wrong:
-            message = f"{wrong.label}, of wave {_wave(wrong)}, needs {which} of a later one"
+            message = (
+                f"{wrong.label}, of wave {argocd.wave_of(wrong)}, needs {which} of a later one"
+            )
         else:
-            message = f"{which} needs {last.label}, which comes later, in wave {_wave(last)}"
-        waves = [_wave(m) for m in objects.manifests if m.label in others]
+            message = (
+                f"{which} needs {last.label}, which comes later, in wave {argocd.wave_of(last)}"
+            )
+        waves = [argocd.wave_of(m) for m in objects.manifests if m.label in others]
         fix = f'write "{max(waves)}"' if first is wrong else f'write "{min(waves)}"'
         fix += " or less" if first is not wrong else " or more"
         yield Problem(wrong, annotation(argocd.WAVE), message, fix)
@@ -171,14 +171,14 @@ def component_starts_too_early(objects: Objects) -> Iterator[Problem]:
     told = set[str]()
     for before, after in pairs:
         first, second = by_component.get(before), by_component.get(after)
-        if first is None or second is None or _wave(first) < _wave(second):
+        if first is None or second is None or argocd.wave_of(first) < argocd.wave_of(second):
             continue
         wrong = first if _is_moved(first) and not _is_moved(second) else second
         if wrong.label not in told:
             told.add(wrong.label)
             message = (
-                f"{second.label} (wave {_wave(second)}) does not wait for {first.label} "
-                f"(wave {_wave(first)})"
+                f"{second.label} (wave {argocd.wave_of(second)}) does not wait for {first.label} "
+                f"(wave {argocd.wave_of(first)})"
             )
             fix = f'write "{argocd.wave(wrong)}", which is its wave'
             yield Problem(wrong, annotation(argocd.WAVE), message, fix)
@@ -196,17 +196,17 @@ def wave_waits_for_the_outside(objects: Objects) -> Iterator[Problem]:
     ]
     if not inner:
         return
-    last, least = max(inner, key=_wave), max(map(argocd.wave, inner))
+    last, least = max(inner, key=argocd.wave_of), max(map(argocd.wave, inner))
     for manifest in objects.manifests:
         # By itself, it would come after them.
         waits = argocd.wave(manifest) > least and not _is_hook(manifest)
         # Of pods, component-starts-too-early tells.
         if manifest.kind.lower() in PODS:
             continue
-        if waits and _wave(manifest) < _wave(last):
+        if waits and argocd.wave_of(manifest) < argocd.wave_of(last):
             message = (
-                f"{last.label}, of wave {_wave(last)}, waits until {manifest.label}, of wave "
-                f"{_wave(manifest)}, is healthy, which something outside decides"
+                f"{last.label}, of wave {argocd.wave_of(last)}, waits until {manifest.label}, of"
+                f" wave {argocd.wave_of(manifest)}, is healthy, which something outside decides"
             )
             fix = f'write "{argocd.wave(manifest)}", which is its wave'
             yield Problem(manifest, annotation(argocd.WAVE), message, fix)
