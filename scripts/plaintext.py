@@ -36,7 +36,7 @@ _KNOWN = (
     ("AKIA", re.compile(r"\bAKIA[A-Z0-9]{16}\b"), "an access key of AWS"),
     ("ASIA", re.compile(r"\bASIA[A-Z0-9]{16}\b"), "an access key of AWS"),
     ("eyJ", re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+"), "a JSON web token"),
-    ("://", re.compile(r"://[^/\s:@$<{\"']+:[^/\s@$<{\"']+@"), "an address with a password"),
+    ("://", re.compile(r"://[^/\s:@$<{\"']*:[^/\s@$<{\"']+@"), "an address with a password"),
     ("ghp_", re.compile(r"\bghp_[A-Za-z0-9]{36}\b"), "a token of GitHub"),
     ("github_pat_", re.compile(r"\bgithub_pat_\w{22,}"), "a token of GitHub"),
     ("ethstats", _REPORTS, "EthStats' password"),

@@ -48,6 +48,22 @@ def parse(value: Any) -> Decimal | None:
     return _capped(Decimal(number) * _FACTORS.get(suffix, Decimal(1)))
 
 
+def notation(value: Any) -> str:
+    """Return how the API server keeps an amount: 1000m and 1 alike, 1Gi and 1073741824 not.
+
+    Source: Quantity.CanonicalizeBytes, apimachinery/pkg/api/resource/quantity.go.
+    """
+    amount, text = parse(value), str(value)
+    if amount is None or not amount:
+        return ""
+    if text.endswith("i"):
+        return "binary" if abs(amount) >= 1024 else ""
+    if _FORM.fullmatch(text)[2] is None:  # type: ignore[index]
+        return ""
+    is_plain = amount == amount.to_integral_value() and amount % 1000
+    return "" if is_plain else "exponent"
+
+
 def _capped(amount: Decimal) -> Decimal:
     return max(-_MOST, min(_MOST, amount))
 

@@ -152,13 +152,6 @@ def opens(
     )
 
 
-def allowed(
-    among: Sequence[Policy], source: Party, target: Party, port: int, protocol: str = "TCP"
-) -> bool:
-    """Return whether policies let a connection through."""
-    return not denies(among, source, target, port, protocol)
-
-
 def lets(policy: Policy, rule: Rule, other: Party, target: Party, port: int, protocol: str) -> bool:
     """Return whether a rule is for who is at the other end, and for the port at the target."""
     return is_for_port(rule, target, port, protocol) and is_for(policy, rule, other)
@@ -237,8 +230,32 @@ def openings(
 
     ports: numbers and protocols to ask about.
     """
+    out, into = ([isolating(among, way, one) for one in parties] for way in (EGRESS, INGRESS))
     return {
         (source.name, target.name, f"{port}/{protocol}")
-        for (source, target), (port, protocol) in product(product(parties, parties), ports)
-        if allowed(among, source, target, port, protocol)
+        for (source, those_out), (target, those_in) in product(
+            zip(parties, out, strict=True), zip(parties, into, strict=True)
+        )
+        for port, protocol in _open(
+            those_in, INGRESS, source, target, _open(those_out, EGRESS, target, target, ports)
+        )
     }
+
+
+def _open(
+    isolating: Sequence[Policy],
+    direction: str,
+    other: Party,
+    target: Party,
+    ports: Sequence[tuple[int, str]],
+) -> Sequence[tuple[int, str]]:
+    """Return the ports for which opens() holds; who is at the other end is asked but once."""
+    if not isolating or not ports:
+        return ports
+    rules = [
+        rule
+        for policy in isolating
+        for rule in policy.rules[direction]
+        if is_for(policy, rule, other)
+    ]
+    return [one for one in ports if any(is_for_port(rule, target, *one) for rule in rules)]

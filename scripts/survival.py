@@ -25,10 +25,17 @@ NODE = "kubernetes.io/hostname"
 _ORDINAL = "apps.kubernetes.io/pod-index"
 """Label that a StatefulSet gives its pods."""
 
-_LONE = {"ethstats": ("EthStats", "dashboard"), "tx-sender": ("TX Sender", "transfers")}
-"""Component → what people call it, and what is missing while its pod is away."""
+CALLED = {
+    "besu": "Besu",
+    "ethstats": "EthStats",
+    "maru": "Maru",
+    "sequencer": "Sequencer",
+    "tx-sender": "TX Sender",
+}
+"""Component → what people call it."""
 
-_CALLED = {"besu": "Besu", "maru": "Maru", "sequencer": "Sequencer"}
+_LONE = {"ethstats": "dashboard", "tx-sender": "transfers"}
+"""Component → what is missing while its pod is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +182,9 @@ def together(maru: Workload, sequencer: Workload) -> str | None:
     """Return the topology in which each Maru is kept beside the sequencer of its ordinal."""
     for key in (NODE, ZONE):
         for term in terms(maru, "podAffinity", key):
-            if _ORDINAL in (term.get("matchLabelKeys") or []) and selects(
-                term.get("labelSelector"), sequencer.labels
-            ):
+            keys = term.get("matchLabelKeys")
+            is_by_ordinal = isinstance(keys, list) and _ORDINAL in keys
+            if is_by_ordinal and selects(term.get("labelSelector"), sequencer.labels):
                 return key
     return None
 
@@ -291,8 +298,8 @@ def _of_rpc(besu: Workload | None, zones: Sequence[str]) -> Iterator[str]:
 
 def _of_lone(by_component: Mapping[str, Workload]) -> Iterator[str]:
     lone = [
-        names
-        for component, names in _LONE.items()
+        (CALLED[component], what)
+        for component, what in _LONE.items()
         if component in by_component and by_component[component].least == 1
     ]
     if lone:
@@ -308,10 +315,11 @@ def _of_drains(manifests: Iterable[Manifest], found: Sequence[Workload]) -> str:
     for manifest in manifests:
         if manifest.kind != "PodDisruptionBudget":
             continue
-        spec = manifest.object.get("spec") or {}
+        spec = manifest.object.get("spec")
+        spec = spec if isinstance(spec, dict) else {}
         own = [w for w in found if selects(spec.get("selector"), w.labels)]
         if own and let_go(spec, sum(w.least for w in own)) < 1:
-            held.append(_CALLED.get(manifest.component, manifest.label))
+            held.append(CALLED.get(manifest.component, manifest.label))
     if held:
         return f"no node with a pod of {' or '.join(held)} can be drained"
     return "nodes can be drained one at a time"
