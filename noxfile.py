@@ -51,6 +51,20 @@ def validate(session: nox.Session) -> None:
 
 
 @nox.session
+def impact(session: nox.Session) -> None:
+    """Tell what a change does when it is merged: -- --against origin/main [--format markdown]."""
+    install(session, "pipeline")
+    run(session, "scripts", "impact", *session.posargs)
+
+
+@nox.session
+def merge(session: nox.Session) -> None:
+    """Resolve conflicts in rendered files, once those in inputs are: render, and git add them."""
+    install(session, "pipeline")
+    run(session, "scripts", "merge", *session.posargs)
+
+
+@nox.session
 def policy(session: nox.Session) -> None:
     """Run kube-score and checkov on all environments, or those named: -- prod --format …."""
     install(session, "pipeline")
@@ -89,7 +103,9 @@ def tests(session: nox.Session) -> None:
     run(
         session,
         "scripts.tools",
+        "axe-core",
         "cast",
+        "chromium",
         "crane",
         "cyclonus",
         "geth",
@@ -110,8 +126,16 @@ def e2e(session: nox.Session) -> None:
     install(session, "pipeline", "cluster", "tests")
     run(session, "scripts", "cluster", "--build")
     # Each of the two has a cluster of its own, for the files that it takes; a third gains 20 s.
+    # They begin with the one that takes longest, not with the one of most tests.
     run(
-        session, "pytest", "-n2", "--dist=loadfile", "--timeout=1800", "tests/e2e", *session.posargs
+        session,
+        "pytest",
+        "-n2",
+        "--dist=loadfile",
+        "--no-loadscope-reorder",
+        "--timeout=1800",
+        "tests/e2e",
+        *session.posargs,
     )
 
 
@@ -138,7 +162,7 @@ def network(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the pipeline against one helm process an environment: -- COUNT …."""
+    """Measure the pipeline against one helm process an environment: -- [impact] COUNT …."""
     install(session, "pipeline")
     run(session, "tests.bench", *session.posargs)
 

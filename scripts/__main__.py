@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except UserError as error:
-        findings.write(error.findings, options.format, sys.stdout)
+        form = options.format if options.format in findings.FORMATS else "text"
+        findings.write(error.findings, form, sys.stdout)
         return 1
     except UsageError as error:
         print(f"{options.command}: {error}", file=sys.stderr)
@@ -106,6 +107,29 @@ def _parser() -> argparse.ArgumentParser:
         help="also judge the change from what this git revision has committed: origin/main",
     )
     command.set_defaults(run=_validate)
+
+    command = commands.add_parser("impact", help="tell what a change does when it is merged")
+    command.add_argument(
+        "--against", default="origin/main", metavar="REVISION", help="what it is merged into"
+    )
+    command.add_argument(
+        "--to", default="", metavar="REVISION", help="the change; the working tree, if not given"
+    )
+    command.add_argument(
+        "--format",
+        choices=("text", "markdown", "json", "html"),
+        default="text",
+        help="for a terminal, a comment, a program, or a page to look at",
+    )
+    command.set_defaults(run=_impact, interrupted="it only reads")
+
+    command = commands.add_parser(
+        "merge", help="resolve a merge's conflicts in rendered files: render, and git add them"
+    )
+    command.add_argument(
+        "--format", choices=findings.FORMATS, default="text", help="how findings are told"
+    )
+    command.set_defaults(run=_merge, interrupted="run it again")
 
     command = commands.add_parser("rules", help="list the rules across objects")
     command.add_argument(
@@ -224,6 +248,29 @@ def _validate(root: Path, options: argparse.Namespace) -> int:
         for line in validate.survived(renderings):
             print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     return code
+
+
+def _impact(root: Path, options: argparse.Namespace) -> int:
+    from scripts.impact import formats, run
+
+    found = run.impact(root, options.against, options.to)
+    sys.stdout.write(formats.FORMATS[options.format](found))
+    if found.inputs and not options.to:
+        more = f" and {len(found.inputs) - 1} more" if len(found.inputs) > 1 else ""
+        print(
+            f"{found.inputs[0]}{more} {'differ' if more else 'differs'}: has nox -s render run"
+            " since? This is about rendered output",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _merge(root: Path, options: argparse.Namespace) -> int:
+    from scripts import merge
+
+    merge.merge(root, sys.stdout if options.format == "text" else sys.stderr)
+    findings.write([], options.format, sys.stdout)
+    return 0
 
 
 def _rules(_: Path, options: argparse.Namespace) -> int:

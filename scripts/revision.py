@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,13 @@ from scripts.manifest import Manifest
 TIMEOUT_S = 60
 
 BASE = "base/environment.yaml"
+PARTS = ("argocd/", "base/", "chart/", "overlays/")
+"""What holds the output of environments, and what it is rendered from."""
 _MANIFEST = re.compile(rf"{tree.manifests_folder('([^/]+)')}/[^/]+\.yaml")
 _APPLICATION = re.compile(
     re.escape(tree.argocd_file("applications", "*")).replace(r"\*", "([^/]+)")
 )
+_ARGOCD = re.compile(rf"argocd/(?:{'|'.join(tree.ARGOCD_FOLDERS)})/([^/]+)\.yaml")
 _ENVIRONMENT = re.compile(r"overlays/([^/]+)/environment\.yaml")
 _HEADER = re.compile(rf"{re.escape(tree.MARK)}(.+); edits are lost\.\n")
 _FILES = ("100644", "100755")
@@ -49,7 +52,7 @@ def before(
     now, texts: path → what stands there now, which is not read again where nothing has changed.
     Raises UsageError where git does not know the revision.
     """
-    blobs = _listed(root, revision)
+    blobs = listed(root, revision)
     same = {path for path, text in texts.items() if blobs.get(path) == _blob(text.encode())}
     versions = _changed_environments(root, blobs)
     wanted = {path for path in blobs if _name(path) and path not in same} | versions
@@ -57,7 +60,7 @@ def before(
     manifests: dict[str, list[Manifest]] = {}
     applications: dict[str, Manifest] = {}
     for path in filter(_name, blobs):
-        manifest = now[path] if path in same else _manifest(old[blobs[path]], path)
+        manifest = now[path] if path in same else manifest_of(old[blobs[path]], path)
         name = str(_name(path))
         if manifest and _APPLICATION.fullmatch(path):
             applications[name] = manifest
@@ -69,8 +72,11 @@ def before(
     }
 
 
-def _listed(root: Path, revision: str) -> Blobs:
-    """Return the files of all environments in a revision."""
+def listed(root: Path, revision: str) -> Blobs:
+    """Return the files of all environments in a revision.
+
+    Raises UsageError where git does not know the revision.
+    """
     command = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}"]
     found, told = _git(root, command)
     if not found:
@@ -80,7 +86,7 @@ def _listed(root: Path, revision: str) -> Blobs:
             f"git knows no revision {revision} here: write a branch, tag or commit that is there;"
             " a clone that holds only the last commits gets more by git fetch --deepen=100"
         )
-    arguments = ["ls-tree", "-r", "-z", found.strip(), "--", "overlays/", "argocd/", BASE]
+    arguments = ["ls-tree", "-r", "-z", found.strip(), "--", *PARTS]
     listed, told = _git(root, arguments)
     if told:
         raise UsageError(f"git ls-tree: {told}")
@@ -93,15 +99,52 @@ def _listed(root: Path, revision: str) -> Blobs:
     return blobs
 
 
+def working(root: Path, revision: str, blobs: Blobs) -> Blobs:
+    """Return the files of the working tree; one that differs from a revision's has an empty name.
+
+    blobs: the revision's. Git's index knows what differs, so no file is read here.
+    """
+    listed = ["diff", "--raw", "-z", "--relative", "--no-renames", "--no-ext-diff"]
+    listed += [revision, "--", *PARTS]
+    others = ["ls-files", "-z", "--others", "--exclude-standard", "--", *PARTS]
+    changed, told = _git(root, listed)
+    untracked, told_of_others = _git(root, others)
+    if told or told_of_others:
+        raise UsageError(f"git: {told or told_of_others}")
+    now, words = dict(blobs), changed.split("\0")
+    for meta, path in zip(words[::2], words[1::2], strict=False):
+        before, mode, _, _, status = meta.split()
+        if status == "D" or mode not in _FILES:
+            now.pop(path, None)
+        elif before == f":{mode}" or _now(root / path) != blobs.get(path):
+            now[path] = ""
+    return now | dict.fromkeys(filter(None, untracked.split("\0")), "")
+
+
+def environment_of(path: str) -> str | None:
+    """Return the environment whose output a file is; None for any other file."""
+    found = _MANIFEST.fullmatch(path) or _ARGOCD.fullmatch(path)
+    return found[1] if found else None
+
+
+def texts(root: Path, files: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return (path, blob) → contents, of the working tree's file where the blob has no name."""
+    old = _contents(root, {blob for _, blob in files if blob})
+    return {
+        (path, blob): old[blob] if blob else (root / path).read_text("utf-8", "replace")
+        for path, blob in files
+    }
+
+
 def _name(path: str) -> str | None:
     """Return the environment whose output a file is; None for any other file."""
     found = _MANIFEST.fullmatch(path) or _APPLICATION.fullmatch(path)
     return found[1] if found else None
 
 
-def _manifest(text: str, path: str) -> Manifest | None:
+def manifest_of(text: str, path: str) -> Manifest | None:
     """Return a file's manifest, also of one that render has not written; None where it is none."""
-    data = _data(text)
+    data = mapping(text)
     if not data:
         return None
     header = _HEADER.match(text)
@@ -131,12 +174,12 @@ def _version(name: str, blobs: Blobs, versions: set[str], old: Mapping[str, str]
     if own not in versions:
         return ""
     said = (
-        _data(old.get(blobs.get(path, ""), "")).get("kubernetesVersion") for path in (own, BASE)
+        mapping(old.get(blobs.get(path, ""), "")).get("kubernetesVersion") for path in (own, BASE)
     )
     return next((version for version in said if isinstance(version, str)), "")
 
 
-def _data(text: str) -> dict[str, object]:
+def mapping(text: str) -> dict[str, object]:
     """Return the mapping that a YAML text is; empty where it is none."""
     try:
         data = yaml.load(text, yaml.CSafeLoader)

@@ -2,7 +2,8 @@
 
 A folder with a go.mod is built by Go: its program has the folder's name, and those of a folder like
 kubernetes-1.34 their own with that version, kube-apiserver-1.34. From one with a package-lock.json,
-npm's file of this platform is fetched, without npm; from one with a wheel.txt, PyPI's.
+npm's file of this platform is fetched, without npm; from one with a wheel.txt, PyPI's. What npm has
+for every platform, without a program, is a folder: all that is in the package.
 
 Everything goes into .tools/, and needs neither a home nor, once it is there, a network.
 """
@@ -85,7 +86,7 @@ def names() -> list[str]:
 
 
 def fetched() -> list[str]:
-    """Return the names of the tools that registries have as programs."""
+    """Return the names of the tools that registries have ready to use."""
     return sorted(path.parent.name for lock in (_LOCK, _WHEEL) for path in PINS.glob(f"*/{lock}"))
 
 
@@ -95,7 +96,7 @@ def modules() -> list[Path]:
 
 
 def tool(name: str) -> Path:
-    """Return the program of a pinned tool, made first where it is not there.
+    """Return the program (or the folder) of a pinned tool, made first where it is not there.
 
     Raises UsageError, with what to do, where it can't be had.
     """
@@ -104,14 +105,14 @@ def tool(name: str) -> Path:
 
 def is_there(name: str) -> bool:
     """Return whether a pinned tool is made already."""
-    return _program(name).is_file()
+    return _program(name).exists()
 
 
 def build(wanted: Sequence[str]) -> list[Path]:
     """Return the programs of the named tools, after making those that are not there."""
     with locked():
         for name in wanted:
-            if not _program(name).is_file():
+            if not is_there(name):
                 _make(name)
         # Two gigabytes that only the next change of a pin would look at.
         for cache in ("gomod", "gocache"):
@@ -196,7 +197,9 @@ def _make(name: str) -> None:
             _build(name, making, temporary / name)
         os.replace(temporary / name, program)
     for other in program.parent.glob(f"{name}-v*"):
-        if other != program:
+        if other.is_dir() and other != program:
+            shutil.rmtree(other, ignore_errors=True)
+        elif other != program:
             other.unlink(missing_ok=True)
 
 
@@ -243,7 +246,10 @@ def _install(making: str, lock: Path, target: Path, options: Sequence[str] = ())
 
 
 def _fetch(name: str, making: str, target: Path) -> None:
-    """Write the program of npm's file for this platform, which must have the lock's hash."""
+    """Write the program in npm's file for this platform, which must have the lock's hash.
+
+    Of a package without a program, all its files.
+    """
     package, lock = _entry(name), f"tools/{name}/{_LOCK}"
     lower = os.environ.get("npm_config_registry")  # noqa: SIM112 - npm's own spelling
     registry = lower or os.environ.get("NPM_CONFIG_REGISTRY")
@@ -263,18 +269,32 @@ def _fetch(name: str, making: str, target: Path) -> None:
     if found != package["integrity"]:
         raise UsageError(f"{making}: {_wrong_hash(lock)}:\n{url}: {found}")
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        if "bin" not in package:
+            unpack(archive, target, above=1)
+            return
         file = archive.extractfile(f"package/{package['bin'][name]}")
         assert file is not None, url
         target.write_bytes(file.read())
     target.chmod(0o755)
 
 
+def unpack(archive: tarfile.TarFile, target: Path, above: int = 0) -> None:
+    """Write the files of an archive whose hash is known; above: the outer folders to leave out."""
+    for member in archive:
+        if file := archive.extractfile(member):
+            path = target.joinpath(*Path(member.name).parts[above:])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.read())
+
+
 def _entry(name: str) -> dict[str, Any]:
-    """Return the entry of package-lock.json for this platform.
+    """Return the entry of package-lock.json for this platform, or for every.
 
     Source: https://docs.npmjs.com/cli/configuring-npm/package-lock-json
     """
     packages = json.loads((PINS / name / _LOCK).read_text("utf-8"))["packages"]
+    for wanted in packages[""].get("dependencies", ()):
+        return dict(packages[f"node_modules/{wanted}"])
     cpu = _CPUS.get(platform.machine().lower(), platform.machine())
     for package in packages.values():
         if sys.platform in package.get("os", ()) and cpu in package.get("cpu", ()):

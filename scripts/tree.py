@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -29,6 +30,9 @@ Files = Mapping[str, str]
 MARK = '# Written by "nox -s render" from '
 ARGOCD_FOLDERS = ("projects", "applications")
 
+_WRITTEN = re.compile(rb"(<{7,} [^\n]*\n)?" + re.escape(MARK.encode()))
+"""How a written file begins, also one with the marks of a merge conflict in its first line."""
+
 _WORK = ".render"
 _DIGEST = "digest"
 
@@ -36,6 +40,11 @@ _DIGEST = "digest"
 def header(origin: str) -> str:
     """Return the first line of a written file: what wrote it, and from what."""
     return f"{MARK}{' '.join(origin.split())}; edits are lost.\n"
+
+
+def is_written(raw: bytes) -> bool:
+    """Return whether render wrote a file: it may then be replaced, also where git merged it."""
+    return _WRITTEN.match(raw) is not None
 
 
 def manifests_folder(name: str) -> str:
@@ -89,7 +98,7 @@ def read(root: Path, name: str) -> dict[str, bytes]:
             findings.append(_foreign(file))
             continue
         raw = path.read_bytes()
-        if not raw.startswith(MARK.encode()):
+        if not is_written(raw):
             findings.append(_foreign(file))
         found[file] = raw
     if findings:
@@ -114,7 +123,7 @@ def orphans(root: Path) -> list[str]:
             if path.suffix == ".yaml" and (root / "overlays" / path.stem).is_dir():
                 continue
             file = files.name(path, root)
-            if path.is_file() and path.read_bytes().startswith(MARK.encode()):
+            if path.is_file() and is_written(path.read_bytes()):
                 found.append(file)
             else:
                 findings.append(_foreign(file))

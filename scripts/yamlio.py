@@ -133,7 +133,7 @@ def load_all(path: Path, root: Path) -> list[Document]:
         found = Finding(file, line, 0, "yaml-syntax", message, "remove the character")
         raise UserError(found) from None
     except yaml.MarkedYAMLError as error:
-        raise UserError(_syntax(error, file, text)) from None
+        raise UserError(syntax(error, file, text)) from None
     return documents or [Document(file, None, None)]
 
 
@@ -150,7 +150,8 @@ def _text(path: Path, root: Path) -> str:
         ) from None
 
 
-def _syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> Finding:
+def syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> Finding:
+    """Return what is wrong with a text that is no YAML, and where."""
     mark = error.problem_mark or error.context_mark
     if "quoted scalar" in (error.context or ""):
         mark = error.context_mark  # where the quote opens; the problem is told at the end

@@ -1,0 +1,1 @@
+"""What a change does to the environments when it is merged: compared, judged, told."""

@@ -1,0 +1,295 @@
+"""The two sides of a change, as git has them: every state that a working tree can be in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scripts import tree
+from scripts.findings import UsageError, UserError
+from scripts.impact import run, sides
+from tests.test_revision import commit, committed, git, shallow, write
+
+ONE = "overlays/dev/manifests/configmap-one.yaml"
+TWO = "overlays/dev/manifests/configmap-two.yaml"
+OTHER = "overlays/qa/manifests/configmap-one.yaml"
+
+
+def config(name: str, value: str = "a") -> str:
+    return (
+        f"{tree.header('chart/templates/x.yaml')}apiVersion: v1\nkind: ConfigMap\n"
+        f"metadata:\n  name: {name}\n  namespace: linea\ndata:\n  a: {value}\n"
+    )
+
+
+FILES = {
+    "base/environment.yaml": "kubernetesVersion: '1.34'\n",
+    "overlays/dev/environment.yaml": "name: dev\nnamespace: linea\nprofiles: [production]\n",
+    ONE: config("one"),
+    TWO: config("two"),
+    OTHER: config("one"),
+}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a repository with two environments."""
+    return committed(tmp_path / "repository", FILES)
+
+
+def changed(root: Path, against: str = "HEAD", to: str = "") -> dict[str, list[str]]:
+    """Return environment → what is told of its objects."""
+    found = run.impact(root, against, to)
+    return {
+        "+".join(each.names): [f"{one.what} {one.name}" for one in each.objects] or [each.what]
+        for each in found.environments
+    }
+
+
+Edit = Callable[[Path], None]
+
+
+def stage(root: Path) -> None:
+    write(root, {ONE: config("one", "b")})
+    git(root, "add", "--all")
+
+
+def unstaged_over_staged(root: Path) -> None:
+    stage(root)
+    write(root, {ONE: config("one", "c")})
+
+
+def staged_and_put_back(root: Path) -> None:
+    stage(root)
+    write(root, {ONE: FILES[ONE]})
+
+
+def touched(root: Path) -> None:
+    os.utime(root / ONE, (1, 1))
+
+
+def ignored(root: Path) -> None:
+    write(root, {".gitignore": "*-new.yaml\n", "overlays/dev/manifests/a-new.yaml": config("new")})
+
+
+def renamed(root: Path) -> None:
+    (root / ONE).rename((root / ONE).with_name("configmap-a b-ü.yaml"))
+
+
+def gone_from_the_index(root: Path) -> None:
+    git(root, "rm", "-q", ONE)
+
+
+def linked(root: Path) -> None:
+    (root / ONE).unlink()
+    (root / ONE).symlink_to("configmap-two.yaml")
+
+
+def folder(root: Path) -> None:
+    (root / ONE).unlink()
+    write(root, {f"{ONE}/x.yaml": config("one")})
+
+
+def windows(root: Path) -> None:
+    (root / ONE).write_bytes(FILES[ONE].replace("\n", "\r\n").encode())
+
+
+def without_environment(root: Path) -> None:
+    git(root, "rm", "-q", "-r", "overlays/qa")
+
+
+def module(root: Path) -> None:
+    (root / ONE).unlink()
+    head = git(root, "rev-parse", "HEAD").strip()
+    git(root, "rm", "-q", "--cached", ONE)
+    git(root, "update-index", "--add", "--cacheinfo", f"160000,{head},{ONE}")
+
+
+EDITS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
+    "nothing": (lambda root: None, {}),
+    "unstaged": (
+        lambda root: write(root, {ONE: config("one", "b")}),
+        {"dev": ["changed ConfigMap/one"]},
+    ),
+    "staged": (stage, {"dev": ["changed ConfigMap/one"]}),
+    "unstaged-over-staged": (unstaged_over_staged, {"dev": ["changed ConfigMap/one"]}),
+    "staged-and-put-back": (staged_and_put_back, {}),
+    "untracked": (
+        lambda root: write(root, {"overlays/dev/manifests/ä b.yaml": config("new")}),
+        {"dev": ["added ConfigMap/new"]},
+    ),
+    "deleted": (lambda root: (root / ONE).unlink(), {"dev": ["removed ConfigMap/one"]}),
+    "deleted-from-the-index": (
+        gone_from_the_index,
+        {"dev": ["removed ConfigMap/one"]},
+    ),
+    "ignored": (ignored, {}),
+    "touched": (touched, {}),
+    "mode": (lambda root: (root / ONE).chmod(0o755), {}),
+    "renamed": (renamed, {"dev": ["moved ConfigMap/one"]}),
+    "linked": (linked, {"dev": ["removed ConfigMap/one"]}),
+    "folder": (folder, {"dev": ["removed ConfigMap/one"]}),
+    "module": (module, {"dev": ["removed ConfigMap/one"]}),
+    "windows": (windows, {"dev": ["spelling ConfigMap/one"]}),
+    "empty": (lambda root: write(root, {ONE: ""}), {"dev": ["removed ConfigMap/one"]}),
+    "input-only": (lambda root: write(root, {"overlays/dev/values.yaml": "a: 1\n"}), {}),
+    "new-environment": (
+        lambda root: write(root, {"overlays/a b/manifests/x.yaml": config("x")}),
+        {"a b": ["new"]},
+    ),
+    "gone-environment": (without_environment, {"qa": ["gone"]}),
+    "alike": (
+        lambda root: write(root, {OTHER: config("one", "b"), ONE: config("one", "b")}),
+        {"dev+qa": ["changed ConfigMap/one"]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_the_working_tree_is_taken_as_it_stands(root: Path, name: str) -> None:
+    edit, expected = EDITS[name]
+    edit(root)
+    assert changed(root) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in EDITS if name not in ("ignored", "folder")])
+def test_a_commit_of_it_says_the_same(root: Path, name: str) -> None:
+    edit, expected = EDITS[name]
+    edit(root)
+    if name not in ("module", "linked"):
+        git(root, "add", "--all")
+    git(root, "commit", "-q", "--allow-empty", "-a", "-m", "x")
+    assert changed(root, "HEAD^", "HEAD") == expected
+    assert changed(root, "HEAD^") == expected
+
+
+def test_only_the_files_that_differ_are_looked_into(root: Path) -> None:
+    write(root, {ONE: config("one", "b")})
+    found = sides.find(root, "HEAD")
+    pair = sides.pair(found, "dev")
+    assert pair.old is not None and pair.new is not None
+    old, new = ({m.name: m for m in side.manifests} for side in (pair.old, pair.new))
+    assert old["two"] is new["two"]
+    assert old["one"] is not new["one"]
+
+
+def test_what_an_environment_is_comes_from_its_file_and_the_base(root: Path) -> None:
+    write(root, {ONE: config("one", "b"), "base/environment.yaml": "kubernetesVersion: '1.35'\n"})
+    pair = sides.pair(sides.find(root, "HEAD"), "dev")
+    assert pair.old is not None and pair.new is not None
+    assert (pair.old.kubernetes_version, pair.new.kubernetes_version) == ("1.34", "1.35")
+    assert (pair.new.namespace, pair.new.is_production) == ("linea", True)
+
+
+CONFLICT = f"{tree.header('x')}kind: A\n<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> other\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("kind: A\na: b: c\n", 2, "mapping values are not allowed"),
+        ("kind: A\na: *b\n", 2, "alias"),
+        (CONFLICT, 3, "a merge conflict was left in the file"),
+        ("kind: A\n---\nkind: B\n", 3, "a second document begins here"),
+        ("- kind: A\n", 1, "what stands here is no object"),
+        ("kind: A\na: 2026-99-99\n", 0, "month must be in 1..12"),
+        ("kind: A\na: \0\n", 0, "control characters are not allowed"),
+    ],
+)
+def test_a_file_that_holds_no_object_is_told_at_its_line(
+    root: Path, text: str, line: int, told: str
+) -> None:
+    write(root, {ONE: text})
+    with pytest.raises(UserError) as now:
+        run.impact(root, "HEAD")
+    commit(root)
+    write(root, {ONE: config("one")})
+    with pytest.raises(UserError) as before:
+        run.impact(root, "HEAD")
+    for found, begin in ((now.value, ""), (before.value, "in HEAD: ")):
+        (finding,) = found.findings
+        assert (finding.file, finding.line) == (ONE, line)
+        assert finding.message.startswith(begin)
+        assert told in finding.message
+
+
+def test_a_merge_that_is_not_done_is_told(root: Path) -> None:
+    for branch, value in (("other", "b"), ("main", "c")):
+        git(root, "checkout", "-q", *(["-b", branch] if branch == "other" else [branch]))
+        write(root, {ONE: config("one", value)})
+        commit(root)
+    with pytest.raises(Exception, match="status 1"):
+        git(root, "merge", "-q", "other")
+    with pytest.raises(UserError, match="a merge conflict was left in the file"):
+        run.impact(root, "HEAD")
+
+
+def test_the_first_commit_has_no_environment(root: Path) -> None:
+    git(root, "checkout", "-q", "--orphan", "empty")
+    git(root, "rm", "-q", "-r", "--cached", ".")
+    git(root, "commit", "-q", "--allow-empty", "-m", "x")
+    git(root, "checkout", "-q", "--force", "main")
+    assert changed(root, "empty") == {"dev": ["new"], "qa": ["new"]}
+    assert changed(root, "main", "empty") == {"dev": ["gone"], "qa": ["gone"]}
+
+
+def test_environments_may_stand_in_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
+    root = committed(tmp_path, {f"deploy/{path}": text for path, text in FILES.items()})
+    for edit, expected in EDITS.values():
+        edit(root / "deploy")
+        assert changed(root / "deploy") == expected
+        git(root, "reset", "-q", "--hard")
+        git(root, "clean", "-q", "-d", "-x", "--force")
+
+
+def test_another_folder_to_run_in_changes_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage(root)
+    monkeypatch.chdir(tmp_path)
+    assert changed(root) == {"dev": ["changed ConfigMap/one"]}
+
+
+@pytest.mark.parametrize("named", ["nope", "0" * 40, "--output=x", "HEAD..HEAD", "HEAD^", ""])
+def test_a_revision_that_is_none_is_told(root: Path, named: str) -> None:
+    with pytest.raises(UsageError, match=f"git knows no revision {named.replace('^', '.')} here"):
+        run.impact(root, named)
+
+
+def test_a_revision_that_is_none_is_told_of_the_other_side(root: Path) -> None:
+    with pytest.raises(UsageError, match="git knows no revision nope here"):
+        run.impact(root, "HEAD", "nope")
+
+
+def test_a_folder_that_is_no_repository_is_told(tmp_path: Path) -> None:
+    write(tmp_path, FILES)
+    with pytest.raises(UsageError, match="not a git repository"):
+        run.impact(tmp_path, "HEAD")
+
+
+def test_a_shallow_clone_says_how_to_get_more(root: Path, tmp_path: Path) -> None:
+    write(root, {ONE: config("one", "b")})
+    commit(root)
+    clone = shallow(root, tmp_path / "clone")
+    with pytest.raises(UsageError, match="git fetch --deepen"):
+        run.impact(clone, "HEAD^")
+    git(clone, "fetch", "-q", "--deepen=1")
+    assert changed(clone, "HEAD^") == {"dev": ["changed ConfigMap/one"]}
+
+
+def test_what_git_is_told_by_a_user_does_no_harm(root: Path) -> None:
+    for name, value in (
+        ("diff.noprefix", "true"),
+        ("diff.renames", "copies"),
+        ("diff.external", "false"),
+        ("core.quotePath", "true"),
+        ("color.ui", "always"),
+        ("status.relativePaths", "false"),
+        ("diff.relative", "true"),
+    ):
+        git(root, "config", name, value)
+    renamed(root)
+    assert changed(root) == {"dev": ["moved ConfigMap/one"]}
