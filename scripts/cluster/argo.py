@@ -23,8 +23,11 @@ LOOKS_EVERY_S = 3
 class ArgoCD:
     """The processes of one Argo CD."""
 
-    def __init__(self, plane: ControlPlane, processes: Processes, folder: Path) -> None:
+    def __init__(
+        self, plane: ControlPlane, processes: Processes, folder: Path, looks_every_s: int
+    ) -> None:
         self._plane, self._processes, self._folder = plane, processes, folder
+        self._looks_every_s = looks_every_s
 
     def start(self) -> None:
         """Start it in a cluster that has its CustomResourceDefinitions."""
@@ -49,14 +52,14 @@ class ArgoCD:
                 "port": repositories,
                 "metrics-address": "127.0.0.1",
                 "metrics-port": metrics,
-                "revision-cache-expiration": f"{LOOKS_EVERY_S}s",
+                "revision-cache-expiration": f"{self._looks_every_s}s",
             },
             CONTROLLER: {
                 "kubeconfig": self._plane.kubeconfig,
                 "namespace": NAMESPACE,
                 "repo-server": f"127.0.0.1:{repositories}",
                 "metrics-port": more_metrics,
-                "app-resync": LOOKS_EVERY_S,
+                "app-resync": self._looks_every_s,
                 "app-resync-jitter": 0,
             },
         }.items():

@@ -63,12 +63,18 @@ class Cluster:
     stand_ins: stand_ins.StandIns
 
     def __init__(
-        self, repository: Path, version: str = CONTROLLERS_VERSION, *, with_argo_cd: bool = True
+        self,
+        repository: Path,
+        version: str = CONTROLLERS_VERSION,
+        *,
+        with_argo_cd: bool = True,
+        looks_every_s: int = argo.LOOKS_EVERY_S,
     ) -> None:
         """Prepare it; nothing runs yet.
 
         version: the API server's. with_argo_cd: without it, manifests are applied by whoever
-        wants to. Raises UsageError where a program can't be had.
+        wants to. looks_every_s: how often Argo CD looks for a new commit that nobody tells it of.
+        Raises UsageError where a program can't be had.
         """
         if version not in versions():
             there = f"there are {' and '.join(versions())}"
@@ -77,6 +83,7 @@ class Cluster:
         if missing:
             tools.build(missing)
         self.folder, self._with_argo_cd = _own_folder(), with_argo_cd
+        self._looks_every_s = looks_every_s
         self.processes, self.repository = Processes(self.folder), repository
         try:
             found = [environment.load(repository, n) for n in tree.environments(repository, [])]
@@ -116,7 +123,7 @@ class Cluster:
         self.stand_ins = stand_ins.StandIns(self.api)
         self.stand_ins.start()
         if self._with_argo_cd:
-            argo.ArgoCD(self.plane, self.processes, self.folder).start()
+            argo.ArgoCD(self.plane, self.processes, self.folder, self._looks_every_s).start()
         self.api.until("Node", _all_ready, "ready nodes", timeout_s=START_S)
 
     def close(self) -> None:
