@@ -1,4 +1,6 @@
-"""How fast the pipeline is, as ratios within one run: `nox -s bench [-- COUNT …]`.
+"""How fast the pipeline is, as ratios within one run: `nox -s bench [-- [impact] COUNT …]`.
+
+impact: only the report of what a change does, of 300 environments where no other count is given.
 
 Environments are generated into a temporary copy of the repository; ours and the others' commands
 take turns, and the medians are compared.
@@ -29,6 +31,10 @@ PROCESSES = os.cpu_count() or 1
 ROUNDS = 5
 FEW = 3
 """Environments of this repository, for which there is a goal in seconds."""
+MANY = 300
+"""Environments for which the report of a change has goals in seconds."""
+IMPACT_MIB = 500
+"""The most that it may take with all of its processes."""
 
 MEMORY = Path("/dev/shm")
 """Where there is one, files are written here: a disk takes as long for a file of ours as of the
@@ -42,6 +48,8 @@ class Measure:
     seconds: float
     peak_mib: float
     """The largest single process."""
+    processor_s: float = 0.0
+    """What it kept processors busy for, with its children; another load does not change it."""
 
 
 def run(command: Sequence[str | Path], cwd: Path = ROOT) -> Measure:
@@ -56,13 +64,15 @@ def run(command: Sequence[str | Path], cwd: Path = ROOT) -> Measure:
         assert process.stderr is not None
         if process.returncode:
             raise SystemExit(f"{command[0]}: {process.stderr.read().decode()}")
-    return Measure(seconds, usage.ru_maxrss / 1024)
+    return Measure(seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def median(measures: Sequence[Measure]) -> Measure:
-    """Return the median time and the highest peak."""
+    """Return the median times and the highest peak."""
     return Measure(
-        statistics.median(m.seconds for m in measures), max(m.peak_mib for m in measures)
+        statistics.median(m.seconds for m in measures),
+        max(m.peak_mib for m in measures),
+        statistics.median(m.processor_s for m in measures),
     )
 
 
@@ -210,15 +220,113 @@ def validation(counts: Sequence[int]) -> None:
         print(f"an environment among {many} costs {ratio:.2f} times what it costs among {few}")
 
 
+def impact(count: int) -> None:
+    """Print what the report of a change costs, beside dyff on the same pairs of files.
+
+    A change is a tag of Besu's: of one environment, of all alike, of each another, which can't be
+    told together.
+    """
+    print(f"\nimpact of a change, {count} environments, {PROCESSES} processes, median of {ROUNDS}")
+    print(f"{'':44}{'time':>10}{'peak':>13}{'ratio':>8}")
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as temporary:
+        repository = Path(temporary) / "repository"
+        generate(repository, count)
+        ours(repository, "render")
+        git(repository, "init", "--quiet")
+        git(repository, "add", "--all")
+        git(repository, "commit", "--quiet", "--message", "before")
+        was = documents(repository, Path(temporary) / "was")
+        overlays = sorted((repository / "overlays").iterdir())
+        changes: dict[str, tuple[list[Path], float]] = {
+            "nothing changed": ([], 0),
+            "one changed": (overlays[:1], 3),
+            "all changed alike": (overlays, 20),
+            "all changed, each otherwise": (overlays, 20),
+        }
+        for what, (changed, goal) in changes.items():
+            for number, overlay in enumerate(changed):
+                retag(overlay / "values.yaml", number if "each" in what else 0)
+            if changed:
+                ours(repository, "render")
+            now = documents(repository, Path(temporary) / what)
+            pairs = [(was / f"{one.name}.yaml", now / f"{one.name}.yaml") for one in changed]
+            compare_impact(repository, what, pairs, goal)
+
+
+def compare_impact(
+    repository: Path, what: str, pairs: Sequence[tuple[Path, Path]], goal: float
+) -> None:
+    """Print the lines of a change: its report's, dyff's, and what both have cost processors."""
+    own, other = list[Measure](), list[Measure]()
+    for _ in range(ROUNDS):
+        own.append(ours(repository, "impact", "--against", "HEAD"))
+        if pairs:
+            other.append(dyff(pairs))
+    found = median(own)
+    beside = median(other) if pairs else None
+    row(what, found, beside, goal)
+    told = f"busy for {found.processor_s:.2f} s"
+    if beside:
+        row(f"  dyff between, of {len(pairs)}", beside)
+        told += (
+            f", dyff for {beside.processor_s:.2f} s: {found.processor_s / beside.processor_s:.2f}"
+        )
+    # Its workers share with it what they began with, so that this is more than they take.
+    most = found.peak_mib * (1 + PROCESSES if len(pairs) > 1 else 1)
+    print(f"  {told}; all its processes: at most {most:.0f} MiB (goal: {IMPACT_MIB})")
+
+
+def git(folder: Path, *arguments: str) -> None:
+    """Run git in a folder, as nobody in particular."""
+    settings = ("user.name=bench", "user.email=bench@example.com", "gc.auto=0")
+    run(["git", *(word for one in settings for word in ("-c", one)), *arguments], folder)
+
+
+def retag(values: Path, number: int) -> None:
+    """Give an environment's Besu nodes the tag of that number."""
+    data = yaml.safe_load(values.read_text("utf-8"))
+    for component in ("besu", "sequencer"):
+        data[component]["image"] = {"tag": f"26.1.{number}"}
+    values.write_text(yaml.safe_dump(data), "utf-8")
+
+
+def documents(repository: Path, folder: Path) -> Path:
+    """Write one file for each environment, with all of its manifests, and return their folder."""
+    folder.mkdir()
+    for overlay in (repository / "overlays").iterdir():
+        texts = [one.read_text("utf-8") for one in sorted((overlay / "manifests").iterdir())]
+        (folder / f"{overlay.name}.yaml").write_text("---\n".join(texts), "utf-8")
+    return folder
+
+
+def dyff(pairs: Sequence[tuple[Path, Path]]) -> Measure:
+    """Run one `dyff between` for each pair of files, as many at a time as there are processors."""
+    program = tools.tool("dyff")
+    began = time.perf_counter()
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        each = list(pool.map(lambda pair: run([program, "between", *pair]), pairs))
+    return Measure(
+        time.perf_counter() - began,
+        max(one.peak_mib for one in each),
+        sum(one.processor_s for one in each),
+    )
+
+
 def main() -> None:
     """Print all tables."""
-    counts = [int(argument) for argument in sys.argv[1:]] or [FEW, 10, 100]
+    words = sys.argv[1:]
+    if words[:1] == ["impact"]:
+        for word in words[1:] or [str(MANY)]:
+            impact(int(word))
+        return
+    counts = [int(word) for word in words] or [FEW, 10, 100]
     seconds = {count: compare(count) for count in counts}
     few, many = min(seconds), max(seconds)
     if few < many:
         added = (seconds[many] - seconds[few]) / (many - few)
         print(f"\neach further environment costs {added * 1000:.0f} ms of a cold render")
     validation(counts)
+    impact(MANY)
     nox = shutil.which("nox")
     if nox:
         command = [nox, "-s", "render", "validate"]
