@@ -30,10 +30,11 @@ NOT_TAKEN = (
     *("block-of-no-range", "budget-with-two-bounds", "contents-too-large"),
     *("exception-outside-of-block", "handler-without-one-action", "ingress-rule-without-paths"),
     *("ip-block-beside-selector", "job-restarts-always", "mount-without-volume"),
-    *("mounts-on-one-path", "once-pod-with-another-mode", "probe-refused"),
+    *("mounts-on-one-path", "once-pod-with-another-mode", "port-out-of-range", "probe-refused"),
     *("progress-deadline-too-short", "range-of-ports-without-an-end", "request-above-limit"),
     *("rollout-of-nothing", "selector-operator-and-values", "service-ports-collide"),
     *("strategy-of-two-types", "toleration-operator-and-value", "unknown-policy-type"),
+    "value-is-no-choice",
     *("volume-without-one-source", "workload-selector-misses-its-pods"),
 )
 """Rules that tell what the API server takes of no object at all."""

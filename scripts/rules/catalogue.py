@@ -15,6 +15,7 @@ from scripts.rules import (
     continuity,
     endpoints,
     exposure,
+    fields,
     files,
     isolation,
     jobs,
@@ -38,6 +39,7 @@ from scripts.rules.objects import Objects
 from scripts.rules.rule import Problem, Rule
 
 _FAMILIES = (
+    fields,
     selectors,
     ports,
     references,

@@ -20,6 +20,7 @@ from scripts.cluster.api import Object
 from scripts.cluster.cluster import Cluster
 from scripts.impact import difference, meaning
 from scripts.manifest import Manifest, Where
+from scripts.rules import fields
 from tests.conftest import ROOT
 
 SEEN_S = 120.0
@@ -277,3 +278,47 @@ def test_items_of_lists_are_told_apart_as_kubernetes_does(bare: Cluster) -> None
     assert {field: ours.get(field) for field in found} == found
     if bare.plane.version == clusters.versions()[-1]:
         assert found == ours
+
+
+SPOKEN = ("api/v1", *(f"apis/{group}" for group in (
+    "apps/v1", "autoscaling/v2", "batch/v1", "networking.k8s.io/v1", "policy/v1",
+)))  # fmt: skip
+OTHERS = {
+    *("action", "cachingMode", "kind", "operator", "persistentVolumeReclaimPolicy", "phase"),
+    *("policyTypes", "pullPolicy", "qosClass", "scopeName", "scopes", "status", "stopSignal"),
+    "type",
+}
+"""Fields with choices that are of a status, that nobody writes, or that other rules are about."""
+
+TYPES = {
+    "AppArmorProfile": "appArmorProfile",
+    "DeploymentStrategy": "strategy",
+    "SeccompProfile": "seccompProfile",
+    "StatefulSetUpdateStrategy": "updateStrategy",
+}
+"""What has a type → the field that it stands in."""
+
+
+def test_fields_have_the_choices_that_the_api_server_tells(bare: Cluster) -> None:
+    found: dict[str, set[frozenset[str]]] = {}
+    types: dict[str, frozenset[str]] = {}
+    for group in SPOKEN:
+        document = json.loads(bare.api.raw(f"openapi/v3/{group}"))
+        for name, schema in document["components"]["schemas"].items():
+            for field, one in schema.get("properties", {}).items():
+                said = one.get("enum") or one.get("items", {}).get("enum")
+                if said:
+                    found.setdefault(field, set()).add(frozenset(filter(None, said)))
+                if said and field == "type":
+                    types[name.rpartition(".")[2]] = frozenset(filter(None, said))
+    ours = {field: {choices} for field, choices in fields.CHOICES.items()}
+    our_types = {name: fields.TYPES[field] for name, field in TYPES.items()}
+    our_types["ServiceSpec"] = fields.SERVICES
+    if bare.plane.version == clusters.versions()[0]:
+        assert {name: one for name, one in found.items() if name not in OTHERS} == ours
+        assert {name: types[name] for name in our_types} == our_types
+    # A newer one may take more, but nothing less.
+    for name, (choices,) in ours.items():
+        assert any(choices <= each for each in found[name]), name
+    for name, choices in our_types.items():
+        assert choices <= types[name], name
