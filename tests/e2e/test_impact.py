@@ -27,7 +27,9 @@ from tests.changes import Change
 from tests.conftest import Repository, copy
 from tests.e2e import conftest, steps
 
-pytestmark = pytest.mark.waits
+ALL_S = 2400.0
+"""Far more than all environments take, on two processors that do other work, too."""
+pytestmark = [pytest.mark.waits, pytest.mark.timeout(2 * ALL_S)]
 
 LOOKS_EVERY_S = 600
 """No look at git comes by itself: of so many Applications, that would be most of the work."""
@@ -151,11 +153,11 @@ def _sync(cluster: Cluster, revision: str) -> None:
     cluster.sync()
     names = [steps.application(name) for name in steps.environments(cluster)]
     there = "the Applications"
-    steps.wait(cluster, lambda found: all(name in found for name in names), there)
+    steps.wait(cluster, lambda found: all(name in found for name in names), there, ALL_S)
     for each in cluster.api.objects("Application", argo.NAMESPACE):
         if each["metadata"]["name"] in names and "automated" not in each["spec"]["syncPolicy"]:
             steps.begin_sync(cluster, each["metadata"]["name"])
-    steps.wait_synced(cluster, names, pushed)
+    steps.wait_synced(cluster, names, pushed, ALL_S)
     _wait_for_pods(cluster)
 
 
@@ -187,12 +189,12 @@ def _settle(cluster: Cluster, names: Iterable[str], revision: str) -> set[str]:
         return all(_is_at_rest(found[name], revision) for name in rest)
 
     # Else the order is one of chance, in which a sync and the settings that it goes by change.
-    steps.wait_synced(cluster, [steps.ROOT], revision)
+    steps.wait_synced(cluster, [steps.ROOT], revision, ALL_S)
     steps.refresh(cluster, map(steps.application, names))
-    steps.wait(cluster, settled, "all changes synced, refused or waiting")
+    steps.wait(cluster, settled, "all changes synced, refused or waiting", ALL_S)
     # Argo CD makes an Event when a sync ends, as a quota does when it refuses a pod.
     said = "the last pods ready, or refused by a quota"
-    cluster.api.until("Event", ended, said, timeout_s=steps.SYNC_S)
+    cluster.api.until("Event", ended, said, timeout_s=ALL_S)
     _wait_for_pods(cluster)
     return refused
 
@@ -239,8 +241,8 @@ def _wait_for_pods(cluster: Cluster) -> None:
     """Wait until all pods are there and ready, also those that autoscalers ask for."""
     api = cluster.api
     scaled, ready = "as many pods as autoscalers ask for", "pods that are ready"
-    api.until("HorizontalPodAutoscaler", _all(_is_scaled), scaled, timeout_s=steps.SYNC_S)
-    api.until("Pod", _all(_is_ready), ready, timeout_s=steps.SYNC_S)
+    api.until("HorizontalPodAutoscaler", _all(_is_scaled), scaled, timeout_s=ALL_S)
+    api.until("Pod", _all(_is_ready), ready, timeout_s=ALL_S)
 
 
 def _all(holds: Callable[[Object], bool]) -> Callable[[Objects], list[bool]]:
