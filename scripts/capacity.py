@@ -16,7 +16,7 @@ from typing import Any
 from scripts import schedule, yamlio
 from scripts.manifest import Manifest, Where
 from scripts.quantity import parse
-from scripts.workloads import Workload, mappings, scaled, whole, workloads
+from scripts.workloads import Workload, mappings, rolled, whole, workloads
 
 Amounts = dict[str, Decimal]
 """Resource → cores, or bytes."""
@@ -235,13 +235,7 @@ def _beside(workload: Workload) -> int:
     """
     if workload.get("spec", "strategy", "type") == "Recreate":
         return 0
-    rolling = workload.get("spec", "strategy", "rollingUpdate")
-    said = {"maxSurge": "25%", "maxUnavailable": "25%"}
-    said |= rolling if isinstance(rolling, dict) else {}
-    surge = scaled(said["maxSurge"], workload.most)
-    away = scaled(said["maxUnavailable"], workload.most, up=False)
-    # Kubernetes takes one away where both are none.
-    return surge + away or 1
+    return sum(rolled(workload, workload.most))
 
 
 def _of_a_job(workload: Workload, path: Where) -> tuple[int, int]:

@@ -77,6 +77,18 @@ def scaled(value: Any, pods: int, up: bool = True) -> int:
     return whole(value, 0)
 
 
+def rolled(workload: Workload, pods: int) -> tuple[int, int]:
+    """Return how many pods more, and how many fewer, a Deployment may have while it is rolled out.
+
+    pods: its replicas. Kubernetes takes one away where both are none.
+    """
+    rolling = workload.get("spec", "strategy", "rollingUpdate")
+    said = {"maxSurge": "25%", "maxUnavailable": "25%"}
+    said |= rolling if isinstance(rolling, dict) else {}
+    surge, away = scaled(said["maxSurge"], pods), scaled(said["maxUnavailable"], pods, up=False)
+    return (surge, away) if surge or away else (0, 1)
+
+
 def mappings(value: Any) -> Sequence[tuple[int, dict[str, Any]]]:
     """Return the mappings in a list, each with its index; what else there is, the schemas tell."""
     if not isinstance(value, list):

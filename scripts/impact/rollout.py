@@ -7,10 +7,9 @@ deployment/#strategy. A rollout asks no PodDisruptionBudget; those bound evictio
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from scripts.impact.difference import Change, Difference
-from scripts.workloads import Workload, mappings, scaled, whole
+from scripts.workloads import Workload, mappings, rolled, whole
 
 PAUSED = "the Deployment is paused, and later waves wait until it goes on"
 
@@ -105,16 +104,9 @@ def _restarts(workload: Workload, pods: int) -> _Restarts:
 
 def _away(workload: Workload, pods: int) -> int:
     """Return how many pods of a Deployment may be away while it rolls."""
-    strategy = workload.get("spec", "strategy")
-    strategy = strategy if isinstance(strategy, dict) else {}
-    if strategy.get("type") == "Recreate":
+    if workload.get("spec", "strategy", "type") == "Recreate":
         return pods
-    rolling = strategy.get("rollingUpdate")
-    said: dict[str, Any] = {"maxSurge": "25%", "maxUnavailable": "25%"}
-    said |= rolling if isinstance(rolling, dict) else {}
-    surge, away = scaled(said["maxSurge"], pods), scaled(said["maxUnavailable"], pods, up=False)
-    # Kubernetes takes one away where both are none.
-    return away if surge or away else 1
+    return rolled(workload, pods)[1]
 
 
 def _names(workload: Workload, first: int, end: int) -> tuple[str, ...]:
