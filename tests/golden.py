@@ -40,10 +40,11 @@ NEW = Change("new-environment", "A new environment, qa, like dev.", "dev", Side(
 def reports(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the name of each report's file, and what it holds; written in an empty folder."""
     for name, environment in CHANGES.items():
-        change = replace(changes.load(name), of=environment)
+        change = changes.load(name)
         said = (changes.FOLDER / f"{name}.yaml").read_text("utf-8").partition("\n")[2]
-        said = said.replace(f"of: {changes.load(name).of}", f"of: {environment}", 1)
-        yield f"{name}.md", _told(folder / name, change, environment, f"```yaml\n{said}```\n\n")
+        said = said.replace(f"of: {change.of}", f"of: {environment}", 1)
+        moved = replace(change, of=environment)
+        yield f"{name}.md", _told(folder / name, moved, environment, f"```yaml\n{said}```\n\n")
     yield f"{NEW.name}.md", _told(folder / NEW.name, NEW, "qa", "")
 
 
