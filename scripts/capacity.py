@@ -159,6 +159,14 @@ def amounts(manifest: Manifest, path: Where) -> Amounts:
     return {name: amount for name, amount in read if amount is not None}
 
 
+def quotas(manifests: Iterable[Manifest]) -> Iterator[tuple[Manifest, Amounts]]:
+    """Yield the quotas of all pods, with their amounts; one with scopes counts some only."""
+    for manifest in manifests:
+        spec = manifest.object.get("spec") if manifest.kind == "ResourceQuota" else None
+        if isinstance(spec, dict) and not {"scopes", "scopeSelector"} & spec.keys():
+            yield manifest, amounts(manifest, ("spec", "hard"))
+
+
 def _spec(manifest: Manifest) -> dict[str, Any]:
     found = manifest.object.get("spec")
     return found if isinstance(found, dict) else {}

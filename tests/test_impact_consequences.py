@@ -416,6 +416,14 @@ def test_a_change_that_does_nothing_is_told_in_one_line() -> None:
     )
 
 
+def test_a_quota_of_some_pods_is_no_bound_of_all() -> None:
+    quota = "ResourceQuota/linea-stack"
+    edits = on(quota, "spec", "hard", "pods", to="13"), on(ETHSTATS, "spec", "replicas", to=3)
+    scoped = on(quota, "spec", "scopes", to=["BestEffort"])
+    assert any("no room" in line for line in told(changed("prod", *edits)))
+    assert not any("quota" in line for line in told(changed("prod", *edits, before=scoped)))
+
+
 def test_the_worst_comes_first() -> None:
     for name, (environment, edits, _) in CASES.items():
         risks = [one.risk for one in changed(environment, *edits).consequences]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from scripts import argocd, yamlio
-from scripts.impact import difference
+from scripts.impact import difference, room
 from scripts.impact.difference import Difference
 from scripts.impact.rollout import Rollout, rollout
 from scripts.manifest import Identity, Manifest
@@ -158,6 +158,11 @@ class Context:
                 kind = {"confirm": asks, "false": stays}.get(options.get("Prune", ""), goes)
                 (kind if automated else stays).append(one.manifest.label)
         return goes, asks, stays
+
+    @cached_property
+    def short(self) -> Mapping[str, int]:
+        """Return how many of its new pods a quota has no room for, by the workload's label."""
+        return room.short(self.old, self.new, self.rollouts)
 
     @property
     def is_synced(self) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scripts import argocd
-from scripts.impact import room
 from scripts.impact.context import Context
 
 
@@ -40,7 +39,7 @@ def outcome(found: Context) -> Outcome:
     if found.refused:
         return Outcome(is_refused=True)
     goes, asks, stays = found.prunes
-    missing = room.short(found)
+    missing = found.short
     if not found.is_synced:
         return Outcome(is_refused=False, kept=tuple(stays))
     # Argo CD waits for a Deployment that is paused as for one that is not ready.

@@ -6,11 +6,11 @@ made, and its controller tries again for ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from scripts import capacity
-from scripts.impact.context import Context
+from scripts.impact.rollout import Rollout
 from scripts.rules.objects import Objects
 
 Amounts = Mapping[str, Decimal]
@@ -19,30 +19,31 @@ Amounts = Mapping[str, Decimal]
 def hard(side: Objects) -> Amounts:
     """Return the least that quotas allow of each resource, by the name that shares have for it."""
     found: dict[str, Decimal] = {}
-    for quota in side.of_kind("ResourceQuota"):
-        for name, amount in capacity.amounts(quota, ("spec", "hard")).items():
+    for _, amounts in capacity.quotas(side.manifests):
+        for name, amount in amounts.items():
             resource = capacity.SAME.get(name, name)
             found[resource] = min(amount, found.get(resource, amount))
     return found
 
 
-def short(found: Context) -> dict[str, int]:
+def short(old: Objects, new: Objects, rollouts: Sequence[Rollout]) -> Mapping[str, int]:
     """Return how many of its new pods a workload does not get, by its label, where that is any.
 
+    rollouts: what becomes of pods, in the order of the waves.
     What runs before is counted as it is at the least, so that a pod told of is sure to be missing.
     """
-    limits = hard(found.new)
-    if not limits or not any(one.added for one in found.rollouts):
+    limits = hard(new)
+    if not limits or not any(one.added for one in rollouts):
         return {}
-    was, now = _each(found.old), _each(found.new)
+    was, now = _each(old), _each(new)
     used: dict[str, Decimal] = {}
-    for workload in found.old.workloads:
+    for workload in old.workloads:
         label = workload.manifest.label
         pods = workload.least if workload.manifest.kind in ("Deployment", "StatefulSet") else 0
         for resource, amount in was.get(label, {}).items():
             used[resource] = used.get(resource, Decimal(0)) + amount * pods
     missing: dict[str, int] = {}
-    for one in found.rollouts:
+    for one in rollouts:
         label = one.workload.manifest.label
         own = now.get(label, {})
         for index in range(len(one.added)):

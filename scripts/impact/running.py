@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts import argocd, survival
-from scripts.impact import difference, room
+from scripts.impact import difference
 from scripts.impact.consequence import Consequence, Risk, listed, verb
 from scripts.impact.context import Context
 from scripts.impact.rollout import PAUSED, Rollout
@@ -40,7 +40,7 @@ def restarts(found: Context) -> Iterator[Consequence]:
                 count = f"{len(names)} {'pod' if len(names) == 1 else 'pods'} {what}"
                 message = f"{label}: {count}, {one.pods} → {one.after}"
                 yield Consequence(Risk.CHANGES, message, "its replicas", "", (label,))
-    for label, missing in room.short(found).items():
+    for label, missing in found.short.items():
         pods = "pod that comes" if missing == 1 else "pods that come"
         message = f"{label}: the quota has no room for {missing} {pods}; the sync waits there"
         reason = "what a ResourceQuota refuses is tried again for ever, and later waves wait"

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from scripts import yamlio
-from scripts.capacity import COMPUTE, SAME, Amounts, Bound, Container, Pods, Share, amounts
+from scripts.capacity import COMPUTE, SAME, Amounts, Bound, Container, Pods, Share, quotas
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
 from scripts.quantity import GIB, least, parse, shown
@@ -52,7 +52,7 @@ def quota_too_small(objects: Objects) -> Iterator[Problem]:
     Else the autoscaler's next pod is refused, or a rollout or a backup does not get on, on the day
     that needs it.
     """
-    for manifest, hard in _quotas(objects):
+    for manifest, hard in quotas(objects.manifests):
         for name, amount in hard.items():
             resource = SAME.get(name, name)
             own = [share for share in objects.counted.shares if share.resource == resource]
@@ -88,7 +88,7 @@ def not_in_quota(objects: Objects) -> Iterator[Problem]:
 
     Else Kubernetes refuses the pods, and only the events of their owner tell it.
     """
-    for _, hard in _quotas(objects):
+    for _, hard in quotas(objects.manifests):
         for name in sorted(_DEMANDED & {SAME.get(name, name) for name in hard}):
             field, _, resource = name.partition(".")
             for pods, container in _containers(objects):
@@ -422,17 +422,9 @@ def clone_smaller_than_its_source(objects: Objects) -> Iterator[Problem]:
             yield Problem(claim.manifest, path, message, fix)
 
 
-def _quotas(objects: Objects) -> Iterator[tuple[Manifest, Amounts]]:
-    """Yield the quotas of all pods, with their amounts; one with scopes counts some only."""
-    for manifest in objects.of_kind("ResourceQuota"):
-        spec = manifest.object.get("spec")
-        if isinstance(spec, dict) and not {"scopes", "scopeSelector"} & spec.keys():
-            yield manifest, amounts(manifest, ("spec", "hard"))
-
-
 def _is_counted(objects: Objects, name: str) -> bool:
     """Return whether a quota demands an amount of every container: that is told by itself."""
-    return any(SAME.get(own, own) == name for _, hard in _quotas(objects) for own in hard)
+    return any(SAME.get(own, own) == name for _, hard in quotas(objects.manifests) for own in hard)
 
 
 def _containers(objects: Objects) -> Iterator[tuple[Pods, Container]]:
