@@ -27,7 +27,10 @@ from scripts.tools import tool
 BLOCK_TIME_S = 1.0
 BUILD_TIME_S = 0.3
 """What the client has for a block's transactions; Maru's min-block-build-time."""
-TIMEOUT_S = 60.0
+STILL_S = 180.0
+"""How long nothing may move where something is waited for."""
+HANG_S = 600.0
+"""After which a call that never returns is given up."""
 
 T = TypeVar("T")
 
@@ -38,11 +41,19 @@ class RpcError(Exception):
     """The client answers, with an error."""
 
 
-def until(ready: Callable[[], T], what: str, timeout_s: float = TIMEOUT_S) -> T:
-    """Return the first answer that is true; what: what is waited for, for the time-out."""
-    end = time.monotonic() + timeout_s
+def until(ready: Callable[[], T], what: str, progress: Callable[[], object] | None = None) -> T:
+    """Return the first answer that is true; raises AssertionError where nothing moves for STILL_S.
+
+    what: what is waited for, for the message. progress: what changes while something moves, like a
+    chain's height; where nothing can be seen to move, time alone counts.
+    """
+    still_s, looked, last = 0.0, time.monotonic(), progress and progress()
     while not (answer := ready()):
-        assert time.monotonic() < end, f"{what}: not within {timeout_s:.0f} s"
+        now, seen = time.monotonic(), progress and progress()
+        # A machine that was paused has had no time meanwhile: a look counts as a second at most.
+        still_s = 0.0 if seen != last else still_s + min(now - looked, 1.0)
+        looked, last = now, seen
+        assert still_s < STILL_S, f"{what}: nothing has moved for {STILL_S:g} s"
         time.sleep(0.1)
     return answer
 
@@ -82,7 +93,7 @@ class Client:
             (folder / name).write_text(text)
         command: list[str | Path] = [tool("geth"), "init", "--state.scheme=hash"]
         command += ["--datadir", folder / "data", folder / "genesis.json"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
     @property
@@ -113,13 +124,13 @@ class Client:
         command += [f"--{name}={value}" for name, value in options.items()]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        until(self._answers, "geth answers")
+        until(self._answers, "geth answers", lambda: (self.folder / "log").stat().st_size)
 
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "log").read_text()[-4000:]
         try:
-            return bool(self.rpc("eth_chainId"))
+            return bool(self.rpc("eth_chainId") and self.engine("eth_chainId"))
         except UNREACHABLE:
             return False
 
@@ -155,7 +166,7 @@ def _call(url: str, headers: Mapping[str, str], method: str, *parameters: object
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
     sent = {"Content-Type": "application/json", **headers}
     request = urllib.request.Request(url, json.dumps(body).encode(), sent)
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=HANG_S) as response:
         answer = json.load(response)
     if "error" in answer:
         raise RpcError(f"{method}: {answer['error']}")
@@ -183,7 +194,7 @@ class Maru(threading.Thread):
         """Make no more blocks; the one that is being made is done when this returns."""
         self.resting.clear()
         self.paused.set()
-        assert self.resting.wait(TIMEOUT_S), "a block is not done"
+        until(self.resting.is_set, "the block is done", lambda: len(self.blocks))
 
     def go_on(self) -> None:
         self.paused.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -17,13 +18,13 @@ import pytest
 from scripts.network import genesis
 from scripts.network.keys import Key
 from scripts.tools import tool
+from tests import execution
 from tests.execution import Client, Maru, chain, until
 from tests.objects import ENVIRONMENTS, of_environment, one
 
 CHAIN_ID = 1337
 ETHER = 10**18
 BLOCKS = 5
-WAIT_S = 30.0
 
 pytestmark = pytest.mark.waits
 
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.waits
 def makes_blocks(folder: Path, first: Mapping[str, Any]) -> None:
     """Boot a client from a genesis, and see it make blocks by all the rules of Osaka."""
     with chain(folder, first) as (client, maru):
-        until(lambda: maru.failure or client.height() >= BLOCKS, "blocks", WAIT_S)
+        until(lambda: maru.failure or client.height() >= BLOCKS, "blocks", client.height)
         assert maru.failure is None, maru.failure
         assert client.number("eth_chainId") == first["config"]["chainId"]
         osaka = client.rpc("eth_config")["current"]
@@ -104,20 +105,19 @@ def test_nobody_can_make_a_request_that_would_stop_the_chain(
         env={**os.environ, "CAST_UNSAFE_PASSWORD": "unused"},
         stdout=subprocess.DEVNULL,
         check=True,
-        timeout=30,
     )
     (tmp_path / "password").write_text("unused")
     with chain(tmp_path / "node", first) as (client, maru):
-        until(lambda: client.height() >= 1, "a block", WAIT_S)
+        until(lambda: maru.failure or client.height() >= 1, "a block")
         command = [str(tool("cast")), "send", contract, data, "--value", "1", "--json"]
-        command += ["--rpc-url", client.url, "--gas-limit", "300000"]
+        command += ["--rpc-url", client.url, "--timeout", "600", "--gas-limit", "300000"]
         command += ["--gas-price", "2gwei", "--priority-gas-price", "1gwei"]
         command += ["--keystore", str(tmp_path / "rich")]
         command += ["--password-file", str(tmp_path / "password")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True)
         assert '"status":"0x0"' in done.stdout, done.stdout + done.stderr
         height = client.height()
-        until(lambda: maru.failure or client.height() > height + 1, "more blocks", WAIT_S)
+        until(lambda: maru.failure or client.height() > height + 1, "more blocks", client.height)
         assert maru.failure is None, maru.failure
 
 
@@ -138,16 +138,24 @@ def test_cast_writes_an_address_as_we_do() -> None:
     for _ in range(10):
         address = Key.generate().address
         command = [str(tool("cast")), "to-check-sum-address", address.lower()]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == address
 
 
 def test_the_client_of_these_tests_gets_lost_blocks_back(tmp_path: Path) -> None:
     with chain(tmp_path / "node", ours()) as (client, maru):
-        until(lambda: client.height() >= 3, "the first blocks", WAIT_S)
+        until(lambda: client.height() >= 3, "the first blocks", client.height)
         client.kill()
         made = [payload["blockHash"] for payload in maru.blocks]
         client.start()
-        until(lambda: client.height() > len(made), "blocks after the restart", WAIT_S)
+        until(lambda: client.height() > len(made), "blocks after the restart", client.height)
         for number, hash_ in enumerate(made, start=1):
             assert client.rpc("eth_getBlockByNumber", hex(number), False)["hash"] == hash_
+
+
+def test_waiting_ends_where_nothing_moves_and_no_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "STILL_S", 0.5)
+    with pytest.raises(AssertionError, match=r"^a block: nothing has moved for 0\.5 s$"):
+        until(lambda: False, "a block")
+    steps = itertools.count()
+    assert until(lambda: next(steps) > 30, "steps", lambda: next(steps))

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Whether transfers come into blocks: the readiness of the TX Sender, which nothing else tells of it.
+# Whether transfers come into blocks: the readiness of the TX Sender, which nothing else reports.
 #
 # For readiness only: a sender that waits for a chain that stands still does right, and no restart would help it.
 # Times are seconds since the machine started, as in tx-sender.sh.

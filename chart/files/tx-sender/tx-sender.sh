@@ -5,10 +5,16 @@
 # type it, into a keystore under WORK_DIR (memory), and each transfer is signed with that keystore.
 #
 # A transfer is signed once, for a nonce of its own, and kept in WORK_DIR/<account>/<nonce> with its hash. The same
-# bytes are published until that nonce is used, so it can't be done twice, whatever the node forgets. Then it is told,
-# and its file is emptied. The file of the last nonce stays: a container that starts again goes on behind it.
+# bytes are published until that nonce is used, so the money moves once, whatever the node forgets. Then the log
+# reports the transfer, and its file is emptied. The file of the last nonce stays: a container that starts again goes
+# on behind it.
 #
-# WORK_DIR/mined has the time of the last one that was told as sent, for ready.sh.
+# As long as WORK_DIR lasts, each transfer is reported at least once, always under the same hash. A container that is
+# killed after the line and before the file is emptied reports that transfer again when it starts: at most one line for
+# each kill. So count distinct hashes, not lines. A new pod, or one whose machine was restarted, has an empty WORK_DIR:
+# transfers that were not reported by then move their money once or never, and no line reports them as sent.
+#
+# WORK_DIR/mined has the time of the last report of a sent transfer, for ready.sh.
 set -eu
 export LC_ALL=C NO_COLOR=1
 
@@ -86,7 +92,7 @@ read_transfer() {
   [ ! -s "$transfers/$1" ] || read -r hash raw what <"$transfers/$1"
 }
 
-# Tell what became of the transfers whose nonces are used.
+# Report what became of the transfers whose nonces are used. A transfer whose line can't be written is kept.
 settle() {
   ask_number nonce "$from" || return
   used=$answer
@@ -98,16 +104,18 @@ settle() {
     read_transfer "$first"
     if [ -n "$hash" ]; then
       ask rpc eth_getTransactionReceipt "$hash" || return
+      reason="the log can't be written"
       case $answer in
         *'"status":"0x1"'*)
-          echo "sent $what: $hash"
-          echo "$now" >"$WORK_DIR/mined"
+          echo "sent $what: $hash" || return
+          # In one step: ready.sh may read it at any moment.
+          echo "$now" >"$WORK_DIR/mined.new" && mv "$WORK_DIR/mined.new" "$WORK_DIR/mined"
           ;;
-        *'"status":"0x0"'*) warn "failed, and is not tried again: $what: $hash" ;;
+        *'"status":"0x0"'*) warn "failed, and is not tried again: $what: $hash" || return ;;
         *)
           [ "$unknown_since" -gt 0 ] || unknown_since=$now
           [ $((now - unknown_since)) -ge "$unknown_seconds" ] || return 0
-          warn "not sent: $what: another transaction has its nonce, $first: $somebody"
+          warn "not sent: $what: another transaction has its nonce, $first: $somebody" || return
           ;;
       esac
       : >"$transfers/$first"
@@ -137,7 +145,7 @@ greet() {
   fi
   ask_number chain-id || return
   chain_id=$answer
-  echo "every ${INTERVAL_SECONDS}s: $AMOUNT_WEI wei from $from to $to through $RPC_URL"
+  echo "every ${INTERVAL_SECONDS}s: $AMOUNT_WEI wei from $from to $to through $RPC_URL" || true
 }
 
 # Publish what the node has not taken yet, or may have forgotten.
