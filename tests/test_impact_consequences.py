@@ -369,8 +369,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         ),
         [
             (
-                "STOPS: Deployment/linea-stack-ethstats: the quota has no room for 1 pod that "
-                "comes; the sync waits there"
+                "STOPS: Deployment/linea-stack-ethstats: the quota has no room for 1 of 2 new "
+                "pods; the sync waits there"
             ),
             (
                 "COSTS: CPU 10.25 → 10.45 cores of 13 in the quota (+0.2), memory 39.81 → 40.31"

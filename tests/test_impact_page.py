@@ -17,7 +17,7 @@ from scripts.impact import run
 from scripts.impact.consequence import CALLED, Consequence, Risk
 from scripts.impact.page import page
 from scripts.impact.report import Report
-from tests.browser import axe, browser
+from tests.browser import TIMEOUT_MS, axe, browser
 from tests.conftest import CHANGE, Repository, copy
 from tests.test_revision import commit, git
 
@@ -95,6 +95,7 @@ def opened(
         is_mobile=size is PHONE,
         reduced_motion="reduce",
     )
+    context.set_default_timeout(TIMEOUT_MS)
     with context:
         shown, heard = context.new_page(), list[str]()
         shown.on("request", lambda one: heard.append(one.url))
@@ -167,7 +168,7 @@ def test_the_page_tells_all_that_the_report_has(
                 told += [f"- {field.old}"] if field.old else []
                 told += [f"+ {field.new}"] if field.new else []
         for step in environment.steps:
-            told += [*step.objects, *step.pods]
+            told += [*step.objects, *(name for pods in step.pods for name in pods)]
         told += [f"{one.title} × {one.pods}" for one in environment.components]
     missing = [one for one in told if " ".join(one.split()) not in text]
     assert len(told) > 100
@@ -210,6 +211,7 @@ def test_nothing_runs_or_loads_but_what_the_page_brings(
     )
     file = written(tmp_path, html.replace("<main>", f"<main>{smuggled}"))
     context = chromium.new_context()
+    context.set_default_timeout(TIMEOUT_MS)
     with context:
         shown, asked, refused = context.new_page(), list[str](), list[str]()
         shown.on("requestfinished", lambda one: asked.append(one.url))

@@ -158,13 +158,13 @@ def _title(manifest: Manifest) -> str:
 
 def _steps(found: Context) -> Iterator[Step]:
     """Yield the waves in which something changes, with the pods that restart in each."""
-    waves: dict[int, tuple[list[str], list[str]]] = {}
+    waves: dict[int, tuple[list[str], list[tuple[str, ...]]]] = {}
     for one in found.changed:
         if one.new:
             waves.setdefault(argocd.wave_of(one.new), ([], []))[0].append(one.new.label)
-    for each in found.rollouts:
+    for each in map(found.pods, found.rollouts):
         pods = waves.setdefault(argocd.wave_of(each.workload.manifest), ([], []))[1]
-        pods.extend(dict.fromkeys(each.restarted))
+        pods += [tuple(dict.fromkeys(each.restarted))] if each.restarted else []
     for wave, (objects, pods) in sorted(waves.items()):
         if objects or pods:
             yield Step(wave, tuple(objects), tuple(pods))

@@ -10,6 +10,7 @@ from scripts import argocd, yamlio
 from scripts.impact import difference, room
 from scripts.impact.difference import Difference
 from scripts.impact.rollout import Rollout, rollout
+from scripts.impact.room import Short
 from scripts.manifest import Identity, Manifest
 from scripts.rules import catalogue, change, continuity, losses
 from scripts.rules.objects import Objects
@@ -92,12 +93,17 @@ class Context:
 
     @cached_property
     def rollouts(self) -> list[Rollout]:
-        """Return what becomes of pods, in the order of the waves."""
+        """Return what becomes of pods, in the order of the waves; within one, in no order.
+
+        It is as if quotas had room for all: `pods` says what comes true of it.
+        """
         old = {one.manifest.identity: one for one in self.old.workloads}
         new = {one.manifest.identity: one for one in self.new.workloads}
         differs = {one.manifest.identity: one.difference for one in self.all_changed}
         found = [
-            rollout(old.get(key), new.get(key), differs.get(key, NOTHING))
+            rollout(
+                old.get(key), new.get(key), differs.get(key, NOTHING), self.new.kubernetes_version
+            )
             for key in dict.fromkeys((*old, *new))
         ]
         made = [one for one in found if one]
@@ -160,9 +166,13 @@ class Context:
         return goes, asks, stays
 
     @cached_property
-    def short(self) -> Mapping[str, int]:
-        """Return how many of its new pods a quota has no room for, by the workload's label."""
+    def short(self) -> Short | None:
+        """Return the first wave in which a quota has no room for a pod; None where all have."""
         return room.short(self.old, self.new, self.rollouts)
+
+    def pods(self, one: Rollout) -> Rollout:
+        """Return what comes true of a rollout: less than was asked for, where a quota is full."""
+        return self.short.rollouts.get(one.workload.manifest.label, one) if self.short else one
 
     @property
     def is_synced(self) -> bool:

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from scripts import argocd
 from scripts.impact.context import Context
+from scripts.impact.room import Some
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The pods of one workload that are replaced."""
+
+    wave: int
+    """Those of a wave are all replaced before those of a later one; within a wave, workloads don't
+    wait for each other."""
+    pods: tuple[str, ...]
+    """In the order in which they are ended; of a Deployment, whose pods have no names of their own,
+    once its name."""
+    at_once: int
+    """A pod is ended when fewer than so many of those before it are away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of pods and objects; all empty where nothing does, or no sync begins."""
+    """What becomes of pods and objects; all empty where nothing does, or no sync begins.
+
+    It says what Argo CD and Kubernetes promise, and nothing about what is chance: but for what it
+    says of `restarted`, no order means anything.
+    """
 
     is_refused: bool
     """The API server refuses a part, so that Argo CD applies nothing at all."""
-    restarted: tuple[str, ...] = ()
-    """Pods that are replaced, in their order; of a Deployment, once its name."""
+    restarted: tuple[Restarted, ...] = ()
+    """Pods that are replaced."""
     added: tuple[str, ...] = ()
-    """Pods that come, named likewise."""
+    """Pods that are sure to come; of a Deployment, its name once for each."""
+    added_some: Some | None = None
+    """Pods of which only some come beside them: a quota has no room for all."""
     removed: tuple[str, ...] = ()
-    """Pods that go, named likewise."""
+    """Pods that go, named as those that come."""
     pruned: tuple[str, ...] = ()
     """Kind/name of the objects that are deleted."""
     confirmed: tuple[str, ...] = ()
@@ -31,7 +51,7 @@ class Outcome:
     is_failing: bool = False
     """The API server refuses a new object: the waves until its own come, later ones don't."""
     is_short: bool = False
-    """A quota has no room for pods that come: the sync waits in their wave, for ever."""
+    """A quota has no room for a pod: the sync waits in its wave, for ever."""
 
 
 def outcome(found: Context) -> Outcome:
@@ -39,43 +59,43 @@ def outcome(found: Context) -> Outcome:
     if found.refused:
         return Outcome(is_refused=True)
     goes, asks, stays = found.prunes
-    missing = found.short
     if not found.is_synced:
         return Outcome(is_refused=False, kept=tuple(stays))
+    failing = min((argocd.wave_of(one.manifest) for one in found.failing), default=None)
+    short = found.short
     # Argo CD waits for a Deployment that is paused as for one that is not ready.
-    held = [one.manifest for one in found.failing]
-    held += [
-        one.manifest
-        for one in found.new.workloads
-        if one.manifest.label in missing or one.get("spec", "paused") is True
-    ]
-    last = min(map(argocd.wave_of, held), default=None)
-    if held:
+    paused = [one.manifest for one in found.new.workloads if one.get("spec", "paused") is True]
+    held = [*map(argocd.wave_of, paused), *([short.wave] if short else [])]
+    last = min([*held, *([] if failing is None else [failing])], default=None)
+    if last is not None:
         goes, asks, stays = [], [], [*goes, *asks, *stays]
     elif asks:
         goes, asks = [], [*asks, *goes]
+    if short and short.wave != last:
+        short = None
     rollouts = [
-        one
+        found.pods(one)
         for one in found.rollouts
         if one.workload.manifest.label not in (*asks, *stays)
         and (last is None or argocd.wave_of(one.workload.manifest) <= last)
     ]
     return Outcome(
         is_refused=False,
-        restarted=_once(name for one in rollouts for name in one.restarted),
-        added=_once(
-            name
+        restarted=tuple(
+            Restarted(
+                wave=argocd.wave_of(one.workload.manifest),
+                pods=tuple(dict.fromkeys(one.restarted)),
+                at_once=one.at_once if one.workload.manifest.kind == "StatefulSet" else 1,
+            )
             for one in rollouts
-            for name in one.added[: len(one.added) - missing.get(one.workload.manifest.label, 0)]
+            if one.restarted
         ),
-        removed=_once(name for one in rollouts for name in one.removed),
+        added=tuple(name for one in rollouts for name in one.added),
+        added_some=short.some if short else None,
+        removed=tuple(name for one in rollouts for name in one.removed),
         pruned=tuple(goes),
         confirmed=tuple(asks),
         kept=tuple(stays),
-        is_failing=bool(found.failing),
-        is_short=bool(missing),
+        is_failing=failing is not None and failing == last,
+        is_short=short is not None,
     )
-
-
-def _once(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))

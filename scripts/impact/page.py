@@ -176,7 +176,7 @@ def _plan(one: Environment) -> Iterator[str]:
 
 def _step(one: Step) -> str:
     wave = "after all" if one.wave is None else f"wave {one.wave}"
-    restarts = f"<p>restarts {_listed(one.pods)}</p>" if one.pods else ""
+    restarts = f"<p>restarts {_text(text.restarts(one))}</p>" if one.pods else ""
     what = "deletes" if one.wave is None else "changes"
     changes = f'<p class="quiet">{what} {_listed(one.objects)}</p>' if one.objects else ""
     return f"<li><b>{wave}</b>{restarts}{changes}</li>"

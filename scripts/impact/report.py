@@ -15,7 +15,7 @@ from scripts.impact.consequence import Consequence, Risk
 if TYPE_CHECKING:
     from scripts.impact.outcome import Outcome
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,10 @@ class Step:
     wave: int | None
     """None for what is done after all waves: deleting what left git (PruneLast)."""
     objects: tuple[str, ...]
-    pods: tuple[str, ...]
-    """Those that are replaced, in their order."""
+    """In no order that means anything."""
+    pods: tuple[tuple[str, ...], ...]
+    """Those that are replaced: of each workload, in the order in which they are ended. Workloads
+    don't wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)

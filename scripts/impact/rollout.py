@@ -2,6 +2,11 @@
 
 https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#update-strategies and
 deployment/#strategy. A rollout asks no PodDisruptionBudget; those bound evictions only.
+
+Named is only what a controller promises: a StatefulSet ends its pods from the highest ordinal down,
+and takes the highest away. With podManagementPolicy Parallel it creates and deletes several in no
+particular order (stateful_set_control.go in Kubernetes' pkg/controller/statefulset). Which pods a
+Deployment replaces or takes away, nobody can say.
 """
 
 from __future__ import annotations
@@ -9,8 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.impact.difference import Change, Difference
-from scripts.workloads import Workload, mappings, rolled, whole
+from scripts.workloads import Workload, mappings, rolled, scaled, whole
 
+_MAX_UNAVAILABLE = 35
+"""Minor version of Kubernetes from which a StatefulSet may have maxUnavailable; the API server
+drops it before."""
 PAUSED = "the Deployment is paused, and later waves wait until it goes on"
 
 
@@ -21,9 +29,10 @@ class Rollout:
     workload: Workload
     """As it is after the change; as it was, where it is gone."""
     restarted: tuple[str, ...]
-    """The pods that are replaced, in their order; of a Deployment, whose pods have no names of
-    their own, as many times its name."""
+    """The pods that are replaced, in the order in which they are ended; of a Deployment, whose pods
+    have no names of their own, as many times its name."""
     added: tuple[str, ...]
+    """By their ordinals; they come in this order where `is_ordered`, otherwise in any."""
     removed: tuple[str, ...]
     at_once: int
     """How many are away at the same time, at most."""
@@ -44,15 +53,23 @@ class Rollout:
         return self.pods - self.at_once if self.restarted else self.pods
 
     @property
+    def is_ordered(self) -> bool:
+        """Return whether a pod comes only when all before it are ready."""
+        is_set = self.workload.manifest.kind == "StatefulSet"
+        return is_set and self.workload.get("spec", "podManagementPolicy") != "Parallel"
+
+    @property
     def is_quiet(self) -> bool:
         """Return whether nothing becomes of any pod."""
         return not (self.restarted or self.added or self.removed or self.waits)
 
 
-def rollout(old: Workload | None, new: Workload | None, difference: Difference) -> Rollout | None:
+def rollout(
+    old: Workload | None, new: Workload | None, difference: Difference, kubernetes_version: str
+) -> Rollout | None:
     """Return what becomes of a workload's pods; None where that is nothing, or there are none.
 
-    difference: what differs in its manifest, by meaning.
+    difference: what differs in its manifest, by meaning. kubernetes_version: like 1.34.
     """
     workload = new or old
     assert workload is not None
@@ -63,7 +80,10 @@ def rollout(old: Workload | None, new: Workload | None, difference: Difference) 
     added = _names(workload, before, after)
     removed = _names(workload, after, before)[::-1]
     reasons = tuple(difference.within(*workload.template)) if old and new else ()
-    made = _restarts(workload, kept) if reasons else _Restarts((), 0, "")
+    made = _Restarts((), 0, "")
+    if reasons:
+        minor = kubernetes_version.partition(".")[2]
+        made = _restarts(workload, kept, int(minor) if minor.isdecimal() else 0)
     found = Rollout(
         workload=workload,
         restarted=made.pods,
@@ -86,7 +106,7 @@ class _Restarts:
     waits: str
 
 
-def _restarts(workload: Workload, pods: int) -> _Restarts:
+def _restarts(workload: Workload, pods: int, minor: int) -> _Restarts:
     if workload.manifest.kind == "Deployment":
         if workload.get("spec", "paused") is True:
             return _Restarts((), 0, PAUSED)
@@ -96,10 +116,15 @@ def _restarts(workload: Workload, pods: int) -> _Restarts:
     if strategy.get("type") == "OnDelete":
         return _Restarts((), 0, "each pod is replaced when somebody deletes it (OnDelete)")
     rolling = strategy.get("rollingUpdate")
-    partition = whole(rolling.get("partition"), 0) if isinstance(rolling, dict) else 0
+    rolling = rolling if isinstance(rolling, dict) else {}
+    partition = whole(rolling.get("partition"), 0)
     names = _names(workload, partition, pods)[::-1]
     waits = f"pods below {partition} stay as they are (partition)" if partition and pods else ""
-    return _Restarts(names, 1, waits)
+    at_once = 1
+    if minor >= _MAX_UNAVAILABLE:
+        # Of all replicas, rounded down, and one at least: getStatefulSetMaxUnavailable.
+        at_once = max(1, scaled(rolling.get("maxUnavailable", 1), workload.least, up=False))
+    return _Restarts(names, at_once, waits)
 
 
 def _away(workload: Workload, pods: int) -> int:

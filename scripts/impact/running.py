@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from scripts import argocd, survival
 from scripts.impact import difference
@@ -14,6 +15,10 @@ from scripts.workloads import selects
 
 _MOST = 3
 """Reasons that are told."""
+_MOST_PODS = 6
+"""Pods that are named."""
+_UNTIL = ", and none of its other pods is replaced before all are there"
+"""A StatefulSet's controller creates missing pods first."""
 _VALIDATORS = ("sequencer", "maru")
 _DONE = {"besu": "JSON-RPC", "ethstats": "the dashboard", "tx-sender": "transfers"}
 """Component → what is missing while it is away."""
@@ -27,12 +32,13 @@ def restarts(found: Context) -> Iterator[Consequence]:
             message = f"pods of {label} keep running as they are: {one.waits}"
             risk = Risk.WAITS if one.waits == PAUSED else Risk.CHANGES
             yield Consequence(risk, message, _reasons(found, one), "", (label,))
-        if one.restarted:
-            stops, interrupted = _interrupted(found, one)
+        made = found.pods(one)
+        if made.restarted:
+            stops, interrupted = _interrupted(found, made)
             risk = Risk.STOPS if stops else Risk.RESTARTS
             wave = f"wave {argocd.wave_of(one.workload.manifest)}"
-            message = f"{label}: {_pods(one)} ({wave}); {interrupted}"
-            reason = _reasons(found, one) + _undrained(found, one)
+            message = f"{label}: {_pods(made)} ({wave}); {interrupted}"
+            reason = _reasons(found, made) + _undrained(found, made)
             yield Consequence(risk, message, reason, "", (label,))
         yield from _ended(found, one)
         for names, what in ((one.added, "more"), (one.removed, "fewer")):
@@ -40,12 +46,49 @@ def restarts(found: Context) -> Iterator[Consequence]:
                 count = f"{len(names)} {'pod' if len(names) == 1 else 'pods'} {what}"
                 message = f"{label}: {count}, {one.pods} → {one.after}"
                 yield Consequence(Risk.CHANGES, message, "its replicas", "", (label,))
-    for label, missing in found.short.items():
-        pods = "pod that comes" if missing == 1 else "pods that come"
-        message = f"{label}: the quota has no room for {missing} {pods}; the sync waits there"
-        reason = "what a ResourceQuota refuses is tried again for ever, and later waves wait"
+    for labels, message in _short(found):
+        message = f"{listed(labels)}: {message}; the sync waits there"
+        reason = "what a ResourceQuota rejects is tried again for ever, and later waves wait"
         fix = "give the quota room in a commit before, or with this one"
-        yield Consequence(Risk.STOPS, message, reason, fix, (label,))
+        yield Consequence(Risk.STOPS, message, reason, fix, tuple(labels))
+
+
+def _short(found: Context) -> Iterator[tuple[Sequence[str], str]]:
+    """Yield which workloads a quota has no room for, and what that means for their pods."""
+    if not (short := found.short):
+        return
+    asked = {one.workload.manifest.label: one for one in found.rollouts}
+    some = short.some
+    chance = [label for label in short.rejected if some and {*asked[label].added} & {*some.pods}]
+    stuck = [label for label in short.rejected if asked[label].restarted and asked[label].added]
+    if some:
+        counted = Counter(some.pods)
+        names = [name if count == 1 else f"{count} × {name}" for name, count in counted.items()]
+        most = f"{some.least}" if some.least == some.most else f"{some.least} to {some.most}"
+        message = f"the quota has room for {most} of {listed(names, _MOST_PODS)}, whichever"
+        message += f" {'is' if some.most == 1 else 'are'} created first"
+        yield chance, message + (_UNTIL if {*chance} & {*stuck} else "")
+    for label in short.rejected:
+        if label not in chance:
+            message = _missing(asked[label], short.rollouts[label])
+            yield [label], message + (_UNTIL if label in stuck else "")
+
+
+def _missing(asked: Rollout, made: Rollout) -> str:
+    """Return which pods of a workload a quota has no room for, where that is no chance."""
+    is_named = asked.workload.manifest.kind == "StatefulSet"
+    if asked.restarted and not is_named:
+        count, every = len(made.restarted), len(asked.restarted)
+        stops = f"the rollout stops at {count} of {every}"
+        return f"the quota has no room to replace its pods, and {stops}"
+    if not asked.added:
+        away = listed([name for name in made.removed if name not in asked.removed])
+        return f"the quota has no room for {away} once it is ended, and the rollout stops"
+    missing, count = asked.added[len(made.added) :], len(asked.added)
+    if is_named:
+        return f"the quota has no room for {listed(missing, _MOST_PODS)}"
+    pods = "its new pod" if count == 1 else f"{len(missing)} of {count} new pods"
+    return f"the quota has no room for {pods}"
 
 
 def _ended(found: Context, one: Rollout) -> Iterator[Consequence]:
@@ -98,7 +141,15 @@ def _interrupted(found: Context, one: Rollout) -> tuple[bool, str]:
     back = "until it is back" if len(one.restarted) == 1 else "until they are back"
     for_s = f" for {one.least_s} s at least" if one.least_s else f" {back}"
     if component in _VALIDATORS and chain:
-        left = chain.running - one.at_once
+        # Those of one wave don't wait for each other.
+        wave = argocd.wave_of(one.workload.manifest)
+        left = chain.running - sum(
+            each.at_once
+            for each in map(found.pods, found.rollouts)
+            if each.workload.manifest.component in _VALIDATORS
+            and each.restarted
+            and argocd.wave_of(each.workload.manifest) == wave
+        )
         if left >= chain.quorum:
             most = f"{left} of {chain.validators} validators"
             return False, f"blocks go on with {most}, {chain.quorum} are needed{for_s}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from scripts import tree
 from scripts.impact import picture
 from scripts.impact.consequence import CALLED, Consequence, Risk
-from scripts.impact.report import Environment, Field, Object, Report, together
+from scripts.impact.report import Environment, Field, Object, Report, Step, together
 
 WIDTH = 100
 COMMENT = 65_536
@@ -50,7 +50,7 @@ def text(report: Report) -> str:
             lines.append("  IN THIS ORDER")
         for step in one.steps:
             if step.pods:
-                lines += _wrapped(f"wave {step.wave}: {', '.join(step.pods)}", "    ", "      ")
+                lines += _wrapped(f"wave {step.wave}: {restarts(step)}", "    ", "      ")
         groups = together(one.objects)
         if groups:
             lines.append("  OBJECTS")
@@ -68,6 +68,11 @@ def kind(one: Environment) -> str:
     """Return what is said behind an environment's name: nothing of one that changes."""
     own = {"new": ": new", "gone": ": no longer in git", "spelling": ": only spelt otherwise"}
     return own.get(one.what, "")
+
+
+def restarts(one: Step) -> str:
+    """Return the pods that are replaced in a wave: those of a workload in their order."""
+    return "; at the same time ".join(", ".join(pods) for pods in one.pods)
 
 
 def becomes(one: Object) -> str:
@@ -182,7 +187,7 @@ def _order(one: Environment) -> Iterator[str]:
     yield "|---|---|---|"
     for step in one.steps:
         wave = "after all" if step.wave is None else step.wave
-        yield f"| {wave} | {_escaped(', '.join(step.objects))} | {_escaped(', '.join(step.pods))} |"
+        yield f"| {wave} | {_escaped(', '.join(step.objects))} | {_escaped(restarts(step))} |"
     yield ""
     yield "</details>"
     yield ""
