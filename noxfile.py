@@ -97,7 +97,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests: -- tests/test_x.py -k name."""
+    """Run the tests: -- tests/test_x.py -k name; -- --stress 10: so often, beside a load."""
     install(session, "pipeline", "tests")
     install(session, "policy", environment=CHECKOV)
     run(
@@ -117,7 +117,7 @@ def tests(session: nox.Session) -> None:
         "rclone",
         silent=True,
     )
-    run(session, "pytest", *session.posargs)
+    pytest(session)
 
 
 @nox.session
@@ -127,16 +127,9 @@ def e2e(session: nox.Session) -> None:
     run(session, "scripts", "cluster", "--build")
     # Each of the two has a cluster of its own, for the files that it takes; a third gains 20 s.
     # They begin with the one that takes longest, not with the one of most tests.
-    run(
-        session,
-        "pytest",
-        "-n2",
-        "--dist=loadfile",
-        "--no-loadscope-reorder",
-        "--timeout=1800",
-        "tests/e2e",
-        *session.posargs,
-    )
+    # The time-out ends what hangs: the first test of each waits for a cluster and two syncs.
+    options = ("-n2", "--dist=loadfile", "--no-loadscope-reorder", "--timeout=10800")
+    pytest(session, *options, "tests/e2e")
 
 
 @nox.session
@@ -189,6 +182,12 @@ def lock(session: nox.Session) -> None:
     run(session, "scripts.lock", *session.posargs)
 
 
+def pytest(session: nox.Session, *options: str) -> None:
+    """Run pytest, or where --stress is asked for, that beside a load."""
+    module = "tests.stress" if "--stress" in session.posargs else "pytest"
+    run(session, module, *options, *session.posargs)
+
+
 def run(
     session: nox.Session, module: str, *arguments: str | os.PathLike[str], silent: bool = False
 ) -> str:
@@ -198,7 +197,7 @@ def run(
     # After a Ctrl-C, a cluster needs a moment to end.
     said = session.run(
         *command,
-        env=CLEAN,
+        env=CLEAN | {"LINEA_STARTED_BY": str(os.getpid())},
         external=True,
         silent=silent,
         stderr=None,

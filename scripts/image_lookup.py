@@ -100,7 +100,7 @@ def digest(name: str) -> str | Failure:
     crane, registry = tools.tool("crane"), images.registry(name)
     unreachable = f"run nox -s images where {registry} can be reached (https_proxy is respected)"
     try:
-        with tools.progress(f"asking {registry} for {name} …"):
+        with tools.progress(f"asking {registry} for {name}"):
             done = tools.run([crane, "digest", "--", name], name, TIMEOUT_S, cwd=tools.PINS)
     except UsageError as error:
         return Failure("registry-unreachable", str(error), unreachable)

@@ -13,7 +13,7 @@ from pathlib import Path
 from scripts import deprecations, schemas, tools
 from scripts.findings import UsageError
 
-LOCKS = ("pipeline", "tests", "cluster", "nox", "lint", "go", "lock", "policy")
+LOCKS = ("nox", "pipeline", "tests", "cluster", "lint", "go", "lock", "policy")
 """In tools/python/, each after those that it must agree with."""
 
 TIMEOUT_S = 600
@@ -64,7 +64,7 @@ def python(name: str, upgrade: bool) -> None:
 
 def go(folder: Path) -> None:
     """Tidy the go.mod and go.sum of tools: another version is one line of their go.mod."""
-    with tools.locked(), tools.progress(f"locking {folder.name} …"):
+    with tools.locked(), tools.progress(f"locking {folder.name}"):
         tools.go(["mod", "tidy"], folder, f"the lock of {folder.name}", folder / "go.sum")
 
 
@@ -106,7 +106,7 @@ def list_removed() -> None:
     version = newest[-1].replace("v1.", "v0.", 1)
     with tools.locked(), tools.scratch() as temporary:
         (temporary / "go.mod").write_text(schemas.go_mod())
-        with tools.progress(f"fetching k8s.io/api {version} …"):
+        with tools.progress(f"fetching k8s.io/api {version}"):
             told = schemas.download(temporary, f"k8s.io/api@{version}", "the table of removed APIs")
         rows = deprecations.load(TABLE) | deprecations.read(Path(told["Dir"]))
     new = TABLE.with_suffix(".new")
@@ -115,7 +115,7 @@ def list_removed() -> None:
 
 
 def _sums(path: str, version: str, temporary: Path) -> tuple[str, str]:
-    with tools.progress(f"fetching {path} {version} …"):
+    with tools.progress(f"fetching {path} {version}"):
         told = schemas.download(temporary, f"{path}@{version}", f"{path} {version}")
     shutil.rmtree(temporary / "modules")
     files = f"{path} {version} {told['Sum']}"

@@ -48,7 +48,7 @@ def check(root: Path, names: Sequence[str]) -> list[Finding]:
             findings += error.findings
     tools.tool("kube-score")
     with (
-        tools.progress(f"checking the policy of {tree.called(names)} …"),
+        tools.progress(f"checking the policy of {tree.called(names)}"),
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         versions = [found.kubernetes_version for found, _ in scanned]

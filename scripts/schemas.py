@@ -143,7 +143,7 @@ def _make(module: Module) -> None:
     STORE.mkdir(parents=True, exist_ok=True)
     with (
         tools.scratch() as temporary,
-        tools.progress(f"making schemas of {module.path} {module.version} …"),
+        tools.progress(f"making schemas of {module.path} {module.version}"),
     ):
         made = temporary / "schemas"
         source = fetch(module, temporary)

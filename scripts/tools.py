@@ -27,6 +27,7 @@ import sysconfig
 import tarfile
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -34,6 +35,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scripts import lifetime
 from scripts.findings import UsageError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -41,10 +43,12 @@ PINS = REPOSITORY / "tools"
 STORE = REPOSITORY / ".tools"
 GO_LOCK = PINS / "python" / "go.txt"
 
-BUILD_TIMEOUT_S = 1800
-QUERY_TIMEOUT_S = 60
+BUILD_TIMEOUT_S = 7200
+"""Of one tool; a busy machine takes ten times as long as an idle one."""
+QUERY_TIMEOUT_S = 600
 FETCH_TIMEOUT_S = 60
 PROGRESS_AFTER_S = 1.0
+PROGRESS_EVERY_S = 20.0
 
 # What a build may know of its user: how the network is reached, and nothing of other projects.
 _PASSED_ON = re.compile(
@@ -111,9 +115,13 @@ def is_there(name: str) -> bool:
 def build(wanted: Sequence[str]) -> list[Path]:
     """Return the programs of the named tools, after making those that are not there."""
     with locked():
-        for name in wanted:
-            if not is_there(name):
-                _make(name)
+        missing = [name for name in dict.fromkeys(wanted) if not is_there(name)]
+        begun = time.monotonic()
+        for number, name in enumerate(missing, 1):
+            _make(name, f"{number} of {len(missing)}", begun)
+        if missing:
+            made = f"{len(missing)} tools" if len(missing) > 1 else missing[0]
+            _say(f"made {made} in {duration(time.monotonic() - begun)}")
         # Two gigabytes that only the next change of a pin would look at.
         for cache in ("gomod", "gocache"):
             shutil.rmtree(STORE / cache, ignore_errors=True)
@@ -185,16 +193,16 @@ def _packages(folder: Path) -> dict[str, str]:
     }
 
 
-def _make(name: str) -> None:
+def _make(name: str, place: str, begun: float) -> None:
+    """Make a tool; place: which of how many it is, begun: when the first was, for its progress."""
     program, making = _program(name), f"{name} {version(name)}"
     program.parent.mkdir(parents=True, exist_ok=True)
+    make, how = _build, "building"
+    if name in fetched():
+        make, how = (_fetch if _pin(name) == _LOCK else _fetch_wheel), "fetching"
     with scratch() as temporary:
-        if name in fetched():
-            with progress(f"fetching {making} …"):
-                fetch = _fetch if _pin(name) == _LOCK else _fetch_wheel
-                fetch(name, making, temporary / name)
-        else:
-            _build(name, making, temporary / name)
+        with progress(f"{how} {making} ({place})", begun):
+            make(name, making, temporary / name)
         os.replace(temporary / name, program)
     for other in program.parent.glob(f"{name}-v*"):
         if other.is_dir() and other != program:
@@ -209,10 +217,8 @@ def _build(name: str, making: str, target: Path) -> None:
     find_go(folder)
     # Without symbols it is a third smaller. Kubernetes tells its version from nothing else.
     told = f"-s -w -X k8s.io/component-base/version.gitVersion={version(name)}"
-    with progress(f"building {making} …"):
-        package = _packages(folder)[name]
-        command: list[str | Path] = ["build", "-ldflags", told, "-o", target, package]
-        go(command, folder, making, folder / "go.sum")
+    command: list[str | Path] = ["build", "-ldflags", told, "-o", target, _packages(folder)[name]]
+    go(command, folder, making, folder / "go.sum")
 
 
 def _fetch_wheel(name: str, making: str, target: Path) -> None:
@@ -240,7 +246,7 @@ def _install(making: str, lock: Path, target: Path, options: Sequence[str] = ())
     command += ["--require-hashes", "--only-binary=:all:", "--target", target]
     environment = {**os.environ, "PIP_USER": "0"}
     command += [*options, "-r", lock]
-    done = run(command, making, BUILD_TIMEOUT_S, cwd=PINS, environment=environment)
+    done = run_bound(command, making, BUILD_TIMEOUT_S, cwd=PINS, environment=environment)
     if done.returncode:
         raise _failure(making, lock, done.stdout + done.stderr)
 
@@ -330,7 +336,7 @@ def go(
     command: list[str | Path] = [find_go(cwd), *arguments]
     with scratch() as temporary:
         environment["GOTMPDIR"] = str(temporary)
-        done = run(command, making, BUILD_TIMEOUT_S, cwd=cwd, environment=environment)
+        done = run_bound(command, making, BUILD_TIMEOUT_S, cwd=cwd, environment=environment)
     if done.returncode:
         raise _failure(making, pins, done.stdout + done.stderr)
     return done.stdout
@@ -365,7 +371,7 @@ def _pinned_go() -> Path:
     program = home / "go" / "bin" / "go"
     if program.is_file():
         return program
-    with scratch() as temporary, progress("fetching Go …"):
+    with scratch() as temporary, progress("fetching Go"):
         _install("Go", GO_LOCK, temporary / "go")
         for other in STORE.glob("go-*"):
             shutil.rmtree(other, ignore_errors=True)
@@ -410,12 +416,46 @@ def run(
     making: what it is for, in the UsageError that a missing program or the time-out becomes.
     given: what it reads on its standard input.
     """
+    with _started(command, making, cwd, environment, subprocess.PIPE) as process:
+        return _finished(process, command, making, timeout_s, given.encode())
+
+
+def run_bound(
+    command: Sequence[str | Path],
+    making: str,
+    timeout_s: float,
+    *,
+    cwd: Path,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as `run` does; it is killed with its children when this process ends, too.
+
+    That holds however this process ends: by a SIGKILL, too. It takes a shell's start more.
+    """
+    reading, writing = os.pipe()
+    try:
+        bound = lifetime.until_end_of_stdin(command)
+        with _started(bound, making, cwd, environment, reading) as process:
+            return _finished(process, command, making, timeout_s, None)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@contextlib.contextmanager
+def _started(
+    command: Sequence[str | Path],
+    making: str,
+    cwd: Path,
+    environment: Mapping[str, str] | None,
+    stdin: int,
+) -> Iterator[subprocess.Popen[bytes]]:
     try:
         process = subprocess.Popen(
             command,
             cwd=cwd,
             env=environment,
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -423,10 +463,7 @@ def run(
     except OSError as error:
         raise UsageError(f"{making}: {command[0]} can't be started: {error.strerror}") from error
     try:
-        stdout, stderr = process.communicate(given.encode(), timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        message = f"{making}: {Path(command[0]).name} did not end within {timeout_s:.0f} s"
-        raise UsageError(message) from None
+        yield process
     finally:
         if process.poll() is None:
             # Its own session: a Ctrl-C here does not reach the compilers it started.
@@ -434,6 +471,20 @@ def run(
                 os.killpg(process.pid, 9)
         with process:  # waits for its end, and closes what it wrote to
             pass
+
+
+def _finished(
+    process: subprocess.Popen[bytes],
+    command: Sequence[str | Path],
+    making: str,
+    timeout_s: float,
+    given: bytes | None,
+) -> subprocess.CompletedProcess[str]:
+    try:
+        stdout, stderr = process.communicate(given, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        message = f"{making}: {Path(command[0]).name} did not end within {timeout_s:.0f} s"
+        raise UsageError(message) from None
     # Names of files may be any bytes, and what git has may have any ends of lines.
     told = (stream.decode("utf-8", "surrogateescape") for stream in (stdout, stderr))
     return subprocess.CompletedProcess(command, process.returncode, *told)
@@ -454,7 +505,7 @@ def locked() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with progress("another build is at work here; waiting for it …"):
+            with progress("another build is at work here; waiting for it"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
         # What a killed build has left.
         shutil.rmtree(STORE / "tmp", ignore_errors=True)
@@ -480,25 +531,53 @@ def scratch() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def progress(text: str) -> Iterator[None]:
-    """Say on stderr what is being done, once it takes longer than a second."""
-    timer = threading.Timer(PROGRESS_AFTER_S, lambda: print(text, file=sys.stderr, flush=True))
-    timer.daemon = True
-    timer.start()
+def progress(text: str, begun: float | None = None) -> Iterator[None]:
+    """Say on stderr what is being done once it takes longer than a second, then for how long.
+
+    begun: the monotonic time when the first of several such steps began, to say their sum, too.
+    """
+    start, ended = time.monotonic(), threading.Event()
+
+    def say() -> None:
+        if ended.wait(PROGRESS_AFTER_S):
+            return
+        _say(f"{text} …")
+        while not ended.wait(PROGRESS_EVERY_S):
+            now = time.monotonic()
+            since = "" if begun in (None, start) else f"; {duration(now - begun)} in all"
+            _say(f"{text} … {duration(now - start)}{since}")
+
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        timer.cancel()
+        ended.set()
+        thread.join()
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: 45 s, 3 min 5 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def main(wanted: Iterable[str]) -> int:
     """Make the named tools, or all of them, and print where they are."""
+    lifetime.end_with_parent()
     try:
         for program in build(list(wanted) or sorted(names() + fetched())):
             print(program.relative_to(REPOSITORY).as_posix())
     except UsageError as error:
         print(f"tools: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("tools: interrupted; the next run makes what is missing", file=sys.stderr)
+        return 130
     return 0
 
 

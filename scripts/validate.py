@@ -108,7 +108,7 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     for version, group in sorted(by_version.items()):
         files = {file: text for rendering in group for file, text in rendering.files.items()}
         owners = {file: rendering for rendering in group for file in rendering.files}
-        with progress(f"checking {len(files)} objects against Kubernetes {version} …"):
+        with progress(f"checking {len(files)} objects against Kubernetes {version}"):
             problems = check(files, version)
         findings += [_located(root, owners[problem.file], problem) for problem in problems]
     return findings + _root_application(root, renderings)

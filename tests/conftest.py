@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+
+from scripts import lifetime
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,9 +29,35 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# How long an example takes says what else the machine does; the bench measures.
-settings.register_profile("without-deadline", deadline=None)
-settings.load_profile("without-deadline")
+# A git hook that runs the tests names its repository, which the tests' own must not become.
+for _name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"):
+    os.environ.pop(_name, None)
+
+# The messages of git and shells are compared, so they must be in English.
+os.environ["LANGUAGE"] = "en"
+
+# How long an example takes depends on what else the machine does; the bench measures.
+settings.register_profile(
+    "any-machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
+settings.load_profile("any-machine")
+
+PROGRESS = re.compile(r"^.* …( \d.*)?\n|^.*: \d+ of \d+\n", re.MULTILINE)
+"""What the program prints to stderr about work that takes longer than a second."""
+
+
+def without_progress(said: str) -> str:
+    """Return the lines that do not depend on how busy the machine is."""
+    return PROGRESS.sub("", said)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest end with the nox session that started it; its workers end with it."""
+    if not hasattr(config, "workerinput"):
+        lifetime.end_with_parent()
 
 
 def pytest_xdist_auto_num_workers() -> int | None:
@@ -39,7 +68,10 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that wait, so that the others work meanwhile, and none waits alone."""
+    """Begin with the tests that wait, so that the others work meanwhile, and none waits alone.
+
+    pytest-randomly shuffles before this hook, and a sort keeps the order of equals.
+    """
     items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 
@@ -50,6 +82,7 @@ class Run:
     code: int
     out: str
     err: str
+    """Without progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +107,9 @@ class Repository:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=300,
             check=False,
         )
-        return Run(done.returncode, done.stdout, done.stderr)
+        return Run(done.returncode, done.stdout, without_progress(done.stderr))
 
     def write(self, path: str, text: str) -> None:
         """Write a file, and the folders above it."""

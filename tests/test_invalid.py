@@ -6,7 +6,6 @@ commands typed, all that is printed, and the exit code.
 
 from __future__ import annotations
 
-import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from scripts.__main__ import main
 from scripts.files import MAX_BYTES
-from tests.conftest import Repository
+from tests.conftest import Repository, without_progress
 
 INVALID = Path(__file__).with_name("invalid")
 EXPECTED = "expected.txt"
@@ -68,8 +67,7 @@ def told(
     capsys.readouterr()
     code = main(["--repository", str(repository.root), *arguments])
     said = capsys.readouterr()
-    # What takes longer than a second on a busy machine is reported, and is no part of the verdict.
-    errors = re.sub(r"^.*( …|: \d+ of \d+)\n", "", said.err, flags=re.MULTILINE)
+    errors = without_progress(said.err)
     text = "".join(f"{line}\n" for line in commands) + said.out + errors + f"exit code {code}\n"
     return text, before, repository.files()
 

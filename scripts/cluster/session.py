@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from pathlib import Path
-from types import FrameType
 
-from scripts import tools
+from scripts import lifetime, tools
 from scripts.cluster import argo
 from scripts.cluster.api import Object
 from scripts.cluster.cluster import Cluster, programs
@@ -17,7 +15,7 @@ from scripts.findings import UsageError
 
 LOOK_S = 1.0
 """How often the checkout is asked for a new commit."""
-GIT_S = 60.0
+GIT_S = 900.0
 
 SYNCED = "Synced Healthy"
 
@@ -33,6 +31,7 @@ Commit here, and the cluster follows within seconds.
 
 def build() -> None:
     """Make what clusters and their tests need, where it is missing."""
+    lifetime.end_with_parent()
     tools.build(programs())
 
 
@@ -42,7 +41,7 @@ def run(root: Path, version: str) -> None:
     version: the API server's minor version. Raises UsageError where a program can't be had, or
     one of them ends.
     """
-    signal.signal(signal.SIGTERM, _end)
+    lifetime.end_with_parent()
     begun = time.monotonic()
     with contextlib.suppress(KeyboardInterrupt), Cluster(root, version) as cluster:
         print(f"the control plane and Argo CD run after {time.monotonic() - begun:.0f} s")
@@ -108,7 +107,3 @@ def _explained(cluster: Cluster) -> str:
         kubeconfig=cluster.plane.kubeconfig,
         kubectl=tools.tool(f"kubectl-{CONTROLLERS_VERSION}"),
     )
-
-
-def _end(_: int, __: FrameType | None) -> None:
-    raise KeyboardInterrupt

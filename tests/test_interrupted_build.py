@@ -1,0 +1,156 @@
+"""Whatever ends nox ends the builds that it began, and the next run goes on with what is made."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import noxfile
+from scripts import tools
+from tests.conftest import ROOT
+
+PROGRAM = 'package main\n\nimport "net"\n\nfunc main() { net.Dial("", "") }\n'
+"""Needs no network to build, but most of Go's standard library."""
+MOMENTS = [
+    (1, signal.SIGKILL),
+    (2, signal.SIGTERM),
+    (2, signal.SIGKILL),
+    (3, signal.SIGINT),
+    (4, signal.SIGKILL),
+    (6, signal.SIGTERM),
+    (9, signal.SIGINT),
+    (12, signal.SIGKILL),
+    (14, signal.SIGTERM),
+    (16, signal.SIGKILL),
+]
+"""How many processes there are when which signal comes: nox itself, Python, a shell, go, compilers.
+
+SIGINT: to nox and its children, as from a terminal. SIGTERM: to nox, which passes nothing on.
+SIGKILL: to every Python at once.
+"""
+GONE_S = 300.0
+"""How long what is left may take to end on a busy machine; an orphan ends with the build."""
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Iterator[Path]:
+    """Return a checkout with one tool to build and nothing to install; no process of it stays."""
+    root = tmp_path / "checkout"
+    shutil.copytree(
+        ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copytree(noxfile.LOCKS, root / "tools" / "python")
+    shutil.copy(ROOT / "noxfile.py", root)
+    files = {
+        "go.mod": "module example.com/tools\n\ngo 1.21\n\ntool example.com/busy\n\n"
+        "require example.com/busy v1.0.0\n\nreplace example.com/busy => ./busy\n",
+        "go.sum": "",
+        "busy/go.mod": "module example.com/busy\n\ngo 1.21\n",
+        "busy/main.go": PROGRAM,
+    }
+    for name, text in files.items():
+        file = root / "tools" / "busy" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    _pretend_installed(root)
+    yield root
+    for pid in _processes(root):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _pretend_installed(root: Path) -> None:
+    """Give the checkout this Python and its packages, as its locks are ours."""
+    environment = root / ".nox" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "ours.pth").write_text("\n".join(p for p in sys.path if p.endswith("-packages")))
+    lock = (noxfile.LOCKS / "pipeline.txt").read_bytes()
+    there = {"pipeline": hashlib.sha256(lock).hexdigest()}
+    there["python"] = f"{sys.version} {sys.base_prefix} {environment}"
+    (environment / "installed.json").write_text(json.dumps(there))
+
+
+def test_an_interrupted_nox_leaves_no_build_behind(checkout: Path) -> None:
+    with tools.locked():
+        go = tools.find_go(tools.modules()[0])
+    environment = {**os.environ, "PATH": f"{go.parent}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "nox", "--session", "tools", "--", "busy"]
+    for count, number in MOMENTS:
+        with (checkout.parent / "log").open("ab") as log:
+            nox = subprocess.Popen(
+                command,
+                cwd=checkout,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        seen = {nox.pid}
+        while len(seen) < count:
+            assert nox.poll() is None, (checkout.parent / "log").read_text()
+            seen |= _processes(checkout)
+        _send(nox, number, checkout)
+        nox.wait()
+        end = time.monotonic() + GONE_S
+        while left := _processes(checkout):
+            assert time.monotonic() < end, (
+                f"{signal.Signals(number).name}: {[*map(_command, left)]}"
+            )
+            time.sleep(0.05)
+        assert not list(checkout.glob(".tools/[bt]*/**/busy*")), "the build went on to its end"
+        # The next one begins anew, so that there is always enough to build.
+        shutil.rmtree(checkout / ".tools/gocache", ignore_errors=True)
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(checkout.glob(".tools/bin/busy-v1.0.0-*"))
+    assert not list(checkout.glob(".tools/tmp/*"))
+
+
+def _send(nox: subprocess.Popen[bytes], number: signal.Signals, root: Path) -> None:
+    if number == signal.SIGINT:
+        os.killpg(nox.pid, number)
+        return
+    nox.send_signal(number)
+    if number == signal.SIGKILL:
+        for pid in _processes(root):
+            if "scripts.tools" in _command(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+
+def _processes(root: Path) -> set[int]:
+    """Return the ids of the processes that work in a folder, or for it."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            about = f"{(entry / 'cwd').readlink()} {(entry / 'cmdline').read_text('latin-1')}"
+            is_over = (entry / "stat").read_text("latin-1").rpartition(") ")[2].startswith("Z")
+        except OSError:
+            continue
+        if str(root) in about and not is_over:
+            found.add(int(entry.name))
+    return found
+
+
+def _command(pid: int) -> str:
+    """Return the command of a process; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text("latin-1").replace("\0", " ")
+    except OSError:
+        return ""
