@@ -19,6 +19,10 @@ CONTROLLER, REPOSITORIES, CACHE = "argocd-application-controller", "argocd-repo-
 LOOKS_EVERY_S = 3
 """How often it asks the repository for a new commit; its own default is 120, or a webhook."""
 
+LATE_S = 600
+"""What its parts and programs have to answer; their own defaults, 10 to 90, are of machines that do
+little else."""
+
 
 class ArgoCD:
     """The processes of one Argo CD."""
@@ -61,6 +65,7 @@ class ArgoCD:
                 "metrics-port": more_metrics,
                 "app-resync": self._looks_every_s,
                 "app-resync-jitter": 0,
+                "repo-server-timeout-seconds": LATE_S,
             },
         }.items():
             given = (f"--{option}={value}" for option, value in {**options, **shared}.items())
@@ -86,6 +91,9 @@ class ArgoCD:
             "PATH": f"{programs}:{inherited['PATH']}",
             "ARGOCD_FAKE_IN_CLUSTER": "true",
             "ARGOCD_GPG_ENABLED": "false",
+            "ARGOCD_EXEC_TIMEOUT": f"{LATE_S}s",
+            "ARGOCD_K8S_TCP_TIMEOUT": f"{LATE_S}s",
+            "ARGOCD_K8S_TLS_HANDSHAKE_TIMEOUT": f"{LATE_S}s",
             # In its folder, and not for all in /tmp.
             "ARGOCD_ASK_PASS_SOCK": "ask-pass.sock",
             "HOSTNAME": f"{CONTROLLER}-0",

@@ -29,7 +29,6 @@ NO_ZONES = ("zone-a", "zone-b")
 USUAL_NODE = {"cpu": "4", "memory": "16Gi"}
 """Of an environment that says nothing of its nodes."""
 MORE_OF_A_NODE = {"ephemeral-storage": "100Gi", "pods": "110"}
-START_S = 60.0
 PREFIX, LOCK = "linea-cluster-", "lock"
 
 OTHER_PROGRAMS = ("argocd", "etcd", "kwok", "redis-server")
@@ -119,12 +118,12 @@ class Cluster:
         self.machines = Machines(self.plane, self.processes, self.api)
         self.machines.start(self.zones, self._node())
         self.plane.apply([_pod_metrics(), *self._given()], *self._definitions())
-        self.api.until("CustomResourceDefinition", _all_established, "CRDs", timeout_s=START_S)
+        self.api.until("CustomResourceDefinition", _all_established, "CRDs")
         self.stand_ins = stand_ins.StandIns(self.api)
         self.stand_ins.start()
         if self._with_argo_cd:
             argo.ArgoCD(self.plane, self.processes, self.folder, self._looks_every_s).start()
-        self.api.until("Node", _all_ready, "ready nodes", timeout_s=START_S)
+        self.api.until("Node", _all_ready, "ready nodes")
 
     def close(self) -> None:
         """End everything, and remove the folder."""
@@ -183,8 +182,11 @@ def _own_folder() -> Path:
             continue
         shutil.rmtree(other, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    new = folder / f"{LOCK}.new"
+    lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)  # until this process ends
+    # Only now: whoever finds it unlocked removes the folder.
+    new.rename(folder / LOCK)
     return folder
 
 

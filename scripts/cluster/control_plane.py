@@ -16,15 +16,16 @@ from scripts.cluster.api import UNREACHABLE, Api, ApiError, Object
 from scripts.cluster.processes import Processes, free_ports
 from scripts.findings import UsageError
 
-START_S = 90.0
 LOOK_S = 0.1
-COMMAND_S = 300.0
+HANG_S = 1800.0
+"""The end of a start or a command that hangs; on a busy machine, others take minutes."""
 
 CONTROLLERS_VERSION = "1.34"
 """The one minor version whose controllers, scheduler and kubectl are built."""
 
-GONE_S = 16
-"""Without a sign of life for so long a node is lost; Kubernetes' own default is 50."""
+GONE_S = 120
+"""Without a sign of life for so long a node is lost. Kubernetes' own default is 50, in which a busy
+machine may give no sign, and a whole zone would be lost that is well."""
 
 
 class ControlPlane:
@@ -91,7 +92,7 @@ class ControlPlane:
 
     def connect(self) -> Api:
         """Return the API of an API server that is starting, when it is ready."""
-        end = time.monotonic() + START_S
+        end = time.monotonic() + HANG_S
         while time.monotonic() < end:
             if dead := self._processes.dead():
                 log = self._processes.log(dead[0]).read_text("utf-8", "replace")
@@ -103,7 +104,7 @@ class ControlPlane:
                 time.sleep(LOOK_S)
             else:
                 return api
-        raise UsageError(f"the API server is not ready within {START_S:.0f} s")
+        raise UsageError(f"the API server is not ready within {HANG_S:.0f} s")
 
     def _trust(self) -> ssl.SSLContext:
         # Its certificate is its own, made at its start; Python 3.13 would ask for more of it.
@@ -147,7 +148,7 @@ class ControlPlane:
         }
 
     def kubectl(
-        self, *arguments: str | Path, given: str = "", timeout_s: float = COMMAND_S
+        self, *arguments: str | Path, given: str = "", timeout_s: float = HANG_S
     ) -> tuple[int, str, str]:
         """Return kubectl's exit code, output and errors (its warnings are among them)."""
         program = tools.tool(f"kubectl-{CONTROLLERS_VERSION}")

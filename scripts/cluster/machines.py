@@ -16,7 +16,7 @@ from scripts.cluster.processes import Processes, free_ports
 
 STAGES = Path(__file__).with_name("stages.yaml")
 ZONE = "topology.kubernetes.io/zone"
-LEASE_S = 16
+LEASE_S = 40
 """A node gives a sign of life every quarter of it; back on power, it waits for the last to end."""
 
 NODES_A_ZONE = 2

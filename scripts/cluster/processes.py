@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import shutil
@@ -10,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,12 @@ from scripts.findings import UsageError
 END_S = 5.0
 """What a program has to end by itself; the API server takes a minute where there are watches."""
 
-_PORTS_EACH = 100
-_first_port = 20_000 + os.getpid() % 120 * _PORTS_EACH
-_ports = itertools.cycle(range(_first_port, _first_port + _PORTS_EACH))
+PORTS_A_BLOCK = 100
+BLOCKS = range(20_000, 32_000, PORTS_A_BLOCK)
+"""The first port of every block. Outgoing connections have higher ports, so none of them takes one
+that was found for a program before the program does."""
+_guards: list[socket.socket] = []
+"""They hold this process's blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +74,14 @@ class Processes:
                 raise UsageError(f"{name} can't be started: {error.strerror}") from error
 
     def end(self, *names: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """End programs, all at once, and wait until they have; SIGKILL: as a loss of power does."""
+        """End programs with their children, and wait for that; SIGKILL: as a loss of power does."""
         ended = [self._running.pop(name) for name in names if name in self._running]
         for process in ended:
-            process.send_signal(number)
+            _signal(process, number)
         for process in ended:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(END_S)
-            process.kill()
+            _signal(process, signal.SIGKILL)
             process.wait()
 
     def close(self) -> None:
@@ -100,20 +104,49 @@ class Processes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that nobody listens on.
+    """Return ports of the loopback interface that nobody listens on, at each call other ones.
 
-    They are none that the system gives to outgoing connections, which could take one before its
-    program does; and processes that ask at the same time look at different ones.
+    No other process on the machine gets one of them while this one lives, whoever's it is. Raises
+    UsageError if there are not enough.
     """
-    found: list[int] = []
-    for port in itertools.islice(_ports, _PORTS_EACH):
-        if len(found) == count:
-            return found
-        with contextlib.suppress(OSError), socket.socket() as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind(("127.0.0.1", port))
-            found.append(port)
-    raise UsageError(f"no {count} free ports were found from {_first_port} on")
+    found = list(itertools.islice(filter(_is_free, _own_ports(os.getpid())), count))
+    if len(found) < count:
+        raise UsageError(f"no {count} ports are free from {BLOCKS.start} to {BLOCKS.stop}")
+    return found
+
+
+@functools.cache
+def _own_ports(_process: int) -> Iterator[int]:
+    """Return the ports of one block after the other, each owned by this process, not a parent.
+
+    A process owns a block if it has bound the block's first port. The kernel unbinds it when the
+    process ends, however it does.
+    """
+    for first in BLOCKS:
+        guard = socket.socket()
+        try:
+            guard.bind(("127.0.0.1", first))
+        except OSError:
+            guard.close()
+            continue
+        _guards.append(guard)
+        yield from range(first + 1, first + PORTS_A_BLOCK)
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tried.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to a program and its children, if it still runs."""
+    # Where it has just ended: macOS permits no signal to what only waits for its parent.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if process.poll() is None:
+            os.killpg(process.pid, number)
 
 
 def _bound() -> list[str]:

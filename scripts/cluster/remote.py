@@ -12,7 +12,7 @@ import yaml
 from scripts import tools
 from scripts.findings import UsageError
 
-GIT_S = 60.0
+GIT_S = 900.0
 ADDRESSES = ("base/environment.yaml", "argocd/**/*.yaml")
 """Where the address of the repository stands."""
 

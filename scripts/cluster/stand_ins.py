@@ -15,9 +15,9 @@ Each does as little as its original would show in the objects:
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import threading
-import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -29,8 +29,6 @@ PROVISIONER = "ebs.csi.aws.com"
 SELECTED = "volume.kubernetes.io/selected-node"
 METRICS_EVERY_S = 2.0
 USUAL_SHARE = 0.5
-
-FOREVER_S = 10.0**6
 
 
 class StandIns:
@@ -64,7 +62,7 @@ class StandIns:
     def _follow(self, kind: str, stand_in: Callable[[Object], None]) -> None:
         """Show every new state of a kind's objects to its stand-in."""
         seen: dict[str, str] = {}
-        for objects in self._api.states(kind, "", "", time.monotonic() + FOREVER_S):
+        for objects in self._api.states(kind, "", ""):
             if self._closed.is_set():
                 return
             for each in list(objects.values()):
@@ -176,12 +174,11 @@ class StandIns:
     def _measure(self) -> None:
         """Say again and again what the pods of autoscalers use."""
         while not self._closed.wait(METRICS_EVERY_S):
-            try:
+            with contextlib.suppress(ApiError, *UNREACHABLE):
                 for scaler in self._api.objects("HorizontalPodAutoscaler"):
                     target = scaler["spec"]["scaleTargetRef"]
-                    self._measure_pods(target, scaler["metadata"]["namespace"])
-            except (ApiError, *UNREACHABLE):
-                continue
+                    with contextlib.suppress(ApiError):  # it has gone meanwhile: others have not
+                        self._measure_pods(target, scaler["metadata"]["namespace"])
 
     def _measure_pods(self, target: Object, namespace: str) -> None:
         workload = self._api.get(target["kind"], target["name"], namespace)

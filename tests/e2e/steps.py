@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import yaml
 
 from scripts import environment, tools
 from scripts.cluster import argo
-from scripts.cluster.api import Object
+from scripts.cluster.api import STILL_S, Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.control_plane import CONTROLLERS_VERSION
 from scripts.cluster.remote import Remote
 from tests.conftest import ROOT as CHECKOUT
 from tests.conftest import Repository
 
-SYNC_S = 900.0
-"""Far more than a sync takes: a change of every node in production rolls on for six minutes."""
+HANG_S = 3600.0
+"""The end of a person's command that hangs."""
 EVENTS = 15
 LOG_LINES = 15
 
@@ -63,6 +64,11 @@ def is_ready(pod: Object) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
+def is_of_a_job(pod: Object) -> bool:
+    """Return whether a pod is a Job's: a backup may begin, or be over, at any time."""
+    return bool(owner(pod).get("kind") == "Job")
+
+
 def owner(each: Object) -> Object:
     """Return the reference to what made an object; empty for nobody."""
     references = each["metadata"].get("ownerReferences") or [{}]
@@ -82,12 +88,23 @@ def is_synced(each: Object | None, revision: str = "") -> bool:
     )
 
 
+def is_waiting(application: Object, revision: str, message: str) -> bool:
+    """Return whether an Application's sync to a revision runs, with a message."""
+    state = status(application, "operationState") or {}
+    there = (state.get("phase"), state.get("message"))
+    return (
+        there == ("Running", message)
+        and status(application, "operationState", "syncResult", "revision") == revision
+    )
+
+
 def wait_synced(
-    cluster: Cluster, names: Iterable[str] = (), revision: str = "", timeout_s: float = SYNC_S
+    cluster: Cluster, names: Iterable[str] = (), revision: str = "", timeout_s: float = STILL_S
 ) -> None:
     """Wait until Applications (all, if none is named) are synced to a revision.
 
-    A look at the repository is asked for at once, as a webhook would.
+    A look at the repository is asked for at once, as a webhook would. timeout_s: for how long
+    nothing may move.
     """
     wanted = [*names] or applications(cluster)
     if revision:
@@ -105,9 +122,12 @@ def wait(
     cluster: Cluster,
     ready: Callable[[dict[str, Object]], Any],
     what: str,
-    timeout_s: float = SYNC_S,
+    timeout_s: float = STILL_S,
 ) -> Any:
-    """Return the first true answer about the Applications, by name."""
+    """Return the first true answer about the Applications, by name.
+
+    timeout_s: for how long nothing may move.
+    """
     return cluster.api.until(
         "Application", ready, what, namespace=argo.NAMESPACE, timeout_s=timeout_s
     )
@@ -208,6 +228,19 @@ def pods(cluster: Cluster, namespace: str, component: str) -> dict[str, Object]:
     return {one["metadata"]["uid"]: one for one in there}
 
 
+@contextlib.contextmanager
+def cordoned(cluster: Cluster) -> Iterator[None]:
+    """Let no node take a pod: one that is made, or was evicted, waits; in the end they do again."""
+    names = [each["metadata"]["name"] for each in cluster.api.objects("Node")]
+    try:
+        for name in names:
+            cluster.api.patch("Node", name, {"spec": {"unschedulable": True}})
+        yield
+    finally:
+        for name in names:
+            cluster.api.patch("Node", name, {"spec": {"unschedulable": None}})
+
+
 def documented(section: str, name: str) -> list[str]:
     """Return the blocks of commands in a section of argocd/README.md, about an environment."""
     text = (CHECKOUT / "argocd" / "README.md").read_text("utf-8")
@@ -230,7 +263,7 @@ def run(cluster: Cluster, commands: str) -> str:
         env=variables,
         capture_output=True,
         text=True,
-        timeout=SYNC_S,
+        timeout=HANG_S,
         check=False,
     )
     assert not done.returncode, f"{commands}\n{done.stdout}{done.stderr}"
@@ -240,6 +273,7 @@ def run(cluster: Cluster, commands: str) -> str:
 def told(cluster: Cluster) -> list[tuple[str, str]]:
     """Return what is worth reading when a test has failed: title and text."""
     return [
+        ("programs that have ended by themselves", "\n".join(cluster.processes.dead())),
         ("Applications", "\n".join(map(_about, cluster.api.objects("Application")))),
         ("last events", "\n".join(_events(cluster))),
         *(

@@ -23,7 +23,6 @@ from scripts.cluster.machines import ZONE
 from tests.conftest import ROOT
 from tests.e2e import steps
 
-READY_S = 180.0
 RESTRICTED = "pod-security.kubernetes.io/enforce"
 
 
@@ -110,7 +109,8 @@ def running(bare: Cluster, space: str, objects: list[Object]) -> dict[str, Objec
         name: scaled.get(name, each["spec"].get("replicas", 1)) for name, each in wanted.items()
     }
 
-    def all_there(pods: dict[str, Object]) -> dict[str, Object] | None:
+    def all_there(found: dict[str, Object]) -> dict[str, Object] | None:
+        pods = {name: pod for name, pod in found.items() if not steps.is_of_a_job(pod)}
         ready = {name: pod for name, pod in pods.items() if steps.is_ready(pod)}
         enough = all(
             len(selected(ready, labels_of(wanted[name]))) >= count for name, count in counts.items()
@@ -118,9 +118,7 @@ def running(bare: Cluster, space: str, objects: list[Object]) -> dict[str, Objec
         return ready if enough and len(ready) == len(pods) else None
 
     what = f"in {space}, ready pods: {counts}"
-    found: dict[str, Object] = bare.api.until(
-        "Pod", all_there, what, namespace=space, timeout_s=READY_S
-    )
+    found: dict[str, Object] = bare.api.until("Pod", all_there, what, namespace=space)
     return found
 
 
@@ -171,7 +169,6 @@ def volumes_are_where_their_pods_are(
         lambda there: all(each["status"]["phase"] == "Bound" for each in there.values()) and there,
         f"bound claims in {space}",
         namespace=space,
-        timeout_s=READY_S,
     )
     volumes = {each["metadata"]["name"]: each for each in bare.api.objects("PersistentVolume")}
     for name, pod in pods.items():

@@ -64,7 +64,7 @@ def test_an_image_that_is_missing_stops_nothing_and_a_revert_repairs(
     broken = remote.push("an image that is missing")
     steps.refresh(cluster, [DEV])
     waits = f"waiting for healthy state of apps/Deployment/{ETHSTATS}"
-    steps.wait(cluster, lambda there: is_waiting(there[DEV], broken, waits), waits)
+    steps.wait(cluster, lambda there: steps.is_waiting(there[DEV], broken, waits), waits)
     unhealthy = f"{DEV} Progressing"
     steps.wait(cluster, lambda there: health(there[DEV]) == "Progressing", unhealthy)
     cluster.api.until(
@@ -72,7 +72,6 @@ def test_an_image_that_is_missing_stops_nothing_and_a_revert_repairs(
         lambda pods: any(reason(pod) == "ImagePullBackOff" for pod in pods.values()),
         "a pod that says ImagePullBackOff",
         namespace=NAMESPACE,
-        timeout_s=steps.SYNC_S,
     )
     assert_all_ready(cluster, "ethstats", old)
 
@@ -136,7 +135,7 @@ def test_what_holds_data_goes_when_a_person_confirms_and_comes_back_with_its_vol
     revision = remote.push("no Besu")
     steps.refresh(cluster, [DEV])
     waits = f"waiting for pruning confirmation of apps/StatefulSet/{BESU}"
-    steps.wait(cluster, lambda there: is_waiting(there[DEV], revision, waits), waits)
+    steps.wait(cluster, lambda there: steps.is_waiting(there[DEV], revision, waits), waits)
     assert_all_ready(cluster, "besu", pods)
     assert cluster.api.find("Service", BESU, NAMESPACE), "what serves the pods is pruned already"
 
@@ -173,16 +172,6 @@ def reason(pod: Object) -> str:
     for container in steps.status(pod, "containerStatuses") or ():
         return str(container["state"].get("waiting", {}).get("reason", ""))
     return ""
-
-
-def is_waiting(application: Object, revision: str, message: str) -> bool:
-    """Return whether an Application's sync to a revision runs, with a message."""
-    state = steps.status(application, "operationState") or {}
-    there = (state.get("phase"), state.get("message"))
-    return (
-        there == ("Running", message)
-        and steps.status(application, "operationState", "syncResult", "revision") == revision
-    )
 
 
 def health(application: Object) -> str:

@@ -24,7 +24,8 @@ BESU = "linea-stack-besu"
 BUDGETED = ("linea-stack-sequencer", "linea-stack-maru", BESU)
 """Production's workloads of more than one pod."""
 TOO_MANY_REQUESTS = 429
-WAIT_S = 240.0
+DRAIN_S = 3600.0
+"""The end of a drain that hangs; one takes as long as its pods' successors."""
 
 AT_ONCE = {
     "stabilizationWindowSeconds": 0,
@@ -64,10 +65,18 @@ def no_quorum_or_no_rpc(pods: dict[str, Object]) -> str | None:
 @pytest.fixture
 def pods(cluster: Cluster) -> Iterator[Counter[str]]:
     """Return what pods there are, by namespace/name, and their zones; in the end they are again."""
-    before = placed(cluster.api.objects("Pod"), zones_of(cluster))
+    zones = zones_of(cluster)
+    ready = cluster.api.until("Pod", all_ready, "ready pods")
+    before = placed(ready.values(), zones)
     yield before
     wait_for(cluster, before)
     steps.wait_synced(cluster)
+
+
+def all_ready(there: dict[str, Object]) -> dict[str, Object] | None:
+    """Return all pods but those of Jobs, if they are ready."""
+    found = {name: pod for name, pod in there.items() if not steps.is_of_a_job(pod)}
+    return found if all(map(steps.is_ready, found.values())) else None
 
 
 def zones_of(cluster: Cluster) -> dict[str, str]:
@@ -77,8 +86,7 @@ def zones_of(cluster: Cluster) -> dict[str, str]:
 
 def placed(pods: Iterable[Object], zones: dict[str, str]) -> Counter[str]:
     """Return namespace/workload of a pod, and its zone → how many are ready there."""
-    # Not a Job's: a backup may begin, or be over, at any time.
-    running = (pod for pod in pods if steps.owner(pod).get("kind") != "Job" and steps.is_ready(pod))
+    running = (pod for pod in pods if not steps.is_of_a_job(pod) and steps.is_ready(pod))
     return Counter(f"{called(pod)} {zone_of(pod, zones)}" for pod in running)
 
 
@@ -102,15 +110,12 @@ def nodes(cluster: Cluster) -> list[Object]:
 
 def wait_for(cluster: Cluster, wanted: Counter[str]) -> None:
     """Wait until the pods are ready again, each where its volume is, and all nodes take pods."""
-    cluster.api.until(
-        "Node", lambda there: all(map(is_ready, there.values())), "ready nodes", timeout_s=WAIT_S
-    )
+    cluster.api.until("Node", lambda there: all(map(is_ready, there.values())), "ready nodes")
     zones = zones_of(cluster)
     cluster.api.until(
         "Pod",
         lambda there: placed(there.values(), zones) == wanted,
         "all pods as before",
-        timeout_s=WAIT_S,
     )
 
 
@@ -121,9 +126,9 @@ def test_draining_each_node_in_turn_never_costs_quorum(
     with Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc) as watching:
         for node in nodes(cluster):
             name = node["metadata"]["name"]
-            drain = ("drain", name, "--delete-emptydir-data", f"--timeout={WAIT_S:.0f}s")
             try:
-                code, _, told = cluster.plane.kubectl(*drain)
+                drain = ("drain", name, "--delete-emptydir-data")
+                code, _, told = cluster.plane.kubectl(*drain, timeout_s=DRAIN_S)
             finally:
                 cluster.plane.kubectl("uncordon", name)
             assert code == 0, told
@@ -134,25 +139,26 @@ def test_draining_each_node_in_turn_never_costs_quorum(
     measure(f"{drained} nodes drained, one after the other", begun)
 
 
-@pytest.fixture
-def cordoned(cluster: Cluster) -> Iterator[None]:
-    """Let no node take a pod, so that one which is evicted stays away; in the end they do again."""
-    names = [each["metadata"]["name"] for each in nodes(cluster)]
-    for name in names:
-        cluster.api.patch("Node", name, {"spec": {"unschedulable": True}})
-    yield
-    for name in names:
-        cluster.api.patch("Node", name, {"spec": {"unschedulable": None}})
-
-
-@pytest.mark.usefixtures("pods", "cordoned")
+@pytest.mark.usefixtures("pods")
 def test_a_second_pod_is_not_evicted_while_one_is_away(cluster: Cluster) -> None:
-    with Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc):
+    cluster.api.until(
+        "PodDisruptionBudget",
+        lambda there: all(allows_one(there[workload]) for workload in BUDGETED),
+        "budgets that allow an eviction",
+        namespace=PROD,
+    )
+    with steps.cordoned(cluster), Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc):
         for workload in BUDGETED:
             evict(cluster, f"{workload}-0")
             with pytest.raises(ApiError, match="violate the pod's disruption budget") as refused:
                 evict(cluster, f"{workload}-1")
             assert refused.value.status == TOO_MANY_REQUESTS
+
+
+def allows_one(budget: Object) -> bool:
+    """Return whether a budget's controller has seen it, and that a pod may be evicted."""
+    seen = steps.status(budget, "observedGeneration") == budget["metadata"]["generation"]
+    return seen and bool(steps.status(budget, "disruptionsAllowed"))
 
 
 def evict(cluster: Cluster, pod: str) -> None:
@@ -171,10 +177,8 @@ def test_losing_a_zone_leaves_quorum_and_json_rpc(
     try:
         with Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc):
             cluster.machines.lose(lost)
-            cluster.api.until("Node", lambda there: is_lost(there, lost), "loss", timeout_s=WAIT_S)
-            whole = cluster.api.until(
-                "Pod", three_validators, "three validators", namespace=PROD, timeout_s=WAIT_S
-            )
+            cluster.api.until("Node", lambda there: is_lost(there, lost), "loss")
+            whole = cluster.api.until("Pod", three_validators, "three validators", namespace=PROD)
             measure("a zone's power cut to its validator being missed", begun)
             assert len(whole) == QUORUM
     finally:
@@ -185,7 +189,6 @@ def test_losing_a_zone_leaves_quorum_and_json_rpc(
         lambda there: len(whole_validators(there)) == VALIDATORS,
         "four validators",
         namespace=PROD,
-        timeout_s=WAIT_S,
     )
     measure("a zone's power back to four validators", begun)
     there = {pod["metadata"]["uid"] for pod in cluster.api.objects("Pod")}
@@ -198,7 +201,7 @@ def zone_to_lose(cluster: Cluster, zones: dict[str, str]) -> tuple[str, dict[str
 
     The latter as namespace/name → uid.
     """
-    pods = [pod for pod in cluster.api.objects("Pod") if steps.owner(pod).get("kind") != "Job"]
+    pods = [pod for pod in cluster.api.objects("Pod") if not steps.is_of_a_job(pod)]
     own = Counter(
         zones[pod["spec"]["nodeName"]] for pod in pods if pod["metadata"]["namespace"] == PROD
     )
@@ -241,7 +244,6 @@ def test_an_autoscaler_scales_up_and_down_and_argo_cd_lets_it(
                     has(replicas),
                     f"{replicas} pods of {BESU}",
                     namespace=space,
-                    timeout_s=WAIT_S,
                 )
                 steps.refresh(cluster, [application])
                 steps.wait_synced(cluster, [application], remote.revision())

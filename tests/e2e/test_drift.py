@@ -140,7 +140,7 @@ def test_what_people_add_is_reported_and_stays(cluster: Cluster, made_by_hand: s
 def healed(cluster: Cluster, kind: str, namespace: str, check: Check) -> None:
     """Wait until a watch of the kind shows what is right."""
     what = f"{kind} of {namespace} healed"
-    cluster.api.until(kind, check, what, namespace=namespace, timeout_s=steps.SYNC_S)
+    cluster.api.until(kind, check, what, namespace=namespace)
 
 
 def refusal(application: Object, revision: str) -> str:

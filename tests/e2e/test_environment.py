@@ -35,7 +35,7 @@ def qa(cluster: Cluster, remote: Remote) -> Iterator[Repository]:
     if cluster.api.find("Namespace", "linea-qa"):
         cluster.api.delete("Namespace", "linea-qa")
     gone = "namespace linea-qa gone"
-    cluster.api.until("Namespace", without("linea-qa"), gone, timeout_s=steps.SYNC_S)
+    cluster.api.until("Namespace", without("linea-qa"), gone)
     for volume in cluster.api.objects("PersistentVolume"):
         if volume["spec"]["claimRef"]["namespace"] == "linea-qa":
             cluster.api.delete("PersistentVolume", volume["metadata"]["name"])
@@ -66,9 +66,7 @@ def test_an_environment_comes_by_its_folder_and_goes_only_by_a_person(
     remove, wait_and_remove_project = commands.split("kubectl -n argocd wait", 1)
     begun = time.monotonic()
     steps.run(cluster, remove)
-    cluster.api.until(
-        "Pod", lambda there: not there, "no pod", namespace="linea-qa", timeout_s=steps.SYNC_S
-    )
+    cluster.api.until("Pod", lambda there: not there, "no pod", namespace="linea-qa")
     # It looks again by itself within half a minute.
     steps.refresh(cluster, ["linea-qa"])
     steps.run(cluster, f"kubectl -n argocd wait{wait_and_remove_project}")

@@ -20,6 +20,8 @@ Measure = Callable[[str, float], None]
 
 ENVIRONMENT = "dev"
 APPLICATION = steps.application(ENVIRONMENT)
+FIRST = "linea-stack-ethstats"
+"""The Deployment of the first of the two waves that the tests change."""
 KEPT = ("StatefulSet", "Deployment", "Service", "ConfigMap", "PersistentVolumeClaim", "Secret")
 """Kinds whose objects no fault may replace."""
 
@@ -47,6 +49,7 @@ def identities(cluster: Cluster) -> dict[str, str]:
     found = [(kind, each) for kind, each in every if steps.owner(each).get("kind") != "Pod"]
     pods = cluster.api.objects("Pod")
     found += [("Pod", pod) for pod in pods if steps.owner(pod).get("kind") == "StatefulSet"]
+    found = [each for each in found if "deletionTimestamp" not in each[1]["metadata"]]
     return {
         f"{kind} {metadata['namespace']}/{metadata['name']}": metadata["uid"]
         for kind, metadata in ((kind, each["metadata"]) for kind, each in found)
@@ -73,37 +76,31 @@ def arrives(cluster: Cluster, remote: Remote, text: str) -> None:
         assert {"name": "TRIED", "value": text} in variables
 
 
-def begin_sync(cluster: Cluster, remote: Remote) -> None:
-    """Push, and wait until Argo CD is in the middle of the sync."""
+def kill_in_the_middle(cluster: Cluster, remote: Remote, *names: str) -> None:
+    """Push, kill processes in the middle of the sync, and start them again.
+
+    It is in the middle, as the first wave's pod has no node until the processes are killed.
+    """
     revision = remote.push("a change of two waves")
-    steps.refresh(cluster, [APPLICATION])
-
-    steps.wait(cluster, lambda there: is_running(there[APPLICATION], revision), "a sync that runs")
-
-
-def is_running(application: Object, revision: str) -> bool:
-    state = steps.status(application, "operationState") or {}
-    ran = (state.get("syncResult") or {}).get("revision") == revision
-    return ran and state["phase"] == "Running"
-
-
-def kill(cluster: Cluster, *names: str) -> None:
-    """Kill processes in the middle of the last commit's sync, and start them again."""
-    application = cluster.api.get("Application", APPLICATION, argo.NAMESPACE)
-    assert is_running(application, cluster.remote.revision()), "the sync is over already"
-    try:
-        cluster.processes.end(*names, number=signal.SIGKILL)
-    finally:
-        for name in names:
-            cluster.processes.restart(name)
+    waits = f"waiting for healthy state of apps/Deployment/{FIRST}"
+    with steps.cordoned(cluster):
+        steps.refresh(cluster, [APPLICATION])
+        steps.wait(
+            cluster, lambda there: steps.is_waiting(there[APPLICATION], revision, waits), waits
+        )
+        try:
+            cluster.processes.end(*names, number=signal.SIGKILL)
+        finally:
+            for name in names:
+                cluster.processes.restart(name)
+        cluster.plane.connect().close()
 
 
 def test_argo_cds_controller_is_killed_in_the_middle_of_a_sync(
     cluster: Cluster, remote: Remote, changed: str, kept: None, measure: Measure
 ) -> None:
-    begin_sync(cluster, remote)
+    kill_in_the_middle(cluster, remote, argo.CONTROLLER)
     begun = time.monotonic()
-    kill(cluster, argo.CONTROLLER)
     arrives(cluster, remote, changed)
     measure("controller killed in the middle of a sync, to Synced", begun)
 
@@ -111,10 +108,8 @@ def test_argo_cds_controller_is_killed_in_the_middle_of_a_sync(
 def test_the_api_server_is_killed_in_the_middle_of_a_sync(
     cluster: Cluster, remote: Remote, changed: str, kept: None, measure: Measure
 ) -> None:
-    begin_sync(cluster, remote)
+    kill_in_the_middle(cluster, remote, "kube-apiserver")
     begun = time.monotonic()
-    kill(cluster, "kube-apiserver")
-    cluster.plane.connect().close()
     arrives(cluster, remote, changed)
     measure("API server killed in the middle of a sync, to Synced", begun)
 
@@ -122,8 +117,7 @@ def test_the_api_server_is_killed_in_the_middle_of_a_sync(
 def test_argo_cds_cache_and_repository_server_are_killed(
     cluster: Cluster, remote: Remote, changed: str, kept: None
 ) -> None:
-    begin_sync(cluster, remote)
-    kill(cluster, argo.CACHE, argo.REPOSITORIES)
+    kill_in_the_middle(cluster, remote, argo.CACHE, argo.REPOSITORIES)
     arrives(cluster, remote, changed)
 
 

@@ -23,7 +23,6 @@ from scripts.manifest import Manifest, Where
 from scripts.rules import fields
 from tests.conftest import ROOT
 
-SEEN_S = 120.0
 SPACE = "spelling"
 
 Part = Mapping[str, Any]
@@ -208,7 +207,7 @@ def revisions(bare: Cluster, side: int) -> dict[tuple[str, str], Any]:
             return there if are and len(there) == len(SPELLINGS) else None
 
         what = f"{kind}s that their controller has seen"
-        objects = bare.api.until(kind, seen, what, namespace=SPACE, timeout_s=SEEN_S)
+        objects = bare.api.until(kind, seen, what, namespace=SPACE)
         key = "deployment.kubernetes.io/revision"
         for name, each in objects.items():
             notes = each["metadata"].get("annotations", {})

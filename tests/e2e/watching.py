@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
-from scripts.cluster.api import Object
+from scripts.cluster.api import STILL_S, Object
 from scripts.cluster.cluster import Cluster
-
-LONG_S = 3600.0
-SEEN_S = 30.0
 
 
 class Watching:
     """Looks at every state of a kind's objects in a namespace, from `with` to its end.
 
     broken: gets the objects by name, and returns what is wrong with them, or nothing. The first
-    thing wrong fails the test at the end of the `with`, when what is there by then was looked at.
+    thing wrong fails the test at the end of the `with`, when all that has happened by then was
+    looked at. states: how many different ones that were.
     """
 
     def __init__(
@@ -31,7 +28,8 @@ class Watching:
     ) -> None:
         self._cluster, self._kind, self._namespace = cluster, kind, namespace
         self._broken, self._found = broken, list[str]()
-        self._changed, self._seen = threading.Condition(), dict[str, int]()
+        self._changed = threading.Condition()
+        self._there, self._seen = dict[str, int](), dict[str, int]()
         self._ended, self.states = False, 0
 
     def __enter__(self) -> Self:
@@ -54,26 +52,27 @@ class Watching:
 
     def _wait_for_now(self) -> None:
         """Wait until all that is there now was looked at, or something later."""
-        now = _versions(self._cluster.api.objects(self._kind, self._namespace))
+        listed, version = self._cluster.api.listed(self._kind, self._namespace)
+        now = _versions(listed)
 
         def is_seen() -> bool:
-            return self.states > 0 and all(
-                self._seen.get(uid, 0) >= version for uid, version in now.items()
-            )
+            come = all(self._seen.get(uid, 0) >= since for uid, since in now.items())
+            gone = all(uid in now or it > int(version) for uid, it in self._there.items())
+            return self.states > 0 and come and gone
 
         with self._changed:
-            seen = self._changed.wait_for(is_seen, SEEN_S)
+            seen = self._changed.wait_for(is_seen, STILL_S)
         assert seen, f"{self._kind} of {self._namespace} can't be watched"
 
     def _look(self) -> None:
-        end = time.monotonic() + LONG_S
-        for objects in self._cluster.api.states(self._kind, self._namespace, "", end):
+        for objects in self._cluster.api.states(self._kind, self._namespace, ""):
             if self._ended:
                 return
-            wrong = self._broken(objects)
+            wrong, there = self._broken(objects), _versions(objects.values())
             with self._changed:
-                self.states += 1
-                self._seen |= _versions(objects.values())
+                self.states += not self.states or there != self._there
+                self._there = there
+                self._seen |= there
                 self._found += [wrong] if wrong else []
                 self._changed.notify_all()
 
