@@ -64,7 +64,9 @@ def _shared(root: Path) -> dict[str, bytes]:
     program = Path(__file__).parent
     found = {"python": sys.version.encode()}
     for folder, top in ((root / "chart", root), (root / "base", root), (program, program)):
-        found |= _contents((path for path in folder.rglob("*") if path.suffix != ".pyc"), top)
+        # What Python compiles comes at any time, under names that last for a moment.
+        paths = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+        found |= _contents(paths, top)
     return found | _contents([root / "tools/python/pipeline.txt"], root)
 
 

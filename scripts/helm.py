@@ -24,7 +24,7 @@ from scripts.manifest import Manifest
 RELEASE = "linea-stack"
 """One release name everywhere, so that objects are called the same in every environment."""
 
-TIMEOUT_S = 120
+TIMEOUT_S = 600
 
 _DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _SOURCE = re.compile(r"^# Source: [^/]+/(.+)$", re.MULTILINE)

@@ -15,7 +15,7 @@ from typing import TextIO
 from scripts import revision, tools, tree, update
 from scripts.findings import Finding, UsageError, UserError
 
-TIMEOUT_S = 60
+TIMEOUT_S = 600
 
 _INPUTS = ("base", "chart", "overlays", "scripts", "tools/python/pipeline.txt")
 _OUTPUT = ("overlays", *(f"argocd/{folder}" for folder in tree.ARGOCD_FOLDERS))

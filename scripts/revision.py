@@ -14,7 +14,7 @@ from scripts import tools, tree
 from scripts.findings import UsageError
 from scripts.manifest import Manifest
 
-TIMEOUT_S = 60
+TIMEOUT_S = 600
 
 BASE = "base/environment.yaml"
 PARTS = ("argocd/", "base/", "chart/", "overlays/")

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import brotli
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from scripts import tools
+from tests.execution import STILL_S
+
+TIMEOUT_MS = STILL_S * 1000
+expect.set_options(timeout=TIMEOUT_MS)
 
 _PIECE = 1 << 20
 """Bytes that are decompressed at a time."""
@@ -42,7 +46,7 @@ def browser(folder: Path) -> Iterator[Browser]:
         environment |= {"FONTCONFIG_FILE": str(fonts), "LD_LIBRARY_PATH": str(home / "lib")}
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
-            executable_path=named or program, env=dict(environment)
+            executable_path=named or program, env=dict(environment), timeout=TIMEOUT_MS
         )
         with started:
             yield started

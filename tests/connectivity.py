@@ -21,7 +21,7 @@ from scripts import tools
 from scripts.manifest import Manifest
 from tests.objects import containers, of_kind, pods, walk
 
-TIMEOUT_S = 60
+TIMEOUT_S = 1800
 
 NAMESPACE = "default"
 """Where objects are that name none, as the chart's alone."""

@@ -197,3 +197,21 @@ def test_check_and_validate_believe_no_cache(rendered: Repository) -> None:
     (rendered / ".render/cache.json").write_text(cache)
     assert rendered.run("render", "--check").code == 1
     assert rendered.run("validate", "dev").code == 1
+
+
+def test_what_python_compiles_is_no_change_of_the_program(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """Another process may compile the program at any moment, as in a fresh clone."""
+    program = tmp_path / "program"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "scripts", program / "scripts", ignore=ignored)
+    call = [sys.executable, "-c", NOTHING_LOADED, "--repository", str(repository.root), "render"]
+    assert subprocess.run(call, cwd=program, capture_output=True, check=False).returncode
+    assert subprocess.run(call, cwd=program, capture_output=True, check=False).returncode == 0
+    (program / "scripts" / "__pycache__").mkdir(exist_ok=True)
+    (program / "scripts" / "__pycache__" / "render.cpython-311.pyc.140000").write_bytes(b"half")
+    assert subprocess.run(call, cwd=program, capture_output=True, check=False).returncode == 0
+    with (program / "scripts" / "render.py").open("a") as file:
+        file.write("\n")
+    assert subprocess.run(call, cwd=program, capture_output=True, check=False).returncode

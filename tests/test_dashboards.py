@@ -295,7 +295,7 @@ def evaluated(asked: list[Query], folder: Path) -> list[str]:
     given = {"rule_files": ["rules.yaml"], "evaluation_interval": "30m", "tests": [test]}
     (folder / "test.yaml").write_text(yaml.safe_dump(given), "utf-8")
     command: list[str | Path] = [tools.tool("promtool"), "test", "rules", "test.yaml"]
-    done = tools.run(command, "promtool", 120, cwd=folder)
+    done = tools.run(command, "promtool", 1800, cwd=folder)
     told = done.stdout + done.stderr
     return [line.strip() for line in told.splitlines() if line.strip()] if done.returncode else []
 

@@ -34,13 +34,7 @@ def theirs(tool: str, namespace: str, version: str, *arguments: str | Path) -> l
     """Return what `helm template` makes, hooks left out, as kubectl would read it."""
     call: list[str | Path] = [tools.tool(tool), "template", helm.RELEASE, CHART, "--no-hooks"]
     call += ["--namespace", namespace, "--kube-version", version, *arguments]
-    done = subprocess.run(
-        call,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
     found = yaml.load_all(done.stdout, yaml.CSafeLoader)
     return canonical(one for one in found if one)
 

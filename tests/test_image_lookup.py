@@ -6,16 +6,15 @@ The registry is crane's own; what needs a login stands behind a proxy that asks 
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.server
 import json
+import re
 import shutil
 import socket
 import subprocess
 import tarfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ import pytest
 import yaml
 
 from scripts import image_lookup, images, tools
-from scripts.cluster.processes import free_ports
 from tests.conftest import Repository
 
 LOCK = images.LOCK
@@ -39,7 +37,6 @@ def crane(*arguments: str | Path, **environment: str) -> str:
         [tools.tool("crane"), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
         check=True,
         env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **environment},
     )
@@ -64,34 +61,30 @@ class Registry:
         return crane("digest", name)
 
 
-def wait_for(host: str) -> None:
-    for _ in range(200):
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{host}/v2/", timeout=5):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"{host} does not answer")
-
-
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    host = f"localhost:{free_ports(1)[0]}"
-    process = subprocess.Popen(
-        [
-            tools.tool("crane"),
-            "registry",
-            "serve",
-            "--address",
-            host.replace("localhost", "127.0.0.1"),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    folder = tmp_path_factory.mktemp("registry")
+    log = folder / "log"
+    command: list[str | Path] = [tools.tool("crane"), "registry", "serve"]
+    command += ["--address", "127.0.0.1:0"]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
-        wait_for(host)
-        yield Registry(host, tmp_path_factory.mktemp("registry"))
+        while not (found := re.search(r"serving on port (\d+)\n", log.read_text())):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.02)
+        yield Registry(f"localhost:{found[1]}", folder)
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture
+def down() -> Iterator[str]:
+    """Yield the host of a registry that is down; nobody else can listen on its port meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"localhost:{held.getsockname()[1]}"
 
 
 class Gate(http.server.BaseHTTPRequestHandler):
@@ -108,7 +101,8 @@ class Gate(http.server.BaseHTTPRequestHandler):
         asked = urllib.request.Request(
             url, method=self.command, headers={"Accept": self.headers.get("Accept", "")}
         )
-        with urllib.request.urlopen(asked, timeout=10) as got:
+        straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with straight.open(asked) as got:
             self.answer(got.status, dict(got.headers), got.read())
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
@@ -230,9 +224,9 @@ def test_a_tag_that_is_not_there_is_told_at_its_line_and_the_others_are_written(
 
 
 def test_a_registry_that_is_down_is_told_for_each_image_and_the_others_are_written(
-    repository: Repository, registry: Registry
+    repository: Repository, registry: Registry, down: str
 ) -> None:
-    digest, down = registry.push("up:1", "up"), f"localhost:{free_ports(1)[0]}"
+    digest = registry.push("up:1", "up")
     only_dev(repository, besu=f"{registry.host}/up:1", maru=f"{down}/maru:1")
     values = (repository / "overlays/dev/values.yaml").read_text("utf-8")
     ethstats = f"{{image: {{repository: '{down}/ethstats', tag: '3'}}}}"
@@ -249,8 +243,7 @@ def test_a_registry_that_is_down_is_told_for_each_image_and_the_others_are_writt
     assert locked(repository) == {f"{registry.host}/up:1": digest}
 
 
-def test_what_is_locked_is_not_asked_for_again(repository: Repository) -> None:
-    down = f"localhost:{free_ports(1)[0]}"
+def test_what_is_locked_is_not_asked_for_again(repository: Repository, down: str) -> None:
     only_dev(repository, besu=f"{down}/besu:1", maru=f"{down}/besu:1")
     repository.write(LOCK, f"{down}/besu:1: {DIGEST}\n")
     done = repository.run("images")
@@ -314,10 +307,9 @@ def test_nothing_is_asked_while_an_environment_has_a_mistake(repository: Reposit
 
 
 def test_programs_get_one_document_of_what_could_not_be_looked_up(
-    repository: Repository, registry: Registry
+    repository: Repository, registry: Registry, down: str
 ) -> None:
     registry.push("up:2", "up")
-    down = f"localhost:{free_ports(1)[0]}"
     only_dev(repository, besu=f"{registry.host}/up:2", maru=f"{down}/maru:1")
     done = repository.run("images", "--format", "json")
     assert done.code == 2

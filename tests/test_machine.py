@@ -10,20 +10,20 @@ import pytest
 
 from scripts import files
 from scripts.validate import links
-from tests.conftest import ROOT, Repository
+from tests.conftest import ROOT, Repository, without_progress
 
 
 def run(repository: Repository, *arguments: str, shell: str = "", **environment: str) -> str:
-    """Return all that a run says and its exit code, `$@` being its command line."""
+    """Return what a run says but for progress, and its exit code; `$@` is its command line."""
     done = subprocess.run(
         ["sh", "-c", shell or '"$@"', "sh", *repository.command(*arguments)],
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
-        timeout=60,
         check=False,
     )
-    said = (done.stdout + done.stderr).decode("utf-8", "replace")
+    said = done.stdout.decode("utf-8", "replace")
+    said += without_progress(done.stderr.decode("utf-8", "replace"))
     assert "Traceback" not in said, said
     return f"{said}exit code {done.returncode}"
 

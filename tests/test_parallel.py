@@ -20,8 +20,10 @@ from tests.conftest import ROOT
 BEGIN = """
 import os, sys, time
 os.cpu_count = lambda: 2  # two children, whatever machine this is
+from scripts import parallel
 from scripts.findings import Finding, UserError
 from scripts.parallel import each
+parallel.PROGRESS_AFTER_S = 1e9  # however slow this machine is
 
 def square(number):
     return number * number
@@ -34,9 +36,7 @@ def program(text: str) -> list[str]:
 
 
 def run(text: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        program(text), cwd=ROOT, text=True, capture_output=True, timeout=60, check=False
-    )
+    return subprocess.run(program(text), cwd=ROOT, text=True, capture_output=True, check=False)
 
 
 def test_results_are_in_the_order_of_the_items_whoever_is_first() -> None:
@@ -108,7 +108,7 @@ def test_a_killed_parent_takes_its_children_along(size: int) -> None:
                     os.write(1, b"%d\\n" % os.getpid())
                 time.sleep(0.01)
                 return "x" * {size}
-            each(work, range(4000), "x")
+            each(work, range(10**9), "x")  # which takes weeks
         """),
         cwd=ROOT,
         text=True,
@@ -122,12 +122,11 @@ def test_a_killed_parent_takes_its_children_along(size: int) -> None:
     parent.stdout.close()
     try:
         for child in children:
-            ended, _, _ = select.select([child], [], [], 10)
-            if not ended:
-                signal.pidfd_send_signal(child, signal.SIGKILL)
-            assert ended, "a child goes on without its parent"
+            select.select([child], [], [])
     finally:
         for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(child, signal.SIGKILL)
             os.close(child)
 
 
@@ -136,7 +135,7 @@ def test_an_error_leaves_no_child_behind() -> None:
         def work(number):
             if number == 1:
                 raise ValueError
-            time.sleep(30)
+            time.sleep(1e6)
         try:
             each(work, range(40), "x")
         except ValueError:
@@ -147,14 +146,13 @@ def test_an_error_leaves_no_child_behind() -> None:
     assert (done.returncode, done.stderr) == (7, "")
 
 
-@pytest.mark.parametrize(("after_s", "shown"), [(0.05, True), (60, False)])
+@pytest.mark.parametrize(("after_s", "shown"), [(0.05, True), (1e9, False)])
 def test_progress_is_shown_to_people_on_what_takes_long_and_only_there(
     after_s: float, shown: bool
 ) -> None:
     terminal, theirs = pty.openpty()
-    done = subprocess.run(
+    process = subprocess.Popen(
         program(f"""
-            from scripts import parallel
             parallel.PROGRESS_AFTER_S = {after_s}
             each(lambda _: time.sleep(0.05), range(7), "counting sheep")
         """),
@@ -162,17 +160,17 @@ def test_progress_is_shown_to_people_on_what_takes_long_and_only_there(
         env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
         stdout=subprocess.PIPE,
         stderr=theirs,
-        timeout=60,
-        check=True,
     )
     os.close(theirs)
     seen = b""
+    # Read while it runs: a terminal holds no more than 4 KiB that nobody has read.
     with contextlib.suppress(OSError):  # how a terminal says that nobody is left
         while part := os.read(terminal, 4096):
             seen += part
     os.close(terminal)
+    out, _ = process.communicate()
     assert (b"counting sheep" in seen) == shown
-    assert done.stdout == b""
+    assert (process.returncode, out) == (0, b"")
 
 
 def test_a_finding_survives_its_way_between_processes() -> None:

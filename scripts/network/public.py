@@ -19,7 +19,7 @@ from scripts.yamlio import Document
 FUNDS_WEI = 10**24
 """A million ether: at 7 wei a unit of gas, more transfers than a chain has seconds."""
 
-_GIT_S = 60.0
+_GIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
