@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scripts import lifetime
+from tests import forked
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -100,16 +101,16 @@ class Repository:
 
     def run(self, *arguments: str, **environment: str) -> Run:
         """Run the program in a process of its own."""
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-        )
-        return Run(done.returncode, done.stdout, without_progress(done.stderr))
+        variables = {**os.environ, **environment}
+        try:
+            command = ["--repository", str(self.root), *arguments]
+            code, out, err = forked.run(command, variables)
+        except ValueError:
+            done = subprocess.run(
+                self.command(*arguments), cwd=ROOT, env=variables, capture_output=True, check=False
+            )
+            code, out, err = done.returncode, done.stdout, done.stderr
+        return Run(code, out.decode(), without_progress(err.decode()))
 
     def write(self, path: str, text: str) -> None:
         """Write a file, and the folders above it."""

@@ -51,7 +51,13 @@ def _run(seed: int, arguments: Sequence[str]) -> int:
     """Return pytest's exit code."""
     command = [sys.executable, "-m", "pytest", "-p", "randomly"]
     command += [f"--randomly-seed={seed}", f"--hypothesis-seed={seed}", *arguments]
-    return subprocess.run(command, check=False).returncode
+    with subprocess.Popen(command) as pytest:
+        try:
+            return pytest.wait()
+        except KeyboardInterrupt:
+            # It may have the signal already, or not; it ends its workers in either case.
+            pytest.terminate()
+            raise
 
 
 @contextlib.contextmanager
