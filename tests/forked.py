@@ -26,6 +26,9 @@ from scripts.__main__ import main
 ROOT = Path(__file__).resolve().parent.parent
 OUT, ERR = "out", "err"
 
+WITHOUT = ("scripts.__main__", "scripts.cluster")
+"""Modules that are not loaded: the cluster needs packages that these tests do without."""
+
 STARTING = ("PYTHON", "LC_", "LANG", "TZ", "LD_", "MALLOC_")
 """How names of variables begin that count when an interpreter starts."""
 
@@ -61,9 +64,9 @@ def _starting(environment: Mapping[str, str]) -> dict[str, str]:
 
 def serve() -> None:
     """Answer until stdin ends."""
+    # Helm's engine, whose threads don't survive a fork, is loaded where it is first used.
     for module in pkgutil.walk_packages(scripts.__path__, "scripts."):
-        # Helm's engine, whose threads don't survive a fork, is loaded where it is first used.
-        if not module.name.endswith("__main__"):
+        if not module.name.startswith(WITHOUT):
             importlib.import_module(module.name)
     gc.collect()
     gc.freeze()
