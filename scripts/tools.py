@@ -530,11 +530,16 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
+_steps: list[threading.Event] = []
+"""The ends of the steps that are under way, the innermost last."""
+
+
 @contextlib.contextmanager
 def progress(text: str, begun: float | None = None) -> Iterator[None]:
     """Say on stderr what is being done once it takes longer than a second, then for how long.
 
     begun: the monotonic time when the first of several such steps began, to say their sum, too.
+    Of steps within steps, only the innermost says for how long.
     """
     start, ended = time.monotonic(), threading.Event()
 
@@ -543,15 +548,19 @@ def progress(text: str, begun: float | None = None) -> Iterator[None]:
             return
         _say(f"{text} …")
         while not ended.wait(PROGRESS_EVERY_S):
-            now = time.monotonic()
-            since = "" if begun in (None, start) else f"; {duration(now - begun)} in all"
-            _say(f"{text} … {duration(now - start)}{since}")
+            if _steps[-1:] == [ended]:
+                now, since = time.monotonic(), ""
+                if begun is not None and start - begun >= 1:
+                    since = f"; {duration(now - begun)} in all"
+                _say(f"{text} … {duration(now - start)}{since}")
 
     thread = threading.Thread(target=say, daemon=True)
     thread.start()
+    _steps.append(ended)
     try:
         yield
     finally:
+        _steps.remove(ended)
         ended.set()
         thread.join()
 

@@ -9,9 +9,11 @@ import http.server
 import io
 import json
 import platform
+import re
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,3 +140,22 @@ def test_what_npm_has_is_nothing_for_go_to_lock() -> None:
     assert {"axe-core", "cast", "chromium"} <= {*tools.fetched()}
     assert {"helm4", "kube-apiserver-1.34", "kubectl-1.34"} <= {*tools.names()}
     assert all(tools.version(name).startswith("v") for name in tools.names() + tools.fetched())
+
+
+def test_a_long_step_says_for_how_long_and_of_steps_within_steps_the_innermost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tools, "PROGRESS_AFTER_S", 0.0)
+    monkeypatch.setattr(tools, "PROGRESS_EVERY_S", 0.01)
+    said, wanted = "", r"^inner … \d+ s; 1 min \d+ s in all$"
+    with tools.progress("outer"), tools.progress("inner", time.monotonic() - 65):
+        while not re.search(wanted, said, re.MULTILINE) or "outer …\n" not in said:
+            said += capsys.readouterr().err
+    assert "outer … " not in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (754.0, "12 min 34 s")]
+)
+def test_a_duration_is_one_that_people_read(seconds: float, text: str) -> None:
+    assert tools.duration(seconds) == text
