@@ -21,6 +21,9 @@ from scripts.environment import Environment, merge
 from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
 
+_TEMPLATES = "chart/"
+"""How the path of what makes an object begins."""
+
 MOST_EXPERIMENTS = 400
 
 _NAME = ["metadata", "name"]
@@ -74,8 +77,8 @@ def of_fields(
         for manifest, path in fields
     ]
     left = {index for index, place in enumerate(patched) if place is None}
-    # No value moves what no template makes, the Application.
-    moved = {i: fields[i] for i in left if fields[i][0].template != environment.document.file}
+    # No value moves what no template makes: the Application, or an object that is gone.
+    moved = {i: fields[i] for i in left if fields[i][0].template.startswith(_TEMPLATES)}
     leaves = _movers(root, environment, moved, part)
     places = list[Place]()
     for index, (place, (manifest, _)) in enumerate(zip(patched, fields, strict=True)):
