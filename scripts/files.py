@@ -27,10 +27,10 @@ def read(path: Path, root: Path) -> bytes:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UserError(_unreadable(path, root, "it is a pipe or a device"))
-            raw = file.read(MAX_BYTES + 1)
+            raw = b"" if status.st_size > MAX_BYTES else file.read()
     except OSError as error:
         raise UserError(_unreadable(path, root, str(error.strerror))) from None
-    if len(raw) > MAX_BYTES:
+    if status.st_size > MAX_BYTES:
         message = f"the file has {status.st_size} bytes; at most {MAX_BYTES} are read"
         fix = "split or shorten the file"
         raise UserError(Finding(name(path, root), 0, 0, "file-too-large", message, fix))

@@ -70,7 +70,7 @@ def located(
 
 def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Objects]:
     """Return the renderings as rules see them, without those that could not be made."""
-    made = [rendering for rendering in renderings if rendering.files]
+    made = [rendering for rendering in renderings if rendering.manifests]
     before = _before(root, made, against) if against else {}
     nothing = Before(None, None, "")
     return [

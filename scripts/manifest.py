@@ -104,8 +104,11 @@ def config_maps(data: dict[str, Any]) -> set[str]:
     left: list[Any] = [data]
     while left:
         part = left.pop()
-        for key, value in part.items() if isinstance(part, dict) else enumerate(part):
-            if isinstance(value, dict | list):
+        if isinstance(part, list):
+            left += [value for value in part if isinstance(value, (dict, list))]
+            continue
+        for key, value in part.items():
+            if isinstance(value, (dict, list)):
                 left.append(value)
             refers = key in ("configMap", "configMapKeyRef", "configMapRef")
             if refers and isinstance(value, dict) and "name" in value:

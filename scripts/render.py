@@ -7,7 +7,7 @@ are well.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scripts import argocd, check, environment, given, helm, images, patches, tree, yamlio
@@ -51,21 +51,28 @@ def render(root: Path, name: str) -> Rendering:
 def rendering(root: Path, found: Environment) -> Rendering:
     """Return the rendering of an environment; raises UserError as objects does."""
     manifests = objects(root, found)
+    made = unwritten(found, manifests, settings(found, manifests))
     folder = tree.manifests_folder(found.name)
-    files = {f"{folder}/{m.file_name}": _text(m) for m in manifests}
-    made = settings(found, manifests)
-    for kind, manifest in zip(tree.ARGOCD_FOLDERS, made, strict=True):
+    files = {f"{folder}/{m.file_name}": _text(m) for m in made.manifests}
+    for kind, manifest in zip(tree.ARGOCD_FOLDERS, made.settings, strict=True):
         files[tree.argocd_file(kind, found.name)] = _text(manifest)
+    return replace(made, files=files)
+
+
+def unwritten(
+    found: Environment, manifests: Sequence[Manifest], made: Sequence[Manifest]
+) -> Rendering:
+    """Return the rendering of an environment with these objects and settings, without files."""
     return Rendering(
         name=found.name,
         kubernetes_version=found.kubernetes_version,
         repository=found.repository["url"],
-        files=files,
+        files={},
         zones=found.zones,
         manifests=tuple(manifests),
         findings=(),
         namespace=found.namespace,
-        settings=made,
+        settings=tuple(made),
         given=given.given(found),
         waivers=found.waivers,
         is_production=found.is_production,

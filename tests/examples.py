@@ -68,6 +68,12 @@ class Example:
 
 
 @lru_cache
+def loaded(name: str) -> Environment:
+    """Return an environment of this repository as its files say it."""
+    return environment.load(ROOT, name)
+
+
+@lru_cache
 def rendering(name: str) -> Rendering:
     """Return an environment of this repository as it is committed."""
     return render.render(ROOT, name)
@@ -94,11 +100,13 @@ def laid(file: Path) -> Example:
     """Return an example, laid over its environment."""
     documents = yamlio.load_all(file, ROOT)
     own = [d for d in documents if "name" in d.data]
-    found = environment.load(ROOT, own[0].data["name"] if own else "prod")
+    committed = loaded(own[0].data["name"] if own else "prod")
+    found = committed
     for document in own:
         found = _said(found, document)
     values = tuple(d for d in documents if not {"name", "target", "kind", "before"} & d.data.keys())
-    found = replace(found, layers=(*found.layers, *values))
+    if values:
+        found = replace(found, layers=(*found.layers, *values))
     brought = {
         f"{d.data['kind']}/{d.data['metadata']['name']}": d for d in documents if "kind" in d.data
     }
@@ -109,13 +117,17 @@ def laid(file: Path) -> Example:
     patched = list(_patches(documents))
     on_settings = [patch for patch in patched if patch.kind in _SETTINGS]
     on_objects = [patch for patch in patched if patch.kind not in _SETTINGS]
-    with_patches = replace(found, patches=(*found.patches, *on_objects))
-    made = render.rendering(ROOT, with_patches)
-    manifests = [*made.manifests, *argocd.arrange(extra, found)]
+    with_patches = replace(found, patches=(*found.patches, *on_objects)) if on_objects else found
+    is_as_committed = with_patches is committed
+    made = (
+        rendering(found.name).manifests if is_as_committed else render.objects(ROOT, with_patches)
+    )
+    manifests = [*made, *argocd.arrange(extra, found)]
     settings = patches.apply(render.settings(with_patches, manifests), on_settings)
-    made = replace(made, manifests=tuple(manifests), settings=tuple(settings))
     everything = replace(with_patches, patches=(*with_patches.patches, *on_settings))
-    return Example(everything, _objects(made, earlier), brought)
+    return Example(
+        everything, _objects(render.unwritten(everything, manifests, settings), earlier), brought
+    )
 
 
 def _said(found: Environment, document: Document) -> Environment:
