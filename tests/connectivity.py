@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -125,9 +125,10 @@ def every(manifests: Sequence[Manifest], among: Sequence[Actor]) -> list[Flow]:
     ]
 
 
-def denials(manifests: Sequence[Manifest], among: Sequence[Actor]) -> dict[Flow, set[str]]:
-    """Return for every connection which ends deny it by policy: Egress, Ingress, both or none."""
-    asked = every(manifests, among)
+def denials(
+    manifests: Sequence[Manifest], among: Sequence[Actor], asked: Collection[Flow]
+) -> dict[Flow, set[str]]:
+    """Return for each connection which ends deny it by policy: Egress, Ingress, both or none."""
     peers = {actor.name: actor.peer() for actor in among}
     traffic = []
     for source, target, port in asked:
@@ -139,7 +140,8 @@ def denials(manifests: Sequence[Manifest], among: Sequence[Actor]) -> dict[Flow,
 
 def allowed(manifests: Sequence[Manifest], among: Sequence[Actor]) -> set[Flow]:
     """Return the connections that no end denies."""
-    return {flow for flow, denied in denials(manifests, among).items() if not denied}
+    found = denials(manifests, among, every(manifests, among))
+    return {flow for flow, denied in found.items() if not denied}
 
 
 def ask(rules: list[dict[str, Any]], traffic: list[dict[str, Any]]) -> list[set[str]]:

@@ -19,8 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-# Loaded once for all the children, but for Helm's engine, whose threads don't survive a fork.
-from scripts import argocd, environment, helm, patches, render, tree, update  # noqa: F401
+from scripts import render, update  # noqa: F401, loaded once for all the children
 from scripts.__main__ import main
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
@@ -71,6 +70,8 @@ def child(
 ) -> int:
     os.dup2(said, 1)
     os.dup2(said, 2)
+    # Helm's engine hangs in a fork: a child that needs more than what was rendered before fails.
+    sys.modules["helm_python"] = None  # type: ignore[assignment]
     steps = Steps(root, wanted, number)
     sys.addaudithook(steps)
     try:
@@ -105,7 +106,8 @@ def run(root: Path, number: int, arguments: list[str], wanted: int | str) -> dic
 
 if __name__ == "__main__":
     folder, name = sys.argv[1:]
-    environment.load(Path(folder), "dev")
+    # What costs most is not repeated: the children find what Helm made of these values.
+    render.render(Path(folder), "dev")
     for line in sys.stdin:
         step, *words = json.loads(line)
         ended = run(Path(folder), signal.Signals[name], words, step)

@@ -278,30 +278,33 @@ def mutants(environment: str, most: int = MOST) -> list[Mutant]:
 
     Which ones, their names' digests say: nobody chooses, and a new object changes few.
     """
-    chosen = list[Mutant]()
-    for _, group in groupby(_all(environment), key=lambda mutant: mutant.operator):
-        by_digest = sorted(group, key=lambda mutant: hashlib.sha256(mutant.name.encode()).digest())
-        chosen += sorted(by_digest[:most], key=lambda mutant: mutant.name)
-    return chosen
-
-
-def _all(environment: str) -> list[Mutant]:
     unbroken = examples.objects(environment)
+    breaks = _breaks(unbroken)
+    chosen = list[str]()
+    for _, group in groupby(breaks, key=lambda name: breaks[name][0]):
+        by_digest = sorted(group, key=lambda name: hashlib.sha256(name.encode()).digest())
+        chosen += sorted(by_digest[:most])
+    return [_mutant(unbroken, name, *breaks[name]) for name in chosen]
+
+
+def _breaks(unbroken: Objects) -> dict[str, tuple[Operator, Manifest, Where, Any]]:
+    """Return all mutants' names, with the operator, and what stands instead, and where."""
     objects = (*unbroken.manifests, unbroken.project, unbroken.application)
     places = {manifest.label: _places(manifest) for manifest in objects}
-    found: dict[str, Mutant] = {}
+    found: dict[str, tuple[Operator, Manifest, Where, Any]] = {}
     for operator in operators():
         for manifest in objects:
             if operator.kinds and manifest.kind not in operator.kinds:
                 continue
-            if operator.left_out.fullmatch(f"{environment}: {manifest.label}"):
+            if operator.left_out.fullmatch(f"{unbroken.name}: {manifest.label}"):
                 continue
             for where, path, value in places[manifest.label]:
                 if operator.where.fullmatch(where):
                     for other in _others(operator, manifest.object, path, value):
-                        one = _mutant(unbroken, operator, manifest, path, other)
-                        found.setdefault(one.name, one)
-    return list(found.values())
+                        change = _change(manifest.object, path, other)
+                        name = f"{unbroken.name}: {manifest.label}: {change}"
+                        found.setdefault(name, (operator, manifest, path, other))
+    return found
 
 
 def _places(manifest: Manifest) -> list[tuple[str, Where, Any]]:
@@ -309,9 +312,8 @@ def _places(manifest: Manifest) -> list[tuple[str, Where, Any]]:
 
 
 def _mutant(
-    unbroken: Objects, operator: Operator, manifest: Manifest, path: Where, other: Any
+    unbroken: Objects, name: str, operator: Operator, manifest: Manifest, path: Where, other: Any
 ) -> Mutant:
-    name = f"{unbroken.name}: {manifest.label}: {_change(manifest.object, path, other)}"
     if not path and other is GONE:
         left = tuple(one for one in unbroken.manifests if one is not manifest)
         return Mutant(name, operator, replace(unbroken, manifests=left), ())

@@ -11,20 +11,21 @@ import yaml
 from scripts import argocd, environment, helm, render
 from scripts.environment import Environment
 from scripts.manifest import Manifest
-from tests.conftest import ROOT, Repository
+from tests.conftest import ROOT, Repository, copy
 from tests.objects import ENVIRONMENTS, FULL, of_environment, of_kind, one, pods, references
 
 WAVE = "argocd.argoproj.io/sync-wave"
 OPTIONS = "argocd.argoproj.io/sync-options"
 
 
-@pytest.fixture(params=[*ENVIRONMENTS, "fullest"])
+@pytest.fixture(scope="module", params=[*ENVIRONMENTS, "fullest"])
 def arranged(
-    request: pytest.FixtureRequest, repository: Repository
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Environment, list[Manifest]]:
     """Return each environment with its objects, and one where all that can be is on."""
     if request.param != "fullest":
         return of_environment(request.param)
+    repository = copy(tmp_path_factory.mktemp("fullest") / "repository")
     text = FULL.read_text("utf-8").replace("provider: plain", "provider: existing")
     repository.write("overlays/dev/values.yaml", text)
     found = environment.load(repository.root, "dev")

@@ -123,7 +123,7 @@ class Store:
     def all(self) -> list[str]:
         return sorted(path.name for path in self.root.glob("*"))
 
-    def aged(self, backup: str, days: float, *, marked: bool = True) -> str:
+    def aged(self, backup: str | Path, days: float, *, marked: bool = True) -> str:
         """Copy a backup as if made so many days ago, and return its time."""
         then = datetime.now(UTC) - timedelta(days=days)
         name = then.strftime("%Y%m%dT%H%M%SZ")
@@ -236,28 +236,59 @@ def serving(
         server.wait()
 
 
-@pytest.fixture
-def store(shell: str, tmp_path: Path) -> Iterator[Store]:
-    scratch = tmp_path / "scratch"
-    (tmp_path / "s3" / BUCKET).mkdir(parents=True)
+@contextlib.contextmanager
+def empty_store(folder: Path, path: str) -> Iterator[Store]:
+    scratch = folder / "scratch"
+    (folder / "s3" / BUCKET).mkdir(parents=True)
     scratch.mkdir()
-    environment = {"PATH": shell, "HOME": str(scratch), "TMPDIR": str(scratch)}
-    with serving(tmp_path / "s3", environment) as made:
+    environment = {"PATH": path, "HOME": str(scratch), "TMPDIR": str(scratch)}
+    # A third of rclone's start is Go's collector, and none of these runs needs it.
+    with serving(folder / "s3", environment | {"GOGC": "off"}) as made:
         yield made
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    volume = tmp_path / "source volume"
-    fill(volume)
-    return volume
+def store(shell: str, tmp_path: Path) -> Iterator[Store]:
+    with empty_store(tmp_path, shell) as made:
+        yield made
+
+
+SIZES = {"source": BIG, "small": 5000}
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of volumes, and of a backup of each, which no test changes."""
+    folder = tmp_path_factory.mktemp("volumes")
+    (folder / "rclone").symlink_to(tool("rclone"))
+    for name, big in SIZES.items():
+        fill(folder / name, big=big)
+        (folder / f"{name} store").mkdir()
+        with empty_store(folder / f"{name} store", f"{folder}:{os.environ['PATH']}") as made:
+            shutil.move(made.root / made.made(folder / name), folder / f"{name} backup")
+    return folder
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
-    volume = tmp_path / "small volume"
-    fill(volume, big=5000)
-    return volume
+def source(volumes: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(volumes / "source", tmp_path / "source volume"))
+
+
+@pytest.fixture
+def small(volumes: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(volumes / "small", tmp_path / "small volume"))
+
+
+@pytest.fixture
+def big_backup(store: Store, volumes: Path) -> str:
+    """Return the time of a backup of source that the store has."""
+    return store.aged(volumes / "source backup", 0)
+
+
+@pytest.fixture
+def backup(store: Store, volumes: Path) -> str:
+    """Return the time of a backup of small that the store has."""
+    return store.aged(volumes / "small backup", 0)
 
 
 @pytest.fixture
@@ -458,9 +489,8 @@ WRONG: list[tuple[dict[str, str], str]] = [
 
 @pytest.mark.parametrize(("wrong", "message"), WRONG)
 def test_s3_that_cant_be_used_is_told_and_changes_nothing(
-    store: Store, small: Path, target: Path, wrong: dict[str, str], message: str
+    store: Store, backup: str, small: Path, target: Path, wrong: dict[str, str], message: str
 ) -> None:
-    backup = store.made(small)
     assert message in error(store.backup(small, **wrong))
     assert message in error(store.restore(backup, target, **wrong))
     assert_untouched(target)
@@ -473,9 +503,11 @@ def test_a_retention_that_is_no_number_is_refused(store: Store, small: Path, set
     assert "must be whole numbers" in error(store.backup(small, **{setting: "-1"}))
 
 
-def test_an_upload_that_is_cut_marks_nothing(store: Store, source: Path, target: Path) -> None:
-    earlier = store.aged(store.made(source), 1)
-    shutil.rmtree(store.root / store.complete()[-1])
+def test_an_upload_that_is_cut_marks_nothing(
+    store: Store, big_backup: str, source: Path, target: Path
+) -> None:
+    earlier = store.aged(big_backup, 1)
+    shutil.rmtree(store.root / big_backup)
     with between(store, UPLOAD_OF_BIG, lambda: False) as proxy:
         done = store.backup(source, RCLONE_CONFIG_S3_ENDPOINT=proxy.endpoint)
     assert re.search(r"the upload failed: .*(was cut|can't be reached)", error(done))
@@ -565,20 +597,21 @@ def whole_time(run: Run) -> str:
 
 
 def test_a_volume_that_is_too_small_is_told_before_the_download(
-    store: Store, source: Path, target: Path
+    store: Store, big_backup: str, target: Path
 ) -> None:
     before = on_a_full_disk(target, 6)
-    done = store.run("restore.sh", *before, BACKUP=store.made(source), TARGET_DIR=target)
+    done = store.run("restore.sh", *before, BACKUP=big_backup, TARGET_DIR=target)
     assert ("too small" if may_mount() else "the disk is full") in error(done)
     assert_untouched(target)
 
 
-def test_a_volume_that_gets_full_is_left_empty(store: Store, source: Path, target: Path) -> None:
-    backup = store.made(source)
-    done = store.run("restore.sh", *of_small_files(6), BACKUP=backup, TARGET_DIR=target)
+def test_a_volume_that_gets_full_is_left_empty(
+    store: Store, big_backup: str, source: Path, target: Path
+) -> None:
+    done = store.run("restore.sh", *of_small_files(6), BACKUP=big_backup, TARGET_DIR=target)
     assert "the download failed: the disk is full" in error(done)
     assert_untouched(target)
-    assert_restorable(store, backup, source, target)
+    assert_restorable(store, big_backup, source, target)
 
 
 def flip_a_byte(file: Path) -> None:
@@ -614,13 +647,13 @@ def truncate_to_a_line(file: Path) -> None:
 )
 def test_a_damaged_backup_is_refused_and_an_earlier_one_is_not(
     store: Store,
+    backup: str,
     small: Path,
     target: Path,
     damage: Callable[[Path], None],
     file: str,
     message: str,
 ) -> None:
-    backup = store.made(small)
     earlier = store.aged(backup, 1)
     damage(store.root / backup / file)
     done = store.restore(backup, target)
@@ -670,10 +703,10 @@ def test_retention_removes_what_is_old_and_keeps_the_newest(store: Store, small:
 
 
 def test_a_retention_that_fails_is_told_and_is_no_failed_backup(
-    store: Store, small: Path, target: Path
+    store: Store, backup: str, small: Path, target: Path
 ) -> None:
-    old = store.aged(store.made(small), 40)
-    shutil.rmtree(store.root / store.complete()[-1])
+    old = store.aged(backup, 40)
+    shutil.rmtree(store.root / backup)
     with between(store, b"DELETE /", lambda: False) as proxy:
         done = store.backup(small, RETENTION_KEEP="1", RCLONE_CONFIG_S3_ENDPOINT=proxy.endpoint)
     assert done.code == 0
@@ -684,9 +717,11 @@ def test_a_retention_that_fails_is_told_and_is_no_failed_backup(
     assert_restorable(store, old, small, target)
 
 
-def test_a_backup_that_is_half_removed_looks_incomplete(store: Store, small: Path) -> None:
-    old = store.aged(store.made(small), 40)
-    shutil.rmtree(store.root / store.complete()[-1])
+def test_a_backup_that_is_half_removed_looks_incomplete(
+    store: Store, backup: str, small: Path
+) -> None:
+    old = store.aged(backup, 40)
+    shutil.rmtree(store.root / backup)
     # The first object is removed, and then S3 is gone.
     deletions = iter([True])
     with between(store, b"DELETE /", lambda: next(deletions, False)) as proxy:
@@ -695,8 +730,9 @@ def test_a_backup_that_is_half_removed_looks_incomplete(store: Store, small: Pat
     assert old not in store.complete()
 
 
-def test_the_second_restore_changes_nothing(store: Store, small: Path, target: Path) -> None:
-    backup = store.made(small)
+def test_the_second_restore_changes_nothing(
+    store: Store, backup: str, small: Path, target: Path
+) -> None:
     assert_restorable(store, backup, small, target)
     (target / "maru" / "000002.sst").write_bytes(b"newer than the backup")
     there = content(target)
@@ -768,9 +804,9 @@ class Killed:
 
 
 def test_a_restore_that_is_killed_at_any_step_can_be_repeated(
-    store: Store, small: Path, tmp_path: Path
+    store: Store, backup: str, small: Path, tmp_path: Path
 ) -> None:
-    backup, killed = store.made(small), Killed(store, tmp_path / "killed")
+    killed = Killed(store, tmp_path / "killed")
     other = store.aged(backup, 1)
     halves, others = 0, set()
     for step in range(1, 100):

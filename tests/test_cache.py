@@ -11,31 +11,72 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Repository
+from tests.conftest import ROOT, Repository, copy
 
 NOTHING = "nothing to change in dev, prod, staging\n"
 
-NOTHING_LOADED = """
+LOADED = {"helm_python", "scripts.render", "scripts.environment"}
+
+NOTHING_LOADED = f"""
 import sys
 from scripts.__main__ import main
 code = main(sys.argv[1:])
-loaded = {"helm_python", "scripts.render", "scripts.environment"} & set(sys.modules)
+loaded = {LOADED} & set(sys.modules)
 sys.exit(code or len(loaded))
 """
 
+LOADS, MORE_THAN_DIGESTS = (
+    3,
+    f"""
+import sys
+class Ending:
+    def find_spec(self, name, *_):
+        if name in {LOADED}:
+            sys.exit(3)
+sys.meta_path.insert(0, Ending())
+from scripts.__main__ import main
+sys.exit(main(sys.argv[1:]))
+""",
+)
+"""A render that ends, with that code, where it begins to load what renders."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a repository after its first render, and a copy of that."""
+    folder = tmp_path_factory.mktemp("rendered")
+    done = copy(folder / "repository").run("render")
+    assert (done.code, done.out) == (0, NOTHING), done.err
+    shutil.copytree(folder / "repository", folder / "kept", symlinks=True)
+    return folder
+
 
 @pytest.fixture
-def rendered(repository: Repository) -> Repository:
-    """Return a repository whose last render is known to the next."""
-    done = repository.run("render")
-    assert (done.code, done.out) == (0, NOTHING), done.err
-    return repository
+def rendered(place: Path) -> Repository:
+    """Return a repository whose last render is known to the next, which holds for its place."""
+    return put_back(place)
+
+
+def put_back(place: Path) -> Repository:
+    shutil.rmtree(place / "repository")
+    shutil.copytree(
+        place / "kept", place / "repository", symlinks=True, copy_function=shutil.copyfile
+    )
+    return Repository(place / "repository")
 
 
 def renders_nothing(repository: Repository) -> bool:
     """Return whether a render finds out that nothing changed without rendering."""
     call = [sys.executable, "-c", NOTHING_LOADED, "--repository", str(repository.root), "render"]
     return subprocess.run(call, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+def begins_to_render(repository: Repository) -> bool:
+    """Return whether a render finds out that anything changed; it writes nothing."""
+    call = [sys.executable, "-c", MORE_THAN_DIGESTS, "--repository", str(repository.root), "render"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode in (0, LOADS), done.stderr
+    return done.returncode == LOADS
 
 
 def times(repository: Repository) -> dict[str, int]:
@@ -125,11 +166,21 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("where", CHANGES)
-def test_any_change_is_seen(rendered: Repository, where: str) -> None:
+def test_any_change_is_seen(place: Path, where: str) -> None:
     for number, change in enumerate(CHANGES[where]):
+        rendered = put_back(place)
+        assert number or not begins_to_render(rendered)
         change(rendered)
-        assert not renders_nothing(rendered), number
+        assert begins_to_render(rendered), number
+
+
+@pytest.mark.parametrize("where", CHANGES)
+def test_a_render_after_any_changes_is_right(rendered: Repository, where: str) -> None:
+    for change in CHANGES[where]:
+        change(rendered)
+    assert rendered.run("render").code == 0
     assert rendered.run("render", "--check").code == 0
+    assert renders_nothing(rendered)
 
 
 def test_what_was_edited_by_hand_is_put_right(rendered: Repository) -> None:

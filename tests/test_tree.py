@@ -35,19 +35,14 @@ def is_whole(output: dict[str, str], *wholes: dict[str, str]) -> bool:
     return any(output == whole for whole in wholes)
 
 
-PARTS = 4
-"""The steps are shared out between tests, which run at the same time."""
-
-
-@pytest.mark.parametrize("part", range(PARTS))
 def test_kill_9_at_any_step_leaves_the_old_output_or_the_new(
-    changed: Changed, part: int, capsys: pytest.CaptureFixture[str]
+    changed: Changed, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = str(changed.repository.root)
     killed = 0
     found_new = 0
     with Interrupted(changed.repository, signal.SIGKILL) as renders:
-        for step in range(part, 1000, PARTS):
+        for step in range(1000):
             ended = renders.at(step)
             if ended["code"] != -signal.SIGKILL:
                 break
@@ -65,15 +60,14 @@ def test_kill_9_at_any_step_leaves_the_old_output_or_the_new(
             changed.restore()
     assert ended["code"] == 0
     assert changed.output() == changed.new
-    assert killed > 10, "the steps of a render are no longer seen"
+    assert killed > 40, "the steps of a render are no longer seen"
     assert 0 < found_new < killed
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-def test_ctrl_c_at_any_step_leaves_the_old_output_or_the_new(changed: Changed, part: int) -> None:
+def test_ctrl_c_at_any_step_leaves_the_old_output_or_the_new(changed: Changed) -> None:
     interrupted = 0
     with Interrupted(changed.repository, signal.SIGINT) as renders:
-        for step in range(part, 1000, PARTS):
+        for step in range(1000):
             ended = renders.at(step)
             if step >= ended["steps"]:
                 break
@@ -85,7 +79,7 @@ def test_ctrl_c_at_any_step_leaves_the_old_output_or_the_new(changed: Changed, p
             assert "as they were" not in ended["said"] or changed.output() == changed.old, step
             assert changed.is_clean(), step
             changed.restore()
-    assert interrupted > 10
+    assert interrupted > 40
 
 
 def test_a_second_render_waits_for_the_first_and_both_are_whole(changed: Changed) -> None:
