@@ -78,9 +78,9 @@ from scripts.cluster.processes import free_ports
 free_ports(1)
 child = os.fork()
 ports = free_ports(9)
-print(*ports, flush=True)
-if child:
+if child:  # prints after the other, so that no line gets into another
     os.waitpid(child, 0)
+print(*ports, flush=True)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert not done.returncode, done.stderr
