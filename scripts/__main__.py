@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import findings, tree
+from scripts import findings, layout, tree
 from scripts.findings import UsageError, UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -227,7 +227,7 @@ def _render(root: Path, options: argparse.Namespace) -> int:
     if not people:
         from scripts import validate
 
-        names = tree.environments(root, options.environments)
+        names = layout.environments(root, options.environments)
         renderings = validate.rendered(root, names)
         return _told(validate.compare(root, renderings), options)
     if not update.difference(root, options.environments, sys.stdout):
@@ -240,11 +240,11 @@ def _render(root: Path, options: argparse.Namespace) -> int:
 def _validate(root: Path, options: argparse.Namespace) -> int:
     from scripts import validate
 
-    names = tree.environments(root, options.environments)
+    names = layout.environments(root, options.environments)
     renderings = validate.rendered(root, names)
     code = _told(validate.validate(root, renderings, options.against), options)
     if not code and options.format == "text":
-        print(f"valid: {tree.called(names)}")
+        print(f"valid: {layout.called(names)}")
         for line in validate.survived(renderings):
             print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     return code
@@ -283,10 +283,10 @@ def _rules(_: Path, options: argparse.Namespace) -> int:
 def _policy(root: Path, options: argparse.Namespace) -> int:
     from scripts import policy
 
-    names = tree.environments(root, options.environments)
+    names = layout.environments(root, options.environments)
     code = _told(policy.check(root, names), options)
     if not code and options.format == "text":
-        print(f"nothing against {tree.called(names)} but what {policy.WAIVERS} lets be")
+        print(f"nothing against {layout.called(names)} but what {policy.WAIVERS} lets be")
     return code
 
 

@@ -1,46 +1,14 @@
-"""Environment and its manifests → AppProject and Application, and what Argo CD reads on objects.
-
-https://argo-cd.readthedocs.io/en/stable/user-guide/sync-waves/ and .../sync-options/
-"""
+"""Environment and its manifests → AppProject, Application, and manifests as it applies them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from scripts import yamlio
+from scripts import sync
 from scripts.environment import Environment
 from scripts.manifest import Manifest, config_maps
-
-NAMESPACE = "argocd"
-"""Where Argo CD runs and reads Applications from."""
-
-WAVE = "argocd.argoproj.io/sync-wave"
-OPTIONS = "argocd.argoproj.io/sync-options"
-HOOK = "argocd.argoproj.io/hook"
-HELM_HOOK = "helm.sh/hook"
-CONFIRM = "Prune=confirm,Delete=confirm"
-"""A person is asked; until then, the sync that would prune goes on waiting."""
-BY_HAND = "Prune=false,Delete=confirm"
-"""For what the root application brings: a question there would hold up all environments."""
-
-_WORKLOADS = {"StatefulSet", "Deployment", "DaemonSet", "Job", "CronJob", "PersistentVolumeClaim"}
-_COMPONENT_WAVES = {
-    "sequencer": 1,
-    "maru": 2,
-    "besu": 3,
-    "ethstats": 4,
-    "backup": 6,
-    "tx-sender": 6,
-}
-"""A sequencer is ready without its Maru; apart, no change restarts halves of two validators at a
-time. RPC follows them, its users follow RPC. Argo CD calls a CronJob Degraded whose last Job
-failed, and the TX Sender is ready only while its transfers come into blocks: neither may hold up
-the alerts that say so."""
-_LAST_WAVE = 6
-"""What waits for something outside (addresses, metrics, operators) must not hold up a chain."""
 
 _POD_SECURITY = "restricted"
 _ALB_TARGET = "alb.ingress.kubernetes.io/target-type"
@@ -83,48 +51,11 @@ def _arranged(manifest: Manifest, environment: Environment) -> Manifest:
     metadata = dict(manifest.metadata)
     metadata.setdefault("namespace", environment.namespace)
     annotations = dict(metadata.get("annotations") or {})
-    annotations.setdefault(WAVE, str(wave(manifest)))
-    if holds_data(manifest):
-        annotations.setdefault(OPTIONS, CONFIRM)
+    annotations.setdefault(sync.WAVE, str(sync.wave(manifest)))
+    if sync.holds_data(manifest):
+        annotations.setdefault(sync.OPTIONS, sync.CONFIRM)
     metadata["annotations"] = annotations
     return replace(manifest, object=manifest.object | {"metadata": metadata})
-
-
-def wave(manifest: Manifest) -> int:
-    """Return the sync wave: what others need first, then component after component.
-
-    A wave begins when all of the wave before is healthy, so nothing that becomes healthy only
-    through a later wave may stand in an earlier one: a claim is bound when its pod is there, a
-    load balancer or an autoscaler reports when something outside has answered.
-    """
-    if manifest.kind in _WORKLOADS:
-        return _COMPONENT_WAVES.get(manifest.component, _LAST_WAVE)
-    outside = manifest.kind in ("Ingress", "HorizontalPodAutoscaler") or (
-        manifest.kind == "Service"
-        and yamlio.get(manifest.object, ("spec", "type")) == "LoadBalancer"
-    )
-    return _LAST_WAVE if outside or manifest.group == "monitoring.coreos.com" else 0
-
-
-def wave_of(manifest: Manifest) -> int:
-    """Return the sync wave that Argo CD reads of an object; 0 where it can't."""
-    said = str(manifest.annotations.get(WAVE, "0"))
-    return int(said) if re.fullmatch("[-+]?[0-9]{1,9}", said) else 0
-
-
-def options(listed: Any) -> dict[str, str]:
-    """Return sync options by name, as an Application lists them or an annotation says them."""
-    found = str(listed).split(",") if isinstance(listed, str) else listed
-    split = [str(one).strip().partition("=") for one in found] if isinstance(found, list) else []
-    return {name: value for name, _, value in split if name}
-
-
-def holds_data(manifest: Manifest) -> bool:
-    """Return whether pruning the object can lose data."""
-    claims = yamlio.get(manifest.object, ("spec", "volumeClaimTemplates"))
-    return manifest.kind == "PersistentVolumeClaim" or (
-        manifest.kind == "StatefulSet" and bool(claims)
-    )
 
 
 def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str, Any]:
@@ -155,14 +86,14 @@ def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "AppProject",
         # The root application makes projects before the applications that name them.
-        "metadata": _metadata(environment, {WAVE: "-1", OPTIONS: BY_HAND}),
+        "metadata": _metadata(environment, {sync.WAVE: "-1", sync.OPTIONS: sync.BY_HAND}),
         "spec": spec,
     }
 
 
 def application(environment: Environment, manifests: Sequence[Manifest]) -> dict[str, Any]:
     """Return the Application that keeps the namespace equal to overlays/<name>/manifests."""
-    sync, ignored = environment.sync, _ignored(manifests)
+    ignored = _ignored(manifests)
     policy: dict[str, Any] = {
         "managedNamespaceMetadata": {"labels": _namespace_labels(manifests)},
         "syncOptions": [
@@ -180,9 +111,9 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
             "backoff": {"duration": "5s", "factor": 2, "maxDuration": "3m"},
         },
     }
-    if sync["automated"]:
-        policy["automated"] = {"prune": sync["prune"], "selfHeal": sync["selfHeal"]}
-    metadata = _metadata(environment, {OPTIONS: BY_HAND})
+    if environment.sync["automated"]:
+        policy["automated"] = {key: environment.sync[key] for key in ("prune", "selfHeal")}
+    metadata = _metadata(environment, {sync.OPTIONS: sync.BY_HAND})
     # Deleting the Application deletes its objects; the name without a path draws a warning.
     metadata["finalizers"] = ["resources-finalizer.argocd.argoproj.io/background"]
     spec: dict[str, Any] = {
@@ -237,7 +168,7 @@ def _made_by_hand(environment: Environment, manifests: Sequence[Manifest]) -> li
 def _metadata(environment: Environment, annotations: dict[str, str]) -> dict[str, Any]:
     return {
         "name": f"linea-{environment.name}",
-        "namespace": NAMESPACE,
+        "namespace": sync.NAMESPACE,
         "labels": {
             "app.kubernetes.io/part-of": "linea-stack",
             "app.kubernetes.io/instance": environment.name,

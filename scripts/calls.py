@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Manifest
 from scripts.workloads import Workload, mappings, selects, whole
 
@@ -82,7 +82,7 @@ def _call(
         return Call(source, host, port, ())
     if service is None:
         return Call(source, host, port, (), namespace)
-    labels = yamlio.get(service.object, ("spec", "selector"))
+    labels = paths.get(service.object, ("spec", "selector"))
     selector = {"matchLabels": labels} if labels else None
     targets = tuple(pod for pod in pods if selects(selector, pod.labels))
     numbers = {number for pod in targets for number in _numbers(service, port, pod)}
@@ -110,10 +110,10 @@ def _service(
 def _numbers(service: Manifest, port: int, pod: Workload) -> set[int]:
     """Return the port of a pod that a Service's port leads to, if it is one that the pod has."""
     has = container_ports(pod)
-    if yamlio.get(service.object, ("spec", "clusterIP")) == "None":
+    if paths.get(service.object, ("spec", "clusterIP")) == "None":
         return {port} & set(has.values())
     found = set()
-    for _, item in mappings(yamlio.get(service.object, ("spec", "ports"))):
+    for _, item in mappings(paths.get(service.object, ("spec", "ports"))):
         if item.get("port") == port and item.get("protocol", "TCP") == "TCP":
             target = item.get("targetPort", port)
             found.add(has.get(target, 0) if isinstance(target, str) else whole(target, 0))
@@ -125,7 +125,7 @@ def container_ports(pod: Workload) -> dict[str, int]:
     spec = pod.get(*pod.template, "spec")
     return {
         str(port.get("name", port.get("containerPort"))): whole(port.get("containerPort"), 0)
-        for _, container in mappings(yamlio.get(spec, ("containers",)))
+        for _, container in mappings(paths.get(spec, ("containers",)))
         for _, port in mappings(container.get("ports"))
     }
 
@@ -137,7 +137,7 @@ def _told(workload: Workload, maps: Mapping[str, Manifest]) -> Iterator[tuple[st
     for name, text in files:
         yield from _addresses(text, name.endswith((".toml", ".json")))
     for kind in ("initContainers", "containers"):
-        for _, container in mappings(yamlio.get(spec, (kind,))):
+        for _, container in mappings(paths.get(spec, (kind,))):
             variables = {
                 str(item.get("name")): item["value"]
                 for _, item in mappings(container.get("env"))
@@ -159,14 +159,14 @@ def _told(workload: Workload, maps: Mapping[str, Manifest]) -> Iterator[tuple[st
 
 def _files(spec: Any, maps: Mapping[str, Manifest]) -> Iterator[tuple[str, str]]:
     """Yield the files of a pod's ConfigMaps."""
-    for _, volume in mappings(yamlio.get(spec, ("volumes",))):
-        projected = [s for _, s in mappings(yamlio.get(volume, ("projected", "sources")))]
+    for _, volume in mappings(paths.get(spec, ("volumes",))):
+        projected = [s for _, s in mappings(paths.get(volume, ("projected", "sources")))]
         for source in (volume, *projected):
-            config_map = maps.get(str(yamlio.get(source, ("configMap", "name"))))
-            data = yamlio.get(config_map.object, ("data",)) if config_map else None
+            config_map = maps.get(str(paths.get(source, ("configMap", "name"))))
+            data = paths.get(config_map.object, ("data",)) if config_map else None
             keys = {
                 str(item.get("key"))
-                for _, item in mappings(yamlio.get(source, ("configMap", "items")))
+                for _, item in mappings(paths.get(source, ("configMap", "items")))
             }
             for key, text in data.items() if isinstance(data, dict) else ():
                 if isinstance(text, str) and (not keys or str(key) in keys):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from scripts import schedule, yamlio
+from scripts import paths, schedule
 from scripts.manifest import Manifest, Where
 from scripts.quantity import parse
 from scripts.workloads import Workload, mappings, rolled, whole, workloads
@@ -154,7 +154,7 @@ def count(manifests: Sequence[Manifest]) -> Counted:
 
 def amounts(manifest: Manifest, path: Where) -> Amounts:
     """Return the amounts at a path; the schemas tell which can't be read."""
-    given = yamlio.get(manifest.object, path)
+    given = paths.get(manifest.object, path)
     read = ((str(k), parse(v)) for k, v in given.items()) if isinstance(given, dict) else ()
     return {name: amount for name, amount in read if amount is not None}
 
@@ -286,7 +286,7 @@ def _claims(manifests: Iterable[Manifest], pods: Iterable[Pods]) -> Iterator[Cla
             path: Where = ("spec", "volumeClaimTemplates", index, "spec")
             yield _claim(workload.manifest, path, workload.most)
         for index, volume in mappings(workload.get(*workload.template, "spec", "volumes")):
-            if yamlio.has(volume, ["ephemeral", "volumeClaimTemplate"]):
+            if paths.has(volume, ["ephemeral", "volumeClaimTemplate"]):
                 path = (*workload.template, "spec", "volumes", index, "ephemeral")
                 path = (*path, "volumeClaimTemplate", "spec")
                 yield _claim(workload.manifest, path, of.kept)
@@ -294,7 +294,7 @@ def _claims(manifests: Iterable[Manifest], pods: Iterable[Pods]) -> Iterator[Cla
 
 def _claim(manifest: Manifest, path: Where, count: int) -> Claim:
     asked = amounts(manifest, (*path, "resources", "requests"))
-    storage_class = yamlio.get(manifest.object, [*path, "storageClassName"])
+    storage_class = paths.get(manifest.object, [*path, "storageClassName"])
     return Claim(manifest, path, count, asked.get("storage", Decimal(0)), str(storage_class or ""))
 
 

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scripts import images, yamlio
-from scripts.argocd import WAVE
+from scripts import images, paths
 from scripts.environment import Environment
 from scripts.findings import Finding, UserError
 from scripts.manifest import Identity, Manifest
+from scripts.sync import WAVE
 
 _KIND = re.compile(r"[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 """What names a kind; it becomes part of a file's name."""
@@ -106,7 +106,7 @@ def _shape(root: Path, found: Environment, manifest: Manifest) -> Iterable[Findi
 
     scaler = manifest.kind == "HorizontalPodAutoscaler"
     for path, (type_, name) in (_TYPES_OF_AUTOSCALERS if scaler else _TYPES).items():
-        holder = yamlio.get(manifest.object, path[:-1])
+        holder = paths.get(manifest.object, path[:-1])
         if not isinstance(holder, dict):  # told one level further up
             continue
         value = holder.get(path[-1])

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from scripts import containers, files, origin, schema, tomlio, yamlio
+from scripts import containers, files, origin, paths, schema, tomlio
 from scripts.containers import EXPANDED, Container, Option, Text
 from scripts.environment import Environment, merge
 from scripts.findings import Finding, UserError
@@ -222,7 +222,7 @@ def _maru_files(container: Container, options: Iterable[Option]) -> Iterator[Pro
         ) -> tuple[Document, list[str | int]]:
             for length in range(len(path), 0, -1):
                 for document in reversed(documents):
-                    if yamlio.has(document.data, path[:length]):
+                    if paths.has(document.data, path[:length]):
                         return document, path
             return documents[0], path
 
@@ -306,9 +306,9 @@ def _genesis(
 def _other_chain(besu: Mapping[Text, Document], maru: Mapping[Text, Document]) -> Iterator[Problem]:
     """Yield the genesis files of Maru that are of another chain than Besu's."""
     for theirs, document in besu.items():
-        other = yamlio.get(document.data, ["config", "chainId"])
+        other = paths.get(document.data, ["config", "chainId"])
         for text, own in maru.items():
-            chain = yamlio.get(own.data, ["chainId"])
+            chain = paths.get(own.data, ["chainId"])
             if isinstance(chain, int) and isinstance(other, int) and chain != other:
                 message = f"chainId is {chain}, and {other} in {theirs.key}"
                 fix = "write the same in both"
@@ -363,7 +363,7 @@ def located(
     manifest = next(m for m in manifests if (m.kind, m.name) == (problem.kind, problem.name))
     place, message = None, problem.message
     if problem.line and not _patched(found, manifest, problem.path):
-        place = _in_chart(root, yamlio.get(manifest.object, problem.path), problem)
+        place = _in_chart(root, paths.get(manifest.object, problem.path), problem)
     if problem.line and not place:
         # What follows is the place of the whole text.
         key = str(problem.path[-1])

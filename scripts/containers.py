@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import PODS, Where
 
 EXPANDED = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
@@ -47,9 +47,9 @@ class Container:
     def variables(self) -> Iterator[tuple[Where, str, str | None]]:
         """Yield the environment: path, name, and value where it is known here."""
         for index, variable in enumerate(listed(self.data.get("env"))):
-            name = yamlio.get(variable, ["name"])
+            name = paths.get(variable, ["name"])
             if isinstance(name, str):
-                value = yamlio.get(variable, ["value"])
+                value = paths.get(variable, ["value"])
                 known = isinstance(value, str) and not EXPANDED.search(value)
                 yield (*self.path, "env", index), name, value if known else None
 
@@ -98,10 +98,10 @@ def containers(manifests: Mapping[str, str]) -> Iterator[Container]:
         if path is None or not ("besu" in text or "maru" in text):
             continue
         data = _object(text)
-        pod = yamlio.get(data, path)
+        pod = paths.get(data, path)
         if not isinstance(pod, dict):
             continue
-        name = str(yamlio.get(data, ["metadata", "name"]))
+        name = str(paths.get(data, ["metadata", "name"]))
         for field in ("initContainers", "containers"):
             for index, container in enumerate(listed(pod.get(field))):
                 if isinstance(container, dict):
@@ -194,9 +194,9 @@ def _pattern(container: Container, key: str) -> str:
     """Return what a key looks like once Kubernetes has put the values of variables into it."""
     parts = re.split(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)", key)
     pods = [
-        yamlio.get(variable, ["name"])
+        paths.get(variable, ["name"])
         for variable in listed(container.data.get("env"))
-        if yamlio.get(variable, ["valueFrom", "fieldRef", "fieldPath"]) == "metadata.name"
+        if paths.get(variable, ["valueFrom", "fieldRef", "fieldPath"]) == "metadata.name"
     ]
     pod = re.escape(container.name) + "-[-a-z0-9]+"
     return "".join(
@@ -216,15 +216,15 @@ def _behind(container: Container, file: str) -> tuple[str | None, str]:
 
 
 def _of_volume(volume: dict[str, Any], inner: str) -> tuple[str | None, str]:
-    sources = [volume, *listed(yamlio.get(volume, ["projected", "sources"]))]
+    sources = [volume, *listed(paths.get(volume, ["projected", "sources"]))]
     for source in sources:
-        name = yamlio.get(source, ["configMap", "name"])
+        name = paths.get(source, ["configMap", "name"])
         if not isinstance(name, str):
             continue
-        items = yamlio.get(source, ["configMap", "items"])
+        items = paths.get(source, ["configMap", "items"])
         if not items:
             return name, inner
         for item in listed(items):
-            if yamlio.get(item, ["path"]) == inner:
-                return name, str(yamlio.get(item, ["key"]))
+            if paths.get(item, ["path"]) == inner:
+                return name, str(paths.get(item, ["key"]))
     return None, ""

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import files, images, patches, schema, tree, yamlio
+from scripts import files, images, layout, patches, paths, schema, yamlio
 from scripts.findings import Finding, UserError
 from scripts.yamlio import Document
 
@@ -84,11 +84,11 @@ class Environment:
         Where no file does, the longest beginning of the path that one of them knows counts.
         """
         own = self.layers[1:]
-        if path[:1] == ["zones"] and not any(yamlio.has(layer.data, ["zones"]) for layer in own):
+        if path[:1] == ["zones"] and not any(paths.has(layer.data, ["zones"]) for layer in own):
             return self.document, path
         for length in range(len(path), 0, -1):
             for layer in reversed(self.layers):
-                if yamlio.has(layer.data, path[:length]):
+                if paths.has(layer.data, path[:length]):
                     return layer, path
         return self.layers[-1], path
 
@@ -143,7 +143,7 @@ def load(root: Path, name: str) -> Environment:
         data = _inherited(base.data or {}, data)
 
     def locate(path: list[str | int]) -> tuple[Document, list[str | int]]:
-        inherited = not yamlio.has(document.data, path) and yamlio.has(base.data, path)
+        inherited = not paths.has(document.data, path) and paths.has(base.data, path)
         return (base if inherited else document), path
 
     findings = schema.check_merged(data, SCHEMA, locate)
@@ -243,7 +243,7 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
         # that is what environments share, the environment is to say the rest.
         for length in range(len(path) - 1, 0, -1):
             for layer in reversed(own):
-                if yamlio.has(layer.data, path[:length]):
+                if paths.has(layer.data, path[:length]):
                     return (overlay if layer.file.startswith("base/") else layer), path
         return document, inside
 
@@ -294,7 +294,7 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
     places = dict[str, tuple[str, str]]()
     owners = dict[tuple[str, str], list[str]]()
     with_account = dict[str, list[str]]()
-    for name in tree.environments(root):
+    for name in layout.environments(root):
         if (root / "overlays" / name).is_symlink():
             continue
         with contextlib.suppress(
@@ -365,7 +365,7 @@ def _shared_chains(root: Path, names: set[str]) -> list[Finding]:
     """Return where the named environments have a validator or the chain id of another."""
     owners = dict[bytes, list[str]]()
     lines = dict[tuple[str, bytes], int]()
-    for name in tree.environments(root):
+    for name in layout.environments(root):
         if (root / "overlays" / name).is_symlink():
             continue
         with contextlib.suppress(OSError):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 
 _THERE = "blocks made by the old rules are there already"
 _MOST_SHOWN = 24
@@ -40,7 +40,7 @@ def is_besu(genesis: dict[str, Any]) -> bool:
 
 def first_block(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     """Yield what makes another chain: the fields of the first block that differ, and the id."""
-    ids = [yamlio.get(one, ("config", "chainId")) or one.get("chainId") for one in (old, new)]
+    ids = [paths.get(one, ("config", "chainId")) or one.get("chainId") for one in (old, new)]
     if ids[0] != ids[1]:
         yield f"the chain id from {ids[0]} to {ids[1]}"
     for key in sorted((old.keys() | new.keys()) - {"config", "chainId"}):

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from scripts import helm, yamlio
+from scripts import layout, paths
 from scripts.environment import Environment, coalesce
-from scripts.rules.objects import Given
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a cluster has for an environment without a manifest of it; environment.yaml says so."""
+
+    objects: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    """Kind → name → keys, of what has keys."""
+    node: Mapping[str, str] = field(default_factory=dict)
+    """What the smallest node has for pods, as Kubernetes writes amounts; empty where not known."""
+    registries: tuple[str, ...] = ()
+    """Beginnings of the images' names that may run; none given, and all may."""
 
 
 def given(found: Environment) -> Given:
@@ -30,27 +43,28 @@ def given(found: Environment) -> Given:
 
 def _certificates(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the Secrets with the hosts' certificates, which no manifest makes."""
-    hosts = yamlio.get(values, ["ingress"])
-    named = [yamlio.get(host, ["tlsSecretName"]) for host in (hosts or {}).values()]
+    hosts = paths.get(values, ["ingress"])
+    named = [paths.get(host, ["tlsSecretName"]) for host in (hosts or {}).values()]
     return {name: ("tls.crt", "tls.key") for name in named if name}
 
 
 def _genesis(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the ConfigMap of a genesis that is not in the values."""
-    genesis = yamlio.get(values, ["genesis"]) or {}
+    genesis = paths.get(values, ["genesis"]) or {}
     if genesis.get("besu") and genesis.get("maru"):
         return {}
     name = (
-        genesis.get("configMapName") or f"{values.get('fullnameOverride') or helm.RELEASE}-genesis"
+        genesis.get("configMapName")
+        or f"{values.get('fullnameOverride') or layout.RELEASE}-genesis"
     )
     return {name: ("besu.json", "maru.json")}
 
 
 def _by_hand(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the Secrets of the contract, name → keys, as far as no manifest makes them."""
-    if yamlio.get(values, ["secrets", "provider"]) == "external":
+    if paths.get(values, ["secrets", "provider"]) == "external":
         return {}
-    validators = yamlio.get(values, ["network", "validators"]) or [None]
+    validators = paths.get(values, ["network", "validators"]) or [None]
     keys = tuple(f"key-{index}" if index else "key" for index in range(len(validators)))
     access = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     contract = {
@@ -62,5 +76,5 @@ def _by_hand(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
         ("backup", "secretName"): access,
         ("restore", "secretName"): access,
     }
-    named = {yamlio.get(values, path): keys for path, keys in contract.items()}
+    named = {paths.get(values, path): keys for path, keys in contract.items()}
     return {name: keys for name, keys in named.items() if isinstance(name, str) and name}

@@ -17,12 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import files
+from scripts import files, layout
 from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
-
-RELEASE = "linea-stack"
-"""One release name everywhere, so that objects are called the same in every environment."""
 
 TIMEOUT_S = 600
 
@@ -83,7 +80,7 @@ def _in_process(
     kubernetes_version: str,
     only: frozenset[str] = frozenset(),
 ) -> Mapping[str, str]:
-    options = {"name": RELEASE, "namespace": namespace, "kube_version": kubernetes_version}
+    options = {"name": layout.RELEASE, "namespace": namespace, "kube_version": kubernetes_version}
     return _rendered(chart, only, json.dumps(values), json.dumps(options))
 
 
@@ -156,7 +153,7 @@ def command(
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(values, file)
         file.flush()
-        call: list[str | Path] = [tools.tool(tool), "template", RELEASE, chart]
+        call: list[str | Path] = [tools.tool(tool), "template", layout.RELEASE, chart]
         call += ["--namespace", namespace]
         call += ["--kube-version", kubernetes_version, "--values", file.name]
         call += ["--skip-schema-validation"]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from scripts import image_rules, images, tools, tree, yamlio
+from scripts import image_rules, images, layout, tools, yamlio
 from scripts.findings import Finding, Severity, UsageError, UserError, has_errors
 from scripts.parallel import each
 from scripts.render import Rendering, render
@@ -76,7 +76,7 @@ def _images(root: Path) -> dict[str, tuple[Rendering, str]]:
 
     Not those without a tag, which a lock can't name, and those with a digest from elsewhere.
     """
-    names = tree.environments(root)
+    names = layout.environments(root)
     renderings = each(partial(render, root), names, "rendering environments")
     findings = [finding for rendering in renderings for finding in rendering.findings]
     if has_errors(findings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from scripts import environment, images, origin, tree
+from scripts import environment, images, layout, origin
 from scripts.findings import Finding, Severity
 from scripts.render import Rendering
 
@@ -37,7 +37,7 @@ def _by_tag(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
                 owners.setdefault(image, []).append(rendering)
     for image, among in owners.items():
         file, line, column = place(root, among[0], image)
-        where = tree.called([rendering.name for rendering in among])
+        where = layout.called([rendering.name for rendering in among])
         message = (
             f"{image} goes by its tag in {where}: who may push to its repository decides what runs"
         )
@@ -49,7 +49,7 @@ def _by_tag(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
 def _unused(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
     """Yield the lock's entries that nothing uses, where all environments are looked at."""
     rendered = [rendering.name for rendering in renderings if rendering.files]
-    if not rendered or rendered != tree.environments(root):
+    if not rendered or rendered != layout.environments(root):
         return
     used = {
         images.parse(image).name

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import schema, yamlio
+from scripts import paths, schema, yamlio
 from scripts.containers import listed
 from scripts.findings import Finding, UserError
 from scripts.manifest import PODS, Manifest, Where
@@ -87,14 +87,14 @@ def old_digests(layers: Sequence[Document]) -> Iterator[Finding]:
     for index, layer in enumerate(layers):
         for image in _with_digest(layer.data or {}, []):
             above = layers[index + 1 :]
-            if any(yamlio.has(one.data, [*image, "digest"]) for one in above):
+            if any(paths.has(one.data, [*image, "digest"]) for one in above):
                 continue
             for field in ("repository", "tag"):
                 path = [*image, field]
                 before, now = _last(layers[: index + 1], path), _last(layers, path)
                 if now is None or now is before:
                     continue
-                if before and yamlio.get(before.data, path) == yamlio.get(now.data, path):
+                if before and paths.get(before.data, path) == paths.get(now.data, path):
                     continue
                 named = ".".join(map(str, image))
                 line, _ = layer.position([*image, "digest"])
@@ -106,8 +106,8 @@ def old_digests(layers: Sequence[Document]) -> Iterator[Finding]:
                 yield now.finding("old-digest", path, message, fix)
 
 
-def _last(layers: Sequence[Document], path: yamlio.ValuePath) -> Document | None:
-    return next((one for one in reversed(layers) if yamlio.has(one.data, path)), None)
+def _last(layers: Sequence[Document], path: paths.ValuePath) -> Document | None:
+    return next((one for one in reversed(layers) if paths.has(one.data, path)), None)
 
 
 def _with_digest(data: dict[str, Any], path: list[str | int]) -> Iterator[list[str | int]]:
@@ -122,7 +122,7 @@ def _with_digest(data: dict[str, Any], path: list[str | int]) -> Iterator[list[s
 def used(manifest: Manifest) -> Iterator[tuple[Where, str]]:
     """Yield the image of each container that the object makes, and where it stands."""
     path = PODS.get(manifest.kind.lower())
-    pod = yamlio.get(manifest.object, path) if path else None
+    pod = paths.get(manifest.object, path) if path else None
     if path is None or not isinstance(pod, dict):
         return
     # The API server refuses ephemeral containers in what is applied.

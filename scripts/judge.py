@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from scripts import environment, origin, revision, tree, yamlio
+from scripts import environment, layout, origin, paths, revision
 from scripts.environment import Environment
 from scripts.findings import Finding
 from scripts.manifest import Manifest
@@ -33,7 +33,7 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
     for one, rule, problem in catalogue.check(among):
         by_environment[one.name].append((rule, problem))
     waivers = {rendering.name: rendering.waivers for rendering in renderings}
-    alone = len(among) < len(tree.environments(root))
+    alone = len(among) < len(layout.environments(root))
     today = datetime.now(UTC).date()
     for name, problems in by_environment.items():
         if not problems and not waivers[name]:
@@ -97,9 +97,9 @@ def _before(root: Path, made: Sequence[Rendering], against: str) -> dict[str, Be
     """Return what a revision has of environments; what has not changed is not read again."""
     now = dict[str, Manifest]()
     for rendering in made:
-        folder = tree.manifests_folder(rendering.name)
+        folder = layout.manifests_folder(rendering.name)
         now |= {f"{folder}/{manifest.file_name}": manifest for manifest in rendering.manifests}
-        now[tree.argocd_file("applications", rendering.name)] = rendering.settings[1]
+        now[layout.argocd_file("applications", rendering.name)] = rendering.settings[1]
     texts = {path: text for r in made for path, text in r.files.items() if path in now}
     return revision.before(root, against, now, texts)
 
@@ -131,7 +131,7 @@ def _unsound(
     waiver = found.waivers[index]
 
     def finding(rule: str, field: str, message: str, fix: str) -> Finding:
-        path: yamlio.ValuePath = ["waivers", index, field]
+        path: paths.ValuePath = ["waivers", index, field]
         return found.document.finding(
             rule, path, message, fix, object=waiver.object, environment=found.name
         )

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from scripts import revision, tools, tree, update
+from scripts import layout, revision, tools, tree, update
 from scripts.findings import Finding, UsageError, UserError
 
 TIMEOUT_S = 600
 
 _INPUTS = ("base", "chart", "overlays", "scripts", "tools/python/pipeline.txt")
-_OUTPUT = ("overlays", *(f"argocd/{folder}" for folder in tree.ARGOCD_FOLDERS))
+_OUTPUT = ("overlays", *(f"argocd/{folder}" for folder in layout.ARGOCD_FOLDERS))
 _DIFFERING = ("ls-files", "-z", "--modified", "--deleted", "--others", "--exclude-standard", "--")
 _MARKS = re.compile(rb"^<{7,} ", re.MULTILINE)
 
@@ -69,7 +69,7 @@ def _rendered(root: Path, unmerged: dict[str, dict[str, str]]) -> set[str]:
         for blob in stages.values()
     ]
     texts = revision.texts(root, versions)
-    others = {path for (path, _), text in texts.items() if not tree.is_written(text.encode())}
+    others = {path for (path, _), text in texts.items() if not layout.is_written(text.encode())}
     return {path for path, _ in versions} - others
 
 
@@ -93,7 +93,7 @@ def _not_added(path: str) -> Finding:
 
 def _remove_leftovers(root: Path) -> None:
     """Remove the output of environments that one side removed and the other rendered anew."""
-    for name in tree.environments(root):
+    for name in layout.environments(root):
         folder = root / "overlays" / name
         if [path.name for path in folder.iterdir()] == ["manifests"]:
             tree.read(root, name)  # refuses what render did not write

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from scripts import containers, tomlio, yamlio
+from scripts import containers, paths, tomlio
 from scripts.containers import Container, Mounted
 from scripts.findings import UserError
 from scripts.manifest import PODS, Manifest, Where
@@ -200,7 +200,7 @@ class Node:
         named = self.settings.get("static-nodes-file")
         file = self.file(str(named.value)) if named else None
         manifest = self.config_maps.get(file.name) if file and file.kind == "ConfigMap" else None
-        text = yamlio.get(manifest.object, ["data", file.key]) if file and manifest else None
+        text = paths.get(manifest.object, ["data", file.key]) if file and manifest else None
         if manifest is None or file is None or not isinstance(text, str):
             return None
         try:
@@ -220,7 +220,7 @@ class Node:
         """Return the path of the volume that a file is in; of a StatefulSet's claim, its mount."""
         name = file.mounted.mount.get("name") if file.mounted else None
         for index, volume in enumerate(self.container.volumes):
-            if yamlio.get(volume, ["name"]) == name:
+            if paths.get(volume, ["name"]) == name:
                 return (*PODS[self.workload.manifest.kind.lower()], "volumes", index)
         return file.mounted.path if file.mounted else self.container.path
 
@@ -244,7 +244,7 @@ class Node:
         if file is None or file.kind != "ConfigMap" or file.name not in self.config_maps:
             return None
         manifest = self.config_maps[file.name]
-        text = yamlio.get(manifest.object, ["data", file.key])
+        text = paths.get(manifest.object, ["data", file.key])
         return (manifest, file.key, text) if isinstance(text, str) else None
 
     def expanded(self, text: str) -> str:
@@ -255,7 +255,7 @@ class Node:
         for path in str(named.value).split(",") if named else ():
             file = self.file(path)
             manifest = self.config_maps.get(file.name) if file.kind == "ConfigMap" else None
-            text = yamlio.get(manifest.object, ["data", file.key]) if manifest else None
+            text = paths.get(manifest.object, ["data", file.key]) if manifest else None
             if manifest is None or not isinstance(text, str):
                 continue
             try:
@@ -326,7 +326,7 @@ def look(
         return File("", "", path, None, None)
     name, inner = found.mount.get("name"), expanded(found.inner, container, pod)
     for _, template in mappings(workload.get("spec", "volumeClaimTemplates")):
-        if yamlio.get(template, ["metadata", "name"]) == name:
+        if paths.get(template, ["metadata", "name"]) == name:
             return File("persistentVolumeClaim", str(name), inner, None, found)
     for volume in container.volumes:
         if isinstance(volume, dict) and volume.get("name") == name:
@@ -337,7 +337,7 @@ def look(
 def _in_volume(
     volume: Mapping[str, Any], inner: str, found: Mounted, config_maps: Mapping[str, Manifest]
 ) -> File:
-    name, projected = str(volume.get("name")), yamlio.get(volume, ["projected", "sources"])
+    name, projected = str(volume.get("name")), paths.get(volume, ["projected", "sources"])
     missing: File | None = None
     for source in [volume, *containers.listed(projected)]:
         file = _in_source(source, inner, found, config_maps)
@@ -360,14 +360,14 @@ def _in_source(
         ("Secret", "secret", "secretName"),
         ("Secret", "secret", "name"),
     ):
-        name = yamlio.get(source, [field, key])
+        name = paths.get(source, [field, key])
         if not isinstance(name, str):
             continue
-        items = [item for _, item in mappings(yamlio.get(source, [field, "items"]))]
+        items = [item for _, item in mappings(paths.get(source, [field, "items"]))]
         keys = [str(item.get("key")) for item in items if item.get("path") == inner]
         if items:
             return File(kind, name, keys[0] if keys else inner, bool(keys), found)
-        held = yamlio.get(config_maps[name].object, ["data"]) if name in config_maps else None
+        held = paths.get(config_maps[name].object, ["data"]) if name in config_maps else None
         known = kind == "ConfigMap" and isinstance(held, dict)
         return File(kind, name, inner, inner in held if known and held else None, found)
     return None
@@ -378,7 +378,7 @@ def _pod_names(container: Container) -> list[str]:
     return [
         f"$({variable.get('name')})"
         for _, variable in mappings(container.data.get("env"))
-        if yamlio.get(variable, ["valueFrom", "fieldRef", "fieldPath"]) == "metadata.name"
+        if paths.get(variable, ["valueFrom", "fieldRef", "fieldPath"]) == "metadata.name"
     ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import jsonpointer
 
-from scripts import helm, patches, yamlio
+from scripts import helm, patches, paths, yamlio
 from scripts.environment import Environment, merge
 from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
@@ -103,7 +103,7 @@ def _movers(
         return {}
     defaults = environment.layers[0].data or {}
     values = merge(defaults, environment.values)
-    shown = {index: yamlio.get(manifest.object, path) for index, (manifest, path) in fields.items()}
+    shown = {index: paths.get(manifest.object, path) for index, (manifest, path) in fields.items()}
 
     leaves = list(_leaves(values, []))
     is_said = bool(part) and any(str(value) == part for _, value in leaves)
@@ -123,12 +123,12 @@ def _movers(
     experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
     said = environment.values
     # People's own first: the chart has more values than there are experiments.
-    experiments.sort(key=lambda tried: (not tried[2], not yamlio.has(said, tried[0])))
+    experiments.sort(key=lambda tried: (not tried[2], not paths.has(said, tried[0])))
     untried = {i: sum(i in about for *_, about in experiments) for i in fields}
     found, without = dict[int, ValuePath](), list[tuple[ValuePath, Any, Any]]()
     for leaf, value, about in experiments[:MOST_EXPERIMENTS]:
         # A null has taken its default away.
-        other = yamlio.get(defaults, leaf) if value is None else _other(value)
+        other = paths.get(defaults, leaf) if value is None else _other(value)
         changed = _with(values, leaf, other)
         after = look(changed)
         for index in list(untried):
@@ -174,7 +174,7 @@ def _moved(
     if key not in start or key not in after:
         back = key not in start and key in after
         return back or (list(path) == _NAME and _of_kind(start, key) == _of_kind(after, key) > 0)
-    return bool(yamlio.get(start[key], path) != yamlio.get(after[key], path))
+    return bool(paths.get(start[key], path) != paths.get(after[key], path))
 
 
 def _key(manifest: Manifest) -> tuple[str, str]:
@@ -209,7 +209,7 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
         )
     )
     for leaf, _ in leaves[:MOST_EXPERIMENTS]:
-        changed = _with(values, leaf, yamlio.get(defaults, leaf))
+        changed = _with(values, leaf, paths.get(defaults, leaf))
         if not _fails(root, environment, changed):
             return _provoked(environment, failure, leaf)
     named = [leaf for leaf, _ in leaves if is_named(leaf)]
@@ -270,7 +270,7 @@ def _touched(
     """Return the path of an operation, with its index for an item added to the list of the path."""
     touched: list[str] = jsonpointer.JsonPointer(operation["path"]).parts
     item = path[: len(touched)]
-    if touched[-1:] == ["-"] and yamlio.get(manifest.object, item) == operation.get("value"):
+    if touched[-1:] == ["-"] and paths.get(manifest.object, item) == operation.get("value"):
         return [*touched[:-1], *(str(part) for part in item[-1:])]
     return touched
 
@@ -285,8 +285,8 @@ def _said(
         if tuple(path[: len(made)]) == made:
             own = (*said, *path[len(made) :])
             base = yamlio.load(root / "base" / "environment.yaml", root)
-            inherited = not yamlio.has(environment.document.data, said[:1])
-            document = base if inherited and yamlio.has(base.data, said) else environment.document
+            inherited = not paths.has(environment.document.data, said[:1])
+            document = base if inherited and paths.has(base.data, said) else environment.document
             return (document.file, *document.position(own))
     return None
 

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from scripts import environment, origin, render, scanners, schema, tools, tree, yamlio
+from scripts import (
+    environment,
+    layout,
+    origin,
+    paths,
+    render,
+    scanners,
+    schema,
+    tools,
+    yamlio,
+)
 from scripts.environment import Environment
 from scripts.findings import Finding, UserError
 from scripts.manifest import Manifest
@@ -48,7 +58,7 @@ def check(root: Path, names: Sequence[str]) -> list[Finding]:
             findings += error.findings
     tools.tool("kube-score")
     with (
-        tools.progress(f"checking the policy of {tree.called(names)}"),
+        tools.progress(f"checking the policy of {layout.called(names)}"),
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         versions = [found.kubernetes_version for found, _ in scanned]
@@ -69,7 +79,7 @@ def check(root: Path, names: Sequence[str]) -> list[Finding]:
 def _load(root: Path) -> tuple[yamlio.Document, list[Waiver]]:
     document = yamlio.load(root / WAIVERS, root)
     findings = schema.check(document, SCHEMA)
-    everywhere = tree.environments(root)
+    everywhere = layout.environments(root)
     if not findings:
         findings = list(_unknown_environments(document, everywhere))
     if findings:
@@ -84,7 +94,7 @@ def _unknown_environments(document: yamlio.Document, there: Sequence[str]) -> It
     for index, entry in enumerate(document.data["waivers"]):
         for number, name in enumerate(entry.get("environments", ())):
             if name not in there:
-                path: yamlio.ValuePath = ["waivers", index, "environments", number]
+                path: paths.ValuePath = ["waivers", index, "environments", number]
                 fix = f"write one of {', '.join(there)}, or remove it"
                 yield document.finding("unknown-environment", path, f"there is no {name}", fix)
 
@@ -136,7 +146,7 @@ def _stale(
                 message = f"{waiver.check} finds nothing in {pattern}"
                 at = [*path, "objects", number]
                 findings.append(document.finding("stale-waiver", at, message, "remove this line"))
-        named = yamlio.get(document.data, [*path, "environments"]) or ()
+        named = paths.get(document.data, [*path, "environments"]) or ()
         for number, name in enumerate(named):
             if name not in {used_name for _, used_name in mine}:
                 message = f"{waiver.check} finds nothing of these in {name}"

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import product
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Manifest, Where
 from scripts.workloads import Workload, mappings, selects, whole
 
@@ -69,7 +69,7 @@ class Policy:
 
     def selects(self, party: Party) -> bool:
         """Return whether it is about a pod."""
-        selector = yamlio.get(self.manifest.object, ("spec", "podSelector"))
+        selector = paths.get(self.manifest.object, ("spec", "podSelector"))
         is_here = party.namespace == self.manifest.namespace
         return is_here and selects({} if selector is None else selector, party.labels)
 
@@ -87,11 +87,11 @@ def _policy(manifest: Manifest) -> Policy:
                 _items(rule.get(peers), ("spec", name, index, peers)),
                 _items(rule.get("ports"), ("spec", name, index, "ports")),
             )
-            for index, rule in mappings(yamlio.get(manifest.object, ("spec", name)))
+            for index, rule in mappings(paths.get(manifest.object, ("spec", name)))
         )
         for direction, (name, peers) in FIELDS.items()
     }
-    types = yamlio.get(manifest.object, ("spec", "policyTypes"))
+    types = paths.get(manifest.object, ("spec", "policyTypes"))
     if not isinstance(types, list) or not types:
         types = [INGRESS, EGRESS] if rules[EGRESS] else [INGRESS]
     return Policy(manifest, frozenset(t for t in types if isinstance(t, str)), rules)
@@ -108,7 +108,7 @@ def pod(workload: Workload) -> Party:
     ports = {
         (str(port.get("name")), protocol(port)): whole(port.get("containerPort"), 0)
         for kind in ("initContainers", "containers")
-        for _, container in mappings(yamlio.get(spec, (kind,)))
+        for _, container in mappings(paths.get(spec, (kind,)))
         for _, port in mappings(container.get("ports"))
     }
     return Party(workload.manifest.name, workload.manifest.namespace, workload.labels, ports=ports)
@@ -186,8 +186,8 @@ def names(peer: Mapping[str, Any], other: Party, namespace: str) -> bool:
 
 
 def _has(block: Any, other: Party) -> bool:
-    cidr = network(yamlio.get(block, ("cidr",)))
-    excepted = yamlio.get(block, ("except",)) or []
+    cidr = network(paths.get(block, ("cidr",)))
+    excepted = paths.get(block, ("except",)) or []
     if cidr is None or not isinstance(excepted, list):
         return False
     if not other.address:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scripts import argocd, check, environment, given, helm, images, patches, tree, yamlio
+from scripts import argocd, check, environment, given, helm, images, layout, patches, yamlio
 from scripts.environment import Environment, Waiver
 from scripts.findings import Finding, UserError
+from scripts.given import Given
 from scripts.manifest import Manifest
-from scripts.rules.objects import Given
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ def rendering(root: Path, found: Environment) -> Rendering:
     """Return the rendering of an environment; raises UserError as objects does."""
     manifests = objects(root, found)
     made = unwritten(found, manifests, settings(found, manifests))
-    folder = tree.manifests_folder(found.name)
+    folder = layout.manifests_folder(found.name)
     files = {f"{folder}/{m.file_name}": _text(m) for m in made.manifests}
-    for kind, manifest in zip(tree.ARGOCD_FOLDERS, made.settings, strict=True):
-        files[tree.argocd_file(kind, found.name)] = _text(manifest)
+    for kind, manifest in zip(layout.ARGOCD_FOLDERS, made.settings, strict=True):
+        files[layout.argocd_file(kind, found.name)] = _text(manifest)
     return replace(made, files=files)
 
 
@@ -112,4 +112,4 @@ def settings(found: Environment, manifests: Sequence[Manifest]) -> tuple[Manifes
 
 
 def _text(manifest: Manifest) -> str:
-    return tree.header(manifest.origin) + yamlio.dump(manifest.object)
+    return layout.header(manifest.origin) + yamlio.dump(manifest.object)

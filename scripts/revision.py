@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from scripts import tools, tree
+from scripts import layout, tools
 from scripts.findings import UsageError
 from scripts.manifest import Manifest
 
@@ -19,13 +19,13 @@ TIMEOUT_S = 600
 BASE = "base/environment.yaml"
 PARTS = ("argocd/", "base/", "chart/", "overlays/")
 """What holds the output of environments, and what it is rendered from."""
-_MANIFEST = re.compile(rf"{tree.manifests_folder('([^/]+)')}/[^/]+\.yaml")
+_MANIFEST = re.compile(rf"{layout.manifests_folder('([^/]+)')}/[^/]+\.yaml")
 _APPLICATION = re.compile(
-    re.escape(tree.argocd_file("applications", "*")).replace(r"\*", "([^/]+)")
+    re.escape(layout.argocd_file("applications", "*")).replace(r"\*", "([^/]+)")
 )
-_ARGOCD = re.compile(rf"argocd/(?:{'|'.join(tree.ARGOCD_FOLDERS)})/([^/]+)\.yaml")
+_ARGOCD = re.compile(rf"argocd/(?:{'|'.join(layout.ARGOCD_FOLDERS)})/([^/]+)\.yaml")
 _ENVIRONMENT = re.compile(r"overlays/([^/]+)/environment\.yaml")
-_HEADER = re.compile(rf"{re.escape(tree.MARK)}(.+); edits are lost\.\n")
+_HEADER = re.compile(rf"{re.escape(layout.MARK)}(.+); edits are lost\.\n")
 _FILES = ("100644", "100755")
 """Modes; a link has another, as has a submodule."""
 

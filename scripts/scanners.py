@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts import tools, yamlio
+from scripts import paths, tools, yamlio
 from scripts.containers import listed
 from scripts.findings import UsageError
 from scripts.manifest import PODS, Manifest
@@ -227,7 +227,7 @@ def _field(manifest: Manifest, check: str, container: str) -> tuple[str | int, .
     pod = _pod(manifest)
     if check in _OF_CONTAINER and container:
         for field in ("initContainers", "containers"):
-            there = listed(yamlio.get(manifest.object, [*pod, field]))
+            there = listed(paths.get(manifest.object, [*pod, field]))
             for index, found in enumerate(there):
                 if found.get("name") == container:
                     return (*pod, field, index, *_OF_CONTAINER[check])
@@ -243,4 +243,4 @@ def _path(manifest: Manifest, keys: str) -> tuple[str | int, ...]:
     """
     parts = [part for part in keys.split("/") if part]
     path = tuple(int(part[1:-1]) if re.fullmatch(r"\[\d+\]", part) else part for part in parts)
-    return path if path and yamlio.has(manifest.object, path[:1]) else ()
+    return path if path and paths.has(manifest.object, path[:1]) else ()

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Manifest
 from scripts.workloads import Workload, holds, mappings, scaled, selects, whole, workloads
 
@@ -210,7 +210,7 @@ def followed(sequencer: Workload, maru: Workload, first: Spread, key: str) -> in
 def terms(workload: Workload, affinity: str, key: str) -> Iterator[dict[str, Any]]:
     """Yield the required terms over a topology, for pods of the same namespace."""
     required = "requiredDuringSchedulingIgnoredDuringExecution"
-    for _, term in mappings(yamlio.get(_spec(workload), ["affinity", affinity, required])):
+    for _, term in mappings(paths.get(_spec(workload), ["affinity", affinity, required])):
         elsewhere = term.keys() & {"namespaces", "namespaceSelector"}
         if term.get("topologyKey") == key and not elsewhere:
             yield term
@@ -224,11 +224,11 @@ def _spec(workload: Workload) -> dict[str, Any]:
 def may_be_in(workload: Workload, zone: str) -> bool:
     """Return whether the pods' own choice of nodes leaves a zone to them."""
     spec, labels = _spec(workload), {ZONE: zone}
-    if yamlio.get(spec, ["nodeSelector", ZONE]) not in (None, zone):
+    if paths.get(spec, ["nodeSelector", ZONE]) not in (None, zone):
         return False
     required = "requiredDuringSchedulingIgnoredDuringExecution"
     path = ["affinity", "nodeAffinity", required, "nodeSelectorTerms"]
-    choices = [term for _, term in mappings(yamlio.get(spec, path))]
+    choices = [term for _, term in mappings(paths.get(spec, path))]
     return not choices or any(
         all(
             holds(expression, labels)
@@ -243,15 +243,15 @@ def _validators(manifests: Iterable[Manifest]) -> int:
     """Return the size of the largest set of validators in Maru's genesis; 0 where there is none."""
     sizes = [0]
     for manifest in manifests:
-        text = yamlio.get(manifest.object, ["data", "maru.json"])
+        text = paths.get(manifest.object, ["data", "maru.json"])
         if manifest.kind != "ConfigMap" or not isinstance(text, str):
             continue
         try:
-            forks = yamlio.get(json.loads(text), ["config"])
+            forks = paths.get(json.loads(text), ["config"])
         except ValueError:
             continue
         for fork in forks.values() if isinstance(forks, dict) else ():
-            chosen = yamlio.get(fork, ["validatorSet"])
+            chosen = paths.get(fork, ["validatorSet"])
             sizes.append(len(chosen) if isinstance(chosen, list) else 0)
     return max(sizes)
 

@@ -13,7 +13,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import signal
 import sys
@@ -21,61 +20,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts import files
+from scripts import files, layout
 from scripts.findings import Finding, UsageError, UserError
-
-Files = Mapping[str, str]
-"""Path relative to the repository, with forward slashes → text."""
-
-MARK = '# Written by "nox -s render" from '
-ARGOCD_FOLDERS = ("projects", "applications")
-
-_WRITTEN = re.compile(rb"(<{7,} [^\n]*\n)?" + re.escape(MARK.encode()))
-"""How a written file begins, also one with the marks of a merge conflict in its first line."""
 
 _WORK = ".render"
 _DIGEST = "digest"
-
-
-def header(origin: str) -> str:
-    """Return the first line of a written file: what wrote it, and from what."""
-    return f"{MARK}{' '.join(origin.split())}; edits are lost.\n"
-
-
-def is_written(raw: bytes) -> bool:
-    """Return whether render wrote a file: it may then be replaced, also where git merged it."""
-    return _WRITTEN.match(raw) is not None
-
-
-def manifests_folder(name: str) -> str:
-    """Return where an environment's manifests stand, relative to the repository."""
-    return f"overlays/{name}/manifests"
-
-
-def argocd_file(folder: str, name: str) -> str:
-    """Return an environment's AppProject or Application, relative to the repository."""
-    return f"argocd/{folder}/{name}.yaml"
-
-
-def environments(root: Path, wanted: Sequence[str] = ()) -> list[str]:
-    """Return the wanted environments, or all: an environment is a folder of overlays/.
-
-    Raises UsageError for a name that is none.
-    """
-    known = sorted(p.name for p in (root / "overlays").iterdir() if p.is_dir() and p.name[0] != ".")
-    for name in wanted:
-        if name not in known:
-            import difflib
-
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
-            raise UsageError(f"no environment is called {name}: {hint}")
-    return sorted(set(wanted)) or known
-
-
-def called(names: Sequence[str]) -> str:
-    """Return the environments as a sentence names them."""
-    return ", ".join(names) if len(names) <= 6 else f"{len(names)} environments"
 
 
 def read(root: Path, name: str) -> dict[str, bytes]:
@@ -84,11 +33,11 @@ def read(root: Path, name: str) -> dict[str, bytes]:
     Raises UserError for what render did not write: it is never deleted, so it must not be there.
     """
     found = {}
-    folder = root / manifests_folder(name)
+    folder = root / layout.manifests_folder(name)
     if folder.is_symlink() or (os.path.lexists(folder) and not folder.is_dir()):
-        raise UserError(_foreign(manifests_folder(name)))
+        raise UserError(_foreign(layout.manifests_folder(name)))
     entries = files.entries(folder, root)
-    argocd = [root / argocd_file(kind, name) for kind in ARGOCD_FOLDERS]
+    argocd = [root / layout.argocd_file(kind, name) for kind in layout.ARGOCD_FOLDERS]
     findings = [
         files.outside(path.parent, root) for path in argocd if files.leaves(path.parent, root)
     ]
@@ -98,7 +47,7 @@ def read(root: Path, name: str) -> dict[str, bytes]:
             findings.append(_foreign(file))
             continue
         raw = path.read_bytes()
-        if not is_written(raw):
+        if not layout.is_written(raw):
             findings.append(_foreign(file))
         found[file] = raw
     if findings:
@@ -118,12 +67,12 @@ def orphans(root: Path) -> list[str]:
     Raises UserError for one that render did not write.
     """
     found, findings = [], []
-    for kind in ARGOCD_FOLDERS:
+    for kind in layout.ARGOCD_FOLDERS:
         for path in files.entries(root / "argocd" / kind, root):
             if path.suffix == ".yaml" and (root / "overlays" / path.stem).is_dir():
                 continue
             file = files.name(path, root)
-            if path.is_file() and is_written(path.read_bytes()):
+            if path.is_file() and layout.is_written(path.read_bytes()):
                 found.append(file)
             else:
                 findings.append(_foreign(file))
@@ -199,7 +148,7 @@ def commit(root: Path, names: Sequence[str], remove: Sequence[str]) -> None:
             (root / file).unlink()
 
 
-def stage(root: Path, name: str, output: Files) -> None:
+def stage(root: Path, name: str, output: layout.Files) -> None:
     """Write an environment's new output to where commit() takes it from; call it while staging.
 
     Raises UsageError, and has touched nothing that is committed, where the disk is full or a
@@ -209,17 +158,19 @@ def stage(root: Path, name: str, output: Files) -> None:
         _stage(root, root / _WORK / "staged" / name, name, output)
 
 
-def _stage(root: Path, folder: Path, name: str, output: Files) -> None:
+def _stage(root: Path, folder: Path, name: str, output: layout.Files) -> None:
     targets = {(root / file).parent for file in output} | {root / "overlays" / name}
     for target in targets:
         target.mkdir(parents=True, exist_ok=True)
         if not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-    for parent in {(folder / file).parent for file in output} | {folder / manifests_folder(name)}:
+    for parent in {(folder / file).parent for file in output} | {
+        folder / layout.manifests_folder(name)
+    }:
         parent.mkdir(parents=True, exist_ok=True)
     for file, text in output.items():
         (folder / file).write_bytes(text.encode())
-    inside = manifests_folder(name) + "/"
+    inside = layout.manifests_folder(name) + "/"
     manifests = {
         f.removeprefix(inside): t.encode() for f, t in output.items() if f.startswith(inside)
     }
@@ -243,7 +194,7 @@ def _recover(root: Path) -> None:
 def _carry_out(root: Path, ready: Path) -> None:
     """Bring a whole staged output into place; done again after a crash, it does what is left."""
     name = ready.name
-    new, target = ready / manifests_folder(name), root / manifests_folder(name)
+    new, target = ready / layout.manifests_folder(name), root / layout.manifests_folder(name)
     if target.parent.is_dir():
         wanted = (ready / _DIGEST).read_text()
         if not _is(target, wanted):
@@ -256,11 +207,11 @@ def _carry_out(root: Path, ready: Path) -> None:
                 _exchange(new, target)
             else:
                 os.rename(new, target)
-        for kind in ARGOCD_FOLDERS:
-            file = ready / argocd_file(kind, name)
+        for kind in layout.ARGOCD_FOLDERS:
+            file = ready / layout.argocd_file(kind, name)
             if file.is_file():
                 (root / "argocd" / kind).mkdir(parents=True, exist_ok=True)
-                os.replace(file, root / argocd_file(kind, name))
+                os.replace(file, root / layout.argocd_file(kind, name))
     _forget(root, ready)
 
 

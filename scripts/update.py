@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from scripts import cache, tree
+from scripts import cache, layout, tree
 from scripts.findings import Finding, UserError, has_errors
 from scripts.parallel import each
 
@@ -36,7 +36,7 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
     Raises UserError, and writes nothing at all, where any of them has a mistake.
     """
     with tree.locked(root):
-        names = tree.environments(root, wanted)
+        names = layout.environments(root, wanted)
         digests = cache.read(root)
         inputs = cache.inputs(root, names)
         stale = [
@@ -57,7 +57,7 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
     for file in gone:
         print(f"{file}: removed, its environment is gone", file=stream)
     if not changed and not gone:
-        print(f"nothing to change in {tree.called(names)}", file=stream)
+        print(f"nothing to change in {layout.called(names)}", file=stream)
 
 
 def _prepare_all(root: Path, names: Sequence[str]) -> dict[str, Prepared]:
@@ -94,7 +94,7 @@ def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
     """
     from scripts import environment
 
-    names = tree.environments(root, wanted)
+    names = layout.environments(root, wanted)
     renderings = each(partial(_texts, root), names, "rendering environments")
     findings = [finding for rendering in renderings for finding in rendering.findings]
     findings += environment.collisions(root, names)
@@ -118,7 +118,7 @@ def _texts(root: Path, name: str) -> Rendering:
     return replace(render(root, name), manifests=())
 
 
-def _changes(root: Path, name: str, files: tree.Files) -> Changes:
+def _changes(root: Path, name: str, files: layout.Files) -> Changes:
     """Return how files differ from an environment's committed output, by path."""
     there = {file: raw.decode(errors="replace") for file, raw in tree.read(root, name).items()}
     pairs = {

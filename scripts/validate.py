@@ -17,7 +17,9 @@ from scripts import (
     environment,
     image_rules,
     judge,
+    layout,
     origin,
+    paths,
     survival,
     tree,
     yamlio,
@@ -62,7 +64,7 @@ def survived(renderings: Sequence[Rendering]) -> list[str]:
     for rendering in renderings:
         words = survival.words(rendering.manifests, rendering.zones)
         alike.setdefault(words, []).append(rendering.name)
-    return [f"{tree.called(names)}: {words}" for words, names in alike.items()]
+    return [f"{layout.called(names)}: {words}" for words, names in alike.items()]
 
 
 def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -192,11 +194,11 @@ def _no_root(document: yamlio.Document) -> Iterable[Finding]:
 def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]) -> list[Finding]:
     """Return a repository that is not the one whose environments it brings to the cluster."""
     if document.data["kind"] == "AppProject":
-        source: yamlio.ValuePath = ["spec", "sourceRepos", 0]
+        source: paths.ValuePath = ["spec", "sourceRepos", 0]
     else:
         source = ["spec", "source", "repoURL"]
     known = {r.repository for r in renderings if r.files}
-    here = yamlio.get(document.data, source)
+    here = paths.get(document.data, source)
     if not known or not isinstance(here, str) or here in known:
         return []
     message = f"the root application reads {here}, the environments' repository is {max(known)}"

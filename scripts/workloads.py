@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import PODS, Manifest, Where
 
 MOST_PODS = 5_000
@@ -31,7 +31,7 @@ class Workload:
 
     def get(self, *path: str | int) -> Any:
         """Return a field of the object; None where there is none."""
-        return yamlio.get(self.manifest.object, path)
+        return paths.get(self.manifest.object, path)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -46,10 +46,10 @@ def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
     for manifest in manifests:
         if manifest.kind == "HorizontalPodAutoscaler":
             spec = manifest.object.get("spec")
-            target = yamlio.get(spec, ["scaleTargetRef"])
-            key = str(yamlio.get(target, ["kind"])), str(yamlio.get(target, ["name"]))
-            least = whole(yamlio.get(spec, ["minReplicas"]), 1)
-            scaled[key] = least, whole(yamlio.get(spec, ["maxReplicas"]), 1)
+            target = paths.get(spec, ["scaleTargetRef"])
+            key = str(paths.get(target, ["kind"])), str(paths.get(target, ["name"]))
+            least = whole(paths.get(spec, ["minReplicas"]), 1)
+            scaled[key] = least, whole(paths.get(spec, ["maxReplicas"]), 1)
     found = []
     for manifest in manifests:
         if manifest.kind not in _COUNTED:
@@ -57,7 +57,7 @@ def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
         template = PODS[manifest.kind.lower()][:-1]
         replicas = 1
         if manifest.kind in ("Deployment", "StatefulSet"):
-            replicas = whole(yamlio.get(manifest.object, ["spec", "replicas"]), 1)
+            replicas = whole(paths.get(manifest.object, ["spec", "replicas"]), 1)
         least, most = scaled.get((manifest.kind, manifest.name), (replicas, replicas))
         found.append(Workload(manifest, template, min(least, MOST_PODS), min(most, MOST_PODS)))
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ import yaml
 
 from scripts import files
 from scripts.findings import Finding, UserError, may_be_secret
+from scripts.paths import ValuePath
 
 MAX_NODES = 50_000
 """Nodes of one document after its aliases are followed; a whole environment has some thousands."""
@@ -38,9 +39,6 @@ _ELSEWHERE_A_NUMBER = re.compile(
     r"|\.[0-9_]+([eE][-+]?[0-9]+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"
 )
 _ELSEWHERE_A_BOOLEAN = re.compile(r"[yYnN]\Z")
-
-ValuePath = Sequence[str | int]
-"""Keys and indices from the root of a document to a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,32 +72,6 @@ class Document:
         """Return a finding at the path's position."""
         line, column = self.position(path)
         return Finding(self.file, line, column, rule, message, fix, **more)  # type: ignore[arg-type]
-
-
-def has(data: Any, path: ValuePath) -> bool:
-    """Return whether the data have something at the path."""
-    for part in path:
-        if isinstance(data, list):
-            there = isinstance(part, int) and part < len(data)
-        else:
-            there = isinstance(data, dict) and part in data
-        if not there:
-            return False
-        data = data[part]
-    return True
-
-
-def get(data: Any, path: ValuePath) -> Any:
-    """Return what the data have at the path; None where they have nothing there."""
-    # Rules ask this more than all else, so it does not ask has().
-    for part in path:
-        if isinstance(data, dict):
-            if part not in data:
-                return None
-        elif not (isinstance(data, list) and isinstance(part, int) and part < len(data)):
-            return None
-        data = data[part]
-    return data
 
 
 def load(path: Path, root: Path) -> Document:

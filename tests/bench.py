@@ -23,7 +23,7 @@ from pathlib import Path
 import yaml
 
 from scripts import tools
-from scripts.helm import RELEASE
+from scripts.layout import RELEASE
 from tests.copies import copy_environment
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Manifest, Where, config_maps
 from scripts.rules.objects import Objects
 from tests import examples
@@ -115,7 +115,7 @@ def preferred(value: Any) -> Iterator[Any]:
 
 def plain_text(value: Any) -> Iterator[Any]:
     """Yield a variable whose value stands here, in the place of a Secret's."""
-    if yamlio.has(value, ["valueFrom", "secretKeyRef"]):
+    if paths.has(value, ["valueFrom", "secretKeyRef"]):
         yield {"name": value["name"], "value": "4f1c9d0be27a"}
 
 
@@ -178,7 +178,7 @@ def other_port(data: Any, path: Where, value: Any) -> Iterator[Any]:
     """Yield the name of another port of the same container, or of the same Service."""
     near = path[: path.index("containers") + 2] if "containers" in path else ("spec",)
     named = "targetPort" if path[-1] == "targetPort" else "name"
-    known = [port.get(named) for port in yamlio.get(data, (*near, "ports")) or ()]
+    known = [port.get(named) for port in paths.get(data, (*near, "ports")) or ()]
     if value in known and (named == "name" or _counts(data, value)):
         yield from [name for name in known if name not in (None, value)][:1]
 
@@ -201,7 +201,7 @@ def _counts(service: Any, port: str) -> bool:
 
 
 def _is_headless(service: Any) -> bool:
-    return bool(yamlio.get(service, ["spec", "clusterIP"]) == "None")
+    return bool(paths.get(service, ["spec", "clusterIP"]) == "None")
 
 
 NEAR: dict[str, Callable[[Any, Where, Any], Iterator[Any]]] = {
@@ -363,7 +363,7 @@ def _restarted(unbroken: Objects, config: Manifest) -> dict[str, Manifest]:
 
 def _change(data: Any, path: Where, other: Any) -> str:
     """Return what is otherwise, in words that fit on a line."""
-    place, old = _called(data, path), yamlio.get(data, path)
+    place, old = _called(data, path), paths.get(data, path)
     if other is GONE:
         return f"without {place or 'the object'}"
     if isinstance(old, str) and isinstance(other, str) and "\n" in old:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from scripts import environment, helm, render, tree
+from scripts import environment, helm, layout, render
 from scripts.environment import Environment
 from scripts.manifest import Manifest
 from scripts.rules.objects import Objects
@@ -20,7 +20,7 @@ FULL = CHART / "ci" / "full-values.yaml"
 EXAMPLES = [
     path for path in sorted(CHART.glob("ci/*-values.yaml")) if path.name != "full-values.yaml"
 ]
-ENVIRONMENTS = tree.environments(ROOT)
+ENVIRONMENTS = layout.environments(ROOT)
 SETS = [None, *EXAMPLES, FULL]
 """Files of values that the chart is tried with; None for its defaults."""
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from scripts import helm, schema, values_table
+from scripts import helm, layout, schema, values_table
 from scripts.environment import coalesce
 from scripts.findings import Finding
 from scripts.manifest import Manifest
@@ -669,5 +669,5 @@ def test_a_change_of_a_configuration_restarts_its_pods(defaults: list[Manifest])
 def test_the_license_to_run_starts_at_kubernetes_1_19() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
     assert chart["kubeVersion"] == ">=1.19.0-0"
-    assert chart["name"] == helm.RELEASE
+    assert chart["name"] == layout.RELEASE
     assert Path(CHART / "README.md").is_file()

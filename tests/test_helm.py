@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import environment, helm, tools, tree
+from scripts import environment, helm, layout, tools
 from scripts.manifest import Manifest
 from tests.conftest import ROOT, Repository
 
@@ -32,7 +32,7 @@ def ours(manifests: Iterable[Manifest]) -> list[str]:
 
 def theirs(tool: str, namespace: str, version: str, *arguments: str | Path) -> list[str]:
     """Return what `helm template` makes, hooks left out, as kubectl would read it."""
-    call: list[str | Path] = [tools.tool(tool), "template", helm.RELEASE, CHART, "--no-hooks"]
+    call: list[str | Path] = [tools.tool(tool), "template", layout.RELEASE, CHART, "--no-hooks"]
     call += ["--namespace", namespace, "--kube-version", version, *arguments]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     found = yaml.load_all(done.stdout, yaml.CSafeLoader)
@@ -40,7 +40,7 @@ def theirs(tool: str, namespace: str, version: str, *arguments: str | Path) -> l
 
 
 @pytest.mark.parametrize("tool", HELMS)
-@pytest.mark.parametrize("name", tree.environments(ROOT))
+@pytest.mark.parametrize("name", layout.environments(ROOT))
 def test_an_environment_is_what_helm_makes_of_its_files(name: str, tool: str) -> None:
     found = environment.load(ROOT, name)
     made = helm.template(CHART, ROOT, found.values, found.namespace, found.kubernetes_version)

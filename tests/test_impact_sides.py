@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import tree
+from scripts import layout
 from scripts.findings import UsageError, UserError
 from scripts.impact import run, sides
 from tests.test_revision import commit, committed, git, shallow, write
@@ -20,7 +20,7 @@ OTHER = "overlays/qa/manifests/configmap-one.yaml"
 
 def config(name: str, value: str = "a") -> str:
     return (
-        f"{tree.header('chart/templates/x.yaml')}apiVersion: v1\nkind: ConfigMap\n"
+        f"{layout.header('chart/templates/x.yaml')}apiVersion: v1\nkind: ConfigMap\n"
         f"metadata:\n  name: {name}\n  namespace: linea\ndata:\n  a: {value}\n"
     )
 
@@ -184,7 +184,7 @@ def test_what_an_environment_is_comes_from_its_file_and_the_base(root: Path) -> 
     assert (pair.new.namespace, pair.new.is_production) == ("linea", True)
 
 
-CONFLICT = f"{tree.header('x')}kind: A\n<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> other\n"
+CONFLICT = f"{layout.header('x')}kind: A\n<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> other\n"
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import revision, tree
+from scripts import layout, revision
 from scripts.findings import UsageError
 from scripts.manifest import Manifest
 from tests.conftest import Repository
 
-HEADER = tree.header("chart/templates/x.yaml and overlays/dev/patches/y.yaml")
+HEADER = layout.header("chart/templates/x.yaml and overlays/dev/patches/y.yaml")
 CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: linea}\n"
 WRITTEN = HEADER + CONFIG_MAP
 
@@ -143,7 +143,7 @@ def test_bytes_that_are_no_text_and_ends_of_lines_of_windows_do_no_harm(tmp_path
 
 
 def test_the_application_comes_along(tmp_path: Path) -> None:
-    text = f"{tree.header('overlays/dev/environment.yaml')}kind: Application\n"
+    text = f"{layout.header('overlays/dev/environment.yaml')}kind: Application\n"
     files = {"overlays/dev/manifests/x.yaml": WRITTEN, "argocd/applications/dev.yaml": text}
     application = revision.before(committed(tmp_path, files), "HEAD", {}, {})["dev"].application
     assert application is not None and application.kind == "Application"

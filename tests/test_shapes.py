@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts import check, yamlio
+from scripts import check, paths
 from scripts.findings import UserError
 from scripts.judge import CHANGES
 from scripts.manifest import Manifest, Where
@@ -79,8 +79,8 @@ def broken(draw: st.DrawFn, name: str) -> Objects:
     before = {m.label: m for m in (*unbroken.manifests, unbroken.project, unbroken.application)}
     for label, path in draw(st.lists(st.sampled_from(fields(name)), max_size=MOST_EDITS)):
         there = changed.get(label, before[label].object)
-        if yamlio.has(there, path):
-            value = yamlio.get(there, path)
+        if paths.has(there, path):
+            value = paths.get(there, path)
             doubled = st.just(value * 2) if isinstance(value, list | str) else st.nothing()
             changed[label] = mutants.changed(there, path, draw(junk | st.just(GONE) | doubled))
 

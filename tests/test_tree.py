@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import tree
+from scripts import layout, tree
 from scripts.__main__ import main
 from scripts.findings import UserError
 from tests.conftest import (
@@ -321,4 +321,4 @@ def test_a_digest_tells_contents_and_names_apart() -> None:
 
 def test_a_hidden_folder_is_no_environment(repository: Repository) -> None:
     (repository / "overlays/.idea").mkdir()
-    assert tree.environments(repository.root) == ["dev", "prod", "staging"]
+    assert layout.environments(repository.root) == ["dev", "prod", "staging"]

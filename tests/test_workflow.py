@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from scripts import tree
+from scripts import layout
 from scripts.impact.consequence import CALLED
 from tests.conftest import ROOT, Repository
 from tests.test_revision import commit, git
@@ -425,7 +425,7 @@ def test_reviews_fold_what_render_wrote_and_nothing_else() -> None:
     files = [path for path in listed if (ROOT / path).is_file()]
     told = git(ROOT, "check-attr", "-z", "linguist-generated", "--", *files).split("\0")
     folded = {path for path, value in zip(told[::3], told[2::3], strict=False) if value == "set"}
-    written = {path for path in files if tree.is_written((ROOT / path).read_bytes())}
+    written = {path for path in files if layout.is_written((ROOT / path).read_bytes())}
     assert folded == written
     assert {Path(path).parts[0] for path in folded} == {"argocd", "overlays"}
 

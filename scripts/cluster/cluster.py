@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import yaml
 
-from scripts import environment, quantity, schemas, tools, tree
+from scripts import environment, layout, quantity, schemas, tools
 from scripts.cluster import argo, stand_ins
 from scripts.cluster.api import Api, Object
 from scripts.cluster.control_plane import CONTROLLERS_VERSION, ControlPlane
@@ -85,7 +85,7 @@ class Cluster:
         self._looks_every_s = looks_every_s
         self.processes, self.repository = Processes(self.folder), repository
         try:
-            found = [environment.load(repository, n) for n in tree.environments(repository, [])]
+            found = [environment.load(repository, n) for n in layout.environments(repository, [])]
             self.environments = [each for each in found if each.cluster.get("server") == HERE]
             self.elsewhere = [each for each in found if each.cluster.get("server") != HERE]
             """Those of other clusters, which the Argo CD of this one can't reach."""

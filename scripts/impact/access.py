@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from scripts import reach, yamlio
+from scripts import paths, reach
 from scripts.impact import difference
 from scripts.impact.consequence import Consequence, Risk, listed, verb
 from scripts.impact.context import Changed, Context
@@ -117,13 +117,13 @@ def _others(side: Objects) -> Iterator[Party]:
     for policy in side.policies:
         for rules in policy.rules.values():
             for _, peer in (one for rule in rules for one in rule.peers or ()):
-                if cidr := reach.network(yamlio.get(peer, ("ipBlock", "cidr"))):
+                if cidr := reach.network(paths.get(peer, ("ipBlock", "cidr"))):
                     if cidr.prefixlen:
                         yield Party(str(cidr), address=str(cidr.network_address))
                     continue
-                name = yamlio.get(peer, ("namespaceSelector", "matchLabels", reach.NAMESPACE))
+                name = paths.get(peer, ("namespaceSelector", "matchLabels", reach.NAMESPACE))
                 if isinstance(name, str):
-                    labels = yamlio.get(peer, ("podSelector", "matchLabels"))
+                    labels = paths.get(peer, ("podSelector", "matchLabels"))
                     labels = labels if isinstance(labels, dict) else {}
                     said = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
                     title = f"pods {said} of namespace {name}" if said else f"namespace {name}"
@@ -169,14 +169,14 @@ def permissions(found: Context) -> Iterator[Consequence]:
 
 
 def _allowed(each: Changed) -> str:
-    rules = yamlio.get(each.manifest.object, ("rules",))
+    rules = paths.get(each.manifest.object, ("rules",))
     told = [
         " ".join(", ".join(map(str, rule.get(part) or ())) for part in ("verbs", "resources"))
         for _, rule in mappings(rules)
     ]
     if told:
         return "; ".join(told)
-    return f"role {yamlio.get(each.manifest.object, ('roleRef', 'name'))}"
+    return f"role {paths.get(each.manifest.object, ('roleRef', 'name'))}"
 
 
 def _permission(manifest: Manifest, change: Change) -> str:
@@ -238,21 +238,21 @@ def _short(served: Sequence[str]) -> list[str]:
 def _exposed(side: Objects) -> Iterator[tuple[tuple[str, str], Audience]]:
     """Yield (object, what) and to whom."""
     for manifest in side.of_kind("Service"):
-        kind = yamlio.get(manifest.object, ("spec", "type"))
+        kind = paths.get(manifest.object, ("spec", "type"))
         if kind not in _OPEN:
             continue
-        ranges = yamlio.get(manifest.object, ("spec", "loadBalancerSourceRanges"))
+        ranges = paths.get(manifest.object, ("spec", "loadBalancerSourceRanges"))
         whom = _whom(manifest.annotations, ranges if isinstance(ranges, list) else [])
         if kind == "NodePort":
             whom = Audience("on each node")
-        for _, port in mappings(yamlio.get(manifest.object, ("spec", "ports"))):
+        for _, port in mappings(paths.get(manifest.object, ("spec", "ports"))):
             what = f"{port.get('name') or 'port'} {port.get('port')}/{reach.protocol(port)}"
             yield (manifest.label, f"{manifest.name} {what}"), whom
     for manifest in side.of_kind("Ingress"):
         ranges = str(manifest.annotations.get(_RANGES) or "").split(",")
         whom = _whom(manifest.annotations, [one.strip() for one in ranges if one.strip()])
-        for _, rule in mappings(yamlio.get(manifest.object, ("spec", "rules"))):
-            for _, path in mappings(yamlio.get(rule, ("http", "paths"))):
+        for _, rule in mappings(paths.get(manifest.object, ("spec", "rules"))):
+            for _, path in mappings(paths.get(rule, ("http", "paths"))):
                 where = f"{rule.get('host') or '*'}{path.get('path') or '/'}"
                 yield (manifest.label, where), whom
 

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from scripts import argocd, survival
+from scripts import survival, sync
 from scripts.impact import difference
 from scripts.impact.consequence import Consequence, Risk
 from scripts.impact.consequences import consequences
@@ -135,7 +135,7 @@ def _components(found: Context, told: Sequence[Consequence]) -> Iterator[Compone
         names = (target.manifest.label for target in call.targets)
         calls.setdefault(call.source.manifest.label, set()).update(names)
     every = {**old, **new}
-    for label in sorted(every, key=lambda one: (argocd.wave_of(every[one].manifest), one)):
+    for label in sorted(every, key=lambda one: (sync.wave_of(every[one].manifest), one)):
         was, now = old.get(label), new.get(label)
         counts = [f"{one.least}" if one else "0" for one in (was, now)]
         risks = [one.risk for one in told if label in one.objects]
@@ -145,7 +145,7 @@ def _components(found: Context, told: Sequence[Consequence]) -> Iterator[Compone
         yield Component(
             name=label,
             title=_title(every[label].manifest),
-            wave=argocd.wave_of(every[label].manifest),
+            wave=sync.wave_of(every[label].manifest),
             pods=counts[1] if counts[0] == counts[1] else " → ".join(counts),
             mark=mark,
             calls=tuple(sorted(calls.get(label, set()) - {label})),
@@ -161,9 +161,9 @@ def _steps(found: Context) -> Iterator[Step]:
     waves: dict[int, tuple[list[str], list[tuple[str, ...]]]] = {}
     for one in found.changed:
         if one.new:
-            waves.setdefault(argocd.wave_of(one.new), ([], []))[0].append(one.new.label)
+            waves.setdefault(sync.wave_of(one.new), ([], []))[0].append(one.new.label)
     for each in map(found.pods, found.rollouts):
-        pods = waves.setdefault(argocd.wave_of(each.workload.manifest), ([], []))[1]
+        pods = waves.setdefault(sync.wave_of(each.workload.manifest), ([], []))[1]
         pods += [tuple(dict.fromkeys(each.restarted))] if each.restarted else []
     for wave, (objects, pods) in sorted(waves.items()):
         if objects or pods:

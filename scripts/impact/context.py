@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from scripts import argocd, yamlio
+from scripts import paths, sync
 from scripts.impact import difference, room
 from scripts.impact.difference import Difference
 from scripts.impact.rollout import Rollout, rollout
@@ -84,7 +84,7 @@ class Context:
                 continue
             differs = difference.between(old, new) if old and new else NOTHING
             found.append(Changed(old, new, differs))
-        return sorted(found, key=lambda one: (argocd.wave_of(one.manifest), one.manifest.label))
+        return sorted(found, key=lambda one: (sync.wave_of(one.manifest), one.manifest.label))
 
     @cached_property
     def changed(self) -> list[Changed]:
@@ -107,7 +107,7 @@ class Context:
             for key in dict.fromkeys((*old, *new))
         ]
         made = [one for one in found if one]
-        return sorted(made, key=lambda one: argocd.wave_of(one.workload.manifest))
+        return sorted(made, key=lambda one: sync.wave_of(one.workload.manifest))
 
     @cached_property
     def problems(self) -> list[tuple[Rule, Problem]]:
@@ -157,10 +157,10 @@ class Context:
     def prunes(self) -> tuple[list[str], list[str], list[str]]:
         """Return of what leaves git what is deleted, what waits for a person, and what stays."""
         goes, asks, stays = list[str](), list[str](), list[str]()
-        automated = yamlio.get(self.new.application.object, (*POLICY, "prune")) is True
+        automated = paths.get(self.new.application.object, (*POLICY, "prune")) is True
         for one in self.changed:
             if one.new is None:
-                options = argocd.options(one.manifest.annotations.get(argocd.OPTIONS))
+                options = sync.options(one.manifest.annotations.get(sync.OPTIONS))
                 kind = {"confirm": asks, "false": stays}.get(options.get("Prune", ""), goes)
                 (kind if automated else stays).append(one.manifest.label)
         return goes, asks, stays
@@ -177,7 +177,7 @@ class Context:
     @property
     def is_synced(self) -> bool:
         """Return whether Argo CD syncs the environment by itself."""
-        return isinstance(yamlio.get(self.new.application.object, POLICY), dict)
+        return isinstance(paths.get(self.new.application.object, POLICY), dict)
 
     def touches(self, *kinds: str) -> bool:
         """Return whether an object of some kind changes, comes or goes."""
@@ -187,7 +187,7 @@ class Context:
 def _is_left_headless(problem: Problem) -> bool:
     """Return whether it is about a Service that no longer says it is headless, and stays so."""
     address = ("spec", "clusterIP")
-    return problem.path == address and yamlio.get(problem.manifest.object, address) is None
+    return problem.path == address and paths.get(problem.manifest.object, address) is None
 
 
 def _by_identity(objects: Objects) -> Mapping[Identity, Manifest]:

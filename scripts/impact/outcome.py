@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scripts import argocd
+from scripts import sync
 from scripts.impact.context import Context
 from scripts.impact.room import Some
 
@@ -61,11 +61,11 @@ def outcome(found: Context) -> Outcome:
     goes, asks, stays = found.prunes
     if not found.is_synced:
         return Outcome(is_refused=False, kept=tuple(stays))
-    failing = min((argocd.wave_of(one.manifest) for one in found.failing), default=None)
+    failing = min((sync.wave_of(one.manifest) for one in found.failing), default=None)
     short = found.short
     # Argo CD waits for a Deployment that is paused as for one that is not ready.
     paused = [one.manifest for one in found.new.workloads if one.get("spec", "paused") is True]
-    held = [*map(argocd.wave_of, paused), *([short.wave] if short else [])]
+    held = [*map(sync.wave_of, paused), *([short.wave] if short else [])]
     last = min([*held, *([] if failing is None else [failing])], default=None)
     if last is not None:
         goes, asks, stays = [], [], [*goes, *asks, *stays]
@@ -77,13 +77,13 @@ def outcome(found: Context) -> Outcome:
         found.pods(one)
         for one in found.rollouts
         if one.workload.manifest.label not in (*asks, *stays)
-        and (last is None or argocd.wave_of(one.workload.manifest) <= last)
+        and (last is None or sync.wave_of(one.workload.manifest) <= last)
     ]
     return Outcome(
         is_refused=False,
         restarted=tuple(
             Restarted(
-                wave=argocd.wave_of(one.workload.manifest),
+                wave=sync.wave_of(one.workload.manifest),
                 pods=tuple(dict.fromkeys(one.restarted)),
                 at_once=one.at_once if one.workload.manifest.kind == "StatefulSet" else 1,
             )

@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 from urllib.parse import quote
 
-from scripts import tree
+from scripts import layout
 from scripts.impact import drawing, picture, text
 from scripts.impact.consequence import CALLED, Consequence, Risk
 from scripts.impact.report import Environment, Field, Object, Report, Step, together
@@ -120,7 +120,7 @@ def _environment(one: Environment, *, is_open: bool) -> Iterator[str]:
     style = _style(kinds[0]) if kinds else ""
     classes = " ".join(["environment", style, *(f"is-{kind}" for kind in kinds)])
     yield f'<details class="{classes}" data-count="{len(one.names)}"{" open" * is_open}><summary>'
-    yield f"<h3>{_text(tree.called(one.names))}</h3>"
+    yield f"<h3>{_text(layout.called(one.names))}</h3>"
     for kind in kinds:
         yield f'<span class="chip {_style(kind)}">{_text(_called(kind))}</span>'
     yield '</summary><div class="inside">'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from scripts import yamlio
+from scripts import paths
 from scripts.impact import room
 from scripts.impact.consequence import Consequence, Risk, listed, verb
 from scripts.impact.context import Context
@@ -128,7 +128,7 @@ def alerts(found: Context) -> Iterator[Consequence]:
 def _alerts(rules: list[Manifest] | object) -> dict[str, object]:
     found: dict[str, object] = {}
     for manifest in rules if isinstance(rules, list) else ():
-        for _, group in mappings(yamlio.get(manifest.object, ("spec", "groups"))):
+        for _, group in mappings(paths.get(manifest.object, ("spec", "groups"))):
             for _, one in mappings(group.get("rules")):
                 if "alert" in one:
                     found[str(one["alert"])] = (one.get("expr"), one.get("for"))

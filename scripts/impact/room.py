@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import groupby
 
-from scripts import argocd, capacity
+from scripts import capacity, sync
 from scripts.impact.rollout import Rollout
 from scripts.rules.objects import Objects
 from scripts.workloads import rolled
@@ -77,7 +77,7 @@ def short(old: Objects, new: Objects, rollouts: Sequence[Rollout]) -> Short | No
         if workload.manifest.kind in ("Deployment", "StatefulSet"):
             _take(used, was.get(workload.manifest.label, {}), workload.least)
     there = {one.manifest.label for one in new.workloads}
-    for wave, group in groupby(rollouts, lambda one: argocd.wave_of(one.workload.manifest)):
+    for wave, group in groupby(rollouts, lambda one: sync.wave_of(one.workload.manifest)):
         # What leaves git is deleted after all waves.
         every = {one.workload.manifest.label: one for one in group}
         every = {label: one for label, one in every.items() if label in there}

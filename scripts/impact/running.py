@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from scripts import argocd, survival
+from scripts import survival, sync
 from scripts.impact import difference
 from scripts.impact.consequence import Consequence, Risk, listed, verb
 from scripts.impact.context import Context
@@ -36,7 +36,7 @@ def restarts(found: Context) -> Iterator[Consequence]:
         if made.restarted:
             stops, interrupted = _interrupted(found, made)
             risk = Risk.STOPS if stops else Risk.RESTARTS
-            wave = f"wave {argocd.wave_of(one.workload.manifest)}"
+            wave = f"wave {sync.wave_of(one.workload.manifest)}"
             message = f"{label}: {_pods(made)} ({wave}); {interrupted}"
             reason = _reasons(found, made) + _undrained(found, made)
             yield Consequence(risk, message, reason, "", (label,))
@@ -142,13 +142,13 @@ def _interrupted(found: Context, one: Rollout) -> tuple[bool, str]:
     for_s = f" for {one.least_s} s at least" if one.least_s else f" {back}"
     if component in _VALIDATORS and chain:
         # Those of one wave don't wait for each other.
-        wave = argocd.wave_of(one.workload.manifest)
+        wave = sync.wave_of(one.workload.manifest)
         left = chain.running - sum(
             each.at_once
             for each in map(found.pods, found.rollouts)
             if each.workload.manifest.component in _VALIDATORS
             and each.restarted
-            and argocd.wave_of(each.workload.manifest) == wave
+            and sync.wave_of(each.workload.manifest) == wave
         )
         if left >= chain.quorum:
             most = f"{left} of {chain.validators} validators"
@@ -167,9 +167,9 @@ def _interrupted(found: Context, one: Rollout) -> tuple[bool, str]:
 
 
 def _reasons(found: Context, one: Rollout) -> str:
-    paths = [each.path[len(one.workload.template) :] for each in one.reasons]
-    plain = [difference.shown(path) or "all of it" for path in paths if not _is_checksum(path)]
-    if len(plain) < len(paths):
+    fields = [each.path[len(one.workload.template) :] for each in one.reasons]
+    plain = [difference.shown(path) or "all of it" for path in fields if not _is_checksum(path)]
+    if len(plain) < len(fields):
         # Whose contents they are of is what a reader wants to know.
         used = config_maps(one.workload.manifest.object)
         changed = (each.manifest for each in found.all_changed if each.manifest.name in used)

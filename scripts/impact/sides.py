@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from scripts import revision, tree, yamlio
+from scripts import layout, revision, yamlio
 from scripts.findings import Finding, UserError
 from scripts.manifest import Identity, Manifest
 from scripts.revision import Blobs
@@ -149,14 +149,15 @@ def _in(finding: Finding, revision_of_it: str) -> Finding:
 
 
 def _objects(name: str, files: Mapping[str, Manifest]) -> Objects:
-    from scripts.rules.objects import Given, Objects
+    from scripts.given import Given
+    from scripts.rules.objects import Objects
 
     layers = (files[path].object for path in (revision.BASE, _settings(name)) if path in files)
     said: dict[str, Any] = {key: value for layer in layers for key, value in layer.items()}
-    folder = tree.manifests_folder(name)
+    folder = layout.manifests_folder(name)
     argocd = [
         files.get(path) or Manifest({}, path)
-        for path in (tree.argocd_file(kind, name) for kind in tree.ARGOCD_FOLDERS)
+        for path in (layout.argocd_file(kind, name) for kind in layout.ARGOCD_FOLDERS)
     ]
     return Objects(
         name=name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from scripts import tree
+from scripts import layout
 from scripts.impact import picture
 from scripts.impact.consequence import CALLED, Consequence, Risk
 from scripts.impact.report import Environment, Field, Object, Report, Step, together
@@ -37,7 +37,7 @@ def text(report: Report) -> str:
     """Return the report for a terminal."""
     lines = [heading(report)]
     for one in report.environments:
-        lines += ["", f"{tree.called(one.names)}{kind(one)}"]
+        lines += ["", f"{layout.called(one.names)}{kind(one)}"]
         for line in one.summary:
             lines += _wrapped(line, "  ")
         for risk, told in by_risk(one.consequences):
@@ -148,7 +148,7 @@ def _section(one: Environment, *, pictures: bool, objects: bool) -> str:
 
 
 def _lines_of(one: Environment, *, pictures: bool, objects: bool) -> Iterator[str]:
-    yield from ("", f"#### {_escaped(tree.called(one.names))}{kind(one)}", "")
+    yield from ("", f"#### {_escaped(layout.called(one.names))}{kind(one)}", "")
     for line in one.summary:
         yield f"- {_escaped(line)}"
     for risk, told in by_risk(one.consequences):

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from scripts import environment, files, findings, tree, yamlio
+from scripts import environment, files, findings, layout, paths, tree
 from scripts.environment import Environment
 from scripts.findings import Finding, UsageError, UserError
 from scripts.identity import checksummed, is_address
 from scripts.network import private, public
 from scripts.network.keys import Key
 from scripts.network.public import Public, Validator
-from scripts.yamlio import ValuePath
+from scripts.paths import ValuePath
 
 FIRST_CHAIN_ID = 1337
 MOST_CHAIN_ID = 2**32 - 1
@@ -92,8 +92,8 @@ class Secrets:
     def chain(self, validators: int) -> list[str]:
         """Return the files of the keys that the genesis or the validators' names come from."""
         every = self.files(validators)
-        paths = [f"{name}/{key}" for name in (self.sequencer, self.maru) for key in every[name]]
-        return paths + ([f"{self.tx_sender}/privateKey"] if self.tx_sender else [])
+        files = [f"{name}/{key}" for name in (self.sequencer, self.maru) for key in every[name]]
+        return files + ([f"{self.tx_sender}/privateKey"] if self.tx_sender else [])
 
 
 def make(root: Path, name: str, wanted: Wanted, stream: TextIO) -> None:
@@ -102,7 +102,7 @@ def make(root: Path, name: str, wanted: Wanted, stream: TextIO) -> None:
     Raises UserError for what contradicts itself or the question, and UsageError for an environment
     that there isn't and for what the file system refuses; nothing that is there is changed then.
     """
-    tree.environments(root, [name])
+    layout.environments(root, [name])
     with tree.locked(root), _told(root):
         found = environment.load(root, name)
         others = public.others(root, name)
@@ -220,17 +220,17 @@ def _secrets(found: Environment) -> Secrets:
         if not _value(found, part, "enabled"):
             message = "a validator is a sequencer and a Maru, and this one is off"
             raise _wrong(found, [part, "enabled"], message, "write true")
-    paths: dict[str, ValuePath] = {
+    places: dict[str, ValuePath] = {
         "sequencer": ("sequencer", "p2pKeySecretName"),
         "maru": ("maru", "p2pKeySecretName"),
         "engine": ("engine", "jwtSecretName"),
     }
     if _value(found, "txSender", "enabled"):
-        paths["tx_sender"] = ("txSender", "secretName")
+        places["tx_sender"] = ("txSender", "secretName")
     if _value(found, "ethstats", "enabled"):
-        paths["ethstats"] = ("ethstats", "secretName")
+        places["ethstats"] = ("ethstats", "secretName")
     names = dict.fromkeys(("sequencer", "maru", "tx_sender", "engine", "ethstats"), "")
-    for part, path in paths.items():
+    for part, path in places.items():
         name = str(_value(found, *path) or "")
         if not name:
             raise _wrong(found, path, "the Secret has no name", "write one")
@@ -535,7 +535,7 @@ def _told(root: Path) -> Iterator[None]:
 
 def _value(found: Environment, *path: str | int) -> Any:
     defaults = found.layers[0].data or {}
-    return yamlio.get(environment.coalesce(defaults, found.values), path)
+    return paths.get(environment.coalesce(defaults, found.values), path)
 
 
 def _wrong(found: Environment, path: ValuePath, message: str, fix: str) -> UserError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts import environment, tools, tree, yamlio
+from scripts import environment, layout, tools, yamlio
 from scripts.findings import UsageError, UserError
 from scripts.network import genesis
 from scripts.yamlio import Document
@@ -96,7 +96,7 @@ def _compare(found: Public, validators: list[str], chain_id: int) -> None:
 def others(root: Path, name: str) -> dict[str, Public]:
     """Return the chains of all other environments; raises UserError as read does, saying why."""
     found = {}
-    for other in tree.environments(root):
+    for other in layout.environments(root):
         if other == name or (root / "overlays" / other).is_symlink():
             continue
         try:

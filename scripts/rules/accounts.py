@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts import reach, yamlio
+from scripts import paths, reach
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Objects, annotation
 from scripts.rules.pods import Pod, pods
@@ -65,7 +65,7 @@ def account_is_an_administrator(objects: Objects) -> Iterator[Problem]:
     Else one pod of it can read all Secrets and run whatever it likes, in its namespace or anywhere.
     """
     for manifest in objects.of_kind("RoleBinding", "ClusterRoleBinding"):
-        name = yamlio.get(manifest.object, ("roleRef", "name"))
+        name = paths.get(manifest.object, ("roleRef", "name"))
         if name in ("cluster-admin", "admin", "edit"):
             subjects = mappings(manifest.object.get("subjects"))
             whom = ", ".join(f"{s.get('kind')}/{s.get('name')}" for _, s in subjects)
@@ -106,7 +106,7 @@ def token_in_vain(objects: Objects) -> Iterator[Problem]:
             fix = "write automountServiceAccountToken: false"
             yield pod.problem(("automountServiceAccountToken",), message, fix)
         for index, volume in mappings(pod.get("volumes")):
-            for source, one in mappings(yamlio.get(volume, ("projected", "sources"))):
+            for source, one in mappings(paths.get(volume, ("projected", "sources"))):
                 token = one.get("serviceAccountToken")
                 if isinstance(token, dict) and not token.get("audience"):
                     place = ("volumes", index, "projected", "sources", source)
@@ -154,7 +154,7 @@ def service_account_of_another(objects: Objects) -> Iterator[Problem]:
         else:
             other = before.component if before.component != pod.component else ""
         if other and name != "default":
-            role = yamlio.get(account.object, ("metadata", "annotations", _ROLE)) if account else ""
+            role = paths.get(account.object, ("metadata", "annotations", _ROLE)) if account else ""
             message = f"the pods run as the service account {name} of {other}"
             message += f", and so with its IAM role {role}" if role else ", and so with its rights"
             fix = f"name a service account for {pod.component} alone"
@@ -193,7 +193,7 @@ def store_without_role(objects: Objects) -> Iterator[Problem]:
     Else External Secrets reads nothing: no Secret is made, and pods wait for theirs.
     """
     for store in objects.of_kind("SecretStore"):
-        account = objects.find("ServiceAccount", yamlio.get(store.object, _STORE_ACCOUNT))
+        account = objects.find("ServiceAccount", paths.get(store.object, _STORE_ACCOUNT))
         if account and not _role(account):
             message = f"{store.label} reads AWS with the role of {account.label}, which has none"
             fix = "write the ARN of a role that may read the entries"

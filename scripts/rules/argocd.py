@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from scripts import argocd, tree, yamlio
+from scripts import layout, paths, sync
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Objects, annotation, nearest, spec_of
 from scripts.rules.rule import Problem, rule
@@ -152,7 +152,7 @@ def application_is_of_another(objects: Objects) -> Iterator[Problem]:
     application = objects.application
     wanted = {
         ("project",): objects.project.name,
-        ("source", "path"): tree.manifests_folder(objects.name),
+        ("source", "path"): layout.manifests_folder(objects.name),
         ("destination", "namespace"): objects.namespace,
     }
     for path, right in wanted.items():
@@ -178,10 +178,10 @@ def application_in_another_namespace(objects: Objects) -> Iterator[Problem]:
     Else Argo CD does not read them: nothing of the environment comes to its cluster.
     """
     for manifest in (objects.project, objects.application):
-        if manifest.namespace != argocd.NAMESPACE:
+        if manifest.namespace != sync.NAMESPACE:
             message = f"{manifest.label} is in {manifest.namespace}, where Argo CD does not look"
             path = ("metadata", "namespace")
-            yield Problem(manifest, path, message, f"write {argocd.NAMESPACE}")
+            yield Problem(manifest, path, message, f"write {sync.NAMESPACE}")
 
 
 _NEEDED = {
@@ -199,7 +199,7 @@ def application_lacks_a_sync_option(objects: Objects) -> Iterator[Problem]:
 
     Else a sync fails, or does what the waves and the patches of the stack don't expect.
     """
-    options = argocd.options(spec_of(objects.application, "syncPolicy", "syncOptions"))
+    options = sync.options(spec_of(objects.application, "syncPolicy", "syncOptions"))
     for option, what in _NEEDED.items():
         if options.get(option) != "true":
             message = f"without {option}=true, {what}"
@@ -266,7 +266,7 @@ def application_gives_up(objects: Objects) -> Iterator[Problem]:
         path = (*policy, "retry", "limit")
         message = f"{said}, Argo CD leaves a commit whose sync failed alone"
         yield Problem(objects.application, path, message, "write -1")
-    elif isinstance(automated, dict) and not yamlio.get(retry, ["refresh"]):
+    elif isinstance(automated, dict) and not paths.get(retry, ["refresh"]):
         message = "what is tried again is the commit that failed, though a newer one mends it"
         yield Problem(objects.application, (*policy, "retry", "refresh"), message, "write true")
 
@@ -354,7 +354,7 @@ def ignored_difference_is_applied(objects: Objects) -> Iterator[Problem]:
     Else it is left out of the comparison only: the next sync, for whatever reason, sets the field
     to what git says.
     """
-    options = argocd.options(spec_of(objects.application, "syncPolicy", "syncOptions"))
+    options = sync.options(spec_of(objects.application, "syncPolicy", "syncOptions"))
     if _ignored(objects) and options.get("RespectIgnoreDifferences") != "true":
         message = "what ignoreDifferences names is not compared, and still set with each sync"
         path = ("spec", "syncPolicy", "syncOptions")
@@ -381,7 +381,7 @@ def ignored_difference_hides_git(objects: Objects) -> Iterator[Problem]:
             parts = _parts(pointer)
             for manifest in found if parts else ():
                 by_another = pointer == _REPLICAS and manifest.identity in scaled
-                if not by_another and yamlio.has(manifest.object, parts or []):
+                if not by_another and paths.has(manifest.object, parts or []):
                     message = (
                         f"git sets {pointer} of {manifest.label}, and Argo CD ignores it there"
                     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from scripts import survival, yamlio
+from scripts import paths, survival
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Objects, picks, pod
@@ -434,8 +434,8 @@ def autoscaler_bounds_crossed(objects: Objects) -> Iterator[Problem]:
     Else Kubernetes refuses it.
     """
     for manifest in objects.of_kind("HorizontalPodAutoscaler"):
-        least = whole(yamlio.get(manifest.object, ("spec", "minReplicas")), 1)
-        most = whole(yamlio.get(manifest.object, ("spec", "maxReplicas")), least)
+        least = whole(paths.get(manifest.object, ("spec", "minReplicas")), 1)
+        most = whole(paths.get(manifest.object, ("spec", "maxReplicas")), least)
         if least > most:
             message = f"minReplicas is {least}, and maxReplicas {most}: Kubernetes refuses that"
             fix = f"write minReplicas: {most} or less, or maxReplicas: {least} or more"
@@ -480,12 +480,12 @@ def _placing(workload: Workload) -> Where:
     """Return the path of what spreads a workload's pods, as far as anything does."""
     start, spec = pod(workload)
     apart = ("affinity", "podAntiAffinity")
-    paths: tuple[Where, ...] = (
+    places: tuple[Where, ...] = (
         ("topologySpreadConstraints", 0, "whenUnsatisfiable"),
         (*apart, _REQUIRED, 0, "topologyKey"),
         (*apart, _PREFERRED, 0, "weight"),
     )
-    return (*start, *next((path for path in paths if yamlio.has(spec, path)), ("affinity",)))
+    return (*start, *next((path for path in places if paths.has(spec, path)), ("affinity",)))
 
 
 def _zones(count: int) -> str:
@@ -512,9 +512,9 @@ def _pod_terms(
     """Yield the terms about pods of the same namespace, each with its selector's path."""
     start, spec = pod(workload)
     path: Where = (*start, "affinity", affinity, kind)
-    for index, item in mappings(yamlio.get(spec, ("affinity", affinity, kind))):
+    for index, item in mappings(paths.get(spec, ("affinity", affinity, kind))):
         inner = ("podAffinityTerm",) if kind == _PREFERRED else ()
-        term = yamlio.get(item, inner)
+        term = paths.get(item, inner)
         if isinstance(term, dict) and not term.keys() & {"namespaces", "namespaceSelector"}:
             yield (*path, index, *inner, "labelSelector"), term
 
@@ -560,11 +560,11 @@ def _apart(workload: Workload, key: str) -> Where:
 def _asked(workload: Workload) -> Iterator[tuple[Where, Any]]:
     """Yield the zones that pods must be in, each with its path."""
     start, spec = pod(workload)
-    selected = yamlio.get(spec, ("nodeSelector", ZONE))
+    selected = paths.get(spec, ("nodeSelector", ZONE))
     if selected is not None:
         yield (*start, "nodeSelector", ZONE), selected
     inner = ("affinity", "nodeAffinity", _REQUIRED, "nodeSelectorTerms")
-    for index, term in mappings(yamlio.get(spec, inner)):
+    for index, term in mappings(paths.get(spec, inner)):
         for number, expression in mappings(term.get("matchExpressions")):
             values = expression.get("values")
             if expression.get("key") != ZONE or expression.get("operator") != "In":

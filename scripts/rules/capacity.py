@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.capacity import COMPUTE, SAME, Amounts, Bound, Container, Pods, Share, quotas
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
@@ -76,7 +76,7 @@ def quota_of_nothing(objects: Objects) -> Iterator[Problem]:
     Else it only looks as if the namespace could not exhaust the cluster.
     """
     for manifest in objects.of_kind("ResourceQuota"):
-        if not yamlio.get(manifest.object, ("spec", "hard")):
+        if not paths.get(manifest.object, ("spec", "hard")):
             message = f"{manifest.label} has no amount in hard: it bounds nothing"
             fix = "write amounts in resourceQuota.hard, or resourceQuota.enabled: false"
             yield Problem(manifest, ("spec", "hard"), message, fix)
@@ -188,7 +188,7 @@ def amount_without_unit(objects: Objects) -> Iterator[Problem]:
     """
     for pods, container in _containers(objects):
         for field in ("requests", "limits"):
-            written = yamlio.get(container.data, ("resources", field))
+            written = paths.get(container.data, ("resources", field))
             for resource, value in (written if isinstance(written, dict) else {}).items():
                 amount = parse(value)
                 if amount is None or not _is_misread(resource, amount):
@@ -385,7 +385,7 @@ def volume_too_small(objects: Objects) -> Iterator[Problem]:
         # One of nothing is no claim: claim-incomplete and the schemas tell.
         if low <= claim.storage < GIB and claim.storage:
             path = (*claim.path, "resources", "requests", "storage")
-            value = yamlio.get(claim.manifest.object, path)
+            value = paths.get(claim.manifest.object, path)
             message = f"a claim asks for {value}: too little for any data of a chain"
             if isinstance(value, int) or str(value).isdecimal():
                 message = f"a claim asks for {value}, which is a number of bytes"
@@ -402,14 +402,14 @@ def clone_smaller_than_its_source(objects: Objects) -> Iterator[Problem]:
     sources = dict[str, Decimal]()
     for claim in objects.counted.claims:
         if claim.path[:2] == ("spec", "volumeClaimTemplates"):
-            name = yamlio.get(claim.manifest.object, (*claim.path[:-1], "metadata", "name"))
+            name = paths.get(claim.manifest.object, (*claim.path[:-1], "metadata", "name"))
             sources[f"{name}-{claim.manifest.name}"] = claim.storage
         elif claim.path == ("spec",):
             sources[claim.manifest.name] = claim.storage
     for claim in objects.counted.claims:
-        source = yamlio.get(claim.manifest.object, (*claim.path, "dataSource"))
-        named = str(yamlio.get(source, ("name",)))
-        if yamlio.get(source, ("kind",)) != "PersistentVolumeClaim":
+        source = paths.get(claim.manifest.object, (*claim.path, "dataSource"))
+        named = str(paths.get(source, ("name",)))
+        if paths.get(source, ("kind",)) != "PersistentVolumeClaim":
             continue
         asked = sources.get(named, sources.get(re.sub("-[0-9]+$", "", named)))
         if asked is not None and claim.storage < asked:
@@ -497,9 +497,9 @@ def _largest(pods: Pods, field: str, resource: str) -> Container:
 
 def _said(pods: Pods, container: Container, resource: str) -> Where:
     """Return where a container's request is written: it may be its limit."""
-    paths = [(*container.path, "resources", field, resource) for field in ("requests", "limits")]
-    written = (path for path in paths if yamlio.has(pods.workload.manifest.object, path))
-    return next(written, paths[0])
+    fields = [(*container.path, "resources", field, resource) for field in ("requests", "limits")]
+    written = (path for path in fields if paths.has(pods.workload.manifest.object, path))
+    return next(written, fields[0])
 
 
 def _is_misread(resource: str, amount: Decimal) -> bool:
@@ -520,18 +520,18 @@ def _with_unit(value: Any, unit: str = "") -> str:
 
 def _goes_by_cpu(scaler: Manifest) -> bool:
     """Return whether an autoscaler looks at the use of cpu."""
-    metrics = mappings(yamlio.get(scaler.object, ("spec", "metrics")))
-    return any(yamlio.get(metric, ("resource", "name")) == "cpu" for _, metric in metrics)
+    metrics = mappings(paths.get(scaler.object, ("spec", "metrics")))
+    return any(paths.get(metric, ("resource", "name")) == "cpu" for _, metric in metrics)
 
 
 def _scratch(pods: Pods) -> Iterator[tuple[Where, Decimal, Any, str]]:
     """Yield the emptyDir volumes that have a sizeLimit: its path, it, their medium and name."""
     volumes: Where = (*pods.workload.template, "spec", "volumes")
     for index, volume in mappings(pods.workload.get(*volumes)):
-        size = parse(yamlio.get(volume, ("emptyDir", "sizeLimit")))
+        size = parse(paths.get(volume, ("emptyDir", "sizeLimit")))
         if size is not None:
             path = (*volumes, index, "emptyDir", "sizeLimit")
-            yield path, size, yamlio.get(volume, ("emptyDir", "medium")), str(volume.get("name"))
+            yield path, size, paths.get(volume, ("emptyDir", "medium")), str(volume.get("name"))
 
 
 def _mounts(container: Container, volume: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from scripts import tomlio, yamlio
+from scripts import paths, tomlio
 from scripts.findings import Severity, UserError
 from scripts.manifest import Manifest, Where
 from scripts.nodes import BESU, MARU, File, Node, Setting, listed
@@ -58,8 +58,8 @@ def autoscaled_validators(objects: Objects) -> Iterator[Problem]:
     """
     keyed = {node.workload.manifest.label for node in objects.nodes if _secret_key(node)}
     for manifest in objects.of_kind("HorizontalPodAutoscaler"):
-        target = yamlio.get(manifest.object, ["spec", "scaleTargetRef"])
-        label = f"{yamlio.get(target, ['kind'])}/{yamlio.get(target, ['name'])}"
+        target = paths.get(manifest.object, ["spec", "scaleTargetRef"])
+        label = f"{paths.get(target, ['kind'])}/{paths.get(target, ['name'])}"
         if label in keyed:
             message = (
                 f"{manifest.label} scales {label}, whose pods each have a key of their own: "
@@ -197,7 +197,7 @@ def _items(key: _Key) -> Where:
 
 def _secret_keys(manifest: Manifest) -> dict[str, int]:
     """Return the keys of the Secret that an ExternalSecret makes, with their indexes."""
-    data = mappings(yamlio.get(manifest.object, ["spec", "data"]))
+    data = mappings(paths.get(manifest.object, ["spec", "data"]))
     return {str(entry.get("secretKey")): index for index, entry in data}
 
 
@@ -205,13 +205,13 @@ def _remotes(objects: Objects) -> dict[tuple[str, str], tuple[str, ...]]:
     """Return where the keys of Secrets come from: (Secret, key) → place, path, property."""
     found = {}
     for manifest in objects.of_kind("ExternalSecret"):
-        spec = yamlio.get(manifest.object, ["spec"])
-        secret = yamlio.get(spec, ["target", "name"]) or manifest.name
+        spec = paths.get(manifest.object, ["spec"])
+        secret = paths.get(spec, ["target", "name"]) or manifest.name
         store = objects.find(
-            str(yamlio.get(spec, ["secretStoreRef", "kind"]) or "SecretStore"),
-            yamlio.get(spec, ["secretStoreRef", "name"]),
+            str(paths.get(spec, ["secretStoreRef", "kind"]) or "SecretStore"),
+            paths.get(spec, ["secretStoreRef", "name"]),
         )
-        for _, entry in mappings(yamlio.get(spec, ["data"])):
+        for _, entry in mappings(paths.get(spec, ["data"])):
             remote = entry.get("remoteRef")
             if isinstance(remote, dict):
                 parts = [str(remote.get(key) or "") for key in ("key", "property", "version")]
@@ -221,10 +221,10 @@ def _remotes(objects: Objects) -> dict[tuple[str, str], tuple[str, ...]]:
 
 def _place(store: Manifest | None) -> str:
     """Return what tells one secrets manager from another: of AWS, account and region."""
-    provider = yamlio.get(store.object, ["spec", "provider"]) if store else None
-    role = yamlio.get(provider, ["aws", "role"])
+    provider = paths.get(store.object, ["spec", "provider"]) if store else None
+    role = paths.get(provider, ["aws", "role"])
     if isinstance(role, str) and role.count(":") >= 4:
-        return f"{role.split(':')[4]} {yamlio.get(provider, ['aws', 'region'])}"
+        return f"{role.split(':')[4]} {paths.get(provider, ['aws', 'region'])}"
     return json.dumps(provider, sort_keys=True, default=str)
 
 
@@ -327,7 +327,7 @@ def network_id_of_another_chain(objects: Objects) -> Iterator[Problem]:
         setting, genesis = node.settings.get("network-id"), node.text("genesis-file")
         if setting is None or genesis is None:
             continue
-        chain = yamlio.get(_json(*genesis), ["config", "chainId"])
+        chain = paths.get(_json(*genesis), ["config", "chainId"])
         if isinstance(chain, int) and str(setting.value) != str(chain):
             message = (
                 f"{setting.called} is {setting.value} in {node.name}, and the chain's id is "
@@ -365,7 +365,7 @@ def sequencer_takes_blobs(objects: Objects) -> Iterator[Problem]:
     for node in _sequencers(objects):
         setting = node.settings.get("tx-pool-max-prioritized-by-type")
         genesis = node.text("genesis-file")
-        config = yamlio.get(_json(*genesis), ["config"]) if genesis else None
+        config = paths.get(_json(*genesis), ["config"]) if genesis else None
         has_blobs = any(
             isinstance(config, dict) and fork in config for fork in ("cancunTime", "pragueTime")
         )
@@ -458,9 +458,9 @@ def _validators(objects: Objects) -> Iterator[_Validators]:
         if node.program != MARU or label in done or not is_validator or genesis is None:
             continue
         done.add(label)
-        forks = yamlio.get(_json(*genesis), ["config"])
+        forks = paths.get(_json(*genesis), ["config"])
         last = max(forks, key=_time, default=None) if isinstance(forks, dict) else None
-        chosen = yamlio.get(forks, [str(last), "validatorSet"])
+        chosen = paths.get(forks, [str(last), "validatorSet"])
         if isinstance(chosen, list) and chosen:
             addresses = [str(one).lower() for one in chosen]
             yield _Validators(genesis[0], genesis[1], addresses, node.workload)
@@ -522,7 +522,7 @@ def data_on_shared_volume(objects: Objects) -> Iterator[Problem]:
     """
     for workload in _with_data(objects):
         for index, claim in mappings(workload.get("spec", "volumeClaimTemplates")):
-            modes = yamlio.get(claim, ["spec", "accessModes"])
+            modes = paths.get(claim, ["spec", "accessModes"])
             for at, mode in enumerate(modes if isinstance(modes, list) else ()):
                 if mode not in ("ReadWriteMany", "ReadOnlyMany"):
                     continue
@@ -569,8 +569,8 @@ def folder_of_two_nodes(objects: Objects) -> Iterator[Problem]:
 def _named_claim(node: Node, file: File) -> str:
     """Return the claim that a pod's volume names; nothing for one of the StatefulSet's own."""
     for volume in node.container.volumes:
-        if yamlio.get(volume, ["name"]) == file.name:
-            return str(yamlio.get(volume, ["persistentVolumeClaim", "claimName"]) or "")
+        if paths.get(volume, ["name"]) == file.name:
+            return str(paths.get(volume, ["persistentVolumeClaim", "claimName"]) or "")
     return ""
 
 
@@ -627,10 +627,10 @@ def backup_away_from_its_volume(objects: Objects) -> Iterator[Problem]:
     for container, _, claim in _clones(objects):
         base, spec = pod(container.workload)
         manifest = container.workload.manifest
-        terms = mappings(yamlio.get(spec, ["affinity", "podAffinity", required]))
+        terms = mappings(paths.get(spec, ["affinity", "podAffinity", required]))
         where = (*base, "affinity", "podAffinity", required)
         named = [
-            (index, yamlio.get(term, ["labelSelector", "matchLabels", _POD_LABEL]))
+            (index, paths.get(term, ["labelSelector", "matchLabels", _POD_LABEL]))
             for index, term in terms
         ]
         wanted = claim.partition("-")[2]
@@ -698,7 +698,7 @@ def _clones(objects: Objects) -> Iterator[tuple[Container, Where, str]]:
         mounted = [m.get("name") for _, m in mappings(container.data.get("volumeMounts"))]
         for index, volume in mappings(spec.get("volumes")):
             path = ("ephemeral", "volumeClaimTemplate", "spec", "dataSource", "name")
-            claim = yamlio.get(volume, path)
+            claim = paths.get(volume, path)
             if isinstance(claim, str) and volume.get("name") in mounted:
                 yield container, (*base, "volumes", index, *path), claim
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import deprecations, quantity, yamlio
+from scripts import deprecations, paths, quantity
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
 from scripts.rules.changes import HOW, NOTHING, changed_in_place, keys, templates, text_of
@@ -113,20 +113,20 @@ def volume_claim_template_changed(objects: Objects) -> Iterator[Problem]:
 def _other_template(new: Manifest, was: Any, after: tuple[Where, Any]) -> Iterator[Problem]:
     """Yield the fields in which a template of claims changes, but for a size that falls."""
     path, now = after
-    name = yamlio.get(now, ("metadata", "name"))
+    name = paths.get(now, ("metadata", "name"))
     for inner in _claim_fields(was, now):
         if inner == _SIZE:
-            if not _grows(yamlio.get(was, ("spec", *_SIZE)), yamlio.get(now, ("spec", *_SIZE))):
+            if not _grows(paths.get(was, ("spec", *_SIZE)), paths.get(now, ("spec", *_SIZE))):
                 continue
-            larger = yamlio.get(now, ("spec", *_SIZE))
+            larger = paths.get(now, ("spec", *_SIZE))
             message = f"the claim {name} of {new.label} grows from"
-            message += f" {yamlio.get(was, ('spec', *_SIZE))} to {larger}: Kubernetes refuses that"
+            message += f" {paths.get(was, ('spec', *_SIZE))} to {larger}: Kubernetes refuses that"
             message += " in a StatefulSet, no sync begins, and no volume grows"
             fix = f"enlarge the claims {name}-{new.name}-0, … one by one first, then make the"
             fix += f" StatefulSet anew around its pods: {_GROW} says how"
             yield Problem(new, (*path, "spec", *_SIZE), message, fix)
             continue
-        there, here = (text_of(yamlio.get(one, inner)) for one in (was, now))
+        there, here = (text_of(paths.get(one, inner)) for one in (was, now))
         message = f"/{'/'.join(map(str, inner))} of the claim {name} of {new.label} changes from"
         message += f" {there} to {here}: Kubernetes refuses that, no sync begins, and the volumes"
         message += " that are there would stay what they are"
@@ -148,7 +148,7 @@ def volume_shrunk(objects: Objects) -> Iterator[Problem]:
         before, after = _claims(old), _claims(new)
         for name in before.keys() & after.keys():
             (_, was), (path, now) = before[name], after[name]
-            large, small = yamlio.get(was, _SIZE), yamlio.get(now, _SIZE)
+            large, small = paths.get(was, _SIZE), paths.get(now, _SIZE)
             if _grows(small, large):
                 message = f"{new.label} asks for {small} where it had {large}: a volume can't"
                 message += " shrink, and Kubernetes refuses the change"
@@ -164,7 +164,7 @@ def claim_changed(objects: Objects) -> Iterator[Problem]:
     """
     for old, new in changed_in_place(objects, "PersistentVolumeClaim"):
         for field in _fields(old, new):
-            was, now = (yamlio.get(m.object, ("spec", field)) for m in (old, new))
+            was, now = (paths.get(m.object, ("spec", field)) for m in (old, new))
             if field == "resources":
                 was, now = (
                     {**r, "requests": None} if isinstance(r, dict) else r for r in (was, now)
@@ -190,9 +190,9 @@ def job_changed(objects: Objects) -> Iterator[Problem]:
     """
     for old, new in changed_in_place(objects, "Job"):
         fields = list(_OF_JOBS)
-        indexed = yamlio.get(new.object, ("spec", "completionMode")) == "Indexed"
+        indexed = paths.get(new.object, ("spec", "completionMode")) == "Indexed"
         parallel = ("spec", "parallelism")
-        counts = [yamlio.get(new.object, path) for path in (("spec", "completions"), parallel)]
+        counts = [paths.get(new.object, path) for path in (("spec", "completions"), parallel)]
         if not indexed or counts[0] != counts[1]:
             fields.append("completions")
         for field in fields:
@@ -379,7 +379,7 @@ def data_object_renamed(objects: Objects) -> Iterator[Problem]:
             path = ("metadata", "name")
         elif new.namespace != old.namespace:
             path = ("metadata", "namespace")
-        was, now = (yamlio.get(manifest.object, path) for manifest in (old, new))
+        was, now = (paths.get(manifest.object, path) for manifest in (old, new))
         message = f"{old.label} becomes another object, as its {path[-1]} changes from {was} to"
         message += f" {now}: it starts with new, empty volumes, and the old one is deleted"
         fix = f"leave it at {was}; data come to another name by a backup and a restore: {HOW}"
@@ -459,14 +459,14 @@ def _default(value: Any, field: str) -> Any:
 
 def _same(old: Manifest, new: Manifest, path: Where) -> bool:
     """Return whether a field is what it was, with Kubernetes' default where it is not said."""
-    was, now = (yamlio.get(manifest.object, path) for manifest in (old, new))
+    was, now = (paths.get(manifest.object, path) for manifest in (old, new))
     field = str(path[-1])
     return bool(_default(was, field) == _default(now, field))
 
 
 def _difference(old: Any, new: Any, path: Where) -> Where | None:
     """Return the first place at or below a path where two objects differ, if they do."""
-    was, now = yamlio.get(old, path), yamlio.get(new, path)
+    was, now = paths.get(old, path), paths.get(new, path)
     if was == now:
         return None
     if isinstance(was, dict) and isinstance(now, dict):
@@ -479,7 +479,7 @@ def _difference(old: Any, new: Any, path: Where) -> Where | None:
 
 
 def _shown(manifest: Manifest, path: Where) -> str:
-    return text_of(yamlio.get(manifest.object, path))
+    return text_of(paths.get(manifest.object, path))
 
 
 def _claims(manifest: Manifest) -> dict[str, tuple[Where, Any]]:
@@ -487,7 +487,7 @@ def _claims(manifest: Manifest) -> dict[str, tuple[Where, Any]]:
     if manifest.kind == "PersistentVolumeClaim":
         return {manifest.name: (("spec",), manifest.object.get("spec"))}
     return {
-        name: ((*path, "spec"), yamlio.get(one, ("spec",)))
+        name: ((*path, "spec"), paths.get(one, ("spec",)))
         for name, (path, one) in templates(manifest).items()
     }
 
@@ -497,15 +497,15 @@ def _claim_fields(was: Any, now: Any) -> Iterator[Where]:
     for field in ("labels", "annotations"):
         if path := _difference(was, now, ("metadata", field)):
             yield path
-    specs = [yamlio.get(one, ("spec",)) for one in (was, now)]
+    specs = [paths.get(one, ("spec",)) for one in (was, now)]
     fields = sorted({key for spec in specs if isinstance(spec, dict) for key in spec}, key=str)
     for field in fields:
-        old, new = (_default(yamlio.get(spec, (field,)), str(field)) for spec in specs)
+        old, new = (_default(paths.get(spec, (field,)), str(field)) for spec in specs)
         if field != "resources":
             if old != new:
                 yield ("spec", field)
             continue
-        sizes = [quantity.parse(yamlio.get(spec, _SIZE)) for spec in specs]
+        sizes = [quantity.parse(paths.get(spec, _SIZE)) for spec in specs]
         if sizes[0] != sizes[1]:
             yield _SIZE
         elif sizes[0] is None and old != new:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import PODS, Manifest, Where
 from scripts.rules.objects import Objects
 from scripts.workloads import mappings
@@ -44,8 +44,8 @@ def templates(manifest: Manifest) -> dict[str, tuple[Where, Any]]:
     """Return name → (path, template) of the claims that a StatefulSet makes for its pods."""
     path = ("spec", "volumeClaimTemplates")
     return {
-        str(yamlio.get(one, ("metadata", "name"))): ((*path, index), one)
-        for index, one in mappings(yamlio.get(manifest.object, path))
+        str(paths.get(one, ("metadata", "name"))): ((*path, index), one)
+        for index, one in mappings(paths.get(manifest.object, path))
         if manifest.kind == "StatefulSet"
     }
 
@@ -59,12 +59,12 @@ def keys(manifest: Manifest) -> dict[str, tuple[Where, dict[str, Any]]]:
     own = {
         text_of(mount.get("name"))
         for kind in ("initContainers", "containers")
-        for _, container in mappings(yamlio.get(manifest.object, (*pod, kind)))
+        for _, container in mappings(paths.get(manifest.object, (*pod, kind)))
         for _, mount in mappings(container.get("volumeMounts"))
         if mount.get("subPathExpr")
     }
     return {
         str(volume.get("name")): ((*pod, "volumes", index, "secret"), volume["secret"])
-        for index, volume in mappings(yamlio.get(manifest.object, (*pod, "volumes")))
+        for index, volume in mappings(paths.get(manifest.object, (*pod, "volumes")))
         if text_of(volume.get("name")) in own and isinstance(volume.get("secret"), dict)
     }

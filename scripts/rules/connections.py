@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from scripts import reach, yamlio
+from scripts import paths, reach
 from scripts.calls import Call
 from scripts.manifest import Manifest, Where
 from scripts.reach import EGRESS, FIELDS, INGRESS, Party, Policy
@@ -272,7 +272,7 @@ def _is_dns(peer: Peer | None) -> bool:
     """Return whether a peer can be a cluster's DNS: the usual one, or one that is elsewhere."""
     if peer is None or "ipBlock" in peer or reach.names(peer, _DNS_PODS, ""):
         return True
-    name = yamlio.get(peer, ("namespaceSelector", "matchLabels", reach.NAMESPACE))
+    name = paths.get(peer, ("namespaceSelector", "matchLabels", reach.NAMESPACE))
     is_misspelt = difflib.get_close_matches(str(name), ["kube-system"], cutoff=0.8)
     return peer.get("namespaceSelector") is not None and not is_misspelt
 
@@ -357,12 +357,12 @@ def _may_be(peer: Peer | None, host: str, namespace: str) -> bool:
 
 def _may_select(selector: Any, namespace: str) -> bool:
     """Return whether a selector may select a namespace: of its labels only its name is known."""
-    wanted = yamlio.get(selector, ("matchLabels", reach.NAMESPACE))
+    wanted = paths.get(selector, ("matchLabels", reach.NAMESPACE))
     if wanted is not None:
         return bool(wanted == namespace)
     expressions = [
         one
-        for _, one in mappings(yamlio.get(selector, ("matchExpressions",)))
+        for _, one in mappings(paths.get(selector, ("matchExpressions",)))
         if one.get("key") == reach.NAMESPACE
     ]
     return selects({"matchExpressions": expressions}, {reach.NAMESPACE: namespace})
@@ -438,10 +438,10 @@ def _opening(objects: Objects, workload: Workload, port: Port) -> tuple[Policy, 
 def _scraped(objects: Objects) -> Iterator[tuple[Workload, Port]]:
     """Yield the workloads and ports of ServiceMonitors."""
     for monitor in objects.of_kind("ServiceMonitor"):
-        selector = yamlio.get(monitor.object, ("spec", "selector"))
+        selector = paths.get(monitor.object, ("spec", "selector"))
         names = [
             endpoint.get("port")
-            for _, endpoint in mappings(yamlio.get(monitor.object, ("spec", "endpoints")))
+            for _, endpoint in mappings(paths.get(monitor.object, ("spec", "endpoints")))
         ]
         for service in objects.of_kind("Service"):
             labels = service.metadata.get("labels")
@@ -492,24 +492,24 @@ def _entries(objects: Objects) -> Iterator[tuple[Manifest, Manifest, list[Any] |
     No ports where it is all of them.
     """
     for service in objects.of_kind("Service"):
-        if yamlio.get(service.object, ("spec", "type")) in ("LoadBalancer", "NodePort"):
+        if paths.get(service.object, ("spec", "type")) in ("LoadBalancer", "NodePort"):
             yield service, service, None, False
     for ingress in objects.of_kind("Ingress"):
-        is_by_address = yamlio.get(ingress.object, ("spec", "ingressClassName")) == "alb"
-        backends = [yamlio.get(ingress.object, ("spec", "defaultBackend"))]
-        for _, one in mappings(yamlio.get(ingress.object, ("spec", "rules"))):
-            paths = mappings(yamlio.get(one, ("http", "paths")))
-            backends += [path.get("backend") for _, path in paths]
+        is_by_address = paths.get(ingress.object, ("spec", "ingressClassName")) == "alb"
+        backends = [paths.get(ingress.object, ("spec", "defaultBackend"))]
+        for _, one in mappings(paths.get(ingress.object, ("spec", "rules"))):
+            listed = mappings(paths.get(one, ("http", "paths")))
+            backends += [path.get("backend") for _, path in listed]
         for backend in backends:
-            service_ = objects.find("Service", yamlio.get(backend, ("service", "name")))
-            port = yamlio.get(backend, ("service", "port"))
+            service_ = objects.find("Service", paths.get(backend, ("service", "name")))
+            port = paths.get(backend, ("service", "port"))
             if service_ and isinstance(port, dict):
                 yield ingress, service_, [*port.values(), *_checked(ingress)], is_by_address
 
 
 def _checked(ingress: Manifest) -> Iterator[int]:
     """Yield the port for the load balancer's health checks, where an Ingress has one for them."""
-    port = yamlio.get(
+    port = paths.get(
         ingress.metadata, ("annotations", "alb.ingress.kubernetes.io/healthcheck-port")
     )
     if isinstance(port, str) and port.isdecimal():

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from scripts import genesis, nodes, yamlio
+from scripts import genesis, nodes, paths
 from scripts.findings import Severity
 from scripts.manifest import PODS, Manifest, Where, config_maps
 from scripts.rules.changes import HOW, changed_in_place, keys, templates, text_of
@@ -162,7 +162,7 @@ def node_key_changed(objects: Objects) -> Iterator[Problem]:
         before, after = keys(old), keys(new)
         for volume in before.keys() & after.keys():
             (_, was), (path, now) = before[volume], after[volume]
-            names = [yamlio.get(source, ("secretName",)) for source in (was, now)]
+            names = [paths.get(source, ("secretName",)) for source in (was, now)]
             if names[0] != names[1]:
                 message = f"the pods of {new.label} take their keys from the Secret {names[1]}"
                 message += f" instead of {names[0]}: other keys are other nodes, and the chain's"
@@ -197,12 +197,12 @@ def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
     If the new entry has another key, the node becomes another one at its next start.
     """
     secrets = {
-        text_of(yamlio.get(source, ("secretName",)))
+        text_of(paths.get(source, ("secretName",)))
         for manifest in objects.of_kind("StatefulSet")
         for _, source in keys(manifest).values()
     }
     for old, new in changed_in_place(objects, "ExternalSecret"):
-        target = yamlio.get(new.object, ("spec", "target", "name")) or new.name
+        target = paths.get(new.object, ("spec", "target", "name")) or new.name
         if text_of(target) not in secrets:
             continue
         entries = {text_of(one.get("secretKey")): one for _, one in mappings(spec_of(old, "data"))}
@@ -246,7 +246,7 @@ def _mounts(manifest: Manifest) -> dict[tuple[str, str, str], tuple[Where, Any]]
     found = {}
     pod = PODS["statefulset"]
     for kind in ("initContainers", "containers"):
-        for index, container in mappings(yamlio.get(manifest.object, (*pod, kind))):
+        for index, container in mappings(paths.get(manifest.object, (*pod, kind))):
             for at, mount in mappings(container.get("volumeMounts")):
                 key = tuple(
                     str(x)
@@ -259,13 +259,13 @@ def _mounts(manifest: Manifest) -> dict[tuple[str, str, str], tuple[Where, Any]]
 
 def _entry(one: Any) -> str:
     """Return where in the store the operator reads a key."""
-    entry = (yamlio.get(one, ("remoteRef", field)) for field in ("key", "property"))
+    entry = (paths.get(one, ("remoteRef", field)) for field in ("key", "property"))
     return "#".join(part for part in entry if isinstance(part, str))
 
 
 def _target(autoscaler: Manifest) -> str:
     target = spec_of(autoscaler, "scaleTargetRef")
-    return f"{yamlio.get(target, ('kind',))}/{yamlio.get(target, ('name',))}"
+    return f"{paths.get(target, ('kind',))}/{paths.get(target, ('name',))}"
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/data-storage-formats")
@@ -311,7 +311,7 @@ def secret_deleted_with_its_entry(objects: Objects) -> Iterator[Problem]:
     """
     for manifest in objects.of_kind("ExternalSecret"):
         path = ("spec", "target", "deletionPolicy")
-        if yamlio.get(manifest.object, path) == "Delete":
+        if paths.get(manifest.object, path) == "Delete":
             message = f"the Secret of {manifest.label} is deleted with its entry in the store"
             yield Problem(manifest, path, message, "write Retain")
 
@@ -352,8 +352,8 @@ def _read_while_running(workload: Workload) -> set[str]:
     spec = workload.get(*workload.template, "spec")
     names = [
         mount.get("name")
-        for _, container in mappings(yamlio.get(spec, ["containers"]))
+        for _, container in mappings(paths.get(spec, ["containers"]))
         for _, mount in mappings(container.get("volumeMounts"))
     ]
-    volumes = [v for _, v in mappings(yamlio.get(spec, ["volumes"])) if v.get("name") in names]
-    return config_maps({"containers": yamlio.get(spec, ["containers"]), "volumes": volumes})
+    volumes = [v for _, v in mappings(paths.get(spec, ["volumes"])) if v.get("name") in names]
+    return config_maps({"containers": paths.get(spec, ["containers"]), "volumes": volumes})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import BESU, MARU, File, Node, Setting, listed
 from scripts.rules.objects import Objects, once
@@ -278,7 +278,7 @@ def engine_secret_not_made(objects: Objects) -> Iterator[Problem]:
     }
     for node in objects.programs:
         container, path = made.get(node.workload.manifest.label, (None, ()))
-        written = yamlio.get(node.workload.manifest.object, path) if container else None
+        written = paths.get(node.workload.manifest.object, path) if container else None
         for key, setting in node.settings.items():
             if container is None or not key.endswith(("engine-jwt-secret", ".jwt-secret-path")):
                 continue
@@ -345,7 +345,7 @@ def _base(call: Call) -> str:
 
 def _answering(objects: Objects, call: Call, port: int) -> str | None:
     service = call.target.service
-    if service and yamlio.get(service.object, ["spec", "clusterIP"]) != "None":
+    if service and paths.get(service.object, ["spec", "clusterIP"]) != "None":
         entry = next((p for _, p in _service_ports(service) if p.get("port") == port), None)
         if entry is None:
             return ""
@@ -368,7 +368,7 @@ def _right_ports(objects: Objects, call: Call) -> dict[int, str]:
     """Return the ports that may be written, with what is there."""
     behind = _listening(objects, call.target.workloads)
     service = call.target.service
-    if service is None or yamlio.get(service.object, ["spec", "clusterIP"]) == "None":
+    if service is None or paths.get(service.object, ["spec", "clusterIP"]) == "None":
         own = {
             number: str(p.get("name"))
             for w in call.target.workloads
@@ -396,7 +396,7 @@ def _listening(objects: Objects, among: Sequence[Workload]) -> dict[int, str]:
 
 
 def _service_ports(service: Manifest) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    yield from mappings(yamlio.get(service.object, ["spec", "ports"]))
+    yield from mappings(paths.get(service.object, ["spec", "ports"]))
 
 
 def _ports(workload: Workload) -> Iterator[Mapping[str, Any]]:
@@ -456,10 +456,10 @@ _HEALTH = ("/liveness", "/readiness")
 def _behind_ingress(objects: Objects, ingress: Manifest) -> list[Workload]:
     """Return the workloads behind the Services of an Ingress."""
     found = list[Workload]()
-    for _, one in mappings(yamlio.get(ingress.object, ["spec", "rules"])):
-        for _, path in mappings(yamlio.get(one, ["http", "paths"])):
-            service = objects.find("Service", yamlio.get(path, ["backend", "service", "name"]))
-            selector = yamlio.get(service.object, ["spec", "selector"]) if service else None
+    for _, one in mappings(paths.get(ingress.object, ["spec", "rules"])):
+        for _, path in mappings(paths.get(one, ["http", "paths"])):
+            service = objects.find("Service", paths.get(path, ["backend", "service", "name"]))
+            selector = paths.get(service.object, ["spec", "selector"]) if service else None
             if isinstance(selector, dict):
                 found += objects.selected({"matchLabels": selector})
     return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.containers import listed
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Objects, annotation
@@ -44,7 +44,7 @@ class _Port:
 
 
 def _ports(objects: Objects, service: Manifest) -> Iterator[_Port]:
-    selector = yamlio.get(service.object, ("spec", "selector"))
+    selector = paths.get(service.object, ("spec", "selector"))
     selected = objects.selected({"matchLabels": selector}) if isinstance(selector, dict) else []
     declared = {
         key: (str(port.get("name", "")), one.name, port.get("containerPort"))
@@ -54,7 +54,7 @@ def _ports(objects: Objects, service: Manifest) -> Iterator[_Port]:
         for key in (port.get("name"), port.get("containerPort"))
         if isinstance(key, str | int)
     }
-    for index, port in mappings(yamlio.get(service.object, ("spec", "ports"))):
+    for index, port in mappings(paths.get(service.object, ("spec", "ports"))):
         target = port.get("targetPort", port.get("port"))
         known = declared.get(target) if isinstance(target, str | int) else None
         name, container, number = known or (str(target), "", target)
@@ -78,7 +78,7 @@ def _opened(service: Manifest) -> tuple[Where, str] | None:
 
 
 def _is_narrowed(service: Manifest) -> bool:
-    ranges = yamlio.get(service.object, ("spec", "loadBalancerSourceRanges"))
+    ranges = paths.get(service.object, ("spec", "loadBalancerSourceRanges"))
     return isinstance(ranges, list) and bool(ranges) and not _ANYBODY & {str(r) for r in ranges}
 
 
@@ -149,23 +149,23 @@ def private_port_is_public(objects: Objects) -> Iterator[Problem]:
 def _backends(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, Any]]]:
     """Yield the paths of all Ingresses, and what is asked where none of them is meant."""
     for ingress in objects.of_kind("Ingress"):
-        if default := yamlio.get(ingress.object, ("spec", "defaultBackend")):
+        if default := paths.get(ingress.object, ("spec", "defaultBackend")):
             yield ingress, ("spec", "defaultBackend"), {"path": "/", "backend": default}
-        for index, data in mappings(yamlio.get(ingress.object, ("spec", "rules"))):
-            for number, one in mappings(yamlio.get(data, ("http", "paths"))):
+        for index, data in mappings(paths.get(ingress.object, ("spec", "rules"))):
+            for number, one in mappings(paths.get(data, ("http", "paths"))):
                 yield ingress, ("spec", "rules", index, "http", "paths", number), one
 
 
 def _backend(objects: Objects, path: dict[str, Any]) -> tuple[Manifest | None, list[_Port]]:
     """Return the Service that a path of an Ingress leads to, and those of its ports it means."""
-    wanted = yamlio.get(path, ("backend", "service"))
+    wanted = paths.get(path, ("backend", "service"))
     service = objects.find("Service", wanted.get("name")) if isinstance(wanted, dict) else None
     if service is None:
         return None, []
-    named, number = (yamlio.get(wanted, ("port", field)) for field in ("name", "number"))
+    named, number = (paths.get(wanted, ("port", field)) for field in ("name", "number"))
     names = {
         index: port.get("name")
-        for index, port in mappings(yamlio.get(service.object, ("spec", "ports")))
+        for index, port in mappings(paths.get(service.object, ("spec", "ports")))
     }
     return service, [
         port
@@ -232,7 +232,7 @@ def _listeners(ingress: Manifest) -> _Listeners:
 
 def _is_alb(ingress: Manifest) -> bool:
     notes = ingress.annotations
-    named = yamlio.get(ingress.object, ("spec", "ingressClassName"))
+    named = paths.get(ingress.object, ("spec", "ingressClassName"))
     return "alb" in (named, notes.get("kubernetes.io/ingress.class")) or any(
         str(key).startswith(_ALB) for key in notes
     )
@@ -251,10 +251,10 @@ def _listen_ports(text: str) -> list[str]:
 def _hosts_without_tls(ingress: Manifest) -> Iterator[tuple[Where, str]]:
     covered = {
         str(host)
-        for _, one in mappings(yamlio.get(ingress.object, ("spec", "tls")))
+        for _, one in mappings(paths.get(ingress.object, ("spec", "tls")))
         for host in listed(one.get("hosts"))
     }
-    for index, data in mappings(yamlio.get(ingress.object, ("spec", "rules"))):
+    for index, data in mappings(paths.get(ingress.object, ("spec", "rules"))):
         host = str(data.get("host", ""))
         wildcard = f"*.{host.partition('.')[2]}"
         if not {host, wildcard} & covered:
@@ -315,7 +315,7 @@ def tls_is_old(objects: Objects) -> Iterator[Problem]:
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
         if _is_alb(ingress) and _listeners(ingress).has_tls:
             path = ("metadata", "annotations", f"{_ALB}ssl-policy")
-            policy = yamlio.get(ingress.object, path)
+            policy = paths.get(ingress.object, path)
             if policy is None or _OLD_TLS.fullmatch(str(policy)):
                 said = f"{policy} allows" if policy else "without an ssl-policy, AWS allows"
                 message = f"{said} TLS 1.0 or 1.1 on the hosts of {ingress.label}"
@@ -331,7 +331,7 @@ def ingress_for_every_host(objects: Objects) -> Iterator[Problem]:
     web page whose own name leads there reaches the nodes from its visitors' browsers.
     """
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
-        for index, one in mappings(yamlio.get(ingress.object, ("spec", "rules"))):
+        for index, one in mappings(paths.get(ingress.object, ("spec", "rules"))):
             if one.get("host") in (None, "", "*"):
                 message = f"{ingress.label} takes the requests for every host"
                 place = ("spec", "rules", index, "host")
@@ -353,7 +353,7 @@ def target_without_node_port(objects: Objects) -> Iterator[Problem]:
         service, _ = _backend(objects, data)
         # Where nothing is said, the class of the Ingress may say it (IngressClassParams).
         said = (service.annotations.get(key) if service else None) or ingress.annotations.get(key)
-        kind = yamlio.get(service.object, ("spec", "type")) if service else None
+        kind = paths.get(service.object, ("spec", "type")) if service else None
         if service and said == "instance" and kind not in ("NodePort", "LoadBalancer"):
             found.setdefault(ingress.label, (ingress, service))
     for ingress, service in list(found.values())[:1]:
@@ -420,7 +420,7 @@ def pods_ready_before_the_load_balancer(objects: Objects) -> Iterator[Problem]:
     answers.
     """
     path = ("spec", "syncPolicy", "managedNamespaceMetadata", "labels")
-    labels = yamlio.get(objects.application.object, path)
+    labels = paths.get(objects.application.object, path)
     said = labels.get(_GATE) if isinstance(labels, dict) else None
     by_ip = (
         ingress

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Where
 from scripts.nodes import BESU, MARU, File, Node, Setting
 from scripts.rules import mentions
@@ -173,7 +173,7 @@ def _not_of_nodes(objects: Objects, told: dict[tuple[str, Where], set[str]]) -> 
                     where = node.volume(file)
                     found = Problem(node.workload.manifest, where, found.message, found.fix)
                     holder = objects.find(file.kind, file.name)
-                    if of_one and holder and not yamlio.has(holder.object, ("data", file.key)):
+                    if of_one and holder and not paths.has(holder.object, ("data", file.key)):
                         fix = f"add {file.key} to it"
                         found = Problem(holder, ("data", file.key), found.message, fix)
                 yield found
@@ -303,7 +303,7 @@ def _config_maps(workload: Workload) -> dict[Any, Any]:
     """Return volume → the name of the ConfigMap that it is made of."""
     _, spec = pod(workload)
     return {
-        str(volume.get("name")): yamlio.get(volume, ["configMap", "name"])
+        str(volume.get("name")): paths.get(volume, ["configMap", "name"])
         for _, volume in mappings(spec.get("volumes"))
         if "configMap" in volume
     }
@@ -430,7 +430,7 @@ def _constants(container: Container) -> dict[str, str]:
     """Return the variables of a container that one can know: texts, and the pod's name."""
     found = {}
     for _, variable in mappings(container.data.get("env")):
-        value, field = variable.get("value"), yamlio.get(variable, ["valueFrom", "fieldRef"])
+        value, field = variable.get("value"), paths.get(variable, ["valueFrom", "fieldRef"])
         if isinstance(value, str) and "$(" not in value:
             found[str(variable.get("name"))] = value
         elif isinstance(field, dict) and field.get("fieldPath") == _POD_NAME:

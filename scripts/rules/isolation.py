@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts import reach, yamlio
+from scripts import paths, reach
 from scripts.findings import Severity
 from scripts.manifest import Where
 from scripts.reach import EGRESS, FIELDS, INGRESS, Policy
@@ -27,7 +27,7 @@ def rules_without_their_policy_type(objects: Objects) -> Iterator[Problem]:
     Else those rules do nothing, and the pods are as open, or as shut, as other policies have it.
     """
     for policy in objects.policies:
-        types = yamlio.get(policy.manifest.object, ("spec", "policyTypes"))
+        types = paths.get(policy.manifest.object, ("spec", "policyTypes"))
         known = {one for one in types if isinstance(one, str)} if isinstance(types, list) else set()
         if types and known <= FIELDS.keys():
             for direction in FIELDS.keys() - known:
@@ -45,7 +45,7 @@ def unknown_policy_type(objects: Objects) -> Iterator[Problem]:
     The API server takes no others: the sync fails or does not begin.
     """
     for policy in objects.policies:
-        types = yamlio.get(policy.manifest.object, ("spec", "policyTypes"))
+        types = paths.get(policy.manifest.object, ("spec", "policyTypes"))
         for index, one in enumerate(types if isinstance(types, list) else ()):
             if isinstance(one, str) and one not in FIELDS:
                 near = difflib.get_close_matches(one.capitalize(), list(FIELDS), 1) or [INGRESS]
@@ -62,7 +62,7 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
     An empty list means what Kubernetes fills in: Ingress always, Egress only beside egress rules.
     """
     for policy in objects.policies:
-        if yamlio.get(policy.manifest.object, ("spec", "policyTypes")) == []:
+        if paths.get(policy.manifest.object, ("spec", "policyTypes")) == []:
             message = (
                 f"policyTypes is empty: pods are isolated for {joined(sorted(policy.isolates))}"
             )

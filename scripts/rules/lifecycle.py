@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from scripts import survival, yamlio
+from scripts import paths, survival
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
 from scripts.nodes import BESU, MARU
@@ -185,9 +185,9 @@ def rollout_waits_for_its_volume(objects: Objects) -> Iterator[Problem]:
             continue
         path, spec = pod(workload)
         for index, volume in mappings(spec.get("volumes")):
-            name = yamlio.get(volume, ("persistentVolumeClaim", "claimName"))
+            name = paths.get(volume, ("persistentVolumeClaim", "claimName"))
             claim = objects.find("PersistentVolumeClaim", name)
-            modes = yamlio.get(claim.object, ("spec", "accessModes")) if claim else None
+            modes = paths.get(claim.object, ("spec", "accessModes")) if claim else None
             if not isinstance(modes, list) or not modes:
                 continue
             if all(mode in ("ReadWriteOnce", "ReadWriteOncePod") for mode in modes):
@@ -285,7 +285,7 @@ def probe_of_another_api(objects: Objects) -> Iterator[Problem]:
         own = {str(port.get("name")): port.get("containerPort") for port in found}
         behind = {api.port: api.name for api in node.apis if api.name != "p2p-udp"}
         for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
-            asked = yamlio.get(node.container.data, (kind, "httpGet"))
+            asked = paths.get(node.container.data, (kind, "httpGet"))
             port = asked.get("port") if isinstance(asked, dict) else None
             number = own.get(port) if isinstance(port, str) else port
             api = behind.get(number) if isinstance(number, int) else None
@@ -430,15 +430,15 @@ def _balanced(objects: Objects) -> Iterator[tuple[Container, Manifest]]:
     names = set[str]()
     for ingress in objects.of_kind("Ingress"):
         annotations = ingress.metadata.get("annotations")
-        target = yamlio.get(annotations, ("alb.ingress.kubernetes.io/target-type",))
-        rules = yamlio.get(ingress.object, ("spec", "rules"))
+        target = paths.get(annotations, ("alb.ingress.kubernetes.io/target-type",))
+        rules = paths.get(ingress.object, ("spec", "rules"))
         for _, one in mappings(rules) if target == "ip" else ():
-            for _, path in mappings(yamlio.get(one, ("http", "paths"))):
-                names.add(str(yamlio.get(path, ("backend", "service", "name"))))
+            for _, path in mappings(paths.get(one, ("http", "paths"))):
+                names.add(str(paths.get(path, ("backend", "service", "name"))))
     for name in sorted(names):
         service = objects.find("Service", name)
         spec = service.object.get("spec") if service else None
-        selector = yamlio.get(spec, ("selector",))
+        selector = paths.get(spec, ("selector",))
         if service and isinstance(spec, dict) and selector:
             for workload in objects.selected({"matchLabels": selector}):
                 yield from ((one, service) for one in _answering(workload, spec))

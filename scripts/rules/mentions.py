@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Container, Objects, containers, ordinals, pod
 from scripts.workloads import Workload, mappings
@@ -79,7 +79,7 @@ def _made_secret(manifest: Manifest) -> Iterator[tuple[tuple[str, str], Keys]]:
         keys: Keys = frozenset({"tls.crt", "tls.key", "ca.crt"})
         yield ("Secret", str(spec.get("secretName"))), keys
     elif manifest.kind == "SealedSecret":
-        name = yamlio.get(spec, ["template", "metadata", "name"]) or manifest.name
+        name = paths.get(spec, ["template", "metadata", "name"]) or manifest.name
         yield ("Secret", str(name)), frozenset(_mapping(spec, "encryptedData")) or None
     elif target.get("creationPolicy") in (None, "Owner", "Orphan"):
         name = target.get("name") or manifest.name
@@ -98,7 +98,7 @@ def _external_keys(spec: Mapping[str, Any], template: Mapping[str, Any]) -> Keys
 def _claims(workload: Workload) -> Iterator[tuple[str, str]]:
     """Yield the claims that a StatefulSet makes of its templates and keeps."""
     for _, template in mappings(workload.get("spec", "volumeClaimTemplates")):
-        name = yamlio.get(template, ["metadata", "name"])
+        name = paths.get(template, ["metadata", "name"])
         for ordinal in ordinals(workload, least=True):
             yield "PersistentVolumeClaim", f"{name}-{workload.manifest.name}-{ordinal}"
 
@@ -152,12 +152,12 @@ def _of_volume(manifest: Manifest, volume: Mapping[str, Any], path: Where) -> Fo
         source = volume.get(field)
         if isinstance(source, dict):
             yield from _source(manifest, kind, source, (*path, field), name)
-    for index, source in mappings(yamlio.get(volume, ["projected", "sources"])):
+    for index, source in mappings(paths.get(volume, ["projected", "sources"])):
         for field, kind in _PROJECTED.items():
             place = (*path, "projected", "sources", index, field)
             if isinstance(source.get(field), dict):
                 yield from _source(manifest, kind, source[field], place, "name")
-    template = yamlio.get(volume, ["ephemeral", "volumeClaimTemplate"])
+    template = paths.get(volume, ["ephemeral", "volumeClaimTemplate"])
     if isinstance(template, dict):
         yield from _of_claim(manifest, template, (*path, "ephemeral", "volumeClaimTemplate"))
 
@@ -179,7 +179,7 @@ def _of_container(container: Container) -> Found:
     for index, variable in mappings(container.data.get("env")):
         for field, kind in _OF_VARIABLES.items():
             path = (*container.path, "env", index, "valueFrom", field)
-            source = yamlio.get(variable, ["valueFrom", field])
+            source = paths.get(variable, ["valueFrom", field])
             if isinstance(source, dict):
                 keys = (((*path, "key"), str(source["key"])),) if "key" in source else ()
                 optional = source.get("optional") is True
@@ -187,7 +187,7 @@ def _of_container(container: Container) -> Found:
     for index, source in mappings(container.data.get("envFrom")):
         for field, kind in _FROM.items():
             path = (*container.path, "envFrom", index, field)
-            optional = yamlio.get(source, [field, "optional"]) is True
+            optional = paths.get(source, [field, "optional"]) is True
             yield from _one(manifest, kind, source.get(field), path, "name", optional=optional)
 
 
@@ -215,13 +215,13 @@ def _of_account(manifest: Manifest) -> Found:
 def _of_ingress(manifest: Manifest) -> Found:
     path: Where = ("spec", "ingressClassName")
     annotations = _mapping(manifest.metadata, "annotations")
-    name = yamlio.get(manifest.object, path)
+    name = paths.get(manifest.object, path)
     if not name and _CLASS in annotations:
         path, name = ("metadata", "annotations", _CLASS), annotations[_CLASS]
     yield "IngressClass", Mention(manifest, path, str(name or ""))
     if any(issuer in annotations for issuer in _ISSUERS):
         return
-    for index, tls in mappings(yamlio.get(manifest.object, ["spec", "tls"])):
+    for index, tls in mappings(paths.get(manifest.object, ["spec", "tls"])):
         place: Where = ("spec", "tls", index)
         keys = tuple(((*place, "secretName"), key) for key in ("tls.crt", "tls.key"))
         yield from _one(manifest, "Secret", tls, place, "secretName", keys=keys)
@@ -233,7 +233,7 @@ def _of_external_secret(manifest: Manifest) -> Found:
     places += [("data", i, "sourceRef", "storeRef") for i, _ in mappings(spec.get("data"))]
     places += [("dataFrom", i, "sourceRef", "storeRef") for i, _ in mappings(spec.get("dataFrom"))]
     for place in places:
-        source = yamlio.get(spec, place)
+        source = paths.get(spec, place)
         kind = source.get("kind", "SecretStore") if isinstance(source, dict) else ""
         yield from _one(manifest, str(kind), source, ("spec", *place), "name")
 

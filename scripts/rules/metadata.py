@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts import argocd, yamlio
+from scripts import paths, sync
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where, config_maps
 from scripts.rules.objects import Objects, annotation, nearest, spec_of
@@ -13,8 +13,8 @@ from scripts.rules.rule import Problem, rule
 _DOCS = "https://argo-cd.readthedocs.io/en/stable"
 _WAVES = f"{_DOCS}/user-guide/sync-waves/"
 _SYNC_OPTIONS = f"{_DOCS}/user-guide/sync-options/"
-argocd.HOOK = "argocd.argoproj.io/hook"
-argocd.HELM_HOOK = "helm.sh/hook"
+sync.HOOK = "argocd.argoproj.io/hook"
+sync.HELM_HOOK = "helm.sh/hook"
 _COMPARE = "argocd.argoproj.io/compare-options"
 
 
@@ -52,14 +52,14 @@ def sync_option_is_unknown(objects: Objects) -> Iterator[Problem]:
             path = ("spec", "syncPolicy", "syncOptions", index)
             yield Problem(objects.application, path, *problem)
     for manifest in objects.manifests:
-        said = manifest.annotations.get(argocd.OPTIONS)
+        said = manifest.annotations.get(sync.OPTIONS)
         for one in said.split(",") if isinstance(said, str) else ():
             name = one.strip().partition("=")[0]
             problem = _unknown_option(one.strip(), _OPTION_VALUES)
             if name in _OF_APPLICATIONS:
                 problem = f"{name} is an option of Applications only", "remove it"
             if problem:
-                yield Problem(manifest, annotation(argocd.OPTIONS), *problem)
+                yield Problem(manifest, annotation(sync.OPTIONS), *problem)
 
 
 def _unknown_option(text: str, known: dict[str, tuple[str, ...]]) -> tuple[str, str] | None:
@@ -100,9 +100,9 @@ def compare_option_is_unknown(objects: Objects) -> Iterator[Problem]:
 _HOOKS = ("PreSync", "Sync", "PostSync", "SyncFail", "Skip", "PreDelete", "PostDelete")
 _POLICIES = ("BeforeHookCreation", "HookSucceeded", "HookFailed")
 _HOOK_VALUES: dict[str, tuple[str, ...]] = {
-    argocd.HOOK: _HOOKS,
-    f"{argocd.HOOK}-delete-policy": _POLICIES,
-    argocd.HELM_HOOK: (
+    sync.HOOK: _HOOKS,
+    f"{sync.HOOK}-delete-policy": _POLICIES,
+    sync.HELM_HOOK: (
         "pre-install",
         "pre-upgrade",
         "post-install",
@@ -111,7 +111,7 @@ _HOOK_VALUES: dict[str, tuple[str, ...]] = {
         "post-delete",
         "crd-install",
     ),
-    f"{argocd.HELM_HOOK}-delete-policy": ("before-hook-creation", "hook-succeeded", "hook-failed"),
+    f"{sync.HELM_HOOK}-delete-policy": ("before-hook-creation", "hook-succeeded", "hook-failed"),
 }
 
 
@@ -153,7 +153,7 @@ def hook_is_no_task(objects: Objects) -> Iterator[Problem]:
     git in between.
     """
     for manifest in objects.manifests:
-        for key in (argocd.HOOK, argocd.HELM_HOOK):
+        for key in (sync.HOOK, sync.HELM_HOOK):
             said = manifest.annotations.get(key)
             if said == "Skip":
                 message = f"{manifest.label} is in git, and Argo CD never applies it"
@@ -170,7 +170,7 @@ def _is_to_stay(objects: Objects, hook: Manifest) -> bool:
     if hook.kind != "ConfigMap":
         return hook.kind in _LASTING
     users = [one for one in objects.manifests if hook.name in config_maps(one.object)]
-    hooks = [one for one in users if {argocd.HOOK, argocd.HELM_HOOK} & one.annotations.keys()]
+    hooks = [one for one in users if {sync.HOOK, sync.HELM_HOOK} & one.annotations.keys()]
     return not hooks or len(hooks) < len(users)
 
 
@@ -181,22 +181,22 @@ def data_goes_unasked(objects: Objects) -> Iterator[Problem]:
     Else a commit that renames a StatefulSet, or a wrong folder, takes the chain's data along.
     """
     for manifest in objects.manifests:
-        if not argocd.holds_data(manifest):
+        if not sync.holds_data(manifest):
             continue
-        options = argocd.options(manifest.annotations.get(argocd.OPTIONS))
+        options = sync.options(manifest.annotations.get(sync.OPTIONS))
         # Prune=false and Delete=false keep the data, too.
         lacking = [o for o in ("Prune", "Delete") if options.get(o) not in ("confirm", "false")]
         if lacking:
             what = " and ".join({"Prune": "pruned", "Delete": "deleted"}[one] for one in lacking)
             message = f"{manifest.label} holds data, and is {what} without asking"
-            fix = f"write {argocd.CONFIRM}"
-            yield Problem(manifest, annotation(argocd.OPTIONS), message, fix)
+            fix = f"write {sync.CONFIRM}"
+            yield Problem(manifest, annotation(sync.OPTIONS), message, fix)
     for manifest in (objects.project, objects.application):
-        options = argocd.options(manifest.annotations.get(argocd.OPTIONS))
+        options = sync.options(manifest.annotations.get(sync.OPTIONS))
         if options.get("Prune") not in ("confirm", "false"):
             message = f"a commit that loses {manifest.label} would prune {objects.name}, unasked"
-            fix = f"write {argocd.BY_HAND}"
-            yield Problem(manifest, annotation(argocd.OPTIONS), message, fix)
+            fix = f"write {sync.BY_HAND}"
+            yield Problem(manifest, annotation(sync.OPTIONS), message, fix)
 
 
 _KEEP = "helm.sh/resource-policy"
@@ -210,17 +210,17 @@ def object_outlives_git(objects: Objects) -> Iterator[Problem]:
     alert still wakes people; and the Application is OutOfSync for ever.
     """
     for manifest in objects.manifests:
-        options = argocd.options(manifest.annotations.get(argocd.OPTIONS))
+        options = sync.options(manifest.annotations.get(sync.OPTIONS))
         kept = [f"{o}=false" for o in ("Delete", "Prune") if options.get(o) == "false"]
-        key = argocd.OPTIONS
+        key = sync.OPTIONS
         # Helm's word for the same, which Argo CD reads, too.
         if not kept and manifest.annotations.get(_KEEP) == "keep":
             kept, key = ["it"], _KEEP
-        if kept and not argocd.holds_data(manifest):
+        if kept and not sync.holds_data(manifest):
             message = f"{manifest.label} stays on the cluster after it has left git"
             yield Problem(manifest, annotation(key), message, f"remove {' and '.join(kept)}")
     path = ("spec", "syncPolicy", "syncOptions")
-    options = argocd.options(spec_of(objects.application, *path[1:]))
+    options = sync.options(spec_of(objects.application, *path[1:]))
     for one in ("Prune", "Delete"):
         if options.get(one) == "false":
             message = f"{one}=false on the Application keeps whatever has left git"
@@ -237,15 +237,15 @@ def sync_deletes_what_runs(objects: Objects) -> Iterator[Problem]:
     path = ("spec", "syncPolicy", "syncOptions")
     for manifest in (*objects.manifests, objects.application):
         own = manifest is objects.application
-        said = spec_of(manifest, *path[1:]) if own else manifest.annotations.get(argocd.OPTIONS)
-        options = argocd.options(said)
+        said = spec_of(manifest, *path[1:]) if own else manifest.annotations.get(sync.OPTIONS)
+        options = sync.options(said)
         found = [one for one in ("Force", "Replace") if options.get(one) == "true"]
         if found and manifest.kind not in ("Job", "Pod"):
             what = " and ".join(f"{one}=true" for one in found)
             verb = "deletes and makes anew" if "Force" in found else "replaces as a whole"
             message = f"a sync {verb} {'every object' if own else manifest.label}: {what}"
             yield Problem(
-                manifest, path if own else annotation(argocd.OPTIONS), message, f"remove {what}"
+                manifest, path if own else annotation(sync.OPTIONS), message, f"remove {what}"
             )
 
 
@@ -321,7 +321,7 @@ def object_is_a_copy_of_a_live_one(objects: Objects) -> Iterator[Problem]:
             (annotation(key), who) for key, who in _LIVE.items() if key in manifest.annotations
         ]
         instance = ("metadata", "labels", "argocd.argoproj.io/instance")
-        if yamlio.has(manifest.object, instance):
+        if paths.has(manifest.object, instance):
             found.append((instance, "Argo CD"))
         found += [
             (("metadata", field), "the API server")

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts import promql, yamlio
+from scripts import paths, promql
 from scripts.findings import Severity
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
@@ -125,10 +125,10 @@ def _unscraped(objects: Objects) -> Iterator[Node]:
 def _scrapes(objects: Objects) -> Iterator[_Scrape]:
     for monitor in objects.of_kind("ServiceMonitor"):
         services = _services(objects, monitor)
-        for index, endpoint in mappings(yamlio.get(monitor.object, ["spec", "endpoints"])):
+        for index, endpoint in mappings(paths.get(monitor.object, ["spec", "endpoints"])):
             found = False
             for service in services:
-                for _, port in mappings(yamlio.get(service.object, ["spec", "ports"])):
+                for _, port in mappings(paths.get(service.object, ["spec", "ports"])):
                     if port.get("name") != endpoint.get("port"):
                         continue
                     found = True
@@ -142,13 +142,13 @@ def _scrapes(objects: Objects) -> Iterator[_Scrape]:
 
 def _services(objects: Objects, monitor: Manifest) -> list[Manifest]:
     """Return the Services that a ServiceMonitor selects."""
-    spec = yamlio.get(monitor.object, ["spec"])
-    names = yamlio.get(spec, ["namespaceSelector", "matchNames"])
-    everywhere = yamlio.get(spec, ["namespaceSelector", "any"]) is True
+    spec = paths.get(monitor.object, ["spec"])
+    names = paths.get(spec, ["namespaceSelector", "matchNames"])
+    everywhere = paths.get(spec, ["namespaceSelector", "any"]) is True
     among = names if isinstance(names, list) and names else [monitor.namespace or objects.namespace]
     if not everywhere and objects.namespace not in among:
         return []
-    selector = yamlio.get(spec, ["selector"])
+    selector = paths.get(spec, ["selector"])
     return [
         service
         for service in objects.of_kind("Service")
@@ -158,7 +158,7 @@ def _services(objects: Objects, monitor: Manifest) -> list[Manifest]:
 
 
 def _behind(objects: Objects, service: Manifest) -> list[Workload]:
-    selector = yamlio.get(service.object, ["spec", "selector"])
+    selector = paths.get(service.object, ["spec", "selector"])
     return objects.selected({"matchLabels": selector} if isinstance(selector, dict) else None)
 
 
@@ -233,7 +233,7 @@ def metric_unknown(objects: Objects) -> Iterator[Problem]:
     for query in _queries(objects):
         record, expression = query.rule.get("record"), query.expression
         if isinstance(record, str):
-            own = yamlio.get(query.rule, ["labels"])
+            own = paths.get(query.rule, ["labels"])
             # Of one that is no PromQL, which is told already, any.
             labels = expression.labels if expression else every
             labels = labels | set(own if isinstance(own, dict) else ())
@@ -292,7 +292,7 @@ def alert_without_severity(objects: Objects) -> Iterator[Problem]:
     Alertmanager sends alerts by that label: one without goes to nobody in particular.
     """
     for query, name in _alerts(objects):
-        severity = yamlio.get(query.rule, ["labels", "severity"])
+        severity = paths.get(query.rule, ["labels", "severity"])
         if severity not in ("critical", "warning"):
             is_ = f"has the severity {severity}" if severity else "has no severity"
             message = f"the alert {name} {is_}: who is to be called by it is not known"
@@ -319,7 +319,7 @@ def alert_without_runbook(objects: Objects) -> Iterator[Problem]:
     Who is called at night else has nothing but its name.
     """
     for query, name in _alerts(objects):
-        url = yamlio.get(query.rule, ["annotations", "runbook_url"])
+        url = paths.get(query.rule, ["annotations", "runbook_url"])
         path = (*query.path[:-1], "annotations", "runbook_url")
         page = str(url).partition(_PAGES)[2] if url else ""
         if not url:
@@ -341,7 +341,7 @@ def alert_twice(objects: Objects) -> Iterator[Problem]:
     """
     seen = set[tuple[str, Any]]()
     for query, name in _alerts(objects):
-        key = (name, str(yamlio.get(query.rule, ["labels"])))
+        key = (name, str(paths.get(query.rule, ["labels"])))
         if key in seen:
             message = f"there are two alerts {name} with the same labels: they look like one"
             path = (*query.path[:-1], "alert")
@@ -360,7 +360,7 @@ def scrape_outlasts_its_interval(objects: Objects) -> Iterator[Problem]:
     """
     for monitor in objects.of_kind("ServiceMonitor", "PodMonitor"):
         for field in ("endpoints", "podMetricsEndpoints"):
-            for index, endpoint in mappings(yamlio.get(monitor.object, ["spec", field])):
+            for index, endpoint in mappings(paths.get(monitor.object, ["spec", field])):
                 every, patience = endpoint.get("interval"), endpoint.get("scrapeTimeout")
                 if promql.seconds(every) and promql.seconds(patience) > promql.seconds(every):
                     message = (
@@ -413,7 +413,7 @@ def _alerts(objects: Objects) -> Iterator[tuple[_Query, str]]:
 @once
 def _queries(objects: Objects) -> Iterator[_Query]:
     for manifest in objects.of_kind("PrometheusRule"):
-        for group, data in mappings(yamlio.get(manifest.object, ["spec", "groups"])):
+        for group, data in mappings(paths.get(manifest.object, ["spec", "groups"])):
             for index, found in mappings(data.get("rules")):
                 if isinstance(found.get("expr"), str):
                     path = ("spec", "groups", group, "rules", index, "expr")
@@ -439,7 +439,7 @@ def _of_dashboard(text: str) -> tuple[tuple[str, str], ...]:
         return ()
     found = list(_of_variables(left[0]))
     while left:
-        for _, panel in mappings(yamlio.get(left.pop(), ["panels"])):
+        for _, panel in mappings(paths.get(left.pop(), ["panels"])):
             left.append(panel)
             for _, target in mappings(panel.get("targets")):
                 if isinstance(target.get("expr"), str):
@@ -453,7 +453,7 @@ _LABEL_VALUES = re.compile(r"label_values\((.+),\s*(\w+)\s*\)")
 
 def _of_variables(dashboard: Any) -> Iterator[tuple[str, str]]:
     """Yield names and expressions of a dashboard's variables: each takes a label's values."""
-    for _, variable in mappings(yamlio.get(dashboard, ["templating", "list"])):
+    for _, variable in mappings(paths.get(dashboard, ["templating", "list"])):
         query = variable.get("query")
         text = query.get("query") if isinstance(query, dict) else query
         found = _LABEL_VALUES.fullmatch(str(text).strip())
@@ -478,7 +478,7 @@ def _labels(objects: Objects) -> dict[str, set[str]]:
             pods = {f"{name}-{ordinal}" for ordinal in range(max(workload.most, 1))}
             templates = workload.get("spec", "volumeClaimTemplates")
             found["persistentvolumeclaim"] |= {
-                f"{yamlio.get(template, ['metadata', 'name'])}-{pod}"
+                f"{paths.get(template, ['metadata', 'name'])}-{pod}"
                 for _, template in mappings(templates)
                 for pod in pods
             }

@@ -8,24 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from scripts import calls, capacity, nodes, reach, survival, yamlio
+from scripts import calls, capacity, nodes, paths, reach, survival
+from scripts.given import Given
 from scripts.manifest import PODS, Manifest, Where
 from scripts.nodes import Node
 from scripts.workloads import Workload, mappings, selects, whole, workloads
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a cluster has for an environment without a manifest of it; environment.yaml says so."""
-
-    objects: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
-    """Kind → name → keys, of what has keys."""
-    node: Mapping[str, str] = field(default_factory=dict)
-    """What the smallest node has for pods, as Kubernetes writes amounts; empty where not known."""
-    registries: tuple[str, ...] = ()
-    """Beginnings of the images' names that may run; none given, and all may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +34,7 @@ class Container:
 
     def get(self, *path: str | int) -> Any:
         """Return a field of the container; None where there is none."""
-        return yamlio.get(self.data, path)
+        return paths.get(self.data, path)
 
 
 @dataclass(frozen=True)
@@ -180,8 +169,8 @@ class Objects:
         """Return the HorizontalPodAutoscalers by kind and name of what they scale."""
         found: dict[tuple[str, str], list[Manifest]] = {}
         for manifest in self.of_kind("HorizontalPodAutoscaler"):
-            target = yamlio.get(manifest.object, ("spec", "scaleTargetRef"))
-            key = str(yamlio.get(target, ("kind",))), str(yamlio.get(target, ("name",)))
+            target = paths.get(manifest.object, ("spec", "scaleTargetRef"))
+            key = str(paths.get(target, ("kind",))), str(paths.get(target, ("name",)))
             found.setdefault(key, []).append(manifest)
         return found
 
@@ -222,7 +211,7 @@ def destination(application: Manifest) -> tuple[Any, ...]:
     """Return the cluster and the namespace that an Application brings its objects to."""
     path = ("spec", "destination")
     return tuple(
-        yamlio.get(application.object, (*path, key)) for key in ("server", "name", "namespace")
+        paths.get(application.object, (*path, key)) for key in ("server", "name", "namespace")
     )
 
 
@@ -305,13 +294,13 @@ def volumes(workload: Workload) -> dict[str, Where]:
     }
     templates: Where = ("spec", "volumeClaimTemplates")
     for index, template in mappings(workload.get(*templates)):
-        found[str(yamlio.get(template, ["metadata", "name"]))] = (*templates, index)
+        found[str(paths.get(template, ["metadata", "name"]))] = (*templates, index)
     return found
 
 
 def spec_of(manifest: Manifest, *path: str | int) -> Any:
     """Return a field of an object's spec; None where there is none."""
-    return yamlio.get(manifest.object, ("spec", *path))
+    return paths.get(manifest.object, ("spec", *path))
 
 
 def annotation(name: str) -> Where:

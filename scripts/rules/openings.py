@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from scripts import reach, yamlio
+from scripts import paths, reach
 from scripts.findings import Severity
 from scripts.manifest import Where
 from scripts.reach import EGRESS, FIELDS, INGRESS, Party, Policy, Rule
@@ -84,7 +84,7 @@ def production_without_default_deny(objects: Objects) -> Iterator[Problem]:
     is_whole = _is_whole(widest)
     path: Where = ("spec", "policyTypes")
     if not is_whole:
-        labels = yamlio.get(widest.manifest.object, ("spec", "podSelector", "matchLabels"))
+        labels = paths.get(widest.manifest.object, ("spec", "podSelector", "matchLabels"))
         path = ("spec", "podSelector", "matchLabels", *sorted(labels or ())[:1])
     fix = (
         "write policyTypes: [Ingress, Egress]"
@@ -112,7 +112,7 @@ def policy_lets_everyone_in(objects: Objects) -> Iterator[Problem]:
             fix = "write from, with a selector or an ipBlock of those who need it"
             yield Problem(policy.manifest, one.path, message, fix)
         for path, peer in one.peers or ():
-            block = yamlio.get(peer, ("ipBlock", "cidr"))
+            block = paths.get(peer, ("ipBlock", "cidr"))
             if _is_any_address(peer) and not ports <= public:
                 message = f"{block} may connect to {numbered(ports - public)}, which is everyone"
                 fix = "write the subnets of the load balancer, or whose addresses they are"
@@ -129,7 +129,7 @@ def _public(objects: Objects) -> set[Port]:
     balanced = {
         port
         for service in objects.of_kind("Service")
-        if yamlio.get(service.object, ("spec", "type")) in ("LoadBalancer", "NodePort")
+        if paths.get(service.object, ("spec", "type")) in ("LoadBalancer", "NodePort")
         for _, port in pods_behind(objects, service, None)
     }
     return p2p_ports(objects) | balanced
@@ -146,7 +146,7 @@ def policy_lets_whole_network_in(objects: Objects) -> Iterator[Problem]:
     private = [reach.network(one) for one in PRIVATE]
     for policy, one in _rules(objects, INGRESS):
         for path, peer in one.peers or ():
-            found = reach.network(yamlio.get(peer, ("ipBlock", "cidr")))
+            found = reach.network(paths.get(peer, ("ipBlock", "cidr")))
             is_wide = found is not None and 0 < found.prefixlen <= _LARGEST_VPC
             if is_wide and any(is_within(found, other) for other in private):
                 message = f"{found} is as large as a VPC: it can have all pods of the cluster in it"
@@ -189,10 +189,10 @@ def way_out_leads_to_private_networks(objects: Objects) -> Iterator[Problem]:
         return
     for policy, one in _rules(objects, EGRESS):
         for path, peer in one.peers or ():
-            cidr = reach.network(yamlio.get(peer, ("ipBlock", "cidr")))
+            cidr = reach.network(paths.get(peer, ("ipBlock", "cidr")))
             if cidr is None or cidr.prefixlen or cidr.version != 4 or _is_for_all_ports(one):
                 continue
-            excepted = yamlio.get(peer, ("ipBlock", "except"))
+            excepted = paths.get(peer, ("ipBlock", "except"))
             known = [reach.network(x) for x in excepted] if isinstance(excepted, list) else []
             left = [
                 private
@@ -335,7 +335,7 @@ def _rules(objects: Objects, direction: str) -> Iterator[tuple[Policy, Rule]]:
 
 
 def _is_any_address(peer: Peer) -> bool:
-    found = reach.network(yamlio.get(peer, ("ipBlock", "cidr")))
+    found = reach.network(paths.get(peer, ("ipBlock", "cidr")))
     return found is not None and found.prefixlen == 0
 
 

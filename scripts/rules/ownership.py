@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Objects, annotation, spec_of
@@ -70,12 +70,12 @@ def role_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects
 def _roles(objects: Objects) -> Iterator[tuple[str, Manifest, Where, str]]:
     for manifest in objects.of_kind("ServiceAccount"):
         path: Where = ("metadata", "annotations", _ROLE)
-        role = yamlio.get(manifest.object, path)
+        role = paths.get(manifest.object, path)
         if isinstance(role, str) and role:
             yield role, manifest, path, f"make a role for {objects.name}, and write its ARN"
     for manifest in objects.of_kind("SecretStore"):
         path = ("spec", "provider", "aws", "role")
-        role = yamlio.get(manifest.object, path)
+        role = paths.get(manifest.object, path)
         if isinstance(role, str) and role:
             yield role, manifest, path, f"make a role for {objects.name}, and write its ARN"
 
@@ -121,7 +121,7 @@ def secret_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objec
     more = dict[tuple[str, str], list[tuple[Objects, Problem]]]()
     message = "the entry {} is read by {}, too: both have one key, and who gets it has both"
     for objects, problem in _shared(among, _entries, message):
-        reference = yamlio.get(problem.manifest.object, ("spec", "secretStoreRef", "name"))
+        reference = paths.get(problem.manifest.object, ("spec", "secretStoreRef", "name"))
         more.setdefault((objects.name, str(reference)), []).append((objects, problem))
     for (objects, problem), *others in more.values():
         also = f"; so are {len(others)} more" if others else ""
@@ -130,14 +130,14 @@ def secret_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objec
 
 def _entries(objects: Objects) -> Iterator[_Owned]:
     for manifest in objects.of_kind("ExternalSecret"):
-        reference = yamlio.get(manifest.object, ("spec", "secretStoreRef"))
+        reference = paths.get(manifest.object, ("spec", "secretStoreRef"))
         reference = reference if isinstance(reference, dict) else {}
         store = objects.find("SecretStore", reference.get("name"))
-        provider = store and yamlio.get(store.object, ("spec", "provider", "aws"))
+        provider = store and paths.get(store.object, ("spec", "provider", "aws"))
         # Of other stores, nobody here knows which two are one.
         if not isinstance(provider, dict):
             continue
-        for index, one in mappings(yamlio.get(manifest.object, ("spec", "data"))):
+        for index, one in mappings(paths.get(manifest.object, ("spec", "data"))):
             remote = one.get("remoteRef")
             if isinstance(remote, dict):
                 key = f"{remote.get('key')} in {provider.get('region')}"
@@ -173,7 +173,7 @@ def object_in_namespace_of_another(
 
 
 def _cluster(objects: Objects) -> str:
-    destination = yamlio.get(objects.application.object, ("spec", "destination"))
+    destination = paths.get(objects.application.object, ("spec", "destination"))
     found = destination if isinstance(destination, dict) else {}
     if found.get("name") == "in-cluster":
         return "https://kubernetes.default.svc"
@@ -214,15 +214,15 @@ def host_of_two_ingresses(among: Sequence[Objects]) -> Iterator[tuple[Objects, P
     hosts = dict[tuple[object, ...], Objects]()
     for objects in sorted(among, key=_by_weight):
         cluster = _cluster(objects)
-        paths = dict[tuple[object, ...], Manifest]()
+        known = dict[tuple[object, ...], Manifest]()
         for manifest in objects.of_kind("Ingress"):
             for index, one in mappings(spec_of(manifest, "rules")):
                 host = str(one.get("host", ""))
                 owner = hosts.setdefault((cluster, host), objects)
-                found = mappings(yamlio.get(one, ("http", "paths")))
+                found = mappings(paths.get(one, ("http", "paths")))
                 # Of two types for one path, Exact has all of its requests.
                 keys = [(host, str(p.get("path"))) for _, p in found]
-                others = [paths.setdefault(key, manifest) for key in keys]
+                others = [known.setdefault(key, manifest) for key in keys]
                 other = next((m.label for m in others if m is not manifest), "")
                 if owner is not objects or other:
                     whose = other if owner is objects else owner.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts import genesis, identity, yamlio
+from scripts import genesis, identity, paths
 from scripts.manifest import Manifest, Where
 from scripts.nodes import BESU, MARU, Node, Setting
 from scripts.rules.objects import Objects
@@ -122,7 +122,7 @@ def readiness_of_another_host(objects: Objects) -> Iterator[Problem]:
     """
     here = {(node.workload.manifest.label, node.program) for node in objects.nodes}
     for node in objects.programs:
-        script = yamlio.get(node.container.data, ["readinessProbe", "exec", "command", 1])
+        script = paths.get(node.container.data, ["readinessProbe", "exec", "command", 1])
         name, other = ("EXECUTION", BESU) if node.program == MARU else ("MARU", MARU)
         label = node.workload.manifest.label
         if not str(script).endswith("/synced.sh") or name in node.variables:
@@ -268,7 +268,7 @@ def peers_hidden_until_ready(objects: Objects) -> Iterator[Problem]:
         if service is None or ordinal is None or service.name in done:
             continue
         done.add(service.name)
-        if yamlio.get(service.object, ["spec", "publishNotReadyAddresses"]) is not True:
+        if paths.get(service.object, ["spec", "publishNotReadyAddresses"]) is not True:
             message = (
                 f"{call.setting.called} has {call.host}, a name that is there only while that pod "
                 "is ready: nodes that start together wait for each other"
@@ -285,7 +285,7 @@ def readiness_of_another_port(objects: Objects) -> Iterator[Problem]:
     never ready.
     """
     for node in objects.programs:
-        script = yamlio.get(node.container.data, ["readinessProbe", "exec", "command", 1])
+        script = paths.get(node.container.data, ["readinessProbe", "exec", "command", 1])
         if not str(script).endswith("/synced.sh"):
             continue
         for name, program, called, usual in _ASKED:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import PODS, Manifest, Where
 from scripts.rules.objects import Objects
 from scripts.rules.rule import Problem
@@ -28,7 +28,7 @@ class Pod:
 
     def get(self, *path: str | int) -> Any:
         """Return a field of the spec; None where there is none."""
-        return yamlio.get(self.spec, path)
+        return paths.get(self.spec, path)
 
     def problem(self, path: Sequence[str | int], message: str, fix: str) -> Problem:
         """Return what is wrong at a path in the pod's spec."""
@@ -51,7 +51,7 @@ def pods(objects: Objects) -> Iterator[Pod]:
     """Yield the pods of all objects that make some."""
     for manifest in objects.manifests:
         path = PODS.get(manifest.kind.lower())
-        spec = yamlio.get(manifest.object, path) if path else None
+        spec = paths.get(manifest.object, path) if path else None
         if path and isinstance(spec, dict):
             yield Pod(manifest, path, spec)
 

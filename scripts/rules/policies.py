@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts import reach, yamlio
+from scripts import paths, reach
 from scripts.manifest import Manifest, Where
 from scripts.reach import EGRESS, INGRESS, Policy, Rule
 from scripts.rules.objects import STATEFUL, Objects, pod
@@ -32,13 +32,13 @@ def pods_behind(
     objects: Objects, service: Manifest, names: Sequence[Any] | None
 ) -> Iterator[tuple[Workload, Port]]:
     """Yield the workloads and ports that ports of a Service lead to, by their names or numbers."""
-    selector = yamlio.get(service.object, ("spec", "selector"))
+    selector = paths.get(service.object, ("spec", "selector"))
     if not isinstance(selector, dict):
         return
     # Labels that a StatefulSet gives its pods one by one stand in no template.
     labels = {key: value for key, value in selector.items() if key not in STATEFUL}
     for workload in objects.selected({"matchLabels": labels}):
-        for _, item in mappings(yamlio.get(service.object, ("spec", "ports"))):
+        for _, item in mappings(paths.get(service.object, ("spec", "ports"))):
             if names is None or item.get("name") in names or item.get("port") in names:
                 target, protocol = item.get("targetPort", item.get("port")), reach.protocol(item)
                 if isinstance(target, str):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Container, Objects, containers, runs
 from scripts.rules.rule import Problem, rule
@@ -147,10 +147,10 @@ def _service_ports(
 ) -> Iterator[tuple[Manifest, Where, dict[str, Any], list[Workload]]]:
     """Yield the ports of Services that select pods, each with its path and what they select."""
     for manifest in objects.of_kind("Service"):
-        selector = yamlio.get(manifest.object, ["spec", "selector"])
+        selector = paths.get(manifest.object, ["spec", "selector"])
         if isinstance(selector, dict) and selector:
             selected = objects.selected({"matchLabels": selector})
-            for index, port in mappings(yamlio.get(manifest.object, ["spec", "ports"])):
+            for index, port in mappings(paths.get(manifest.object, ["spec", "ports"])):
                 yield manifest, ("spec", "ports", index), port, selected
 
 
@@ -165,7 +165,7 @@ def service_ports_collide(objects: Objects) -> Iterator[Problem]:
     The API server refuses anything else, and the sync fails or does not begin.
     """
     for manifest in objects.of_kind("Service"):
-        own = list(mappings(yamlio.get(manifest.object, ["spec", "ports"])))
+        own = list(mappings(paths.get(manifest.object, ["spec", "ports"])))
         numbers = set[tuple[str, str]]()
         names = set[str]()
         for index, port in own:
@@ -272,7 +272,7 @@ def _offered(
         found = [
             port.get("name")
             for one in selected
-            for _, port in mappings(yamlio.get(one.object, ["spec", "ports"]))
+            for _, port in mappings(paths.get(one.object, ["spec", "ports"]))
         ]
     else:
         behind = [port for one in selected for port in _ports_behind(objects, one)]
@@ -316,7 +316,7 @@ def port_scraped_twice(objects: Objects) -> Iterator[Problem]:
 
 def _endpoints(monitor: Manifest) -> Iterator[tuple[Where, dict[str, Any]]]:
     field = "podMetricsEndpoints" if monitor.kind == "PodMonitor" else "endpoints"
-    for index, endpoint in mappings(yamlio.get(monitor.object, ["spec", field])):
+    for index, endpoint in mappings(paths.get(monitor.object, ["spec", field])):
         yield ("spec", field, index), endpoint
 
 
@@ -330,7 +330,7 @@ def _scraped(
         if monitor.kind == "ServiceMonitor" and "port" in endpoint:
             wanted = [
                 (("spec", "ports", index), port.get("targetPort", port.get("port")))
-                for index, port in mappings(yamlio.get(one.object, ["spec", "ports"]))
+                for index, port in mappings(paths.get(one.object, ["spec", "ports"]))
                 if port.get("name") == endpoint["port"]
             ]
         for port in _ports_behind(objects, one):
@@ -342,7 +342,7 @@ def _scraped(
 def _ports_behind(objects: Objects, manifest: Manifest) -> list[Port]:
     """Return the ports of a workload's pods, or of those that a Service selects."""
     if manifest.kind == "Service":
-        selector = yamlio.get(manifest.object, ["spec", "selector"])
+        selector = paths.get(manifest.object, ["spec", "selector"])
         found = objects.selected({"matchLabels": selector}) if selector else []
     else:
         found = [one for one in objects.makers if one.manifest is manifest]
@@ -356,9 +356,9 @@ def policy_port_missing(objects: Objects) -> Iterator[Problem]:
     Else it opens nothing that anybody listens on: connections to the right port time out.
     """
     for manifest in objects.of_kind("NetworkPolicy"):
-        own = objects.selected(yamlio.get(manifest.object, ["spec", "podSelector"]))
+        own = objects.selected(paths.get(manifest.object, ["spec", "podSelector"]))
         for direction, side in (("ingress", "from"), ("egress", "to")):
-            for index, allowed in mappings(yamlio.get(manifest.object, ["spec", direction])):
+            for index, allowed in mappings(paths.get(manifest.object, ["spec", direction])):
                 to = own if direction == "ingress" else _peers(objects, allowed.get(side))
                 known = [port for one in to for port in ports(one)]
                 for place, port in mappings(allowed.get("ports")) if known else ():
@@ -424,8 +424,8 @@ def ingress_rule_without_paths(objects: Objects) -> Iterator[Problem]:
     The API server refuses one with an empty list of them, and the sync fails or does not begin.
     """
     for manifest in objects.of_kind("Ingress"):
-        for index, one in mappings(yamlio.get(manifest.object, ["spec", "rules"])):
-            if "http" in one and not yamlio.get(one, ["http", "paths"]):
+        for index, one in mappings(paths.get(manifest.object, ["spec", "rules"])):
+            if "http" in one and not paths.get(one, ["http", "paths"]):
                 message = (
                     f"{manifest.label} has no path for {one.get('host', 'any host')}: {_REFUSED}"
                 )
@@ -434,11 +434,11 @@ def ingress_rule_without_paths(objects: Objects) -> Iterator[Problem]:
 
 
 def _backends(manifest: Manifest) -> Iterator[tuple[Where, dict[str, Any]]]:
-    default = yamlio.get(manifest.object, ["spec", "defaultBackend"])
+    default = paths.get(manifest.object, ["spec", "defaultBackend"])
     if isinstance(default, dict):
         yield ("spec", "defaultBackend"), default
-    for index, one in mappings(yamlio.get(manifest.object, ["spec", "rules"])):
-        for place, path in mappings(yamlio.get(one, ["http", "paths"])):
+    for index, one in mappings(paths.get(manifest.object, ["spec", "rules"])):
+        for place, path in mappings(paths.get(one, ["http", "paths"])):
             if isinstance(path.get("backend"), dict):
                 yield ("spec", "rules", index, "http", "paths", place, "backend"), path["backend"]
 
@@ -447,10 +447,10 @@ def _backend(
     objects: Objects, manifest: Manifest, path: Where, backend: dict[str, Any]
 ) -> Problem | None:
     """Return what is wrong with where an Ingress leads, if it is."""
-    name, port = (yamlio.get(backend, ["service", field]) for field in ("name", "port"))
+    name, port = (paths.get(backend, ["service", field]) for field in ("name", "port"))
     port = port if isinstance(port, dict) else {}
     if "resource" in backend:
-        kind, name = (str(yamlio.get(backend, ["resource", field])) for field in ("kind", "name"))
+        kind, name = (str(paths.get(backend, ["resource", field])) for field in ("kind", "name"))
         if objects.has(kind, name):
             return None
         message = f"{manifest.label} leads to {kind}/{name}, which is not there"
@@ -468,7 +468,7 @@ def _backend(
         fix = f"write {near[0] if near else ' or '.join(names)}"
         return Problem(manifest, (*path, "service", "name"), message, fix)
     field = "name" if "name" in port else "number"
-    own = [one for _, one in mappings(yamlio.get(service.object, ["spec", "ports"]))]
+    own = [one for _, one in mappings(paths.get(service.object, ["spec", "ports"]))]
     known = [one.get("name" if field == "name" else "port") for one in own]
     wanted = port.get(field)
     if wanted in known:
@@ -487,7 +487,7 @@ def load_balancer_asks_missing_port(objects: Objects) -> Iterator[Problem]:
     """
     path: Where = ("metadata", "annotations", _HEALTH)
     for manifest in objects.of_kind("Ingress", "Service"):
-        wanted = yamlio.get(manifest.object, path)
+        wanted = paths.get(manifest.object, path)
         services = [manifest] if manifest.kind == "Service" else _services(objects, manifest)
         known = [port for one in services for port in _ports_behind(objects, one)]
         if not isinstance(wanted, str) or wanted == "traffic-port" or not known:
@@ -503,6 +503,6 @@ def load_balancer_asks_missing_port(objects: Objects) -> Iterator[Problem]:
 
 
 def _services(objects: Objects, ingress: Manifest) -> list[Manifest]:
-    names = {str(yamlio.get(one, ["service", "name"])) for _, one in _backends(ingress)}
+    names = {str(paths.get(one, ["service", "name"])) for _, one in _backends(ingress)}
     found = [objects.find("Service", name) for name in sorted(names)]
     return [one for one in found if one]

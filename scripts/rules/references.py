@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.findings import Severity
 from scripts.manifest import Manifest, Where
 from scripts.quantity import parse
@@ -52,13 +52,13 @@ def secret_missing(objects: Objects) -> Iterator[Problem]:
     Else pods that mount it do not start, and what signs or encrypts with it has no key.
     """
     for problem in _missing(objects, "Secret", "what needs it does not start"):
-        name = yamlio.get(problem.manifest.object, problem.path)
+        name = paths.get(problem.manifest.object, problem.path)
         maker = objects.find("ExternalSecret", name)
         target: Where = ("spec", "target", "name")
-        if maker is None or yamlio.get(maker.object, target) in (None, name):
+        if maker is None or paths.get(maker.object, target) in (None, name):
             yield problem
         else:
-            other = yamlio.get(maker.object, target)
+            other = paths.get(maker.object, target)
             message = f"{maker.label} makes the Secret {other}, but {problem.message}"
             yield Problem(maker, target, message, f"write {name}")
 
@@ -236,7 +236,7 @@ def stateful_set_without_its_service(objects: Objects) -> Iterator[Problem]:
             message = (
                 f"{label} names the Service {name}, which is not there: its pods have no names"
             )
-        elif yamlio.get(service.object, ["spec", "clusterIP"]) != "None":
+        elif paths.get(service.object, ["spec", "clusterIP"]) != "None":
             message = f"Service/{name} of {label} is not headless: {_NAMELESS}"
         else:
             message = f"Service/{name} does not select the pods of {label}: {_NAMELESS}"
@@ -260,7 +260,7 @@ def autoscaler_target_missing(objects: Objects) -> Iterator[Problem]:
     """
     for manifest in objects.of_kind("HorizontalPodAutoscaler"):
         path: Where = ("spec", "scaleTargetRef")
-        target = yamlio.get(manifest.object, path)
+        target = paths.get(manifest.object, path)
         target = target if isinstance(target, dict) else {}
         kind, name = str(target.get("kind")), str(target.get("name"))
         found = objects.find(kind, name)
@@ -293,7 +293,7 @@ def autoscalers_on_one_target(objects: Objects) -> Iterator[Problem]:
     first: dict[tuple[str, str], Manifest] = {}
     for manifest in objects.of_kind("HorizontalPodAutoscaler"):
         path: Where = ("spec", "scaleTargetRef")
-        kind, name = (str(yamlio.get(manifest.object, (*path, key))) for key in ("kind", "name"))
+        kind, name = (str(paths.get(manifest.object, (*path, key))) for key in ("kind", "name"))
         other = first.setdefault((kind, name), manifest)
         if other is not manifest:
             message = (
@@ -311,7 +311,7 @@ def autoscaler_without_request(objects: Objects) -> Iterator[Problem]:
     Percent are of the request: without one the autoscaler knows no use, and never scales.
     """
     for manifest in objects.of_kind("HorizontalPodAutoscaler"):
-        target = yamlio.get(manifest.object, ["spec", "scaleTargetRef"])
+        target = paths.get(manifest.object, ["spec", "scaleTargetRef"])
         target = target if isinstance(target, dict) else {}
         for workload in objects.workloads:
             if (workload.manifest.kind, workload.manifest.name) == (
@@ -322,12 +322,12 @@ def autoscaler_without_request(objects: Objects) -> Iterator[Problem]:
 
 
 def _without_request(objects: Objects, scaler: Manifest, workload: Workload) -> Iterator[Problem]:
-    for index, metric in mappings(yamlio.get(scaler.object, ["spec", "metrics"])):
+    for index, metric in mappings(paths.get(scaler.object, ["spec", "metrics"])):
         field = {"Resource": "resource", "ContainerResource": "containerResource"}.get(
             str(metric.get("type"))
         )
         source = metric.get(field) if field else None
-        if not isinstance(source, dict) or not yamlio.get(source, ["target", "averageUtilization"]):
+        if not isinstance(source, dict) or not paths.get(source, ["target", "averageUtilization"]):
             continue
         resource, only = str(source.get("name")), source.get("container")
         running = [one for one in containers(workload) if runs(one)]
@@ -356,9 +356,9 @@ def _requests(objects: Objects, container: Container, resource: str) -> bool:
         if container.get("resources", field, resource) is not None:
             return True
     return any(
-        yamlio.get(limit, [field, resource]) is not None
+        paths.get(limit, [field, resource]) is not None
         for manifest in objects.of_kind("LimitRange")
-        for _, limit in mappings(yamlio.get(manifest.object, ["spec", "limits"]))
+        for _, limit in mappings(paths.get(manifest.object, ["spec", "limits"]))
         if limit.get("type") == "Container"
         for field in ("defaultRequest", "default")
     )
@@ -371,12 +371,12 @@ def autoscaler_never_scales(objects: Objects) -> Iterator[Problem]:
     Percent are of the requests, and nothing uses more than its limit: beyond that it never scales.
     """
     for manifest in objects.of_kind("HorizontalPodAutoscaler"):
-        target = yamlio.get(manifest.object, ["spec", "scaleTargetRef"])
+        target = paths.get(manifest.object, ["spec", "scaleTargetRef"])
         own = [one for one in objects.workloads if _is_target(one, target)]
-        for index, metric in mappings(yamlio.get(manifest.object, ["spec", "metrics"])):
+        for index, metric in mappings(paths.get(manifest.object, ["spec", "metrics"])):
             path: Where = ("spec", "metrics", index, "resource", "target", "averageUtilization")
-            wanted = yamlio.get(manifest.object, path)
-            resource = str(yamlio.get(metric, ["resource", "name"]))
+            wanted = paths.get(manifest.object, path)
+            resource = str(paths.get(metric, ["resource", "name"]))
             most = _most_percent(own[0], resource) if own and isinstance(wanted, int) else None
             if most is not None and wanted > most:
                 message = (
@@ -387,7 +387,7 @@ def autoscaler_never_scales(objects: Objects) -> Iterator[Problem]:
 
 
 def _is_target(workload: Workload, target: Any) -> bool:
-    kind, name = (yamlio.get(target, [field]) for field in ("kind", "name"))
+    kind, name = (paths.get(target, [field]) for field in ("kind", "name"))
     return bool((workload.manifest.kind, workload.manifest.name) == (kind, name))
 
 
@@ -444,7 +444,7 @@ def service_account_unused(objects: Objects) -> Iterator[Problem]:
     Else those that it was made for act as `default`, without the rights that it has.
     """
     used = {mention.name for mention in objects.once(mentions.by_kind).get("ServiceAccount", ())}
-    syncs = yamlio.get(objects.project.object, ["spec", "destinationServiceAccounts"])
+    syncs = paths.get(objects.project.object, ["spec", "destinationServiceAccounts"])
     used |= {str(one.get("defaultServiceAccount")) for _, one in mappings(syncs)}
     for manifest in objects.of_kind("ServiceAccount"):
         if manifest.name not in used:
@@ -511,7 +511,7 @@ def claim_incomplete(objects: Objects) -> Iterator[Problem]:
             fix = f"write {' or '.join(near)}"
             place = (*path, "accessModes", modes.index(unknown[0]))
             yield Problem(manifest, place, message, fix)
-        if yamlio.get(spec, ["resources", "requests", "storage"]) is None:
+        if paths.get(spec, ["resources", "requests", "storage"]) is None:
             message = f"a claim of {manifest.label} wants no storage: a cluster refuses that"
             place = (*path, "resources", "requests", "storage")
             yield Problem(manifest, place, message, "write a size, like 10Gi")
@@ -535,6 +535,6 @@ def _claim_specs(objects: Objects) -> Iterator[tuple[Manifest, Where, Mapping[st
             if "ephemeral" in volume
         ]
     for manifest, path in found:
-        spec = yamlio.get(manifest.object, path)
+        spec = paths.get(manifest.object, path)
         if isinstance(spec, dict):
             yield manifest, path, spec

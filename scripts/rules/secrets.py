@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts import plaintext, yamlio
+from scripts import paths, plaintext
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Objects
 from scripts.rules.pods import Pod, called, pods
@@ -28,12 +28,12 @@ def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
     for pod in pods(objects):
         for path, container in pod.containers():
             for inner, what in _in_container(container, references):
-                named = yamlio.get(container, (*inner[:2], "name")) or "an argument"
+                named = paths.get(container, (*inner[:2], "name")) or "an argument"
                 holder = f"{named} of {called(container)}"
                 yield _told(pod.manifest, (*pod.path, *path, *inner), what, holder)
         if template := pod.path[:-1]:
             place: Where = (*template, "metadata", "annotations")
-            yield from _in_notes(pod.manifest, place, yamlio.get(pod.manifest.object, place))
+            yield from _in_notes(pod.manifest, place, paths.get(pod.manifest.object, place))
     for manifest in objects.manifests:
         place = ("metadata", "annotations")
         yield from _in_notes(manifest, place, manifest.annotations)
@@ -145,12 +145,12 @@ def _secrets(pod: Pod) -> Iterator[tuple[str, str, Where]]:
     """Yield name, key and place of the Secrets that a pod reads; no key where it reads them all."""
     for index, volume in mappings(pod.get("volumes")):
         yield from _keys(volume.get("secret"), "secretName", ("volumes", index, "secret"))
-        for number, source in mappings(yamlio.get(volume, ("projected", "sources"))):
+        for number, source in mappings(paths.get(volume, ("projected", "sources"))):
             projected = ("volumes", index, "projected", "sources", number, "secret")
             yield from _keys(source.get("secret"), "name", projected)
     for path, container in pod.containers():
         for index, variable in mappings(container.get("env")):
-            found = yamlio.get(variable, ("valueFrom", "secretKeyRef"))
+            found = paths.get(variable, ("valueFrom", "secretKeyRef"))
             if isinstance(found, dict):
                 place = (*path, "env", index, "valueFrom", "secretKeyRef", "name")
                 yield str(found.get("name")), str(found.get("key")), place
@@ -194,12 +194,12 @@ def secret_file_for_everybody(objects: Objects) -> Iterator[Problem]:
 def _modes(volume: dict[str, Any]) -> Iterator[tuple[Where, Any]]:
     """Yield the modes of a volume's files that come from Secrets, each with its path."""
     projected = volume.get("projected")
-    sources = list(mappings(yamlio.get(projected, ("sources",))))
+    sources = list(mappings(paths.get(projected, ("sources",))))
     secrets: list[tuple[Where, Any]] = [(("secret",), volume.get("secret"))]
     secrets += [(("projected", "sources", i, "secret"), one.get("secret")) for i, one in sources]
     held = [(path, secret) for path, secret in secrets if isinstance(secret, dict)]
     for kind in {path[0]: None for path, _ in held}:
-        yield (kind, "defaultMode"), yamlio.get(volume, (kind, "defaultMode")) or 0o644
+        yield (kind, "defaultMode"), paths.get(volume, (kind, "defaultMode")) or 0o644
     for path, secret in held:
         for index, item in mappings(secret.get("items")):
             yield (*path, "items", index, "mode"), item.get("mode")

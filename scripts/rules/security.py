@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts import images, yamlio
+from scripts import images, paths
 from scripts.findings import Severity
 from scripts.manifest import Where
 from scripts.rules.objects import Objects
@@ -80,7 +80,7 @@ def _on_the_host(pod: Pod, path: Where, container: dict[str, Any]) -> Iterator[P
             yield pod.problem((*path, "ports", index, "hostPort"), message, fix)
     for inner, handler in _handlers(container):
         for kind in ("httpGet", "tcpSocket"):
-            if yamlio.get(handler, (kind, "host")):
+            if paths.get(handler, (kind, "host")):
                 message = f"a probe or hook of {called(container)} asks another host; {_RESTRICTED}"
                 fix = "remove host: the pod itself is asked"
                 yield pod.problem((*path, *inner, kind, "host"), message, fix)
@@ -90,7 +90,7 @@ def _handlers(container: Mapping[str, Any]) -> Iterator[tuple[Where, Any]]:
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         yield (probe,), container.get(probe)
     for hook in ("postStart", "preStop"):
-        yield ("lifecycle", hook), yamlio.get(container, ("lifecycle", hook))
+        yield ("lifecycle", hook), paths.get(container, ("lifecycle", hook))
 
 
 @rule(_STANDARD)
@@ -116,7 +116,7 @@ def container_is_privileged(objects: Objects) -> Iterator[Problem]:
             own = found if isinstance(found, dict) else {}
             for inner, fix in _beyond_a_container(own):
                 yield _refused(pod, (*path, "securityContext", *inner), fix)
-            lacks_profile |= not yamlio.get(own, ("seccompProfile", "type"))
+            lacks_profile |= not paths.get(own, ("seccompProfile", "type"))
         if lacks_profile and not is_profiled:
             fix = "write seccompProfile: {type: RuntimeDefault}"
             yield _refused(pod, ("securityContext", "seccompProfile"), fix)
@@ -128,14 +128,14 @@ def _refused(pod: Pod, path: Where, fix: str) -> Problem:
     whose = "the pods"
     if path[0] != "securityContext":
         whose = called(pod.get(*path[:2]) or {})
-    here = yamlio.get(pod.spec, path)
+    here = paths.get(pod.spec, path)
     said = "is not said" if here is None else f"is {json.dumps(here)}"
     return pod.problem(path, f"{field} of {whose} {said}: {_RESTRICTED}", fix)
 
 
 def _annotated_profiles(pod: Pod) -> Iterator[Problem]:
     path = (*pod.path[:-1], "metadata", "annotations")
-    notes = yamlio.get(pod.manifest.object, path)
+    notes = paths.get(pod.manifest.object, path)
     for key, value in notes.items() if isinstance(notes, dict) else ():
         allowed = value in ("", "runtime/default") or str(value).startswith("localhost/")
         if str(key).startswith(_APPARMOR) and not allowed:
@@ -146,10 +146,10 @@ def _annotated_profiles(pod: Pod) -> Iterator[Problem]:
 def _beyond_any(context: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
     """Yield what neither a pod's nor a container's security context may say, and what to write."""
     for profile in ("seccompProfile", "appArmorProfile"):
-        found = yamlio.get(context, (profile, "type"))
+        found = paths.get(context, (profile, "type"))
         if found is not None and found not in _PROFILES:
             yield (profile, "type"), "write RuntimeDefault"
-    if yamlio.get(context, ("windowsOptions", "hostProcess")):
+    if paths.get(context, ("windowsOptions", "hostProcess")):
         yield ("windowsOptions", "hostProcess"), "remove it"
     selinux = context.get("seLinuxOptions")
     if isinstance(selinux, dict):
@@ -168,10 +168,10 @@ def _beyond_a_container(context: Mapping[str, Any]) -> Iterator[tuple[Where, str
         yield ("procMount",), "remove it"
     if context.get("allowPrivilegeEscalation") is not False:
         yield ("allowPrivilegeEscalation",), "write false"
-    dropped = yamlio.get(context, ("capabilities", "drop"))
+    dropped = paths.get(context, ("capabilities", "drop"))
     if not isinstance(dropped, list) or "ALL" not in dropped:
         yield ("capabilities", "drop"), "write [ALL]"
-    added = yamlio.get(context, ("capabilities", "add"))
+    added = paths.get(context, ("capabilities", "add"))
     if isinstance(added, list) and any(one != "NET_BIND_SERVICE" for one in added):
         yield ("capabilities", "add"), "remove it: nothing of the stack needs a capability"
 
@@ -222,7 +222,7 @@ def root_filesystem_is_writable(objects: Objects) -> Iterator[Problem]:
     """
     for pod in pods(objects):
         for path, container in pod.containers():
-            if yamlio.get(container, ("securityContext", "readOnlyRootFilesystem")) is not True:
+            if paths.get(container, ("securityContext", "readOnlyRootFilesystem")) is not True:
                 place = (*path, "securityContext", "readOnlyRootFilesystem")
                 message = f"{called(container)} can change the programs that it runs"
                 fix = "write true, and mount an emptyDir where it has to write"
@@ -325,29 +325,29 @@ def volume_of_no_group(objects: Objects) -> Iterator[Problem]:
 
 def _user(pod: Pod, container: Mapping[str, Any], field: str) -> Any:
     """Return runAsUser or runAsGroup of a container: its own, or the pod's."""
-    own = yamlio.get(container, ("securityContext", field))
+    own = paths.get(container, ("securityContext", field))
     return pod.get("securityContext", field) if own is None else own
 
 
 def _of_root(objects: Objects, pod: Pod) -> Iterator[tuple[str, str]]:
     """Yield the volumes that belong to root without an fsGroup, and what they are called."""
     claims = [
-        (str(yamlio.get(one, ("metadata", "name"))), one)
-        for _, one in mappings(yamlio.get(pod.manifest.object, ("spec", "volumeClaimTemplates")))
+        (str(paths.get(one, ("metadata", "name"))), one)
+        for _, one in mappings(paths.get(pod.manifest.object, ("spec", "volumeClaimTemplates")))
     ]
     for _, volume in mappings(pod.get("volumes")):
         name = str(volume.get("name"))
         claim = objects.find(
-            "PersistentVolumeClaim", yamlio.get(volume, ("persistentVolumeClaim", "claimName"))
+            "PersistentVolumeClaim", paths.get(volume, ("persistentVolumeClaim", "claimName"))
         )
         if claim:
             claims.append((name, claim.object))
         for kind in ("secret", "projected"):
-            mode = yamlio.get(volume, (kind, "defaultMode"))
+            mode = paths.get(volume, (kind, "defaultMode"))
             if isinstance(mode, int) and not mode & _READ_BY_ALL:
                 yield name, f"the volume {name} (mode {mode:04o})"
     for name, one in claims:
-        modes = yamlio.get(one, ("spec", "accessModes"))
+        modes = paths.get(one, ("spec", "accessModes"))
         # What several nodes share, like NFS, has owners of its own.
         if isinstance(modes, list) and _ONE_NODE & {str(mode) for mode in modes}:
             yield name, f"the disk of its volume {name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import Objects
 from scripts.workloads import mappings, selects
@@ -17,7 +17,7 @@ _SELECTOR: Where = ("spec", "selector")
 def peers(manifest: Manifest) -> Iterator[tuple[Where, dict[str, Any]]]:
     """Yield the peers of a NetworkPolicy's rules, each with its path."""
     for direction, side in (("ingress", "from"), ("egress", "to")):
-        for index, allowed in mappings(yamlio.get(manifest.object, ["spec", direction])):
+        for index, allowed in mappings(paths.get(manifest.object, ["spec", direction])):
             for place, peer in mappings(allowed.get(side)):
                 yield ("spec", direction, index, side, place), peer
 
@@ -32,7 +32,7 @@ def own_namespace(objects: Objects, selector: Any) -> bool:
 
 def monitored(objects: Objects, monitor: Manifest) -> list[Manifest]:
     """Return the Services that a ServiceMonitor, the workloads that a PodMonitor selects."""
-    selector = yamlio.get(monitor.object, _SELECTOR)
+    selector = paths.get(monitor.object, _SELECTOR)
     if not looks_here(objects, monitor):
         return []
     if monitor.kind == "PodMonitor":
@@ -42,14 +42,14 @@ def monitored(objects: Objects, monitor: Manifest) -> list[Manifest]:
 
 def looks_here(objects: Objects, monitor: Manifest) -> bool:
     """Return whether a monitor looks in the environment's namespace."""
-    if yamlio.get(monitor.object, ["spec", "namespaceSelector", "any"]) is True:
+    if paths.get(monitor.object, ["spec", "namespaceSelector", "any"]) is True:
         return True
     return objects.namespace in namespaces(objects, monitor)
 
 
 def namespaces(objects: Objects, monitor: Manifest) -> list[str]:
     """Return the namespaces that a monitor names, else its own."""
-    named = yamlio.get(monitor.object, ["spec", "namespaceSelector", "matchNames"])
+    named = paths.get(monitor.object, ["spec", "namespaceSelector", "matchNames"])
     found = [str(name) for name in named] if isinstance(named, list) else []
     return found or [monitor.namespace or objects.namespace]
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Manifest, Where
 from scripts.rules.objects import STATEFUL, Objects, picks, pod
 from scripts.rules.rule import Problem, rule
@@ -33,7 +33,7 @@ def service_selects_nothing(objects: Objects) -> Iterator[Problem]:
     Else it has no endpoints: connections to it are refused, and nothing says so.
     """
     for manifest in objects.of_kind("Service"):
-        selector = yamlio.get(manifest.object, _SELECTOR)
+        selector = paths.get(manifest.object, _SELECTOR)
         if isinstance(selector, dict) and selector:
             yield from _nothing(objects, manifest, _SELECTOR, selector, "it leads nowhere")
         elif not selector and not _has_endpoints(objects, manifest):
@@ -44,7 +44,7 @@ def service_selects_nothing(objects: Objects) -> Iterator[Problem]:
 
 def _has_endpoints(objects: Objects, service: Manifest) -> bool:
     """Return whether people say themselves where a Service leads."""
-    if yamlio.get(service.object, ["spec", "type"]) == "ExternalName":
+    if paths.get(service.object, ["spec", "type"]) == "ExternalName":
         return True
     slices = objects.of_kind("EndpointSlice")
     named = (labels(one).get("kubernetes.io/service-name") for one in slices)
@@ -58,7 +58,7 @@ def budget_selects_nothing(objects: Objects) -> Iterator[Problem]:
     Else it protects none: a drain of nodes takes all pods of a workload at once.
     """
     for manifest in objects.of_kind("PodDisruptionBudget"):
-        selector = yamlio.get(manifest.object, _SELECTOR)
+        selector = paths.get(manifest.object, _SELECTOR)
         if selector is None:
             message = f"{manifest.label} has no selector: it protects nothing"
             fix = "write the labels of the pods that are meant"
@@ -75,7 +75,7 @@ def budgets_overlap(objects: Objects) -> Iterator[Problem]:
     budgets = objects.of_kind("PodDisruptionBudget")
     first: dict[str, Manifest] = {}
     for manifest in budgets:
-        for one in objects.selected(yamlio.get(manifest.object, _SELECTOR)):
+        for one in objects.selected(paths.get(manifest.object, _SELECTOR)):
             other = first.setdefault(one.manifest.label, manifest)
             if other is not manifest:
                 message = (
@@ -95,7 +95,7 @@ def policy_selects_nothing(objects: Objects) -> Iterator[Problem]:
     """
     path: Where = ("spec", "podSelector")
     for manifest in objects.of_kind("NetworkPolicy"):
-        selector = yamlio.get(manifest.object, path)
+        selector = paths.get(manifest.object, path)
         if selector:
             yield from _nothing(objects, manifest, path, selector, "it has no effect")
 
@@ -121,7 +121,7 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
     Else Prometheus scrapes nothing, and alerts on those metrics never fire.
     """
     for manifest in objects.of_kind("ServiceMonitor", "PodMonitor"):
-        selector, told = yamlio.get(manifest.object, _SELECTOR), "nothing is scraped"
+        selector, told = paths.get(manifest.object, _SELECTOR), "nothing is scraped"
         if monitored(objects, manifest) or not isinstance(selector, dict):
             continue
         if not looks_here(objects, manifest):
@@ -195,7 +195,7 @@ def selector_of_another_component(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.of_kind(*kinds):
         path: Where = ("spec", "podSelector" if manifest.kind == "NetworkPolicy" else "selector")
         path = path if manifest.kind == "Service" else (*path, "matchLabels")
-        chosen = str(yamlio.get(manifest.object, (*path, _COMPONENT)))
+        chosen = str(paths.get(manifest.object, (*path, _COMPONENT)))
         own = manifest.component
         if own in components and chosen in components and chosen != own:
             message = (
@@ -233,7 +233,7 @@ def _pod_selectors(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str
         if manifest.kind == "NetworkPolicy":
             places += [(*path, "podSelector") for path, peer in peers(manifest)]
         for path in places:
-            selector = yamlio.get(manifest.object, path)
+            selector = paths.get(manifest.object, path)
             if isinstance(selector, dict):
                 yield manifest, path, selector
 
@@ -271,7 +271,7 @@ def _terms(workload: Workload) -> Iterator[tuple[str, bool, Where, dict[str, Any
         for strictness in ("required", "preferred"):
             field = f"{strictness}DuringSchedulingIgnoredDuringExecution"
             place = (*path, "affinity", kind, field)
-            for index, item in mappings(yamlio.get(spec, ["affinity", kind, field])):
+            for index, item in mappings(paths.get(spec, ["affinity", kind, field])):
                 if strictness == "required":
                     yield kind, True, (*place, index), item
                 elif isinstance(item.get("podAffinityTerm"), dict):

@@ -11,7 +11,7 @@ from os.path import commonprefix
 from typing import Any
 from urllib.parse import urlsplit
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Manifest
 from scripts.nodes import MARU, Node, Setting
 from scripts.rules.objects import Container, Objects, once
@@ -170,7 +170,7 @@ def _resolved(objects: Objects, workload: Workload, host: str) -> Target:
     service = objects.find("Service", parts[-1])
     if service is None:
         return _unknown(objects, parts)
-    selector = yamlio.get(service.object, ["spec", "selector"])
+    selector = paths.get(service.object, ["spec", "selector"])
     behind = objects.selected({"matchLabels": selector} if isinstance(selector, dict) else None)
     if len(parts) == 1:
         return Target(behind, service)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Manifest, Where
 from scripts.nodes import BESU, MARU, look, of_workload
 from scripts.rules import mentions
@@ -260,7 +260,7 @@ def ethstats_secrets_differ(objects: Objects) -> Iterator[Problem]:
 
 def _reference(variable: Mapping[str, Any]) -> str | None:
     """Return Secret/key of a variable."""
-    found = yamlio.get(variable, ["valueFrom", "secretKeyRef"])
+    found = paths.get(variable, ["valueFrom", "secretKeyRef"])
     return f"{found.get('name')}/{found.get('key')}" if isinstance(found, dict) else None
 
 
@@ -314,7 +314,7 @@ def _text(container: Container, path: str, config_maps: Mapping[str, Manifest]) 
     pod = f"{workload.manifest.name}-{whole(workload.get('spec', 'ordinals', 'start'), 0)}"
     file = look(workload, own, path, pod, config_maps)
     manifest = config_maps.get(file.name) if file.kind == "ConfigMap" else None
-    found = yamlio.get(manifest.object, ["data", file.key]) if manifest else None
+    found = paths.get(manifest.object, ["data", file.key]) if manifest else None
     return found if isinstance(found, str) else ""
 
 

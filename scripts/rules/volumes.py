@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 
-from scripts import yamlio
+from scripts import paths
 from scripts.manifest import Where
 from scripts.rules.objects import Container, Objects, containers, mounts, pod, volumes
 from scripts.rules.rule import Problem, rule
@@ -159,7 +159,7 @@ def volume_without_one_source(objects: Objects) -> Iterator[Problem]:
                 )
                 continue
             field = {"configMap": "name", "secret": "secretName"}.get(sources[0])
-            if field and not yamlio.get(volume, [sources[0], field]):
+            if field and not paths.get(volume, [sources[0], field]):
                 message = f"the volume {name} of {label} names no {sources[0]}: {_REFUSED}"
                 yield Problem(workload.manifest, (*place, sources[0]), message, f"write {field}")
 

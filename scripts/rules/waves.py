@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from scripts import argocd, yamlio
+from scripts import paths, sync
 from scripts.manifest import PODS, Manifest
 from scripts.rules.objects import Objects, annotation, containers, pod, spec_of
 from scripts.rules.rule import Problem, rule
@@ -21,12 +21,12 @@ _NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
 
 
 def _is_hook(manifest: Manifest) -> bool:
-    return argocd.HOOK in manifest.annotations or argocd.HELM_HOOK in manifest.annotations
+    return sync.HOOK in manifest.annotations or sync.HELM_HOOK in manifest.annotations
 
 
 def _is_moved(manifest: Manifest) -> bool:
     """Return whether its wave is another than the one it would have by itself."""
-    return argocd.wave_of(manifest) != argocd.wave(manifest)
+    return sync.wave_of(manifest) != sync.wave(manifest)
 
 
 @rule(_WAVES)
@@ -36,11 +36,11 @@ def wave_is_no_number(objects: Objects) -> Iterator[Problem]:
     Else Argo CD takes it for 0: the object comes before what it needs.
     """
     for manifest in objects.manifests:
-        said = manifest.annotations.get(argocd.WAVE)
+        said = manifest.annotations.get(sync.WAVE)
         if said is not None and not _NUMBER.fullmatch(str(said)):
             message = f"the wave {said!r} of {manifest.label} is no number: Argo CD takes it for 0"
-            fix = f'write "{argocd.wave(manifest)}"'
-            yield Problem(manifest, annotation(argocd.WAVE), message, fix)
+            fix = f'write "{sync.wave(manifest)}"'
+            yield Problem(manifest, annotation(sync.WAVE), message, fix)
 
 
 @rule(_WAVES)
@@ -52,28 +52,22 @@ def wave_before_what_it_needs(objects: Objects) -> Iterator[Problem]:
     """
     late = dict[str, tuple[Manifest, Manifest, list[str]]]()
     for user, needed in _needs(objects):
-        if argocd.wave_of(needed) > argocd.wave_of(user) and not (
-            _is_hook(user) or _is_hook(needed)
-        ):
+        if sync.wave_of(needed) > sync.wave_of(user) and not (_is_hook(user) or _is_hook(needed)):
             wrong, other = (user, needed) if _is_moved(user) else (needed, user)
             late.setdefault(wrong.label, (wrong, other, []))[2].append(other.label)
     for wrong, other, others in late.values():
-        first = wrong if argocd.wave_of(wrong) < argocd.wave_of(other) else other
+        first = wrong if sync.wave_of(wrong) < sync.wave_of(other) else other
         last = other if first is wrong else wrong
         names = list(dict.fromkeys(others))
         which = names[0] + (f" (and {len(names) - 1} more)" if names[1:] else "")
         if first is wrong:
-            message = (
-                f"{wrong.label}, of wave {argocd.wave_of(wrong)}, needs {which} of a later one"
-            )
+            message = f"{wrong.label}, of wave {sync.wave_of(wrong)}, needs {which} of a later one"
         else:
-            message = (
-                f"{which} needs {last.label}, which comes later, in wave {argocd.wave_of(last)}"
-            )
-        waves = [argocd.wave_of(m) for m in objects.manifests if m.label in others]
+            message = f"{which} needs {last.label}, which comes later, in wave {sync.wave_of(last)}"
+        waves = [sync.wave_of(m) for m in objects.manifests if m.label in others]
         fix = f'write "{max(waves)}"' if first is wrong else f'write "{min(waves)}"'
         fix += " or less" if first is not wrong else " or more"
-        yield Problem(wrong, annotation(argocd.WAVE), message, fix)
+        yield Problem(wrong, annotation(sync.WAVE), message, fix)
 
 
 def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
@@ -119,8 +113,8 @@ def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
 def _backends(ingress: Manifest) -> Iterator[Any]:
     yield spec_of(ingress, "defaultBackend", "service", "name")
     for _, one in mappings(spec_of(ingress, "rules")):
-        for _, path in mappings(yamlio.get(one, ("http", "paths"))):
-            yield yamlio.get(path, ("backend", "service", "name"))
+        for _, path in mappings(paths.get(one, ("http", "paths"))):
+            yield paths.get(path, ("backend", "service", "name"))
 
 
 def _references(workload: Workload) -> Iterator[tuple[str, Any]]:
@@ -132,22 +126,22 @@ def _references(workload: Workload) -> Iterator[tuple[str, Any]]:
     for _, volume in mappings(spec.get("volumes")):
         sources = [volume, *(one for _, one in mappings(_projected(volume)))]
         for source in sources:
-            yield "ConfigMap", yamlio.get(source, ("configMap", "name"))
-            yield "Secret", yamlio.get(source, ("secret", "secretName"))
-            yield "Secret", yamlio.get(source, ("secret", "name"))
-        claim = yamlio.get(volume, ("persistentVolumeClaim", "claimName"))
+            yield "ConfigMap", paths.get(source, ("configMap", "name"))
+            yield "Secret", paths.get(source, ("secret", "secretName"))
+            yield "Secret", paths.get(source, ("secret", "name"))
+        claim = paths.get(volume, ("persistentVolumeClaim", "claimName"))
         yield "PersistentVolumeClaim", claim
     for container in containers(workload):
         for _, variable in mappings(container.get("env")):
-            yield "ConfigMap", yamlio.get(variable, ("valueFrom", "configMapKeyRef", "name"))
-            yield "Secret", yamlio.get(variable, ("valueFrom", "secretKeyRef", "name"))
+            yield "ConfigMap", paths.get(variable, ("valueFrom", "configMapKeyRef", "name"))
+            yield "Secret", paths.get(variable, ("valueFrom", "secretKeyRef", "name"))
         for _, source in mappings(container.get("envFrom")):
-            yield "ConfigMap", yamlio.get(source, ("configMapRef", "name"))
-            yield "Secret", yamlio.get(source, ("secretRef", "name"))
+            yield "ConfigMap", paths.get(source, ("configMapRef", "name"))
+            yield "Secret", paths.get(source, ("secretRef", "name"))
 
 
 def _projected(volume: dict[str, Any]) -> Any:
-    return yamlio.get(volume, ("projected", "sources"))
+    return paths.get(volume, ("projected", "sources"))
 
 
 _ORDER = ("sequencer", "maru", "besu")
@@ -171,17 +165,17 @@ def component_starts_too_early(objects: Objects) -> Iterator[Problem]:
     told = set[str]()
     for before, after in pairs:
         first, second = by_component.get(before), by_component.get(after)
-        if first is None or second is None or argocd.wave_of(first) < argocd.wave_of(second):
+        if first is None or second is None or sync.wave_of(first) < sync.wave_of(second):
             continue
         wrong = first if _is_moved(first) and not _is_moved(second) else second
         if wrong.label not in told:
             told.add(wrong.label)
             message = (
-                f"{second.label} (wave {argocd.wave_of(second)}) does not wait for {first.label} "
-                f"(wave {argocd.wave_of(first)})"
+                f"{second.label} (wave {sync.wave_of(second)}) does not wait for {first.label} "
+                f"(wave {sync.wave_of(first)})"
             )
-            fix = f'write "{argocd.wave(wrong)}", which is its wave'
-            yield Problem(wrong, annotation(argocd.WAVE), message, fix)
+            fix = f'write "{sync.wave(wrong)}", which is its wave'
+            yield Problem(wrong, annotation(sync.WAVE), message, fix)
 
 
 @rule(_WAVES)
@@ -196,17 +190,17 @@ def wave_waits_for_the_outside(objects: Objects) -> Iterator[Problem]:
     ]
     if not inner:
         return
-    last, least = max(inner, key=argocd.wave_of), max(map(argocd.wave, inner))
+    last, least = max(inner, key=sync.wave_of), max(map(sync.wave, inner))
     for manifest in objects.manifests:
         # By itself, it would come after them.
-        waits = argocd.wave(manifest) > least and not _is_hook(manifest)
+        waits = sync.wave(manifest) > least and not _is_hook(manifest)
         # Of pods, component-starts-too-early tells.
         if manifest.kind.lower() in PODS:
             continue
-        if waits and argocd.wave_of(manifest) < argocd.wave_of(last):
+        if waits and sync.wave_of(manifest) < sync.wave_of(last):
             message = (
-                f"{last.label}, of wave {argocd.wave_of(last)}, waits until {manifest.label}, of"
-                f" wave {argocd.wave_of(manifest)}, is healthy, which something outside decides"
+                f"{last.label}, of wave {sync.wave_of(last)}, waits until {manifest.label}, of"
+                f" wave {sync.wave_of(manifest)}, is healthy, which something outside decides"
             )
-            fix = f'write "{argocd.wave(manifest)}", which is its wave'
-            yield Problem(manifest, annotation(argocd.WAVE), message, fix)
+            fix = f'write "{sync.wave(manifest)}", which is its wave'
+            yield Problem(manifest, annotation(sync.WAVE), message, fix)
