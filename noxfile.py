@@ -76,7 +76,7 @@ def policy(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Check the form of code, chart, scripts, workflows and hand-written YAML."""
     install(session, "pipeline", "cluster", "tests", "lint")
-    built = run(session, "scripts.tools", "actionlint", "helm4", silent=True)
+    built = run(session, "scripts.core.toolchain", "actionlint", "helm4", silent=True)
     actionlint, helm = built.split()
     shell = sorted((ROOT / "chart" / "files").rglob("*.sh"))
     every(
@@ -102,7 +102,7 @@ def tests(session: nox.Session) -> None:
     install(session, "policy", environment=CHECKOV)
     run(
         session,
-        "scripts.tools",
+        "scripts.core.toolchain",
         "axe-core",
         "cast",
         "chromium",
@@ -172,14 +172,14 @@ def docs(session: nox.Session) -> None:
 def tools(session: nox.Session) -> None:
     """Build the pinned tools, all or those named: -- helm4."""
     install(session, "pipeline")
-    run(session, "scripts.tools", *session.posargs)
+    run(session, "scripts.core.toolchain", *session.posargs)
 
 
 @nox.session
 def lock(session: nox.Session) -> None:
     """Bring the locks up to date with what they pin: -- --upgrade, -- --kubernetes 1.38."""
     install(session, "pipeline", "lock")
-    run(session, "scripts.lock", *session.posargs)
+    run(session, "scripts.commands.lock", *session.posargs)
 
 
 def pytest(session: nox.Session, *options: str) -> None:

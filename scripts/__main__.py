@@ -11,10 +11,10 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts import findings, layout, tree
-from scripts.findings import UsageError, UserError
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from scripts.core import findings, repository
+from scripts.core.findings import UsageError, UserError
+from scripts.environments import layout
+from scripts.output import committed
 
 WIDTH = 100
 """Columns of a paragraph."""
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(
                 f"{options.repository} has no folder overlays/: it is no repository of environments"
             )
-        tree.recover(root)
+        committed.recover(root)
         code = int(options.run(root, options))
         sys.stdout.flush()
         return code
@@ -75,7 +75,10 @@ def _drop_output() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts", description="The render pipeline.")
     parser.add_argument(
-        "--repository", type=Path, default=REPOSITORY, help="another checkout than this program's"
+        "--repository",
+        type=Path,
+        default=repository.ROOT,
+        help="another checkout than this program's",
     )
     parser.set_defaults(
         interrupted="the output of an environment is wholly the old or wholly the new one"
@@ -216,7 +219,7 @@ def _whole(text: str) -> int:
 
 
 def _render(root: Path, options: argparse.Namespace) -> int:
-    from scripts import update
+    from scripts.output import update
 
     people = options.format == "text"
     if not options.check:
@@ -225,11 +228,11 @@ def _render(root: Path, options: argparse.Namespace) -> int:
         findings.write([], options.format, sys.stdout)
         return 0
     if not people:
-        from scripts import validate
+        from scripts.checks import layers
 
         names = layout.environments(root, options.environments)
-        renderings = validate.rendered(root, names)
-        return _told(validate.compare(root, renderings), options)
+        renderings = layers.rendered(root, names)
+        return _told(layers.compare(root, renderings), options)
     if not update.difference(root, options.environments, sys.stdout):
         print("the committed output is what the inputs give")
         return 0
@@ -238,23 +241,23 @@ def _render(root: Path, options: argparse.Namespace) -> int:
 
 
 def _validate(root: Path, options: argparse.Namespace) -> int:
-    from scripts import validate
+    from scripts.checks import layers
 
     names = layout.environments(root, options.environments)
-    renderings = validate.rendered(root, names)
-    code = _told(validate.validate(root, renderings, options.against), options)
+    renderings = layers.rendered(root, names)
+    code = _told(layers.validate(root, renderings, options.against), options)
     if not code and options.format == "text":
         print(f"valid: {layout.called(names)}")
-        for line in validate.survived(renderings):
+        for line in layers.survived(renderings):
             print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     return code
 
 
 def _impact(root: Path, options: argparse.Namespace) -> int:
-    from scripts.impact import formats, run
+    from scripts.commands import impact, impact_formats
 
-    found = run.impact(root, options.against, options.to)
-    sys.stdout.write(formats.FORMATS[options.format](found))
+    found = impact.impact(root, options.against, options.to)
+    sys.stdout.write(impact_formats.FORMATS[options.format](found))
     if found.inputs and not options.to:
         more = f" and {len(found.inputs) - 1} more" if len(found.inputs) > 1 else ""
         print(
@@ -266,7 +269,7 @@ def _impact(root: Path, options: argparse.Namespace) -> int:
 
 
 def _merge(root: Path, options: argparse.Namespace) -> int:
-    from scripts import merge
+    from scripts.commands import merge
 
     merge.merge(root, sys.stdout if options.format == "text" else sys.stderr)
     findings.write([], options.format, sys.stdout)
@@ -274,14 +277,14 @@ def _merge(root: Path, options: argparse.Namespace) -> int:
 
 
 def _rules(_: Path, options: argparse.Namespace) -> int:
-    from scripts import rules_table
+    from scripts.commands import rules_table
 
     rules_table.write(options.format, sys.stdout)
     return 0
 
 
 def _policy(root: Path, options: argparse.Namespace) -> int:
-    from scripts import policy
+    from scripts.checks import policy
 
     names = layout.environments(root, options.environments)
     code = _told(policy.check(root, names), options)
@@ -294,7 +297,7 @@ def _told(found: Sequence[findings.Finding], options: argparse.Namespace) -> int
     """Write the findings, and return the exit code that they mean."""
     described = {}
     if found and options.format == "sarif":
-        from scripts import rules_table
+        from scripts.commands import rules_table
 
         described = rules_table.described()
     findings.write(found, options.format, sys.stdout, described)
@@ -312,33 +315,34 @@ def _network(root: Path, options: argparse.Namespace) -> int:
 
 
 def _images(root: Path, options: argparse.Namespace) -> int:
-    from scripts import image_lookup
+    from scripts.commands import images
 
     stream = sys.stdout if options.format == "text" else sys.stderr
-    found = image_lookup.look_up(root, options.refresh, stream)
+    found = images.look_up(root, options.refresh, stream)
     _told(found, options)
-    return image_lookup.exit_code(found)
+    return images.exit_code(found)
 
 
 def _cluster(root: Path, options: argparse.Namespace) -> int:
-    from scripts.cluster import control_plane, session
+    from scripts.cluster import control_plane
+    from scripts.commands import cluster
 
     if options.build:
-        session.build()
+        cluster.build()
         return 0
-    session.run(root, options.kubernetes or control_plane.CONTROLLERS_VERSION)
+    cluster.run(root, options.kubernetes or control_plane.CONTROLLERS_VERSION)
     return 0
 
 
 def _values_table(root: Path, options: argparse.Namespace) -> int:
-    from scripts import values_table
+    from scripts.commands import values_table
 
     stale = values_table.update(root, check=options.check)
     return _table("chart/README.md", stale and options.check)
 
 
 def _rules_table(root: Path, options: argparse.Namespace) -> int:
-    from scripts import rules_table
+    from scripts.commands import rules_table
 
     stale = rules_table.update(root, check=options.check)
     return _table("docs/rules.md", stale and options.check)

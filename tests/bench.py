@@ -22,8 +22,8 @@ from pathlib import Path
 
 import yaml
 
-from scripts import tools
-from scripts.layout import RELEASE
+from scripts.core import toolchain
+from scripts.environments.layout import RELEASE
 from tests.copies import copy_environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +102,7 @@ def ours(folder: Path, command: str, *more: str) -> Measure:
 
 def helm(folder: Path, output: Path) -> Measure:
     """Run one `helm template` an environment, as many at a time as there are processors."""
-    program = tools.tool("helm4")
+    program = toolchain.tool("helm4")
 
     def one(overlay: Path) -> Measure:
         layers = [folder / "base" / "values.yaml"]
@@ -147,7 +147,7 @@ def helmfile(folder: Path, output: Path) -> Measure | None:
     command: list[str | Path] = [
         program,
         "--helm-binary",
-        tools.tool("helm4"),
+        toolchain.tool("helm4"),
         "--file",
         file,
         "template",
@@ -301,7 +301,7 @@ def documents(repository: Path, folder: Path) -> Path:
 
 def dyff(pairs: Sequence[tuple[Path, Path]]) -> Measure:
     """Run one `dyff between` for each pair of files, as many at a time as there are processors."""
-    program = tools.tool("dyff")
+    program = toolchain.tool("dyff")
     began = time.perf_counter()
     with ThreadPoolExecutor(PROCESSES) as pool:
         each = list(pool.map(lambda pair: run([program, "between", *pair]), pairs))

@@ -15,7 +15,7 @@ import brotli
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from scripts import tools
+from scripts.core import toolchain
 from tests.execution import STILL_S
 
 TIMEOUT_MS = STILL_S * 1000
@@ -54,18 +54,18 @@ def browser(folder: Path) -> Iterator[Browser]:
 
 def _unpacked() -> Path:
     """Return the folder of the pinned browser with its libraries and fonts, unpacked once."""
-    package = tools.tool("chromium")
+    package = toolchain.tool("chromium")
     home = package / "unpacked"
     if home.is_dir():
         return home
-    with tools.locked(), tools.scratch() as temporary:
+    with toolchain.locked(), toolchain.scratch() as temporary:
         if not home.is_dir():
             made = temporary / "made"
             made.mkdir()
             for name in ("al2023", "fonts"):
                 content = brotli.decompress((package / "bin" / f"{name}.tar.br").read_bytes())
                 with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-                    tools.unpack(archive, made)
+                    toolchain.unpack(archive, made)
             program = made / "chromium"
             _decompress(package / "bin" / "chromium.br", program)
             program.chmod(0o755)
@@ -84,4 +84,4 @@ def _decompress(source: Path, target: Path) -> None:
 
 def axe() -> str:
     """Return the script that finds what hinders people."""
-    return (tools.tool("axe-core") / "axe.min.js").read_text("utf-8")
+    return (toolchain.tool("axe-core") / "axe.min.js").read_text("utf-8")

@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from scripts import environment
+from scripts.environments import environment
 from tests.conftest import ROOT, Repository
 from tests.copies import copy_environment
 

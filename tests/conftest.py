@@ -18,7 +18,7 @@ from typing import Any, Self
 import pytest
 from hypothesis import HealthCheck, settings
 
-from scripts import lifetime
+from scripts.core import process_lifetime
 from tests import forked
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +59,7 @@ def without_progress(said: str) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest end with the nox session that started it; its workers end with it."""
     if not hasattr(config, "workerinput"):
-        lifetime.end_with_parent()
+        process_lifetime.end_with_parent()
 
 
 def pytest_xdist_auto_num_workers() -> int | None:

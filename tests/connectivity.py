@@ -17,8 +17,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from scripts import tools
-from scripts.manifest import Manifest
+from scripts.core import toolchain
+from scripts.kubernetes.manifest import Manifest
 from tests.objects import containers, of_kind, pods, walk
 
 TIMEOUT_S = 1800
@@ -152,9 +152,14 @@ def ask(rules: list[dict[str, Any]], traffic: list[dict[str, Any]]) -> list[set[
         kind = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicyList"}
         given.write_text(json.dumps({**kind, "items": rules}))
         asked.write_text(json.dumps(traffic))
-        command: list[str | Path] = [tools.tool("cyclonus"), "analyze", "--mode", "query-traffic"]
+        command: list[str | Path] = [
+            toolchain.tool("cyclonus"),
+            "analyze",
+            "--mode",
+            "query-traffic",
+        ]
         command += ["--policy-path", given, "--traffic-path", asked]
-        done = tools.run(command, "cyclonus", TIMEOUT_S, cwd=Path(folder))
+        done = toolchain.run(command, "cyclonus", TIMEOUT_S, cwd=Path(folder))
     assert done.returncode == 0, done.stderr
     found = []
     for answer in done.stdout.split("Is traffic allowed?")[1:]:

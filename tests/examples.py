@@ -17,15 +17,18 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from scripts import argocd, environment, judge, patches, render, yamlio
-from scripts.environment import Environment
-from scripts.findings import Finding
-from scripts.manifest import Manifest
-from scripts.render import Rendering
+from scripts.checks import run_rules
+from scripts.core import yamlio
+from scripts.core.findings import Finding
+from scripts.core.yamlio import Document
+from scripts.environments import environment, patches
+from scripts.environments.environment import Environment
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import applications, pipeline
+from scripts.rendering.pipeline import Rendering
 from scripts.rules import catalogue
-from scripts.rules.objects import Objects
 from scripts.rules.rule import Problem, Rule
-from scripts.yamlio import Document
+from scripts.rules.snapshot import Objects
 from tests.conftest import ROOT
 from tests.objects import ENVIRONMENTS
 
@@ -47,7 +50,7 @@ class Example:
         found = catalogue.RULES[rule]
         problems = [problem for _, problem in found.check([self.objects, *others])]
         made = [p for p in problems if p.manifest.label not in self.documents]
-        told = judge.located(ROOT, self.environment, [(found, problem) for problem in made])
+        told = run_rules.located(ROOT, self.environment, [(found, problem) for problem in made])
         return [*told, *(self._of_its_own(found, p) for p in problems if p not in made)]
 
     def _of_its_own(self, rule: Rule, problem: Problem) -> Finding:
@@ -76,7 +79,7 @@ def loaded(name: str) -> Environment:
 @lru_cache
 def rendering(name: str) -> Rendering:
     """Return an environment of this repository as it is committed."""
-    return render.render(ROOT, name)
+    return pipeline.render(ROOT, name)
 
 
 @lru_cache
@@ -86,7 +89,7 @@ def objects(name: str) -> Objects:
 
 
 def _objects(made: Rendering, earlier: Sequence[Manifest] = ()) -> Objects:
-    (found,) = judge.objects(ROOT, [made])
+    (found,) = run_rules.objects(ROOT, [made])
     committed = rendering(made.name)
     return replace(
         found,
@@ -111,7 +114,7 @@ def laid(file: Path) -> Example:
         f"{d.data['kind']}/{d.data['metadata']['name']}": d for d in documents if "kind" in d.data
     }
     extra = [Manifest(document.data, document.file) for document in brought.values()]
-    earlier = argocd.arrange(
+    earlier = applications.arrange(
         [Manifest(d.data["before"], d.file) for d in documents if "before" in d.data], found
     )
     patched = list(_patches(documents))
@@ -120,13 +123,13 @@ def laid(file: Path) -> Example:
     with_patches = replace(found, patches=(*found.patches, *on_objects)) if on_objects else found
     is_as_committed = with_patches is committed
     made = (
-        rendering(found.name).manifests if is_as_committed else render.objects(ROOT, with_patches)
+        rendering(found.name).manifests if is_as_committed else pipeline.objects(ROOT, with_patches)
     )
-    manifests = [*made, *argocd.arrange(extra, found)]
-    settings = patches.apply(render.settings(with_patches, manifests), on_settings)
+    manifests = [*made, *applications.arrange(extra, found)]
+    settings = patches.apply(pipeline.settings(with_patches, manifests), on_settings)
     everything = replace(with_patches, patches=(*with_patches.patches, *on_settings))
     return Example(
-        everything, _objects(render.unwritten(everything, manifests, settings), earlier), brought
+        everything, _objects(pipeline.unwritten(everything, manifests, settings), earlier), brought
     )
 
 

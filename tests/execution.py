@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scripts.cluster.processes import free_ports
+from scripts.core.toolchain import tool
 from scripts.network.keys import Key
-from scripts.tools import tool
 
 BLOCK_TIME_S = 1.0
 BUILD_TIME_S = 0.3

@@ -19,8 +19,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from scripts import render, update  # noqa: F401, loaded once for all the children
 from scripts.__main__ import main
+from scripts.output import update  # noqa: F401, loaded once for all the children
+from scripts.rendering import pipeline
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 EXCHANGE = "ctypes.dlsym"
@@ -107,7 +108,7 @@ def run(root: Path, number: int, arguments: list[str], wanted: int | str) -> dic
 if __name__ == "__main__":
     folder, name = sys.argv[1:]
     # What costs most is not repeated: the children find what Helm made of these values.
-    render.render(Path(folder), "dev")
+    pipeline.render(Path(folder), "dev")
     for line in sys.stdin:
         step, *words = json.loads(line)
         ended = run(Path(folder), signal.Signals[name], words, step)

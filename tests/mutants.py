@@ -28,9 +28,9 @@ from typing import Any
 
 import yaml
 
-from scripts import paths
-from scripts.manifest import Manifest, Where, config_maps
-from scripts.rules.objects import Objects
+from scripts.core import paths
+from scripts.kubernetes.manifest import Manifest, Where, config_maps
+from scripts.rules.snapshot import Objects
 from tests import examples
 from tests.objects import walk
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
-from scripts import environment, helm, layout, render
-from scripts.environment import Environment
-from scripts.manifest import Manifest
-from scripts.rules.objects import Objects
+from scripts.environments import environment, layout
+from scripts.environments.environment import Environment
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import helm, pipeline
+from scripts.rules.snapshot import Objects
 from tests.conftest import ROOT
 
 CHART = ROOT / "chart"
@@ -39,7 +40,7 @@ def of(values: dict[str, Any], version: str = "1.34") -> list[Manifest]:
 def of_environment(name: str) -> tuple[Environment, list[Manifest]]:
     """Return an environment of this repository and the objects that are committed for it."""
     found = environment.load(ROOT, name)
-    return found, render.objects(ROOT, found)
+    return found, pipeline.objects(ROOT, found)
 
 
 def seen(manifests: Sequence[Manifest], *zones: str) -> Objects:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from scripts.impact.outcome import Outcome, Restarted
+from scripts.impact.effects.prediction import Outcome, Restarted
 
 
 @dataclass(frozen=True, slots=True)

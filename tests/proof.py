@@ -19,20 +19,16 @@ from pathlib import Path
 
 import yaml
 
-from scripts import (
-    check,
-    configs,
-    environment,
-    images,
-    kubeconform,
-    marked,
-    yamlio,
-)
-from scripts.environment import Environment
-from scripts.findings import Finding, Severity, UserError
-from scripts.manifest import PODS, Manifest
+from scripts.checks import kubeconform, node_options
+from scripts.commands import marked
+from scripts.core import yamlio
+from scripts.core.findings import Finding, Severity, UserError
+from scripts.environments import environment, image_lock
+from scripts.environments.environment import Environment
+from scripts.kubernetes.manifest import PODS, Manifest
+from scripts.rendering import preconditions
 from scripts.rules import catalogue
-from scripts.rules.objects import Objects
+from scripts.rules.snapshot import Objects
 from tests import examples, objects
 from tests.conftest import ROOT
 from tests.mutants import ENVIRONMENTS, MOST, Mutant, mutants
@@ -135,7 +131,7 @@ def _by_rules(broken: Objects) -> Iterator[Told]:
 def _by_render(broken: Objects) -> Iterator[Told]:
     """Yield why the objects would not be written."""
     found = without_values(broken.name)
-    for refuse in (check.shapes, check.digests, check.together):
+    for refuse in (preconditions.shapes, preconditions.digests, preconditions.together):
         try:
             refuse(ROOT, found, broken.manifests)
         except UserError as error:
@@ -153,14 +149,14 @@ def without_values(name: str) -> Environment:
 def _by_configurations(mutant: Mutant) -> Iterator[Told]:
     """Yield what Besu and Maru would refuse; of the unbroken environments that is nothing."""
     files = _files(mutant.objects.name) | {one.file_name: _text(one) for one in mutant.changed}
-    for problem in configs.check(files):
+    for problem in node_options.check(files):
         yield Told(problem.rule, f"{problem.kind}/{problem.name}", problem.message)
 
 
 def _by_images(broken: Objects) -> Iterator[Told]:
     """Yield what image_rules tells, without the place of it."""
-    for image in images.names(broken.manifests):
-        if broken.is_production and not images.parse(image).digest:
+    for image in image_lock.names(broken.manifests):
+        if broken.is_production and not image_lock.parse(image).digest:
             yield Told("image-without-digest", "", image, Severity.WARNING)
 
 

@@ -19,14 +19,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from scripts import lifetime
+from scripts.core import process_lifetime
 
 LOAD = "while True: pass"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the runs, print what became of each, and return 1 if a test failed in any of them."""
-    lifetime.end_with_parent()
+    process_lifetime.end_with_parent()
     parser = argparse.ArgumentParser(prog="nox -s tests --", description=__doc__)
     about = "how often to run all of them; once, if no number is given"
     parser.add_argument("--stress", nargs="?", type=int, const=1, metavar="RUNS", help=about)
@@ -64,7 +64,7 @@ def _run(seed: int, arguments: Sequence[str]) -> int:
 def load(processes: int) -> Iterator[None]:
     """Keep so many cores busy; none of these processes outlives this one."""
     reading, writing = os.pipe()
-    command = lifetime.until_end_of_stdin([sys.executable, "-S", "-c", LOAD])
+    command = process_lifetime.until_end_of_stdin([sys.executable, "-S", "-c", LOAD])
     try:
         running = [
             subprocess.Popen(command, stdin=reading, start_new_session=True)

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import environment, helm, promql
-from scripts.findings import UserError
-from scripts.manifest import Manifest
-from scripts.tools import tool
+from scripts.core.findings import UserError
+from scripts.core.toolchain import tool
+from scripts.environments import environment
+from scripts.kubernetes import promql
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import helm
 from tests.conftest import ROOT
 from tests.objects import CHART, FULL, of, of_environment, of_kind, of_values, pods
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import argocd, environment, helm, render
-from scripts.environment import Environment
-from scripts.manifest import Manifest
+from scripts.environments import environment
+from scripts.environments.environment import Environment
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import applications, helm, pipeline
 from tests.conftest import ROOT, Repository, copy
 from tests.objects import ENVIRONMENTS, FULL, of_environment, of_kind, one, pods, references
 
@@ -29,7 +30,7 @@ def arranged(
     text = FULL.read_text("utf-8").replace("provider: plain", "provider: existing")
     repository.write("overlays/dev/values.yaml", text)
     found = environment.load(repository.root, "dev")
-    return found, render.objects(repository.root, found)
+    return found, pipeline.objects(repository.root, found)
 
 
 def changed(repository: Repository, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -37,7 +38,7 @@ def changed(repository: Repository, text: str) -> tuple[dict[str, Any], dict[str
     file = repository / "overlays/dev/environment.yaml"
     repository.write("overlays/dev/environment.yaml", file.read_text("utf-8") + text)
     found = environment.load(repository.root, "dev")
-    project, application = render.settings(found, render.objects(repository.root, found))
+    project, application = pipeline.settings(found, pipeline.objects(repository.root, found))
     return project.object, application.object
 
 
@@ -153,15 +154,15 @@ def test_a_project_allows_a_kind_that_a_patch_makes(
 ) -> None:
     found, manifests = arranged
     other = Manifest({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "a"}}, "")
-    assert ("apps", "DaemonSet") in kinds(argocd.project(found, [*manifests, other]))
-    assert ("apps", "DaemonSet") not in kinds(argocd.project(found, manifests))
+    assert ("apps", "DaemonSet") in kinds(applications.project(found, [*manifests, other]))
+    assert ("apps", "DaemonSet") not in kinds(applications.project(found, manifests))
 
 
 def test_a_project_allows_one_repository_and_the_namespaces_in_use(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     found, manifests = arranged
-    spec = argocd.project(found, manifests)["spec"]
+    spec = applications.project(found, manifests)["spec"]
     assert spec["sourceRepos"] == [found.repository["url"]]
     used = {m.namespace for m in manifests} | {found.namespace}
     assert {place["namespace"] for place in spec["destinations"]} == used
@@ -172,7 +173,7 @@ def test_of_the_cluster_a_project_allows_its_own_namespace_alone(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     found, manifests = arranged
-    spec = argocd.project(found, manifests)["spec"]
+    spec = applications.project(found, manifests)["spec"]
     own = {"group": "", "kind": "Namespace", "name": found.namespace}
     assert spec["clusterResourceWhitelist"] == [own]
 
@@ -186,7 +187,7 @@ def test_what_pods_need_and_git_has_not_is_no_orphan(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     found, manifests = arranged
-    orphans = argocd.project(found, manifests)["spec"]["orphanedResources"]
+    orphans = applications.project(found, manifests)["spec"]["orphanedResources"]
     assert orphans["warn"] is True
     expected = {(one["kind"], one["name"]) for one in orphans["ignore"]}
     needed = {needed for _, template in pods(manifests) for needed in references(template)}
@@ -253,7 +254,7 @@ def test_replicas_belong_to_the_autoscaler_where_there_is_one(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     found, manifests = arranged
-    spec = argocd.application(found, manifests)["spec"]
+    spec = applications.application(found, manifests)["spec"]
     scaled = of_kind(manifests, "HorizontalPodAutoscaler")
     assert len(spec.get("ignoreDifferences", [])) == len(scaled)
     for scaler, ignored in zip(scaled, spec.get("ignoreDifferences", []), strict=True):
@@ -336,7 +337,7 @@ def test_annotations_of_the_chart_win_over_the_pipelines(repository: Repository)
         "overlays/dev/values.yaml", f"besu: {{service: {{annotations: {{{WAVE}: '7'}}}}}}\n"
     )
     found = environment.load(repository.root, "dev")
-    service = one(render.objects(repository.root, found), "Service", "linea-stack-besu")
+    service = one(pipeline.objects(repository.root, found), "Service", "linea-stack-besu")
     assert service["metadata"]["annotations"][WAVE] == "7"
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.tools import tool
+from scripts.core.toolchain import tool
 from tests.conftest import ROOT, Run, digest
 from tests.execution import until
 

@@ -15,7 +15,7 @@ from tests.conftest import ROOT, Repository, copy
 
 NOTHING = "nothing to change in dev, prod, staging\n"
 
-LOADED = {"helm_python", "scripts.render", "scripts.environment"}
+LOADED = {"helm_python", "scripts.rendering.pipeline", "scripts.environments.environment"}
 
 NOTHING_LOADED = f"""
 import sys
@@ -205,8 +205,8 @@ def test_another_program_renders_anew(rendered: Repository, tmp_path: Path) -> N
     shutil.copytree(
         ROOT / "scripts", program / "scripts", ignore=shutil.ignore_patterns("__pycache__")
     )
-    tree = program / "scripts/tree.py"
-    tree.write_text(tree.read_text("utf-8").replace("edits are lost.", "edits will be lost."))
+    layout = program / "scripts/environments/layout.py"
+    layout.write_text(layout.read_text("utf-8").replace("edits are lost.", "edits will be lost."))
     call = [sys.executable, "-m", "scripts", "--repository", str(rendered.root), "render"]
     environment = {**os.environ, "PYTHONPATH": str(program)}
     subprocess.run(call, cwd=program, env=environment, check=True, capture_output=True)
@@ -261,8 +261,8 @@ def test_what_python_compiles_is_no_change_of_the_program(
     assert subprocess.run(call, cwd=program, capture_output=True, check=False).returncode
     assert subprocess.run(call, cwd=program, capture_output=True, check=False).returncode == 0
     (program / "scripts" / "__pycache__").mkdir(exist_ok=True)
-    (program / "scripts" / "__pycache__" / "render.cpython-311.pyc.140000").write_bytes(b"half")
+    (program / "scripts" / "__pycache__" / "pipeline.cpython-311.pyc.140000").write_bytes(b"half")
     assert subprocess.run(call, cwd=program, capture_output=True, check=False).returncode == 0
-    with (program / "scripts" / "render.py").open("a") as file:
+    with (program / "scripts" / "rendering" / "pipeline.py").open("a") as file:
         file.write("\n")
     assert subprocess.run(call, cwd=program, capture_output=True, check=False).returncode

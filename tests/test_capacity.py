@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import capacity, quantity, schedule
-from scripts.environment import merge
-from scripts.manifest import Manifest
+from scripts.environments.environment import merge
+from scripts.kubernetes import cron, quantity, resource_usage
+from scripts.kubernetes.manifest import Manifest
 from scripts.rules.catalogue import RULES
 from tests import objects
 
@@ -90,13 +90,13 @@ def test_an_amount_that_is_shown_is_that_amount(resource: str, amount: Decimal) 
     ],
 )
 def test_the_least_time_between_two_begins_is_known(expression: str, seconds: int) -> None:
-    assert schedule.interval(expression) == seconds
+    assert cron.interval(expression) == seconds
 
 
 def taken(manifests: list[Manifest], resource: str) -> dict[str, Decimal]:
     """Return what each object takes of a resource, its claims together."""
     found: dict[str, Decimal] = {}
-    for share in capacity.count(manifests).shares:
+    for share in resource_usage.count(manifests).shares:
         if share.resource == resource:
             name = share.label.rpartition("-")[2]
             found[name] = found.get(name, Decimal(0)) + share.total
@@ -246,7 +246,7 @@ def bounds(*limits: dict[str, Any]) -> dict[str, Any]:
 def test_every_resource_that_production_takes_is_bounded() -> None:
     _, manifests = objects.of_environment("prod")
     hard = objects.one(manifests, "ResourceQuota", "linea-stack")["spec"]["hard"]
-    used = {share.resource for share in capacity.count(manifests).shares}
+    used = {share.resource for share in resource_usage.count(manifests).shares}
     # Of claims, all together are.
     assert not [name for name in used - hard.keys() if "storageclass" not in name]
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from scripts.core.toolchain import tool
 from scripts.network import genesis
 from scripts.network.keys import Key
-from scripts.tools import tool
 from tests import execution
 from tests.execution import Client, Maru, chain, until
 from tests.objects import ENVIRONMENTS, of_environment, one

@@ -12,15 +12,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts import deprecations, genesis
-from scripts.manifest import Manifest
+from scripts.chain import genesis_diff
+from scripts.kubernetes import api_deprecations
+from scripts.kubernetes.manifest import Manifest
 from scripts.rules import catalogue
-from scripts.rules.objects import Objects
 from scripts.rules.rule import Rule
+from scripts.rules.snapshot import Objects
 from tests import examples
 from tests.objects import ENVIRONMENTS, walk
 
-RULES = [rule for rule in catalogue.RULES.values() if rule.family in ("change", "continuity")]
+RULES = [
+    rule
+    for rule in catalogue.RULES.values()
+    if rule.family in ("changes/updates", "changes/chain_continuity")
+]
 ODD: list[Any] = [None, [], {}, "", "x", 0, 5, True, ["x"], [None], [{}], {"x": None}, [["x"]]]
 JOB = {
     "apiVersion": "batch/v1",
@@ -181,15 +186,15 @@ AHEAD, PAST = NOW + 1, NOW - 1
 def test_a_fork_may_change_as_long_as_it_is_ahead(
     old: dict[str, Any], new: dict[str, Any], told: int
 ) -> None:
-    before, after = genesis.read(besu(old)), genesis.read(besu(new))
+    before, after = genesis_diff.read(besu(old)), genesis_diff.read(besu(new))
     assert before is not None and after is not None
-    assert len(list(genesis.past_forks(before, after, NOW))) == told
-    assert list(genesis.first_block(before, after)) == []
+    assert len(list(genesis_diff.past_forks(before, after, NOW))) == told
+    assert list(genesis_diff.first_block(before, after)) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"alloc": ', '"alloc"', "[" * 9999 + '"alloc"'])
 def test_what_is_no_genesis_is_passed_over(text: str) -> None:
-    assert genesis.read(text) is None
+    assert genesis_diff.read(text) is None
 
 
 LIFECYCLE = """\
@@ -228,18 +233,18 @@ def test_the_table_of_removed_apis_is_read_from_their_own_source(tmp_path: Path)
     folder.mkdir(parents=True)
     (folder / "zz_generated.prerelease-lifecycle.go").write_text(LIFECYCLE, "utf-8")
     (folder / "register.go").write_text('const GroupName = "batch"\n', "utf-8")
-    rows = deprecations.read(tmp_path)
+    rows = api_deprecations.read(tmp_path)
     assert rows == {
         ("batch", "v1beta1", "CronJob"): {"removed": "1.25", "replacement": "batch/v1"},
         ("batch", "v1beta1", "Other"): {"removed": "1.40"},
     }
-    (tmp_path / "table.yaml").write_text(deprecations.dump(rows), "utf-8")
-    assert deprecations.load(tmp_path / "table.yaml") == rows
+    (tmp_path / "table.yaml").write_text(api_deprecations.dump(rows), "utf-8")
+    assert api_deprecations.load(tmp_path / "table.yaml") == rows
 
 
 def test_the_table_of_removed_apis_is_as_it_is_written_and_agrees_with_kubernetes_guide() -> None:
-    rows = deprecations.load(TABLE)
-    assert deprecations.dump(rows) == TABLE.read_text("utf-8")
+    rows = api_deprecations.load(TABLE)
+    assert api_deprecations.dump(rows) == TABLE.read_text("utf-8")
     # https://kubernetes.io/docs/reference/using-api/deprecation-guide/
     guide = {
         ("autoscaling", "v2beta1", "HorizontalPodAutoscaler"): "1.25",

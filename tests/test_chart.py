@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from scripts import helm, layout, schema, values_table
-from scripts.environment import coalesce
-from scripts.findings import Finding
-from scripts.manifest import Manifest
-from scripts.yamlio import Document, load
+from scripts.commands import values_table
+from scripts.core import json_schema
+from scripts.core.findings import Finding
+from scripts.core.yamlio import Document, load
+from scripts.environments import layout
+from scripts.environments.environment import coalesce
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import helm
 from tests.conftest import ROOT, Repository
 from tests.objects import (
     CHART,
@@ -520,7 +523,7 @@ def test_an_overlay_says_nothing_that_its_layers_say_already() -> None:
 def given_values(data: dict[str, Any]) -> list[Finding]:
     """Return what the chart's schema says to values over the defaults."""
     document = Document("values.yaml", data, None)
-    return schema.check(document, SCHEMA)
+    return json_schema.check(document, SCHEMA)
 
 
 VALUES: dict[str, Any] = load(CHART / "values.yaml", ROOT).data
@@ -603,7 +606,7 @@ def test_every_default_has_a_description() -> None:
 
 
 def test_every_default_is_in_the_schema_under_its_name() -> None:
-    document = schema.read(SCHEMA)
+    document = json_schema.read(SCHEMA)
 
     def resolved(node: dict[str, Any]) -> dict[str, Any]:
         while "$ref" in node:
@@ -627,10 +630,10 @@ def test_every_default_is_in_the_schema_under_its_name() -> None:
 
 
 def test_a_default_is_there_for_every_value_that_the_schema_knows() -> None:
-    known = set(schema.read(SCHEMA)["properties"]) - {"global"}
+    known = set(json_schema.read(SCHEMA)["properties"]) - {"global"}
     assert known == set(VALUES)
     for name in known:
-        inside = schema.read(SCHEMA)["properties"][name].get("properties")
+        inside = json_schema.read(SCHEMA)["properties"][name].get("properties")
         if inside is not None:
             assert set(inside) == set(VALUES[name]), name
 

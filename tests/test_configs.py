@@ -12,8 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import configs, schema, tomlio, yamlio
-from scripts.findings import UserError
+from scripts.checks import node_options
+from scripts.core import json_schema, tomlio, yamlio
+from scripts.core.findings import UserError
 from tests.conftest import ROOT
 from tests.objects import ENVIRONMENTS, of_environment
 
@@ -68,7 +69,7 @@ class Pod:
         """Return the rule and message of each problem."""
         return [f"{p.rule}: {p.message}" for p in self.problems()]
 
-    def problems(self) -> list[configs.Problem]:
+    def problems(self) -> list[node_options.Problem]:
         container = {
             "name": "main",
             "image": self.image,
@@ -78,7 +79,7 @@ class Pod:
             "volumeMounts": [{"name": "files", **self.mount}],
         }
         spec = {"containers": [container], "volumes": [{"name": "files", **self.volume}]}
-        return configs.check(
+        return node_options.check(
             {
                 "m/statefulset-node.yaml": yamlio.dump(
                     {
@@ -135,7 +136,7 @@ def test_what_opens_a_node_to_everybody_is_refused(text: str, argument: str) -> 
 def test_the_programs_of_each_environment_are_found_and_sound(name: str) -> None:
     _, manifests = of_environment(name)
     texts = {m.file_name: yamlio.dump(m.object) for m in manifests}
-    assert configs.check(texts) == []
+    assert node_options.check(texts) == []
     # Each configuration is really read: a key that nobody knows is told in all of them.
     files = {
         (m.name, key)
@@ -150,7 +151,7 @@ def test_the_programs_of_each_environment_are_found_and_sound(name: str) -> None
                 text = manifest.object["data"][key]
                 data = manifest.object["data"] | {key: f"nobody-knows = 1\n{text}"}
                 texts[manifest.file_name] = yamlio.dump(manifest.object | {"data": data})
-                told = configs.check(texts)
+                told = node_options.check(texts)
                 assert [(p.name, p.path[1], p.line) for p in told] == [(manifest.name, key, 1)]
                 texts[manifest.file_name] = yamlio.dump(manifest.object)
                 files.remove((manifest.name, key))
@@ -161,9 +162,9 @@ def test_the_tables_are_of_the_versions_that_the_chart_runs() -> None:
     values = yaml.safe_load((ROOT / "chart/values.yaml").read_text("utf-8"))
     for component in ("besu", "sequencer"):
         tag = values[component]["image"]["tag"]
-        assert schema.read(configs.BESU)["title"] == f"The options of Besu {tag}"
+        assert json_schema.read(node_options.BESU)["title"] == f"The options of Besu {tag}"
     commit = values["maru"]["image"]["tag"].rpartition("-")[2]
-    assert commit in schema.read(configs.MARU)["$comment"]
+    assert commit in json_schema.read(node_options.MARU)["$comment"]
 
 
 # What domain knowledge and upstream's own files use; unstable options begin with X.
@@ -197,18 +198,18 @@ def test_the_tables_are_of_the_versions_that_the_chart_runs() -> None:
     ],
 )
 def test_the_table_of_besu_has_an_option_with_its_type(name: str, types: Any) -> None:
-    assert schema.read(configs.BESU)["properties"][name]["type"] == types
+    assert json_schema.read(node_options.BESU)["properties"][name]["type"] == types
 
 
 @pytest.mark.parametrize(
     "name", ["rpc-http-host-allowlist", "host-whitelist", "engine-jwt-enabled"]
 )
 def test_the_table_of_besu_lacks_what_it_has_no_more(name: str) -> None:
-    assert name not in schema.read(configs.BESU)["properties"]
+    assert name not in json_schema.read(node_options.BESU)["properties"]
 
 
 def test_each_option_of_besu_has_its_source_and_a_form_that_is_its_own() -> None:
-    properties = schema.read(configs.BESU)["properties"]
+    properties = json_schema.read(node_options.BESU)["properties"]
     assert len(properties) > 280
     for name, form in properties.items():
         assert re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", name)
@@ -446,7 +447,7 @@ def test_what_is_no_pod_at_all_is_left_to_the_schemas(kind: Any) -> None:
     ]
     for pod in pods:
         text = yamlio.dump({"kind": "Pod", "metadata": kind, "spec": pod})
-        assert configs.check({"pod-besu.yaml": text + "# besu maru\n"}) == []
+        assert node_options.check({"pod-besu.yaml": text + "# besu maru\n"}) == []
 
 
 def test_a_date_is_no_value() -> None:

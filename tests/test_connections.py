@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from scripts.rules import catalogue
-from scripts.rules.objects import Objects
+from scripts.rules.snapshot import Objects
 from tests import examples
 from tests.objects import SETS, Fields, of_values, walk
 
-FAMILIES = ("connections", "openings", "isolation")
+FAMILIES = tuple(
+    f"networking/{name}" for name in ("blocked_traffic", "excess_traffic", "isolation")
+)
 RULES = [rule for rule in catalogue.RULES.values() if rule.family in FAMILIES]
 
 SURVIVORS = {

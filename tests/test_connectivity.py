@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import calls, environment, helm, render, workloads
-from scripts.environment import Environment, coalesce
-from scripts.manifest import Manifest
-from scripts.yamlio import Document, load
+from scripts.core.yamlio import Document, load
+from scripts.environments import environment
+from scripts.environments.environment import Environment, coalesce
+from scripts.kubernetes import pod_connections, workloads
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import helm, pipeline
 from tests.conftest import ROOT
 from tests.connectivity import COMPONENT, Actor, Flow, actors, allowed, denials, every
 from tests.objects import CHART, ENVIRONMENTS, FULL, containers, of, of_environment, of_kind, pods
@@ -96,7 +98,7 @@ def values(of: Environment) -> dict[str, Any]:
 def case(name: str) -> Case:
     """Return what policies say in an environment, or in the variant of prod with that name."""
     its = values(named(name))
-    manifests = render.objects(ROOT, named(name))
+    manifests = pipeline.objects(ROOT, named(name))
     blocks = [peer["ipBlock"]["cidr"] for peer in its["networkPolicy"]["rpcFrom"]]
     subnets = ipaddress.ip_network(blocks[0] if blocks else "10.0.0.0/24")
     return Case(its, manifests, actors(manifests, str(subnets[10])))
@@ -262,7 +264,7 @@ def services(manifests: list[Manifest]) -> dict[str, tuple[str, dict[int, int]]]
 def called(manifests: list[Manifest]) -> Iterator[Flow]:
     """Yield whom the pods call, by what they are told."""
     component = {w.manifest.label: w.labels[COMPONENT] for w in workloads.workloads(manifests)}
-    for call in calls.calls(manifests, workloads.workloads(manifests)):
+    for call in pod_connections.calls(manifests, workloads.workloads(manifests)):
         source = component[call.source.manifest.label]
         for target in call.targets:
             yield source, component[target.manifest.label], f"{call.port}/TCP"

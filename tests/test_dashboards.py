@@ -19,8 +19,10 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import helm, promql, tools
-from scripts.manifest import Manifest
+from scripts.core import toolchain
+from scripts.kubernetes import promql
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import helm
 from tests.conftest import ROOT
 from tests.objects import (
     CHART,
@@ -294,8 +296,8 @@ def evaluated(asked: list[Query], folder: Path) -> list[str]:
     }
     given = {"rule_files": ["rules.yaml"], "evaluation_interval": "30m", "tests": [test]}
     (folder / "test.yaml").write_text(yaml.safe_dump(given), "utf-8")
-    command: list[str | Path] = [tools.tool("promtool"), "test", "rules", "test.yaml"]
-    done = tools.run(command, "promtool", 1800, cwd=folder)
+    command: list[str | Path] = [toolchain.tool("promtool"), "test", "rules", "test.yaml"]
+    done = toolchain.run(command, "promtool", 1800, cwd=folder)
     told = done.stdout + done.stderr
     return [line.strip() for line in told.splitlines() if line.strip()] if done.returncode else []
 

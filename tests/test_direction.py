@@ -1,4 +1,4 @@
-"""The data goes one way: no module looks upstream."""
+"""The data goes one way: no package looks upstream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINT = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
 def test_no_module_imports_one_that_stands_above_it() -> None:
     done = subprocess.run(LINT, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
-    assert "no module looks upstream KEPT" in done.stdout
+    assert "no package looks upstream KEPT" in done.stdout
 
 
 def test_reading_a_command_line_loads_no_library_but_python_s_own() -> None:

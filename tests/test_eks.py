@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import argocd, kubeconform, schema
-from scripts.environment import coalesce
-from scripts.manifest import Manifest
-from scripts.yamlio import Document, load
+from scripts.checks import kubeconform
+from scripts.core import json_schema
+from scripts.core.yamlio import Document, load
+from scripts.environments.environment import coalesce
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import applications
 from tests.conftest import ROOT, Repository
 from tests.objects import (
     CHART,
@@ -44,7 +46,9 @@ def refused(**changes: Any) -> list[str]:
     """Return what the chart's schema says of such values."""
     merged = coalesce(load(CHART / "values.yaml", ROOT).data, values(**changes))
     document = Document("values.yaml", merged, None)
-    return [finding.message for finding in schema.check(document, CHART / "values.schema.json")]
+    return [
+        finding.message for finding in json_schema.check(document, CHART / "values.schema.json")
+    ]
 
 
 def values(**changes: Any) -> dict[str, Any]:
@@ -392,7 +396,7 @@ def test_a_pod_serves_until_the_load_balancer_has_taken_it_out() -> None:
 def test_a_namespace_behind_a_load_balancer_waits_for_its_targets() -> None:
     label = "elbv2.k8s.aws/pod-readiness-gate-inject"
     for name, wanted in (("prod", "enabled"), ("dev", None)):
-        application = argocd.application(*of_environment(name))
+        application = applications.application(*of_environment(name))
         labels = application["spec"]["syncPolicy"]["managedNamespaceMetadata"]["labels"]
         assert labels.get(label) == wanted
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"

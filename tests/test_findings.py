@@ -16,9 +16,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import findings, rules_table, schemas
 from scripts.__main__ import main
-from scripts.findings import Description, Finding, Severity
+from scripts.checks import api_schemas
+from scripts.commands import rules_table
+from scripts.core import findings
+from scripts.core.findings import Description, Finding, Severity
 from scripts.rules import catalogue
 from tests import objects
 from tests.conftest import ROOT, Repository
@@ -46,7 +48,11 @@ known_rule = st.sampled_from(sorted(catalogue.RULES))
 @lru_cache
 def validator(form: str) -> Any:
     """Return what knows the schema of a format: our own of JSON, the standard's of SARIF."""
-    file = schemas.sarif() if form == "sarif" else ROOT / "scripts" / "findings.schema.json"
+    file = (
+        api_schemas.sarif()
+        if form == "sarif"
+        else ROOT / "scripts" / "core" / "findings.schema.json"
+    )
     schema = json.loads(file.read_text("utf-8"))
     return jsonschema_rs.validator_for(schema, validate_formats=True)
 

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import environment, helm, layout, tools
-from scripts.manifest import Manifest
+from scripts.core import toolchain
+from scripts.environments import environment, layout
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import helm
 from tests.conftest import ROOT, Repository
 
 CHART = ROOT / "chart"
@@ -32,7 +34,7 @@ def ours(manifests: Iterable[Manifest]) -> list[str]:
 
 def theirs(tool: str, namespace: str, version: str, *arguments: str | Path) -> list[str]:
     """Return what `helm template` makes, hooks left out, as kubectl would read it."""
-    call: list[str | Path] = [tools.tool(tool), "template", layout.RELEASE, CHART, "--no-hooks"]
+    call: list[str | Path] = [toolchain.tool(tool), "template", layout.RELEASE, CHART, "--no-hooks"]
     call += ["--namespace", namespace, "--kube-version", version, *arguments]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     found = yaml.load_all(done.stdout, yaml.CSafeLoader)
@@ -93,7 +95,10 @@ def test_the_helm_command_can_take_the_engines_place(tool: str) -> None:
 @pytest.mark.parametrize("tool", HELMS)
 def test_helm_finds_nothing_to_blame_in_the_chart(tool: str) -> None:
     done = subprocess.run(
-        [tools.tool(tool), "lint", "--strict", CHART], capture_output=True, text=True, check=False
+        [toolchain.tool(tool), "lint", "--strict", CHART],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
 
@@ -101,7 +106,7 @@ def test_helm_finds_nothing_to_blame_in_the_chart(tool: str) -> None:
 @pytest.mark.parametrize("tool", HELMS)
 def test_helm_itself_refuses_a_value_that_the_chart_does_not_have(tool: str) -> None:
     done = subprocess.run(
-        [tools.tool(tool), "template", "my-linea", CHART, "--set", "besu.replica=1"],
+        [toolchain.tool(tool), "template", "my-linea", CHART, "--set", "besu.replica=1"],
         capture_output=True,
         text=True,
         check=False,
@@ -112,7 +117,7 @@ def test_helm_itself_refuses_a_value_that_the_chart_does_not_have(tool: str) -> 
 
 def test_a_release_of_another_name_names_its_objects_after_itself() -> None:
     done = subprocess.run(
-        [tools.tool("helm4"), "template", "my-linea", CHART],
+        [toolchain.tool("helm4"), "template", "my-linea", CHART],
         capture_output=True,
         text=True,
         check=True,
@@ -137,7 +142,8 @@ def test_a_machine_without_the_engine_writes_the_same_bytes(repository: Reposito
     committed = repository.files("overlays", "argocd")
     for old in repository.root.glob("overlays/*/manifests"):
         shutil.rmtree(old)
-    without = "import scripts.helm, scripts.__main__ as m; scripts.helm._has_engine = lambda: False"
+    without = "from scripts import __main__ as m; from scripts.rendering import helm"
+    without += "; helm._has_engine = lambda: False"
     program = f"{without}; raise SystemExit(m.main())"
     call = [sys.executable, "-c", program, "--repository", str(repository.root), "render"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)

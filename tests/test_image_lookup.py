@@ -23,10 +23,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import image_lookup, images, tools
+from scripts.commands import images
+from scripts.core import toolchain
+from scripts.environments import image_lock
 from tests.conftest import Repository
 
-LOCK = images.LOCK
+LOCK = image_lock.LOCK
 DIGEST = f"sha256:{'ab' * 32}"
 OTHER = f"sha256:{'cd' * 32}"
 
@@ -34,7 +36,7 @@ OTHER = f"sha256:{'cd' * 32}"
 def crane(*arguments: str | Path, **environment: str) -> str:
     """Run crane and return what it prints."""
     done = subprocess.run(
-        [tools.tool("crane"), *arguments],
+        [toolchain.tool("crane"), *arguments],
         capture_output=True,
         text=True,
         check=True,
@@ -65,7 +67,7 @@ class Registry:
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     folder = tmp_path_factory.mktemp("registry")
     log = folder / "log"
-    command: list[str | Path] = [tools.tool("crane"), "registry", "serve"]
+    command: list[str | Path] = [toolchain.tool("crane"), "registry", "serve"]
     command += ["--address", "127.0.0.1:0"]
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
@@ -317,9 +319,9 @@ def test_programs_get_one_document_of_what_could_not_be_looked_up(
 
 
 def test_a_registry_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_lookup, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(images, "TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        failure = image_lookup.digest(f"localhost:{silent.getsockname()[1]}/a:1")
-    assert isinstance(failure, image_lookup.Failure)
+        failure = images.digest(f"localhost:{silent.getsockname()[1]}/a:1")
+    assert isinstance(failure, images.Failure)
     assert failure.rule == "registry-unreachable"
     assert "did not end within" in failure.message

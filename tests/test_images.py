@@ -9,12 +9,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts import helm, images
-from scripts.manifest import Manifest
+from scripts.environments import image_lock
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import helm
 from tests.conftest import ROOT, Repository
 from tests.objects import CHART, ENVIRONMENTS, FULL, containers, of_environment, pods
 
-LOCK = images.LOCK
+LOCK = image_lock.LOCK
 DIGEST = f"sha256:{'ab' * 32}"
 OTHER = f"sha256:{'cd' * 32}"
 
@@ -54,7 +55,7 @@ def image_of(repository: Repository, name: str, kind: str = "statefulset") -> st
     ],
 )
 def test_the_registry_of_an_image_is_the_one_that_is_asked(name: str, registry: str) -> None:
-    assert images.registry(name) == registry
+    assert image_lock.registry(name) == registry
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_the_registry_of_an_image_is_the_one_that_is_asked(name: str, registry: 
     ],
 )
 def test_a_registrys_port_is_no_tag(image: str, parts: tuple[str, str, str]) -> None:
-    found = images.parse(image)
+    found = image_lock.parse(image)
     assert (found.name, found.tag, found.digest) == parts
 
 
@@ -92,7 +93,7 @@ def test_every_container_is_pinned_init_containers_and_jobs_too() -> None:
     kinds = {manifest.kind for manifest, _ in pods(made)}
     assert kinds >= {"CronJob", "Deployment", "StatefulSet"}
     assert any("initContainers" in template["spec"] for _, template in pods(made))
-    pinned = all_images(images.pin(made, digests))
+    pinned = all_images(image_lock.pin(made, digests))
     assert pinned == [f"{image}@{DIGEST}" for image in all_images(made)]
 
 
@@ -117,21 +118,21 @@ def test_pinning_changes_nothing_but_images_and_is_done_once(
 ) -> None:
     made = everything() if source == "everything" else of_environment(source)[1]
     before = copy.deepcopy(made)
-    pinned = images.pin(made, digests)
+    pinned = image_lock.pin(made, digests)
     assert made == before
     assert without_images(pinned) == without_images(made)
     for old, new in zip(all_images(made), all_images(pinned), strict=True):
         assert new == (f"{old}@{digests[old]}" if old in digests else old)
-    assert images.pin(pinned, digests) == pinned
+    assert image_lock.pin(pinned, digests) == pinned
     again = dict.fromkeys(digests, OTHER)
-    assert images.pin(pinned, again) == images.pin(pinned, {}) == pinned
+    assert image_lock.pin(pinned, again) == image_lock.pin(pinned, {}) == pinned
 
 
 def test_the_environments_run_what_is_locked() -> None:
-    digests = images.load(ROOT).data
+    digests = image_lock.load(ROOT).data
     for name in ENVIRONMENTS:
         found = all_images(of_environment(name)[1])
-        references = [images.parse(image) for image in found]
+        references = [image_lock.parse(image) for image in found]
         assert [one.digest for one in references] == [digests.get(r.name, "") for r in references]
         assert f"{SENDER}@{digests[SENDER]}" in found
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts.impact import comparison, report, text
+from scripts.impact import comparison, report
+from scripts.impact.compare.revisions import Pair
+from scripts.impact.formats import text
 from scripts.impact.report import Environment
-from scripts.impact.sides import Pair
-from scripts.manifest import Manifest
-from scripts.rules.objects import Objects
+from scripts.kubernetes.manifest import Manifest
+from scripts.rules.snapshot import Objects
 from tests import examples
 from tests.objects import Fields, walk
 from tests.test_change import ODD

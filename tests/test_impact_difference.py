@@ -14,11 +14,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts.impact import comparison, difference, formats, report
-from scripts.impact.difference import Change
-from scripts.impact.sides import Pair
-from scripts.manifest import Manifest
-from scripts.rules.objects import Objects
+from scripts.commands import impact_formats
+from scripts.impact import comparison, report
+from scripts.impact.compare import difference
+from scripts.impact.compare.difference import Change
+from scripts.impact.compare.revisions import Pair
+from scripts.kubernetes.manifest import Manifest
+from scripts.rules.snapshot import Objects
 from tests.objects import of_environment, seen, walk
 
 PROD = tuple(of_environment("prod")[1])
@@ -374,7 +376,7 @@ def written(old: Objects, new: Objects) -> list[str]:
     """Return the report of a change in all formats."""
     pair = Pair("test", old, new, ({}, {}))
     found = report.report("main", "", 1, [comparison.environment(pair)])
-    return [form(found) for form in formats.FORMATS.values()]
+    return [form(found) for form in impact_formats.FORMATS.values()]
 
 
 def test_lines_beside_a_secret_are_shown() -> None:

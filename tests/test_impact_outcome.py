@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts.impact import page, report, text
-from scripts.impact.outcome import Outcome, Restarted
+from scripts.impact import report
+from scripts.impact.effects.prediction import Outcome, Restarted
+from scripts.impact.effects.quota_room import Some
+from scripts.impact.formats import html, text
 from scripts.impact.report import Environment
-from scripts.impact.room import Some
-from scripts.rules.objects import Objects
+from scripts.rules.snapshot import Objects
 from tests import outcomes
 from tests.outcomes import Seen
 from tests.test_impact_consequences import (
@@ -97,7 +98,7 @@ def test_which_of_the_pods_made_at_once_gets_the_last_room_is_chance() -> None:
         "linea-stack-besu-3, whichever is created first; the sync waits there"
     )
     whole = report.report("main", "", 1, [found])
-    for shown in (text.text(whole), text.markdown(whole), page.page(whole)):
+    for shown in (text.text(whole), text.markdown(whole), html.page(whole)):
         assert said in " ".join(shown.split())
 
 

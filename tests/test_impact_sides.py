@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import layout
-from scripts.findings import UsageError, UserError
-from scripts.impact import run, sides
+from scripts.commands import impact
+from scripts.core.findings import UsageError, UserError
+from scripts.environments import layout
+from scripts.impact.compare import revisions
 from tests.test_revision import commit, committed, git, shallow, write
 
 ONE = "overlays/dev/manifests/configmap-one.yaml"
@@ -42,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 
 def changed(root: Path, against: str = "HEAD", to: str = "") -> dict[str, list[str]]:
     """Return environment → what is told of its objects."""
-    found = run.impact(root, against, to)
+    found = impact.impact(root, against, to)
     return {
         "+".join(each.names): [f"{one.what} {one.name}" for one in each.objects] or [each.what]
         for each in found.environments
@@ -168,8 +169,8 @@ def test_a_commit_of_it_says_the_same(root: Path, name: str) -> None:
 
 def test_only_the_files_that_differ_are_looked_into(root: Path) -> None:
     write(root, {ONE: config("one", "b")})
-    found = sides.find(root, "HEAD")
-    pair = sides.pair(found, "dev")
+    found = revisions.find(root, "HEAD")
+    pair = revisions.pair(found, "dev")
     assert pair.old is not None and pair.new is not None
     old, new = ({m.name: m for m in side.manifests} for side in (pair.old, pair.new))
     assert old["two"] is new["two"]
@@ -178,7 +179,7 @@ def test_only_the_files_that_differ_are_looked_into(root: Path) -> None:
 
 def test_what_an_environment_is_comes_from_its_file_and_the_base(root: Path) -> None:
     write(root, {ONE: config("one", "b"), "base/environment.yaml": "kubernetesVersion: '1.35'\n"})
-    pair = sides.pair(sides.find(root, "HEAD"), "dev")
+    pair = revisions.pair(revisions.find(root, "HEAD"), "dev")
     assert pair.old is not None and pair.new is not None
     assert (pair.old.kubernetes_version, pair.new.kubernetes_version) == ("1.34", "1.35")
     assert (pair.new.namespace, pair.new.is_production) == ("linea", True)
@@ -204,11 +205,11 @@ def test_a_file_that_holds_no_object_is_told_at_its_line(
 ) -> None:
     write(root, {ONE: text})
     with pytest.raises(UserError) as now:
-        run.impact(root, "HEAD")
+        impact.impact(root, "HEAD")
     commit(root)
     write(root, {ONE: config("one")})
     with pytest.raises(UserError) as before:
-        run.impact(root, "HEAD")
+        impact.impact(root, "HEAD")
     for found, begin in ((now.value, ""), (before.value, "in HEAD: ")):
         (finding,) = found.findings
         assert (finding.file, finding.line) == (ONE, line)
@@ -224,7 +225,7 @@ def test_a_merge_that_is_not_done_is_told(root: Path) -> None:
     with pytest.raises(Exception, match="status 1"):
         git(root, "merge", "-q", "other")
     with pytest.raises(UserError, match="a merge conflict was left in the file"):
-        run.impact(root, "HEAD")
+        impact.impact(root, "HEAD")
 
 
 def test_the_first_commit_has_no_environment(root: Path) -> None:
@@ -256,18 +257,18 @@ def test_another_folder_to_run_in_changes_nothing(
 @pytest.mark.parametrize("named", ["nope", "0" * 40, "--output=x", "HEAD..HEAD", "HEAD^", ""])
 def test_a_revision_that_is_none_is_told(root: Path, named: str) -> None:
     with pytest.raises(UsageError, match=f"git knows no revision {named.replace('^', '.')} here"):
-        run.impact(root, named)
+        impact.impact(root, named)
 
 
 def test_a_revision_that_is_none_is_told_of_the_other_side(root: Path) -> None:
     with pytest.raises(UsageError, match="git knows no revision nope here"):
-        run.impact(root, "HEAD", "nope")
+        impact.impact(root, "HEAD", "nope")
 
 
 def test_a_folder_that_is_no_repository_is_told(tmp_path: Path) -> None:
     write(tmp_path, FILES)
     with pytest.raises(UsageError, match="not a git repository"):
-        run.impact(tmp_path, "HEAD")
+        impact.impact(tmp_path, "HEAD")
 
 
 def test_a_shallow_clone_says_how_to_get_more(root: Path, tmp_path: Path) -> None:
@@ -275,7 +276,7 @@ def test_a_shallow_clone_says_how_to_get_more(root: Path, tmp_path: Path) -> Non
     commit(root)
     clone = shallow(root, tmp_path / "clone")
     with pytest.raises(UsageError, match="git fetch --deepen"):
-        run.impact(clone, "HEAD^")
+        impact.impact(clone, "HEAD^")
     git(clone, "fetch", "-q", "--deepen=1")
     assert changed(clone, "HEAD^") == {"dev": ["changed ConfigMap/one"]}
 

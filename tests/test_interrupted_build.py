@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import noxfile
-from scripts import tools
+from scripts.core import toolchain
 from tests.conftest import ROOT
 
 PROGRAM = 'package main\n\nimport "net"\n\nfunc main() { net.Dial("", "") }\n'
@@ -85,8 +85,8 @@ def _pretend_installed(root: Path) -> None:
 
 
 def test_an_interrupted_nox_leaves_no_build_behind(checkout: Path) -> None:
-    with tools.locked():
-        go = tools.find_go(tools.modules()[0])
+    with toolchain.locked():
+        go = toolchain.find_go(toolchain.modules()[0])
     environment = {**os.environ, "PATH": f"{go.parent}:{os.environ['PATH']}"}
     command = [sys.executable, "-m", "nox", "--session", "tools", "--", "busy"]
     for count, number in MOMENTS:
@@ -127,7 +127,7 @@ def _send(nox: subprocess.Popen[bytes], number: signal.Signals, root: Path) -> N
     nox.send_signal(number)
     if number == signal.SIGKILL:
         for pid in _processes(root):
-            if "scripts.tools" in _command(pid):
+            if "scripts.core.toolchain" in _command(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from scripts.__main__ import main
-from scripts.files import MAX_BYTES
+from scripts.core.safe_files import MAX_BYTES
 from tests.conftest import ROOT, Repository, copy, without_progress
 
 INVALID = Path(__file__).with_name("invalid")

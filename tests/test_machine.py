@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import files
-from scripts.validate import links
+from scripts.checks.layers import links
+from scripts.core import safe_files
 from tests.conftest import ROOT, Repository, without_progress
 
 
@@ -150,7 +150,7 @@ def test_no_link_anywhere_leads_out(repository: Repository, target: str) -> None
 
 def test_no_link_in_this_repository_leads_out() -> None:
     assert links(ROOT, []) == []
-    assert files.links_out([Path("/proc/self/cwd")], Path("/proc")), "a link is seen"
+    assert safe_files.links_out([Path("/proc/self/cwd")], Path("/proc")), "a link is seen"
 
 
 def test_what_is_staged_stays_on_the_file_system_of_its_target(

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from scripts import marked
+from scripts.commands import marked
 from tests import mutants, proof
 from tests.mutants import ENVIRONMENTS
 

@@ -22,8 +22,8 @@ from eth_keys.main import KeyAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts import environment
-from scripts.identity import address_of, checksummed, is_address, peer_id_of
+from scripts.chain.identity import address_of, checksummed, is_address, peer_id_of
+from scripts.environments import environment
 from scripts.network import genesis, make
 from scripts.network.keys import Key
 from tests.conftest import ROOT, Interrupted, Repository, Run

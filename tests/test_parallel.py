@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts.findings import Finding, UserError
+from scripts.core.findings import Finding, UserError
 from tests.conftest import ROOT
 
 BEGIN = """
 import os, sys, time
 os.cpu_count = lambda: 2  # two children, whatever machine this is
 from scripts import parallel
-from scripts.findings import Finding, UserError
-from scripts.parallel import each
+from scripts.core.findings import Finding, UserError
+from scripts.core.parallel import each
 parallel.PROGRESS_AFTER_S = 1e9  # however slow this machine is
 
 def square(number):
@@ -181,5 +181,5 @@ def test_a_finding_survives_its_way_between_processes() -> None:
 
 
 def test_the_program_of_this_test_is_the_repository_s() -> None:
-    done = run("import scripts.parallel; print(scripts.parallel.__file__)")
-    assert Path(done.stdout.strip()) == ROOT / "scripts/parallel.py"
+    done = run("import scripts.core.parallel; print(scripts.core.parallel.__file__)")
+    assert Path(done.stdout.strip()) == ROOT / "scripts/core/parallel.py"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import patches
-from scripts.findings import UserError
-from scripts.manifest import Manifest
+from scripts.core.findings import UserError
+from scripts.environments import patches
+from scripts.kubernetes.manifest import Manifest
 from tests.conftest import ROOT, Repository
 from tests.objects import of_environment, one
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import helm
-from scripts.manifest import Manifest
-from scripts.rules import security
-from scripts.rules.objects import Objects
+from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import helm
+from scripts.rules.access import pod_security
+from scripts.rules.snapshot import Objects
 from tests.objects import (
     CHART,
     ENVIRONMENTS,
@@ -31,10 +31,10 @@ from tests.objects import (
 )
 
 RULES = (
-    security.pod_shares_the_host,
-    security.container_is_privileged,
-    security.container_runs_as_root,
-    security.root_filesystem_is_writable,
+    pod_security.pod_shares_the_host,
+    pod_security.container_is_privileged,
+    pod_security.container_runs_as_root,
+    pod_security.root_filesystem_is_writable,
 )
 HOLDERS = {"containers", "initContainers", "securityContext", "spec"}
 APPARMOR = "container.apparmor.security.beta.kubernetes.io/"

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import policy, scanners
-from scripts.findings import UsageError, UserError
-from scripts.manifest import Manifest
+from scripts.checks import policy, policy_scanners
+from scripts.core.findings import UsageError, UserError
+from scripts.kubernetes.manifest import Manifest
 from tests.conftest import ROOT, Repository, copy
 from tests.objects import ENVIRONMENTS
 
@@ -215,25 +215,27 @@ TEMPLATE = {
 
 
 def test_a_tool_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(scanners, "CHECKOV", tmp_path / "python")
+    monkeypatch.setattr(policy_scanners, "CHECKOV", tmp_path / "python")
     sound = manifest("Deployment", {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE})
     with pytest.raises(UsageError, match=r"checkov is not installed: run nox -s policy"):
-        scanners.scan([sound], "1.34")
+        policy_scanners.scan([sound], "1.34")
 
 
 def test_a_tool_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     # This Python has no checkov, and ends with 1, as checkov does where it finds something.
-    monkeypatch.setattr(scanners, "CHECKOV", Path(sys.executable))
+    monkeypatch.setattr(policy_scanners, "CHECKOV", Path(sys.executable))
     sound = manifest("Deployment", {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE})
     with pytest.raises(UsageError, match=r"checkov ended with 1: .*No module named"):
-        scanners.scan([sound], "1.34")
+        policy_scanners.scan([sound], "1.34")
 
 
 def test_what_kube_score_can_not_read_is_told() -> None:
     with pytest.raises(UsageError, match=r"kube-score ended with 1: .*replicas"):
-        scanners.scan([manifest("Deployment", {"replicas": "two", "template": TEMPLATE})], "1.34")
+        policy_scanners.scan(
+            [manifest("Deployment", {"replicas": "two", "template": TEMPLATE})], "1.34"
+        )
 
 
 def test_an_object_that_a_tool_passes_over_is_told() -> None:
     with pytest.raises(UsageError, match="kube-score has said nothing of ReplicaSet/a"):
-        scanners.scan([manifest("ReplicaSet", {"template": TEMPLATE})], "1.34")
+        policy_scanners.scan([manifest("ReplicaSet", {"template": TEMPLATE})], "1.34")

@@ -30,7 +30,7 @@ input()
 SAME_BLOCK = """
 import sys, time
 from scripts.cluster import processes
-from scripts.findings import UsageError
+from scripts.core.findings import UsageError
 first = int(sys.argv[1]) - 1
 processes.BLOCKS = range(first, first + 1)
 while True:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import promql
-from scripts.promql import Matcher, Metric, Selector
+from scripts.kubernetes import promql
+from scripts.kubernetes.promql import Matcher, Metric, Selector
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What scripts/reach.py says of policies is what cyclonus says."""
+"""What scripts/kubernetes/network_policies.py says of policies is what cyclonus says."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts import reach
-from scripts.manifest import Manifest
+from scripts.kubernetes import network_policies
+from scripts.kubernetes.manifest import Manifest
 from tests import connectivity
 from tests.connectivity import Actor
 from tests.objects import ENVIRONMENTS, containers, pods
 from tests.test_connectivity import VARIANTS, case
 
 
-def parties(manifests: list[Manifest], among: list[Actor]) -> dict[str, reach.Party]:
-    """Return the actors as scripts/reach.py has them."""
+def parties(manifests: list[Manifest], among: list[Actor]) -> dict[str, network_policies.Party]:
+    """Return the actors as scripts/kubernetes/network_policies.py has them."""
     ports = {
         template["metadata"]["labels"][connectivity.COMPONENT]: {
             (port["name"], port["protocol"]): port["containerPort"]
@@ -28,7 +28,7 @@ def parties(manifests: list[Manifest], among: list[Actor]) -> dict[str, reach.Pa
         for _, template in pods(manifests)
     }
     return {
-        actor.name: reach.Party(
+        actor.name: network_policies.Party(
             actor.name,
             actor.namespace or None,
             actor.labels,
@@ -42,14 +42,14 @@ def parties(manifests: list[Manifest], among: list[Actor]) -> dict[str, reach.Pa
 @pytest.mark.parametrize("name", [*ENVIRONMENTS, *VARIANTS])
 def test_the_answers_are_those_of_cyclonus(name: str) -> None:
     of = case(name)
-    found = reach.policies(of.manifests)
+    found = network_policies.policies(of.manifests)
     known = parties(of.manifests, of.among)
     for (source, target, port), denied in of.denials.items():
         number, _, protocol = port.partition("/")
-        answer = reach.denies(found, known[source], known[target], int(number), protocol)
+        answer = network_policies.denies(found, known[source], known[target], int(number), protocol)
         assert answer == denied, (source, target, port)
     numbers = [(int(port.partition("/")[0]), port.partition("/")[2]) for *_, port in of.denials]
-    open_ = reach.openings(found, list(known.values()), sorted(set(numbers)))
+    open_ = network_policies.openings(found, list(known.values()), sorted(set(numbers)))
     assert open_ & of.denials.keys() == of.allowed
 
 
@@ -72,7 +72,7 @@ SELECTORS = st.one_of(
 NAMESPACES = st.one_of(
     st.just({}),
     st.builds(
-        lambda name: {"matchLabels": {reach.NAMESPACE: name}},
+        lambda name: {"matchLabels": {network_policies.NAMESPACE: name}},
         st.sampled_from(["linea-prod", "monitoring", "kube-system"]),
     ),
 )
@@ -153,4 +153,7 @@ def test_the_answers_are_those_of_cyclonus_for_any_policies(specs: list[dict[str
     for (source, target, port), denied in zip(asked, answers, strict=True):
         number, _, protocol = port.partition("/")
         ends = known[source], known[target]
-        assert reach.denies(reach.policies(made), *ends, int(number), protocol) == denied
+        assert (
+            network_policies.denies(network_policies.policies(made), *ends, int(number), protocol)
+            == denied
+        )

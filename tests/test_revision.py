@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import layout, revision
-from scripts.findings import UsageError
-from scripts.manifest import Manifest
+from scripts.core.findings import UsageError
+from scripts.environments import layout
+from scripts.kubernetes.manifest import Manifest
+from scripts.output import git_revision
 from tests.conftest import Repository
 
 HEADER = layout.header("chart/templates/x.yaml and overlays/dev/patches/y.yaml")
@@ -57,7 +58,7 @@ def manifest(name: str = "x") -> Manifest:
 
 def test_a_manifest_is_read_with_the_inputs_that_it_was_written_from(tmp_path: Path) -> None:
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
-    (found,) = revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
+    (found,) = git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
     assert found.object == yaml.safe_load(CONFIG_MAP)
     assert (found.template, found.patches) == (
         "chart/templates/x.yaml",
@@ -68,7 +69,9 @@ def test_a_manifest_is_read_with_the_inputs_that_it_was_written_from(tmp_path: P
 def test_what_has_not_changed_is_the_manifest_of_now(tmp_path: Path) -> None:
     path = "overlays/dev/manifests/x.yaml"
     root, now = committed(tmp_path, {path: WRITTEN}), manifest()
-    (found,) = revision.before(root, "HEAD", {path: now}, {path: WRITTEN})["dev"].manifests or ()
+    (found,) = (
+        git_revision.before(root, "HEAD", {path: now}, {path: WRITTEN})["dev"].manifests or ()
+    )
     assert found is now
 
 
@@ -76,7 +79,7 @@ def test_what_is_committed_counts_and_not_what_stands_in_the_folder(tmp_path: Pa
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
     write(root, {"overlays/dev/manifests/y.yaml": WRITTEN})
     (root / "overlays/dev/manifests/x.yaml").unlink()
-    assert len(revision.before(root, "HEAD", {}, {})["dev"].manifests or ()) == 1
+    assert len(git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()) == 1
 
 
 @pytest.mark.parametrize("named", ["HEAD~1", "main~1", "v1", "HEAD^"])
@@ -85,8 +88,8 @@ def test_any_name_that_git_knows_will_do(tmp_path: Path, named: str) -> None:
     git(root, "tag", "v1")
     (root / "overlays/dev/manifests/x.yaml").unlink()
     commit(root)
-    assert list(revision.before(root, named, {}, {})) == ["dev"]
-    assert revision.before(root, "HEAD", {}, {}) == {}
+    assert list(git_revision.before(root, named, {}, {})) == ["dev"]
+    assert git_revision.before(root, "HEAD", {}, {}) == {}
 
 
 def test_only_the_output_of_environments_is_looked_at(tmp_path: Path) -> None:
@@ -101,14 +104,14 @@ def test_only_the_output_of_environments_is_looked_at(tmp_path: Path) -> None:
             "chart/overlays/dev/manifests/x.yaml": WRITTEN,
         },
     )
-    found = revision.before(root, "HEAD", {}, {})
+    found = git_revision.before(root, "HEAD", {}, {})
     assert {name: len(of.manifests or ()) for name, of in found.items()} == {"dev": 1}
 
 
 def test_a_file_that_render_has_not_written_was_on_the_cluster_too(tmp_path: Path) -> None:
     path = "overlays/dev/manifests/by-hand.yaml"
     root = committed(tmp_path, {path: CONFIG_MAP})
-    (found,) = revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
+    (found,) = git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
     assert (found.label, found.template, found.patches) == ("ConfigMap/x", path, ())
 
 
@@ -118,7 +121,7 @@ def test_a_file_that_render_has_not_written_was_on_the_cluster_too(tmp_path: Pat
 )
 def test_what_is_no_object_is_passed_over(tmp_path: Path, text: str) -> None:
     files = {"overlays/dev/manifests/a.yaml": text, "overlays/dev/manifests/b.yaml": WRITTEN}
-    found = revision.before(committed(tmp_path, files), "HEAD", {}, {})
+    found = git_revision.before(committed(tmp_path, files), "HEAD", {}, {})
     assert [one.label for one in found["dev"].manifests or ()] == ["ConfigMap/x"]
 
 
@@ -129,7 +132,7 @@ def test_a_link_and_a_submodule_are_passed_over(tmp_path: Path) -> None:
     git(root, "add", "overlays")
     git(root, "update-index", "--add", "--cacheinfo", entry)
     git(root, "commit", "-q", "-m", "x")
-    assert len(revision.before(root, "HEAD", {}, {})["dev"].manifests or ()) == 1
+    assert len(git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()) == 1
 
 
 def test_bytes_that_are_no_text_and_ends_of_lines_of_windows_do_no_harm(tmp_path: Path) -> None:
@@ -138,14 +141,14 @@ def test_bytes_that_are_no_text_and_ends_of_lines_of_windows_do_no_harm(tmp_path
     (root / "overlays/dev/manifests/a.yaml").write_bytes(b"\xff\xfe\r\n\x80")
     (root / "overlays/dev/manifests/b.yaml").write_bytes(CONFIG_MAP.replace("\n", "\r\n").encode())
     committed(root, {"overlays/dev/manifests/c.yaml": f"{WRITTEN}data: {{a: ü}}\n"})
-    found = revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
+    found = git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
     assert [one.object.get("data") for one in found] == [None, {"a": "ü"}, None]
 
 
 def test_the_application_comes_along(tmp_path: Path) -> None:
     text = f"{layout.header('overlays/dev/environment.yaml')}kind: Application\n"
     files = {"overlays/dev/manifests/x.yaml": WRITTEN, "argocd/applications/dev.yaml": text}
-    application = revision.before(committed(tmp_path, files), "HEAD", {}, {})["dev"].application
+    application = git_revision.before(committed(tmp_path, files), "HEAD", {}, {})["dev"].application
     assert application is not None and application.kind == "Application"
 
 
@@ -167,7 +170,7 @@ def test_the_version_is_that_of_the_environment_or_else_of_the_base(
     }
     root = committed(tmp_path, files)
     write(root, {"overlays/dev/environment.yaml": own, "base/environment.yaml": base})
-    assert revision.before(root, "HEAD", {}, {})["dev"].kubernetes_version == version
+    assert git_revision.before(root, "HEAD", {}, {})["dev"].kubernetes_version == version
 
 
 def test_a_version_that_the_base_changes_is_known_too(tmp_path: Path) -> None:
@@ -177,16 +180,16 @@ def test_a_version_that_the_base_changes_is_known_too(tmp_path: Path) -> None:
         "base/environment.yaml": "kubernetesVersion: '1.34'\n",
     }
     root = committed(tmp_path, files)
-    assert revision.before(root, "HEAD", {}, {})["dev"].kubernetes_version == ""
+    assert git_revision.before(root, "HEAD", {}, {})["dev"].kubernetes_version == ""
     write(root, {"base/environment.yaml": "kubernetesVersion: '1.35'\n"})
-    assert revision.before(root, "HEAD", {}, {})["dev"].kubernetes_version == "1.34"
+    assert git_revision.before(root, "HEAD", {}, {})["dev"].kubernetes_version == "1.34"
 
 
 @pytest.mark.parametrize("named", ["nope", "0" * 40, "--help", "-x", "HEAD:overlays/dev/x", "a b"])
 def test_a_revision_that_is_none_is_told(tmp_path: Path, named: str) -> None:
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
     with pytest.raises(UsageError, match=f"git knows no revision {named} here"):
-        revision.before(root, named, {}, {})
+        git_revision.before(root, named, {}, {})
 
 
 def shallow(root: Path, target: Path) -> Path:
@@ -198,11 +201,11 @@ def test_a_shallow_clone_has_the_commits_that_it_has(tmp_path: Path) -> None:
     root = committed(tmp_path / "a", {"overlays/dev/manifests/x.yaml": WRITTEN})
     commit(root)
     clone = shallow(root, tmp_path / "b")
-    assert list(revision.before(clone, "origin/main", {}, {})) == ["dev"]
+    assert list(git_revision.before(clone, "origin/main", {}, {})) == ["dev"]
     with pytest.raises(UsageError, match="git fetch --deepen"):
-        revision.before(clone, "HEAD^", {}, {})
+        git_revision.before(clone, "HEAD^", {}, {})
     git(clone, "fetch", "-q", "--deepen=1")
-    assert list(revision.before(clone, "HEAD^", {}, {})) == ["dev"]
+    assert list(git_revision.before(clone, "HEAD^", {}, {})) == ["dev"]
 
 
 def test_what_git_has_lost_is_told(tmp_path: Path) -> None:
@@ -210,23 +213,23 @@ def test_what_git_has_lost_is_told(tmp_path: Path) -> None:
     blob = git(root, "rev-parse", "HEAD:overlays/dev/manifests/x.yaml").strip()
     (root / ".git/objects" / blob[:2] / blob[2:]).unlink()
     with pytest.raises(UsageError, match=f"{blob} is missing"):
-        revision.before(root, "HEAD", {}, {})
+        git_revision.before(root, "HEAD", {}, {})
 
 
 def test_a_folder_that_is_no_repository_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a git repository"):
-        revision.before(tmp_path, "HEAD", {}, {})
+        git_revision.before(tmp_path, "HEAD", {}, {})
 
 
 def test_a_machine_without_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UsageError, match="git can't be started"):
-        revision.before(tmp_path, "HEAD", {}, {})
+        git_revision.before(tmp_path, "HEAD", {}, {})
 
 
 def test_environments_may_stand_in_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
     committed(tmp_path, {"deploy/overlays/dev/manifests/x.yaml": WRITTEN})
-    assert list(revision.before(tmp_path / "deploy", "HEAD", {}, {})) == ["dev"]
+    assert list(git_revision.before(tmp_path / "deploy", "HEAD", {}, {})) == ["dev"]
 
 
 def test_a_repository_with_longer_names_of_objects_is_read_as_well(tmp_path: Path) -> None:
@@ -235,7 +238,7 @@ def test_a_repository_with_longer_names_of_objects_is_read_as_well(tmp_path: Pat
     git(tmp_path, "init", "-q", "--object-format=sha256")
     commit(tmp_path)
     (found,) = (
-        revision.before(tmp_path, "HEAD", {path: manifest()}, {path: WRITTEN})["dev"].manifests
+        git_revision.before(tmp_path, "HEAD", {path: manifest()}, {path: WRITTEN})["dev"].manifests
         or ()
     )
     assert found.label == "ConfigMap/x"
@@ -254,7 +257,7 @@ def test_nothing_is_parsed_where_nothing_has_changed(
     root = committed(tmp_path, files | own | {"base/environment.yaml": "kubernetesVersion: '1'\n"})
     now = {path: manifest(path) for path in files}
     monkeypatch.setattr(yaml, "load", None)
-    found = revision.before(root, "HEAD", now, files)
+    found = git_revision.before(root, "HEAD", now, files)
     assert sum(len(of.manifests or ()) for of in found.values()) == len(files)
 
 

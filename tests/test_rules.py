@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import findings
+from scripts.core import findings
 from scripts.rules import catalogue
 from tests import examples
 from tests.objects import ENVIRONMENTS

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import helm, kubeconform, schemas, yamlio
-from scripts.environment import merge
-from scripts.kubeconform import Problem
+from scripts.checks import api_schemas, kubeconform
+from scripts.checks.kubeconform import Problem
+from scripts.core import yamlio
+from scripts.environments.environment import merge
+from scripts.rendering import helm
 from tests.conftest import ROOT
 
 CHART = ROOT / "chart"
@@ -31,12 +33,12 @@ def problems(version: str, given: dict[str, Any]) -> list[Problem]:
 
 
 def test_every_version_from_1_19_on_is_pinned() -> None:
-    minors = [int(version.partition(".")[2]) for version in schemas.versions()]
+    minors = [int(version.partition(".")[2]) for version in api_schemas.versions()]
     assert minors == list(range(19, max(minors) + 1))
     assert max(minors) >= 37
 
 
-@pytest.mark.parametrize("version", schemas.versions())
+@pytest.mark.parametrize("version", api_schemas.versions())
 def test_a_version_takes_the_charts_default_and_fullest_values(version: str) -> None:
     old = int(version.partition(".")[2]) < 21
     fullest = values(FULL, FULL_BEFORE_1_21) if old else values(FULL)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scripts import survival
-from scripts.manifest import Manifest
-from scripts.survival import NODE, ZONE, Chain
-from scripts.workloads import workloads
+from scripts.kubernetes import resilience
+from scripts.kubernetes.manifest import Manifest
+from scripts.kubernetes.resilience import NODE, ZONE, Chain
+from scripts.kubernetes.workloads import workloads
 from tests import objects
 from tests.conftest import Repository
 
@@ -206,7 +206,7 @@ def test_no_placement_is_worse_than_what_is_said(
         workload("sequencer", first, pairs),
         workload("maru", second, pairs, beside),
     ]
-    said = survival.chain(manifests, [f"zone-{z}" for z in range(zones)])
+    said = resilience.chain(manifests, [f"zone-{z}" for z in range(zones)])
     assert said is not None
     enough = worst(pairs, first, second, zones, pairs, beside)
     assert said.running <= enough.running
@@ -230,7 +230,7 @@ def test_what_is_said_is_no_worse_than_the_worst_placement(
     """With one rule for both halves, as the chart has it."""
     rules = Rules(apart) if apart else Rules(None, over)
     manifests = [workload("sequencer", rules, pairs), workload("maru", rules, pairs, beside)]
-    said = survival.chain(manifests, [f"zone-{z}" for z in range(zones)])
+    said = resilience.chain(manifests, [f"zone-{z}" for z in range(zones)])
     assert said == worst(pairs, rules, rules, zones, pairs, beside)
 
 
@@ -249,7 +249,7 @@ def test_pods_that_are_left_of_more_are_where_the_worst_placement_has_them(
         },
     }
     (besu,) = workloads([made, Manifest(scaler, "test")])
-    said = survival.spread(besu, [f"zone-{z}" for z in range(zones)])
+    said = resilience.spread(besu, [f"zone-{z}" for z in range(zones)])
     for nodes in (1, least + more):
         for placement in placements(least + more, rules, zones, nodes):
             left = placement[:least]
@@ -270,7 +270,7 @@ def test_the_quorum_is_besus(validators: int, quorum: int) -> None:
 @pytest.mark.parametrize("pods", [1, 3, 4, 6])
 def test_a_spread_lets_as_many_into_one_zone_as_said(pods: int, zones: int, skew: int) -> None:
     tried = placements(pods, Rules(over_zones=(skew, 1)), zones, 1)
-    assert survival.packed(pods, skew, zones) == max(
+    assert resilience.packed(pods, skew, zones) == max(
         len(mask) for placement in tried for mask in masks(placement, ZONE)
     )
 
@@ -280,12 +280,12 @@ ZONES = ["a", "b", "c", "d"]
 
 def said(zones: Sequence[str], first: Rules, pairs: int = 4, beside: str | None = ZONE) -> str:
     made = [workload("sequencer", first, pairs), workload("maru", first, pairs, beside)]
-    return survival.words(made, zones).partition("; ")[0]
+    return resilience.words(made, zones).partition("; ")[0]
 
 
 def test_prod_goes_on_without_a_validator_a_node_and_a_zone() -> None:
     found, manifests = objects.of_environment("prod")
-    assert survival.words(manifests, found.zones) == (
+    assert resilience.words(manifests, found.zones) == (
         "blocks go on without any 1 of 4 validators, any node, any zone (4 zones); "
         "JSON-RPC answers without any node or any zone; "
         "EthStats and TX Sender have one pod each: no dashboard, no transfers until another has "
@@ -295,7 +295,7 @@ def test_prod_goes_on_without_a_validator_a_node_and_a_zone() -> None:
 
 def test_dev_has_one_of_each() -> None:
     found, manifests = objects.of_environment("dev")
-    text = survival.words(manifests, found.zones)
+    text = resilience.words(manifests, found.zones)
     assert text.startswith("one validator: blocks stop while its pod, node or zone is away; one B")
     assert "no JSON-RPC while its pod, node or zone is away" in text
 
@@ -327,7 +327,7 @@ def test_validators_that_find_no_zone_are_not_counted() -> None:
 
 def test_marus_that_may_not_follow_their_sequencers_are_not_counted() -> None:
     made = [workload("sequencer", Rules(), 4), workload("maru", Rules(ZONE), 4, ZONE)]
-    text = survival.words(made, ZONES)
+    text = resilience.words(made, ZONES)
     assert text.startswith("blocks may never come: a block needs 3 of 4 validators, and no more")
 
 
@@ -336,7 +336,7 @@ def test_validators_elsewhere_count_for_the_quorum() -> None:
     config_map = Manifest({"kind": "ConfigMap", "data": {"maru.json": genesis}}, "test")
     made = [workload("sequencer", Rules(ZONE), 3), workload("maru", Rules(ZONE), 3, ZONE)]
     assert said(ZONES, Rules(ZONE), 3).startswith("blocks go on without any 1 of 3 validators")
-    text = survival.words([*made, config_map], ZONES)
+    text = resilience.words([*made, config_map], ZONES)
     assert text.startswith("blocks need each of the 3 validators here")
 
 
@@ -353,16 +353,16 @@ def test_pods_that_are_bound_to_one_zone_are_lost_with_it() -> None:
             ],
         },
     }
-    text = survival.words(objects.of(values), ZONES)
+    text = resilience.words(objects.of(values), ZONES)
     assert "JSON-RPC answers without any 2 of 3 pods, and not without a node or a zone" in text
     del values["besu"]["nodeSelector"]
-    text = survival.words(objects.of(values), ZONES)
+    text = resilience.words(objects.of(values), ZONES)
     assert "JSON-RPC answers without any node or any zone" in text
 
 
 def test_a_preference_promises_nothing() -> None:
     values = {"besu": {"replicas": 3, "autoscaling": {"enabled": False}, "antiAffinity": "soft"}}
-    text = survival.words(objects.of(values), ZONES)
+    text = resilience.words(objects.of(values), ZONES)
     assert "JSON-RPC answers without any 2 of 3 pods, and not without a node or a zone" in text
 
 
@@ -383,7 +383,7 @@ def test_a_budget_that_lets_none_go_holds_up_drains(budget: dict[str, Any], drai
     spec = budget | {"selector": {"matchLabels": made.metadata["labels"]}}
     metadata = {"name": "besu", "labels": made.metadata["labels"]}
     pdb = Manifest({"kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec}, "test")
-    text = survival.words([made, pdb], ZONES).rpartition("; ")[2]
+    text = resilience.words([made, pdb], ZONES).rpartition("; ")[2]
     assert text == (
         "nodes can be drained one at a time"
         if drained

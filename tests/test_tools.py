@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import tools
 from scripts.cluster.processes import free_ports
-from scripts.findings import UsageError
+from scripts.core import toolchain
+from scripts.core.findings import UsageError
 
 PROGRAM = b"#!/bin/sh\necho it runs\n"
 FILE = "it-1.2.3.tgz"
@@ -56,8 +56,8 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     pins.mkdir(parents=True)
     locked = {"lockfileVersion": 3, "packages": {"": {}, "node_modules/it": package}}
     (pins / "package-lock.json").write_text(json.dumps(locked))
-    monkeypatch.setattr(tools, "PINS", tmp_path / "tools")
-    monkeypatch.setattr(tools, "STORE", tmp_path / "store")
+    monkeypatch.setattr(toolchain, "PINS", tmp_path / "tools")
+    monkeypatch.setattr(toolchain, "STORE", tmp_path / "store")
     monkeypatch.delenv("NPM_CONFIG_REGISTRY", raising=False)
     handler = functools.partial(Silent, directory=str(served))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -71,11 +71,11 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_tool_of_npm_s_is_fetched_once_and_runs(registry: Path, tmp_path: Path) -> None:
-    program = tools.tool("it")
+    program = toolchain.tool("it")
     (registry / FILE).unlink()
-    assert tools.tool("it") == program
+    assert toolchain.tool("it") == program
     assert program.name.startswith("it-v1.2.3-")
-    assert tools.run([program], "it", 30, cwd=tmp_path).stdout == "it runs\n"
+    assert toolchain.run([program], "it", 30, cwd=tmp_path).stdout == "it runs\n"
     assert [file.name for file in program.parent.iterdir()] == [program.name]
 
 
@@ -87,17 +87,17 @@ def test_a_package_for_every_machine_is_the_folder_of_its_files(
     it = {key: packages["node_modules/it"][key] for key in ("version", "resolved", "integrity")}
     packages = {"": {"dependencies": {"it": "1.2.3"}}, "node_modules/a": {}, "node_modules/it": it}
     lock.write_text(json.dumps({"lockfileVersion": 3, "packages": packages}))
-    folder = tools.tool("it")
+    folder = toolchain.tool("it")
     assert (folder / "bin" / "it").read_bytes() == PROGRAM
     content = (registry / FILE).read_bytes()
     (registry / FILE).write_bytes(b"")
-    assert tools.tool("it") == folder
+    assert toolchain.tool("it") == folder
     it["version"] = "1.2.4"
     lock.write_text(json.dumps({"lockfileVersion": 3, "packages": packages}))
     with pytest.raises(UsageError, match=r"it v1\.2\.4: .*not what"):
-        tools.tool("it")
+        toolchain.tool("it")
     (registry / FILE).write_bytes(content)
-    assert tools.tool("it") != folder
+    assert toolchain.tool("it") != folder
     assert not folder.exists()
 
 
@@ -105,14 +105,14 @@ def test_a_file_with_another_hash_is_thrown_away(registry: Path) -> None:
     with (registry / FILE).open("ab") as file:
         file.write(b"\0")
     with pytest.raises(UsageError, match=r"not what tools/it/package-lock\.json pins"):
-        tools.tool("it")
-    assert not list((tools.STORE / "bin").iterdir())
+        toolchain.tool("it")
+    assert not list((toolchain.STORE / "bin").iterdir())
 
 
 def test_a_file_that_the_registry_has_not_is_told(registry: Path) -> None:
     (registry / FILE).unlink()
     with pytest.raises(UsageError, match=r"it v1\.2\.3: http://.*it-1\.2\.3\.tgz .*404"):
-        tools.tool("it")
+        toolchain.tool("it")
 
 
 def test_without_a_network_it_is_said_what_to_do(
@@ -120,7 +120,7 @@ def test_without_a_network_it_is_said_what_to_do(
 ) -> None:
     monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{free_ports(1)[0]}/")
     with pytest.raises(UsageError, match=r"network can't be reached\. Try again with"):
-        tools.tool("it")
+        toolchain.tool("it")
 
 
 def test_a_machine_that_there_is_no_program_for_is_told(
@@ -128,27 +128,29 @@ def test_a_machine_that_there_is_no_program_for_is_told(
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "sparc")
     with pytest.raises(UsageError, match=r"it: there is none for .* sparc, only for"):
-        tools.tool("it")
+        toolchain.tool("it")
 
 
 def test_a_tool_that_is_not_pinned_is_told(registry: Path) -> None:
     with pytest.raises(UsageError, match="no tool is called nothing: there are it"):
-        tools.tool("nothing")
+        toolchain.tool("nothing")
 
 
 def test_what_npm_has_is_nothing_for_go_to_lock() -> None:
-    assert {"axe-core", "cast", "chromium"} <= {*tools.fetched()}
-    assert {"helm4", "kube-apiserver-1.34", "kubectl-1.34"} <= {*tools.names()}
-    assert all(tools.version(name).startswith("v") for name in tools.names() + tools.fetched())
+    assert {"axe-core", "cast", "chromium"} <= {*toolchain.fetched()}
+    assert {"helm4", "kube-apiserver-1.34", "kubectl-1.34"} <= {*toolchain.names()}
+    assert all(
+        toolchain.version(name).startswith("v") for name in toolchain.names() + toolchain.fetched()
+    )
 
 
 def test_a_long_step_says_for_how_long_and_of_steps_within_steps_the_innermost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tools, "PROGRESS_AFTER_S", 0.0)
-    monkeypatch.setattr(tools, "PROGRESS_EVERY_S", 0.01)
+    monkeypatch.setattr(toolchain, "PROGRESS_AFTER_S", 0.0)
+    monkeypatch.setattr(toolchain, "PROGRESS_EVERY_S", 0.01)
     said, wanted = "", r"^inner … \d+ s; 1 min \d+ s in all$"
-    with tools.progress("outer"), tools.progress("inner", time.monotonic() - 65):
+    with toolchain.progress("outer"), toolchain.progress("inner", time.monotonic() - 65):
         while not re.search(wanted, said, re.MULTILINE) or "outer …\n" not in said:
             said += capsys.readouterr().err
     assert "outer … " not in said
@@ -158,4 +160,4 @@ def test_a_long_step_says_for_how_long_and_of_steps_within_steps_the_innermost(
     ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (754.0, "12 min 34 s")]
 )
 def test_a_duration_is_one_that_people_read(seconds: float, text: str) -> None:
-    assert tools.duration(seconds) == text
+    assert toolchain.duration(seconds) == text

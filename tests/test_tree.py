@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts import layout, tree
 from scripts.__main__ import main
-from scripts.findings import UserError
+from scripts.core.findings import UserError
+from scripts.environments import layout
+from scripts.output import committed
 from tests.conftest import (
     CHANGE,
     OUTPUT,
@@ -309,14 +310,14 @@ def test_a_folder_that_may_not_be_written_is_told_and_left_alone(
 def test_reading_an_output_refuses_what_render_did_not_write(repository: Repository) -> None:
     repository.write("overlays/dev/manifests/mine.yaml", "kind: ConfigMap\n")
     with pytest.raises(UserError) as refused:
-        tree.read(repository.root, "dev")
+        committed.read(repository.root, "dev")
     assert [finding.rule for finding in refused.value.findings] == ["foreign-file"]
 
 
 def test_a_digest_tells_contents_and_names_apart() -> None:
-    assert tree.digest({"a": b"b", "c": b""}) != tree.digest({"a": b"", "c": b"b"})
-    assert tree.digest({"a": b"x\x00b\x001\x00y"}) != tree.digest({"a": b"x", "b": b"y"})
-    assert tree.digest({"a": b"1", "b": b"2"}) == tree.digest({"b": b"2", "a": b"1"})
+    assert committed.digest({"a": b"b", "c": b""}) != committed.digest({"a": b"", "c": b"b"})
+    assert committed.digest({"a": b"x\x00b\x001\x00y"}) != committed.digest({"a": b"x", "b": b"y"})
+    assert committed.digest({"a": b"1", "b": b"2"}) == committed.digest({"b": b"2", "a": b"1"})
 
 
 def test_a_hidden_folder_is_no_environment(repository: Repository) -> None:

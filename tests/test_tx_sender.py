@@ -21,11 +21,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts import environment, render
-from scripts.identity import CURVE
+from scripts.chain.identity import CURVE
+from scripts.core.toolchain import tool
+from scripts.environments import environment
 from scripts.network import genesis
 from scripts.network.keys import Key
-from scripts.tools import tool
+from scripts.rendering import pipeline
 from tests.conftest import ROOT, Repository
 from tests.execution import Client, Maru, chain, until
 from tests.objects import one
@@ -236,7 +237,7 @@ def test_a_new_network_carries_the_rendered_sender_s_transfers(
         done = repository.run(command, "dev")
         assert done.code == 0, done.out + done.err
     found, objects = environment.load(repository.root, "dev"), repository / ".secrets/dev"
-    manifests = render.objects(repository.root, found)
+    manifests = pipeline.objects(repository.root, found)
     first = json.loads(one(manifests, "ConfigMap", "linea-stack-genesis")["data"]["besu.json"])
     pod = one(manifests, "Deployment", "linea-stack-tx-sender")["spec"]["template"]["spec"]
     (container,) = pod["containers"]

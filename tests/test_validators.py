@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from scripts.findings import UserError
-from scripts.manifest import Manifest
+from scripts.core.findings import UserError
+from scripts.kubernetes.manifest import Manifest
 from scripts.network import genesis, keys
 from tests.objects import ENVIRONMENTS, FULL, containers, of, of_environment, of_values, one, pod
 

@@ -25,8 +25,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from scripts import layout
-from scripts.impact.consequence import CALLED
+from scripts.environments import layout
+from scripts.impact.effects.effect import CALLED
 from tests.conftest import ROOT, Repository
 from tests.test_revision import commit, git
 

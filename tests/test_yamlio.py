@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from scripts import yamlio
-from scripts.findings import UserError
+from scripts.core import yamlio
+from scripts.core.findings import UserError
 
 AMBIGUOUS = [
     "1e3", "1E3", "1e-3", "+1", "-0", "0o17", "017", "0x1F", "0b1", "0X1F", "-0X1F", "0B11",

@@ -15,14 +15,17 @@ from typing import Any, Self
 
 import yaml
 
-from scripts import environment, layout, quantity, schemas, tools
-from scripts.cluster import argo, stand_ins
-from scripts.cluster.api import Api, Object
+from scripts.checks import api_schemas
+from scripts.cluster import argocd, stand_ins
+from scripts.cluster.api_client import Api, Object
 from scripts.cluster.control_plane import CONTROLLERS_VERSION, ControlPlane
-from scripts.cluster.machines import Machines, is_ready
+from scripts.cluster.git_remote import Remote
+from scripts.cluster.nodes import Machines, is_ready
 from scripts.cluster.processes import Processes
-from scripts.cluster.remote import Remote
-from scripts.findings import UsageError
+from scripts.core import toolchain
+from scripts.core.findings import UsageError
+from scripts.environments import environment, layout
+from scripts.kubernetes import quantity
 
 NO_ZONES = ("zone-a", "zone-b")
 """The zones of a repository whose environments name none."""
@@ -37,14 +40,14 @@ OTHER_PROGRAMS = ("argocd", "etcd", "kwok", "redis-server")
 def versions() -> list[str]:
     """Return the minor versions of the API servers that tools/ pins, like 1.34."""
     begin = "kube-apiserver-"
-    return [name.removeprefix(begin) for name in tools.names() if name.startswith(begin)]
+    return [name.removeprefix(begin) for name in toolchain.names() if name.startswith(begin)]
 
 
 def programs(version: str = "") -> list[str]:
     """Return what a cluster needs of tools/; version: of its API server, or all that there are."""
     kubernetes = [
         name
-        for name in tools.names()
+        for name in toolchain.names()
         if name.endswith(f"-{CONTROLLERS_VERSION}") or name.startswith(f"kube-apiserver-{version}")
     ]
     return [*OTHER_PROGRAMS, *kubernetes]
@@ -67,7 +70,7 @@ class Cluster:
         version: str = CONTROLLERS_VERSION,
         *,
         with_argo_cd: bool = True,
-        looks_every_s: int = argo.LOOKS_EVERY_S,
+        looks_every_s: int = argocd.LOOKS_EVERY_S,
     ) -> None:
         """Prepare it; nothing runs yet.
 
@@ -78,9 +81,9 @@ class Cluster:
         if version not in versions():
             there = f"there are {' and '.join(versions())}"
             raise UsageError(f"no API server of Kubernetes {version} is pinned: {there}")
-        missing = [name for name in programs(version) if not tools.is_there(name)]
+        missing = [name for name in programs(version) if not toolchain.is_there(name)]
         if missing:
-            tools.build(missing)
+            toolchain.build(missing)
         self.folder, self._with_argo_cd = _own_folder(), with_argo_cd
         self._looks_every_s = looks_every_s
         self.processes, self.repository = Processes(self.folder), repository
@@ -122,7 +125,7 @@ class Cluster:
         self.stand_ins = stand_ins.StandIns(self.api)
         self.stand_ins.start()
         if self._with_argo_cd:
-            argo.ArgoCD(self.plane, self.processes, self.folder, self._looks_every_s).start()
+            argocd.ArgoCD(self.plane, self.processes, self.folder, self._looks_every_s).start()
         self.api.until("Node", _all_ready, "ready nodes")
 
     def close(self) -> None:
@@ -158,7 +161,7 @@ class Cluster:
         for file in (self.repository / "argocd" / "projects").glob("*.yaml"):
             allowed = yaml.safe_load(file.read_text("utf-8"))["spec"]["namespaceResourceWhitelist"]
             kinds |= {each["kind"] for each in allowed}
-        return [file for kind, file in schemas.definitions().items() if kind in kinds]
+        return [file for kind, file in api_schemas.definitions().items() if kind in kinds]
 
     def _given(self) -> list[Object]:
         """Return what the environments say that their cluster has."""

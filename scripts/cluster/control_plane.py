@@ -11,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from scripts import tools
-from scripts.cluster.api import UNREACHABLE, Api, ApiError, Object
+from scripts.cluster.api_client import UNREACHABLE, Api, ApiError, Object
 from scripts.cluster.processes import Processes, free_ports
-from scripts.findings import UsageError
+from scripts.core import toolchain
+from scripts.core.findings import UsageError
 
 LOOK_S = 0.1
 HANG_S = 1800.0
@@ -38,7 +38,7 @@ class ControlPlane:
         """
         self.version, self.folder = version, folder
         self._processes = processes
-        self._api_server = tools.tool(f"kube-apiserver-{version}")
+        self._api_server = toolchain.tool(f"kube-apiserver-{version}")
         self._token = secrets.token_hex(32)
         self._etcd_port, self._peer_port, self._port = free_ports(3)
         self.kubeconfig = folder / "kubeconfig"
@@ -68,7 +68,7 @@ class ControlPlane:
             "log-level": "warn",
             "unsafe-no-fsync": "true",
         }
-        self._start("etcd", tools.tool("etcd"), store)
+        self._start("etcd", toolchain.tool("etcd"), store)
         server: dict[str, object] = {
             "etcd-servers": etcd,
             "service-account-key-file": self.folder / "service-accounts.pem",
@@ -133,7 +133,7 @@ class ControlPlane:
             "horizontal-pod-autoscaler-initial-readiness-delay": "1s",
         }
         for name, more in (("kube-controller-manager", manager), ("kube-scheduler", {})):
-            self._start(name, tools.tool(f"{name}-{CONTROLLERS_VERSION}"), {**shared, **more})
+            self._start(name, toolchain.tool(f"{name}-{CONTROLLERS_VERSION}"), {**shared, **more})
 
     def environment(self) -> dict[str, str]:
         """Return what the programs may know of this machine."""
@@ -151,9 +151,9 @@ class ControlPlane:
         self, *arguments: str | Path, given: str = "", timeout_s: float = HANG_S
     ) -> tuple[int, str, str]:
         """Return kubectl's exit code, output and errors (its warnings are among them)."""
-        program = tools.tool(f"kubectl-{CONTROLLERS_VERSION}")
+        program = toolchain.tool(f"kubectl-{CONTROLLERS_VERSION}")
         command: Sequence[str | Path] = [program, *arguments]
-        done = tools.run(
+        done = toolchain.run(
             command,
             "kubectl",
             timeout_s,

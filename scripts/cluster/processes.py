@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.findings import UsageError
+from scripts.core.findings import UsageError
 
 END_S = 5.0
 """What a program has to end by itself; the API server takes a minute where there are watches."""

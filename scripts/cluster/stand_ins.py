@@ -21,9 +21,9 @@ import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from scripts import quantity
-from scripts.cluster.api import UNREACHABLE, Api, ApiError, Object
-from scripts.cluster.machines import ZONE
+from scripts.cluster.api_client import UNREACHABLE, Api, ApiError, Object
+from scripts.cluster.nodes import ZONE
+from scripts.kubernetes import quantity
 
 PROVISIONER = "ebs.csi.aws.com"
 SELECTED = "volume.kubernetes.io/selected-node"

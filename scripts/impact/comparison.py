@@ -7,17 +7,17 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from scripts import survival, sync
-from scripts.impact import difference
-from scripts.impact.consequence import Consequence, Risk
-from scripts.impact.consequences import consequences
-from scripts.impact.context import NOTHING, Changed, Context, context
-from scripts.impact.difference import Change
-from scripts.impact.outcome import outcome
+from scripts.impact.compare import difference
+from scripts.impact.compare.difference import Change
+from scripts.impact.compare.revisions import Pair
+from scripts.impact.effects.all_effects import consequences
+from scripts.impact.effects.context import NOTHING, Changed, Context, context
+from scripts.impact.effects.effect import Consequence, Risk
+from scripts.impact.effects.prediction import outcome
+from scripts.impact.effects.resources import taken
 from scripts.impact.report import Component, Environment, Field, Object, Step
-from scripts.impact.resources import taken
-from scripts.impact.sides import Pair
-from scripts.manifest import Identity, Manifest
+from scripts.kubernetes import resilience, sync
+from scripts.kubernetes.manifest import Identity, Manifest
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 300
@@ -54,7 +54,7 @@ def _whole(pair: Pair) -> Environment:
     lines = [f"{len(side.manifests)} objects in namespace {side.namespace}: {counted}"]
     if pair.new:
         lines.append(f"at its largest it takes {', '.join(taken(side))}")
-        lines.append(survival.words(side.manifests, side.zones))
+        lines.append(resilience.words(side.manifests, side.zones))
     else:
         lines.append(
             "nothing is deleted: its Application and all that it made stay until a person removes"
@@ -153,7 +153,7 @@ def _components(found: Context, told: Sequence[Consequence]) -> Iterator[Compone
 
 
 def _title(manifest: Manifest) -> str:
-    return survival.CALLED.get(manifest.component, manifest.component or manifest.name)
+    return resilience.CALLED.get(manifest.component, manifest.component or manifest.name)
 
 
 def _steps(found: Context) -> Iterator[Step]:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from scripts.impact.consequence import Consequence, Risk
+from scripts.impact.effects.effect import Consequence, Risk
 
 if TYPE_CHECKING:
-    from scripts.impact.outcome import Outcome
+    from scripts.impact.effects.prediction import Outcome
 
 VERSION = 2
 

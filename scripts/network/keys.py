@@ -9,7 +9,7 @@ from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scripts.identity import CURVE, address_of, encoded, peer_id_of
+from scripts.chain.identity import CURVE, address_of, encoded, peer_id_of
 
 _LIBP2P_PRIVATE = bytes.fromhex("08021220")
 """Protobuf of libp2p: type (field 1) Secp256k1, data (field 2) of 32 bytes."""

@@ -15,14 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from scripts import environment, files, findings, layout, paths, tree
-from scripts.environment import Environment
-from scripts.findings import Finding, UsageError, UserError
-from scripts.identity import checksummed, is_address
-from scripts.network import private, public
+from scripts.chain.identity import checksummed, is_address
+from scripts.core import findings, paths, safe_files
+from scripts.core.findings import Finding, UsageError, UserError
+from scripts.core.paths import ValuePath
+from scripts.environments import environment, layout
+from scripts.environments.environment import Environment
+from scripts.network import network_file, secret_files
 from scripts.network.keys import Key
-from scripts.network.public import Public, Validator
-from scripts.paths import ValuePath
+from scripts.network.network_file import Public, Validator
+from scripts.output import committed
 
 FIRST_CHAIN_ID = 1337
 MOST_CHAIN_ID = 2**32 - 1
@@ -103,10 +105,10 @@ def make(root: Path, name: str, wanted: Wanted, stream: TextIO) -> None:
     that there isn't and for what the file system refuses; nothing that is there is changed then.
     """
     layout.environments(root, [name])
-    with tree.locked(root), _told(root):
+    with committed.locked(root), _told(root):
         found = environment.load(root, name)
-        others = public.others(root, name)
-        chain = public.read(root, name)
+        others = network_file.others(root, name)
+        chain = network_file.read(root, name)
         if chain:
             said = _complete(root, found, wanted, chain, others)
         else:
@@ -133,12 +135,12 @@ def _make(
     )
     funded = [keys[f"{names.tx_sender}/privateKey"].address] if names.tx_sender else []
     new = {path: _text(names, path, key) for path, key in keys.items() if path not in there}
-    private.write(root, found.name, new | free)
+    secret_files.write(root, found.name, new | free)
     _write_script(root, found, names, validators, chain_id)
-    text = public.text(validators, chain_id, int(time.time()) - CLOCKS_S, funded)
-    file = public.file(found.name)
-    private.put(root / file, text, root / ".render" / "network.new", 0o666)
-    top = f"{private.TOP}/{found.name}"
+    text = network_file.text(validators, chain_id, int(time.time()) - CLOCKS_S, funded)
+    file = network_file.file(found.name)
+    secret_files.put(root / file, text, root / ".render" / "network.new", 0o666)
+    top = f"{secret_files.TOP}/{found.name}"
     made = {
         file: "public: commit it",
         f"{top}/": f"private: never into git ({len(new | free)} made, {len(there)} were there)",
@@ -193,20 +195,20 @@ def _complete(
     new = _free(
         root, found.name, replace(names, tx_sender="") if sender in missing else names, wanted
     )
-    private.write(root, found.name, new)
+    secret_files.write(root, found.name, new)
     made = [*new, *_write_script(root, found, names, chain.validators, chain.chain_id)]
     told = f"made {', '.join(made)}" if made else "nothing to change"
     said = [f"{found.name}: {told}: {network}"]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         said.append(
-            f"  not on this machine: {', '.join(missing[:3])}{more} in {private.TOP}/{found.name}: "
-            "put them back from where they are kept"
+            f"  not on this machine: {', '.join(missing[:3])}{more} in "
+            f"{secret_files.TOP}/{found.name}: put them back from where they are kept"
         )
     if lacks_money:
         said.append(
             "  the genesis gives no account money: a TX Sender needs a new chain, or the key of an "
-            f"account of your own that has some, in {private.TOP}/{found.name}/{sender}"
+            f"account of your own that has some, in {secret_files.TOP}/{found.name}/{sender}"
         )
     return said
 
@@ -255,7 +257,7 @@ def _entries(found: Environment) -> str:
 
 def _to_store(found: Environment) -> dict[str, str]:
     """Return the step that brings the Secrets to where they are taken from, and what it does."""
-    top, store = f"{private.TOP}/{found.name}", _store(found)
+    top, store = f"{secret_files.TOP}/{found.name}", _store(found)
     if store == "other":
         return {f"put {top}/ into your store": f"{_entries(found)}/<folder>, a property a file"}
     into_aws = "puts the Secrets into AWS Secrets Manager"
@@ -302,17 +304,17 @@ def _there(root: Path, name: str, names: Secrets, validators: int) -> dict[str, 
     Raises UserError for a file that is no key, for one that is there twice, and for anything else
     that kubectl would put into the Secrets.
     """
-    findings.write(private.inspect(root, name), "text", sys.stderr)
-    top = private.folder(root, name)
+    findings.write(secret_files.inspect(root, name), "text", sys.stderr)
+    top = secret_files.folder(root, name)
     wrong = []
     for secret, keys in names.files(validators).items():
-        for entry in files.entries(top / secret, root):
+        for entry in safe_files.entries(top / secret, root):
             if entry.name not in keys:
                 message = f"kubectl would put this into the Secret of {_called(validators)}"
                 wrong.append(_at(root, entry, "no-such-key", message, "move it away"))
     found: dict[str, Key] = {}
     for path in names.chain(validators):
-        text = private.read(top / path)
+        text = secret_files.read(top / path)
         if text is None:
             continue
         parse = Key.parse_libp2p if path.startswith(f"{names.maru}/") else Key.parse
@@ -338,13 +340,13 @@ def _there(root: Path, name: str, names: Secrets, validators: int) -> dict[str, 
 
 def _refuse_a_copy(chain: Public, others: Mapping[str, Public]) -> None:
     """Raise UserError where the chain has a validator of another environment."""
-    owners = public.owners(others)
+    owners = network_file.owners(others)
     for index, validator in enumerate(chain.validators):
         for key, name in (("address", validator.address), ("nodeId", validator.node_id)):
             if owner := owners.get(name.lower()):
                 message = (
-                    f"the {key} of validator {index} is also in {public.file(owner)}: two nodes "
-                    "with one key fork the chain"
+                    f"the {key} of validator {index} is also in {network_file.file(owner)}: "
+                    "two nodes with one key fork the chain"
                 )
                 fix = (
                     "one of the two files is a copy: remove network.yaml of the environment that "
@@ -359,14 +361,16 @@ def _refuse_keys_of_others(
     root: Path, name: str, there: Mapping[str, Key], others: Mapping[str, Public]
 ) -> None:
     """Raise UserError for each private key that is another environment's validator's."""
-    owners = public.owners(others)
+    owners = network_file.owners(others)
     wrong = []
     for path, key in there.items():
         owner = owners.get(key.address.lower()) or owners.get(key.node_id)
         if owner:
             message = f"this is a key of {owner}'s chain: two nodes with one key fork the chain"
-            fix = f"move {private.TOP}/{name}/ away first: a chain of {name} has keys of its own"
-            file = private.folder(root, name) / path
+            fix = (
+                f"move {secret_files.TOP}/{name}/ away first: a chain of {name} has keys of its own"
+            )
+            file = secret_files.folder(root, name) / path
             wrong.append(_at(root, file, "shared-validator", message, fix))
     if wrong:
         raise UserError(*wrong)
@@ -374,13 +378,13 @@ def _refuse_keys_of_others(
 
 def _refuse_keys_of_a_former_chain(root: Path, name: str, there: Mapping[str, Key]) -> None:
     """Raise UserError where git has a network.yaml that was made with one of the keys."""
-    commit, text = public.committed(root, name) if there else ("", "")
+    commit, text = network_file.committed(root, name) if there else ("", "")
     if any(key.address in text or key.node_id in text for key in there.values()):
-        file = public.file(name)
+        file = network_file.file(name)
         message = f"this environment has a chain: these keys are those of the file in {commit}"
         fix = (
             f"restore it from git: git checkout {commit} -- {file}; or, to begin a new chain, move "
-            f"{private.TOP}/{name}/ away first"
+            f"{secret_files.TOP}/{name}/ away first"
         )
         raise UserError(Finding(file, 0, 0, "chain-in-git", message, fix))
 
@@ -405,7 +409,7 @@ def _refuse_another_chain(found: Environment, wanted: Wanted, chain: Public) -> 
     if message:
         fix += (
             "; another genesis is another chain: to begin one, remove this file and the chain's "
-            f"volumes, move {private.TOP}/{found.name}/ away, and run this again"
+            f"volumes, move {secret_files.TOP}/{found.name}/ away, and run this again"
         )
         raise UserError(chain.document.finding("another-chain", path, message, fix))
 
@@ -414,7 +418,7 @@ def _refuse_other_keys(
     root: Path, name: str, names: Secrets, chain: Public, there: Mapping[str, Key]
 ) -> None:
     """Raise UserError for each private key that is not the one whose public names are in git."""
-    top = private.folder(root, name)
+    top = secret_files.folder(root, name)
     wrong = []
     for index, validator in enumerate(chain.validators):
         key = "key" if index == 0 else f"key-{index}"
@@ -451,15 +455,15 @@ def _refuse_other_keys(
 
 def _free(root: Path, name: str, names: Secrets, wanted: Wanted) -> dict[str, str]:
     """Return the private files that no chain depends on and that are not there yet."""
-    top = private.folder(root, name)
+    top = secret_files.folder(root, name)
     contents = {}
     for secret, key in ((names.engine, "jwt"), (names.ethstats, "secret")):
-        if secret and private.read(top / secret / key) is None:
+        if secret and secret_files.read(top / secret / key) is None:
             contents[f"{secret}/{key}"] = secrets.token_hex(32)
     if not names.tx_sender:
         return contents
     path = f"{names.tx_sender}/toAddress"
-    there = private.read(top / path)
+    there = secret_files.read(top / path)
     if there is None:
         address, made = _recipient(root, top / RECIPIENT, wanted)
         # The key first: whoever is killed in between must not send to an account without one.
@@ -475,7 +479,7 @@ def _recipient(root: Path, file: Path, wanted: Wanted) -> tuple[str, dict[str, s
     """Return the address that the TX Sender's transfers go to, and the key made for it, if any."""
     if wanted.to_address:
         return checksummed(wanted.to_address), {}
-    text = private.read(file)
+    text = secret_files.read(file)
     if text is None:
         key = Key.generate()
         return key.address, {RECIPIENT: key.hex}
@@ -506,17 +510,17 @@ def _write_script(
 ) -> list[str]:
     """Write the commands that make the Secrets; return what was written: nothing where it is so."""
     store, every = _store(found), names.files(len(validators))
-    chain = public.label(validators, chain_id)
+    chain = network_file.label(validators, chain_id)
     if store == "other":
         return []
     if store == "aws":
         region = _value(found, "secrets", "external", "aws", "region")
-        text = private.script_of_aws(_entries(found), region, chain, every)
+        text = secret_files.script_of_aws(_entries(found), region, chain, every)
     else:
-        text = private.script(found.name, found.namespace, chain, every)
-    if private.read(private.folder(root, found.name) / SCRIPT) == text:
+        text = secret_files.script(found.name, found.namespace, chain, every)
+    if secret_files.read(secret_files.folder(root, found.name) / SCRIPT) == text:
         return []
-    private.write(root, found.name, {SCRIPT: text}, replace=True)
+    secret_files.write(root, found.name, {SCRIPT: text}, replace=True)
     return [SCRIPT]
 
 
@@ -544,7 +548,7 @@ def _wrong(found: Environment, path: ValuePath, message: str, fix: str) -> UserE
 
 
 def _at(root: Path, path: Path, rule: str, message: str, fix: str) -> Finding:
-    return Finding(files.name(path, root), 0, 0, rule, message, fix)
+    return Finding(safe_files.name(path, root), 0, 0, rule, message, fix)
 
 
 def _called(validators: int) -> str:

@@ -4,67 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.rules import (
-    accounts,
-    argocd,
-    availability,
-    capacity,
-    chain,
-    change,
-    connections,
-    continuity,
-    endpoints,
+from scripts.rules import monitoring
+from scripts.rules.access import pod_security, rbac, secrets
+from scripts.rules.chain import endpoints, node_setup, peers
+from scripts.rules.changes import chain_continuity, removals, updates
+from scripts.rules.delivery import argocd, ownership, sync_waves
+from scripts.rules.networking import (
+    blocked_traffic,
+    excess_traffic,
     exposure,
-    fields,
-    files,
     isolation,
-    jobs,
-    lifecycle,
-    losses,
-    metadata,
-    monitoring,
-    openings,
-    ownership,
-    peers,
     ports,
-    references,
-    secrets,
-    security,
     selectors,
-    variables,
-    volumes,
-    waves,
 )
-from scripts.rules.objects import Objects
+from scripts.rules.objects import fields, metadata, references
 from scripts.rules.rule import Problem, Rule
+from scripts.rules.snapshot import Objects
+from scripts.rules.workloads import (
+    availability,
+    cron_jobs,
+    environment_variables,
+    lifecycle,
+    mounted_files,
+    resources,
+    volumes,
+)
 
 _FAMILIES = (
     fields,
     selectors,
     ports,
     references,
-    files,
-    variables,
+    mounted_files,
+    environment_variables,
     volumes,
-    connections,
-    openings,
+    blocked_traffic,
+    excess_traffic,
     isolation,
-    capacity,
+    resources,
     availability,
     lifecycle,
-    jobs,
-    change,
-    continuity,
-    losses,
-    security,
+    cron_jobs,
+    updates,
+    chain_continuity,
+    removals,
+    pod_security,
     secrets,
-    accounts,
+    rbac,
     exposure,
     ownership,
     argocd,
-    waves,
+    sync_waves,
     metadata,
-    chain,
+    node_setup,
     endpoints,
     peers,
     monitoring,

@@ -8,19 +8,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from scripts import paths, promql
-from scripts.findings import Severity
-from scripts.manifest import PODS, Manifest, Where
-from scripts.nodes import Node
-from scripts.promql import Expression, Matcher, Metric
-from scripts.rules.objects import Objects, once
+from scripts.chain.node_config import Node
+from scripts.core import paths, repository
+from scripts.core.findings import Severity
+from scripts.kubernetes import promql
+from scripts.kubernetes.manifest import PODS, Manifest, Where
+from scripts.kubernetes.promql import Expression, Matcher, Metric
+from scripts.kubernetes.workloads import Workload, mappings, selects
 from scripts.rules.rule import Problem, rule
-from scripts.workloads import Workload, mappings, selects
+from scripts.rules.snapshot import Objects, once
 
-_RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
+_RUNBOOKS = repository.ROOT / "docs" / "runbooks"
 _PAGES = "/docs/runbooks/"
 _DOCS = "https://prometheus.io/docs/prometheus/latest/"
 

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from scripts.findings import Severity
-from scripts.manifest import Manifest, Where
-from scripts.rules.objects import Objects
+from scripts.core.findings import Severity
+from scripts.kubernetes.manifest import Manifest, Where
+from scripts.rules.snapshot import Objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Rule:
     id: str
     """In kebab case: what is wrong where it fails."""
     family: str
-    """The module that it stands in."""
+    """The module that it stands in, below scripts/rules: workloads/lifecycle."""
     severity: Severity
     promise: str
     """What holds, in one line."""
@@ -78,7 +78,7 @@ def _rule(
     promise, _, why = (inspect.getdoc(function) or "").partition("\n\n")
     return Rule(
         id=function.__name__.replace("_", "-"),
-        family=function.__module__.rpartition(".")[2],
+        family=function.__module__.removeprefix("scripts.rules.").replace(".", "/"),
         severity=severity,
         promise=promise.removesuffix("."),
         why=" ".join(why.split()),

@@ -9,9 +9,9 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
-from scripts.cluster.api import Object
+from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
-from scripts.cluster.remote import Remote
+from scripts.cluster.git_remote import Remote
 from tests.conftest import ROOT
 from tests.e2e import steps
 

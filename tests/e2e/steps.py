@@ -11,12 +11,13 @@ from typing import Any
 
 import yaml
 
-from scripts import environment, tools
-from scripts.cluster import argo
-from scripts.cluster.api import STILL_S, Object
+from scripts.cluster import argocd
+from scripts.cluster.api_client import STILL_S, Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.control_plane import CONTROLLERS_VERSION
-from scripts.cluster.remote import Remote
+from scripts.cluster.git_remote import Remote
+from scripts.core import toolchain
+from scripts.environments import environment
 from tests.conftest import ROOT as CHECKOUT
 from tests.conftest import Repository
 
@@ -129,7 +130,7 @@ def wait(
     timeout_s: for how long nothing may move.
     """
     return cluster.api.until(
-        "Application", ready, what, namespace=argo.NAMESPACE, timeout_s=timeout_s
+        "Application", ready, what, namespace=argocd.NAMESPACE, timeout_s=timeout_s
     )
 
 
@@ -137,8 +138,8 @@ def refresh(cluster: Cluster, names: Iterable[str], kind: str = "normal") -> Non
     """Ask Argo CD to look at Applications now; those that aren't there are left out."""
     body = {"metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}}}
     for name in names:
-        if cluster.api.find("Application", name, argo.NAMESPACE):
-            cluster.api.patch("Application", name, body, argo.NAMESPACE)
+        if cluster.api.find("Application", name, argocd.NAMESPACE):
+            cluster.api.patch("Application", name, body, argocd.NAMESPACE)
 
 
 def change(remote: Remote, name: str, values: dict[str, Any]) -> None:
@@ -153,10 +154,10 @@ def change(remote: Remote, name: str, values: dict[str, Any]) -> None:
 
 def begin_sync(cluster: Cluster, name: str) -> None:
     """Have an Application synced, as `argocd app sync` does."""
-    spec = cluster.api.get("Application", name, argo.NAMESPACE)["spec"]
+    spec = cluster.api.get("Application", name, argocd.NAMESPACE)["spec"]
     sync = {"syncOptions": spec["syncPolicy"]["syncOptions"]}
     operation = {"initiatedBy": {"username": PERSON}, "sync": sync}
-    cluster.api.patch("Application", name, {"operation": operation}, argo.NAMESPACE)
+    cluster.api.patch("Application", name, {"operation": operation}, argocd.NAMESPACE)
 
 
 def end_of_sync(cluster: Cluster, name: str) -> Any:
@@ -254,7 +255,7 @@ def run(cluster: Cluster, commands: str) -> str:
     programs = cluster.folder / "person"
     if not programs.exists():
         programs.mkdir()
-        (programs / "kubectl").symlink_to(tools.tool(f"kubectl-{CONTROLLERS_VERSION}"))
+        (programs / "kubectl").symlink_to(toolchain.tool(f"kubectl-{CONTROLLERS_VERSION}"))
     variables = cluster.plane.environment()
     variables["PATH"] = f"{programs}:{variables['PATH']}"
     done = subprocess.run(
@@ -278,7 +279,7 @@ def told(cluster: Cluster) -> list[tuple[str, str]]:
         ("last events", "\n".join(_events(cluster))),
         *(
             (f"log of {name}", "\n".join(_last_lines(cluster, name)))
-            for name in (argo.CONTROLLER, argo.REPOSITORIES, "kube-controller-manager")
+            for name in (argocd.CONTROLLER, argocd.REPOSITORIES, "kube-controller-manager")
         ),
     ]
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts import quantity
 from scripts.cluster import cluster as clusters
-from scripts.cluster.api import Object
+from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
-from scripts.cluster.machines import ZONE
+from scripts.cluster.nodes import ZONE
+from scripts.kubernetes import quantity
 from tests.conftest import ROOT
 from tests.e2e import steps
 

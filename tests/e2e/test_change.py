@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scripts.cluster import argo
-from scripts.cluster.api import Object
+from scripts.cluster import argocd
+from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
-from scripts.cluster.remote import Remote
+from scripts.cluster.git_remote import Remote
 from tests.conftest import Repository
 from tests.e2e import steps
 
@@ -42,7 +42,7 @@ def test_a_merge_brings_images_and_configs_and_prunes_what_left_git(
     revision, begun = remote.revert(), time.monotonic()
     synced = f"{DEV} synced without being told of {revision}"
     steps.wait(cluster, lambda there: steps.is_synced(there[DEV], revision), synced)
-    measure(f"commit to Synced, found by a look every {argo.LOOKS_EVERY_S} s", begun)
+    measure(f"commit to Synced, found by a look every {argocd.LOOKS_EVERY_S} s", begun)
     assert images(cluster, "ethstats") == ["ethereumex/eth-stats-dashboard:v0.0.1"]
     assert cluster.api.find("PodDisruptionBudget", "linea-stack-maru", NAMESPACE)
 
@@ -122,7 +122,7 @@ def approvals(cluster: Cluster) -> Iterator[None]:
     """Take the approval away in the end; an old one approves of nothing, but is a change."""
     yield
     body = {"metadata": {"annotations": {APPROVED: None}}}
-    cluster.api.patch("Application", DEV, body, argo.NAMESPACE)
+    cluster.api.patch("Application", DEV, body, argocd.NAMESPACE)
 
 
 @pytest.mark.usefixtures("approvals")

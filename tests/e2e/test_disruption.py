@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
-from scripts.cluster.api import ApiError, Object
+from scripts.cluster.api_client import ApiError, Object
 from scripts.cluster.cluster import Cluster
-from scripts.cluster.machines import NODES_A_ZONE, ZONE, is_ready
-from scripts.cluster.remote import Remote
+from scripts.cluster.git_remote import Remote
+from scripts.cluster.nodes import NODES_A_ZONE, ZONE, is_ready
 from tests.e2e import steps
 from tests.e2e.watching import Watching
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scripts.cluster.api import Object
+from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
-from scripts.cluster.remote import Remote
+from scripts.cluster.git_remote import Remote
 from tests.e2e import steps
 
 DEV = "linea-dev"

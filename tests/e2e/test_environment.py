@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scripts.cluster import argo
-from scripts.cluster.api import Object
+from scripts.cluster import argocd
+from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
-from scripts.cluster.remote import Remote
+from scripts.cluster.git_remote import Remote
 from tests.conftest import Repository
 from tests.e2e import steps
 
@@ -28,10 +28,10 @@ def qa(cluster: Cluster, remote: Remote) -> Iterator[Repository]:
     steps.refresh(cluster, [steps.ROOT])
     steps.wait(cluster, lambda there: steps.at(there[steps.ROOT]) == revision, "root without qa")
     for kind in ("Application", "AppProject"):
-        if cluster.api.find(kind, "linea-qa", argo.NAMESPACE):
+        if cluster.api.find(kind, "linea-qa", argocd.NAMESPACE):
             no_finalizers = {"metadata": {"finalizers": None}}
-            cluster.api.patch(kind, "linea-qa", no_finalizers, argo.NAMESPACE)
-            cluster.api.delete(kind, "linea-qa", argo.NAMESPACE)
+            cluster.api.patch(kind, "linea-qa", no_finalizers, argocd.NAMESPACE)
+            cluster.api.delete(kind, "linea-qa", argocd.NAMESPACE)
     if cluster.api.find("Namespace", "linea-qa"):
         cluster.api.delete("Namespace", "linea-qa")
     gone = "namespace linea-qa gone"
@@ -72,7 +72,7 @@ def test_an_environment_comes_by_its_folder_and_goes_only_by_a_person(
     steps.run(cluster, f"kubectl -n argocd wait{wait_and_remove_project}")
     measure("environment deleted to gone", begun)
     assert not any(left(cluster, made).values()), left(cluster, made)
-    assert not cluster.api.find("AppProject", "linea-qa", argo.NAMESPACE)
+    assert not cluster.api.find("AppProject", "linea-qa", argocd.NAMESPACE)
     assert len(cluster.api.objects("PersistentVolumeClaim", "linea-qa")) == 3
     steps.wait_synced(cluster, [steps.ROOT], revision)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.cluster import argo
-from scripts.cluster.api import Object
+from scripts.cluster import argocd
+from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
-from scripts.cluster.remote import Remote
+from scripts.cluster.git_remote import Remote
 from tests.e2e import steps
 
 Measure = Callable[[str, float], None]
@@ -99,7 +99,7 @@ def kill_in_the_middle(cluster: Cluster, remote: Remote, *names: str) -> None:
 def test_argo_cds_controller_is_killed_in_the_middle_of_a_sync(
     cluster: Cluster, remote: Remote, changed: str, kept: None, measure: Measure
 ) -> None:
-    kill_in_the_middle(cluster, remote, argo.CONTROLLER)
+    kill_in_the_middle(cluster, remote, argocd.CONTROLLER)
     begun = time.monotonic()
     arrives(cluster, remote, changed)
     measure("controller killed in the middle of a sync, to Synced", begun)
@@ -117,7 +117,7 @@ def test_the_api_server_is_killed_in_the_middle_of_a_sync(
 def test_argo_cds_cache_and_repository_server_are_killed(
     cluster: Cluster, remote: Remote, changed: str, kept: None
 ) -> None:
-    kill_in_the_middle(cluster, remote, argo.CACHE, argo.REPOSITORIES)
+    kill_in_the_middle(cluster, remote, argocd.CACHE, argocd.REPOSITORIES)
     arrives(cluster, remote, changed)
 
 

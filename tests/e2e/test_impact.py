@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.cluster import argo
-from scripts.cluster.api import RESOURCES, Object
+from scripts.cluster import argocd
+from scripts.cluster.api_client import RESOURCES, Object
 from scripts.cluster.cluster import Cluster
-from scripts.impact.outcome import Outcome
+from scripts.commands.impact import impact
+from scripts.impact.effects.prediction import Outcome
 from scripts.impact.report import Report
-from scripts.impact.run import impact
 from tests import changes, outcomes
 from tests.changes import Change
 from tests.conftest import Repository, copy
@@ -91,7 +91,7 @@ def test_the_cluster_does_what_the_report_predicts(
         refused = _settle(cluster, catalogue, cluster.remote.push("all changes"))
         measure(f"{len(catalogue)} changes", begun)
         after = _states(cluster)
-        there = cluster.api.objects("Application", argo.NAMESPACE)
+        there = cluster.api.objects("Application", argocd.NAMESPACE)
         waiting = _named(there, lambda one: _says(one, CONFIRMATION))
         failing = _named(there, _is_failing)
         full = _full(cluster.api.objects("Event"))
@@ -155,7 +155,7 @@ def _sync(cluster: Cluster, revision: str) -> None:
     names = [steps.application(name) for name in steps.environments(cluster)]
     there = "the Applications"
     steps.wait(cluster, lambda found: all(name in found for name in names), there, ALL_S)
-    for each in cluster.api.objects("Application", argo.NAMESPACE):
+    for each in cluster.api.objects("Application", argocd.NAMESPACE):
         if each["metadata"]["name"] in names and "automated" not in each["spec"]["syncPolicy"]:
             steps.begin_sync(cluster, each["metadata"]["name"])
     steps.wait_synced(cluster, names, pushed, ALL_S)
@@ -189,7 +189,7 @@ def _settle(cluster: Cluster, names: Iterable[str], revision: str) -> set[str]:
     def ended(events: dict[str, Object]) -> bool:
         found = {
             each["metadata"]["name"]: each
-            for each in cluster.api.objects("Application", argo.NAMESPACE)
+            for each in cluster.api.objects("Application", argocd.NAMESPACE)
         }
         full = _full(events.values())
         rest = [steps.application(name) for name in names if name not in refused]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.cluster import argo
-from scripts.cluster.api import Object
+from scripts.cluster import argocd
+from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
 from tests.e2e import steps
 from tests.e2e.conftest import FirstSync
@@ -16,7 +16,7 @@ RESYNCS = 3
 def test_everything_is_synced_and_healthy(cluster: Cluster) -> None:
     steps.wait_synced(cluster)
     for environment in steps.environments(cluster):
-        application = cluster.api.get("Application", f"linea-{environment}", argo.NAMESPACE)
+        application = cluster.api.get("Application", f"linea-{environment}", argocd.NAMESPACE)
         assert application["spec"]["project"] == f"linea-{environment}"
         assert steps.live(cluster, environment).keys() <= steps.resources(application).keys()
 
@@ -47,7 +47,7 @@ def test_another_look_or_sync_changes_nothing(cluster: Cluster) -> None:
 
 def look_again(cluster: Cluster, names: list[str]) -> list[str]:
     """Have Applications compared with git from scratch; return what is out of sync meanwhile."""
-    applications = cluster.api.objects("Application", argo.NAMESPACE)
+    applications = cluster.api.objects("Application", argocd.NAMESPACE)
     times = {each["metadata"]["name"]: steps.status(each, "reconciledAt") for each in applications}
     drift: set[str] = set()
     steps.refresh(cluster, names, "hard")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.cluster.api import LOOK_S, NotInTimeError, Object
+from scripts.cluster.api_client import LOOK_S, NotInTimeError, Object
 from scripts.cluster.cluster import Cluster
 from tests.e2e import steps
 from tests.e2e.watching import Watching

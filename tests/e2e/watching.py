@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
-from scripts.cluster.api import STILL_S, Object
+from scripts.cluster.api_client import STILL_S, Object
 from scripts.cluster.cluster import Cluster
 
 

@@ -1,4 +1,4 @@
-// Modules whose files are data: scripts/schemas.py makes schemas of the custom resources in those
+// Modules whose files are data: scripts/checks/api_schemas.py makes schemas of the custom resources in those
 // named here, and of every version of k8s.io/kubernetes in go.sum; go-sarif has SARIF's own, for
 // the tests. `nox -s lock` writes go.sum.
 module tools/schemas

@@ -1,0 +1,1 @@
+"""What Besu and Maru run with, and the identities of their keys."""

@@ -1,0 +1,1 @@
+"""The layers of validate and policy: renderings in, findings out."""

@@ -1,0 +1,215 @@
+"""Go modules → JSON Schemas for kubeconform: Kubernetes' own API, and the custom resources we use.
+
+tools/schemas/go.sum is the list of what can be had and its proof: one patch version of each minor
+version of Kubernetes, and one version of each operator. A module is fetched into a folder that is
+dropped again (Kubernetes' is 107 MB); what stays are the schemas, 1 MB a version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from scripts.checks import openapi
+from scripts.core import toolchain
+from scripts.core.findings import UsageError
+
+PINS = toolchain.PINS / "schemas"
+STORE = toolchain.STORE / "schemas"
+
+KUBERNETES = "k8s.io/kubernetes"
+OPENAPI = "api/openapi-spec/swagger.json"
+CUSTOM_RESOURCES = {
+    "github.com/argoproj/argo-cd/v3": "manifests/crds/*-crd.yaml",
+    "github.com/external-secrets/external-secrets": "config/crds/bases/*.yaml",
+    "github.com/kubernetes-csi/external-snapshotter/client/v8": "config/crd/*.yaml",
+    "github.com/prometheus-operator/prometheus-operator": "example/prometheus-operator-crd/*.yaml",
+}
+"""Module → where its CustomResourceDefinitions stand."""
+DEFINITIONS = "definitions"
+"""The folder of a module's CustomResourceDefinitions as they are: one file a kind."""
+_KIND = re.compile(r"^  names:\n(?: {4}.*\n)*? {4}kind: (\w+)$", re.MULTILINE)
+SARIF = "github.com/owenrumney/go-sarif/v3"
+_SARIF_FILE = "pkg/report/v210/sarif/schema.go"
+"""Holds the standard's schema, whole, as the text of a Go constant."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Module:
+    """A pinned module whose files are data to us."""
+
+    path: str
+    version: str
+    """Like v1.34.4."""
+    sums: tuple[str, str]
+    """go.sum's two lines on it: of its files, and of its go.mod."""
+
+    @property
+    def minor(self) -> str:
+        """Like 1.34."""
+        return ".".join(self.version.removeprefix("v").split(".")[:2])
+
+    @property
+    def folder(self) -> Path:
+        """Where its schemas stand: other sums, or another generator, make another folder."""
+        parts = [Path(openapi.__file__).read_bytes(), *(line.encode() for line in self.sums)]
+        if self.path in CUSTOM_RESOURCES:
+            parts.append(DEFINITIONS.encode())
+        key = toolchain.digest(*parts)
+        return STORE / f"{self.path.replace('/', '-')}-{self.version}-{key}"
+
+
+def locations(kubernetes_version: str) -> list[str]:
+    """Return the -schema-location arguments for a minor version like 1.34, made where missing.
+
+    Raises UsageError, with what to do, for a version that is not pinned or can't be had.
+    """
+    wanted = _wanted([kubernetes_version])
+    ensure([kubernetes_version])
+    return [f"{module.folder}/{openapi.LOCATION}" for module in wanted]
+
+
+def ensure(kubernetes_versions: Iterable[str]) -> None:
+    """Make what is missing of the minor versions' schemas, and of the custom resources'.
+
+    Raises UsageError as locations() does.
+    """
+    _ensure(_wanted(kubernetes_versions))
+
+
+def definitions() -> dict[str, Path]:
+    """Return kind → the file of its CustomResourceDefinition, made where missing."""
+    wanted = [module for module in pinned() if module.path in CUSTOM_RESOURCES]
+    _ensure(wanted)
+    files = (file for module in wanted for file in (module.folder / DEFINITIONS).iterdir())
+    return {file.stem: file for file in files}
+
+
+def sarif() -> Path:
+    """Return the file of SARIF 2.1.0's own schema, made where missing."""
+    (module,) = (module for module in pinned() if module.path == SARIF)
+    _ensure([module])
+    return module.folder / "sarif.json"
+
+
+def _ensure(wanted: Sequence[Module]) -> None:
+    if all(module.folder.is_dir() for module in wanted):
+        return
+    with toolchain.locked():
+        for module in wanted:
+            if not module.folder.is_dir():
+                _make(module)
+
+
+def versions() -> list[str]:
+    """Return the minor versions of Kubernetes that are pinned, oldest first."""
+    return [module.minor for module in pinned() if module.path == KUBERNETES]
+
+
+def pinned() -> list[Module]:
+    """Return what go.sum pins, versions in their order."""
+    sums = (PINS / "go.sum").read_text("utf-8").splitlines()
+    lines = {
+        (path, version): f"{path} {version} {h1}" for path, version, h1 in map(str.split, sums)
+    }
+    modules = [
+        Module(path, version, (line, lines[path, f"{version}/go.mod"]))
+        for (path, version), line in lines.items()
+        if not version.endswith("/go.mod")
+    ]
+    return sorted(modules, key=lambda m: (m.path, [int(n) for n in re.findall(r"\d+", m.version)]))
+
+
+def _wanted(kubernetes_versions: Iterable[str]) -> list[Module]:
+    modules = pinned()
+    by_minor = {module.minor: module for module in modules if module.path == KUBERNETES}
+    wanted = []
+    for version in dict.fromkeys(kubernetes_versions):
+        if version not in by_minor:
+            raise UsageError(
+                f"there are no schemas of Kubernetes {version}: there are {', '.join(by_minor)};"
+                f" `nox -s lock -- --kubernetes {version}` adds it where it is published"
+            )
+        wanted.append(by_minor[version])
+    return wanted + [module for module in modules if module.path in CUSTOM_RESOURCES]
+
+
+def _make(module: Module) -> None:
+    STORE.mkdir(parents=True, exist_ok=True)
+    with (
+        toolchain.scratch() as temporary,
+        toolchain.progress(f"making schemas of {module.path} {module.version}"),
+    ):
+        made = temporary / "schemas"
+        source = fetch(module, temporary)
+        if module.path in CUSTOM_RESOURCES:
+            (made / DEFINITIONS).mkdir(parents=True)
+            for file in source.glob(CUSTOM_RESOURCES[module.path]):
+                if kind := _KIND.search(file.read_text("utf-8")):
+                    shutil.copyfile(file, made / DEFINITIONS / f"{kind.group(1)}.yaml")
+        for name, schema in _schemas(module, source):
+            file = made / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True))
+        for other in STORE.glob(f"{module.path.replace('/', '-')}-v{module.minor}.*"):
+            shutil.rmtree(other, ignore_errors=True)
+        os.replace(made, module.folder)
+
+
+def fetch(module: Module, folder: Path) -> Path:
+    """Return the module's files, downloaded into the folder and checked; call it while locked.
+
+    Raises UsageError where they are not what go.sum says.
+    """
+    shutil.copy(PINS / "go.sum", folder / "go.sum")
+    (folder / "go.mod").write_text(go_mod())
+    told = download(folder, f"{module.path}@{module.version}", f"schemas of {module.path}")
+    if f"{module.path} {module.version} {told['Sum']}" != module.sums[0]:
+        raise UsageError(f"{module.path} {module.version} is not what tools/schemas/go.sum pins")
+    return Path(told["Dir"])
+
+
+def go_mod() -> str:
+    """Return a go.mod to download in: tools/schemas' own would bring all that it requires."""
+    least = re.search(r"^go \S+$", (PINS / "go.mod").read_text("utf-8"), re.MULTILINE)
+    assert least is not None
+    return f"module schemas\n\n{least.group()}\n"
+
+
+def download(folder: Path, module: str, making: str) -> dict[str, str]:
+    """Return what `go mod download -json` says of a module (path@version), fetched into the folder.
+
+    The folder holds a go.mod, and the go.sum that the download must agree with.
+    """
+    arguments = ["mod", "download", "-json", module]
+    said = toolchain.go(arguments, folder, making, PINS / "go.sum", modules=folder / "modules")
+    told: dict[str, str] = json.loads(said)
+    return told
+
+
+def _schemas(module: Module, folder: Path) -> Iterator[tuple[str, openapi.Schema]]:
+    if module.path == KUBERNETES:
+        yield from openapi.kubernetes(json.loads((folder / OPENAPI).read_bytes()))
+        return
+    if module.path == SARIF:
+        yield "sarif.json", json.loads((folder / _SARIF_FILE).read_text("utf-8").split("`")[1])
+        return
+    import yaml
+
+    class Loader(yaml.CSafeLoader):
+        # YAML 1.1's `=` is a string to everybody but PyYAML.
+        yaml_constructors: ClassVar[dict[str | None, Any]] = {
+            **yaml.CSafeLoader.yaml_constructors,
+            "tag:yaml.org,2002:value": yaml.CSafeLoader.construct_yaml_str,
+        }
+
+    for file in sorted(folder.glob(CUSTOM_RESOURCES[module.path])):
+        definition = yaml.load(file.read_bytes(), Loader)  # noqa: S506 - it is a safe one
+        if definition.get("kind") == "CustomResourceDefinition":
+            yield from openapi.custom(definition)

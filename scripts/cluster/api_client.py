@@ -1,0 +1,313 @@
+"""The API server's objects as JSON: get, list, patch, and wait for what a watch shows."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import urllib3
+
+from scripts.core.findings import UsageError
+
+Object = dict[str, Any]
+"""A Kubernetes object, as JSON has it."""
+
+ANSWER_S = 300.0
+"""The end of a request that hangs; an API server on a busy machine is late."""
+AGAIN_S = 0.2
+"""Between two tries to reach an API server that is away."""
+AWAY_S = 900.0
+"""The tries end after so long."""
+LOOK_S = 10.0
+"""How often a wait looks at what moves."""
+STILL_S = 900.0
+"""Where nothing has moved for so long, nothing will: before they evict, retry or heal, Kubernetes
+and Argo CD pause for 300 s at most, and a busy machine is late."""
+MOVING = ("Application", "Pod")
+"""Kinds in which work shows, whatever kind is waited for: a rollout moves pods for minutes before
+its Application's state changes."""
+HEARTBEATS = {
+    *("count", "finishedAt", "generation", "lastHeartbeatTime", "lastTimestamp"),
+    *("lastTransitionTime", "managedFields", "reconciledAt", "resourceVersion", "retryCount"),
+    *("series", "startedAt"),
+}
+"""Fields that change though nothing moves: at a sign of life, or a try that fails as before."""
+GONE = 410
+"""The status of a watch whose version is too old."""
+TOLD = 30
+"""Objects whose last state a NotInTimeError tells."""
+
+RESOURCES = {
+    "AppProject": "apis/argoproj.io/v1alpha1/appprojects",
+    "Application": "apis/argoproj.io/v1alpha1/applications",
+    "ConfigMap": "api/v1/configmaps",
+    "CronJob": "apis/batch/v1/cronjobs",
+    "CustomResourceDefinition": "apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    "Deployment": "apis/apps/v1/deployments",
+    "Event": "api/v1/events",
+    "ExternalSecret": "apis/external-secrets.io/v1/externalsecrets",
+    "HorizontalPodAutoscaler": "apis/autoscaling/v2/horizontalpodautoscalers",
+    "Ingress": "apis/networking.k8s.io/v1/ingresses",
+    "Job": "apis/batch/v1/jobs",
+    "LimitRange": "api/v1/limitranges",
+    "Namespace": "api/v1/namespaces",
+    "NetworkPolicy": "apis/networking.k8s.io/v1/networkpolicies",
+    "Node": "api/v1/nodes",
+    "PersistentVolume": "api/v1/persistentvolumes",
+    "PersistentVolumeClaim": "api/v1/persistentvolumeclaims",
+    "Pod": "api/v1/pods",
+    "PodDisruptionBudget": "apis/policy/v1/poddisruptionbudgets",
+    "PodMetrics": "apis/metrics.k8s.io/v1beta1/pods",
+    "PrometheusRule": "apis/monitoring.coreos.com/v1/prometheusrules",
+    "ResourceQuota": "api/v1/resourcequotas",
+    "Secret": "api/v1/secrets",
+    "SecretStore": "apis/external-secrets.io/v1/secretstores",
+    "Service": "api/v1/services",
+    "ServiceAccount": "api/v1/serviceaccounts",
+    "ServiceMonitor": "apis/monitoring.coreos.com/v1/servicemonitors",
+    "StatefulSet": "apis/apps/v1/statefulsets",
+}
+"""Kind → where its objects are."""
+
+
+class ApiError(Exception):
+    """The API server refuses a request."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+UNREACHABLE = (urllib3.exceptions.HTTPError, ConnectionError)
+
+
+class NotInTimeError(Exception):
+    """What was waited for has not come, and nothing moves any more."""
+
+
+class Api:
+    """An API server, asked as an administrator."""
+
+    def __init__(self, url: str, token: str, trust: ssl.SSLContext) -> None:
+        self.url, self._closed = url, False
+        self._pool = urllib3.PoolManager(
+            maxsize=32,
+            headers={"Authorization": f"Bearer {token}"},
+            ssl_context=trust,
+            retries=False,
+        )
+
+    def close(self) -> None:
+        """Close all connections, and end what waits or watches."""
+        self._closed = True
+        self._pool.clear()
+
+    def raw(self, path: str, timeout_s: float = ANSWER_S) -> bytes:
+        """Return the answer to a GET, as it is. Raises ApiError."""
+        answer = self._pool.request("GET", f"{self.url}/{path}", timeout=timeout_s)
+        if answer.status >= 300:
+            raise ApiError(answer.status, answer.data.decode("utf-8", "replace"))
+        return answer.data
+
+    def get(self, kind: str, name: str, namespace: str = "") -> Object:
+        """Return an object. Raises ApiError where there is none."""
+        found: Object = json.loads(self.raw(_path(kind, namespace, name)))
+        return found
+
+    def find(self, kind: str, name: str, namespace: str = "") -> Object | None:
+        """Return an object, or None where there is none."""
+        try:
+            return self.get(kind, name, namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def objects(self, kind: str, namespace: str = "", labels: str = "") -> list[Object]:
+        """Return all objects of a kind, of all namespaces or one; labels: a selector."""
+        return self.listed(kind, namespace, labels)[0]
+
+    def listed(self, kind: str, namespace: str, labels: str = "") -> tuple[list[Object], str]:
+        """Return objects as `objects` does, and the version of that state."""
+        told = json.loads(self.raw(f"{_path(kind, namespace)}?labelSelector={labels}"))
+        return told["items"], told["metadata"]["resourceVersion"]
+
+    def create(self, kind: str, body: Object, namespace: str = "", subresource: str = "") -> Object:
+        """Create an object. Raises ApiError: 409 where it is there already."""
+        name = body["metadata"]["name"] if subresource else ""
+        return self._send("POST", _path(kind, namespace, name, subresource), body)
+
+    def patch(
+        self, kind: str, name: str, body: Object, namespace: str = "", subresource: str = ""
+    ) -> Object:
+        """Merge something into an object, or into a subresource of it, like its status."""
+        path = _path(kind, namespace, name, subresource)
+        return self._send("PATCH", path, body, "application/merge-patch+json")
+
+    def delete(self, kind: str, name: str, namespace: str = "") -> Object:
+        """Delete an object. Raises ApiError."""
+        return self._send("DELETE", _path(kind, namespace, name), {})
+
+    def until(
+        self,
+        kind: str,
+        ready: Callable[[dict[str, Object]], Any],
+        what: str,
+        *,
+        namespace: str = "",
+        labels: str = "",
+        timeout_s: float = STILL_S,
+    ) -> Any:
+        """Return ready's first true answer; it is asked at every change of the kind's objects.
+
+        ready: gets the objects of the kind by name. what: what is waited for. timeout_s: for how
+        long nothing may move, neither these objects nor those that are MOVING; to be as it was
+        before is no movement either. Raises NotInTimeError after that, and not before.
+        """
+        seen, still, look_at = set[int](), 0, time.monotonic()
+        objects: dict[str, Object] = {}
+        for objects in self.states(kind, namespace, labels):
+            if answer := ready(objects):
+                return answer
+            if time.monotonic() < look_at:
+                continue
+            # Looks are counted, not seconds: a machine that was paused has looked once.
+            state = hash((_lasting([*objects.values()]), *map(self._lasting, MOVING)))
+            still = still + 1 if state in seen else 0
+            seen.add(state)
+            if still * LOOK_S >= timeout_s:
+                break
+            look_at = time.monotonic() + LOOK_S
+        told = "".join(f"\n  {name}: {_told(each)}" for name, each in [*objects.items()][:TOLD])
+        since = f"nothing has moved for {still * LOOK_S:.0f} s"
+        raise NotInTimeError(f"{what}: {since}; last of {kind}:{told or ' none'}")
+
+    def states(
+        self, kind: str, namespace: str, labels: str, end: float = math.inf
+    ) -> Iterator[dict[str, Object]]:
+        """Yield the kind's objects by name until a monotonic time, or until `close`.
+
+        They come at first, at every change, and if nothing changes every LOOK_S; by namespace/name
+        where they are of all namespaces. An API server that is away is waited for, and what
+        changes meanwhile is not missed, unless the API server itself has forgotten it.
+        """
+        version, objects, failed = "", dict[str, Object](), 0
+        while not self._closed and (left := end - time.monotonic()) > 0:
+            try:
+                if not version:
+                    found, version = self.listed(kind, namespace, labels)
+                    objects = {_name(each, namespace): each for each in found}
+                yield objects
+                for event in self._watch(kind, namespace, labels, version, min(left, LOOK_S)):
+                    if event["type"] == "ERROR":
+                        raise ApiError(event["object"].get("code", 0), "the watch has ended")
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    if event["type"] == "BOOKMARK":
+                        continue
+                    name = _name(event["object"], namespace)
+                    if event["type"] == "DELETED":
+                        objects.pop(name, None)
+                    else:
+                        objects[name] = event["object"]
+                    yield objects
+                    if time.monotonic() > end:
+                        return
+                failed = 0
+            except (ApiError, *UNREACHABLE) as error:
+                if isinstance(error, ApiError) and error.status == GONE:
+                    version = ""
+                failed += 1
+                if failed * AGAIN_S > AWAY_S:
+                    raise
+                time.sleep(AGAIN_S)
+
+    def _lasting(self, kind: str) -> str:
+        """Return what changes when objects of a kind move; empty if they can't be had."""
+        try:
+            return _lasting(self.objects(kind))
+        except (ApiError, *UNREACHABLE):
+            return ""
+
+    def _watch(
+        self, kind: str, namespace: str, labels: str, version: str, seconds: float
+    ) -> Iterator[Object]:
+        query = f"watch=1&allowWatchBookmarks=1&resourceVersion={version}&labelSelector={labels}"
+        query += f"&timeoutSeconds={max(1, round(seconds))}"
+        answer = self._pool.request(
+            "GET",
+            f"{self.url}/{_path(kind, namespace)}?{query}",
+            timeout=urllib3.Timeout(connect=ANSWER_S, read=seconds + ANSWER_S),
+            preload_content=False,
+        )
+        try:
+            if answer.status >= 300:
+                raise ApiError(answer.status, "the watch is refused")
+            rest = b""
+            for part in answer.stream():
+                *lines, rest = (rest + part).split(b"\n")
+                yield from map(json.loads, lines)
+        finally:
+            answer.close()
+
+    def _send(self, method: str, path: str, body: Object, form: str = "application/json") -> Object:
+        answer = self._pool.request(
+            method,
+            f"{self.url}/{path}",
+            body=json.dumps(body),
+            headers={**self._pool.headers, "Content-Type": form},
+            timeout=ANSWER_S,
+        )
+        told: Object = json.loads(answer.data)
+        if answer.status >= 300:
+            raise ApiError(answer.status, str(told.get("message")))
+        return told
+
+
+def _lasting(objects: list[Object]) -> str:
+    """Return objects' text without what is written when nothing has moved."""
+
+    def lasting(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: lasting(it, name) for name, it in value.items() if name not in HEARTBEATS}
+        if isinstance(value, list):
+            return [lasting(each) for each in value]
+        # Argo CD says in words which try it is.
+        return re.sub(r"\d", "", str(value)) if key == "message" else value
+
+    return json.dumps(lasting(objects))
+
+
+def _told(each: Object) -> str:
+    """Return an object's state in a line, like phase Pending, conditions PodScheduled=False."""
+    said = []
+    for name, value in (each.get("status") or {}).items():
+        if name == "conditions":
+            value = " ".join(
+                f"{one['type']}={one.get('status', one.get('message'))}" for one in value
+            )
+        elif isinstance(value, dict):
+            value = value.get("status") or value.get("phase")
+        if isinstance(value, str | int):
+            said.append(f"{name} {value}")
+    return ", ".join(said) or "it has no status"
+
+
+def _name(each: Object, namespace: str) -> str:
+    metadata = each["metadata"]
+    own = "" if namespace else metadata.get("namespace", "")
+    return f"{own}/{metadata['name']}" if own else str(metadata["name"])
+
+
+def _path(kind: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    if kind not in RESOURCES:
+        raise UsageError(
+            f"{kind} is no kind that scripts/cluster/api_client.py knows: add it there"
+        )
+    base, _, plural = RESOURCES[kind].rpartition("/")
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return "/".join(part for part in (f"{base}{within}", plural, name, subresource) if part)

@@ -1,0 +1,129 @@
+"""A real Argo CD, as processes: its controller, its repository server and its cache, no UI.
+
+Its parts are those of manifests/install.yaml that sync; they run beside the cluster, not in it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from scripts.cluster.api_client import Object
+from scripts.cluster.control_plane import ControlPlane
+from scripts.cluster.processes import Processes, free_ports
+from scripts.core import toolchain
+
+NAMESPACE = "argocd"
+CONTROLLER, REPOSITORIES, CACHE = "argocd-application-controller", "argocd-repo-server", "redis"
+
+LOOKS_EVERY_S = 3
+"""How often it asks the repository for a new commit; its own default is 120, or a webhook."""
+
+LATE_S = 600
+"""What its parts and programs have to answer; their own defaults, 10 to 90, are of machines that do
+little else."""
+
+
+class ArgoCD:
+    """The processes of one Argo CD."""
+
+    def __init__(
+        self, plane: ControlPlane, processes: Processes, folder: Path, looks_every_s: int
+    ) -> None:
+        self._plane, self._processes, self._folder = plane, processes, folder
+        self._looks_every_s = looks_every_s
+
+    def start(self) -> None:
+        """Start it in a cluster that has its CustomResourceDefinitions."""
+        self._plane.apply(
+            [{"apiVersion": "v1", "kind": "Namespace", "metadata": _named(NAMESPACE)}]
+        )
+        self._plane.apply(_settings())
+        cache, repositories, metrics, more_metrics = free_ports(4)
+        environment = self._environment()
+        self._processes.start(
+            CACHE,
+            [
+                *(toolchain.tool("redis-server"), "--port", str(cache), "--bind", "127.0.0.1"),
+                *("--save", "", "--appendonly", "no"),
+            ],
+            environment,
+        )
+        shared = {"redis": f"127.0.0.1:{cache}", "loglevel": "warn"}
+        for name, options in {
+            REPOSITORIES: {
+                "address": "127.0.0.1",
+                "port": repositories,
+                "metrics-address": "127.0.0.1",
+                "metrics-port": metrics,
+                "revision-cache-expiration": f"{self._looks_every_s}s",
+            },
+            CONTROLLER: {
+                "kubeconfig": self._plane.kubeconfig,
+                "namespace": NAMESPACE,
+                "repo-server": f"127.0.0.1:{repositories}",
+                "metrics-port": more_metrics,
+                "app-resync": self._looks_every_s,
+                "app-resync-jitter": 0,
+                "repo-server-timeout-seconds": LATE_S,
+            },
+        }.items():
+            given = (f"--{option}={value}" for option, value in {**options, **shared}.items())
+            role = {**environment, "ARGOCD_BINARY_NAME": name}
+            self._processes.start(name, [toolchain.tool("argocd"), *given], role)
+
+    def _environment(self) -> dict[str, str]:
+        data = {}
+        for name in ("TLS", "SSH", "GPG"):
+            folder = self._folder / f"argocd-{name.lower()}"
+            folder.mkdir(exist_ok=True)
+            data[f"ARGOCD_{name}_DATA_PATH"] = str(folder)
+        # Its image has this program on PATH; commits have no signatures here.
+        programs = self._folder / "bin"
+        programs.mkdir(exist_ok=True)
+        verifier = programs / "git-verify-wrapper.sh"
+        verifier.write_text("#!/bin/sh\nexit 0\n", "utf-8")
+        verifier.chmod(0o755)
+        inherited = self._plane.environment()
+        return {
+            **inherited,
+            **data,
+            "PATH": f"{programs}:{inherited['PATH']}",
+            "ARGOCD_FAKE_IN_CLUSTER": "true",
+            "ARGOCD_GPG_ENABLED": "false",
+            "ARGOCD_EXEC_TIMEOUT": f"{LATE_S}s",
+            "ARGOCD_K8S_TCP_TIMEOUT": f"{LATE_S}s",
+            "ARGOCD_K8S_TLS_HANDSHAKE_TIMEOUT": f"{LATE_S}s",
+            # In its folder, and not for all in /tmp.
+            "ARGOCD_ASK_PASS_SOCK": "ask-pass.sock",
+            "HOSTNAME": f"{CONTROLLER}-0",
+            # The machine's own git settings are no part of what is tried.
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
+
+
+def _settings() -> list[Object]:
+    """Return what manifests/install.yaml brings besides processes and rights."""
+    maps: dict[str, dict[str, str]] = {
+        "argocd-cm": {},
+        "argocd-cmd-params-cm": {},
+        "argocd-gpg-keys-cm": {},
+        "argocd-rbac-cm": {},
+        "argocd-ssh-known-hosts-cm": {},
+        "argocd-tls-certs-cm": {},
+    }
+    made: list[Object] = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _named(name), "data": data}
+        for name, data in maps.items()
+    ]
+    key = {"server.secretkey": secrets.token_hex(32)}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": _named("argocd-secret")}
+    return [*made, {**secret, "stringData": key}]
+
+
+def _named(name: str) -> Object:
+    metadata: Object = {"name": name}
+    if name != NAMESPACE:
+        metadata |= {"namespace": NAMESPACE, "labels": {"app.kubernetes.io/part-of": "argocd"}}
+    return metadata

@@ -1,0 +1,137 @@
+"""Bring the locks in tools/ up to date with what they pin: `nox -s lock`, reviewed as a diff."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.checks import api_schemas
+from scripts.core import toolchain
+from scripts.core.findings import UsageError
+from scripts.kubernetes import api_deprecations
+
+LOCKS = ("nox", "pipeline", "tests", "cluster", "lint", "go", "lock", "policy")
+"""In tools/python/, each after those that it must agree with."""
+
+TIMEOUT_S = 600
+
+TABLE = api_deprecations.TABLE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Lock everything, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="nox -s lock --", description=__doc__)
+    parser.add_argument(
+        "--upgrade", action="store_true", help="take the newest Python packages that *.in allows"
+    )
+    parser.add_argument(
+        "--kubernetes",
+        action="append",
+        default=[],
+        metavar="VERSION",
+        help="pin another version: 1.38 for its last patch version, or 1.38.1",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        for version in options.kubernetes:
+            if not re.fullmatch(r"v?1\.\d+(\.\d+)?", version):
+                raise UsageError(f"{version} is no version of Kubernetes: write 1.38 or 1.38.1")
+        for name in LOCKS:
+            python(name, options.upgrade)
+        for folder in toolchain.modules():
+            go(folder)
+        pin_schemas(options.kubernetes)
+        list_removed()
+    except UsageError as error:
+        print(f"lock: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def python(name: str, upgrade: bool) -> None:
+    """Compile tools/python/<name>.in; what its lock holds stays where upgrade is not wanted."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", f"{name}.in", "-o", f"{name}.txt"]
+    command += ["--universal", "--generate-hashes", "--python-version=3.11", "--no-config"]
+    command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
+    command += ["--quiet", "--no-cache", "--system-certs", *(["--upgrade"] if upgrade else [])]
+    done = toolchain.run(command, f"{name}.txt", TIMEOUT_S, cwd=toolchain.GO_LOCK.parent)
+    if done.returncode:
+        raise UsageError(f"tools/python/{name}.in can't be locked:\n{done.stderr.strip()}")
+
+
+def go(folder: Path) -> None:
+    """Tidy the go.mod and go.sum of tools: another version is one line of their go.mod."""
+    with toolchain.locked(), toolchain.progress(f"locking {folder.name}"):
+        toolchain.go(["mod", "tidy"], folder, f"the lock of {folder.name}", folder / "go.sum")
+
+
+def pin_schemas(kubernetes_versions: Sequence[str]) -> None:
+    """Write tools/schemas/go.sum anew: go.mod's modules, Kubernetes' pins, the given ones in place.
+
+    What is pinned keeps its sums; the checksum database of Go vouches for what is new.
+    """
+    go_sum, go_mod = api_schemas.PINS / "go.sum", (api_schemas.PINS / "go.mod").read_text("utf-8")
+    before = api_schemas.pinned()
+    wanted = [(path, version) for path, version in re.findall(r"^\t(\S+) (v\S+)", go_mod, re.M)]
+    kubernetes = {m.minor: m.version for m in before if m.path == api_schemas.KUBERNETES}
+    sums = {(module.path, module.version): module.sums for module in before}
+    with toolchain.locked(), toolchain.scratch() as temporary:
+        shutil.copy(go_sum, temporary / "go.sum")
+        (temporary / "go.mod").write_text(api_schemas.go_mod())
+        for version in kubernetes_versions:
+            query = f"{api_schemas.KUBERNETES}@v{version.removeprefix('v')}"
+            arguments = ["list", "-m", "-f", "{{.Version}}", query]
+            found = toolchain.go(arguments, temporary, query, go_sum).strip()
+            kubernetes[found.removeprefix("v").rpartition(".")[0]] = found
+        wanted += [(api_schemas.KUBERNETES, version) for version in kubernetes.values()]
+        for path, version in wanted:
+            if (path, version) not in sums:
+                sums[path, version] = _sums(path, version, temporary)
+                print(f"pinned {path} {version}", flush=True)
+    lines = sorted((line for key in wanted for line in sums[key]), key=_order)
+    new = go_sum.with_suffix(".new")
+    new.write_text("".join(f"{line}\n" for line in lines))
+    os.replace(new, go_sum)
+
+
+def list_removed() -> None:
+    """Bring the table of API versions that are removed up to the newest Kubernetes that is pinned.
+
+    k8s.io/api has the same minor and patch version as Kubernetes: v0.37.2 for v1.37.2.
+    """
+    newest = [
+        module.version for module in api_schemas.pinned() if module.path == api_schemas.KUBERNETES
+    ]
+    version = newest[-1].replace("v1.", "v0.", 1)
+    with toolchain.locked(), toolchain.scratch() as temporary:
+        (temporary / "go.mod").write_text(api_schemas.go_mod())
+        with toolchain.progress(f"fetching k8s.io/api {version}"):
+            told = api_schemas.download(
+                temporary, f"k8s.io/api@{version}", "the table of removed APIs"
+            )
+        rows = api_deprecations.load(TABLE) | api_deprecations.read(Path(told["Dir"]))
+    new = TABLE.with_suffix(".new")
+    new.write_text(api_deprecations.dump(rows), "utf-8")
+    os.replace(new, TABLE)
+
+
+def _sums(path: str, version: str, temporary: Path) -> tuple[str, str]:
+    with toolchain.progress(f"fetching {path} {version}"):
+        told = api_schemas.download(temporary, f"{path}@{version}", f"{path} {version}")
+    shutil.rmtree(temporary / "modules")
+    files = f"{path} {version} {told['Sum']}"
+    return files, f"{path} {version}/go.mod {told['GoModSum']}"
+
+
+def _order(line: str) -> tuple[str, list[int], str]:
+    path, version, _ = line.split()
+    return path, [int(number) for number in re.findall(r"\d+", version)], version
+
+
+if __name__ == "__main__":
+    sys.exit(main())

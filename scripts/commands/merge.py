@@ -1,0 +1,122 @@
+"""Resolve a merge's conflicts in rendered files: render them again, and add them to the commit.
+
+They hold nothing of their own: once the inputs are merged, both sides' output follows from them.
+It is the same for a merge, a rebase, a cherry-pick, a revert and a stash.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from scripts.core import toolchain
+from scripts.core.findings import Finding, UsageError, UserError
+from scripts.environments import layout
+from scripts.output import committed, git_revision, update
+
+TIMEOUT_S = 600
+
+_INPUTS = ("base", "chart", "overlays", "scripts", "tools/python/pipeline.txt")
+_OUTPUT = ("overlays", *(f"argocd/{folder}" for folder in layout.ARGOCD_FOLDERS))
+_DIFFERING = ("ls-files", "-z", "--modified", "--deleted", "--others", "--exclude-standard", "--")
+_MARKS = re.compile(rb"^<{7,} ", re.MULTILINE)
+
+
+def merge(root: Path, stream: TextIO) -> None:
+    """Render all environments, add what render wrote to git's index, and say what was done.
+
+    Raises UserError, and changes nothing, where anything but rendered files is in conflict, where
+    an input is not in the index as it stands here, or where render refuses; UsageError where this
+    is no work tree of git.
+    """
+    unmerged = _unmerged(root)
+    rendered = _rendered(root, unmerged)
+    conflicts = [path for path in unmerged if path not in rendered]
+    if conflicts:
+        raise UserError(*(_conflict(root, path, unmerged[path]) for path in conflicts))
+    if inputs := [
+        path for path in _differing(root, _INPUTS) if not git_revision.environment_of(path)
+    ]:
+        raise UserError(*map(_not_added, inputs))
+    _remove_leftovers(root)
+    update.update(root, (), stream)
+    add = rendered | {
+        path for path in _differing(root, _OUTPUT) if git_revision.environment_of(path)
+    }
+    if add:
+        paths = "".join(f"{path}\0" for path in sorted(add))
+        from_stdin = ("--pathspec-from-file=-", "--pathspec-file-nul")
+        _git(root, "--literal-pathspecs", "add", "--all", *from_stdin, given=paths)
+    resolved = f"conflicts in {len(rendered)} rendered files are resolved, " if rendered else ""
+    print(
+        f"{resolved}{len(add)} rendered files are added; git status says how to go on", file=stream
+    )
+
+
+def _unmerged(root: Path) -> dict[str, dict[str, str]]:
+    """Return path → what git has of it: of the common ancestor (1), of ours (2), of theirs (3)."""
+    found: dict[str, dict[str, str]] = {}
+    for line in _listed(_git(root, "ls-files", "-z", "--unmerged")):
+        meta, _, path = line.partition("\t")
+        _, blob, stage = meta.split()
+        found.setdefault(path, {})[stage] = blob
+    return found
+
+
+def _rendered(root: Path, unmerged: dict[str, dict[str, str]]) -> set[str]:
+    """Return those that render wrote, in every one of their versions."""
+    versions = [
+        (path, blob)
+        for path, stages in unmerged.items()
+        if git_revision.environment_of(path)
+        for blob in stages.values()
+    ]
+    texts = git_revision.texts(root, versions)
+    others = {path for (path, _), text in texts.items() if not layout.is_written(text.encode())}
+    return {path for path, _ in versions} - others
+
+
+def _conflict(root: Path, path: str, stages: dict[str, str]) -> Finding:
+    file = root / path
+    raw = file.read_bytes() if file.is_file() else b""
+    found = _MARKS.search(raw)
+    line = raw.count(b"\n", 0, found.start()) + 1 if found else 0
+    message = "git could not merge what the two sides made of this"
+    fix = f"write what it should be, then git add {path}"
+    if not {"2", "3"} <= stages.keys():
+        message = "one side removed this, and the other changed it"
+        fix = f"git add {path} keeps it, git rm {path} removes it"
+    return Finding(path, line, 1 if line else 0, "merge-conflict", message, fix)
+
+
+def _not_added(path: str) -> Finding:
+    message = "this is not in git's index as it stands here, and the output would follow from it"
+    return Finding(path, 0, 0, "not-added", message, f"git add {path}, or put it back")
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove the output of environments that one side removed and the other rendered anew."""
+    for name in layout.environments(root):
+        folder = root / "overlays" / name
+        if [path.name for path in folder.iterdir()] == ["manifests"]:
+            committed.read(root, name)  # refuses what render did not write
+            shutil.rmtree(folder)
+
+
+def _differing(root: Path, folders: tuple[str, ...]) -> Iterator[str]:
+    """Return the files of folders that are not in the index as they stand here."""
+    return _listed(_git(root, *_DIFFERING, *folders))
+
+
+def _listed(told: str) -> Iterator[str]:
+    return filter(None, dict.fromkeys(told.split("\0")))
+
+
+def _git(root: Path, *arguments: str, given: str = "") -> str:
+    done = toolchain.run(["git", *arguments], "git", TIMEOUT_S, cwd=root, given=given)
+    if done.returncode:
+        raise UsageError(f"git: {done.stderr.strip().removeprefix('fatal: ')}")
+    return done.stdout

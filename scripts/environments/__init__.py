@@ -1,0 +1,1 @@
+"""What people write for an environment: settings, values, patches, the image lock."""

@@ -1,0 +1,1 @@
+"""Two revisions of an environment, and what differs between them by meaning."""

@@ -1,0 +1,1 @@
+"""The ways to write a report: terminal, comment, page, and its pictures."""

@@ -1,0 +1,1 @@
+"""What Kubernetes objects mean, read from manifests: workloads, selectors, policies, amounts."""

@@ -1,0 +1,209 @@
+"""Which metrics and labels a PromQL expression uses, and which of them docs/metrics.md knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from scripts.core import repository
+
+PAGE = repository.ROOT / "docs" / "metrics.md"
+"""The one list of metrics, for people and for rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on a label in a selector's braces."""
+
+    label: str
+    operator: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A metric's name, empty where braces stand alone, and its conditions."""
+
+    metric: str
+    matchers: tuple[Matcher, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What docs/metrics.md says of a metric."""
+
+    type: str
+    labels: frozenset[str]
+    """Its own, and those of the targets of all who export it."""
+    exporters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A metric or a label that is not known."""
+
+    message: str
+    word: str
+    known: tuple[str, ...]
+    """Those that may be written in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """What an expression takes from the database, and what it then asks of it."""
+
+    selectors: tuple[Selector, ...]
+    grouped: frozenset[str]
+    """Labels that aggregations, matchings and label functions name."""
+    created: frozenset[str]
+    """Labels that label functions make."""
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """Return the names of the metrics that it takes."""
+        return frozenset(selector.metric for selector in self.selectors)
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Return all labels that it names and does not make itself."""
+        matched = {m.label for selector in self.selectors for m in selector.matchers}
+        return (self.grouped | matched) - self.created
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str) -> Expression:
+    """Return what an expression uses. Raises ValueError for what Prometheus would not take."""
+    import promql_parser  # only where there are expressions: its import takes a while
+
+    found = _Found()
+    # Returning nothing goes on with the walk.
+    promql_parser.walk(promql_parser.parse(text), lambda node: _visit(node, found))
+    return Expression(tuple(found.selectors), frozenset(found.grouped), frozenset(found.created))
+
+
+@dataclass(slots=True)
+class _Found:
+    selectors: list[Selector] = field(default_factory=list)
+    grouped: set[str] = field(default_factory=set)
+    created: set[str] = field(default_factory=set)
+
+
+def _visit(node: Any, found: _Found) -> None:
+    """Note what one part of an expression uses."""
+    kind = type(node).__name__
+    if kind == "VectorSelector":
+        found.selectors.append(_selector(node))
+    elif kind == "AggregateExpr":
+        found.grouped.update(node.modifier.labels if node.modifier else ())
+        if str(node.op) == "count_values":
+            found.created.add(node.param.val)
+    elif kind == "BinaryExpr" and node.modifier:
+        matching = node.modifier.matching
+        found.grouped.update(matching.labels if matching else ())
+        found.grouped.update(node.modifier.group_labels or ())
+    elif kind == "Call" and node.func.name in ("label_replace", "label_join"):
+        texts = [getattr(argument, "val", "") for argument in node.args]
+        found.created.add(texts[1])
+        read = texts[3:4] if node.func.name == "label_replace" else texts[3:]
+        found.grouped.update(set(read) - {""})
+
+
+_OPERATORS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
+
+
+def _selector(node: Any) -> Selector:
+    metric, matchers = node.name or "", []
+    for matcher in node.matchers.matchers:
+        operator = _OPERATORS[str(matcher.op).rpartition(".")[2]]
+        if matcher.name != "__name__":
+            matchers.append(Matcher(matcher.name, operator, matcher.value))
+        elif operator == "=":
+            metric = matcher.value
+        else:
+            raise ValueError("a metric is selected by a pattern of its name")
+    return Selector(metric, tuple(matchers))
+
+
+def mistakes(expression: Expression, known: Mapping[str, Metric]) -> list[Mistake]:
+    """Return what the expression uses that is not known."""
+    found = []
+    for selector in expression.selectors:
+        if selector.metric not in known:
+            message = f"no metric is called {selector.metric or '(any name)'}"
+            found.append(Mistake(message, selector.metric, tuple(known)))
+            continue
+        labels = known[selector.metric].labels
+        found += [
+            Mistake(f"{selector.metric} has no label {m.label}", m.label, tuple(sorted(labels)))
+            for m in selector.matchers
+            if m.label not in labels
+        ]
+    there = {label for name in expression.metrics & known.keys() for label in known[name].labels}
+    unknown = sorted(expression.grouped - expression.created - there)
+    # Of metrics that are not known, neither are the labels.
+    unknown = unknown if expression.metrics <= known.keys() else []
+    names = tuple(sorted(there))
+    return found + [
+        Mistake(f"none of its metrics has a label {one}", one, names) for one in unknown
+    ]
+
+
+@lru_cache
+def metrics() -> Mapping[str, Metric]:
+    """Return the metrics that docs/metrics.md knows, by name."""
+    return documented(PAGE.read_text("utf-8"))
+
+
+def documented(page: str) -> dict[str, Metric]:
+    """Return the metrics of the page's tables, by name.
+
+    Its first table tells the labels of each exporter's targets, the others a metric a row.
+    Raises ValueError where a metric stands there twice, KeyError where its exporter is not known.
+    """
+    rows = list(_rows(page))
+    targets = {
+        row["Exporter"]: frozenset(_quoted(row["Labels of the target"]))
+        for row in rows
+        if "Labels of the target" in row
+    }
+    found: dict[str, Metric] = {}
+    for row in rows:
+        if "Metric" not in row:
+            continue
+        (name,) = _quoted(row["Metric"])
+        if name in found:
+            raise ValueError(f"{name} stands there twice")
+        exporters = tuple(row["Exporter"].split(", "))
+        labels = frozenset(_quoted(row["Labels"])).union(*(targets[one] for one in exporters))
+        found[name] = Metric(row["Type"], labels, exporters)
+    return found
+
+
+def _rows(page: str) -> Iterator[dict[str, str]]:
+    """Yield the rows of all tables, by the titles of their columns."""
+    head: list[str] = []
+    for line in page.splitlines():
+        if not line.startswith("|"):
+            head = []
+            continue
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])]
+        if not head:
+            head = cells
+        elif not set(line) <= set("|-: "):
+            yield dict(zip(head, cells, strict=True))
+
+
+def _quoted(cell: str) -> list[str]:
+    return re.findall(r"`([\w:]+)`", cell)
+
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
+_PART = re.compile(r"(\d+)(ms|[smhdwy])")
+
+
+def seconds(duration: Any) -> float:
+    """Return the seconds of a duration like 1m30s; 0 where it is none."""
+    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(str(duration)))

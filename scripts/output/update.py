@@ -1,0 +1,145 @@
+"""Bring the committed output up to date with the inputs, or show what that would change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from scripts.core.findings import Finding, UserError, has_errors
+from scripts.core.parallel import each
+from scripts.environments import layout
+from scripts.output import committed, render_cache
+
+if TYPE_CHECKING:
+    from scripts.rendering.pipeline import Rendering
+
+Changes = Mapping[str, tuple[str | None, str | None]]
+"""Path → the text before and after; None where the file isn't there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An environment whose new output, if it differs, is staged."""
+
+    findings: tuple[Finding, ...]
+    output: str
+    """The digest of what it will be."""
+    summary: str
+    """What changes, in words; nothing where nothing does."""
+
+
+def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
+    """Write what the inputs of the wanted (or all) environments give, and say what changed.
+
+    Raises UserError, and writes nothing at all, where any of them has a mistake.
+    """
+    with committed.locked(root):
+        names = layout.environments(root, wanted)
+        digests = render_cache.read(root)
+        inputs = render_cache.inputs(root, names)
+        stale = [
+            name
+            for name in names
+            if digests.get(name)
+            != {"inputs": inputs[name], "output": render_cache.output(root, name)}
+        ]
+        gone = [] if wanted else committed.orphans(root)
+        with committed.staging(root):
+            prepared = _prepare_all(root, stale)
+            changed = [name for name in stale if prepared[name].summary]
+            committed.commit(root, changed, gone)
+        if prepared:
+            new = {n: {"inputs": inputs[n], "output": p.output} for n, p in prepared.items()}
+            render_cache.write(root, {**digests, **new})
+    for name in changed:
+        print(f"{name}: {prepared[name].summary}", file=stream)
+    for file in gone:
+        print(f"{file}: removed, its environment is gone", file=stream)
+    if not changed and not gone:
+        print(f"nothing to change in {layout.called(names)}", file=stream)
+
+
+def _prepare_all(root: Path, names: Sequence[str]) -> dict[str, Prepared]:
+    if not names:
+        return {}
+    from scripts.environments import environment
+
+    prepared = each(partial(_prepare, root), names, "rendering environments")
+    findings = [finding for one in prepared for finding in one.findings]
+    findings += environment.collisions(root, names)
+    if has_errors(findings):
+        raise UserError(*findings)
+    return dict(zip(names, prepared, strict=True))
+
+
+def _prepare(root: Path, name: str) -> Prepared:
+    """Render an environment and stage its output; runs in a child process where there are many."""
+    from scripts.rendering.pipeline import render
+
+    rendering = render(root, name)
+    if not rendering.files:
+        return Prepared(rendering.findings, "", "")
+    changes = _changes(root, name, rendering.files)
+    if changes:
+        committed.stage(root, name, rendering.files)
+    encoded = {file: text.encode() for file, text in rendering.files.items()}
+    return Prepared(rendering.findings, committed.digest(encoded), _summary(changes))
+
+
+def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
+    """Print how the committed output differs from what the inputs give; return whether it does.
+
+    Raises UserError where an environment has a mistake.
+    """
+    from scripts.environments import environment
+
+    names = layout.environments(root, wanted)
+    renderings = each(partial(_texts, root), names, "rendering environments")
+    findings = [finding for rendering in renderings for finding in rendering.findings]
+    findings += environment.collisions(root, names)
+    if has_errors(findings):
+        raise UserError(*findings)
+    differs = False
+    for rendering in renderings:
+        for file, (old, new) in _changes(root, rendering.name, rendering.files).items():
+            stream.writelines(_diff(file, old, new))
+            differs = True
+    for file in [] if wanted else committed.orphans(root):
+        stream.writelines(_diff(file, (root / file).read_text("utf-8", "replace"), None))
+        differs = True
+    return differs
+
+
+def _texts(root: Path, name: str) -> Rendering:
+    """Return a rendering without its objects, so that a child process need not send them, too."""
+    from scripts.rendering.pipeline import render
+
+    return replace(render(root, name), manifests=())
+
+
+def _changes(root: Path, name: str, files: layout.Files) -> Changes:
+    """Return how files differ from an environment's committed output, by path."""
+    there = {file: raw.decode(errors="replace") for file, raw in committed.read(root, name).items()}
+    pairs = {
+        file: (there.get(file), files.get(file)) for file in sorted(there.keys() | files.keys())
+    }
+    return {file: pair for file, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _summary(changes: Changes) -> str:
+    counts = {"added": 0, "changed": 0, "removed": 0}
+    for old, new in changes.values():
+        counts["added" if old is None else "removed" if new is None else "changed"] += 1
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _diff(file: str, old: str | None, new: str | None) -> list[str]:
+    import difflib
+
+    lines = [(text or "").splitlines(keepends=True) for text in (old, new)]
+    before = "/dev/null" if old is None else f"a/{file}"
+    after = "/dev/null" if new is None else f"b/{file}"
+    return list(difflib.unified_diff(lines[0], lines[1], before, after))

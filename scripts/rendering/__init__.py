@@ -1,0 +1,1 @@
+"""From an environment to the manifests that are committed."""

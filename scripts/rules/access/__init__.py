@@ -1,0 +1,1 @@
+"""Rules about rights: RBAC, Secrets, pod security."""

@@ -1,0 +1,1 @@
+"""Rules about the nodes of the chain: set-up, endpoints, peers."""

@@ -1,0 +1,237 @@
+"""Whom nodes and scripts are told to call, and what answers to these names."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+from typing import Any
+from urllib.parse import urlsplit
+
+from scripts.chain.node_config import MARU, Node, Setting
+from scripts.core import paths
+from scripts.kubernetes.manifest import Manifest
+from scripts.kubernetes.workloads import Workload, mappings, whole
+from scripts.rules.snapshot import Container, Objects, once
+
+ORDINAL = "-N."
+"""What the chart's scripts put the pod's ordinal in the place of."""
+_NEAR = 0.7
+"""How alike a name must be to be taken for a misspelling."""
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a host's name leads to."""
+
+    workloads: Sequence[Workload] = ()
+    service: Manifest | None = None
+    """None for the pod itself."""
+    ordinal: int | None = None
+    """Of the pod, where the name is one's."""
+    missing: str = ""
+    """What of the name is not there."""
+    near: str = ""
+    """A name that is, and may be meant."""
+    above: int | None = None
+    """How many pods must be there before the one of the name, where there are fewer."""
+
+    @property
+    def pod_of(self) -> str:
+        """Return the label of the only workload; nothing where there is not one."""
+        return self.workloads[0].manifest.label if len(self.workloads) == 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something that a container is told to call, and what its name leads to."""
+
+    node: Node | Container
+    setting: Setting
+    host: str
+    port: int | None
+    api: str
+    """Which is expected there, as its port is called; nothing for anything."""
+    ordinal: int | None
+    """Of the pod that calls, where the name depends on it."""
+    target: Target
+
+
+@once
+def calls(objects: Objects) -> Iterator[Call]:
+    """Yield what nodes and scripts are told to call."""
+    for node, setting, host, port, api, ordinal in _told(objects):
+        target = resolved(objects, node.workload, host)
+        yield Call(node, setting, host, port, api, ordinal, target)
+
+
+_Told = tuple[Node | Container, Setting, str, int | None, str, int | None]
+
+
+def _told(objects: Objects) -> Iterator[_Told]:
+    nodes = {(n.workload.manifest.label, n.container.path): n for n in objects.programs}
+    for node in objects.nodes:
+        alone = node.ordinals[0] if len(node.ordinals) == 1 else None
+        for key, setting in node.settings.items():
+            if node.program == MARU and key.endswith(".endpoint"):
+                url = urlsplit(str(setting.value))
+                api = "engine" if "engine" in key else "rpc"
+                if url.hostname:
+                    yield node, setting, url.hostname, _port(url), api, alone
+        for setting, text in node.peers:
+            host, port, _ = peer_of(text)
+            if host and not is_address(host):
+                yield node, setting, host, port, "p2p", None
+    for container in objects.containers:
+        node_or = nodes.get((container.workload.manifest.label, container.path), container)
+        for index, variable in mappings(container.data.get("env")):
+            name, value = variable.get("name"), variable.get("value")
+            if name == "MARU" and not any(node.program == MARU for node in objects.nodes):
+                continue  # its script does without, then
+            if isinstance(value, str) and value and name in _VARIABLES:
+                path = (*container.path, "env", index, "value")
+                setting = Setting(container.workload.manifest, path, str(name), value)
+                yield from _of_variable(node_or, setting)
+
+
+_VARIABLES = ("PEERS", "MARU", "EXECUTION", "RPC_URL", "ETHSTATS_HOST")
+"""What the scripts in chart/files call, by the names that they say at their beginnings."""
+
+
+def _of_variable(node: Node | Container, setting: Setting) -> Iterator[_Told]:
+    """Yield what a script is told to call."""
+    if setting.called == "PEERS":
+        for host in str(setting.value).split():
+            yield node, setting, host, None, "", None
+    elif setting.called in ("MARU", "EXECUTION"):
+        api, port = ("api", 8080) if setting.called == "MARU" else ("rpc", 8545)
+        start = whole(node.workload.get("spec", "ordinals", "start"), 0)
+        for ordinal in range(start, start + node.workload.least):
+            host = str(setting.value).replace(ORDINAL, f"-{ordinal}.", 1)
+            yield node, setting, host, port, api, ordinal
+    elif setting.called == "RPC_URL":
+        url = urlsplit(str(setting.value))
+        if url.hostname:
+            api = "ws" if url.scheme in ("ws", "wss") else "rpc"
+            yield node, setting, url.hostname, _port(url), api, None
+    else:
+        url = urlsplit(f"//{setting.value}")
+        if url.hostname:
+            yield node, setting, url.hostname, _port(url), "", None
+
+
+def _port(url: Any) -> int | None:
+    try:
+        found = url.port
+    except ValueError:
+        return None
+    default = {"http": 80, "ws": 80, "https": 443, "wss": 443}.get(url.scheme)
+    return found if isinstance(found, int) else default
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is an address, and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def resolved(objects: Objects, workload: Workload, host: str) -> Target:
+    """Return what a name leads to from a pod here; nothing where that is no business of ours."""
+    known, key = objects.once(_known), (host, workload.manifest.label if is_local(host) else "")
+    if key not in known:
+        known[key] = _resolved(objects, workload, host)
+    return known[key]
+
+
+def _known(_: Objects) -> dict[tuple[str, str], Target]:
+    return {}
+
+
+def _resolved(objects: Objects, workload: Workload, host: str) -> Target:
+    if is_local(host) or not host:
+        return Target((workload,))
+    name, marker, _ = host.rstrip(".").partition(".svc")
+    parts = name.split(".")
+    if marker or len(parts) > 2:
+        if len(parts) < 2 or parts[-1] != objects.namespace:
+            return Target()
+        parts = parts[:-1]
+    if is_address(host) or len(parts) > 2:
+        return Target()
+    if len(parts) == 2 and parts[1] == objects.namespace:
+        parts = parts[:1]
+    service = objects.find("Service", parts[-1])
+    if service is None:
+        return _unknown(objects, parts)
+    selector = paths.get(service.object, ["spec", "selector"])
+    behind = objects.selected({"matchLabels": selector} if isinstance(selector, dict) else None)
+    if len(parts) == 1:
+        return Target(behind, service)
+    return _of_pod(service, behind, parts[0])
+
+
+def _unknown(objects: Objects, parts: Sequence[str]) -> Target:
+    """Return that there is no such Service here, where one can be sure that it is one's own."""
+    if objects.has("Service", parts[-1]):
+        return Target()
+    near = _nearest(parts[-1], [manifest.name for manifest in objects.of_kind("Service")])
+    if len(parts) == 2 and not near:  # a Service of another namespace
+        return Target()
+    pod = f"{parts[0]}." if len(parts) == 2 else ""
+    missing = f"there is no Service {parts[-1]} here"
+    return Target(missing=missing, near=f"{pod}{near}" if near else "")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    """Return the name that is alike, apart from what all begin with; nothing where none is."""
+    same = commonprefix([*names, name])  # noqa: RUF071 - of names, which are no paths
+    found = difflib.get_close_matches(name[len(same) :], [n[len(same) :] for n in names], 1, _NEAR)
+    return f"{same}{found[0]}" if found else ""
+
+
+def _of_pod(service: Manifest, behind: Sequence[Workload], name: str) -> Target:
+    """Return the pod of a headless Service."""
+    base, _, ordinal = name.rpartition("-")
+    last, above = "", None
+    for workload in behind:
+        manifest = workload.manifest
+        if manifest.kind != "StatefulSet" or workload.get("spec", "serviceName") != service.name:
+            continue
+        if workload.most < 1:
+            return Target()
+        start = whole(workload.get("spec", "ordinals", "start"), 0)
+        end = start + workload.most
+        last = f"{manifest.name}-{end - 1}"
+        if base == manifest.name and ordinal.isdecimal() and start <= int(ordinal):
+            if int(ordinal) < end:
+                return Target((workload,), service, int(ordinal))
+            above = int(ordinal) - start
+    there = f": its pods end with {last}" if last else ""
+    missing = f"{service.label} has no pod {name}{there}"
+    near = f"{last}.{service.name}" if last else ""
+    return Target(missing=missing, near=near, above=above)
+
+
+def is_local(host: str) -> bool:
+    """Return whether a host is the pod itself."""
+    return host in _LOCAL
+
+
+_ENODE = re.compile(r"enode://([0-9a-fA-F]+)@\[?([^]@:/?]+)\]?:(\d+)")
+_MULTIADDRESS = re.compile(r"/(?:dns|dns4|dns6|ip4|ip6)/([^/]+)/(?:tcp|udp)/(\d+)(?:/p2p/(\w+))?")
+
+
+def peer_of(text: str) -> tuple[str, int | None, str]:
+    """Return host, port and id of a peer; empty where it is written otherwise."""
+    if found := _ENODE.match(text):
+        return found[2], int(found[3]), found[1].lower()
+    if found := _MULTIADDRESS.match(text):
+        return found[1], int(found[2]), found[3] or ""
+    return "", None, ""

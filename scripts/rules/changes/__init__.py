@@ -1,0 +1,1 @@
+"""Rules about what a change does to objects that are deployed."""

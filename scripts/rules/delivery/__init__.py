@@ -1,0 +1,1 @@
+"""Rules about Argo CD: projects, Applications, sync waves, and whose object is whose."""

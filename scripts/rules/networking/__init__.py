@@ -1,0 +1,1 @@
+"""Rules about who reaches whom: ports, selectors, Ingresses, NetworkPolicies."""

@@ -1,0 +1,1 @@
+"""Rules about any object: fields, names, references."""

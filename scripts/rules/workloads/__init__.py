@@ -1,0 +1,1 @@
+"""Rules about what makes pods: places, amounts, lifecycle, volumes, variables, jobs."""
