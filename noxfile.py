@@ -40,7 +40,7 @@ def render(session: nox.Session) -> None:
 def check(session: nox.Session) -> None:
     """Show where the committed output is not what the inputs give; write nothing."""
     install(session, "pipeline")
-    run(session, "scripts", "render", "--check", *session.posargs)
+    run(session, "scripts", "check", *session.posargs)
 
 
 @nox.session
@@ -75,8 +75,10 @@ def policy(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the form of code, chart, scripts, workflows and hand-written YAML."""
+    if helped(session, "nox -s lint"):
+        return
     install(session, "pipeline", "cluster", "tests", "lint")
-    built = run(session, "scripts.core.toolchain", "actionlint", "helm4", silent=True)
+    built = run(session, "scripts", "tools", "actionlint", "helm4", silent=True)
     actionlint, helm = built.split()
     shell = sorted((ROOT / "chart" / "files").rglob("*.sh"))
     every(
@@ -90,19 +92,21 @@ def lint(session: nox.Session) -> None:
         [actionlint, "-shellcheck", ENVIRONMENT / "bin" / "shellcheck", "-pyflakes="],
         [ENVIRONMENT / "bin" / "zizmor", "--offline", "--quiet", ".github/workflows"],
         [helm, "lint", "--strict", "--quiet", "chart"],
-        [PYTHON, "-m", "scripts", "values-table", "--check"],
-        [PYTHON, "-m", "scripts", "rules-table", "--check"],
+        [PYTHON, "-m", "scripts", "docs", "--check"],
     )
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests: -- tests/test_x.py -k name; -- --stress 10: so often, beside a load."""
+    if helped(session, "nox -s tests -- tests/rules -k quota", "nox -s tests -- --stress 10"):
+        return
     install(session, "pipeline", "tests")
     install(session, "policy", environment=CHECKOV)
     run(
         session,
-        "scripts.core.toolchain",
+        "scripts",
+        "tools",
         "axe-core",
         "cast",
         "chromium",
@@ -123,6 +127,8 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def e2e(session: nox.Session) -> None:
     """Prove on a real control plane and Argo CD that it syncs: -- -k drift [--against REVISION]."""
+    if helped(session, "nox -s e2e -- -k drift", "nox -s e2e -- --stress 5"):
+        return
     install(session, "pipeline", "cluster", "tests")
     run(session, "scripts", "cluster", "--build")
     # Each of the two has a cluster of its own, for the files that it takes; a third gains 20 s.
@@ -154,8 +160,17 @@ def network(session: nox.Session) -> None:
 
 
 @nox.session
+def rules(session: nox.Session) -> None:
+    """List the rules across objects: -- --format json."""
+    install(session, "pipeline")
+    run(session, "scripts", "rules", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure the pipeline against one helm process an environment: -- [impact] COUNT …."""
+    if helped(session, "nox -s bench", "nox -s bench -- 3 30", "nox -s bench -- impact 300"):
+        return
     install(session, "pipeline")
     run(session, "tests.bench", *session.posargs)
 
@@ -164,22 +179,30 @@ def bench(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Write the tables anew: of values, from the chart's comments, and of rules."""
     install(session, "pipeline")
-    run(session, "scripts", "values-table", *session.posargs)
-    run(session, "scripts", "rules-table", *session.posargs)
+    run(session, "scripts", "docs", *session.posargs)
 
 
 @nox.session
 def tools(session: nox.Session) -> None:
     """Build the pinned tools, all or those named: -- helm4."""
     install(session, "pipeline")
-    run(session, "scripts.core.toolchain", *session.posargs)
+    run(session, "scripts", "tools", *session.posargs)
 
 
 @nox.session
 def lock(session: nox.Session) -> None:
     """Bring the locks up to date with what they pin: -- --upgrade, -- --kubernetes 1.38."""
     install(session, "pipeline", "lock")
-    run(session, "scripts.commands.lock", *session.posargs)
+    run(session, "scripts", "lock", *session.posargs)
+
+
+def helped(session: nox.Session, *examples: str) -> bool:
+    """Print what a session does, with examples, where --help asks for it; return whether it did."""
+    if not {"-h", "--help"}.intersection(session.posargs):
+        return False
+    print(f"usage: nox -s {session.name} [-- …]\n\n{globals()[session.name].__doc__}\n\nexamples:")
+    print(*(f"  {example}" for example in examples), sep="\n")
+    return True
 
 
 def pytest(session: nox.Session, *options: str) -> None:

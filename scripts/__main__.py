@@ -1,36 +1,33 @@
-"""Arguments in, exit code out: 0 clean, 1 findings, 2 wrong use or a machine that can't."""
+"""Dispatch to scripts/commands/. Exit codes: 0 clean, 1 findings, 2 wrong use."""
+# PYTHON_ARGCOMPLETE_OK
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
+import re
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.core import findings, repository
 from scripts.core.findings import UsageError, UserError
-from scripts.environments import layout
-from scripts.output import committed
 
-WIDTH = 100
-"""Columns of a paragraph."""
+COMMANDS = repository.PROGRAM / "commands"
+SHARED = ("__init__", "arguments", "reporting")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _prepare_streams()
-    options = _parser().parse_args(arguments)
+    options = _options(sys.argv[1:] if arguments is None else arguments)
     root = options.repository.resolve()
     try:
-        if not (root / "overlays").is_dir():
-            raise UsageError(
-                f"{options.repository} has no folder overlays/: it is no repository of environments"
-            )
-        committed.recover(root)
+        if not options.on_program:
+            _recover(root, options.repository)
         code = int(options.run(root, options))
         sys.stdout.flush()
         return code
@@ -72,287 +69,77 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scripts", description="The render pipeline.")
+def _recover(root: Path, named: Path) -> None:
+    """Finish what a killed render had begun."""
+    from scripts.output import committed
+
+    if not (root / "overlays").is_dir():
+        raise UsageError(f"{named} has no folder overlays/: it is no repository of environments")
+    committed.recover(root)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what the command line says; only the command that it names is loaded."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts",
+        description="The render pipeline. Each command is also a session: nox -s render -- prod",
+        epilog="example:\n  python -m scripts validate prod",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=_version())
     parser.add_argument(
         "--repository",
         type=Path,
         default=repository.ROOT,
-        help="another checkout than this program's",
+        help="work on another checkout than this program's",
     )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    # While a shell completes a line, the words are in the environment.
+    words = [*arguments, *os.environ.get("COMP_LINE", "").split()]
+    for file in sorted(COMMANDS.glob("*.py")):
+        if file.stem not in SHARED:
+            _add(commands, file, load=file.stem in words)
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    return parser.parse_args(arguments)
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], file: Path, *, load: bool
+) -> None:
+    """Add a command to those that are known, with its arguments where it is loaded."""
+    with file.open(encoding="utf-8") as text:
+        summary = text.readline().strip('".\n')
+    parser = commands.add_parser(
+        file.stem,
+        prog=f"nox -s {file.stem} --",
+        help=summary,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if not load:
+        return
+    command = importlib.import_module(f"scripts.commands.{file.stem}")
+    examples = "".join(f"\n  {example}" for example in command.EXAMPLES)
+    parser.description = command.__doc__
+    parser.epilog = f"example{'s' if len(command.EXAMPLES) > 1 else ''}:{examples}"
+    command.arguments(parser)
     parser.set_defaults(
-        interrupted="the output of an environment is wholly the old or wholly the new one"
+        run=command.run,
+        interrupted=command.INTERRUPTED,
+        on_program=getattr(command, "ON_PROGRAM", False),
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "environments", nargs="*", metavar="ENVIRONMENT", help="all, if none is named"
-    )
-    common.add_argument(
-        "--format", choices=findings.FORMATS, default="text", help="how findings are told"
-    )
-
-    command = commands.add_parser(
-        "render", parents=[common], help="write the manifests of environments"
-    )
-    command.add_argument(
-        "--check",
-        action="store_true",
-        help="write nothing; show what would change, exit 1 if anything",
-    )
-    command.set_defaults(run=_render)
-
-    command = commands.add_parser("validate", parents=[common], help="prove environments offline")
-    command.add_argument(
-        "--against",
-        default="",
-        metavar="REVISION",
-        help="also judge the change from what this git revision has committed: origin/main",
-    )
-    command.set_defaults(run=_validate)
-
-    command = commands.add_parser("impact", help="tell what a change does when it is merged")
-    command.add_argument(
-        "--against", default="origin/main", metavar="REVISION", help="what it is merged into"
-    )
-    command.add_argument(
-        "--to", default="", metavar="REVISION", help="the change; the working tree, if not given"
-    )
-    command.add_argument(
-        "--format",
-        choices=("text", "markdown", "json", "html"),
-        default="text",
-        help="for a terminal, a comment, a program, or a page to look at",
-    )
-    command.set_defaults(run=_impact, interrupted="it only reads")
-
-    command = commands.add_parser(
-        "merge", help="resolve a merge's conflicts in rendered files: render, and git add them"
-    )
-    command.add_argument(
-        "--format", choices=findings.FORMATS, default="text", help="how findings are told"
-    )
-    command.set_defaults(run=_merge, interrupted="run it again")
-
-    command = commands.add_parser("rules", help="list the rules across objects")
-    command.add_argument(
-        "--format", choices=("text", "markdown", "json"), default="text", help="how they are told"
-    )
-    command.set_defaults(run=_rules)
-
-    command = commands.add_parser(
-        "policy", parents=[common], help="run the checks of security teams on environments"
-    )
-    command.set_defaults(run=_policy)
-
-    command = commands.add_parser(
-        "network",
-        prog="nox -s network --",
-        usage="%(prog)s ENVIRONMENT [--validators N] [--chain-id N] [--to-address 0x…]",
-        allow_abbrev=False,
-        help="make an environment's own chain: genesis for git, keys for Secrets",
-    )
-    command.add_argument("environments", nargs="+", metavar="ENVIRONMENT")
-    command.add_argument(
-        "--validators", type=_whole, metavar="N", help="as many as maru.replicas, if not given"
-    )
-    command.add_argument(
-        "--chain-id",
-        type=_whole,
-        metavar="N",
-        help="the lowest free one from 1337 up, if not given",
-    )
-    command.add_argument(
-        "--to-address", metavar="0x…", help="where the TX Sender sends to; a new account's address"
-    )
-    command.set_defaults(
-        run=_network, format="text", interrupted="what is there is whole; run it again"
-    )
-
-    command = commands.add_parser(
-        "images",
-        prog="nox -s images --",
-        allow_abbrev=False,
-        help="look up the digests that base/images.yaml lacks",
-    )
-    command.add_argument(
-        "--refresh",
-        action="store_true",
-        help="ask for those that are there, too, and write where a tag has moved",
-    )
-    command.add_argument(
-        "--format", choices=findings.FORMATS, default="text", help="how findings are told"
-    )
-    command.set_defaults(run=_images, interrupted="base/images.yaml is as it was")
-
-    command = commands.add_parser(
-        "cluster",
-        prog="nox -s cluster --",
-        allow_abbrev=False,
-        help="run a real control plane and Argo CD with all environments, until Ctrl-C",
-    )
-    command.add_argument(
-        "--kubernetes", metavar="VERSION", help="the API server's minor version, like 1.34"
-    )
-    command.add_argument(
-        "--build", action="store_true", help="only make what it needs, where that is missing"
-    )
-    command.set_defaults(run=_cluster, format="text", interrupted="nothing is left of it")
-
-    for name, what, run in (
-        ("values-table", "the table of values into the chart's README", _values_table),
-        ("rules-table", "the tables of rules into docs/rules.md", _rules_table),
-    ):
-        command = commands.add_parser(name, help=f"write {what}")
-        command.add_argument(
-            "--check", action="store_true", help="write nothing; exit 1 if it is stale"
-        )
-        command.set_defaults(run=run, format="text")
-    return parser
+    if parser.get_default("format") is None:
+        parser.set_defaults(format="text")
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: write a whole number") from None
-
-
-def _render(root: Path, options: argparse.Namespace) -> int:
-    from scripts.output import update
-
-    people = options.format == "text"
-    if not options.check:
-        # A program gets one document on stdout; what changed is said to people.
-        update.update(root, options.environments, sys.stdout if people else sys.stderr)
-        findings.write([], options.format, sys.stdout)
-        return 0
-    if not people:
-        from scripts.checks import layers
-
-        names = layout.environments(root, options.environments)
-        renderings = layers.rendered(root, names)
-        return _told(layers.compare(root, renderings), options)
-    if not update.difference(root, options.environments, sys.stdout):
-        print("the committed output is what the inputs give")
-        return 0
-    print("render: the committed output is stale: run nox -s render and commit", file=sys.stderr)
-    return 1
-
-
-def _validate(root: Path, options: argparse.Namespace) -> int:
-    from scripts.checks import layers
-
-    names = layout.environments(root, options.environments)
-    renderings = layers.rendered(root, names)
-    code = _told(layers.validate(root, renderings, options.against), options)
-    if not code and options.format == "text":
-        print(f"valid: {layout.called(names)}")
-        for line in layers.survived(renderings):
-            print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
-    return code
-
-
-def _impact(root: Path, options: argparse.Namespace) -> int:
-    from scripts.commands import impact, impact_formats
-
-    found = impact.impact(root, options.against, options.to)
-    sys.stdout.write(impact_formats.FORMATS[options.format](found))
-    if found.inputs and not options.to:
-        more = f" and {len(found.inputs) - 1} more" if len(found.inputs) > 1 else ""
-        print(
-            f"{found.inputs[0]}{more} {'differ' if more else 'differs'}: has nox -s render run"
-            " since? This is about rendered output",
-            file=sys.stderr,
-        )
-    return 0
-
-
-def _merge(root: Path, options: argparse.Namespace) -> int:
-    from scripts.commands import merge
-
-    merge.merge(root, sys.stdout if options.format == "text" else sys.stderr)
-    findings.write([], options.format, sys.stdout)
-    return 0
-
-
-def _rules(_: Path, options: argparse.Namespace) -> int:
-    from scripts.commands import rules_table
-
-    rules_table.write(options.format, sys.stdout)
-    return 0
-
-
-def _policy(root: Path, options: argparse.Namespace) -> int:
-    from scripts.checks import policy
-
-    names = layout.environments(root, options.environments)
-    code = _told(policy.check(root, names), options)
-    if not code and options.format == "text":
-        print(f"nothing against {layout.called(names)} but what {policy.WAIVERS} lets be")
-    return code
-
-
-def _told(found: Sequence[findings.Finding], options: argparse.Namespace) -> int:
-    """Write the findings, and return the exit code that they mean."""
-    described = {}
-    if found and options.format == "sarif":
-        from scripts.commands import rules_table
-
-        described = rules_table.described()
-    findings.write(found, options.format, sys.stdout, described)
-    return int(findings.has_errors(found))
-
-
-def _network(root: Path, options: argparse.Namespace) -> int:
-    from scripts.network import make
-
-    if len(options.environments) > 1:
-        raise UsageError(f"one environment: {' or '.join(options.environments)}")
-    wanted = make.Wanted(options.validators, options.chain_id, options.to_address)
-    make.make(root, options.environments[0], wanted, sys.stdout)
-    return 0
-
-
-def _images(root: Path, options: argparse.Namespace) -> int:
-    from scripts.commands import images
-
-    stream = sys.stdout if options.format == "text" else sys.stderr
-    found = images.look_up(root, options.refresh, stream)
-    _told(found, options)
-    return images.exit_code(found)
-
-
-def _cluster(root: Path, options: argparse.Namespace) -> int:
-    from scripts.cluster import control_plane
-    from scripts.commands import cluster
-
-    if options.build:
-        cluster.build()
-        return 0
-    cluster.run(root, options.kubernetes or control_plane.CONTROLLERS_VERSION)
-    return 0
-
-
-def _values_table(root: Path, options: argparse.Namespace) -> int:
-    from scripts.commands import values_table
-
-    stale = values_table.update(root, check=options.check)
-    return _table("chart/README.md", stale and options.check)
-
-
-def _rules_table(root: Path, options: argparse.Namespace) -> int:
-    from scripts.commands import rules_table
-
-    stale = rules_table.update(root, check=options.check)
-    return _table("docs/rules.md", stale and options.check)
-
-
-def _table(file: str, stale: bool) -> int:
-    """Say what to do where a file's table is stale, and return the exit code."""
-    if stale:
-        print(f"the table in {file} is stale: run nox -s docs", file=sys.stderr)
-    return int(stale)
+def _version() -> str:
+    """Return the version of this repository, which is the chart's."""
+    chart = (repository.ROOT / "chart" / "Chart.yaml").read_text("utf-8")
+    found = re.search(r"^version: *(\S+)", chart, re.MULTILINE)
+    return found.group(1) if found else "unknown"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from scripts.core import toolchain
+from scripts.core import programs, toolchain
 from scripts.kubernetes.manifest import Manifest
 from tests.objects import containers, of_kind, pods, walk
 
@@ -159,7 +159,7 @@ def ask(rules: list[dict[str, Any]], traffic: list[dict[str, Any]]) -> list[set[
             "query-traffic",
         ]
         command += ["--policy-path", given, "--traffic-path", asked]
-        done = toolchain.run(command, "cyclonus", TIMEOUT_S, cwd=Path(folder))
+        done = programs.run(command, "cyclonus", TIMEOUT_S, cwd=Path(folder))
     assert done.returncode == 0, done.stderr
     found = []
     for answer in done.stdout.split("Is traffic allowed?")[1:]:

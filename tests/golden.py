@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.commands import impact
+from scripts.impact import predict
 from scripts.impact.formats import text
 from tests import changes, conftest
 from tests.changes import Change, Side
@@ -56,7 +56,7 @@ def _told(folder: Path, change: Change, environment: str, said: str) -> str:
         changes.write(repository, {environment: change}, changed=False)
     changes.commit(repository, "before")
     changes.write(repository, {environment: change}, changed=True)
-    report = text.markdown(impact.impact(folder, "main"))
+    report = text.markdown(predict.impact(folder, "main"))
     return f"# {change.about.rstrip('.')}\n\n{said}{report.rstrip()}\n"
 
 

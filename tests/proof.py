@@ -20,9 +20,9 @@ from pathlib import Path
 import yaml
 
 from scripts.checks import kubeconform, node_options
-from scripts.commands import marked
 from scripts.core import yamlio
 from scripts.core.findings import Finding, Severity, UserError
+from scripts.documentation import marked
 from scripts.environments import environment, image_lock
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import PODS, Manifest

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from scripts.commands import values_table
 from scripts.core import json_schema
 from scripts.core.findings import Finding
 from scripts.core.yamlio import Document, load
+from scripts.documentation import values_table
 from scripts.environments import layout
 from scripts.environments.environment import coalesce
 from scripts.kubernetes.manifest import Manifest
@@ -639,13 +639,13 @@ def test_a_default_is_there_for_every_value_that_the_schema_knows() -> None:
 
 
 def test_the_table_of_values_is_that_of_the_values(repository: Repository) -> None:
-    assert repository.run("values-table", "--check").code == 0
+    assert repository.run("docs", "--check").code == 0
     repository.replace("chart/values.yaml", "# -- Image\n", "# -- The image\n")
-    done = repository.run("values-table", "--check")
-    assert (done.code, done.err) == (1, "the table in chart/README.md is stale: run nox -s docs\n")
-    assert repository.run("values-table").code == 0
+    done = repository.run("docs", "--check")
+    assert (done.code, done.err) == (1, "chart/README.md is out of date: run nox -s docs\n")
+    assert repository.run("docs").code == 0
     assert "The image" in (repository / "chart/README.md").read_text("utf-8")
-    assert repository.run("values-table", "--check").code == 0
+    assert repository.run("docs", "--check").code == 0
 
 
 def test_every_component_can_be_turned_off() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.core import toolchain
+from scripts.core import programs, toolchain
 from scripts.kubernetes import promql
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import helm
@@ -297,7 +297,7 @@ def evaluated(asked: list[Query], folder: Path) -> list[str]:
     given = {"rule_files": ["rules.yaml"], "evaluation_interval": "30m", "tests": [test]}
     (folder / "test.yaml").write_text(yaml.safe_dump(given), "utf-8")
     command: list[str | Path] = [toolchain.tool("promtool"), "test", "rules", "test.yaml"]
-    done = toolchain.run(command, "promtool", 1800, cwd=folder)
+    done = programs.run(command, "promtool", 1800, cwd=folder)
     told = done.stdout + done.stderr
     return [line.strip() for line in told.splitlines() if line.strip()] if done.returncode else []
 

@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 
 from scripts.__main__ import main
 from scripts.checks import api_schemas
-from scripts.commands import rules_table
 from scripts.core import findings
 from scripts.core.findings import Description, Finding, Severity
-from scripts.rules import catalogue
+from scripts.rules import catalogue, descriptions
 from tests import objects
 from tests.conftest import ROOT, Repository
 from tests.objects import ENVIRONMENTS
@@ -64,7 +63,7 @@ def fits(form: str, text: str) -> None:
 
 def written(form: str, *wrong: Finding) -> str:
     stream = io.StringIO()
-    findings.write(wrong, form, stream, rules_table.described())
+    findings.write(wrong, form, stream, descriptions.described())
     return stream.getvalue()
 
 
@@ -338,7 +337,9 @@ def test_a_wrong_command_line_is_told_with_the_right_ones(
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("usage: python -m scripts")
+    assert said.err.startswith(
+        ("usage: python -m scripts", f"usage: nox -s {[*arguments, ''][0]} --")
+    )
 
 
 def test_a_folder_that_is_no_repository_is_wrong_use(

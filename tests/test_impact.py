@@ -12,7 +12,8 @@ import jsonschema_rs
 import pytest
 
 from scripts.__main__ import main
-from scripts.commands import impact, impact_formats
+from scripts.commands.impact import FORMATS
+from scripts.impact import predict
 from scripts.impact.effects.effect import Risk
 from scripts.impact.report import document
 from tests.conftest import ROOT, Repository
@@ -97,9 +98,9 @@ EDITS: list[Edit] = [
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
 def test_every_report_is_what_its_schema_says(kept: Repository, edit: Edit) -> None:
     edit(kept)
-    found = impact.impact(kept.root, "main")
+    found = predict.impact(kept.root, "main")
     assert found.environments
-    told = json.loads(impact_formats.FORMATS["json"](found))
+    told = json.loads(FORMATS["json"](found))
     assert told == json.loads(json.dumps(document(found)))
     validator().validate(told)
 
@@ -109,8 +110,8 @@ def test_all_of_it_at_once_is_so_too(kept: Repository) -> None:
         if edit is not moved_object:
             edit(kept)
     commit(kept.root)
-    found = impact.impact(kept.root, "HEAD^", "HEAD")
-    validator().validate(json.loads(impact_formats.FORMATS["json"](found)))
+    found = predict.impact(kept.root, "HEAD^", "HEAD")
+    validator().validate(json.loads(FORMATS["json"](found)))
     assert {one.what for one in found.environments} == {"changed", "new", "gone"}
 
 
@@ -118,7 +119,7 @@ def test_the_schema_knows_every_risk_and_no_other_field(kept: Repository) -> Non
     schema = json.loads(SCHEMA.read_text("utf-8"))
     assert schema["$defs"]["risk"]["enum"] == [risk.name.lower() for risk in Risk]
     more_pods(kept)
-    told = document(impact.impact(kept.root, "main"))
+    told = document(predict.impact(kept.root, "main"))
     told["environments"][0]["more"] = 1
     with pytest.raises(jsonschema_rs.ValidationError, match="more"):
         validator().validate(json.loads(json.dumps(told)))
@@ -128,13 +129,13 @@ def test_another_text_is_a_change_to_a_cluster_also_where_it_says_the_same(
     kept: Repository,
 ) -> None:
     comment(kept)
-    (found,) = impact.impact(kept.root, "main").environments
+    (found,) = predict.impact(kept.root, "main").environments
     (config,) = (one for one in found.objects if one.file == CONFIG)
     assert (found.what, config.what) == ("changed", "changed")
     assert config.fields[0].path == "data[config.toml] (the same TOML)"
 
 
-@pytest.mark.parametrize("form", sorted(impact_formats.FORMATS))
+@pytest.mark.parametrize("form", sorted(FORMATS))
 def test_nothing_that_changes_is_no_mistake(kept: Repository, form: str) -> None:
     done = kept.run("impact", "--against", "main", "--format", form)
     assert (done.code, done.err) == (0, "")
@@ -145,7 +146,7 @@ def test_nothing_that_changes_is_no_mistake(kept: Repository, form: str) -> None
         assert len(done.out.splitlines()) == 1
 
 
-@pytest.mark.parametrize("form", sorted(impact_formats.FORMATS))
+@pytest.mark.parametrize("form", sorted(FORMATS))
 def test_what_changes_is_no_mistake_either(kept: Repository, form: str) -> None:
     refused(kept)
     done = kept.run("impact", "--against", "main", "--format", form)
@@ -153,7 +154,7 @@ def test_what_changes_is_no_mistake_either(kept: Repository, form: str) -> None:
     assert "StatefulSet/linea-stack-besu" in done.out
 
 
-@pytest.mark.parametrize("form", sorted(impact_formats.FORMATS))
+@pytest.mark.parametrize("form", sorted(FORMATS))
 def test_a_file_that_is_no_object_is_a_finding_in_every_format(kept: Repository, form: str) -> None:
     kept.write(BESU, "kind: A\na: b: c\n")
     done = kept.run("impact", "--against", "main", "--format", form)

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts.commands import impact_formats
+from scripts.commands.impact import FORMATS
 from scripts.impact import comparison, report
 from scripts.impact.compare import difference
 from scripts.impact.compare.difference import Change
@@ -376,7 +376,7 @@ def written(old: Objects, new: Objects) -> list[str]:
     """Return the report of a change in all formats."""
     pair = Pair("test", old, new, ({}, {}))
     found = report.report("main", "", 1, [comparison.environment(pair)])
-    return [form(found) for form in impact_formats.FORMATS.values()]
+    return [form(found) for form in FORMATS.values()]
 
 
 def test_lines_beside_a_secret_are_shown() -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page, expect
 
-from scripts.commands import impact
+from scripts.impact import predict
 from scripts.impact.effects.effect import CALLED, Consequence, Risk
 from scripts.impact.formats.html import page
 from scripts.impact.report import Report
@@ -61,7 +61,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 @pytest.fixture(scope="module")
 def report(changed: Repository) -> Report:
-    found = impact.impact(changed.root, "HEAD")
+    found = predict.impact(changed.root, "HEAD")
     assert [one.names for one in found.environments] == [("prod",), ("dev",)]
     return found
 
@@ -405,7 +405,7 @@ def test_what_others_write_is_text_and_nothing_more(
     pod["containers"][0]["env"].append({"name": HOSTILE[2], "value": HOSTILE[0]})
     stateful["metadata"]["labels"]["app.kubernetes.io/component"] = HOSTILE[1]
     sts.write_text(yaml.safe_dump(stateful), "utf-8")
-    report = impact.impact(root, branch)
+    report = predict.impact(root, branch)
     file = written(tmp_path, page(report))
     with opened(chromium, file) as shown:
         expect(shown.locator("h1")).to_have_text(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.commands import impact
 from scripts.core.findings import UsageError, UserError
 from scripts.environments import layout
+from scripts.impact import predict
 from scripts.impact.compare import revisions
 from tests.test_revision import commit, committed, git, shallow, write
 
@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 
 def changed(root: Path, against: str = "HEAD", to: str = "") -> dict[str, list[str]]:
     """Return environment → what is told of its objects."""
-    found = impact.impact(root, against, to)
+    found = predict.impact(root, against, to)
     return {
         "+".join(each.names): [f"{one.what} {one.name}" for one in each.objects] or [each.what]
         for each in found.environments
@@ -205,11 +205,11 @@ def test_a_file_that_holds_no_object_is_told_at_its_line(
 ) -> None:
     write(root, {ONE: text})
     with pytest.raises(UserError) as now:
-        impact.impact(root, "HEAD")
+        predict.impact(root, "HEAD")
     commit(root)
     write(root, {ONE: config("one")})
     with pytest.raises(UserError) as before:
-        impact.impact(root, "HEAD")
+        predict.impact(root, "HEAD")
     for found, begin in ((now.value, ""), (before.value, "in HEAD: ")):
         (finding,) = found.findings
         assert (finding.file, finding.line) == (ONE, line)
@@ -225,7 +225,7 @@ def test_a_merge_that_is_not_done_is_told(root: Path) -> None:
     with pytest.raises(Exception, match="status 1"):
         git(root, "merge", "-q", "other")
     with pytest.raises(UserError, match="a merge conflict was left in the file"):
-        impact.impact(root, "HEAD")
+        predict.impact(root, "HEAD")
 
 
 def test_the_first_commit_has_no_environment(root: Path) -> None:
@@ -257,18 +257,18 @@ def test_another_folder_to_run_in_changes_nothing(
 @pytest.mark.parametrize("named", ["nope", "0" * 40, "--output=x", "HEAD..HEAD", "HEAD^", ""])
 def test_a_revision_that_is_none_is_told(root: Path, named: str) -> None:
     with pytest.raises(UsageError, match=f"git knows no revision {named.replace('^', '.')} here"):
-        impact.impact(root, named)
+        predict.impact(root, named)
 
 
 def test_a_revision_that_is_none_is_told_of_the_other_side(root: Path) -> None:
     with pytest.raises(UsageError, match="git knows no revision nope here"):
-        impact.impact(root, "HEAD", "nope")
+        predict.impact(root, "HEAD", "nope")
 
 
 def test_a_folder_that_is_no_repository_is_told(tmp_path: Path) -> None:
     write(tmp_path, FILES)
     with pytest.raises(UsageError, match="not a git repository"):
-        impact.impact(tmp_path, "HEAD")
+        predict.impact(tmp_path, "HEAD")
 
 
 def test_a_shallow_clone_says_how_to_get_more(root: Path, tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_shallow_clone_says_how_to_get_more(root: Path, tmp_path: Path) -> Non
     commit(root)
     clone = shallow(root, tmp_path / "clone")
     with pytest.raises(UsageError, match="git fetch --deepen"):
-        impact.impact(clone, "HEAD^")
+        predict.impact(clone, "HEAD^")
     git(clone, "fetch", "-q", "--deepen=1")
     assert changed(clone, "HEAD^") == {"dev": ["changed ConfigMap/one"]}
 

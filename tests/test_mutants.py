@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from scripts.commands import marked
+from scripts.documentation import marked
 from tests import mutants, proof
 from tests.mutants import ENVIRONMENTS
 

@@ -489,7 +489,7 @@ def test_the_chain_id_of_another_environment_is_refused(plain: Repository) -> No
         (("dev", "--validators", "abc"), "abc: write a whole number"),
         (("dev", "--chain-id", "1.5"), "1.5: write a whole number"),
         (("dev", "--valid", "4"), "unrecognized arguments: --valid"),
-        (("dev", "--validators"), "usage: nox -s network -- ENVIRONMENT [--validators N]"),
+        (("dev", "--validators"), "usage: nox -s network -- [-h] [--validators N]"),
         (("prod", "dev"), "one environment: prod or dev"),
         ((), "ENVIRONMENT"),
     ],

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from scripts.cluster.processes import free_ports
-from scripts.core import toolchain
+from scripts.core import programs, progress, toolchain
 from scripts.core.findings import UsageError
 
 PROGRAM = b"#!/bin/sh\necho it runs\n"
@@ -75,7 +75,7 @@ def test_a_tool_of_npm_s_is_fetched_once_and_runs(registry: Path, tmp_path: Path
     (registry / FILE).unlink()
     assert toolchain.tool("it") == program
     assert program.name.startswith("it-v1.2.3-")
-    assert toolchain.run([program], "it", 30, cwd=tmp_path).stdout == "it runs\n"
+    assert programs.run([program], "it", 30, cwd=tmp_path).stdout == "it runs\n"
     assert [file.name for file in program.parent.iterdir()] == [program.name]
 
 
@@ -147,10 +147,10 @@ def test_what_npm_has_is_nothing_for_go_to_lock() -> None:
 def test_a_long_step_says_for_how_long_and_of_steps_within_steps_the_innermost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(toolchain, "PROGRESS_AFTER_S", 0.0)
-    monkeypatch.setattr(toolchain, "PROGRESS_EVERY_S", 0.01)
+    monkeypatch.setattr(progress, "PROGRESS_AFTER_S", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_EVERY_S", 0.01)
     said, wanted = "", r"^inner … \d+ s; 1 min \d+ s in all$"
-    with toolchain.progress("outer"), toolchain.progress("inner", time.monotonic() - 65):
+    with progress.progress("outer"), progress.progress("inner", time.monotonic() - 65):
         while not re.search(wanted, said, re.MULTILINE) or "outer …\n" not in said:
             said += capsys.readouterr().err
     assert "outer … " not in said
@@ -160,4 +160,4 @@ def test_a_long_step_says_for_how_long_and_of_steps_within_steps_the_innermost(
     ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (754.0, "12 min 34 s")]
 )
 def test_a_duration_is_one_that_people_read(seconds: float, text: str) -> None:
-    assert toolchain.duration(seconds) == text
+    assert progress.duration(seconds) == text

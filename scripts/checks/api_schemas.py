@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from scripts.checks import openapi
-from scripts.core import toolchain
+from scripts.core import progress, toolchain
 from scripts.core.findings import UsageError
 
 PINS = toolchain.PINS / "schemas"
@@ -144,7 +144,7 @@ def _make(module: Module) -> None:
     STORE.mkdir(parents=True, exist_ok=True)
     with (
         toolchain.scratch() as temporary,
-        toolchain.progress(f"making schemas of {module.path} {module.version}"),
+        progress.progress(f"making schemas of {module.path} {module.version}"),
     ):
         made = temporary / "schemas"
         source = fetch(module, temporary)

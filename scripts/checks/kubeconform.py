@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from scripts.checks import api_schemas, openapi
-from scripts.core import toolchain
+from scripts.core import programs, toolchain
 from scripts.core.findings import UsageError
 
 TIMEOUT_S = 600
@@ -65,7 +65,7 @@ def check(files: Mapping[str, str], kubernetes_version: str) -> list[Problem]:
     with tempfile.TemporaryDirectory(prefix="kubeconform-") as folder:
         for own, name in names.items():
             (Path(folder) / own).write_text(files[name], "utf-8")
-        done = toolchain.run([*command, "."], "kubeconform", TIMEOUT_S, cwd=Path(folder))
+        done = programs.run([*command, "."], "kubeconform", TIMEOUT_S, cwd=Path(folder))
     try:
         results = json.loads(done.stdout)["resources"] or []
     except (ValueError, KeyError):

@@ -18,8 +18,9 @@ from scripts.checks.kubeconform import FREE, Problem, check
 from scripts.core import paths, yamlio
 from scripts.core.findings import Finding, UsageError, UserError
 from scripts.core.parallel import each
+from scripts.core.programs import QUERY_TIMEOUT_S, run
+from scripts.core.progress import progress
 from scripts.core.safe_files import links_out
-from scripts.core.toolchain import QUERY_TIMEOUT_S, progress, run
 from scripts.environments import environment, layout
 from scripts.kubernetes import resilience
 from scripts.output import committed

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scripts.checks import policy_scanners
 from scripts.checks.policy_scanners import Problem
-from scripts.core import json_schema, paths, toolchain, yamlio
+from scripts.core import json_schema, paths, progress, toolchain, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.environments import environment, layout
@@ -52,7 +52,7 @@ def check(root: Path, names: Sequence[str]) -> list[Finding]:
             findings += error.findings
     toolchain.tool("kube-score")
     with (
-        toolchain.progress(f"checking the policy of {layout.called(names)}"),
+        progress.progress(f"checking the policy of {layout.called(names)}"),
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         versions = [found.kubernetes_version for found, _ in scanned]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.core import paths, repository, toolchain, yamlio
+from scripts.core import paths, programs, repository, toolchain, yamlio
 from scripts.core.findings import UsageError
 from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import PODS, Manifest
@@ -194,7 +194,7 @@ def _run(command: Sequence[str | Path], tool: str, folder: Path) -> str:
     """Return what a tool prints. It knows no settings but ours, and its home is thrown away."""
     environment = {"PATH": os.defpath, "HOME": str(folder.parent), "TMPDIR": str(folder.parent)}
     environment["PYTHONUTF8"] = "1"
-    done = toolchain.run(command, tool, TIMEOUT_S, cwd=folder, environment=environment)
+    done = programs.run(command, tool, TIMEOUT_S, cwd=folder, environment=environment)
     # 1 says that something was found, and, without output, that something went wrong.
     if done.returncode not in (0, 1) or not done.stdout.strip():
         told = (done.stderr or done.stdout).strip()

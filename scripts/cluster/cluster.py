@@ -43,7 +43,7 @@ def versions() -> list[str]:
     return [name.removeprefix(begin) for name in toolchain.names() if name.startswith(begin)]
 
 
-def programs(version: str = "") -> list[str]:
+def needed_tools(version: str = "") -> list[str]:
     """Return what a cluster needs of tools/; version: of its API server, or all that there are."""
     kubernetes = [
         name
@@ -81,7 +81,7 @@ class Cluster:
         if version not in versions():
             there = f"there are {' and '.join(versions())}"
             raise UsageError(f"no API server of Kubernetes {version} is pinned: {there}")
-        missing = [name for name in programs(version) if not toolchain.is_there(name)]
+        missing = [name for name in needed_tools(version) if not toolchain.is_there(name)]
         if missing:
             toolchain.build(missing)
         self.folder, self._with_argo_cd = _own_folder(), with_argo_cd

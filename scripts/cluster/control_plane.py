@@ -13,7 +13,7 @@ import yaml
 
 from scripts.cluster.api_client import UNREACHABLE, Api, ApiError, Object
 from scripts.cluster.processes import Processes, free_ports
-from scripts.core import toolchain
+from scripts.core import programs, toolchain
 from scripts.core.findings import UsageError
 
 LOOK_S = 0.1
@@ -153,7 +153,7 @@ class ControlPlane:
         """Return kubectl's exit code, output and errors (its warnings are among them)."""
         program = toolchain.tool(f"kubectl-{CONTROLLERS_VERSION}")
         command: Sequence[str | Path] = [program, *arguments]
-        done = toolchain.run(
+        done = programs.run(
             command,
             "kubectl",
             timeout_s,

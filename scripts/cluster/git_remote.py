@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from scripts.core import toolchain
+from scripts.core import programs
 from scripts.core.findings import UsageError
 
 GIT_S = 900.0
@@ -99,7 +99,7 @@ class Remote:
         for role in ("AUTHOR", "COMMITTER"):
             environment |= {f"GIT_{role}_NAME": "linea", f"GIT_{role}_EMAIL": "linea@localhost"}
         cwd = at or self.checkout
-        done = toolchain.run(["git", *arguments], "git", GIT_S, cwd=cwd, environment=environment)
+        done = programs.run(["git", *arguments], "git", GIT_S, cwd=cwd, environment=environment)
         if done.returncode:
             raise UsageError(f"git {arguments[0]} failed: {done.stderr.strip()}")
         return done.stdout

@@ -1,16 +1,17 @@
-"""`nox -s cluster`: a person's cluster until Ctrl-C; it follows the checkout's commits."""
+"""Run a real control plane and Argo CD with all environments until Ctrl-C; commits follow."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import time
 from pathlib import Path
 
 from scripts.cluster import argocd
 from scripts.cluster.api_client import Object
-from scripts.cluster.cluster import Cluster, programs
+from scripts.cluster.cluster import Cluster, needed_tools
 from scripts.cluster.control_plane import CONTROLLERS_VERSION
-from scripts.core import process_lifetime, toolchain
+from scripts.core import process_lifetime, programs, toolchain
 from scripts.core.findings import UsageError
 
 LOOK_S = 1.0
@@ -29,13 +30,36 @@ Commit here, and the cluster follows within seconds.
 """
 
 
+EXAMPLES = ("nox -s cluster", "nox -s cluster -- --kubernetes 1.37")
+INTERRUPTED = "nothing is left of it"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument(
+        "--kubernetes", metavar="VERSION", help="the API server's minor version, like 1.34"
+    )
+    parser.add_argument(
+        "--build", action="store_true", help="only make what it needs, where that is missing"
+    )
+
+
+def run(root: Path, options: argparse.Namespace) -> int:
+    """Run the cluster, and return the exit code."""
+    if options.build:
+        build()
+    else:
+        show(root, options.kubernetes or CONTROLLERS_VERSION)
+    return 0
+
+
 def build() -> None:
     """Make what clusters and their tests need, where it is missing."""
     process_lifetime.end_with_parent()
-    toolchain.build(programs())
+    toolchain.build(needed_tools())
 
 
-def run(root: Path, version: str) -> None:
+def show(root: Path, version: str) -> None:
     """Show the cluster's state until somebody ends it.
 
     version: the API server's minor version. Raises UsageError where a program can't be had, or
@@ -89,7 +113,7 @@ def states(applications: dict[str, Object]) -> dict[str, str]:
 
 def head(root: Path) -> str:
     """Return the revision that is checked out."""
-    return toolchain.run(["git", "rev-parse", "HEAD"], "git", GIT_S, cwd=root).stdout.strip()
+    return programs.run(["git", "rev-parse", "HEAD"], "git", GIT_S, cwd=root).stdout.strip()
 
 
 def _take(cluster: Cluster, root: Path) -> str:

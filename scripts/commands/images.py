@@ -1,9 +1,11 @@
-"""Ask registries for the digests that the lock lacks: `nox -s images`, reviewed as a diff."""
+"""Look up the digests that base/images.yaml lacks; review the diff."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +13,9 @@ from pathlib import Path
 from typing import TextIO
 
 from scripts.checks import image_digests
-from scripts.core import toolchain, yamlio
+from scripts.commands import arguments as shared
+from scripts.commands import reporting
+from scripts.core import programs, progress, toolchain, yamlio
 from scripts.core.findings import Finding, Severity, UsageError, UserError, has_errors
 from scripts.core.parallel import each
 from scripts.environments import image_lock, layout
@@ -27,6 +31,10 @@ _ADDRESS = re.compile(r'\b\w+ "?https?://[^\s"]*"?: ')
 _MOST_SHOWN = 200
 
 
+EXAMPLES = ("nox -s images", "nox -s images -- --refresh")
+INTERRUPTED = "base/images.yaml is as it was"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a digest could not be looked up."""
@@ -34,6 +42,24 @@ class Failure:
     rule: str
     message: str
     fix: str
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    shared.findings_format(parser)
+    parser.add_argument(
+        "--refresh",
+        action="store_true",
+        help="also ask for the digests that are there, and write where a tag has moved",
+    )
+
+
+def run(root: Path, options: argparse.Namespace) -> int:
+    """Look the digests up, and return the exit code."""
+    stream = sys.stdout if options.format == "text" else sys.stderr
+    found = look_up(root, options.refresh, stream)
+    reporting.report(found, options.format)
+    return exit_code(found)
 
 
 def look_up(root: Path, refresh: bool, stream: TextIO) -> list[Finding]:
@@ -102,8 +128,8 @@ def digest(name: str) -> str | Failure:
     crane, registry = toolchain.tool("crane"), image_lock.registry(name)
     unreachable = f"run nox -s images where {registry} can be reached (https_proxy is respected)"
     try:
-        with toolchain.progress(f"asking {registry} for {name}"):
-            done = toolchain.run([crane, "digest", "--", name], name, TIMEOUT_S, cwd=toolchain.PINS)
+        with progress.progress(f"asking {registry} for {name}"):
+            done = programs.run([crane, "digest", "--", name], name, TIMEOUT_S, cwd=toolchain.PINS)
     except UsageError as error:
         return Failure("registry-unreachable", str(error), unreachable)
     answer = done.stdout.strip()

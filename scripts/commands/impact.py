@@ -1,33 +1,80 @@
-"""What a change does to all environments of a repository: git in, a report out."""
+"""Predict what merging a change will do, from rendered output; run nox -s render first."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scripts.core.parallel import each
-from scripts.impact.compare import revisions
-from scripts.impact.compare.revisions import Found
-from scripts.impact.report import Environment, Report, report
+if TYPE_CHECKING:
+    from scripts.impact.report import Report
 
-
-def impact(root: Path, against: str, to: str = "") -> Report:
-    """Return what becomes of environments when a revision comes in the place of another.
-
-    to: a revision; the working tree, where it is empty. It is about rendered output: what inputs
-    would give is not looked at. Raises UsageError for a revision that git does not know.
-    """
-    found = revisions.find(root, against, to)
-    environments = _compared(found) if found.changed else []
-    inputs = () if environments else found.inputs
-    return replace(report(against, to, len(found.names), environments), inputs=inputs)
+EXAMPLES = ("nox -s impact", "nox -s impact -- --against v1.2.0 --to HEAD --format html")
+INTERRUPTED = "it only reads"
 
 
-def _compared(found: Found) -> list[Environment]:
-    """Return what happens to those that change; only then is what compares them loaded."""
-    from scripts.impact.comparison import environment
+def _text(report: Report) -> str:
+    from scripts.impact.formats import text
 
-    def one(name: str) -> Environment:
-        return environment(revisions.pair(found, name))
+    return text.text(report)
 
-    return each(one, found.changed, "comparing environments")
+
+def _markdown(report: Report) -> str:
+    from scripts.impact.formats import text
+
+    return text.markdown(report)
+
+
+def _json(report: Report) -> str:
+    from scripts.impact.report import document
+
+    return json.dumps(document(report), indent=2, ensure_ascii=False) + "\n"
+
+
+def _html(report: Report) -> str:
+    from scripts.impact.formats import html
+
+    return html.page(report)
+
+
+FORMATS: Mapping[str, Callable[[Report], str]] = {
+    "text": _text,
+    "markdown": _markdown,
+    "json": _json,
+    "html": _html,
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument(
+        "--against", default="origin/main", metavar="REVISION", help="default: origin/main"
+    )
+    parser.add_argument(
+        "--to", default="", metavar="REVISION", help="the change; default: the working tree"
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="for a terminal, a comment, a program, or a page to look at",
+    )
+
+
+def run(root: Path, options: argparse.Namespace) -> int:
+    """Write the report, and return the exit code."""
+    from scripts.impact import predict
+
+    found = predict.impact(root, options.against, options.to)
+    sys.stdout.write(FORMATS[options.format](found))
+    if found.inputs and not options.to:
+        more = f" and {len(found.inputs) - 1} more" if len(found.inputs) > 1 else ""
+        print(
+            f"{found.inputs[0]}{more} {'differ' if more else 'differs'}: has nox -s render run"
+            " since? This is about rendered output",
+            file=sys.stderr,
+        )
+    return 0

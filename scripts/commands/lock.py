@@ -1,4 +1,4 @@
-"""Bring the locks in tools/ up to date with what they pin: `nox -s lock`, reviewed as a diff."""
+"""Bring the locks in tools/ up to date with what they pin; review the diff."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.checks import api_schemas
-from scripts.core import toolchain
+from scripts.core import programs, progress, toolchain
 from scripts.core.findings import UsageError
 from scripts.kubernetes import api_deprecations
 
@@ -23,9 +23,13 @@ TIMEOUT_S = 600
 TABLE = api_deprecations.TABLE
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Lock everything, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="nox -s lock --", description=__doc__)
+EXAMPLES = ("nox -s lock", "nox -s lock -- --upgrade", "nox -s lock -- --kubernetes 1.38")
+INTERRUPTED = "each lock is wholly the old or wholly the new one"
+ON_PROGRAM = True
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
     parser.add_argument(
         "--upgrade", action="store_true", help="take the newest Python packages that *.in allows"
     )
@@ -36,20 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="VERSION",
         help="pin another version: 1.38 for its last patch version, or 1.38.1",
     )
-    options = parser.parse_args(arguments)
-    try:
-        for version in options.kubernetes:
-            if not re.fullmatch(r"v?1\.\d+(\.\d+)?", version):
-                raise UsageError(f"{version} is no version of Kubernetes: write 1.38 or 1.38.1")
-        for name in LOCKS:
-            python(name, options.upgrade)
-        for folder in toolchain.modules():
-            go(folder)
-        pin_schemas(options.kubernetes)
-        list_removed()
-    except UsageError as error:
-        print(f"lock: {error}", file=sys.stderr)
-        return 2
+
+
+def run(_: Path, options: argparse.Namespace) -> int:
+    """Lock everything, and return the exit code."""
+    for version in options.kubernetes:
+        if not re.fullmatch(r"v?1\.\d+(\.\d+)?", version):
+            raise UsageError(f"{version} is no version of Kubernetes: write 1.38 or 1.38.1")
+    for name in LOCKS:
+        python(name, options.upgrade)
+    for folder in toolchain.modules():
+        go(folder)
+    pin_schemas(options.kubernetes)
+    list_removed()
     return 0
 
 
@@ -59,14 +62,14 @@ def python(name: str, upgrade: bool) -> None:
     command += ["--universal", "--generate-hashes", "--python-version=3.11", "--no-config"]
     command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
     command += ["--quiet", "--no-cache", "--system-certs", *(["--upgrade"] if upgrade else [])]
-    done = toolchain.run(command, f"{name}.txt", TIMEOUT_S, cwd=toolchain.GO_LOCK.parent)
+    done = programs.run(command, f"{name}.txt", TIMEOUT_S, cwd=toolchain.GO_LOCK.parent)
     if done.returncode:
         raise UsageError(f"tools/python/{name}.in can't be locked:\n{done.stderr.strip()}")
 
 
 def go(folder: Path) -> None:
     """Tidy the go.mod and go.sum of tools: another version is one line of their go.mod."""
-    with toolchain.locked(), toolchain.progress(f"locking {folder.name}"):
+    with toolchain.locked(), progress.progress(f"locking {folder.name}"):
         toolchain.go(["mod", "tidy"], folder, f"the lock of {folder.name}", folder / "go.sum")
 
 
@@ -110,7 +113,7 @@ def list_removed() -> None:
     version = newest[-1].replace("v1.", "v0.", 1)
     with toolchain.locked(), toolchain.scratch() as temporary:
         (temporary / "go.mod").write_text(api_schemas.go_mod())
-        with toolchain.progress(f"fetching k8s.io/api {version}"):
+        with progress.progress(f"fetching k8s.io/api {version}"):
             told = api_schemas.download(
                 temporary, f"k8s.io/api@{version}", "the table of removed APIs"
             )
@@ -121,7 +124,7 @@ def list_removed() -> None:
 
 
 def _sums(path: str, version: str, temporary: Path) -> tuple[str, str]:
-    with toolchain.progress(f"fetching {path} {version}"):
+    with progress.progress(f"fetching {path} {version}"):
         told = api_schemas.download(temporary, f"{path}@{version}", f"{path} {version}")
     shutil.rmtree(temporary / "modules")
     files = f"{path} {version} {told['Sum']}"
@@ -131,7 +134,3 @@ def _sums(path: str, version: str, temporary: Path) -> tuple[str, str]:
 def _order(line: str) -> tuple[str, list[int], str]:
     path, version, _ = line.split()
     return path, [int(number) for number in re.findall(r"\d+", version)], version
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Resolve a merge's conflicts in rendered files: render them again, and add them to the commit.
+"""Resolve a merge's conflicts in rendered files: render them again, and git add them.
 
 They hold nothing of their own: once the inputs are merged, both sides' output follows from them.
 It is the same for a merge, a rebase, a cherry-pick, a revert and a stash.
@@ -6,13 +6,16 @@ It is the same for a merge, a rebase, a cherry-pick, a revert and a stash.
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from scripts.core import toolchain
+from scripts.commands import arguments as shared
+from scripts.core import findings, programs
 from scripts.core.findings import Finding, UsageError, UserError
 from scripts.environments import layout
 from scripts.output import committed, git_revision, update
@@ -23,6 +26,22 @@ _INPUTS = ("base", "chart", "overlays", "scripts", "tools/python/pipeline.txt")
 _OUTPUT = ("overlays", *(f"argocd/{folder}" for folder in layout.ARGOCD_FOLDERS))
 _DIFFERING = ("ls-files", "-z", "--modified", "--deleted", "--others", "--exclude-standard", "--")
 _MARKS = re.compile(rb"^<{7,} ", re.MULTILINE)
+
+
+EXAMPLES = ("git merge origin/main; nox -s merge",)
+INTERRUPTED = "run it again"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    shared.findings_format(parser)
+
+
+def run(root: Path, options: argparse.Namespace) -> int:
+    """Resolve the conflicts, and return the exit code."""
+    merge(root, sys.stdout if options.format == "text" else sys.stderr)
+    findings.write([], options.format, sys.stdout)
+    return 0
 
 
 def merge(root: Path, stream: TextIO) -> None:
@@ -116,7 +135,7 @@ def _listed(told: str) -> Iterator[str]:
 
 
 def _git(root: Path, *arguments: str, given: str = "") -> str:
-    done = toolchain.run(["git", *arguments], "git", TIMEOUT_S, cwd=root, given=given)
+    done = programs.run(["git", *arguments], "git", TIMEOUT_S, cwd=root, given=given)
     if done.returncode:
         raise UsageError(f"git: {done.stderr.strip().removeprefix('fatal: ')}")
     return done.stdout

@@ -21,21 +21,19 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tarfile
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.core import process_lifetime, repository
+from scripts.core import programs, progress, repository
 from scripts.core.findings import UsageError
 
 PINS = repository.ROOT / "tools"
@@ -44,11 +42,7 @@ GO_LOCK = PINS / "python" / "go.txt"
 
 BUILD_TIMEOUT_S = 7200
 """Of one tool; a busy machine takes ten times as long as an idle one."""
-QUERY_TIMEOUT_S = 600
 FETCH_TIMEOUT_S = 60
-PROGRESS_AFTER_S = 1.0
-PROGRESS_EVERY_S = 20.0
-
 # What a build may know of its user: how the network is reached, and nothing of other projects.
 _PASSED_ON = re.compile(
     r"PATH|HOME|USER|TMPDIR|LANG|LC_.*|SSL_CERT_.*|GIT_SSL_.*|NETRC|XDG_CONFIG_HOME"
@@ -120,7 +114,7 @@ def build(wanted: Sequence[str]) -> list[Path]:
             _make(name, f"{number} of {len(missing)}", begun)
         if missing:
             made = f"{len(missing)} tools" if len(missing) > 1 else missing[0]
-            _say(f"made {made} in {duration(time.monotonic() - begun)}")
+            progress.say(f"made {made} in {progress.duration(time.monotonic() - begun)}")
         # Two gigabytes that only the next change of a pin would look at.
         for cache in ("gomod", "gocache"):
             shutil.rmtree(STORE / cache, ignore_errors=True)
@@ -200,7 +194,7 @@ def _make(name: str, place: str, begun: float) -> None:
     if name in fetched():
         make, how = (_fetch if _pin(name) == _LOCK else _fetch_wheel), "fetching"
     with scratch() as temporary:
-        with progress(f"{how} {making} ({place})", begun):
+        with progress.progress(f"{how} {making} ({place})", begun):
             make(name, making, temporary / name)
         os.replace(temporary / name, program)
     for other in program.parent.glob(f"{name}-v*"):
@@ -245,7 +239,7 @@ def _install(making: str, lock: Path, target: Path, options: Sequence[str] = ())
     command += ["--require-hashes", "--only-binary=:all:", "--target", target]
     environment = {**os.environ, "PIP_USER": "0"}
     command += [*options, "-r", lock]
-    done = run_bound(command, making, BUILD_TIMEOUT_S, cwd=PINS, environment=environment)
+    done = programs.run_bound(command, making, BUILD_TIMEOUT_S, cwd=PINS, environment=environment)
     if done.returncode:
         raise _failure(making, lock, done.stdout + done.stderr)
 
@@ -335,7 +329,9 @@ def go(
     command: list[str | Path] = [find_go(cwd), *arguments]
     with scratch() as temporary:
         environment["GOTMPDIR"] = str(temporary)
-        done = run_bound(command, making, BUILD_TIMEOUT_S, cwd=cwd, environment=environment)
+        done = programs.run_bound(
+            command, making, BUILD_TIMEOUT_S, cwd=cwd, environment=environment
+        )
     if done.returncode:
         raise _failure(making, pins, done.stdout + done.stderr)
     return done.stdout
@@ -351,7 +347,9 @@ def find_go(cwd: Path) -> Path:
             environment = {**os.environ, "GOTOOLCHAIN": "local"}
             call: list[str | Path] = [found, "env", "GOVERSION"]
             try:
-                done = run(call, "go", QUERY_TIMEOUT_S, cwd=PINS, environment=environment)
+                done = programs.run(
+                    call, "go", programs.QUERY_TIMEOUT_S, cwd=PINS, environment=environment
+                )
             except UsageError:  # somebody's broken go is no reason not to use ours
                 continue
             told = re.match(r"go(\d[\d.]*)\s*$", done.stdout)
@@ -370,7 +368,7 @@ def _pinned_go() -> Path:
     program = home / "go" / "bin" / "go"
     if program.is_file():
         return program
-    with scratch() as temporary, progress("fetching Go"):
+    with scratch() as temporary, progress.progress("fetching Go"):
         _install("Go", GO_LOCK, temporary / "go")
         for other in STORE.glob("go-*"):
             shutil.rmtree(other, ignore_errors=True)
@@ -405,94 +403,6 @@ def _wrong_hash(pins: str) -> str:
     return f"{why} something between here and its source changes it: try another network"
 
 
-def run(
-    command: Sequence[str | Path],
-    making: str,
-    timeout_s: float,
-    *,
-    cwd: Path,
-    environment: Mapping[str, str] | None = None,
-    given: str = "",
-) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; it is killed with its children where it takes too long.
-
-    making: what it is for, in the UsageError that a missing program or the time-out becomes.
-    given: what it reads on its standard input.
-    """
-    with _started(command, making, cwd, environment, subprocess.PIPE) as process:
-        return _finished(process, command, making, timeout_s, given.encode())
-
-
-def run_bound(
-    command: Sequence[str | Path],
-    making: str,
-    timeout_s: float,
-    *,
-    cwd: Path,
-    environment: Mapping[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run a program as `run` does; it is killed with its children when this process ends, too.
-
-    That holds however this process ends: by a SIGKILL, too. It takes a shell's start more.
-    """
-    reading, writing = os.pipe()
-    try:
-        bound = process_lifetime.until_end_of_stdin(command)
-        with _started(bound, making, cwd, environment, reading) as process:
-            return _finished(process, command, making, timeout_s, None)
-    finally:
-        os.close(reading)
-        os.close(writing)
-
-
-@contextlib.contextmanager
-def _started(
-    command: Sequence[str | Path],
-    making: str,
-    cwd: Path,
-    environment: Mapping[str, str] | None,
-    stdin: int,
-) -> Iterator[subprocess.Popen[bytes]]:
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=environment,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise UsageError(f"{making}: {command[0]} can't be started: {error.strerror}") from error
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            # Its own session: a Ctrl-C here does not reach the compilers it started.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
-        with process:  # waits for its end, and closes what it wrote to
-            pass
-
-
-def _finished(
-    process: subprocess.Popen[bytes],
-    command: Sequence[str | Path],
-    making: str,
-    timeout_s: float,
-    given: bytes | None,
-) -> subprocess.CompletedProcess[str]:
-    try:
-        stdout, stderr = process.communicate(given, timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        message = f"{making}: {Path(command[0]).name} did not end within {timeout_s:.0f} s"
-        raise UsageError(message) from None
-    # Names of files may be any bytes, and what git has may have any ends of lines.
-    told = (stream.decode("utf-8", "surrogateescape") for stream in (stdout, stderr))
-    return subprocess.CompletedProcess(command, process.returncode, *told)
-
-
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
     """Hold .tools/: one build at a time; a second waits for the first.
@@ -508,7 +418,7 @@ def locked() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with progress("another build is at work here; waiting for it"):
+            with progress.progress("another build is at work here; waiting for it"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
         # What a killed build has left.
         shutil.rmtree(STORE / "tmp", ignore_errors=True)
@@ -531,67 +441,3 @@ def scratch() -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-
-
-_steps: list[threading.Event] = []
-"""The ends of the steps that are under way, the innermost last."""
-
-
-@contextlib.contextmanager
-def progress(text: str, begun: float | None = None) -> Iterator[None]:
-    """Say on stderr what is being done once it takes longer than a second, then for how long.
-
-    begun: the monotonic time when the first of several such steps began, to say their sum, too.
-    Of steps within steps, only the innermost says for how long.
-    """
-    start, ended = time.monotonic(), threading.Event()
-
-    def say() -> None:
-        if ended.wait(PROGRESS_AFTER_S):
-            return
-        _say(f"{text} …")
-        while not ended.wait(PROGRESS_EVERY_S):
-            if _steps[-1:] == [ended]:
-                now, since = time.monotonic(), ""
-                if begun is not None and start - begun >= 1:
-                    since = f"; {duration(now - begun)} in all"
-                _say(f"{text} … {duration(now - start)}{since}")
-
-    thread = threading.Thread(target=say, daemon=True)
-    thread.start()
-    _steps.append(ended)
-    try:
-        yield
-    finally:
-        _steps.remove(ended)
-        ended.set()
-        thread.join()
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people: 45 s, 3 min 5 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def main(wanted: Iterable[str]) -> int:
-    """Make the named tools, or all of them, and print where they are."""
-    process_lifetime.end_with_parent()
-    try:
-        for program in build(list(wanted) or sorted(names() + fetched())):
-            print(program.relative_to(repository.ROOT).as_posix())
-    except UsageError as error:
-        print(f"tools: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("tools: interrupted; the next run makes what is missing", file=sys.stderr)
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.core import toolchain, yamlio
+from scripts.core import programs, yamlio
 from scripts.core.findings import UsageError, UserError
 from scripts.core.yamlio import Document
 from scripts.environments import environment, layout
@@ -134,7 +134,7 @@ def committed(root: Path, name: str) -> tuple[str, str]:
 
 def _git(root: Path, *arguments: str) -> str:
     with contextlib.suppress(UsageError):
-        done = toolchain.run(["git", *arguments], "network", _GIT_S, cwd=root)
+        done = programs.run(["git", *arguments], "network", _GIT_S, cwd=root)
         if done.returncode == 0:
             return done.stdout
     return ""

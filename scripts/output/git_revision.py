@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from scripts.core import toolchain
+from scripts.core import programs
 from scripts.core.findings import UsageError
 from scripts.environments import layout
 from scripts.kubernetes.manifest import Manifest
@@ -214,6 +214,6 @@ def _contents(root: Path, blobs: Iterable[str]) -> dict[str, str]:
 
 def _git(root: Path, arguments: list[str], given: str = "") -> tuple[str, str]:
     """Return what git says, and why it failed, where it has."""
-    done = toolchain.run(["git", *arguments], "git", TIMEOUT_S, cwd=root, given=given)
+    done = programs.run(["git", *arguments], "git", TIMEOUT_S, cwd=root, given=given)
     failed = done.returncode and done.stderr.strip().removeprefix("fatal: ")
     return done.stdout if not done.returncode else "", failed or ""

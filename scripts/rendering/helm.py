@@ -149,7 +149,7 @@ def command(
 
     tool: helm3 or helm4. Raises HelmError with its words.
     """
-    from scripts.core import toolchain
+    from scripts.core import programs, toolchain
 
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
         json.dump(values, file)
@@ -158,7 +158,7 @@ def command(
         call += ["--namespace", namespace]
         call += ["--kube-version", kubernetes_version, "--values", file.name]
         call += ["--skip-schema-validation"]
-        done = toolchain.run(call, "helm", TIMEOUT_S, cwd=chart.parent)
+        done = programs.run(call, "helm", TIMEOUT_S, cwd=chart.parent)
     if done.returncode:
         raise HelmError(done.stderr.strip().removeprefix("Error: "))
     texts: dict[str, str] = {}

@@ -19,8 +19,8 @@ import yaml
 from scripts.cluster import argocd
 from scripts.cluster.api_client import RESOURCES, Object
 from scripts.cluster.cluster import Cluster
-from scripts.commands.impact import impact
 from scripts.impact.effects.prediction import Outcome
+from scripts.impact.predict import impact
 from scripts.impact.report import Report
 from tests import changes, outcomes
 from tests.changes import Change

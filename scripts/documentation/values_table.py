@@ -14,7 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from scripts.commands import marked
+from scripts.documentation import marked
 
 
 def table(values: Path) -> str:

@@ -9,8 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
-from scripts.commands import marked
-from scripts.core.findings import Description
+from scripts.documentation import marked
 from scripts.rules import catalogue
 
 
@@ -24,14 +23,6 @@ def update(root: Path, *, check: bool) -> bool:
     stream = io.StringIO()
     _markdown(stream)
     return marked.update(root / "docs" / "rules.md", "rules", stream.getvalue(), check=check)
-
-
-def described() -> dict[str, Description]:
-    """Return what is known of each rule, by its id."""
-    return {
-        rule.id: Description(rule.promise, rule.why, rule.source, rule.severity)
-        for rule in catalogue.RULES.values()
-    }
 
 
 def _text(stream: TextIO) -> None:

@@ -1,0 +1,36 @@
+"""Arguments that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+
+from scripts.core import findings
+from scripts.environments import layout
+
+
+def environments(parser: argparse.ArgumentParser) -> None:
+    """Add the names of environments."""
+    action = parser.add_argument(
+        "environments", nargs="*", metavar="ENVIRONMENT", help="default: all"
+    )
+    action.completer = _names  # type: ignore[attr-defined] # argcomplete asks for it
+
+
+def _names(parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    """Return what a shell may complete to."""
+    return layout.environments(parsed_args.repository)
+
+
+def findings_format(parser: argparse.ArgumentParser) -> None:
+    """Add the format of findings."""
+    parser.add_argument(
+        "--format", choices=findings.FORMATS, default="text", help="format of the findings"
+    )
+
+
+def whole_number(text: str) -> int:
+    """Return the number; raises ArgumentTypeError with what to write otherwise."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: write a whole number") from None

@@ -1,0 +1,38 @@
+"""Make an environment's own chain: its genesis and public names for git, its keys for Secrets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from scripts.commands.arguments import whole_number
+from scripts.core.findings import UsageError
+
+EXAMPLES = ("nox -s network -- dev", "nox -s network -- qa --validators 4 --chain-id 73571337")
+INTERRUPTED = "what is there is whole; run it again"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("environments", nargs="+", metavar="ENVIRONMENT", help="one")
+    parser.add_argument(
+        "--validators", type=whole_number, metavar="N", help="default: maru.replicas"
+    )
+    parser.add_argument(
+        "--chain-id", type=whole_number, metavar="N", help="default: the lowest free one from 1337"
+    )
+    parser.add_argument(
+        "--to-address", metavar="0x…", help="where the TX Sender sends to; default: a new account"
+    )
+
+
+def run(root: Path, options: argparse.Namespace) -> int:
+    """Make the chain, and return the exit code."""
+    from scripts.network import make
+
+    if len(options.environments) > 1:
+        raise UsageError(f"one environment: {' or '.join(options.environments)}")
+    wanted = make.Wanted(options.validators, options.chain_id, options.to_address)
+    make.make(root, options.environments[0], wanted, sys.stdout)
+    return 0

@@ -1,0 +1,38 @@
+"""Write the manifests and Argo CD Applications of environments."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from scripts.commands import arguments as shared
+from scripts.commands import check
+from scripts.core import findings
+
+EXAMPLES = ("nox -s render", "nox -s render -- prod")
+INTERRUPTED = "the output of an environment is wholly the old or wholly the new one"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    shared.environments(parser)
+    shared.findings_format(parser)
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; show what would change, exit 1 if anything does: nox -s check",
+    )
+
+
+def run(root: Path, options: argparse.Namespace) -> int:
+    """Render, and return the exit code."""
+    if options.check:
+        return check.run(root, options)
+    from scripts.output import update
+
+    # A program reads one document from stdout; what changed is for people.
+    stream = sys.stdout if options.format == "text" else sys.stderr
+    update.update(root, options.environments, stream)
+    findings.write([], options.format, sys.stdout)
+    return 0

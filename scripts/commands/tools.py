@@ -1,0 +1,28 @@
+"""Build the pinned tools, all or those named, and print where they are."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from scripts.core import repository
+
+EXAMPLES = ("nox -s tools", "nox -s tools -- helm4 promtool")
+INTERRUPTED = "the next run makes what is missing"
+ON_PROGRAM = True
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("tools", nargs="*", metavar="TOOL", help="default: all")
+
+
+def run(_: Path, options: argparse.Namespace) -> int:
+    """Build, and return the exit code."""
+    from scripts.core import process_lifetime, toolchain
+
+    process_lifetime.end_with_parent()
+    wanted = options.tools or sorted(toolchain.names() + toolchain.fetched())
+    for program in toolchain.build(wanted):
+        print(program.relative_to(repository.ROOT).as_posix())
+    return 0

@@ -1,0 +1,44 @@
+"""Prove environments offline: inputs, schemas, rules, and that the output is up to date."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from pathlib import Path
+
+from scripts.commands import arguments as shared
+from scripts.commands import reporting
+from scripts.environments import layout
+
+EXAMPLES = ("nox -s validate", "nox -s validate -- prod --against origin/main --format sarif")
+INTERRUPTED = "it only reads"
+
+WIDTH = 100
+"""Columns of a paragraph."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    shared.environments(parser)
+    shared.findings_format(parser)
+    parser.add_argument(
+        "--against",
+        default="",
+        metavar="REVISION",
+        help="also judge the change from what this git revision has committed: origin/main",
+    )
+
+
+def run(root: Path, options: argparse.Namespace) -> int:
+    """Validate, and return the exit code."""
+    from scripts.checks import layers
+
+    names = layout.environments(root, options.environments)
+    renderings = layers.rendered(root, names)
+    found = layers.validate(root, renderings, options.against)
+    code = reporting.report(found, options.format)
+    if not code and options.format == "text":
+        print(f"valid: {layout.called(names)}")
+        for line in layers.survived(renderings):
+            print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
+    return code
