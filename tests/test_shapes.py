@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scripts.checks.run_rules import CHANGES
 from scripts.core import paths
 from scripts.core.findings import UserError
 from scripts.kubernetes.manifest import Manifest, Where
@@ -116,7 +115,7 @@ def test_rules_tell_of_objects_of_any_shape(name: str, data: st.DataObject) -> N
     others = [examples.objects(other) for other in ENVIRONMENTS if other != name]
     for rule in catalogue.RULES.values():
         told = list(rule.check([found, *others] if rule.together else [found]))
-        if rule.family.startswith(CHANGES):
+        if rule.is_about_changes:
             told += rule.check([backwards])
         for _, problem in told:
             assert problem.message and problem.fix, rule.id

@@ -20,9 +20,6 @@ from scripts.rules import catalogue
 from scripts.rules.rule import Problem, Rule
 from scripts.rules.snapshot import Objects
 
-CHANGES = "changes/"
-"""Families of rules whose findings end with the merge: a waiver of one is of use only once."""
-
 
 def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
     """Return what the rules find, each at the line of the input that decides it.
@@ -144,12 +141,12 @@ def _unsound(
         near = difflib.get_close_matches(waiver.rule, catalogue.RULES, 1)
         fix = f"write {near[0]}" if near else "write one of `python -m scripts rules`"
         yield finding("unknown-rule", "rule", f"there is no rule {waiver.rule}", fix)
-    elif not needed and not rule.family.startswith(CHANGES) and not (alone and rule.together):
+    elif not needed and not rule.is_about_changes and not (alone and rule.together):
         message = f"{waiver.rule} finds nothing in {waiver.object}"
         yield finding("stale-waiver", "rule", message, "remove the waiver")
     elif waiver.until < today.isoformat():
         message = f"the waiver of {waiver.rule} ended on {waiver.until}"
         fix = "mend what it let be, or, after a new look at the risk, write a later day"
-        if not needed and rule.family.startswith(CHANGES):
+        if not needed and rule.is_about_changes:
             fix = "remove the waiver: the change that it let be is made"
         yield finding("expired-waiver", "until", message, fix)

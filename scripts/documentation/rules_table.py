@@ -46,10 +46,12 @@ def _markdown(stream: TextIO) -> None:
         if rule.family != family:
             family = rule.family
             title = family.replace("_", " ").replace("/", " / ")
-            stream.write(f"\n### {title}\n\n| Rule | What holds | Why |\n|---|---|---|\n")
+            stream.write(
+                f"\n### {title}\n\n| Rule | What holds | Otherwise it | Why |\n|---|---|---|---|\n"
+            )
         here = not rule.source.startswith("https://")
         source = f"[source]({os.path.relpath(rule.source, 'docs') if here else rule.source})"
-        stream.write(f"| `{rule.id}` | {rule.promise} | {rule.why} {source} |\n")
+        stream.write(f"| `{rule.id}` | {rule.promise} | {rule.outcome} | {rule.why} {source} |\n")
 
 
 def _json(stream: TextIO) -> None:

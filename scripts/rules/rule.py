@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from scripts.core.findings import Severity
 from scripts.kubernetes.manifest import Manifest, Where
@@ -26,6 +27,15 @@ class Problem:
     """The part of the field that is meant, where several values make it together."""
 
 
+class Outcome(StrEnum):
+    """What happens where a rule does not hold."""
+
+    REJECTED = "rejected by the API server"
+    BREAKS = "breaks at run time"
+    HIDDEN = "has no effect"
+    RISK = "is a risk"
+
+
 Check = Callable[[Objects], Iterator[Problem]]
 Across = Callable[[Sequence[Objects]], Iterator[tuple[Objects, Problem]]]
 
@@ -39,6 +49,7 @@ class Rule:
     family: str
     """The module that it stands in, below scripts/rules: workloads/lifecycle."""
     severity: Severity
+    outcome: Outcome
     promise: str
     """What holds, in one line."""
     why: str
@@ -49,22 +60,37 @@ class Rule:
     together: bool
     """Whether it looks at several environments at once."""
 
+    @property
+    def is_about_changes(self) -> bool:
+        """Return whether it compares objects with what they were.
 
-def rule(source: str, severity: Severity = Severity.ERROR) -> Callable[[Check], Rule]:
-    """Return a decorator that makes a function a rule about single environments."""
+        Its findings end with the merge: a waiver of one is of use only once.
+        """
+        return self.family.startswith("changes/")
+
+
+def rule(
+    source: str, severity: Severity = Severity.ERROR, *, outcome: Outcome | None = None
+) -> Callable[[Check], Rule]:
+    """Return a decorator that makes a function a rule about single environments.
+
+    outcome: by default, an error breaks at run time, and a warning is a risk.
+    """
 
     def of(function: Check) -> Rule:
         def check(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
             return ((objects, problem) for objects in among for problem in function(objects))
 
-        return _rule(function, check, source, severity, together=False)
+        return _rule(function, check, source, severity, outcome, together=False)
 
     return of
 
 
-def across(source: str, severity: Severity = Severity.ERROR) -> Callable[[Across], Rule]:
+def across(
+    source: str, severity: Severity = Severity.ERROR, *, outcome: Outcome | None = None
+) -> Callable[[Across], Rule]:
     """Return a decorator that makes a function a rule about several environments together."""
-    return lambda function: _rule(function, function, source, severity, together=True)
+    return lambda function: _rule(function, function, source, severity, outcome, together=True)
 
 
 def _rule(
@@ -72,6 +98,7 @@ def _rule(
     check: Across,
     source: str,
     severity: Severity,
+    outcome: Outcome | None,
     *,
     together: bool,
 ) -> Rule:
@@ -80,6 +107,7 @@ def _rule(
         id=function.__name__.replace("_", "-"),
         family=function.__module__.removeprefix("scripts.rules.").replace(".", "/"),
         severity=severity,
+        outcome=outcome or (Outcome.BREAKS if severity is Severity.ERROR else Outcome.RISK),
         promise=promise.removesuffix("."),
         why=" ".join(why.split()),
         source=source,

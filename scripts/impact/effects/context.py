@@ -15,33 +15,11 @@ from scripts.impact.effects.rollout import Rollout, rollout
 from scripts.kubernetes import sync
 from scripts.kubernetes.manifest import Identity, Manifest
 from scripts.rules import catalogue
-from scripts.rules.changes import chain_continuity, removals, updates
-from scripts.rules.rule import Problem, Rule
+from scripts.rules.rule import Outcome, Problem, Rule
 from scripts.rules.snapshot import Objects
-
-REFUSED = {
-    *("claim-changed", "immutable-data-changed", "job-changed", "quota-scopes-changed"),
-    *("secret-type-changed", "selector-changed", "service-address-changed"),
-    *("statefulset-field-changed", "volume-claim-template-changed", "volume-shrunk"),
-}
-"""Rules that tell what the API server refuses to change."""
 
 POLICY = ("spec", "syncPolicy", "automated")
 """Where an Application says what Argo CD does by itself."""
-
-NOT_TAKEN = (
-    *("annotations-are-too-large", "autoscaler-bounds-crossed", "block-beside-a-selector"),
-    *("block-of-no-range", "budget-with-two-bounds", "contents-too-large"),
-    *("exception-outside-of-block", "handler-without-one-action", "ingress-rule-without-paths"),
-    *("ip-block-beside-selector", "job-restarts-always", "mount-without-volume"),
-    *("mounts-on-one-path", "once-pod-with-another-mode", "port-out-of-range", "probe-refused"),
-    *("progress-deadline-too-short", "range-of-ports-without-an-end", "request-above-limit"),
-    *("rollout-of-nothing", "selector-operator-and-values", "service-ports-collide"),
-    *("strategy-of-two-types", "toleration-operator-and-value", "unknown-policy-type"),
-    "value-is-no-choice",
-    *("volume-without-one-source", "workload-selector-misses-its-pods"),
-)
-"""Rules that tell what the API server takes of no object at all."""
 
 NOTHING = Difference(())
 
@@ -116,11 +94,10 @@ class Context:
     def problems(self) -> list[tuple[Rule, Problem]]:
         """Return what the rules about changes say."""
         return [
-            (found, problem)
-            for family in (updates, chain_continuity, removals)
-            for found in vars(family).values()
-            if isinstance(found, Rule)
-            for _, problem in found.check([self.new])
+            (rule, problem)
+            for rule in catalogue.RULES.values()
+            if rule.is_about_changes
+            for _, problem in rule.check([self.new])
         ]
 
     @cached_property
@@ -132,7 +109,7 @@ class Context:
         said = [
             problem
             for rule, problem in self.problems
-            if rule.id in REFUSED and not _is_left_headless(problem)
+            if rule.outcome is Outcome.REJECTED and not _is_left_headless(problem)
         ]
         there = _by_identity(self.old)
         return [*said, *(one for one in self._not_taken if one.manifest.identity in there)]
@@ -151,8 +128,9 @@ class Context:
         touched = {one.new.identity for one in self.changed if one.new}
         return [
             problem
-            for name in NOT_TAKEN
-            for _, problem in catalogue.RULES[name].check([self.new])
+            for rule in catalogue.RULES.values()
+            if rule.outcome is Outcome.REJECTED and not rule.is_about_changes
+            for _, problem in rule.check([self.new])
             if problem.manifest.identity in touched
         ]
 

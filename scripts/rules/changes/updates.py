@@ -14,7 +14,7 @@ from scripts.core.findings import Severity
 from scripts.kubernetes import api_deprecations, quantity
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.changes.compared import HOW, NOTHING, changed_in_place, keys, templates, text_of
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, destination, spec_of
 
 _VALIDATION = "https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/apis"
@@ -54,7 +54,7 @@ _NEXT = 2
 _SIZE = ("resources", "requests", "storage")
 
 
-@rule(f"{_VALIDATION}/apps/validation/validation.go#L709")
+@rule(f"{_VALIDATION}/apps/validation/validation.go#L709", outcome=Outcome.REJECTED)
 def selector_changed(objects: Objects) -> Iterator[Problem]:
     """A workload keeps the selector that it was made with.
 
@@ -72,7 +72,7 @@ def selector_changed(objects: Objects) -> Iterator[Problem]:
             yield Problem(new, path, message, fix)
 
 
-@rule(f"{_VALIDATION}/apps/validation/validation.go#L238")
+@rule(f"{_VALIDATION}/apps/validation/validation.go#L238", outcome=Outcome.REJECTED)
 def statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
     """A StatefulSet keeps the fields that Kubernetes lets nobody change.
 
@@ -90,7 +90,7 @@ def statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
             yield Problem(new, path, message, _made_anew(was))
 
 
-@rule(f"{_VALIDATION}/apps/validation/validation.go#L238")
+@rule(f"{_VALIDATION}/apps/validation/validation.go#L238", outcome=Outcome.REJECTED)
 def volume_claim_template_changed(objects: Objects) -> Iterator[Problem]:
     """A StatefulSet keeps the claims that it makes for its pods.
 
@@ -136,7 +136,8 @@ def _other_template(new: Manifest, was: Any, after: tuple[Where, Any]) -> Iterat
 
 
 @rule(
-    "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#expanding-persistent-volumes-claims"
+    "https://kubernetes.io/docs/concepts/storage/persistent-volumes/#expanding-persistent-volumes-claims",
+    outcome=Outcome.REJECTED,
 )
 def volume_shrunk(objects: Objects) -> Iterator[Problem]:
     """A volume is never asked to become smaller.
@@ -156,7 +157,7 @@ def volume_shrunk(objects: Objects) -> Iterator[Problem]:
                 yield Problem(new, (*path, *_SIZE), message, fix)
 
 
-@rule(f"{_VALIDATION}/core/validation/validation.go#L2464")
+@rule(f"{_VALIDATION}/core/validation/validation.go#L2464", outcome=Outcome.REJECTED)
 def claim_changed(objects: Objects) -> Iterator[Problem]:
     """A volume claim keeps all but its size, which may grow.
 
@@ -182,7 +183,7 @@ def claim_changed(objects: Objects) -> Iterator[Problem]:
             yield Problem(new, path, message, fix)
 
 
-@rule(f"{_VALIDATION}/batch/validation/validation.go#L623")
+@rule(f"{_VALIDATION}/batch/validation/validation.go#L623", outcome=Outcome.REJECTED)
 def job_changed(objects: Objects) -> Iterator[Problem]:
     """A Job keeps its pods' template.
 
@@ -207,7 +208,7 @@ def job_changed(objects: Objects) -> Iterator[Problem]:
                 break
 
 
-@rule(f"{_VALIDATION}/core/validation/validation.go#L8784")
+@rule(f"{_VALIDATION}/core/validation/validation.go#L8784", outcome=Outcome.REJECTED)
 def service_address_changed(objects: Objects) -> Iterator[Problem]:
     """A Service keeps its address, its IP family and the class of its load balancer.
 
@@ -263,7 +264,7 @@ def _other_address(old: Manifest, new: Manifest) -> Iterator[tuple[Where, str]]:
         yield path, f"{message} {_shown(new, path)}: Kubernetes refuses that, and no sync begins"
 
 
-@rule(f"{_VALIDATION}/core/validation/validation.go#L7485")
+@rule(f"{_VALIDATION}/core/validation/validation.go#L7485", outcome=Outcome.REJECTED)
 def immutable_data_changed(objects: Objects) -> Iterator[Problem]:
     """A ConfigMap or Secret that says `immutable: true` keeps its contents, and that it is so.
 
@@ -282,7 +283,7 @@ def immutable_data_changed(objects: Objects) -> Iterator[Problem]:
                 break
 
 
-@rule(f"{_VALIDATION}/core/validation/validation.go#L7428")
+@rule(f"{_VALIDATION}/core/validation/validation.go#L7428", outcome=Outcome.REJECTED)
 def secret_type_changed(objects: Objects) -> Iterator[Problem]:
     """A Secret keeps its type.
 
@@ -297,7 +298,7 @@ def secret_type_changed(objects: Objects) -> Iterator[Problem]:
             yield Problem(new, ("type",), message, fix)
 
 
-@rule(f"{_VALIDATION}/core/validation/validation.go#L7820")
+@rule(f"{_VALIDATION}/core/validation/validation.go#L7820", outcome=Outcome.REJECTED)
 def quota_scopes_changed(objects: Objects) -> Iterator[Problem]:
     """A ResourceQuota keeps its scopes.
 

@@ -20,7 +20,7 @@ from scripts.rules.networking.policies import (
     is_within,
     joined,
 )
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
 _REFERENCE = (
@@ -46,7 +46,7 @@ def rules_without_their_policy_type(objects: Objects) -> Iterator[Problem]:
                     yield Problem(policy.manifest, ("spec", "policyTypes"), message, fix)
 
 
-@rule(_REFERENCE)
+@rule(_REFERENCE, outcome=Outcome.REJECTED)
 def unknown_policy_type(objects: Objects) -> Iterator[Problem]:
     """A policy's policyTypes are Ingress and Egress.
 
@@ -78,7 +78,7 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
             yield Problem(policy.manifest, ("spec", "policyTypes"), message, fix)
 
 
-@rule(_REFERENCE)
+@rule(_REFERENCE, outcome=Outcome.REJECTED)
 def block_of_no_range(objects: Objects) -> Iterator[Problem]:
     """An ipBlock's addresses are ranges, like 10.30.0.0/22.
 
@@ -93,7 +93,7 @@ def block_of_no_range(objects: Objects) -> Iterator[Problem]:
                 yield Problem(policy.manifest, inner, message, fix)
 
 
-@rule(_REFERENCE)
+@rule(_REFERENCE, outcome=Outcome.REJECTED)
 def exception_outside_of_block(objects: Objects) -> Iterator[Problem]:
     """What an ipBlock excepts is a part of it.
 
@@ -117,7 +117,7 @@ def _excepted(path: Where, block: Mapping[str, Any]) -> list[tuple[Where, Any]]:
     return [((*path, "except", index), text) for index, text in enumerate(items)]
 
 
-@rule(_REFERENCE)
+@rule(_REFERENCE, outcome=Outcome.REJECTED)
 def block_beside_a_selector(objects: Objects) -> Iterator[Problem]:
     """A peer of a policy is an ipBlock, or pods by selectors, not both, and not nothing.
 
@@ -135,7 +135,7 @@ def block_beside_a_selector(objects: Objects) -> Iterator[Problem]:
             )
 
 
-@rule(CONCEPTS + "#targeting-a-range-of-ports")
+@rule(CONCEPTS + "#targeting-a-range-of-ports", outcome=Outcome.REJECTED)
 def range_of_ports_without_an_end(objects: Objects) -> Iterator[Problem]:
     """An endPort stands beside a port that is a number, and is not less than it.
 

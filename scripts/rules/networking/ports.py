@@ -11,7 +11,7 @@ from scripts.core import paths
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload, mappings
 from scripts.rules.networking.selection import monitored, own_namespace
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Container, Objects, containers, runs
 
 _SERVICES = "https://kubernetes.io/docs/concepts/services-networking/service/"
@@ -158,7 +158,7 @@ def _labels(workloads: Sequence[Workload]) -> str:
     return " and ".join(one.manifest.label for one in workloads)
 
 
-@rule(_SERVICES + "#multi-port-services")
+@rule(_SERVICES + "#multi-port-services", outcome=Outcome.REJECTED)
 def service_ports_collide(objects: Objects) -> Iterator[Problem]:
     """A Service's ports differ in number or protocol, and each of several has a name of its own.
 
@@ -417,7 +417,7 @@ def ingress_leads_nowhere(objects: Objects) -> Iterator[Problem]:
                 yield problem
 
 
-@rule(_INGRESS + "#ingress-rules")
+@rule(_INGRESS + "#ingress-rules", outcome=Outcome.REJECTED)
 def ingress_rule_without_paths(objects: Objects) -> Iterator[Problem]:
     """A rule of an Ingress has a path.
 

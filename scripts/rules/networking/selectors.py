@@ -17,7 +17,7 @@ from scripts.rules.networking.selection import (
     own_namespace,
     peers,
 )
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import STATEFUL, Objects, picks, pod
 
 _COMPONENT = "app.kubernetes.io/component"
@@ -146,7 +146,10 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, (*_SELECTOR, *part), message, fix)
 
 
-@rule("https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector")
+@rule(
+    "https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector",
+    outcome=Outcome.REJECTED,
+)
 def workload_selector_misses_its_pods(objects: Objects) -> Iterator[Problem]:
     """A workload's selector matches the labels of its own pods.
 
@@ -305,7 +308,7 @@ def spread_of_other_pods(objects: Objects) -> Iterator[Problem]:
                 yield Problem(workload.manifest, place, message, fix)
 
 
-@rule(_LABELS + "#resources-that-support-set-based-requirements")
+@rule(_LABELS + "#resources-that-support-set-based-requirements", outcome=Outcome.REJECTED)
 def selector_operator_and_values(objects: Objects) -> Iterator[Problem]:
     """A selector's In and NotIn have values, and its Exists and DoesNotExist have none.
 
@@ -344,7 +347,10 @@ def _expressions(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, 
                 yield manifest, (*place, "matchExpressions", index), expression
 
 
-@rule("https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/")
+@rule(
+    "https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/",
+    outcome=Outcome.REJECTED,
+)
 def toleration_operator_and_value(objects: Objects) -> Iterator[Problem]:
     """A toleration's Exists has no value, and any other operator has a key.
 
@@ -365,7 +371,7 @@ def toleration_operator_and_value(objects: Objects) -> Iterator[Problem]:
                 yield Problem(workload.manifest, place, message, fix)
 
 
-@rule(_POLICIES + "#behavior-of-to-and-from-selectors")
+@rule(_POLICIES + "#behavior-of-to-and-from-selectors", outcome=Outcome.REJECTED)
 def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
     """A NetworkPolicy's peer is an ipBlock or selectors, not both.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, nearest
 
 _API = "https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.34/"
@@ -65,7 +65,7 @@ _FREE = {
 """Fields in which people name the keys themselves."""
 
 
-@rule(_API)
+@rule(_API, outcome=Outcome.REJECTED)
 def value_is_no_choice(objects: Objects) -> Iterator[Problem]:
     """A field that has one of some values has one that there is.
 
@@ -98,7 +98,7 @@ def _choices(manifest: Manifest, path: Where) -> frozenset[str] | None:
     return CHOICES.get(str(field))
 
 
-@rule(_API)
+@rule(_API, outcome=Outcome.REJECTED)
 def port_out_of_range(objects: Objects) -> Iterator[Problem]:
     """A port is a number from 1 to 65535.
 

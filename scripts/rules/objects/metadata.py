@@ -8,14 +8,12 @@ from scripts.core import paths
 from scripts.core.findings import Severity
 from scripts.kubernetes import sync
 from scripts.kubernetes.manifest import Manifest, Where, config_maps
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation, nearest, spec_of
 
 _DOCS = "https://argo-cd.readthedocs.io/en/stable"
 _WAVES = f"{_DOCS}/user-guide/sync-waves/"
 _SYNC_OPTIONS = f"{_DOCS}/user-guide/sync-options/"
-sync.HOOK = "argocd.argoproj.io/hook"
-sync.HELM_HOOK = "helm.sh/hook"
 _COMPARE = "argocd.argoproj.io/compare-options"
 
 
@@ -280,7 +278,10 @@ def name_is_too_long(objects: Objects) -> Iterator[Problem]:
 _MOST_OF_ANNOTATIONS = 256 * 1024
 
 
-@rule("https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/")
+@rule(
+    "https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/",
+    outcome=Outcome.REJECTED,
+)
 def annotations_are_too_large(objects: Objects) -> Iterator[Problem]:
     """An object's annotations have at most 256 KiB together.
 

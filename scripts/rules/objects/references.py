@@ -14,7 +14,7 @@ from scripts.kubernetes.quantity import parse
 from scripts.kubernetes.workloads import Workload, mappings
 from scripts.rules import named_objects
 from scripts.rules.named_objects import Mention
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Container, Objects, containers, pod, runs
 
 _CONFIG_MAPS = "https://kubernetes.io/docs/concepts/configuration/configmap/"
@@ -455,7 +455,7 @@ def service_account_unused(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, ("metadata", "name"), message, fix)
 
 
-@rule(_CONFIG_MAPS)
+@rule(_CONFIG_MAPS, outcome=Outcome.REJECTED)
 def contents_too_large(objects: Objects) -> Iterator[Problem]:
     """A ConfigMap or a Secret holds 1 MiB at most.
 
@@ -477,7 +477,7 @@ def contents_too_large(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, largest, message, fix)
 
 
-@rule(_CLAIMS + "#access-modes")
+@rule(_CLAIMS + "#access-modes", outcome=Outcome.REJECTED)
 def once_pod_with_another_mode(objects: Objects) -> Iterator[Problem]:
     """ReadWriteOncePod is a claim's only access mode.
 
@@ -494,7 +494,7 @@ def once_pod_with_another_mode(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, (*path, "accessModes"), message, fix)
 
 
-@rule(_CLAIMS + "#persistentvolumeclaims")
+@rule(_CLAIMS + "#persistentvolumeclaims", outcome=Outcome.REJECTED)
 def claim_incomplete(objects: Objects) -> Iterator[Problem]:
     """A claim has an access mode that there is, and says how much storage it wants.
 

@@ -13,7 +13,7 @@ from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.resilience import ZONE
 from scripts.kubernetes.workloads import Workload, mappings, selects, whole
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, picks, pod
 
 _SPREAD = "https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/"
@@ -413,7 +413,8 @@ def _kept_away(workload: Workload, other: Workload, key: str) -> Iterator[Proble
 
 
 @rule(
-    "https://kubernetes.io/docs/tasks/run-application/configure-pdb/#specifying-a-poddisruptionbudget"
+    "https://kubernetes.io/docs/tasks/run-application/configure-pdb/#specifying-a-poddisruptionbudget",
+    outcome=Outcome.REJECTED,
 )
 def budget_with_two_bounds(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget says minAvailable or maxUnavailable, not both.
@@ -428,7 +429,7 @@ def budget_with_two_bounds(objects: Objects) -> Iterator[Problem]:
             )
 
 
-@rule(_SCALING)
+@rule(_SCALING, outcome=Outcome.REJECTED)
 def autoscaler_bounds_crossed(objects: Objects) -> Iterator[Problem]:
     """An autoscaler's minReplicas is no more than its maxReplicas.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from scripts.kubernetes import cron
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.workloads import Workload, mappings
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, pod
 
 _CRON_JOBS = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/"
@@ -56,7 +56,7 @@ def schedule_never_comes(objects: Objects) -> Iterator[Problem]:
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
-@rule(f"{_JOBS}#handling-pod-and-container-failures")
+@rule(f"{_JOBS}#handling-pod-and-container-failures", outcome=Outcome.REJECTED)
 def job_restarts_always(objects: Objects) -> Iterator[Problem]:
     """The pod of a Job has the restartPolicy Never or OnFailure.
 

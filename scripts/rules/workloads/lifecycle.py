@@ -14,7 +14,7 @@ from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.resilience import ZONE
 from scripts.kubernetes.workloads import Workload, mappings, scaled, whole
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Container, Objects, containers, pod
 
 _DEPLOYMENTS = "https://kubernetes.io/docs/concepts/workloads/controllers/deployment/"
@@ -55,7 +55,7 @@ _DEFAULT_GRACE_S = 30
 _DEFAULTS = {"periodSeconds": 10, "timeoutSeconds": 1, "failureThreshold": 3, "successThreshold": 1}
 
 
-@rule(_DEPLOYMENTS)
+@rule(_DEPLOYMENTS, outcome=Outcome.REJECTED)
 def rollout_of_nothing(objects: Objects) -> Iterator[Problem]:
     """A Deployment's update may add a pod, or take one away.
 
@@ -72,7 +72,7 @@ def rollout_of_nothing(objects: Objects) -> Iterator[Problem]:
             yield Problem(workload.manifest, (*path, "maxSurge"), message, fix)
 
 
-@rule(_STATEFUL)
+@rule(_STATEFUL, outcome=Outcome.REJECTED)
 def strategy_of_two_types(objects: Objects) -> Iterator[Problem]:
     """Only an update of type RollingUpdate has settings in rollingUpdate.
 
@@ -219,7 +219,7 @@ def surge_without_a_place(objects: Objects) -> Iterator[Problem]:
             yield Problem(workload.manifest, path, message, fix)
 
 
-@rule(_DEPLOYMENTS)
+@rule(_DEPLOYMENTS, outcome=Outcome.REJECTED)
 def progress_deadline_too_short(objects: Objects) -> Iterator[Problem]:
     """A Deployment's progressDeadlineSeconds is more than its minReadySeconds.
 
@@ -374,7 +374,7 @@ def start_too_short(objects: Objects) -> Iterator[Problem]:
         yield Problem(container.workload.manifest, path, message, fix)
 
 
-@rule(_PROBES)
+@rule(_PROBES, outcome=Outcome.REJECTED)
 def probe_refused(objects: Objects) -> Iterator[Problem]:
     """A liveness or startup probe has a successThreshold of 1.
 

@@ -23,7 +23,7 @@ from scripts.kubernetes.resource_usage import (
     quotas,
 )
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
 _QUOTAS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
@@ -113,7 +113,7 @@ def not_in_quota(objects: Objects) -> Iterator[Problem]:
                     yield Problem(pods.workload.manifest, path, message, fix)
 
 
-@rule(_RESOURCES)
+@rule(_RESOURCES, outcome=Outcome.REJECTED)
 def request_above_limit(objects: Objects) -> Iterator[Problem]:
     """A container requests no more than its limit.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from scripts.core import paths
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.workloads import Workload, mappings
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Container, Objects, containers, mounts, pod, volumes
 
 _VOLUMES = "https://kubernetes.io/docs/concepts/storage/volumes/"
@@ -26,7 +26,7 @@ _TMP = "/tmp"  # noqa: S108 - of containers
 _REFUSED = "a cluster refuses that"
 
 
-@rule(_VOLUMES)
+@rule(_VOLUMES, outcome=Outcome.REJECTED)
 def mount_without_volume(objects: Objects) -> Iterator[Problem]:
     """What a container mounts is a volume of its pod, or a claim of its StatefulSet.
 
@@ -117,7 +117,7 @@ def _is_moved(container: Container) -> bool:
     return "TMPDIR" in told or "java.io.tmpdir" in told
 
 
-@rule(_VOLUMES)
+@rule(_VOLUMES, outcome=Outcome.REJECTED)
 def mounts_on_one_path(objects: Objects) -> Iterator[Problem]:
     """A container mounts one volume on a path.
 
@@ -139,7 +139,7 @@ def mounts_on_one_path(objects: Objects) -> Iterator[Problem]:
                     yield Problem(workload.manifest, (*path, "mountPath"), message, fix)
 
 
-@rule(_VOLUMES)
+@rule(_VOLUMES, outcome=Outcome.REJECTED)
 def volume_without_one_source(objects: Objects) -> Iterator[Problem]:
     """A volume of a pod has one source, and a ConfigMap's or Secret's has a name.
 
@@ -164,7 +164,7 @@ def volume_without_one_source(objects: Objects) -> Iterator[Problem]:
                 yield Problem(workload.manifest, (*place, sources[0]), message, f"write {field}")
 
 
-@rule(_HOOKS)
+@rule(_HOOKS, outcome=Outcome.REJECTED)
 def handler_without_one_action(objects: Objects) -> Iterator[Problem]:
     """A probe or a lifecycle hook does one thing: exec, httpGet, tcpSocket, grpc or sleep.
 
