@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from scripts.chain.identity import address_of, checksummed, is_address, peer_id_of
 from scripts.environments import environment
-from scripts.network import genesis, make
+from scripts.network import genesis, plan
 from scripts.network.keys import Key
 from tests.conftest import ROOT, Interrupted, Repository, Run
 
@@ -894,7 +894,7 @@ def test_the_chart_bears_as_many_validators_as_can_be_made() -> None:
     schema = json.loads((ROOT / "chart/values.schema.json").read_text())
     for part in ("maru", "sequencer"):
         replicas = schema["properties"][part]["properties"]["replicas"]
-        assert replicas["maximum"] == make.MOST_VALIDATORS
+        assert replicas["maximum"] == plan.MOST_VALIDATORS
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

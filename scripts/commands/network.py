@@ -29,10 +29,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(root: Path, options: argparse.Namespace) -> int:
     """Make the chain, and return the exit code."""
-    from scripts.network import make
+    from scripts.network import make, plan
 
     if len(options.environments) > 1:
         raise UsageError(f"one environment: {' or '.join(options.environments)}")
-    wanted = make.Wanted(options.validators, options.chain_id, options.to_address)
+    wanted = plan.Wanted(options.validators, options.chain_id, options.to_address)
     make.make(root, options.environments[0], wanted, sys.stdout)
     return 0
