@@ -1,25 +1,50 @@
-"""Examples of what rules find: small files that are laid over an environment of this repository.
+"""Examples of what rules report, and of what they do not: tests/rules/<subject>/<rule>.yaml.
 
-An example holds documents as people write them, and all of them are laid over prod, or over the
-environment that the first names:
-- an environment.yaml (it has a `name`), of which it need only hold what differs;
-- a patch (it has a `target`), also of the environment's AppProject or Application;
-- an object (it has a `kind`), which is there beside those of the chart;
-- what was there before (it has only `before`, an object): rules about changes compare with that,
-  and with the environment as it is committed;
-- anything else are values.
+A file has two parts, `wrong` and `right`, with examples by name:
+
+    wrong:
+      misspelled-port:
+        patches:
+          - target: {kind: Service, name: linea-stack-besu}
+            patch:
+              - {op: test, path: /spec/ports/1/targetPort, value: ws}
+              - {op: replace, path: /spec/ports/1/targetPort, value: wss}
+        reported: |
+          7:11  error  service-target-port-missing  Service/linea-stack-besu in prod
+            Service/linea-stack-besu leads to port wss (TCP), which no container has
+            → write one of metrics, p2p, rpc, ws
+
+    right:
+      ...
+
+An example changes prod, or the environment that it names, by at least one of these:
+
+- `environment`: what differs in environment.yaml; `name` is the environment's;
+- `before`: objects that the base revision has, beside those that are committed;
+- `values`: merged over the environment's values;
+- `patches`: each like a file in patches/; they may also change the AppProject and the Application;
+- `objects`: added to those of the chart.
+
+`reported` is what `validate` prints for a wrong example, without the count at its end and without
+the name of the example's own file: 7:11 is a line and column here, and `this file` means all of it.
+`python -m tests.examples [RULE…]` writes it, and leaves everything else as it is.
 """
 
 from __future__ import annotations
 
+import io
+import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import yaml
+
 from scripts.checks import run_rules
-from scripts.core import yamlio
-from scripts.core.findings import Finding
+from scripts.core import findings, json_schema, yamlio
+from scripts.core.findings import Finding, UserError
 from scripts.core.yamlio import Document
 from scripts.environments import environment, patches
 from scripts.environments.environment import Environment
@@ -32,11 +57,45 @@ from scripts.rules.snapshot import Objects
 from tests.conftest import ROOT
 from tests.objects import ENVIRONMENTS
 
+FOLDER = Path(__file__).with_name("rules")
+SCHEMA = Path(__file__).with_name("examples.schema.json")
+
 _SETTINGS = ("AppProject", "Application")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
+    """An example, as it is written in its rule's file."""
+
+    rule: str
+    part: str
+    """wrong or right."""
+    name: str
+    document: Document
+    """The example alone; its positions are those in the whole file."""
+
+    @property
+    def id(self) -> str:
+        """Return what a test of it is called."""
+        return f"{self.rule}/{self.part}/{self.name}"
+
+    @property
+    def reported(self) -> str:
+        """Return what its file says is reported for it; nothing if that is not written yet."""
+        return str(self.document.data.get("reported", ""))
+
+    def parts(self, field: str) -> list[Document]:
+        """Return the documents that it has in a field, each with its positions in the file."""
+        if field not in self.document.data:
+            return []
+        found = _inside(self.document, field)
+        if not isinstance(found.data, list):
+            return [found]
+        return [_inside(found, index) for index in range(len(found.data))]
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
     """An environment with an example laid over it."""
 
     environment: Environment
@@ -99,25 +158,58 @@ def _objects(made: Rendering, earlier: Sequence[Manifest] = ()) -> Objects:
     )
 
 
-def laid(file: Path) -> Example:
+def files() -> list[Path]:
+    """Return the files with examples, sorted by subject and rule."""
+    return sorted(FOLDER.rglob("*.yaml"))
+
+
+def read(file: Path, root: Path = ROOT) -> list[Example]:
+    """Return the examples of a file, in its order.
+
+    Raises UserError for what is not written as this module says.
+    """
+    document = yamlio.load(file, root)
+    wrong = json_schema.check(document, SCHEMA)
+    if wrong:
+        raise UserError(*wrong)
+    examples = [
+        Example(file.stem, part, name, _inside(_inside(document, part), name))
+        for part in ("wrong", "right")
+        for name in document.data[part]
+    ]
+    if unchanged := [one for one in examples if not one.document.data.keys() - {"reported"}]:
+        message = "the example changes nothing"
+        fix = "add environment, before, values, patches or objects"
+        raise UserError(*(one.document.finding("no-change", [], message, fix) for one in unchanged))
+    return examples
+
+
+def _inside(document: Document, key: str | int) -> Document:
+    """Return a part of a document as one of its own."""
+    node = document.node
+    if isinstance(node, yaml.MappingNode):
+        (child,) = (value for name, value in node.value if name.value == key)
+    else:
+        assert isinstance(node, yaml.SequenceNode)
+        child = node.value[key]
+    return Document(document.file, document.data[key], child)
+
+
+def laid(example: Example) -> Laid:
     """Return an example, laid over its environment."""
-    documents = yamlio.load_all(file, ROOT)
-    own = [d for d in documents if "name" in d.data]
+    own = example.parts("environment")
     committed = loaded(own[0].data["name"] if own else "prod")
-    found = committed
-    for document in own:
-        found = _said(found, document)
-    values = tuple(d for d in documents if not {"name", "target", "kind", "before"} & d.data.keys())
-    if values:
+    found = _said(committed, own[0]) if own else committed
+    if values := example.parts("values"):
         found = replace(found, layers=(*found.layers, *values))
     brought = {
-        f"{d.data['kind']}/{d.data['metadata']['name']}": d for d in documents if "kind" in d.data
+        f"{d.data['kind']}/{d.data['metadata']['name']}": d for d in example.parts("objects")
     }
     extra = [Manifest(document.data, document.file) for document in brought.values()]
     earlier = applications.arrange(
-        [Manifest(d.data["before"], d.file) for d in documents if "before" in d.data], found
+        [Manifest(d.data, d.file) for d in example.parts("before")], found
     )
-    patched = list(_patches(documents))
+    patched = list(_patches(example.parts("patches")))
     on_settings = [patch for patch in patched if patch.kind in _SETTINGS]
     on_objects = [patch for patch in patched if patch.kind not in _SETTINGS]
     with_patches = replace(found, patches=(*found.patches, *on_objects)) if on_objects else found
@@ -128,7 +220,7 @@ def laid(file: Path) -> Example:
     manifests = [*made, *applications.arrange(extra, found)]
     settings = patches.apply(pipeline.settings(with_patches, manifests), on_settings)
     everything = replace(with_patches, patches=(*with_patches.patches, *on_settings))
-    return Example(
+    return Laid(
         everything, _objects(pipeline.unwritten(everything, manifests, settings), earlier), brought
     )
 
@@ -150,8 +242,100 @@ def _said(found: Environment, document: Document) -> Environment:
     )
 
 
-def _patches(documents: list[Document]) -> Iterator[patches.Patch]:
+def _patches(documents: Sequence[Document]) -> Iterator[patches.Patch]:
     for document in documents:
-        if "target" in document.data:
-            target, operations = document.data["target"], document.data["patch"]
-            yield patches.Patch(target["kind"], target["name"], tuple(operations), document)
+        target, operations = document.data["target"], document.data["patch"]
+        yield patches.Patch(target["kind"], target["name"], tuple(operations), document)
+
+
+def found(example: Example) -> list[Finding]:
+    """Return what the example's rule finds in it."""
+    return laid(example).findings(example.rule)
+
+
+def shown(told: Sequence[Finding], file: str) -> str:
+    """Return findings as `reported` has them, of examples in the file."""
+    stream = io.StringIO()
+    findings.write(told, "text", stream)
+    text = "".join(stream.getvalue().splitlines(keepends=True)[:-1])
+    text = re.sub(rf"^{re.escape(file)}:", "", text, flags=re.MULTILINE)
+    return re.sub(rf"^{re.escape(file)} ", "this file ", text, flags=re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The lines of `reported`, from `start` (counted from 0) up to `end`, and what they become."""
+
+    start: int
+    end: int
+    indent: str
+    told: list[Finding]
+
+    def lines(self, file: str) -> list[str]:
+        text = [f"{self.indent}  {line}" for line in shown(self.told, file).splitlines()]
+        return [f"{self.indent}reported: |", *text]
+
+
+def written(text: str, told: Sequence[tuple[Example, list[Finding]]]) -> str:
+    """Return the text of a file with what is reported for its wrong examples.
+
+    told: each of them with what its rule finds in it, at the lines that the text has.
+    """
+    if not told:
+        return text
+    lines, file = text.splitlines(), told[0][0].document.file
+    blocks = [_block(lines, example, found) for example, found in told]
+    growths = [(b.start, len(b.lines(file)) - (b.end - b.start)) for b in blocks]
+
+    def moved(finding: Finding) -> Finding:
+        above = sum(growth for start, growth in growths if start < finding.line)
+        return replace(finding, line=finding.line + above) if finding.file == file else finding
+
+    for block in sorted(blocks, key=lambda block: block.start, reverse=True):
+        now = replace(block, told=[moved(finding) for finding in block.told])
+        lines[block.start : block.end] = now.lines(file)
+    return "\n".join(lines) + "\n"
+
+
+def _block(lines: Sequence[str], example: Example, told: list[Finding]) -> _Block:
+    """Return where `reported` of an example stands, or is to stand: at its end."""
+    first, column = example.document.position([])
+    indent = " " * (column - 1)
+    if "reported" not in example.document.data:
+        end = _end(lines, first - 1, column - 1)
+        return _Block(end, end, indent, told)
+    line, column = example.document.position(["reported"])
+    return _Block(line - 1, _end(lines, line - 1, column), indent, told)
+
+
+def _end(lines: Sequence[str], first: int, indent: int) -> int:
+    """Return where that ends which begins in a line and is indented so far in all later ones."""
+    last = first
+    for index in range(first + 1, len(lines)):
+        code = lines[index].lstrip()
+        if code and len(lines[index]) - len(code) < indent:
+            break
+        if code:
+            last = index
+    return last + 1
+
+
+def main(rules: Sequence[str]) -> int:
+    """Write what is reported for the wrong examples of some rules, or of all."""
+    by_rule = {file.stem: file for file in files()}
+    unknown = [rule for rule in rules if rule not in by_rule]
+    silent = list[str]()
+    for rule in [rule for rule in rules or by_rule if rule in by_rule]:
+        every = [(one, found(one)) for one in read(by_rule[rule]) if one.part == "wrong"]
+        silent += [one.id for one, told in every if not told]
+        text = by_rule[rule].read_text("utf-8")
+        by_rule[rule].write_text(written(text, [one for one in every if one[1]]), "utf-8")
+    for rule in unknown:
+        print(f"{rule}: no file in tests/rules/ has this name", file=sys.stderr)
+    for name in silent:
+        print(f"{name}: nothing is reported; change the example, or the rule", file=sys.stderr)
+    return 1 if unknown or silent else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,60 +1,74 @@
-"""Every rule has examples in tests/rules/<rule>/: wrong*.yaml with what is told, right*.yaml.
-
-expected.txt has all that is told of the files that are wrong, in their order.
-"""
+"""Every rule has examples that it reports and examples that it does not: tests/examples.py."""
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
+from collections import defaultdict
+from contextlib import suppress
 
 import pytest
 
-from scripts.core import findings
+from scripts.core.findings import UserError
 from scripts.rules import catalogue
 from tests import examples
+from tests.conftest import ROOT
+from tests.examples import FOLDER, Example
 from tests.objects import ENVIRONMENTS
 
-FOLDER = Path(__file__).with_name("rules")
-EXPECTED = "expected.txt"
 RULES = sorted(catalogue.RULES)
-RIGHT = [file for rule in RULES for file in sorted((FOLDER / rule).glob("right*.yaml"))]
+FILES = {file.stem: file for file in examples.files()}
 
 
-def told(rule: str) -> str:
-    """Return what a rule says of its wrong examples, of which there is one and each is found."""
-    stream = io.StringIO()
-    files = sorted((FOLDER / rule).glob("wrong*.yaml"))
-    assert files
-    for file in files:
-        found = examples.laid(file).findings(rule)
-        assert found, file.name
-        findings.write(found, "text", stream)
-    return stream.getvalue()
+def of(part: str) -> list[Example]:
+    """Return the examples of a part; files that can't be read have a test of their own."""
+    found = list[Example]()
+    for rule in RULES:
+        with suppress(UserError, KeyError):
+            found += [one for one in examples.read(FILES[rule]) if one.part == part]
+    return found
+
+
+@pytest.mark.parametrize("example", of("wrong"), ids=lambda example: example.id)
+def test_a_rule_reports_what_is_wrong_where_and_what_to_write(example: Example) -> None:
+    found = examples.found(example)
+    assert found, "nothing is reported: change the example, or the rule"
+    again = f"`python -m tests.examples {example.rule}` writes what is reported"
+    assert examples.shown(found, example.document.file) == example.reported, again
+
+
+@pytest.mark.parametrize("example", of("right"), ids=lambda example: example.id)
+def test_nothing_is_reported_where_it_is_right(example: Example) -> None:
+    assert examples.found(example) == []
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_rule_tells_what_is_wrong_where_and_what_to_write(rule: str) -> None:
-    assert told(rule) == (FOLDER / rule / EXPECTED).read_text("utf-8")
-
-
-@pytest.mark.parametrize("file", RIGHT, ids=lambda file: f"{file.parent.name}/{file.stem}")
-def test_nothing_is_found_where_it_is_right(file: Path) -> None:
-    assert examples.laid(file).findings(file.parent.name) == []
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_every_rule_has_an_example_that_is_right_and_says_why_it_is_there(rule: str) -> None:
-    assert list((FOLDER / rule).glob("right*.yaml"))
+def test_every_rule_has_examples_and_says_why_it_is_there(rule: str) -> None:
+    assert rule in FILES, f"write tests/rules/<subject>/{rule}.yaml as tests/examples.py says"
+    try:
+        examples.read(FILES[rule])
+    except UserError as error:
+        pytest.fail("\n".join(f"{error}\n→ {f.fix}" for f in error.findings), pytrace=False)
     found = catalogue.RULES[rule]
     assert found.promise and found.why
-    assert found.source.startswith("https://") or (FOLDER.parent.parent / found.source).exists()
+    assert found.source.startswith("https://") or (ROOT / found.source).exists()
 
 
-def test_there_are_no_examples_of_rules_that_are_gone() -> None:
-    assert sorted(path.name for path in FOLDER.iterdir()) == RULES
+def test_each_file_has_the_examples_of_one_rule() -> None:
+    every = sorted(file for file in FOLDER.rglob("*") if file.is_file())
+    theirs = [file for file in every if file.suffix not in (".py", ".pyc")]
+    strays = [file for file in theirs if file.suffix != ".yaml" or file.stem not in RULES]
+    assert strays == [], "remove or rename them: no rule has such a name"
+    twice = [file for file in theirs if file != FILES[file.stem]]
+    assert twice == [], "another folder has a file of the same rule"
 
 
-def test_nothing_is_found_in_the_environments_as_they_are() -> None:
+def test_the_examples_of_a_family_are_in_one_folder() -> None:
+    folders = defaultdict[str, set[str]](set)
+    for rule, file in FILES.items():
+        if rule in RULES:
+            folders[catalogue.RULES[rule].family].add(file.parent.name)
+    assert {family: names for family, names in folders.items() if len(names) > 1} == {}
+
+
+def test_nothing_is_reported_of_the_environments_as_they_are() -> None:
     among = [examples.objects(name) for name in ENVIRONMENTS]
     assert [(o.name, r.id, p.message) for o, r, p in catalogue.check(among)] == []
