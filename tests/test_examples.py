@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripts.findings import Finding, UserError
 
+from scripts.core.findings import Finding, UserError
 from tests import examples
 
 FILE = "some-rule.yaml"
