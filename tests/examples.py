@@ -248,15 +248,15 @@ def _patches(documents: Sequence[Document]) -> Iterator[patches.Patch]:
         yield patches.Patch(target["kind"], target["name"], tuple(operations), document)
 
 
-def found(example: Example) -> list[Finding]:
+def findings_of(example: Example) -> list[Finding]:
     """Return what the example's rule finds in it."""
     return laid(example).findings(example.rule)
 
 
-def shown(told: Sequence[Finding], file: str) -> str:
+def shown(found: Sequence[Finding], file: str) -> str:
     """Return findings as `reported` has them, of examples in the file."""
     stream = io.StringIO()
-    findings.write(told, "text", stream)
+    findings.write(found, "text", stream)
     text = "".join(stream.getvalue().splitlines(keepends=True)[:-1])
     text = re.sub(rf"^{re.escape(file)}:", "", text, flags=re.MULTILINE)
     return re.sub(rf"^{re.escape(file)} ", "this file ", text, flags=re.MULTILINE)
@@ -269,22 +269,22 @@ class _Block:
     start: int
     end: int
     indent: str
-    told: list[Finding]
+    found: list[Finding]
 
     def lines(self, file: str) -> list[str]:
-        text = [f"{self.indent}  {line}" for line in shown(self.told, file).splitlines()]
+        text = [f"{self.indent}  {line}" for line in shown(self.found, file).splitlines()]
         return [f"{self.indent}reported: |", *text]
 
 
-def written(text: str, told: Sequence[tuple[Example, list[Finding]]]) -> str:
+def written(text: str, found: Sequence[tuple[Example, list[Finding]]]) -> str:
     """Return the text of a file with what is reported for its wrong examples.
 
-    told: each of them with what its rule finds in it, at the lines that the text has.
+    found: each of them with what its rule finds in it, at the lines that the text has.
     """
-    if not told:
+    if not found:
         return text
-    lines, file = text.splitlines(), told[0][0].document.file
-    blocks = [_block(lines, example, found) for example, found in told]
+    lines, file = text.splitlines(), found[0][0].document.file
+    blocks = [_block(lines, example, own) for example, own in found]
     growths = [(b.start, len(b.lines(file)) - (b.end - b.start)) for b in blocks]
 
     def moved(finding: Finding) -> Finding:
@@ -292,20 +292,20 @@ def written(text: str, told: Sequence[tuple[Example, list[Finding]]]) -> str:
         return replace(finding, line=finding.line + above) if finding.file == file else finding
 
     for block in sorted(blocks, key=lambda block: block.start, reverse=True):
-        now = replace(block, told=[moved(finding) for finding in block.told])
+        now = replace(block, found=[moved(finding) for finding in block.found])
         lines[block.start : block.end] = now.lines(file)
     return "\n".join(lines) + "\n"
 
 
-def _block(lines: Sequence[str], example: Example, told: list[Finding]) -> _Block:
+def _block(lines: Sequence[str], example: Example, found: list[Finding]) -> _Block:
     """Return where `reported` of an example stands, or is to stand: at its end."""
     first, column = example.document.position([])
     indent = " " * (column - 1)
     if "reported" not in example.document.data:
         end = _end(lines, first - 1, column - 1)
-        return _Block(end, end, indent, told)
+        return _Block(end, end, indent, found)
     line, column = example.document.position(["reported"])
-    return _Block(line - 1, _end(lines, line - 1, column), indent, told)
+    return _Block(line - 1, _end(lines, line - 1, column), indent, found)
 
 
 def _end(lines: Sequence[str], first: int, indent: int) -> int:
@@ -326,8 +326,8 @@ def main(rules: Sequence[str]) -> int:
     unknown = [rule for rule in rules if rule not in by_rule]
     silent = list[str]()
     for rule in [rule for rule in rules or by_rule if rule in by_rule]:
-        every = [(one, found(one)) for one in read(by_rule[rule]) if one.part == "wrong"]
-        silent += [one.id for one, told in every if not told]
+        every = [(one, findings_of(one)) for one in read(by_rule[rule]) if one.part == "wrong"]
+        silent += [one.id for one, found in every if not found]
         text = by_rule[rule].read_text("utf-8")
         by_rule[rule].write_text(written(text, [one for one in every if one[1]]), "utf-8")
     for rule in unknown:

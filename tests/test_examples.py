@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core.findings import Finding, UserError
+from scripts.core.findings import Finding, Severity, UserError
 from tests import examples
 
 FILE = "some-rule.yaml"
@@ -145,16 +145,16 @@ def test_what_is_reported_is_written_and_all_else_stays(tmp_path: Path) -> None:
     file = written(tmp_path, BEFORE)
     outdated, new, last, _ = examples.read(file, tmp_path)
 
-    def finding(line: int, column: int, **more: str) -> Finding:
-        return Finding(FILE, line, column, "some-rule", "it is 1", "write 2", **more)
+    def finding(line: int, column: int, object: str = "", environment: str = "") -> Finding:
+        what = "some-rule", "it is 1", "write 2"
+        return Finding(FILE, line, column, *what, object, environment)
 
-    warning = examples.findings.Severity.WARNING
     elsewhere = Finding(
-        "chart/values.yaml", 7, 1, "some-rule", "it is 7", "write 8", "", "", warning
+        "chart/values.yaml", 7, 1, "some-rule", "it is 7", "write 8", "", "", Severity.WARNING
     )
-    told = [
-        (outdated, [finding(4, 13, object="Service/a", environment="prod"), elsewhere]),
+    found = [
+        (outdated, [finding(4, 13, "Service/a", "prod"), elsewhere]),
         (new, [finding(15, 7)]),
         (last, [finding(22, 7), finding(0, 0)]),
     ]
-    assert examples.written(BEFORE, told) == AFTER
+    assert examples.written(BEFORE, found) == AFTER

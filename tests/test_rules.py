@@ -28,7 +28,7 @@ def of(part: str) -> list[Example]:
 
 @pytest.mark.parametrize("example", of("wrong"), ids=lambda example: example.id)
 def test_a_rule_reports_what_is_wrong_where_and_what_to_write(example: Example) -> None:
-    found = examples.found(example)
+    found = examples.findings_of(example)
     assert found, "nothing is reported: change the example, or the rule"
     again = f"`python -m tests.examples {example.rule}` writes what is reported"
     assert examples.shown(found, example.document.file) == example.reported, again
@@ -36,7 +36,7 @@ def test_a_rule_reports_what_is_wrong_where_and_what_to_write(example: Example) 
 
 @pytest.mark.parametrize("example", of("right"), ids=lambda example: example.id)
 def test_nothing_is_reported_where_it_is_right(example: Example) -> None:
-    assert examples.found(example) == []
+    assert examples.findings_of(example) == []
 
 
 @pytest.mark.parametrize("rule", RULES)
