@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import Manifest
+from scripts.kubernetes.workloads import selects
 from tests import connectivity
 from tests.connectivity import Actor
 from tests.objects import ENVIRONMENTS, containers, pods
@@ -62,7 +63,9 @@ SELECTORS = st.one_of(
     st.builds(
         lambda operator, name: {
             "matchExpressions": [
-                {"key": connectivity.COMPONENT, "operator": operator, "values": [name]}
+                {"key": connectivity.COMPONENT, "operator": operator, "values": [name]},
+                # Cyclonus takes NotIn to be false of a pod without the label, unlike Kubernetes.
+                {"key": connectivity.COMPONENT, "operator": "Exists"},
             ]
         },
         st.sampled_from(["In", "NotIn"]),
@@ -157,3 +160,26 @@ def test_the_answers_are_those_of_cyclonus_for_any_policies(specs: list[dict[str
             network_policies.denies(network_policies.policies(made), *ends, int(number), protocol)
             == denied
         )
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "labels", "is_selected"),
+    [
+        ("In", ["a", "b"], {"x": "a"}, True),
+        ("In", ["a", "b"], {"x": "c"}, False),
+        ("In", ["a"], {}, False),
+        ("NotIn", ["a", "b"], {"x": "a"}, False),
+        ("NotIn", ["a", "b"], {"x": "c"}, True),
+        ("NotIn", ["a"], {}, True),
+        ("Exists", None, {"x": ""}, True),
+        ("Exists", None, {}, False),
+        ("DoesNotExist", None, {"x": "a"}, False),
+        ("DoesNotExist", None, {}, True),
+    ],
+)
+def test_an_expression_selects_what_kubernetes_selects(
+    operator: str, values: list[str] | None, labels: dict[str, str], is_selected: bool
+) -> None:
+    """Requirement.Matches in k8s.io/apimachinery, pkg/labels/selector.go."""
+    expression = {"key": "x", "operator": operator} | ({"values": values} if values else {})
+    assert selects({"matchExpressions": [expression]}, labels) == is_selected
