@@ -13,7 +13,7 @@ from pathlib import Path
 from scripts import deprecations, schemas, tools
 from scripts.findings import UsageError
 
-LOCKS = ("nox", "pipeline", "tests", "cluster", "lint", "go", "lock", "policy")
+LOCKS = ("nox", "pipeline", "tests", "cluster", "lint", "site", "go", "lock", "policy")
 """In tools/python/, each after those that it must agree with."""
 
 TIMEOUT_S = 600
