@@ -8,14 +8,17 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import nox
+import nox.virtualenv
 from nox.command import CommandFailed
 
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "none"
+# No session uses one of these; unless told so, nox looks for uv, and logs that there is none.
+nox.virtualenv.OPTIONAL_VENVS = {}
 nox.options.sessions = ["check", "validate", "policy", "lint", "tests", "e2e"]
 
 ROOT = Path(__file__).resolve().parent
@@ -77,7 +80,7 @@ def lint(session: nox.Session) -> None:
     """Check the form of code, chart, scripts, workflows and hand-written YAML."""
     if helped(session, "nox -s lint"):
         return
-    install(session, "pipeline", "cluster", "tests", "lint")
+    install(session, "pipeline", "cluster", "tests", "lint", "site")
     built = run(session, "scripts", "tools", "actionlint", "helm4", silent=True)
     actionlint, helm = built.split()
     shell = sorted((ROOT / "chart" / "files").rglob("*.sh"))
@@ -101,7 +104,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests: -- tests/test_x.py -k name; -- --stress 10: so often, beside a load."""
     if helped(session, "nox -s tests -- tests/rules -k quota", "nox -s tests -- --stress 10"):
         return
-    install(session, "pipeline", "tests")
+    install(session, "pipeline", "tests", "site")
     install(session, "policy", environment=CHECKOV)
     run(
         session,
@@ -117,6 +120,7 @@ def tests(session: nox.Session) -> None:
         "helm4",
         "kube-score",
         "kubeconform",
+        "mermaid",
         "promtool",
         "rclone",
         silent=True,
@@ -183,6 +187,17 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def site(session: nox.Session) -> None:
+    """Build the documentation as a site in .site/, and check all its links; -- serve: show it."""
+    if helped(session, "nox -s site", "nox -s site -- serve"):
+        return
+    install(session, "pipeline", "site")
+    mermaid = run(session, "scripts", "tools", "mermaid", silent=True).strip()
+    command = session.posargs or ["build", "--strict"]
+    run(session, "mkdocs", *command, env={"MERMAID": mermaid, "NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def tools(session: nox.Session) -> None:
     """Build the pinned tools, all or those named: -- helm4."""
     install(session, "pipeline")
@@ -212,7 +227,11 @@ def pytest(session: nox.Session, *options: str) -> None:
 
 
 def run(
-    session: nox.Session, module: str, *arguments: str | os.PathLike[str], silent: bool = False
+    session: nox.Session,
+    module: str,
+    *arguments: str | os.PathLike[str],
+    silent: bool = False,
+    env: Mapping[str, str] | None = None,
 ) -> str:
     """Run a module with the sessions' Python, and return its output where it is silent."""
     command = [PYTHON, "-m", module, *arguments]
@@ -220,7 +239,7 @@ def run(
     # After a Ctrl-C, a cluster needs a moment to end.
     said = session.run(
         *command,
-        env=CLEAN | {"LINEA_STARTED_BY": str(os.getpid())},
+        env=CLEAN | {"LINEA_STARTED_BY": str(os.getpid())} | dict(env or {}),
         external=True,
         silent=silent,
         stderr=None,
@@ -250,7 +269,10 @@ def install(session: nox.Session, *locks: str, environment: Path = ENVIRONMENT) 
     environment is made anew, lest it keep what is pinned no more.
     """
     if sys.version_info < (3, 11):  # noqa: UP036 - the machine decides, not we
-        session.error(f"nox runs on Python {platform.python_version()}; 3.11 is the least")
+        session.error(
+            f"nox runs on Python {platform.python_version()}, and 3.11 or newer is needed:"
+            " create the environment of nox with a newer one, or run uvx --python 3.13 nox …"
+        )
     wanted = {
         name: hashlib.sha256((LOCKS / f"{name}.txt").read_bytes()).hexdigest() for name in locks
     }

@@ -137,7 +137,7 @@ def test_a_tool_that_is_not_pinned_is_told(registry: Path) -> None:
 
 
 def test_what_npm_has_is_nothing_for_go_to_lock() -> None:
-    assert {"axe-core", "cast", "chromium"} <= {*toolchain.fetched()}
+    assert {"axe-core", "cast", "chromium", "mermaid"} <= {*toolchain.fetched()}
     assert {"helm4", "kube-apiserver-1.34", "kubectl-1.34"} <= {*toolchain.names()}
     assert all(
         toolchain.version(name).startswith("v") for name in toolchain.names() + toolchain.fetched()

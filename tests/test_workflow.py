@@ -398,18 +398,26 @@ def test_a_report_of_output_that_is_stale_says_so(merged: Repository, tmp_path: 
         assert first.startswith("The committed output is not what the inputs give;")
 
 
-def test_only_the_job_that_runs_nothing_of_a_pull_request_may_write() -> None:
+WRITERS = {
+    ("impact-comment.yaml", "comment"): ({"pull-requests"}, []),
+    ("site.yaml", "publish"): ({"pages", "id-token"}, ["actions/deploy-pages"]),
+}
+"""The jobs with a token that may write → what it may write, and the actions that they use."""
+
+
+def test_only_jobs_that_run_nothing_of_a_pull_request_may_write() -> None:
+    found = {}
     for path in sorted(WORKFLOWS.glob("*.yaml")):
         data = yaml.safe_load(path.read_text("utf-8"))
-        granted = [data["permissions"]]
-        granted += [job["permissions"] for job in data["jobs"].values() if "permissions" in job]
-        writes = {key for one in granted for key, value in one.items() if value != "read"}
-        uses = [
-            one["uses"] for job in data["jobs"].values() for one in job["steps"] if "uses" in one
-        ]
-        assert not writes or (writes, uses) == ({"pull-requests"}, []), path.name
         # YAML 1.1 reads the key "on" as true.
         assert "pull_request_target" not in data[True], path.name
+        for name, job in data["jobs"].items():
+            granted = job.get("permissions", data["permissions"])
+            if writes := {key for key, value in granted.items() if value != "read"}:
+                assert "pull_request" not in data[True], path.name
+                uses = [step["uses"].split("@")[0] for step in job["steps"] if "uses" in step]
+                found[path.name, name] = (writes, uses)
+    assert found == WRITERS
 
 
 def test_nothing_that_others_write_is_put_into_a_script() -> None:

@@ -15,7 +15,7 @@ from scripts.core import programs, progress, toolchain
 from scripts.core.findings import UsageError
 from scripts.kubernetes import api_deprecations
 
-LOCKS = ("nox", "pipeline", "tests", "cluster", "lint", "go", "lock", "policy")
+LOCKS = ("nox", "pipeline", "tests", "cluster", "lint", "site", "go", "lock", "policy")
 """In tools/python/, each after those that it must agree with."""
 
 TIMEOUT_S = 600
