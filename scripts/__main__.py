@@ -86,7 +86,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         epilog="example:\n  python -m scripts validate prod",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action=_Version)
     parser.add_argument(
         "--repository",
         type=Path,
@@ -133,6 +133,17 @@ def _add(
     )
     if parser.get_default("format") is None:
         parser.set_defaults(format="text")
+
+
+class _Version(argparse.Action):
+    """Print the version and exit; only then is it looked up."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(_version())
+        parser.exit()
 
 
 def _version() -> str:

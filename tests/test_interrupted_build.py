@@ -127,7 +127,7 @@ def _send(nox: subprocess.Popen[bytes], number: signal.Signals, root: Path) -> N
     nox.send_signal(number)
     if number == signal.SIGKILL:
         for pid in _processes(root):
-            if "scripts.core.toolchain" in _command(pid):
+            if "scripts tools" in _command(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, number)
 

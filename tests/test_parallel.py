@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 BEGIN = """
 import os, sys, time
 os.cpu_count = lambda: 2  # two children, whatever machine this is
-from scripts import parallel
+from scripts.core import parallel
 from scripts.core.findings import Finding, UserError
 from scripts.core.parallel import each
 parallel.PROGRESS_AFTER_S = 1e9  # however slow this machine is

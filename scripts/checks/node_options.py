@@ -323,7 +323,7 @@ def _nearest(name: str, known: Iterable[str], table: Path) -> str:
 
 
 def _listed(table: Path) -> str:
-    return f"remove it; those that there are stand in scripts/{table.name}"
+    return f"remove it; those that there are stand in scripts/checks/{table.name}"
 
 
 def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[Problem]:
