@@ -44,8 +44,10 @@ def test_every_rule_has_examples_and_says_why_it_is_there(rule: str) -> None:
     assert rule in FILES, f"write tests/rules/<subject>/{rule}.yaml as tests/examples.py says"
     try:
         examples.read(FILES[rule])
+        problems = []
     except UserError as error:
-        pytest.fail("\n".join(f"{error}\n→ {f.fix}" for f in error.findings), pytrace=False)
+        problems = [f"{f.file}:{f.line}: {f.message}: {f.fix}" for f in error.findings]
+    assert problems == []
     found = catalogue.RULES[rule]
     assert found.promise and found.why
     assert found.source.startswith("https://") or (ROOT / found.source).exists()
@@ -54,9 +56,10 @@ def test_every_rule_has_examples_and_says_why_it_is_there(rule: str) -> None:
 def test_each_file_has_the_examples_of_one_rule() -> None:
     every = sorted(file for file in FOLDER.rglob("*") if file.is_file())
     theirs = [file for file in every if file.suffix not in (".py", ".pyc")]
-    strays = [file for file in theirs if file.suffix != ".yaml" or file.stem not in RULES]
+    rest = [file for file in theirs if file.suffix != ".yaml" or file.stem not in RULES]
+    strays = [file.relative_to(FOLDER).as_posix() for file in rest]
     assert strays == [], "remove or rename them: no rule has such a name"
-    twice = [file for file in theirs if file != FILES[file.stem]]
+    twice = [file.relative_to(FOLDER).as_posix() for file in theirs if file != FILES[file.stem]]
     assert twice == [], "another folder has a file of the same rule"
 
 
