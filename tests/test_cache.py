@@ -197,7 +197,7 @@ def test_a_link_in_a_file_s_place_is_seen(rendered: Repository, tmp_path: Path) 
     values.symlink_to(tmp_path / "values.yaml")
     done = rendered.run("render")
     assert done.code == 1
-    assert "outside-repository" in done.out
+    assert "symlink-outside-repository" in done.out
 
 
 def test_another_program_renders_anew(rendered: Repository, tmp_path: Path) -> None:

@@ -324,4 +324,4 @@ def test_a_registry_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPat
         failure = images.digest(f"localhost:{silent.getsockname()[1]}/a:1")
     assert isinstance(failure, images.Failure)
     assert failure.rule == "registry-unreachable"
-    assert "did not end within" in failure.message
+    assert "did not finish within" in failure.message

@@ -144,7 +144,7 @@ def test_no_link_anywhere_leads_out(repository: Repository, target: str) -> None
     assert run(repository, "validate", "dev").endswith("exit code 0")
     (repository / "docs/link").symlink_to(target)
     said = run(repository, "validate", "dev")
-    assert said.startswith("docs/link  error  outside-repository\n")
+    assert said.startswith("docs/link  error  symlink-outside-repository\n")
     assert said.endswith("exit code 1")
 
 

@@ -223,7 +223,7 @@ def test_a_folder_that_is_no_repository_is_told(tmp_path: Path) -> None:
 
 def test_a_machine_without_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match="git can't be started"):
+    with pytest.raises(UsageError, match="cannot start git"):
         git_revision.before(tmp_path, "HEAD", {}, {})
 
 
