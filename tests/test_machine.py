@@ -96,7 +96,7 @@ def test_a_file_s_name_need_not_be_utf_8(repository: Repository) -> None:
     Path(os.fsdecode(name)).write_text("x")
     for command in ("render", "validate"):
         said = run(repository, command, "dev")
-        assert "error  unread-file" in said
+        assert "error  unused-file" in said
         assert said.endswith("exit code 1")
 
 

@@ -480,7 +480,7 @@ def test_the_chain_id_of_another_environment_is_refused(plain: Repository) -> No
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("nope",), "there are dev, prod, staging"),
+        (("nope",), "known are dev, prod, staging"),
         (("dev", "--validators", "0"), "--validators 0: write 1 to 100\n"),
         (("dev", "--validators", "-1"), "--validators -1: write 1 to 100\n"),
         (("dev", "--chain-id", "4294967296"), "write 1 to 4294967295"),

@@ -152,7 +152,7 @@ def _other_images(root: Path, found: Environment, manifest: Manifest) -> Iterabl
             fix = f"write the tag {image_lock.parse(other).tag}, or remove the digest"
             part = reference.digest
             yield _told(root, found, manifest, "other-digest", path, message, fix, part)
-        elif found.is_production and reference.floats and not (digest or reference.digest):
+        elif found.is_production and reference.is_latest and not (digest or reference.digest):
             message = f"{image} is another image with every release"
             fix = "write a version as its tag: what runs must be what was reviewed"
             part = reference.tag
