@@ -64,7 +64,7 @@ def links_out(paths: Iterable[Path], root: Path) -> list[Finding]:
     return [outside(p, root) for p in links if p.readlink().is_absolute() or leaves(p, root)]
 
 
-def refuse_unreadable(paths: Iterable[Path], root: Path) -> None:
+def reject_unreadable(paths: Iterable[Path], root: Path) -> None:
     """Raise UserError for the first path that Helm could not read, or not to its end."""
     for path in paths:
         if path.is_symlink():
