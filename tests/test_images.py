@@ -194,7 +194,7 @@ def test_a_new_tag_with_the_digest_of_a_weaker_file_is_a_finding(
 
 def test_the_lock_is_an_input_of_render(repository: Repository) -> None:
     lock(repository, {})
-    assert repository.run("render").out.startswith("nothing to change in dev")
+    assert repository.run("render").out.startswith("up to date: dev")
     repository.write(LOCK, f"{BESU}: {DIGEST}\n")
     done = repository.run("render", "--check")
     assert done.code == 1

@@ -256,12 +256,12 @@ def test_another_folder_to_run_in_changes_nothing(
 
 @pytest.mark.parametrize("named", ["nope", "0" * 40, "--output=x", "HEAD..HEAD", "HEAD^", ""])
 def test_a_revision_that_is_none_is_told(root: Path, named: str) -> None:
-    with pytest.raises(UsageError, match=f"git knows no revision {named.replace('^', '.')} here"):
+    with pytest.raises(UsageError, match=f"unknown revision {named.replace('^', '.')}:"):
         predict.impact(root, named)
 
 
 def test_a_revision_that_is_none_is_told_of_the_other_side(root: Path) -> None:
-    with pytest.raises(UsageError, match="git knows no revision nope here"):
+    with pytest.raises(UsageError, match="unknown revision nope:"):
         predict.impact(root, "HEAD", "nope")
 
 

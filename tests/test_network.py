@@ -490,7 +490,7 @@ def test_the_chain_id_of_another_environment_is_refused(plain: Repository) -> No
         (("dev", "--chain-id", "1.5"), "1.5: write a whole number"),
         (("dev", "--valid", "4"), "unrecognized arguments: --valid"),
         (("dev", "--validators"), "usage: nox -s network -- [-h] [--validators N]"),
-        (("prod", "dev"), "one environment: prod or dev"),
+        (("prod", "dev"), "write only one environment: prod or dev"),
         ((), "ENVIRONMENT"),
     ],
 )
@@ -924,7 +924,10 @@ def test_a_run_that_was_interrupted_says_that_what_is_there_is_whole(plain: Repo
     with Interrupted(plain, signal.SIGINT) as runs:
         ended = runs.at(12, "network", "dev")
     assert ended["code"] == 130
-    assert ended["said"] == "network: interrupted; what is there is whole; run it again\n"
+    assert (
+        ended["said"]
+        == "network: interrupted; all files are complete; run it again for the missing ones\n"
+    )
     network(plain, "dev")
     assert_it_fits(plain, 1)
 
