@@ -137,13 +137,13 @@ def digest(name: str) -> str | Failure:
     answer = done.stdout.strip()
     if not done.returncode and _DIGEST.fullmatch(answer):
         return answer
-    error = _ADDRESS.sub("", done.stderr.rpartition("Error: ")[2] or answer)
-    why = (error.strip().splitlines() or ["no answer"])[0][:_MOST_SHOWN]
-    if _DENIED.search(error):
+    problem = _ADDRESS.sub("", done.stderr.rpartition("Error: ")[2] or answer)
+    why = (problem.strip().splitlines() or ["no answer"])[0][:_MOST_SHOWN]
+    if _DENIED.search(problem):
         message = f"{registry} denies access to {name}: {why}"
         fix = f"log in to {registry} if the repository exists, otherwise write another"
         return Failure("image-access-denied", message, fix)
-    if _MISSING.search(error):
+    if _MISSING.search(problem):
         message, fix = f"{registry} has no {name}: {why}", "write a tag that exists"
         return Failure("image-not-found", message, fix)
     message = f"cannot ask {registry} for {name}: {why}"
