@@ -215,5 +215,6 @@ def test_who_forgot_to_render_is_reminded(
     told = capsys.readouterr()
     assert told.out == "no environment changes from main to the working tree\n"
     assert told.err == (
-        "changed inputs: overlays/dev/values.yaml. The report is about rendered output\n"
+        "changed inputs: overlays/dev/values.yaml. The report is about rendered output: if you have"
+        " not rendered since, run nox -s render\n"
     )
