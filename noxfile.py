@@ -1,4 +1,4 @@
-"""Every command a person runs here; bare `nox` does what a pull request must pass."""
+"""All commands as nox sessions; `nox` without arguments runs what a pull request must pass."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LOCKS = ROOT / "tools" / "python"
 ENVIRONMENT = ROOT / ".nox" / "python"
 PYTHON = ENVIRONMENT / "bin" / "python"
 CHECKOV = ROOT / ".nox" / "policy"
-"""An environment of its own, as checkov holds other versions than the locks that agree."""
+"""A virtual environment for checkov, which pins other versions than the other locks."""
 
 CLEAN = {"PYTHONHOME": None, "PYTHONPATH": None, "VIRTUAL_ENV": None}
-"""Other projects' settings that would bring other packages than the locks'."""
+"""Environment variables to unset, as they could add packages that the locks do not have."""
 
 
 @nox.session
@@ -41,28 +41,28 @@ def render(session: nox.Session) -> None:
 
 @nox.session
 def check(session: nox.Session) -> None:
-    """Show where the committed output is not what the inputs give; write nothing."""
+    """Fail if the committed manifests are out of date, and show how they differ; write nothing."""
     install(session, "pipeline")
     run(session, "scripts", "check", *session.posargs)
 
 
 @nox.session
 def validate(session: nox.Session) -> None:
-    """Prove environments offline: -- prod [--against origin/main] [--format json|sarif|github]."""
+    """Check environments offline: -- prod [--against origin/main] [--format json|sarif|github]."""
     install(session, "pipeline")
     run(session, "scripts", "validate", *session.posargs)
 
 
 @nox.session
 def impact(session: nox.Session) -> None:
-    """Tell what a change does when it is merged: -- --against origin/main [--format markdown]."""
+    """Predict what merging a change will do: -- --against origin/main [--format markdown]."""
     install(session, "pipeline")
     run(session, "scripts", "impact", *session.posargs)
 
 
 @nox.session
 def merge(session: nox.Session) -> None:
-    """Resolve conflicts in rendered files, once those in inputs are: render, and git add them."""
+    """Resolve conflicts in rendered files, after those in inputs: render and git add them."""
     install(session, "pipeline")
     run(session, "scripts", "merge", *session.posargs)
 
@@ -77,7 +77,7 @@ def policy(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the form of code, chart, scripts, workflows and hand-written YAML."""
+    """Run formatters, linters and type checkers on code, chart, workflows and hand-written YAML."""
     if helped(session, "nox -s lint"):
         return
     install(session, "pipeline", "cluster", "tests", "lint", "site")
@@ -101,7 +101,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests: -- tests/test_x.py -k name; -- --stress 10: so often, beside a load."""
+    """Run the tests: -- tests/test_x.py -k name; -- --stress 10 repeats them under load."""
     if helped(session, "nox -s tests -- tests/rules -k quota", "nox -s tests -- --stress 10"):
         return
     install(session, "pipeline", "tests", "site")
@@ -130,35 +130,35 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def e2e(session: nox.Session) -> None:
-    """Prove on a real control plane and Argo CD that it syncs: -- -k drift [--against REVISION]."""
+    """Test syncing on a real control plane and Argo CD: -- -k drift [--against REVISION]."""
     if helped(session, "nox -s e2e -- -k drift", "nox -s e2e -- --stress 5"):
         return
     install(session, "pipeline", "cluster", "tests")
     run(session, "scripts", "cluster", "--build")
-    # Each of the two has a cluster of its own, for the files that it takes; a third gains 20 s.
-    # They begin with the one that takes longest, not with the one of most tests.
-    # The time-out ends what hangs: the first test of each waits for a cluster and two syncs.
+    # -n2: each worker has a cluster for its files; a third worker saves only 20 s.
+    # --no-loadscope-reorder: the file that takes longest begins, not the one with most tests.
+    # --timeout: the first test of each worker waits for a cluster and two syncs.
     options = ("-n2", "--dist=loadfile", "--no-loadscope-reorder", "--timeout=10800")
     pytest(session, *options, "tests/e2e")
 
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Run such a cluster with all environments, until Ctrl-C: -- [--kubernetes 1.37]."""
+    """Run a cluster and Argo CD with all environments until Ctrl-C: -- [--kubernetes 1.37]."""
     install(session, "pipeline", "cluster")
     run(session, "scripts", "cluster", *session.posargs)
 
 
 @nox.session
 def images(session: nox.Session) -> None:
-    """Look up the digests that base/images.yaml lacks; -- --refresh: which tags have moved."""
+    """Look up the digests that base/images.yaml lacks; -- --refresh also reports moved tags."""
     install(session, "pipeline")
     run(session, "scripts", "images", *session.posargs)
 
 
 @nox.session
 def network(session: nox.Session) -> None:
-    """Make an environment's own chain, keys and genesis: -- dev [--validators N] [--chain-id N]."""
+    """Create an environment's chain, keys and genesis: -- dev [--validators N] [--chain-id N]."""
     install(session, "pipeline")
     run(session, "scripts", "network", *session.posargs)
 
@@ -172,7 +172,7 @@ def rules(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the pipeline against one helm process an environment: -- [impact] COUNT …."""
+    """Compare the pipeline's speed with one helm process per environment: -- [impact] COUNT …."""
     if helped(session, "nox -s bench", "nox -s bench -- 3 30", "nox -s bench -- impact 300"):
         return
     install(session, "pipeline")
@@ -181,7 +181,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the tables anew: of values, from the chart's comments, and of rules."""
+    """Write the generated tables: values in chart/README.md, rules in docs/rules.md."""
     install(session, "pipeline")
     run(session, "scripts", "docs", *session.posargs)
 
@@ -199,20 +199,20 @@ def site(session: nox.Session) -> None:
 
 @nox.session
 def tools(session: nox.Session) -> None:
-    """Build the pinned tools, all or those named: -- helm4."""
+    """Install the pinned tools, all or those named: -- helm4."""
     install(session, "pipeline")
     run(session, "scripts", "tools", *session.posargs)
 
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """Bring the locks up to date with what they pin: -- --upgrade, -- --kubernetes 1.38."""
+    """Update the locks to what their inputs pin: -- --upgrade, -- --kubernetes 1.38."""
     install(session, "pipeline", "lock")
     run(session, "scripts", "lock", *session.posargs)
 
 
 def helped(session: nox.Session, *examples: str) -> bool:
-    """Print what a session does, with examples, where --help asks for it; return whether it did."""
+    """Print a session's help if the arguments ask for it; return whether they do."""
     if not {"-h", "--help"}.intersection(session.posargs):
         return False
     print(f"usage: nox -s {session.name} [-- …]\n\n{globals()[session.name].__doc__}\n\nexamples:")
@@ -221,7 +221,7 @@ def helped(session: nox.Session, *examples: str) -> bool:
 
 
 def pytest(session: nox.Session, *options: str) -> None:
-    """Run pytest, or where --stress is asked for, that beside a load."""
+    """Run pytest; with --stress, repeat the tests under load."""
     module = "tests.stress" if "--stress" in session.posargs else "pytest"
     run(session, module, *options, *session.posargs)
 
@@ -233,11 +233,10 @@ def run(
     silent: bool = False,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a module with the sessions' Python, and return its output where it is silent."""
+    """Run a module with the sessions' Python; silent: return its stdout instead of printing it."""
     command = [PYTHON, "-m", module, *arguments]
-    # Only what it prints on stdout is the answer; its progress is for the person.
-    # After a Ctrl-C, a cluster needs a moment to end.
-    said = session.run(
+    # stderr, with the progress, is always printed. After a Ctrl-C, a cluster needs time to end.
+    output = session.run(
         *command,
         env=CLEAN | {"LINEA_STARTED_BY": str(os.getpid())} | dict(env or {}),
         external=True,
@@ -246,11 +245,11 @@ def run(
         log=False,
         interrupt_timeout=20,
     )
-    return said if isinstance(said, str) else ""
+    return output if isinstance(output, str) else ""
 
 
 def every(session: nox.Session, *commands: Sequence[str | os.PathLike[str]]) -> None:
-    """Run all the commands, then fail if one did: whoever mends the first sees the others, too."""
+    """Run all the commands, then fail if any did, so that one run shows all failures."""
     failed = []
     for command in commands:
         try:
@@ -259,19 +258,19 @@ def every(session: nox.Session, *commands: Sequence[str | os.PathLike[str]]) -> 
             words = [Path(part).name for part in command if part != "-m"]
             failed.append(" ".join(words[1:3] if words[0] == PYTHON.name else words[:1]))
     if failed:
-        session.error(f"not as they should be: {', '.join(failed)}")
+        session.error(f"{session.name} failed: {', '.join(failed)}")
 
 
 def install(session: nox.Session, *locks: str, environment: Path = ENVIRONMENT) -> None:
-    """Bring an environment, that of all sessions, to the locks; nothing is done where it is there.
+    """Install locks into a virtual environment that sessions share, unless they are installed.
 
-    The locks agree with each other, so each adds to the others; where one has changed, the
-    environment is made anew, lest it keep what is pinned no more.
+    The locks have the same versions of common packages, so one environment can have several. If a
+    lock has changed, the environment is created again, so that it keeps no packages of the old one.
     """
     if sys.version_info < (3, 11):  # noqa: UP036 - the machine decides, not we
         session.error(
-            f"nox runs on Python {platform.python_version()}, and 3.11 or newer is needed:"
-            " create the environment of nox with a newer one, or run uvx --python 3.13 nox …"
+            f"nox runs on Python {platform.python_version()}; it needs 3.11 or later:"
+            " install nox with a newer Python, or run uvx --python 3.13 nox"
         )
     wanted = {
         name: hashlib.sha256((LOCKS / f"{name}.txt").read_bytes()).hexdigest() for name in locks
@@ -281,28 +280,29 @@ def install(session: nox.Session, *locks: str, environment: Path = ENVIRONMENT) 
     environment.parent.mkdir(exist_ok=True)
     with (environment.parent / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        there = _installed(environment)
-        if wanted.items() <= there.items() and python.exists():
+        installed = _installed(environment)
+        if wanted.items() <= installed.items() and python.exists():
             return
-        if not python.exists() or any(there.get(name, is_) != is_ for name, is_ in wanted.items()):
-            there = {}
+        if not python.exists() or any(installed.get(k, v) != v for k, v in wanted.items()):
+            installed = {}
             _create(session, environment)
-        missing = [name for name in locks if name not in there]
+        missing = [name for name in locks if name not in installed]
         session.log(f"installing {', '.join(missing)} into {environment.relative_to(ROOT)}")
         _pip(session, python, missing)
-        (environment / "installed.json").write_text(json.dumps(there | wanted))
+        (environment / "installed.json").write_text(json.dumps(installed | wanted))
 
 
 def _installed(environment: Path) -> dict[str, str]:
+    """Return lock → its hash, and `python` → the interpreter, of what is installed."""
     try:
-        there: dict[str, str] = json.loads((environment / "installed.json").read_text())
+        installed: dict[str, str] = json.loads((environment / "installed.json").read_text())
     except (OSError, ValueError):
         return {}
-    return there
+    return installed
 
 
 def _create(session: nox.Session, environment: Path) -> None:
-    # Not venv: Debian has it in a package of its own, while nox always brings virtualenv.
+    # Not venv, which is a separate package on Debian; virtualenv comes with nox.
     command = [sys.executable, "-m", "virtualenv", "--quiet", "--clear", "--no-periodic-update"]
     command += ["--app-data", str(environment.parent / "virtualenv"), str(environment)]
     session.run(*command, external=True, silent=True, log=False)

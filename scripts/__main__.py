@@ -1,4 +1,4 @@
-"""Dispatch to scripts/commands/. Exit codes: 0 clean, 1 findings, 2 wrong use."""
+"""Run the commands in scripts/commands/. Exit codes: 0 success, 1 findings, 2 usage error."""
 # PYTHON_ARGCOMPLETE_OK
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{options.command}: interrupted; {options.interrupted}", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would say so again at exit.
+        # The reader of stdout has ended; without this, Python would fail again at exit.
         _drop_output()
         return 1
     except OSError as error:
-        # The system refuses: a disk, a limit, a permission; which step it was is no help.
-        named = f"{error.filename}: ".removeprefix(f"{root}/") if error.filename else ""
-        print(f"{options.command}: {named}{error.strerror or error}", file=sys.stderr)
+        # A full disk, a limit or a permission: a traceback would not help the user.
+        file = f"{error.filename}: ".removeprefix(f"{root}/") if error.filename else ""
+        print(f"{options.command}: {file}{error.strerror or error}", file=sys.stderr)
         _drop_output()
         return 2
 
 
 def _prepare_streams() -> None:
-    """Let every text be written: to a closed stream, and in an encoding that lacks its letters."""
+    """Make printing never fail: neither on a closed stream nor for characters of no encoding."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -64,22 +64,22 @@ def _prepare_streams() -> None:
 
 
 def _drop_output() -> None:
-    """Keep Python from failing once more over what is still to be written."""
+    """Discard buffered output, so that Python does not fail again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _recover(root: Path, named: Path) -> None:
-    """Finish what a killed render had begun."""
+    """Complete what a killed render had begun."""
     from scripts.output import committed
 
     if not (root / "overlays").is_dir():
-        raise UsageError(f"{named} has no folder overlays/: it is no repository of environments")
+        raise UsageError(f"{named} has no folder overlays/: it is not a repository of environments")
     committed.recover(root)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return what the command line says; only the command that it names is loaded."""
+    """Return the parsed command line; only the command in it is imported."""
     parser = argparse.ArgumentParser(
         prog="python -m scripts",
         description="The render pipeline. Each command is also a session: nox -s render -- prod",
@@ -91,10 +91,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--repository",
         type=Path,
         default=repository.ROOT,
-        help="work on another checkout than this program's",
+        help="the checkout to work on; default: that of this program",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # While a shell completes a line, the words are in the environment.
+    # While a shell completes a line, the words are in COMP_LINE.
     words = [*arguments, *os.environ.get("COMP_LINE", "").split()]
     for file in sorted(COMMANDS.glob("*.py")):
         if file.stem not in SHARED:
@@ -109,7 +109,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
 def _add(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], file: Path, *, load: bool
 ) -> None:
-    """Add a command to those that are known, with its arguments where it is loaded."""
+    """Add a command; load: with its arguments, which imports its module."""
     with file.open(encoding="utf-8") as text:
         summary = text.readline().strip('".\n')
     parser = commands.add_parser(
@@ -148,9 +148,12 @@ class _Version(argparse.Action):
 
 def _version() -> str:
     """Return the version of this repository, which is the chart's."""
-    chart = (repository.ROOT / "chart" / "Chart.yaml").read_text("utf-8")
-    found = re.search(r"^version: *(\S+)", chart, re.MULTILINE)
-    return found.group(1) if found else "unknown"
+    try:
+        chart = (repository.ROOT / "chart" / "Chart.yaml").read_text("utf-8")
+    except OSError:  # only scripts/ was copied
+        return "unknown"
+    version = re.search(r"^version: *(\S+)", chart, re.MULTILINE)
+    return version.group(1) if version else "unknown"
 
 
 if __name__ == "__main__":

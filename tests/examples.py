@@ -221,7 +221,9 @@ def laid(example: Example) -> Laid:
     settings = patches.apply(pipeline.settings(with_patches, manifests), on_settings)
     everything = replace(with_patches, patches=(*with_patches.patches, *on_settings))
     return Laid(
-        everything, _objects(pipeline.unwritten(everything, manifests, settings), earlier), brought
+        everything,
+        _objects(pipeline.without_files(everything, manifests, settings), earlier),
+        brought,
     )
 
 

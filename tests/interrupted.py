@@ -1,4 +1,4 @@
-"""Runs a command again and again, each time sending it a signal at one step of its work.
+"""Run a command many times, each time with a signal at another step of its work.
 
     python -m tests.interrupted REPOSITORY SIGNAL  <  lines of JSON: [step, arguments…]
 

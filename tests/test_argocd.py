@@ -1,4 +1,4 @@
-"""What Argo CD is given: waves, projects, applications, and who must confirm."""
+"""Sync waves, AppProjects and Applications of the environments; the root application."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTIONS = "argocd.argoproj.io/sync-options"
 def arranged(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Environment, list[Manifest]]:
-    """Return each environment with its objects, and one where all that can be is on."""
+    """Return each environment with its objects, and one with all optional objects."""
     if request.param != "fullest":
         return of_environment(request.param)
     repository = copy(tmp_path_factory.mktemp("fullest") / "repository")
@@ -34,7 +34,7 @@ def arranged(
 
 
 def changed(repository: Repository, text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the project and the application of dev with other settings."""
+    """Return the AppProject and the Application of dev with other settings."""
     file = repository / "overlays/dev/environment.yaml"
     repository.write("overlays/dev/environment.yaml", file.read_text("utf-8") + text)
     found = environment.load(repository.root, "dev")
@@ -51,7 +51,7 @@ def committed(kind: str, name: str) -> dict[str, Any]:
     return dict(yaml.safe_load(text))
 
 
-def test_what_a_pod_needs_is_there_before_it(arranged: tuple[Environment, list[Manifest]]) -> None:
+def test_a_pod_is_synced_after_what_it_needs(arranged: tuple[Environment, list[Manifest]]) -> None:
     _, manifests = arranged
     waves = {(m.kind, m.name): wave(m) for m in manifests}
     for workload, template in pods(manifests):
@@ -62,35 +62,37 @@ def test_what_a_pod_needs_is_there_before_it(arranged: tuple[Environment, list[M
             assert waves[service] <= wave(workload), workload.label
 
 
-def test_pods_are_guarded_before_they_run(arranged: tuple[Environment, list[Manifest]]) -> None:
+def test_pods_are_synced_after_their_policies(arranged: tuple[Environment, list[Manifest]]) -> None:
     _, manifests = arranged
     first = min(wave(workload) for workload, _ in pods(manifests))
     for kind in ("NetworkPolicy", "PodDisruptionBudget"):
-        for guard in of_kind(manifests, kind):
-            assert wave(guard) < first, guard.label
+        for policy in of_kind(manifests, kind):
+            assert wave(policy) < first, policy.label
 
 
-def test_components_start_in_the_order_of_their_need(
+def test_components_start_in_the_order_of_their_dependencies(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     _, manifests = arranged
     waves = {m.component: wave(m) for m, _ in pods(manifests)}
-    # Apart: else a change of both would restart halves of two validators at once.
+    # Otherwise a change of both would restart the halves of two validators at the same time.
     assert waves["sequencer"] < waves["maru"] < waves["besu"] < waves["tx-sender"]
 
 
-def test_no_wave_waits_for_a_later_one(arranged: tuple[Environment, list[Manifest]]) -> None:
-    """A sequencer comes before its Maru; synced.sh, in tests/test_start.py, is ready without."""
+def test_a_sequencer_is_ready_without_its_maru(
+    arranged: tuple[Environment, list[Manifest]],
+) -> None:
+    """Maru has a later wave, so Argo CD would wait for ever; tests/test_start.py runs synced.sh."""
     _, manifests = arranged
     (sequencer,) = [t for m, t in pods(manifests) if m.component == "sequencer"]
     (container,) = sequencer["spec"]["containers"]
-    given = {variable["name"]: variable.get("value") for variable in container["env"]}
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
     assert container["readinessProbe"]["exec"]["command"][-1] == "/config/synced.sh"
-    assert "-maru-N." in given["MARU"]
-    assert "NEEDS_PEER" not in given
+    assert "-maru-N." in variables["MARU"]
+    assert "NEEDS_PEER" not in variables
 
 
-def test_what_waits_for_the_outside_holds_nothing_up(
+def test_objects_whose_health_depends_on_the_outside_are_in_the_last_wave(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     """The TX Sender is ready only while the chain makes blocks; a CronJob after a good Job."""
@@ -104,30 +106,32 @@ def test_what_waits_for_the_outside_holds_nothing_up(
         or m.object.get("spec", {}).get("type") == "LoadBalancer"
         or (m.kind, m.component) == ("Deployment", "tx-sender")
     ]
-    # All in one wave: each is applied, whichever of the others is not well.
+    # All are in one wave, so that each is applied even if another one is not healthy.
     (last,) = {wave(m) for m in outside}
     assert last > max(wave(m) for m in ours)
 
 
-def test_only_what_holds_data_asks_a_person_before_it_goes(
+def test_only_deleting_data_needs_a_confirmation(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     _, manifests = arranged
-    asking = {m.label for m in manifests if OPTIONS in m.metadata["annotations"]}
+    confirmed = {m.label for m in manifests if OPTIONS in m.metadata["annotations"]}
     data = {
         m.label
         for m in manifests
         if m.kind == "PersistentVolumeClaim" or m.object.get("spec", {}).get("volumeClaimTemplates")
     }
-    assert asking == data
+    assert confirmed == data
     assert data
     for manifest in manifests:
         if manifest.label in data:
-            told = manifest.metadata["annotations"][OPTIONS].split(",")
-            assert {"Prune=confirm", "Delete=confirm"} <= set(told)
+            options = manifest.metadata["annotations"][OPTIONS].split(",")
+            assert {"Prune=confirm", "Delete=confirm"} <= set(options)
 
 
-def test_a_volume_outlives_its_statefulset(arranged: tuple[Environment, list[Manifest]]) -> None:
+def test_volumes_are_retained_when_their_statefulset_is_deleted(
+    arranged: tuple[Environment, list[Manifest]],
+) -> None:
     _, manifests = arranged
     for manifest in of_kind(manifests, "StatefulSet"):
         policy = manifest.object["spec"]["persistentVolumeClaimRetentionPolicy"]
@@ -140,16 +144,16 @@ def kinds(project: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_a_project_allows_exactly_the_kinds_of_the_chart(name: str) -> None:
-    # Also those that the environment has no longer: Argo CD prunes no kind that it may not see.
+def test_a_project_permits_exactly_the_kinds_of_the_chart(name: str) -> None:
+    # Also kinds that the environment has no longer: Argo CD prunes only kinds that are permitted.
     fullest = yaml.safe_load((ROOT / "chart/ci/full-values.yaml").read_text("utf-8"))
-    made = helm.template(ROOT / "chart", ROOT, fullest, "x", "1.34")
-    assert kinds(committed("projects", name)) == {(m.group, m.kind) for m in made} - {
+    manifests = helm.template(ROOT / "chart", ROOT, fullest, "x", "1.34")
+    assert kinds(committed("projects", name)) == {(m.group, m.kind) for m in manifests} - {
         ("", "Secret")
     }
 
 
-def test_a_project_allows_a_kind_that_a_patch_makes(
+def test_a_project_permits_the_kind_of_a_patched_object(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     found, manifests = arranged
@@ -158,7 +162,7 @@ def test_a_project_allows_a_kind_that_a_patch_makes(
     assert ("apps", "DaemonSet") not in kinds(applications.project(found, manifests))
 
 
-def test_a_project_allows_one_repository_and_the_namespaces_in_use(
+def test_a_project_permits_one_repository_and_the_namespaces_in_use(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     found, manifests = arranged
@@ -169,7 +173,7 @@ def test_a_project_allows_one_repository_and_the_namespaces_in_use(
     assert {place["server"] for place in spec["destinations"]} == {found.cluster["server"]}
 
 
-def test_of_the_cluster_a_project_allows_its_own_namespace_alone(
+def test_the_only_cluster_scoped_object_that_a_project_permits_is_its_namespace(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     found, manifests = arranged
@@ -183,24 +187,24 @@ def test_no_project_has_a_wildcard(name: str) -> None:
     assert "*" not in yaml.safe_dump(committed("projects", name))
 
 
-def test_what_pods_need_and_git_has_not_is_no_orphan(
+def test_objects_that_pods_need_but_git_does_not_have_are_expected_orphans(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     found, manifests = arranged
     orphans = applications.project(found, manifests)["spec"]["orphanedResources"]
     assert orphans["warn"] is True
-    expected = {(one["kind"], one["name"]) for one in orphans["ignore"]}
+    expected = {(orphan["kind"], orphan["name"]) for orphan in orphans["ignore"]}
     needed = {needed for _, template in pods(manifests) for needed in references(template)}
     needed -= {(m.kind, m.name) for m in manifests}
-    # Argo CD reports only kinds that the project allows, and it allows no Secret.
-    assert expected == {one for one in needed if one[0] != "Secret"}
+    # Argo CD reports only kinds that the project permits, and Secrets are not permitted.
+    assert expected == {(kind, name) for kind, name in needed if kind != "Secret"}
     assert expected == {("ConfigMap", "linea-stack-genesis")} - {
         (m.kind, m.name) for m in manifests
     }
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_an_application_syncs_its_folder_of_plain_manifests_into_its_namespace(name: str) -> None:
+def test_an_application_syncs_the_folder_of_manifests_into_its_namespace(name: str) -> None:
     found, _ = of_environment(name)
     spec = committed("applications", name)["spec"]
     assert spec["source"] == {
@@ -217,13 +221,13 @@ def test_an_application_syncs_its_folder_of_plain_manifests_into_its_namespace(n
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_every_manifest_stands_in_the_namespace_of_its_application(name: str) -> None:
+def test_every_manifest_is_in_the_namespace_of_its_application(name: str) -> None:
     found, manifests = of_environment(name)
     assert {manifest.namespace for manifest in manifests} == {found.namespace}
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_an_application_makes_a_namespace_that_enforces_restricted_pods(name: str) -> None:
+def test_an_application_creates_a_namespace_with_restricted_pod_security(name: str) -> None:
     policy = committed("applications", name)["spec"]["syncPolicy"]
     assert "CreateNamespace=true" in policy["syncOptions"]
     labels = policy["managedNamespaceMetadata"]["labels"]
@@ -231,26 +235,26 @@ def test_an_application_makes_a_namespace_that_enforces_restricted_pods(name: st
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_an_application_applies_server_side_and_tries_again_what_is_newest(name: str) -> None:
+def test_an_application_applies_server_side_and_retries_without_a_limit(name: str) -> None:
     policy = committed("applications", name)["spec"]["syncPolicy"]
     assert {"ServerSideApply=true", "RespectIgnoreDifferences=true"} <= set(policy["syncOptions"])
-    # After a limit it neither syncs that commit nor heals, until there is another commit.
+    # After a limited number of retries it would neither sync nor self-heal until the next commit.
     assert policy["retry"]["limit"] < 0
     assert policy["retry"]["refresh"] is True
     assert policy["retry"]["backoff"]["factor"] > 1
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_an_application_cleans_up_after_itself_once_a_person_agrees(name: str) -> None:
+def test_deleting_an_application_deletes_its_objects_after_a_confirmation(name: str) -> None:
     metadata = committed("applications", name)["metadata"]
     assert metadata["finalizers"] == ["resources-finalizer.argocd.argoproj.io/background"]
-    # A question would hold up what the root brings to all other environments.
+    # No Prune=confirm: while it waits, the root application would not sync other environments.
     for folder in ("applications", "projects"):
         annotations = committed(folder, name)["metadata"]["annotations"]
         assert annotations[OPTIONS] == "Prune=false,Delete=confirm"
 
 
-def test_replicas_belong_to_the_autoscaler_where_there_is_one(
+def test_the_replicas_of_autoscaled_workloads_are_ignored(
     arranged: tuple[Environment, list[Manifest]],
 ) -> None:
     found, manifests = arranged
@@ -270,14 +274,14 @@ def test_replicas_belong_to_the_autoscaler_where_there_is_one(
             assert "replicas" in manifest.object["spec"], manifest.label
 
 
-def test_dev_has_no_autoscaler_and_prod_has() -> None:
+def test_prod_has_an_autoscaler_and_dev_has_none() -> None:
     assert "ignoreDifferences" not in committed("applications", "dev")["spec"]
     assert committed("applications", "prod")["spec"]["ignoreDifferences"]
 
 
 @pytest.mark.parametrize("prune", [True, False])
 @pytest.mark.parametrize("heal", [True, False])
-def test_the_settings_of_sync_become_the_policy(
+def test_the_sync_settings_become_the_sync_policy(
     repository: Repository, prune: bool, heal: bool
 ) -> None:
     text = f"sync: {{prune: {str(prune).lower()}, selfHeal: {str(heal).lower()}}}\n"
@@ -286,19 +290,19 @@ def test_the_settings_of_sync_become_the_policy(
     assert policy["automated"] == {"prune": prune, "selfHeal": heal}
 
 
-def test_an_environment_that_people_sync_has_no_automated_policy(repository: Repository) -> None:
+def test_without_automated_sync_there_is_no_automated_policy(repository: Repository) -> None:
     _, application = changed(repository, "sync: {automated: false}\n")
     assert "automated" not in application["spec"]["syncPolicy"]
     assert "retry" in application["spec"]["syncPolicy"]
 
 
-def test_a_cluster_may_be_called_by_its_name(repository: Repository) -> None:
+def test_a_cluster_can_be_given_by_name(repository: Repository) -> None:
     project, application = changed(repository, "cluster: {name: europe}\n")
     assert application["spec"]["destination"] == {"name": "europe", "namespace": "linea-dev"}
     assert project["spec"]["destinations"] == [{"name": "europe", "namespace": "linea-dev"}]
 
 
-def test_a_service_account_of_least_privilege_can_do_the_syncing(repository: Repository) -> None:
+def test_an_environment_can_be_synced_as_a_service_account(repository: Repository) -> None:
     server = "https://10.0.0.1:6443"
     project, application = changed(
         repository, f"cluster: {{server: '{server}', serviceAccount: linea-syncer}}\n"
@@ -313,13 +317,13 @@ def test_a_service_account_of_least_privilege_can_do_the_syncing(repository: Rep
     assert root_documents()[0]["spec"]["destinationServiceAccounts"], "the root needs one, too"
 
 
-def test_another_branch_is_followed_where_an_environment_says_so(repository: Repository) -> None:
+def test_an_environment_can_follow_another_branch(repository: Repository) -> None:
     _, application = changed(repository, "repository: {revision: release-1}\n")
     assert application["spec"]["source"]["targetRevision"] == "release-1"
     assert application["spec"]["source"]["repoURL"] == of_environment("dev")[0].repository["url"]
 
 
-def test_a_manifest_in_another_namespace_has_its_place_in_the_project(
+def test_a_project_permits_the_namespace_of_each_manifest(
     repository: Repository,
 ) -> None:
     repository.write(
@@ -332,7 +336,7 @@ def test_a_manifest_in_another_namespace_has_its_place_in_the_project(
     assert application["spec"]["destination"]["namespace"] == "linea-dev"
 
 
-def test_annotations_of_the_chart_win_over_the_pipelines(repository: Repository) -> None:
+def test_an_annotation_in_the_values_overrides_that_of_the_pipeline(repository: Repository) -> None:
     repository.write(
         "overlays/dev/values.yaml", f"besu: {{service: {{annotations: {{{WAVE}: '7'}}}}}}\n"
     )
@@ -347,17 +351,17 @@ def root_documents() -> tuple[dict[str, Any], dict[str, Any]]:
     return project, application
 
 
-def test_the_root_brings_what_render_writes_and_not_itself() -> None:
+def test_the_root_application_syncs_all_rendered_files_but_not_itself() -> None:
     _, application = root_documents()
     source = application["spec"]["source"]
     assert source["path"] == "argocd"
     folders = source["directory"]["include"].strip("{}").split(",")
-    found = {path for folder in folders for path in (ROOT / "argocd").glob(folder)}
+    synced = {path for folder in folders for path in (ROOT / "argocd").glob(folder)}
     written = [path for path in (ROOT / "argocd").rglob("*.yaml") if path.name != "root.yaml"]
-    assert found == set(written)
+    assert synced == set(written)
 
 
-def test_the_root_may_touch_projects_and_applications_only() -> None:
+def test_the_root_project_permits_projects_and_applications_only() -> None:
     project, application = root_documents()
     kinds = {kind["kind"] for kind in project["spec"]["namespaceResourceWhitelist"]}
     assert kinds == {"AppProject", "Application"}
@@ -366,7 +370,7 @@ def test_the_root_may_touch_projects_and_applications_only() -> None:
     assert application["spec"]["project"] == project["metadata"]["name"] == "linea-root"
 
 
-def test_a_project_comes_before_the_application_that_names_it() -> None:
+def test_a_project_is_synced_before_its_application() -> None:
     for name in ENVIRONMENTS:
         annotations = committed("projects", name)["metadata"]["annotations"]
         assert int(annotations[WAVE]) < 0
@@ -378,12 +382,12 @@ def test_every_environment_has_a_namespace_of_its_own() -> None:
     assert len({(p.cluster["server"], p.namespace) for p in places}) == len(places)
 
 
-def test_removing_the_root_leaves_the_environments_alone() -> None:
+def test_deleting_the_root_application_does_not_delete_the_environments() -> None:
     _, application = root_documents()
     assert "finalizers" not in application["metadata"]
 
 
-def test_what_argo_cd_reads_is_where_the_pipeline_writes_it() -> None:
+def test_an_application_reads_the_folder_that_render_writes() -> None:
     for name in ENVIRONMENTS:
         path = Path(committed("applications", name)["spec"]["source"]["path"])
         assert {p.suffix for p in (ROOT / path).iterdir()} == {".yaml"}

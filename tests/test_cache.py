@@ -1,4 +1,4 @@
-"""A render with nothing changed does nothing; any change counts."""
+"""A render without changes is a no-op; any change of an input or of the output is noticed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import ROOT, Repository, copy
 
-NOTHING = "nothing to change in dev, prod, staging\n"
+UP_TO_DATE = "up to date: dev, prod, staging\n"
 
 LOADED = {"helm_python", "scripts.rendering.pipeline", "scripts.environments.environment"}
 
@@ -38,22 +38,22 @@ from scripts.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """,
 )
-"""A render that ends, with that code, where it begins to load what renders."""
+"""A render that ends, with that code, when it loads the modules that render."""
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a repository after its first render, and a copy of that."""
+    """Return a folder with a repository after its first render, and a copy of it."""
     folder = tmp_path_factory.mktemp("rendered")
     done = copy(folder / "repository").run("render")
-    assert (done.code, done.out) == (0, NOTHING), done.err
+    assert (done.code, done.out) == (0, UP_TO_DATE), done.err
     shutil.copytree(folder / "repository", folder / "kept", symlinks=True)
     return folder
 
 
 @pytest.fixture
 def rendered(place: Path) -> Repository:
-    """Return a repository whose last render is known to the next, which holds for its place."""
+    """Return a repository with a valid cache, which depends on its path."""
     return put_back(place)
 
 
@@ -66,13 +66,13 @@ def put_back(place: Path) -> Repository:
 
 
 def renders_nothing(repository: Repository) -> bool:
-    """Return whether a render finds out that nothing changed without rendering."""
+    """Return whether a render notices without rendering that nothing changed."""
     call = [sys.executable, "-c", NOTHING_LOADED, "--repository", str(repository.root), "render"]
     return subprocess.run(call, cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
 def begins_to_render(repository: Repository) -> bool:
-    """Return whether a render finds out that anything changed; it writes nothing."""
+    """Return whether a render notices that something changed; it writes nothing."""
     call = [sys.executable, "-c", MORE_THAN_DIGESTS, "--repository", str(repository.root), "render"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, check=False)
     assert done.returncode in (0, LOADS), done.stderr
@@ -84,24 +84,24 @@ def times(repository: Repository) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in paths}
 
 
-def test_a_render_with_nothing_changed_touches_no_file(rendered: Repository) -> None:
+def test_a_render_without_changes_writes_no_file(rendered: Repository) -> None:
     before = times(rendered)
     assert renders_nothing(rendered)
-    assert rendered.run("render").out == NOTHING
+    assert rendered.run("render").out == UP_TO_DATE
     assert times(rendered) == before
 
 
-def test_a_first_render_is_known_to_the_next(repository: Repository) -> None:
+def test_a_first_render_writes_the_cache(repository: Repository) -> None:
     for name in ("dev", "prod", "staging"):
         shutil.rmtree(repository / f"overlays/{name}/manifests")
     assert repository.run("render").code == 0
     assert renders_nothing(repository)
 
 
-def test_a_render_of_the_same_output_touches_no_file(rendered: Repository) -> None:
+def test_a_render_of_the_same_output_writes_no_file(rendered: Repository) -> None:
     before = times(rendered)
     shutil.rmtree(rendered / ".render")
-    assert rendered.run("render").out == NOTHING
+    assert rendered.run("render").out == UP_TO_DATE
     assert times(rendered) == before
 
 
@@ -156,7 +156,7 @@ CHANGES = {
         append("argocd/projects/dev.yaml"),
         remove("argocd/applications/prod.yaml"),
     ],
-    "what is remembered": [
+    "the cache": [
         write(".render/cache.json", "not JSON"),
         write(".render/cache.json", "[1, 2]"),
         write(".render/cache.json", '{"dev": null, "prod": 1, "staging": {"inputs": []}}'),
@@ -166,7 +166,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("where", CHANGES)
-def test_any_change_is_seen(place: Path, where: str) -> None:
+def test_any_change_is_noticed(place: Path, where: str) -> None:
     for number, change in enumerate(CHANGES[where]):
         rendered = put_back(place)
         assert number or not begins_to_render(rendered)
@@ -175,7 +175,7 @@ def test_any_change_is_seen(place: Path, where: str) -> None:
 
 
 @pytest.mark.parametrize("where", CHANGES)
-def test_a_render_after_any_changes_is_right(rendered: Repository, where: str) -> None:
+def test_a_render_after_any_changes_is_correct(rendered: Repository, where: str) -> None:
     for change in CHANGES[where]:
         change(rendered)
     assert rendered.run("render").code == 0
@@ -183,7 +183,7 @@ def test_a_render_after_any_changes_is_right(rendered: Repository, where: str) -
     assert renders_nothing(rendered)
 
 
-def test_what_was_edited_by_hand_is_put_right(rendered: Repository) -> None:
+def test_a_manual_edit_is_overwritten(rendered: Repository) -> None:
     before = rendered.files("overlays", "argocd")
     append("overlays/dev/manifests/service-linea-stack-besu.yaml")(rendered)
     append("argocd/applications/prod.yaml")(rendered)
@@ -191,16 +191,16 @@ def test_what_was_edited_by_hand_is_put_right(rendered: Repository) -> None:
     assert rendered.files("overlays", "argocd") == before
 
 
-def test_a_link_in_a_file_s_place_is_seen(rendered: Repository, tmp_path: Path) -> None:
+def test_a_link_instead_of_a_file_is_noticed(rendered: Repository, tmp_path: Path) -> None:
     values = rendered / "overlays/dev/values.yaml"
     values.rename(tmp_path / "values.yaml")
     values.symlink_to(tmp_path / "values.yaml")
     done = rendered.run("render")
     assert done.code == 1
-    assert "outside-repository" in done.out
+    assert "symlink-outside-repository" in done.out
 
 
-def test_another_program_renders_anew(rendered: Repository, tmp_path: Path) -> None:
+def test_another_version_of_the_program_renders_again(rendered: Repository, tmp_path: Path) -> None:
     program = tmp_path / "program"
     shutil.copytree(
         ROOT / "scripts", program / "scripts", ignore=shutil.ignore_patterns("__pycache__")
@@ -214,7 +214,7 @@ def test_another_program_renders_anew(rendered: Repository, tmp_path: Path) -> N
     assert "edits will be lost." in text.partition("\n")[0]
 
 
-def test_a_cache_of_another_branch_misleads_nobody(rendered: Repository) -> None:
+def test_a_cache_of_another_branch_has_no_effect(rendered: Repository) -> None:
     old = (rendered / "overlays/dev/values.yaml").read_text("utf-8")
     rendered.write("overlays/dev/values.yaml", "txSender: {amount: 4711}\n")
     assert rendered.run("render", "dev").out.startswith("dev: ")
@@ -226,14 +226,14 @@ def test_a_cache_of_another_branch_misleads_nobody(rendered: Repository) -> None
     assert rendered.run("render", "--check").code == 0
 
 
-def test_a_collision_with_an_unchanged_environment_is_seen(rendered: Repository) -> None:
+def test_a_conflict_with_an_unchanged_environment_is_noticed(rendered: Repository) -> None:
     rendered.replace("overlays/staging/environment.yaml", "linea-staging", "linea-dev")
     done = rendered.run("render")
     assert done.code == 1
-    assert "belongs to dev too" in done.out
+    assert "dev has the namespace linea-dev on this cluster, too" in done.out
 
 
-def test_a_file_that_nothing_reads_is_told_where_nothing_else_changed(
+def test_an_unused_file_is_an_error_even_if_nothing_else_changed(
     rendered: Repository,
 ) -> None:
     rendered.write("overlays/dev/values.yml", "besu: {replicas: 2}\n")
@@ -242,7 +242,7 @@ def test_a_file_that_nothing_reads_is_told_where_nothing_else_changed(
     assert "nothing reads this file" in done.out
 
 
-def test_check_and_validate_believe_no_cache(rendered: Repository) -> None:
+def test_check_and_validate_do_not_use_the_cache(rendered: Repository) -> None:
     cache = (rendered / ".render/cache.json").read_text("utf-8")
     append("overlays/dev/manifests/service-linea-stack-besu.yaml")(rendered)
     (rendered / ".render/cache.json").write_text(cache)
@@ -250,7 +250,7 @@ def test_check_and_validate_believe_no_cache(rendered: Repository) -> None:
     assert rendered.run("validate", "dev").code == 1
 
 
-def test_what_python_compiles_is_no_change_of_the_program(
+def test_compiled_files_are_not_a_change_of_the_program(
     repository: Repository, tmp_path: Path
 ) -> None:
     """Another process may compile the program at any moment, as in a fresh clone."""

@@ -1,4 +1,4 @@
-"""A real execution client takes the genesis that is made here, and derives what we derive."""
+"""A real execution client accepts our genesis, and derives the same public names."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_geth_makes_blocks_from_the_rendered_genesis(tmp_path: Path, name: str) 
 
 
 @pytest.mark.parametrize("contract", [genesis.WITHDRAWALS, genesis.CONSOLIDATIONS])
-def test_geth_makes_no_block_without_a_system_contract(tmp_path: Path, contract: str) -> None:
+def test_geth_makes_no_blocks_without_a_system_contract(tmp_path: Path, contract: str) -> None:
     first = ours()
     del first["alloc"][contract]
     with pytest.raises(AssertionError, match="(?i)" + contract):
@@ -121,20 +121,20 @@ def test_nobody_can_make_a_request_that_would_stop_the_chain(
         assert maru.failure is None, maru.failure
 
 
-def test_the_engine_answers_nobody_with_another_secret(node: tuple[Client, Maru]) -> None:
+def test_the_engine_api_rejects_another_secret(node: tuple[Client, Maru]) -> None:
     client, _ = node
     assert client.engine("engine_exchangeCapabilities", [])
     with pytest.raises(urllib.error.HTTPError, match="401"):
         client.engine("engine_exchangeCapabilities", [], secret=b"\0" * 32)
 
 
-def test_geth_has_the_node_id_that_we_derive(node: tuple[Client, Maru]) -> None:
+def test_geth_derives_the_same_node_id(node: tuple[Client, Maru]) -> None:
     client, _ = node
     enode = client.rpc("admin_nodeInfo")["enode"]
     assert enode.removeprefix("enode://").partition("@")[0] == client.key.node_id
 
 
-def test_cast_writes_an_address_as_we_do() -> None:
+def test_cast_writes_the_same_checksum() -> None:
     for _ in range(10):
         address = Key.generate().address
         command = [str(tool("cast")), "to-check-sum-address", address.lower()]

@@ -451,7 +451,9 @@ def test_what_is_no_pod_at_all_is_left_to_the_schemas(kind: Any) -> None:
 
 
 def test_a_date_is_no_value() -> None:
-    assert besu("identity = 2020-01-01\n").told() == ["wrong-type: config.toml: identity is a date"]
+    assert besu("identity = 2020-01-01\n").told() == [
+        "wrong-type: config.toml: identity is a date, which no option takes"
+    ]
 
 
 def test_positions_are_those_of_the_keys() -> None:

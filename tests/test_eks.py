@@ -248,7 +248,7 @@ def prod(repository: Repository) -> Repository:
     (repository / "overlays/prod/network.yaml").unlink()
     done = repository.run("network", "prod")
     assert (done.code, done.err) == (0, "")
-    assert "create-secrets.sh  puts the Secrets into AWS Secrets Manager\n" in done.out
+    assert "create-secrets.sh  creates the Secrets in AWS Secrets Manager\n" in done.out
     return repository
 
 
@@ -270,7 +270,7 @@ def test_the_entries_that_network_makes_are_those_that_the_store_is_asked_for(
                 assert file.read_text().strip() not in said + done.stdout
     again = create(prod, tmp_path)
     assert again.returncode == 0
-    assert again.stdout.count("is there already, left as it is\n") == 5
+    assert again.stdout.count("exists already, unchanged\n") == 5
     assert said.count("create-secret ") == (tmp_path / "said").read_text().count("create-secret ")
 
 
@@ -281,7 +281,7 @@ def test_nothing_is_put_into_the_store_beside_another_chain_s(
     done = create(prod, tmp_path)
     assert done.returncode == 1
     assert "linea-prod/linea-stack-engine-jwt: belongs to another chain" in done.stderr
-    assert done.stderr.endswith("nothing was made\n")
+    assert done.stderr.endswith("nothing was created\n")
     assert not list(tmp_path.glob("*.json"))
     (tmp_path / "linea-prod_linea-stack-engine-jwt.tag").unlink()
     (prod / ".secrets/prod/linea-stack-maru-p2p-key/key-2").unlink()

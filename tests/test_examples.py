@@ -56,7 +56,7 @@ def written(folder: Path, text: str) -> Path:
         (
             f"wrong:\n  plain: {{values: {{a: 1}}}}\n  plain: {{values: {{a: 2}}}}\n{RIGHT}",
             3,
-            "the key plain is here a second time; the first is on line 2",
+            "duplicate key plain: line 2 already has it",
             "keep one of the two",
         ),
     ],

@@ -1,4 +1,4 @@
-"""The four ways to tell a finding, and the places that they name."""
+"""Findings in their four formats, with their positions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRONG = Finding(
     "overlays/dev/values.yaml", 3, 5, "wrong-type", "a.b is a text", "write a number",
     "Service/a", "dev",
 )  # fmt: skip
-LATER = Finding("overlays/prod/values.yaml", 1, 0, "unread-file", "nothing reads it", "remove it")
+LATER = Finding("overlays/prod/values.yaml", 1, 0, "unused-file", "nothing reads it", "remove it")
 WARNING = Finding(
     "base/values.yaml", 0, 0, "odd", "it is odd", "look at it", severity=Severity.WARNING
 )
@@ -46,7 +46,7 @@ known_rule = st.sampled_from(sorted(catalogue.RULES))
 
 @lru_cache
 def validator(form: str) -> Any:
-    """Return what knows the schema of a format: our own of JSON, the standard's of SARIF."""
+    """Return the validator of a format: our own for JSON, the standard's for SARIF."""
     file = (
         api_schemas.sarif()
         if form == "sarif"
@@ -56,8 +56,8 @@ def validator(form: str) -> Any:
     return jsonschema_rs.validator_for(schema, validate_formats=True)
 
 
-def fits(form: str, text: str) -> None:
-    """Raise where a document is not what the schema of its format says."""
+def validate(form: str, text: str) -> None:
+    """Raise if a document violates the schema of its format."""
     validator(form).validate(json.loads(text))
 
 
@@ -67,7 +67,7 @@ def written(form: str, *wrong: Finding) -> str:
     return stream.getvalue()
 
 
-def test_the_text_tells_place_rule_message_and_fix() -> None:
+def test_text_shows_position_rule_message_and_fix() -> None:
     assert written("text", WRONG) == (
         "overlays/dev/values.yaml:3:5  error  wrong-type  Service/a in dev\n"
         "  a.b is a text\n"
@@ -76,30 +76,30 @@ def test_the_text_tells_place_rule_message_and_fix() -> None:
     )
 
 
-def test_the_text_counts_errors_and_warnings() -> None:
+def test_text_counts_errors_and_warnings() -> None:
     assert written("text", WRONG, LATER, WARNING).endswith("2 errors, 1 warning\n")
     assert written("text", WARNING).endswith("\n1 warning\n")
 
 
 @pytest.mark.parametrize("form", findings.FORMATS)
-def test_findings_are_told_in_order_and_each_once(form: str) -> None:
+def test_findings_are_sorted_and_without_duplicates(form: str) -> None:
     text = written(form, LATER, WRONG, WARNING, LATER)
     assert text == written(form, WARNING, WRONG, LATER)
     assert text.index("it is odd") < text.index("a.b is a text") < text.index("nothing reads it")
 
 
-def test_where_nothing_is_wrong_text_and_github_say_nothing() -> None:
+def test_text_and_github_are_empty_without_findings() -> None:
     assert written("text") == written("github") == ""
 
 
-def test_where_nothing_is_wrong_json_and_sarif_are_whole_documents_all_the_same() -> None:
+def test_json_and_sarif_are_whole_documents_also_without_findings() -> None:
     assert json.loads(written("json")) == {"findings": []}
     assert json.loads(written("sarif"))["runs"][0]["results"] == []
 
 
 def test_json_has_every_field() -> None:
-    (found,) = json.loads(written("json", WRONG))["findings"]
-    assert found == {
+    (finding,) = json.loads(written("json", WRONG))["findings"]
+    assert finding == {
         "file": "overlays/dev/values.yaml",
         "line": 3,
         "column": 5,
@@ -112,7 +112,7 @@ def test_json_has_every_field() -> None:
     }
 
 
-def test_sarif_is_what_its_standard_asks_for() -> None:
+def test_sarif_has_what_its_standard_requires() -> None:
     """OASIS SARIF 2.1.0, sections 3.13, 3.14, 3.27, 3.28, 3.29 and 3.30."""
     document = json.loads(written("sarif", WRONG, LATER, WARNING))
     assert document["version"] == "2.1.0"
@@ -135,14 +135,14 @@ def test_sarif_is_what_its_standard_asks_for() -> None:
 
 
 @given(wrong=st.lists(any_finding | st.builds(replace, any_finding, rule=known_rule), max_size=9))
-def test_what_programs_get_is_what_its_schema_says(wrong: list[Finding]) -> None:
+def test_json_and_sarif_match_their_schemas(wrong: list[Finding]) -> None:
     for form in ("json", "sarif"):
-        fits(form, written(form, *wrong))
+        validate(form, written(form, *wrong))
 
 
-def test_sarif_says_what_is_known_of_a_rule() -> None:
-    found = replace(WRONG, rule="service-selects-nothing")
-    (rule,) = json.loads(written("sarif", found))["runs"][0]["tool"]["driver"]["rules"]
+def test_sarif_describes_the_rules_of_the_findings() -> None:
+    finding = replace(WRONG, rule="service-selects-nothing")
+    (rule,) = json.loads(written("sarif", finding))["runs"][0]["tool"]["driver"]["rules"]
     known = catalogue.RULES[rule["id"]]
     assert rule == {
         "id": "service-selects-nothing",
@@ -153,10 +153,10 @@ def test_sarif_says_what_is_known_of_a_rule() -> None:
     }
 
 
-def test_sarif_has_no_address_for_what_stands_in_this_repository() -> None:
-    known = Description("a holds", "Else b.", "docs/chain.md", Severity.WARNING)
+def test_sarif_has_no_help_uri_for_a_file_of_this_repository() -> None:
+    description = Description("a is b", "Otherwise c.", "docs/chain.md", Severity.WARNING)
     stream = io.StringIO()
-    findings.write([WRONG], "sarif", stream, {WRONG.rule: known})
+    findings.write([WRONG], "sarif", stream, {WRONG.rule: description})
     (rule,) = json.loads(stream.getvalue())["runs"][0]["tool"]["driver"]["rules"]
     assert rule["help"] == {"text": "see docs/chain.md"}
     assert rule["defaultConfiguration"] == {"level": "warning"}
@@ -171,19 +171,19 @@ def test_github_annotates_the_line() -> None:
     assert written("github", WARNING).startswith("::warning file=base/values.yaml,title=odd::")
 
 
-@given(found=any_finding)
-def test_nothing_in_a_finding_breaks_out_of_its_github_command(found: Finding) -> None:
-    text = written("github", found)
+@given(finding=any_finding)
+def test_nothing_in_a_finding_breaks_out_of_its_github_command(finding: Finding) -> None:
+    text = written("github", finding)
     assert text.endswith("\n")
     assert not {"\n", "\r"} & set(text[:-1])
-    head, _, _ = text.removeprefix(f"::{found.severity} ").partition("::")
+    head, _, _ = text.removeprefix(f"::{finding.severity} ").partition("::")
     properties = dict(part.split("=", 1) for part in head.split(","))
-    assert unquote(properties["file"]) == unquote(found.file.replace("%", "%25"))
+    assert unquote(properties["file"]) == unquote(finding.file.replace("%", "%25"))
     assert properties.keys() <= {"file", "title", "line", "col"}
 
 
 @given(wrong=st.lists(any_finding, max_size=5))
-def test_every_finding_can_be_told_in_every_format(wrong: list[Finding]) -> None:
+def test_every_finding_can_be_written_in_every_format(wrong: list[Finding]) -> None:
     assert len(json.loads(written("json", *wrong))["findings"]) == len(set(wrong))
     assert len(json.loads(written("sarif", *wrong))["runs"][0]["results"]) == len(set(wrong))
     assert written("github", *wrong).count("::error") + written("github", *wrong).count(
@@ -192,27 +192,27 @@ def test_every_finding_can_be_told_in_every_format(wrong: list[Finding]) -> None
     assert bool(written("text", *wrong)) == bool(wrong)
 
 
-def test_what_looks_like_markup_is_told_as_it_is() -> None:
+def test_markup_in_a_finding_is_printed_unchanged() -> None:
     odd = Finding("a.yaml", 1, 1, "rule", "write [bold]x[/bold] :smile: [/]", "or [red]")
     text = written("text", odd)
     assert "write [bold]x[/bold] :smile: [/]" in text
     assert "or [red]" in text
 
 
-def test_text_has_no_colours_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_has_colours_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     assert "\x1b" not in written("text", WRONG)
 
 
 def test_a_long_message_is_not_broken_into_lines() -> None:
-    odd = Finding("a.yaml", 1, 1, "rule", "word " * 100 + "end", "mend")
+    odd = Finding("a.yaml", 1, 1, "rule", "word " * 100 + "end", "fix")
     assert "word " * 100 + "end\n" in written("text", odd)
 
 
 @pytest.mark.parametrize(
     ("wrong", "place"), [(WRONG, "overlays/dev/values.yaml:3:5"), (WARNING, "base/values.yaml")]
 )
-def test_a_place_says_what_is_known_of_it(wrong: Finding, place: str) -> None:
+def test_a_position_has_its_known_parts_only(wrong: Finding, place: str) -> None:
     assert findings.place(wrong) == place
 
 
@@ -241,11 +241,11 @@ def broken(repository: Repository) -> Repository:
         manifests = objects.of_environment(name)[1]
         for label, fields in MANY.items():
             kind, _, of = label.partition("/")
-            there = objects.one(manifests, kind, of)
+            manifest = objects.one(manifests, kind, of)
             operations = [
                 {"op": op, "path": path, "value": other if op == "replace" else value}
                 for path, other in fields.items()
-                for value in [jsonpointer.resolve_pointer(there, path)]
+                for value in [jsonpointer.resolve_pointer(manifest, path)]
                 for op in ("test", "replace")
             ]
             patch = {"target": {"kind": kind, "name": of}, "patch": operations}
@@ -254,7 +254,7 @@ def broken(repository: Repository) -> Repository:
     return repository
 
 
-def test_findings_come_in_one_order_whatever_the_hash_seed_or_the_order_of_environments(
+def test_the_order_of_findings_depends_on_neither_hash_seed_nor_order_of_environments(
     broken: Repository,
 ) -> None:
     first, second = (
@@ -263,40 +263,40 @@ def test_findings_come_in_one_order_whatever_the_hash_seed_or_the_order_of_envir
     )
     assert first.code == 1
     assert first.out == second.out
-    told = json.loads(first.out)["findings"]
-    fits("json", first.out)
-    keys = [(one["file"], one["line"], one["column"], one["rule"]) for one in told]
-    assert len(told) >= len(ENVIRONMENTS) * sum(len(fields) for fields in MANY.values())
+    printed = json.loads(first.out)["findings"]
+    validate("json", first.out)
+    keys = [(each["file"], each["line"], each["column"], each["rule"]) for each in printed]
+    assert len(printed) >= len(ENVIRONMENTS) * sum(len(fields) for fields in MANY.values())
     assert keys == sorted(keys)
 
 
 # The formats at the command line
 
 
-def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     capsys.readouterr()
     code = main(arguments)
     return code, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["render", "validate"])
-def test_machines_get_one_document_of_the_findings(
+def test_each_format_for_programs_is_one_document(
     repository: Repository, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     repository.write("overlays/dev/values.yaml", "bseu: {}\n")
     options = ["--repository", str(repository.root), command, "dev"]
-    code, out = told(capsys, *options, "--format", "json")
+    code, out = run(capsys, *options, "--format", "json")
     assert code == 1
-    (found,) = json.loads(out)["findings"]
-    assert (found["rule"], found["file"], found["line"]) == (
+    (finding,) = json.loads(out)["findings"]
+    assert (finding["rule"], finding["file"], finding["line"]) == (
         "unknown-key",
         "overlays/dev/values.yaml",
         1,
     )
-    code, out = told(capsys, *options, "--format", "sarif")
+    code, out = run(capsys, *options, "--format", "sarif")
     assert code == 1
     assert json.loads(out)["runs"][0]["results"][0]["ruleId"] == "unknown-key"
-    code, out = told(capsys, *options, "--format", "github")
+    code, out = run(capsys, *options, "--format", "github")
     assert (code, out.count("\n")) == (1, 1)
 
 
@@ -304,24 +304,24 @@ def test_machines_get_one_document_of_the_findings(
     ("form", "clean"),
     [("json", '{\n  "findings": []\n}\n'), ("github", "")],
 )
-def test_a_valid_environment_is_told_to_programs_too(
+def test_a_valid_environment_gives_a_document_without_findings(
     repository: Repository, capsys: pytest.CaptureFixture[str], form: str, clean: str
 ) -> None:
     options = ["--repository", str(repository.root), "validate", "dev", "--format", form]
-    assert told(capsys, *options) == (0, clean)
+    assert run(capsys, *options) == (0, clean)
 
 
-def test_a_render_and_a_check_tell_programs_one_document(
+def test_render_and_check_write_one_document(
     repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--repository", str(repository.root), "render", "dev", "--format", "json"]
     repository.write("overlays/dev/values.yaml", "txSender: {interval: 5}\n")
-    code, out = told(capsys, *options, "--check")
-    stale = [found["file"] for found in json.loads(out)["findings"]]
+    code, out = run(capsys, *options, "--check")
+    stale = [finding["file"] for finding in json.loads(out)["findings"]]
     assert code == 1
     assert "overlays/dev/manifests/deployment-linea-stack-tx-sender.yaml" in stale
-    assert told(capsys, *options) == (0, '{\n  "findings": []\n}\n')
-    assert told(capsys, *options, "--check") == (0, '{\n  "findings": []\n}\n')
+    assert run(capsys, *options) == (0, '{\n  "findings": []\n}\n')
+    assert run(capsys, *options, "--check") == (0, '{\n  "findings": []\n}\n')
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_a_render_and_a_check_tell_programs_one_document(
     [[], ["rendr"], ["render", "--chek"], ["validate", "--format", "xml"], ["render", "--format"]],
     ids=" ".join,
 )
-def test_a_wrong_command_line_is_told_with_the_right_ones(
+def test_an_invalid_command_line_prints_the_usage(
     capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -342,7 +342,7 @@ def test_a_wrong_command_line_is_told_with_the_right_ones(
     )
 
 
-def test_a_folder_that_is_no_repository_is_wrong_use(
+def test_a_folder_without_environments_is_a_usage_error(
     tmp_path: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The engine in this process, Helm 4 and Helm 3 are one and the same to us."""
+"""The engine in this process, Helm 4 and Helm 3 render the same objects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HELMS = ("helm3", "helm4")
 
 
 def canonical(objects: Iterable[dict[str, Any]]) -> list[str]:
-    return sorted(json.dumps(one, sort_keys=True) for one in objects)
+    return sorted(json.dumps(data, sort_keys=True) for data in objects)
 
 
 def ours(manifests: Iterable[Manifest]) -> list[str]:
@@ -33,22 +33,22 @@ def ours(manifests: Iterable[Manifest]) -> list[str]:
 
 
 def theirs(tool: str, namespace: str, version: str, *arguments: str | Path) -> list[str]:
-    """Return what `helm template` makes, hooks left out, as kubectl would read it."""
+    """Return the objects that `helm template` renders, without hooks."""
     call: list[str | Path] = [toolchain.tool(tool), "template", layout.RELEASE, CHART, "--no-hooks"]
     call += ["--namespace", namespace, "--kube-version", version, *arguments]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
-    found = yaml.load_all(done.stdout, yaml.CSafeLoader)
-    return canonical(one for one in found if one)
+    return canonical(data for data in yaml.load_all(done.stdout, yaml.CSafeLoader) if data)
 
 
 @pytest.mark.parametrize("tool", HELMS)
 @pytest.mark.parametrize("name", layout.environments(ROOT))
-def test_an_environment_is_what_helm_makes_of_its_files(name: str, tool: str) -> None:
-    found = environment.load(ROOT, name)
-    made = helm.template(CHART, ROOT, found.values, found.namespace, found.kubernetes_version)
-    files = [f"--values={ROOT / layer.file}" for layer in found.layers[1:]]
-    zones = f"--set-json=zones={json.dumps(found.zones)}"
-    assert ours(made) == theirs(tool, found.namespace, found.kubernetes_version, zones, *files)
+def test_helm_renders_the_same_objects_for_an_environment(name: str, tool: str) -> None:
+    loaded = environment.load(ROOT, name)
+    namespace, version = loaded.namespace, loaded.kubernetes_version
+    manifests = helm.template(CHART, ROOT, loaded.values, namespace, version)
+    files = [f"--values={ROOT / layer.file}" for layer in loaded.layers[1:]]
+    zones = f"--set-json=zones={json.dumps(loaded.zones)}"
+    assert ours(manifests) == theirs(tool, namespace, version, zones, *files)
 
 
 @pytest.mark.parametrize("tool", HELMS)
@@ -56,44 +56,45 @@ def test_an_environment_is_what_helm_makes_of_its_files(name: str, tool: str) ->
 @pytest.mark.parametrize(
     "values", [None, *EXAMPLES], ids=lambda path: path.stem if path else "none"
 )
-def test_the_contracts_examples_are_what_helm_makes_of_them(
+def test_helm_renders_the_same_objects_for_the_charts_examples(
     values: Path | None, version: str, tool: str
 ) -> None:
     data = yaml.safe_load(values.read_text("utf-8")) if values else {}
-    made = helm.template(CHART, ROOT, data or {}, "linea", version)
-    assert made
+    manifests = helm.template(CHART, ROOT, data or {}, "linea", version)
+    assert manifests
     arguments = [f"--values={values}"] if values else []
-    assert ours(made) == theirs(tool, "linea", version, *arguments)
+    assert ours(manifests) == theirs(tool, "linea", version, *arguments)
 
 
-def test_each_template_alone_makes_what_it_makes_among_all() -> None:
-    """So an experiment may ask only those whose objects it is about."""
-    found = environment.load(ROOT, "prod")
+def test_each_template_alone_renders_the_same_objects_as_among_all() -> None:
+    """So an experiment of provenance may render only some templates."""
+    loaded = environment.load(ROOT, "prod")
     (fullest,) = (file for file in EXAMPLES if file.stem == "full-values")
-    for values in (found.values, yaml.safe_load(fullest.read_text("utf-8"))):
-        given = CHART, ROOT, values, found.namespace, found.kubernetes_version
-        whole = helm.template(*given)
-        for template in {manifest.template for manifest in whole}:
-            own = [manifest for manifest in whole if manifest.template == template]
-            assert helm.template(*given, frozenset({template})) == own
+    for values in (loaded.values, yaml.safe_load(fullest.read_text("utf-8"))):
+        arguments = CHART, ROOT, values, loaded.namespace, loaded.kubernetes_version
+        manifests = helm.template(*arguments)
+        for template in {manifest.template for manifest in manifests}:
+            own = [manifest for manifest in manifests if manifest.template == template]
+            assert helm.template(*arguments, frozenset({template})) == own
 
 
 @pytest.mark.parametrize("tool", HELMS)
-def test_the_helm_command_can_take_the_engines_place(tool: str) -> None:
-    found = environment.load(ROOT, "prod")
-    arguments = (CHART, found.values, found.namespace, found.kubernetes_version)
+def test_the_helm_command_renders_the_same_objects_as_the_engine(tool: str) -> None:
+    loaded = environment.load(ROOT, "prod")
+    arguments = (CHART, loaded.values, loaded.namespace, loaded.kubernetes_version)
     inside, outside = helm._in_process(*arguments), helm.command(*arguments, tool=tool)
 
     def objects(texts: Mapping[str, str]) -> list[str]:
         rendered = [t for name, t in texts.items() if name.endswith(".yaml")]
-        found = [one for text in rendered for one in yaml.load_all(text, yaml.CSafeLoader) if one]
-        return canonical(found)
+        return canonical(
+            data for text in rendered for data in yaml.load_all(text, yaml.CSafeLoader) if data
+        )
 
     assert objects(inside) == objects(outside)
 
 
 @pytest.mark.parametrize("tool", HELMS)
-def test_helm_finds_nothing_to_blame_in_the_chart(tool: str) -> None:
+def test_helm_lint_passes(tool: str) -> None:
     done = subprocess.run(
         [toolchain.tool(tool), "lint", "--strict", CHART],
         capture_output=True,
@@ -104,7 +105,7 @@ def test_helm_finds_nothing_to_blame_in_the_chart(tool: str) -> None:
 
 
 @pytest.mark.parametrize("tool", HELMS)
-def test_helm_itself_refuses_a_value_that_the_chart_does_not_have(tool: str) -> None:
+def test_helm_itself_rejects_an_unknown_value(tool: str) -> None:
     done = subprocess.run(
         [toolchain.tool(tool), "template", "my-linea", CHART, "--set", "besu.replica=1"],
         capture_output=True,
@@ -115,19 +116,20 @@ def test_helm_itself_refuses_a_value_that_the_chart_does_not_have(tool: str) -> 
     assert "replica" in done.stderr
 
 
-def test_a_release_of_another_name_names_its_objects_after_itself() -> None:
+def test_the_objects_of_a_release_have_its_name() -> None:
     done = subprocess.run(
         [toolchain.tool("helm4"), "template", "my-linea", CHART],
         capture_output=True,
         text=True,
         check=True,
     )
-    names = {one["metadata"]["name"] for one in yaml.safe_load_all(done.stdout) if one}
+    objects = [data for data in yaml.safe_load_all(done.stdout) if data]
+    names = {data["metadata"]["name"] for data in objects}
     assert "my-linea-besu" in names
     assert all(name.startswith("my-linea-") for name in names)
 
 
-def test_a_template_that_fails_is_told_with_the_value_that_provokes_it(
+def test_a_template_error_names_the_value_that_causes_it(
     repository: Repository,
 ) -> None:
     repository.write("overlays/dev/values.yaml", "besu:\n  replicas: 2\n  antiAffinity: hard\n")
@@ -138,7 +140,7 @@ def test_a_template_that_fails_is_told_with_the_value_that_provokes_it(
     assert done.out.startswith("overlays/dev/values.yaml:3:3  error  template-error\n")
 
 
-def test_a_machine_without_the_engine_writes_the_same_bytes(repository: Repository) -> None:
+def test_without_the_engine_a_render_writes_the_same_bytes(repository: Repository) -> None:
     committed = repository.files("overlays", "argocd")
     for old in repository.root.glob("overlays/*/manifests"):
         shutil.rmtree(old)

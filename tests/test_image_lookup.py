@@ -1,6 +1,6 @@
-"""The lock of digests is filled by what registries say, and says where they said nothing.
+"""`nox -s images` writes digests from registries into the lock, and reports failed look-ups.
 
-The registry is crane's own; what needs a login stands behind a proxy that asks for one.
+The registry is crane's own; a proxy in front of it requires a login.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
-        while not (found := re.search(r"serving on port (\d+)\n", log.read_text())):
+        while not (port := re.search(r"serving on port (\d+)\n", log.read_text())):
             assert process.poll() is None, log.read_text()
             time.sleep(0.02)
-        yield Registry(f"localhost:{found[1]}", folder)
+        yield Registry(f"localhost:{port[1]}", folder)
     finally:
         process.terminate()
         process.wait()
@@ -83,14 +83,14 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 @pytest.fixture
 def down() -> Iterator[str]:
-    """Yield the host of a registry that is down; nobody else can listen on its port meanwhile."""
+    """Yield the host of a registry that is down; its port stays reserved meanwhile."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"localhost:{held.getsockname()[1]}"
 
 
 class Gate(http.server.BaseHTTPRequestHandler):
-    """Passes on to a registry what has the password."""
+    """Forwards requests with the password to a registry."""
 
     behind = ""
     wanted = f"Basic {base64.b64encode(b'ci:hunter2-hunter2').decode()}"
@@ -124,7 +124,7 @@ class Gate(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def gated(registry: Registry) -> Iterator[str]:
-    """Return the host of a proxy of the registry that asks for a password."""
+    """Return the host of a proxy of the registry that requires a password."""
     handler = type("TheGate", (Gate,), {"behind": registry.host})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -133,7 +133,7 @@ def gated(registry: Registry) -> Iterator[str]:
 
 
 def only_dev(repository: Repository, **values: str) -> None:
-    """Leave dev alone in the repository, with images of these names: besu and maru."""
+    """Remove all environments but dev, and give it these images: besu and maru."""
     for name in ("prod", "staging"):
         shutil.rmtree(repository / "overlays" / name)
     chosen = dict[str, object]()
@@ -172,7 +172,7 @@ def test_a_missing_digest_is_looked_up_and_rendered(
     assert repository.run("images").out == "no digest is missing\n"
 
 
-def test_what_the_lock_holds_stays_with_its_comments(
+def test_other_lines_of_the_lock_and_their_comments_are_kept(
     repository: Repository, registry: Registry
 ) -> None:
     registry.push("kept:1", "kept")
@@ -187,7 +187,7 @@ def test_what_the_lock_holds_stays_with_its_comments(
     assert (repository / LOCK).read_text("utf-8") == f"{before}{line}# Gone.\n{after}"
 
 
-def test_a_first_line_of_the_lock_goes_below_its_head(
+def test_a_new_first_line_of_the_lock_goes_below_its_header(
     repository: Repository, registry: Registry
 ) -> None:
     digest = registry.push("first:1", "first")
@@ -198,7 +198,9 @@ def test_a_first_line_of_the_lock_goes_below_its_head(
     assert (repository / LOCK).read_text("utf-8") == wanted
 
 
-def test_the_digest_is_that_of_all_platforms(repository: Repository, registry: Registry) -> None:
+def test_the_digest_is_that_of_the_index_over_all_platforms(
+    repository: Repository, registry: Registry
+) -> None:
     parts = [registry.push(f"multi:{cpu}", cpu, f"linux/{cpu}") for cpu in ("amd64", "arm64")]
     name = f"{registry.host}/multi:1"
     manifests = [f"--manifest={registry.host}/multi@{digest}" for digest in parts]
@@ -208,10 +210,10 @@ def test_the_digest_is_that_of_all_platforms(repository: Repository, registry: R
     digest = locked(repository)[name]
     assert digest not in parts
     index = json.loads(crane("manifest", f"{registry.host}/multi@{digest}"))
-    assert [one["digest"] for one in index["manifests"]] == parts
+    assert [each["digest"] for each in index["manifests"]] == parts
 
 
-def test_a_tag_that_is_not_there_is_told_at_its_line_and_the_others_are_written(
+def test_a_missing_tag_is_reported_at_its_line_and_the_others_are_written(
     repository: Repository, registry: Registry
 ) -> None:
     digest = registry.push("there:1", "there")
@@ -220,12 +222,12 @@ def test_a_tag_that_is_not_there_is_told_at_its_line_and_the_others_are_written(
     assert done.code == 1
     values = (repository / "overlays/dev/values.yaml").read_text("utf-8").splitlines()
     line = 1 + values.index("    tag: '2'")
-    assert f"overlays/dev/values.yaml:{line}:5  error  image-missing\n" in done.out
+    assert f"overlays/dev/values.yaml:{line}:5  error  image-not-found\n" in done.out
     assert f"{registry.host} has no {registry.host}/there:2: " in done.out
     assert locked(repository) == {f"{registry.host}/there:1": digest}
 
 
-def test_a_registry_that_is_down_is_told_for_each_image_and_the_others_are_written(
+def test_a_registry_that_is_down_is_reported_for_each_image_and_the_others_are_written(
     repository: Repository, registry: Registry, down: str
 ) -> None:
     digest = registry.push("up:1", "up")
@@ -239,13 +241,13 @@ def test_a_registry_that_is_down_is_told_for_each_image_and_the_others_are_writt
     done = repository.run("images")
     assert done.code == 2
     for image in (f"{down}/maru:1", f"{down}/ethstats:3"):
-        assert f"{down} can't be asked for {image}: " in done.out
+        assert f"cannot ask {down} for {image}: " in done.out
     assert done.out.count("connection refused") >= 2
     assert "2 errors" in done.out
     assert locked(repository) == {f"{registry.host}/up:1": digest}
 
 
-def test_what_is_locked_is_not_asked_for_again(repository: Repository, down: str) -> None:
+def test_a_locked_digest_is_looked_up_only_by_refresh(repository: Repository, down: str) -> None:
     only_dev(repository, besu=f"{down}/besu:1", maru=f"{down}/besu:1")
     repository.write(LOCK, f"{down}/besu:1: {DIGEST}\n")
     done = repository.run("images")
@@ -254,7 +256,7 @@ def test_what_is_locked_is_not_asked_for_again(repository: Repository, down: str
     assert locked(repository) == {f"{down}/besu:1": DIGEST}
 
 
-def test_a_tag_that_moved_is_told_as_such_and_written_by_refresh_alone(
+def test_a_moved_tag_is_reported_and_written_only_by_refresh(
     repository: Repository, registry: Registry
 ) -> None:
     name = f"{registry.host}/moving:1"
@@ -275,14 +277,14 @@ def test_a_tag_that_moved_is_told_as_such_and_written_by_refresh_alone(
     assert (repository / LOCK).read_text("utf-8") == text.replace(old, new)
 
 
-def test_a_registry_that_wants_a_login_is_told_and_no_password_is(
+def test_a_registry_that_needs_a_login_is_reported_without_the_password(
     repository: Repository, registry: Registry, gated: str, tmp_path: Path
 ) -> None:
     digest = registry.push("private:1", "private")
     only_dev(repository, besu=f"{gated}/private:1", maru=f"{gated}/private:1")
     done = repository.run("images", DOCKER_CONFIG=str(tmp_path))
     assert done.code == 2
-    assert "error  image-refused\n" in done.out
+    assert "error  image-access-denied\n" in done.out
     assert f"→ log in to {gated}" in done.out
     crane("auth", "login", gated, "-u=ci", "-p=wrong-and-secret", DOCKER_CONFIG=str(tmp_path))
     done = repository.run("images", DOCKER_CONFIG=str(tmp_path))
@@ -297,7 +299,7 @@ def test_a_registry_that_wants_a_login_is_told_and_no_password_is(
     assert "hunter2" not in done.out + done.err
 
 
-def test_nothing_is_asked_while_an_environment_has_a_mistake(repository: Repository) -> None:
+def test_with_an_error_in_an_environment_nothing_is_looked_up(repository: Repository) -> None:
     repository.write("overlays/dev/values.yaml", "besu: {replica: 1}\n")
     before = (repository / LOCK).read_text("utf-8")
     done = repository.run("images")
@@ -308,20 +310,20 @@ def test_nothing_is_asked_while_an_environment_has_a_mistake(repository: Reposit
     assert (repository / LOCK).read_text("utf-8") == before
 
 
-def test_programs_get_one_document_of_what_could_not_be_looked_up(
+def test_failed_lookups_are_written_as_one_document(
     repository: Repository, registry: Registry, down: str
 ) -> None:
     registry.push("up:2", "up")
     only_dev(repository, besu=f"{registry.host}/up:2", maru=f"{down}/maru:1")
     done = repository.run("images", "--format", "json")
     assert done.code == 2
-    assert [one["rule"] for one in json.loads(done.out)["findings"]] == ["registry-unreachable"]
+    assert [each["rule"] for each in json.loads(done.out)["findings"]] == ["registry-unreachable"]
 
 
-def test_a_registry_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_never_answers_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         failure = images.digest(f"localhost:{silent.getsockname()[1]}/a:1")
     assert isinstance(failure, images.Failure)
     assert failure.rule == "registry-unreachable"
-    assert "did not end within" in failure.message
+    assert "did not finish within" in failure.message

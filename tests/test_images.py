@@ -1,4 +1,4 @@
-"""What runs is the image that was reviewed: tags become digests by a lock."""
+"""The image lock: tags become digests, so that the image that runs is the one reviewed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER = f"sha256:{'cd' * 32}"
 
 
 def default(component: str) -> str:
-    """Return the image that the chart has for a component."""
+    """Return the chart's default image of a component."""
     image = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))[component]["image"]
     return f"{image['repository']}:{image['tag']}"
 
@@ -30,14 +30,14 @@ BESU, SENDER = default("besu"), default("txSender")
 
 
 def lock(repository: Repository, digests: dict[str, str]) -> None:
-    """Give the repository a lock of these digests, and the output that it leads to."""
+    """Write a lock with these digests, and render."""
     repository.write(LOCK, "".join(f"{name}: {digest}\n" for name, digest in digests.items()))
     done = repository.run("render")
     assert done.code == 0, done.out
 
 
 def image_of(repository: Repository, name: str, kind: str = "statefulset") -> str:
-    """Return the image of the first container that an object of dev runs."""
+    """Return the image of the first container of an object of dev."""
     file = repository / f"overlays/dev/manifests/{kind}-linea-stack-{name}.yaml"
     spec = yaml.safe_load(file.read_text("utf-8"))["spec"]["template"]["spec"]
     return str(spec["containers"][0]["image"])
@@ -54,7 +54,7 @@ def image_of(repository: Repository, name: str, kind: str = "statefulset") -> st
         ("registry:5000/a/b:1", "registry:5000"),
     ],
 )
-def test_the_registry_of_an_image_is_the_one_that_is_asked(name: str, registry: str) -> None:
+def test_the_registry_is_the_first_part_that_is_a_host(name: str, registry: str) -> None:
     assert image_lock.registry(name) == registry
 
 
@@ -68,13 +68,13 @@ def test_the_registry_of_an_image_is_the_one_that_is_asked(name: str, registry: 
         (f"a@{DIGEST}", ("a", "", DIGEST)),
     ],
 )
-def test_a_registrys_port_is_no_tag(image: str, parts: tuple[str, str, str]) -> None:
-    found = image_lock.parse(image)
-    assert (found.name, found.tag, found.digest) == parts
+def test_the_port_of_a_registry_is_not_a_tag(image: str, parts: tuple[str, str, str]) -> None:
+    reference = image_lock.parse(image)
+    assert (reference.name, reference.tag, reference.digest) == parts
 
 
 def everything() -> list[Manifest]:
-    """Return objects of every kind with pods: sets, Deployments, a CronJob, init containers."""
+    """Return objects of all kinds with pods: sets, Deployments, a CronJob, init containers."""
     values = yaml.safe_load(FULL.read_text("utf-8"))
     for component in values.values():
         if isinstance(component, dict) and "image" in component:
@@ -83,25 +83,27 @@ def everything() -> list[Manifest]:
 
 
 def all_images(manifests: list[Manifest]) -> list[str]:
-    """Return the images of all containers, found another way than the pipeline does."""
-    return [one["image"] for _, template in pods(manifests) for one in containers(template)]
+    """Return the images of all containers, by other code than that of the pipeline."""
+    return [
+        container["image"] for _, template in pods(manifests) for container in containers(template)
+    ]
 
 
-def test_every_container_is_pinned_init_containers_and_jobs_too() -> None:
-    made = everything()
-    digests = dict.fromkeys(all_images(made), DIGEST)
-    kinds = {manifest.kind for manifest, _ in pods(made)}
+def test_every_container_is_pinned_also_init_containers_and_jobs() -> None:
+    manifests = everything()
+    digests = dict.fromkeys(all_images(manifests), DIGEST)
+    kinds = {manifest.kind for manifest, _ in pods(manifests)}
     assert kinds >= {"CronJob", "Deployment", "StatefulSet"}
-    assert any("initContainers" in template["spec"] for _, template in pods(made))
-    pinned = all_images(image_lock.pin(made, digests))
-    assert pinned == [f"{image}@{DIGEST}" for image in all_images(made)]
+    assert any("initContainers" in template["spec"] for _, template in pods(manifests))
+    pinned = all_images(image_lock.pin(manifests, digests))
+    assert pinned == [f"{image}@{DIGEST}" for image in all_images(manifests)]
 
 
 def without_images(manifests: list[Manifest]) -> list[Manifest]:
     stripped = copy.deepcopy(manifests)
     for _, template in pods(stripped):
-        for one in containers(template):
-            del one["image"]
+        for container in containers(template):
+            del container["image"]
     return stripped
 
 
@@ -113,31 +115,33 @@ def without_images(manifests: list[Manifest]) -> list[Manifest]:
         st.from_regex(r"sha256:[0-9a-f]{64}", fullmatch=True),
     ),
 )
-def test_pinning_changes_nothing_but_images_and_is_done_once(
+def test_pinning_changes_images_only_and_is_idempotent(
     source: str, digests: dict[str, str]
 ) -> None:
-    made = everything() if source == "everything" else of_environment(source)[1]
-    before = copy.deepcopy(made)
-    pinned = image_lock.pin(made, digests)
-    assert made == before
-    assert without_images(pinned) == without_images(made)
-    for old, new in zip(all_images(made), all_images(pinned), strict=True):
+    manifests = everything() if source == "everything" else of_environment(source)[1]
+    before = copy.deepcopy(manifests)
+    pinned = image_lock.pin(manifests, digests)
+    assert manifests == before
+    assert without_images(pinned) == without_images(manifests)
+    for old, new in zip(all_images(manifests), all_images(pinned), strict=True):
         assert new == (f"{old}@{digests[old]}" if old in digests else old)
     assert image_lock.pin(pinned, digests) == pinned
     again = dict.fromkeys(digests, OTHER)
     assert image_lock.pin(pinned, again) == image_lock.pin(pinned, {}) == pinned
 
 
-def test_the_environments_run_what_is_locked() -> None:
+def test_the_environments_run_the_locked_digests() -> None:
     digests = image_lock.load(ROOT).data
     for name in ENVIRONMENTS:
-        found = all_images(of_environment(name)[1])
-        references = [image_lock.parse(image) for image in found]
-        assert [one.digest for one in references] == [digests.get(r.name, "") for r in references]
-        assert f"{SENDER}@{digests[SENDER]}" in found
+        images = all_images(of_environment(name)[1])
+        references = [image_lock.parse(image) for image in images]
+        assert [r.digest for r in references] == [digests.get(r.name, "") for r in references]
+        assert f"{SENDER}@{digests[SENDER]}" in images
 
 
-def test_a_tag_that_an_environment_changes_has_no_old_digest(repository: Repository) -> None:
+def test_a_tag_that_an_environment_changes_does_not_get_the_old_digest(
+    repository: Repository,
+) -> None:
     repository.write(
         "overlays/dev/values.yaml",
         "txSender: {image: {tag: v9}}\n",
@@ -150,9 +154,9 @@ def test_a_tag_that_an_environment_changes_has_no_old_digest(repository: Reposit
 def test_no_default_of_the_chart_has_a_digest() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
     digests = [
-        one["image"]["digest"]
-        for one in values.values()
-        if isinstance(one, dict) and "image" in one
+        component["image"]["digest"]
+        for component in values.values()
+        if isinstance(component, dict) and "image" in component
     ]
     assert digests == [""] * 6
 
@@ -166,7 +170,7 @@ def test_a_digest_beside_its_own_tag_stays(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize(
-    ("base", "own", "told"),
+    ("base", "own", "is_stale"),
     [
         (f"{{tag: '1', digest: '{DIGEST}'}}", "{tag: '2'}", True),
         (f"{{tag: '1', digest: '{DIGEST}'}}", "{repository: a/b}", True),
@@ -177,20 +181,20 @@ def test_a_digest_beside_its_own_tag_stays(repository: Repository) -> None:
         ("{tag: '1'}", f"{{digest: '{DIGEST}'}}", False),
     ],
 )
-def test_a_weaker_files_digest_does_not_win_over_a_stronger_files_tag(
-    repository: Repository, base: str, own: str, told: bool
+def test_a_new_tag_with_the_digest_of_a_weaker_file_is_a_finding(
+    repository: Repository, base: str, own: str, is_stale: bool
 ) -> None:
     text = (repository / "base/profiles/small.yaml").read_text("utf-8")
     repository.write("base/profiles/small.yaml", f"{text}ethstats: {{image: {base}}}\n")
     repository.write("overlays/dev/values.yaml", f"ethstats: {{image: {own}}}\n")
     done = repository.run("render", "dev")
-    assert ("error  old-digest" in done.out) == told
-    assert done.code == told
+    assert ("error  stale-digest" in done.out) == is_stale
+    assert done.code == is_stale
 
 
 def test_the_lock_is_an_input_of_render(repository: Repository) -> None:
     lock(repository, {})
-    assert repository.run("render").out.startswith("nothing to change in dev")
+    assert repository.run("render").out.startswith("up to date: dev")
     repository.write(LOCK, f"{BESU}: {DIGEST}\n")
     done = repository.run("render", "--check")
     assert done.code == 1
@@ -199,7 +203,7 @@ def test_the_lock_is_an_input_of_render(repository: Repository) -> None:
     assert image_of(repository, "besu") == f"{BESU}@{DIGEST}"
 
 
-def test_what_a_patch_sees_has_no_digest_and_what_it_writes_gets_one(
+def test_patches_see_images_without_digest_and_their_images_are_pinned(
     repository: Repository,
 ) -> None:
     path = "/spec/template/spec/containers/0/image"
@@ -213,7 +217,7 @@ def test_what_a_patch_sees_has_no_digest_and_what_it_writes_gets_one(
     assert image_of(repository, "tx-sender", "deployment") == f"a/b:1@{DIGEST}"
 
 
-def test_production_is_warned_of_each_image_that_goes_by_its_tag(repository: Repository) -> None:
+def test_each_image_without_a_digest_in_production_is_a_warning(repository: Repository) -> None:
     file = "overlays/prod/values.yaml"
     values = yaml.safe_load((repository / file).read_text("utf-8"))
     values["txSender"] = {"image": {"tag": "v9"}}
@@ -224,9 +228,9 @@ def test_production_is_warned_of_each_image_that_goes_by_its_tag(repository: Rep
     assert done.code == 0, done.out
     assert " warnings\nvalid: prod\n" in done.out
     name = SENDER.partition(":")[0]
-    told = f"{file}:{line}:5  warning  image-without-digest\n  {name}:v9 goes by its tag in prod: "
-    assert told in done.out
-    # One for the image, however many containers run it.
+    head = f"{file}:{line}:5  warning  image-without-digest\n  {name}:v9 goes by its tag in prod: "
+    assert head in done.out
+    # One finding for the image, however many containers run it.
     assert done.out.count(f"\n  {BESU} goes by its tag in prod: ") == 1
     assert default("maru") not in done.out
 
@@ -234,7 +238,9 @@ def test_production_is_warned_of_each_image_that_goes_by_its_tag(repository: Rep
 @pytest.mark.parametrize(
     ("form", "sign"), [("github", "::warning "), ("sarif", '"level": "warning"')]
 )
-def test_a_warning_is_no_error_in_any_format(repository: Repository, form: str, sign: str) -> None:
+def test_a_warning_is_not_an_error_in_any_format(
+    repository: Repository, form: str, sign: str
+) -> None:
     lock(repository, {})
     done = repository.run("validate", "prod", "--format", form)
     assert done.code == 0
@@ -242,7 +248,7 @@ def test_a_warning_is_no_error_in_any_format(repository: Repository, form: str, 
     assert "error" not in done.out.replace("errata01", "")
 
 
-def test_development_may_go_by_tags(repository: Repository) -> None:
+def test_development_may_run_images_without_a_digest(repository: Repository) -> None:
     lock(repository, {})
     assert image_of(repository, "besu") == BESU
     done = repository.run("validate", "dev")
@@ -250,7 +256,7 @@ def test_development_may_go_by_tags(repository: Repository) -> None:
     assert done.out.startswith("valid: dev\n")
 
 
-def test_a_digest_that_no_environment_runs_is_told_where_all_are_looked_at(
+def test_an_unused_digest_is_a_warning_when_all_environments_are_validated(
     repository: Repository,
 ) -> None:
     lock(repository, {"a/b:1": DIGEST, BESU: DIGEST})
@@ -261,7 +267,7 @@ def test_a_digest_that_no_environment_runs_is_told_where_all_are_looked_at(
     assert "unused-digest" not in repository.run("validate", "dev", "prod").out
 
 
-def test_latest_may_run_in_production_by_its_digest(repository: Repository) -> None:
+def test_latest_is_allowed_in_production_with_a_digest(repository: Repository) -> None:
     path, image = "/spec/template/spec/containers/0/image", "puppeth/ethstats:latest"
     repository.write(
         "overlays/prod/patches/image.yaml",
@@ -275,15 +281,15 @@ def test_latest_may_run_in_production_by_its_digest(repository: Repository) -> N
 def test_a_node_that_has_the_image_needs_no_registry() -> None:
     for name in ENVIRONMENTS:
         for _, template in pods(of_environment(name)[1]):
-            for one in containers(template):
-                assert one["imagePullPolicy"] == "IfNotPresent", name
+            for container in containers(template):
+                assert container["imagePullPolicy"] == "IfNotPresent", name
 
 
-def test_the_secrets_for_pulling_reach_every_pod_that_of_helm_test_too() -> None:
+def test_every_pod_has_the_image_pull_secrets_also_that_of_helm_test() -> None:
     values = yaml.safe_load(FULL.read_text("utf-8"))
     texts = helm.command(CHART, values, "linea", "1.34")
-    objects = [one for text in texts.values() for one in yaml.safe_load_all(text) if one]
-    templates = list(pods([Manifest(one, "") for one in objects]))
+    objects = [data for text in texts.values() for data in yaml.safe_load_all(text) if data]
+    templates = list(pods([Manifest(data, "") for data in objects]))
     assert {manifest.kind for manifest, _ in templates} >= {"CronJob", "Pod", "StatefulSet"}
     for manifest, template in templates:
         assert template["spec"].get("imagePullSecrets") == values["imagePullSecrets"], (

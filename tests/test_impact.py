@@ -169,10 +169,10 @@ def test_a_file_that_is_no_object_is_a_finding_in_every_format(kept: Repository,
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--against", "nope"), "impact: git knows no revision nope here"),
-        (("--against", "main", "--to", "nope"), "impact: git knows no revision nope here"),
-        ((), "impact: git knows no revision origin/main here"),
-        (("--against=--output=x",), "impact: git knows no revision --output=x here"),
+        (("--against", "nope"), "impact: unknown revision nope"),
+        (("--against", "main", "--to", "nope"), "impact: unknown revision nope"),
+        ((), "impact: unknown revision origin/main"),
+        (("--against=--output=x",), "impact: unknown revision --output=x"),
         (("--against", "main", "--format", "sarif"), "invalid choice: 'sarif'"),
         (("--against", "main", "dev"), "unrecognized arguments: dev"),
     ],
@@ -215,6 +215,6 @@ def test_who_forgot_to_render_is_reminded(
     told = capsys.readouterr()
     assert told.out == "no environment changes from main to the working tree\n"
     assert told.err == (
-        "overlays/dev/values.yaml differs: has nox -s render run since? This is about rendered"
-        " output\n"
+        "changed inputs: overlays/dev/values.yaml. The report is about rendered output: if you have"
+        " not rendered since, run nox -s render\n"
     )

@@ -193,8 +193,8 @@ CONFLICT = f"{layout.header('x')}kind: A\n<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>
     [
         ("kind: A\na: b: c\n", 2, "mapping values are not allowed"),
         ("kind: A\na: *b\n", 2, "alias"),
-        (CONFLICT, 3, "a merge conflict was left in the file"),
-        ("kind: A\n---\nkind: B\n", 3, "a second document begins here"),
+        (CONFLICT, 3, "the file has an unresolved merge conflict"),
+        ("kind: A\n---\nkind: B\n", 3, "a second YAML document begins here"),
         ("- kind: A\n", 1, "what stands here is no object"),
         ("kind: A\na: 2026-99-99\n", 0, "month must be in 1..12"),
         ("kind: A\na: \0\n", 0, "control characters are not allowed"),
@@ -224,7 +224,7 @@ def test_a_merge_that_is_not_done_is_told(root: Path) -> None:
         commit(root)
     with pytest.raises(Exception, match="status 1"):
         git(root, "merge", "-q", "other")
-    with pytest.raises(UserError, match="a merge conflict was left in the file"):
+    with pytest.raises(UserError, match="the file has an unresolved merge conflict"):
         predict.impact(root, "HEAD")
 
 
@@ -256,12 +256,12 @@ def test_another_folder_to_run_in_changes_nothing(
 
 @pytest.mark.parametrize("named", ["nope", "0" * 40, "--output=x", "HEAD..HEAD", "HEAD^", ""])
 def test_a_revision_that_is_none_is_told(root: Path, named: str) -> None:
-    with pytest.raises(UsageError, match=f"git knows no revision {named.replace('^', '.')} here"):
+    with pytest.raises(UsageError, match=f"unknown revision {named.replace('^', '.')}:"):
         predict.impact(root, named)
 
 
 def test_a_revision_that_is_none_is_told_of_the_other_side(root: Path) -> None:
-    with pytest.raises(UsageError, match="git knows no revision nope here"):
+    with pytest.raises(UsageError, match="unknown revision nope:"):
         predict.impact(root, "HEAD", "nope")
 
 

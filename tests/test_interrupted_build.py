@@ -1,4 +1,4 @@
-"""Whatever ends nox ends the builds that it began, and the next run goes on with what is made."""
+"""However nox ends, its builds end, too; the next run starts anew and succeeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scripts.core import toolchain
 from tests.conftest import ROOT
 
 PROGRAM = 'package main\n\nimport "net"\n\nfunc main() { net.Dial("", "") }\n'
-"""Needs no network to build, but most of Go's standard library."""
+"""Its build needs no network, but most of Go's standard library."""
 MOMENTS = [
     (1, signal.SIGKILL),
     (2, signal.SIGTERM),
@@ -34,20 +34,20 @@ MOMENTS = [
     (14, signal.SIGTERM),
     (16, signal.SIGKILL),
 ]
-"""How many processes there are when which signal comes: nox itself, Python, a shell, go, compilers.
+"""Number of processes (nox, Python, a shell, go, compilers) → the signal that is sent then.
 
-SIGINT: to nox and its children, as from a terminal. SIGTERM: to nox, which passes nothing on.
-SIGKILL: to every Python at once.
+SIGINT goes to nox and its children, as from a terminal; SIGTERM to nox, which does not pass it on;
+SIGKILL to all Python processes at once.
 """
 GONE_S = 300.0
-"""How long what is left may take to end on a busy machine; an orphan ends with the build."""
+"""How long all processes may take to end on a busy machine; an orphan runs until its build ends."""
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
+pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Iterator[Path]:
-    """Return a checkout with one tool to build and nothing to install; no process of it stays."""
+    """Return a checkout with one tool to build and nothing to install; kill its processes."""
     root = tmp_path / "checkout"
     shutil.copytree(
         ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__")
@@ -73,7 +73,7 @@ def checkout(tmp_path: Path) -> Iterator[Path]:
 
 
 def _pretend_installed(root: Path) -> None:
-    """Give the checkout this Python and its packages, as its locks are ours."""
+    """Give the checkout this Python and its packages, as it has the same locks."""
     environment = root / ".nox" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     (packages,) = environment.glob("lib/python*/site-packages")
@@ -112,7 +112,7 @@ def test_an_interrupted_nox_leaves_no_build_behind(checkout: Path) -> None:
             )
             time.sleep(0.05)
         assert not list(checkout.glob(".tools/[bt]*/**/busy*")), "the build went on to its end"
-        # The next one begins anew, so that there is always enough to build.
+        # Without a cache, the next build takes long enough to be interrupted.
         shutil.rmtree(checkout / ".tools/gocache", ignore_errors=True)
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -133,8 +133,8 @@ def _send(nox: subprocess.Popen[bytes], number: signal.Signals, root: Path) -> N
 
 
 def _processes(root: Path) -> set[int]:
-    """Return the ids of the processes that work in a folder, or for it."""
-    found = set()
+    """Return the ids of the processes whose working directory or command names a folder."""
+    pids = set()
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -144,8 +144,8 @@ def _processes(root: Path) -> set[int]:
         except OSError:
             continue
         if str(root) in about and not is_over:
-            found.add(int(entry.name))
-    return found
+            pids.add(int(entry.name))
+    return pids
 
 
 def _command(pid: int) -> str:

@@ -1,4 +1,4 @@
-"""What a machine can be like: odd files, closed streams, terminals, encodings, permissions."""
+"""Unusual machines: pipes instead of files, closed streams, terminals, encodings, permissions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from tests.conftest import ROOT, Repository, without_progress
 
 
 def run(repository: Repository, *arguments: str, shell: str = "", **environment: str) -> str:
-    """Return what a run says but for progress, and its exit code; `$@` is its command line."""
+    """Return the output of a run without progress, and its exit code.
+
+    shell: a script that runs the command line, which is `$@`.
+    """
     done = subprocess.run(
         ["sh", "-c", shell or '"$@"', "sh", *repository.command(*arguments)],
         cwd=ROOT,
@@ -22,10 +25,10 @@ def run(repository: Repository, *arguments: str, shell: str = "", **environment:
         capture_output=True,
         check=False,
     )
-    said = done.stdout.decode("utf-8", "replace")
-    said += without_progress(done.stderr.decode("utf-8", "replace"))
-    assert "Traceback" not in said, said
-    return f"{said}exit code {done.returncode}"
+    printed = done.stdout.decode("utf-8", "replace")
+    printed += without_progress(done.stderr.decode("utf-8", "replace"))
+    assert "Traceback" not in printed, printed
+    return f"{printed}exit code {done.returncode}"
 
 
 @pytest.fixture
@@ -44,19 +47,19 @@ def mistaken(repository: Repository) -> Repository:
         ("argocd/root.yaml", "validate"),
     ],
 )
-def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(
+def test_a_pipe_instead_of_a_file_does_not_block(
     repository: Repository, file: str, command: str
 ) -> None:
     path = repository / file
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     os.mkfifo(path)
-    said = run(repository, command, "dev")
-    assert f"{file}  error  unreadable-file" in said
-    assert said.endswith("exit code 1")
+    printed = run(repository, command, "dev")
+    assert f"{file}  error  unreadable-file" in printed
+    assert printed.endswith("exit code 1")
 
 
-def test_a_pipe_that_nothing_reads_holds_nobody_up(repository: Repository) -> None:
+def test_a_pipe_that_is_not_read_does_not_block(repository: Repository) -> None:
     os.mkfifo(repository / "overlays/dev/.hidden")
     assert run(repository, "render", "dev").endswith("exit code 0")
 
@@ -64,7 +67,7 @@ def test_a_pipe_that_nothing_reads_holds_nobody_up(repository: Repository) -> No
 @pytest.mark.parametrize(
     "folder", ["overlays/dev", "overlays/dev/patches", "base/profiles", "chart/templates", "chart"]
 )
-def test_a_folder_that_may_not_be_read_is_no_empty_one(
+def test_an_unreadable_folder_is_not_treated_as_empty(
     repository: Repository, bound_by_permissions: list[str], folder: str
 ) -> None:
     (repository / "overlays/dev/patches").mkdir()
@@ -72,32 +75,32 @@ def test_a_folder_that_may_not_be_read_is_no_empty_one(
     before = repository.files("argocd")
     try:
         shell = " ".join([*bound_by_permissions, '"$@"'])
-        said = run(repository, "render", "dev", shell=shell)
-        assert "Permission denied" in said
-        assert said.endswith(("exit code 1", "exit code 2"))
-        assert str(repository.root) not in said
+        printed = run(repository, "render", "dev", shell=shell)
+        assert "Permission denied" in printed
+        assert printed.endswith(("exit code 1", "exit code 2"))
+        assert str(repository.root) not in printed
         assert repository.files("argocd") == before
     finally:
         (repository / folder).chmod(0o755)
 
 
-def test_an_output_that_may_not_be_read_is_told(
+def test_unreadable_output_is_a_usage_error(
     repository: Repository, bound_by_permissions: list[str]
 ) -> None:
     (repository / "argocd/projects/dev.yaml").chmod(0)
     shell = " ".join([*bound_by_permissions, '"$@"'])
-    said = run(repository, "validate", "dev", shell=shell)
-    assert "validate: argocd/projects/dev.yaml: Permission denied\n" in said
-    assert said.endswith("exit code 2")
+    printed = run(repository, "validate", "dev", shell=shell)
+    assert "validate: argocd/projects/dev.yaml: Permission denied\n" in printed
+    assert printed.endswith("exit code 2")
 
 
-def test_a_file_s_name_need_not_be_utf_8(repository: Repository) -> None:
+def test_a_file_name_need_not_be_utf_8(repository: Repository) -> None:
     name = os.fsencode(repository / "overlays/dev") + b"/\xff.txt"
     Path(os.fsdecode(name)).write_text("x")
     for command in ("render", "validate"):
-        said = run(repository, command, "dev")
-        assert "error  unread-file" in said
-        assert said.endswith("exit code 1")
+        printed = run(repository, command, "dev")
+        assert "error  unused-file" in printed
+        assert printed.endswith("exit code 1")
 
 
 @pytest.mark.parametrize("form", ["text", "github", "json", "sarif"])
@@ -111,53 +114,53 @@ def test_a_file_s_name_need_not_be_utf_8(repository: Repository) -> None:
     ],
     ids=" ".join,
 )
-def test_a_mistake_is_told_whatever_is_set(
+def test_findings_are_printed_in_any_terminal_and_encoding(
     mistaken: Repository, environment: dict[str, str], form: str
 ) -> None:
-    said = run(mistaken, "validate", "dev", "--format", form, **environment)
-    assert "bseu" in said
-    assert "write besu" in said
-    assert said.endswith("exit code 1")
+    printed = run(mistaken, "validate", "dev", "--format", form, **environment)
+    assert "bseu" in printed
+    assert "write besu" in printed
+    assert printed.endswith("exit code 1")
 
 
 @pytest.mark.parametrize("form", ["text", "github", "json", "sarif"])
-def test_a_closed_output_changes_no_verdict(mistaken: Repository, form: str) -> None:
+def test_a_closed_output_does_not_change_the_exit_code(mistaken: Repository, form: str) -> None:
     arguments = ("render", "dev", "--check", "--format", form)
     assert run(mistaken, *arguments, shell='"$@" >&-').endswith("exit code 1")
     assert run(mistaken, *arguments, shell='"$@" >&- 2>&- <&-').endswith("exit code 1")
 
 
-def test_an_output_that_takes_nothing_is_told(mistaken: Repository) -> None:
-    said = run(mistaken, "validate", "dev", shell='"$@" >/dev/full')
-    assert said == "validate: No space left on device\nexit code 2"
+def test_a_full_output_is_a_usage_error(mistaken: Repository) -> None:
+    printed = run(mistaken, "validate", "dev", shell='"$@" >/dev/full')
+    assert printed == "validate: No space left on device\nexit code 2"
 
 
-def test_a_reader_that_goes_is_no_bug(mistaken: Repository) -> None:
+def test_a_closed_pipe_causes_no_traceback(mistaken: Repository) -> None:
     run(mistaken, "validate", shell='"$@" | true')
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../../elsewhere", "../chart/../../elsewhere"])
-def test_no_link_anywhere_leads_out(repository: Repository, target: str) -> None:
+def test_a_link_that_points_outside_is_reported_anywhere(
+    repository: Repository, target: str
+) -> None:
     subprocess.run(["git", "init", "--quiet"], cwd=repository.root, check=True)
     repository.write("docs/notes.md", "x\n")
     (repository / "docs/inside").symlink_to("notes.md")
     assert run(repository, "validate", "dev").endswith("exit code 0")
     (repository / "docs/link").symlink_to(target)
-    said = run(repository, "validate", "dev")
-    assert said.startswith("docs/link  error  outside-repository\n")
-    assert said.endswith("exit code 1")
+    printed = run(repository, "validate", "dev")
+    assert printed.startswith("docs/link  error  symlink-outside-repository\n")
+    assert printed.endswith("exit code 1")
 
 
-def test_no_link_in_this_repository_leads_out() -> None:
+def test_no_link_in_this_repository_points_outside() -> None:
     assert links(ROOT, []) == []
-    assert safe_files.links_out([Path("/proc/self/cwd")], Path("/proc")), "a link is seen"
+    assert safe_files.links_out([Path("/proc/self/cwd")], Path("/proc")), "a link is noticed"
 
 
-def test_what_is_staged_stays_on_the_file_system_of_its_target(
-    repository: Repository, tmp_path: Path
-) -> None:
+def test_the_folder_for_staging_must_not_be_a_link(repository: Repository, tmp_path: Path) -> None:
     (repository / ".render").symlink_to(tmp_path)
-    said = run(repository, "render", "dev")
-    assert said.startswith("render: .render: this is a symbolic link")
-    assert said.endswith("exit code 2")
+    printed = run(repository, "render", "dev")
+    assert printed.startswith("render: .render is a symbolic link")
+    assert printed.endswith("exit code 2")
     assert run(repository, "validate", "dev").endswith("exit code 0")

@@ -1,4 +1,4 @@
-"""Conflicts in rendered files, made by git itself, are resolved by one command."""
+"""`nox -s merge` resolves conflicts in rendered files, which git itself causes here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Change = Callable[[Repository], object]
 
 @pytest.fixture
 def repository(repository: Repository) -> Repository:
-    """Return a copy of this repository that is committed."""
+    """Return a copy of this repository with one commit."""
     git(repository.root, "init", "-q", "-b", "main")
     repository.write(".gitignore", ".render/\n")
     commit(repository)
@@ -48,7 +48,7 @@ def values(path: str, **new: Any) -> Change:
 
 
 def version(number: str) -> Change:
-    """Return a change of the chart's version, which every object has as a label."""
+    """Return a change of the chart's version, which is in a label of every object."""
     return lambda repository: repository.replace(
         "chart/Chart.yaml", "\nversion: 0.1.0", f"\nversion: {number}"
     )
@@ -80,7 +80,7 @@ def branch(repository: Repository, name: str, change: Change) -> None:
 
 
 def begin(repository: Repository, ours: Change, theirs: Change, how: str = "merge theirs") -> None:
-    """Begin to bring two changes together, which git can't do by itself."""
+    """Begin a merge of two changes with conflicts."""
     branch(repository, "theirs", theirs)
     branch(repository, "ours", ours)
     with pytest.raises(subprocess.CalledProcessError):
@@ -94,7 +94,7 @@ def unmerged(repository: Repository) -> set[str]:
 
 
 def merged(repository: Repository) -> Run:
-    """Resolve the conflicts, and prove that git has all that the merged inputs give."""
+    """Resolve the conflicts, and check that git's index has the output of the merged inputs."""
     done = repository.run("merge")
     assert done.code == 0, done.out + done.err
     assert not git(repository.root, "diff", "--name-only")
@@ -104,10 +104,10 @@ def merged(repository: Repository) -> Run:
 
 
 def field(repository: Repository, path: str, *keys: str) -> Any:
-    found = yaml.safe_load((repository / path).read_text("utf-8"))
+    value = yaml.safe_load((repository / path).read_text("utf-8"))
     for key in keys:
-        found = found[key]
-    return found
+        value = value[key]
+    return value
 
 
 @pytest.mark.parametrize(
@@ -120,29 +120,31 @@ def field(repository: Repository, path: str, *keys: str) -> Any:
         ("merge --squash theirs", "commit -q -m x"),
     ],
 )
-def test_lines_beside_each_other_that_both_sides_change(
-    repository: Repository, how: str, on: str
-) -> None:
+def test_adjacent_lines_that_both_sides_change(repository: Repository, how: str, on: str) -> None:
     begin(repository, namespace, version("0.2.0"), how)
     conflicts = unmerged(repository)
     assert len(conflicts) > 15
     done = merged(repository)
-    assert f"conflicts in {len(conflicts)} rendered files are resolved, " in done.out
-    found = field(repository, f"{MANIFESTS}/service-linea-stack-besu.yaml", "metadata")
-    assert found["namespace"] == "linea-other"
-    assert found["labels"]["helm.sh/chart"] == "linea-stack-0.2.0"
+    assert f"resolved conflicts in {len(conflicts)} rendered files; " in done.out
+    metadata = field(repository, f"{MANIFESTS}/service-linea-stack-besu.yaml", "metadata")
+    assert metadata["namespace"] == "linea-other"
+    assert metadata["labels"]["helm.sh/chart"] == "linea-stack-0.2.0"
     git(repository.root, *on.split())
     assert not git(repository.root, "status", "--porcelain")
 
 
-def test_what_one_side_removes_and_the_other_changes_is_gone(repository: Repository) -> None:
+def test_a_file_that_one_side_removes_and_the_other_changes_is_removed(
+    repository: Repository,
+) -> None:
     begin(repository, values(VALUES, ethstats={"enabled": False}), version("0.2.0"))
     assert f"{MANIFESTS}/service-linea-stack-ethstats.yaml" in unmerged(repository)
     merged(repository)
     assert not list((repository / MANIFESTS).glob("*ethstats*"))
 
 
-def test_what_both_sides_add_is_what_the_merged_inputs_give(repository: Repository) -> None:
+def test_a_file_that_both_sides_add_is_rendered_from_the_merged_inputs(
+    repository: Repository,
+) -> None:
     other = {"autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 5}}
     begin(
         repository,
@@ -155,7 +157,7 @@ def test_what_both_sides_add_is_what_the_merged_inputs_give(repository: Reposito
 
 
 @pytest.mark.parametrize("ours_removes", [True, False])
-def test_an_environment_that_one_side_removes_is_gone(
+def test_an_environment_that_one_side_removes_is_removed(
     repository: Repository, ours_removes: bool
 ) -> None:
     sides = [removal, version("0.2.0")]
@@ -189,7 +191,7 @@ def test_a_stash_that_conflicts(repository: Repository) -> None:
     merged(repository)
 
 
-def test_what_git_merged_wrongly_by_itself_is_rendered_too(repository: Repository) -> None:
+def test_a_file_that_git_merged_wrongly_is_rendered_again(repository: Repository) -> None:
     begin(
         repository,
         both(values(VALUES, besu=SCALED), written("docs/notes.md", "x\n")),
@@ -202,7 +204,7 @@ def test_what_git_merged_wrongly_by_itself_is_rendered_too(repository: Repositor
     assert field(repository, AUTOSCALER, "metadata", "labels")["helm.sh/chart"].endswith("0.2.0")
 
 
-def test_inputs_come_first_each_with_its_line(repository: Repository) -> None:
+def test_conflicts_in_inputs_are_reported_with_their_lines(repository: Repository) -> None:
     begin(
         repository,
         both(namespace, values(VALUES, txSender={"interval": 7})),
@@ -214,8 +216,8 @@ def test_inputs_come_first_each_with_its_line(repository: Repository) -> None:
     assert done.code == 1
     assert done.out.splitlines()[:3] == [
         f"{VALUES}:{line}:1  error  merge-conflict",
-        "  git could not merge what the two sides made of this",
-        f"  → write what it should be, then git add {VALUES}",
+        "  git could not merge the two versions of this file",
+        f"  → resolve the conflict, then git add {VALUES}",
     ]
     assert (repository.files(), git(repository.root, "status", "--porcelain")) == (before, status)
 
@@ -224,16 +226,16 @@ def test_inputs_come_first_each_with_its_line(repository: Repository) -> None:
     git(repository.root, "add", VALUES)
     merged(repository)
     done = merged(repository)
-    assert "0 rendered files are added" in done.out
+    assert "staged 0 rendered files" in done.out
 
 
-def test_an_input_that_one_side_removes_is_a_persons_to_decide(repository: Repository) -> None:
+def test_an_input_that_one_side_removes_needs_a_decision(repository: Repository) -> None:
     begin(repository, removal, values(VALUES, txSender={"interval": 8}))
     done = repository.run("merge")
     assert done.code == 1
     assert done.out.splitlines()[:3] == [
         f"{VALUES}  error  merge-conflict",
-        "  one side removed this, and the other changed it",
+        "  one version removes this file, and the other changes it",
         f"  → git add {VALUES} keeps it, git rm {VALUES} removes it",
     ]
     git(repository.root, "rm", "-q", VALUES)
@@ -241,7 +243,7 @@ def test_an_input_that_one_side_removes_is_a_persons_to_decide(repository: Repos
     assert not (repository / "overlays/dev").exists()
 
 
-def test_what_render_did_not_write_is_not_resolved(repository: Repository) -> None:
+def test_a_file_that_render_did_not_write_is_not_resolved(repository: Repository) -> None:
     own = f"{MANIFESTS}/own.yaml"
 
     for name, text in (("theirs", "a: 1\n"), ("ours", "a: 2\n")):
@@ -256,22 +258,22 @@ def test_what_render_did_not_write_is_not_resolved(repository: Repository) -> No
     assert repository.files() == before
 
 
-def test_what_would_not_be_committed_is_not_rendered(repository: Repository) -> None:
+def test_inputs_that_are_not_staged_are_an_error(repository: Repository) -> None:
     begin(repository, namespace, version("0.2.0"))
     repository.write("overlays/dev/patches/10-x.yaml", "x: 1\n")
     values(VALUES, txSender={"interval": 8})(repository)
     before = repository.files()
     done = repository.run("merge")
     assert done.code == 1
-    told = [line for line in done.out.splitlines() if "error  not-added" in line]
-    assert told == [
-        "overlays/dev/patches/10-x.yaml  error  not-added",
-        f"{VALUES}  error  not-added",
+    heads = [line for line in done.out.splitlines() if "error  not-staged" in line]
+    assert heads == [
+        "overlays/dev/patches/10-x.yaml  error  not-staged",
+        f"{VALUES}  error  not-staged",
     ]
     assert repository.files() == before
 
 
-def test_a_mistake_in_the_merged_inputs_leaves_all_as_it_was(repository: Repository) -> None:
+def test_with_an_error_in_the_merged_inputs_nothing_changes(repository: Repository) -> None:
     def other(repository: Repository) -> None:
         repository.replace("overlays/staging/environment.yaml", "linea-staging", "linea-other")
 
@@ -287,22 +289,21 @@ def test_a_mistake_in_the_merged_inputs_leaves_all_as_it_was(repository: Reposit
     assert (repository.files(), git(repository.root, "status", "--porcelain")) == (before, status)
 
 
-def test_render_alone_writes_over_the_marks_of_a_conflict(repository: Repository) -> None:
+def test_render_overwrites_files_with_conflict_marks(repository: Repository) -> None:
     begin(repository, namespace, version("0.2.0"))
     assert repository.run("render").code == 0
     assert repository.run("render", "--check").code == 0
 
 
-def test_without_git_there_is_nothing_to_merge(tmp_path: Path) -> None:
+def test_a_folder_without_a_git_repository_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "overlays").mkdir()
     done = Repository(tmp_path).run("merge", GIT_CEILING_DIRECTORIES=str(tmp_path.parent))
     assert done.code == 2
     assert done.err.startswith("merge: git: not a git repository")
 
 
-def test_where_all_is_committed_nothing_is_done(repository: Repository) -> None:
+def test_without_changes_nothing_is_staged(repository: Repository) -> None:
     done = merged(repository)
     assert done.out == (
-        "nothing to change in dev, prod, staging\n"
-        "0 rendered files are added; git status says how to go on\n"
+        "up to date: dev, prod, staging\nstaged 0 rendered files; git status shows what is next\n"
     )

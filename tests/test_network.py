@@ -1,4 +1,4 @@
-"""An environment's own chain: its keys, its genesis, and the command that makes them once."""
+"""The chain of an environment: keys, genesis, and `nox -s network`, which creates them once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from scripts.network.keys import Key
 from tests.conftest import ROOT, Interrupted, Repository, Run
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-"""Of secp256k1: https://www.secg.org/sec2-v2.pdf, 2.4.1."""
+"""The order of secp256k1: https://www.secg.org/sec2-v2.pdf, 2.4.1."""
 
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
@@ -43,7 +43,7 @@ SENDER, JWT, STATS = (
 any_key = st.integers(1, ORDER - 1).map(lambda number: Key.parse(f"{number:064x}"))
 
 python = KeyAPI(NativeECCBackend())
-"""Ethereum's keys in plain Python: nothing of it is in what we use."""
+"""Ethereum's keys in plain Python, an implementation that shares no code with ours."""
 
 
 def independent(key: Key) -> PrivateKey:
@@ -64,7 +64,7 @@ def compressed(key: Key) -> bytes:
 
 @settings(max_examples=40, deadline=None)
 @given(any_key)
-def test_address_and_node_id_are_those_of_another_implementation(key: Key) -> None:
+def test_address_and_node_id_equal_those_of_another_implementation(key: Key) -> None:
     public = independent(key).public_key
     assert key.address == public.to_checksum_address()
     assert key.node_id == public.to_bytes().hex()
@@ -72,19 +72,19 @@ def test_address_and_node_id_are_those_of_another_implementation(key: Key) -> No
 
 @settings(max_examples=40, deadline=None)
 @given(any_key)
-def test_the_peer_id_holds_the_public_key_whole(key: Key) -> None:
+def test_the_peer_id_contains_the_public_key(key: Key) -> None:
     assert key.peer_id.startswith("16Uiu2HA")
     assert from_base58(key.peer_id) == bytes.fromhex("002508021221") + compressed(key)
 
 
 @given(any_key)
-def test_a_key_comes_back_from_both_of_its_files(key: Key) -> None:
+def test_a_key_can_be_parsed_from_both_of_its_forms(key: Key) -> None:
     assert Key.parse(key.hex) == Key.parse(f"0x{key.hex}\n") == key
     assert Key.parse_libp2p(key.libp2p_hex) == key
     assert bytes.fromhex(key.libp2p_hex[2:]) == b"\x08\x02\x12\x20" + bytes.fromhex(key.hex)
 
 
-def test_the_peer_id_of_the_public_key_in_the_specification_of_libp2p() -> None:
+def test_the_peer_id_equals_that_in_the_specification_of_libp2p() -> None:
     # https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md#test-vectors
     public = "037777e994e452c21604f91de093ce415f5432f701dd8cd1a7a6fea0e630bfca99"
     expected = "16Uiu2HAmLhLvBoYaoZfaMUKuibM6ac163GwKY74c5kiSLg5KvLpY"
@@ -110,7 +110,7 @@ def test_the_address_of_the_generator_of_secp256k1() -> None:
         "0xD1220A0cf47c7B9Be7A2E6BA89F429762e7b9aDb",
     ],
 )
-def test_the_addresses_of_eip_55_have_their_checksum(address: str) -> None:
+def test_the_checksums_equal_those_in_eip_55(address: str) -> None:
     assert checksummed(address.lower()) == address
     assert is_address(address)
     assert is_address(address.lower())
@@ -119,73 +119,73 @@ def test_the_addresses_of_eip_55_have_their_checksum(address: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0x", "12" * 20, "0x" + "g" * 40, "0x" + "1" * 39])
-def test_what_is_no_address_is_none(text: str) -> None:
+def test_an_invalid_address_is_rejected(text: str) -> None:
     assert not is_address(text)
 
 
 @pytest.mark.parametrize("number", [0, ORDER, 2**256 - 1])
-def test_a_number_outside_the_group_is_no_key(number: int) -> None:
-    with pytest.raises(ValueError, match="no private key"):
+def test_a_number_outside_the_group_is_not_a_key(number: int) -> None:
+    with pytest.raises(ValueError, match="not a private key"):
         Key.parse(f"{number:064x}")
 
 
-def test_what_is_no_key_is_not_repeated() -> None:
+def test_an_error_does_not_repeat_the_text_of_an_invalid_key() -> None:
     secret = Key.generate().hex
     for parse in (Key.parse, Key.parse_libp2p):
-        with pytest.raises(ValueError, match="no private key") as caught:
+        with pytest.raises(ValueError, match=r"not a .*private key") as caught:
             parse(f"{secret}{secret}")
         assert secret not in repr(caught.value)
     assert secret not in repr(Key.parse(secret))
     assert secret not in str([Key.parse(secret)])
 
 
-def test_a_new_key_is_another_one() -> None:
+def test_new_keys_differ() -> None:
     assert len({Key.generate().hex for _ in range(50)}) == 50
 
 
-def test_every_fork_of_the_genesis_is_there_from_the_first_block_on() -> None:
+def test_all_forks_of_the_genesis_are_active_from_the_first_block() -> None:
     address = Key.generate().address
-    made = genesis.besu(4242, 1_700_000_000, {address: 5})
-    config = made["config"]
+    besu = genesis.besu(4242, 1_700_000_000, {address: 5})
+    config = besu["config"]
     forks = {key: config[key] for key in config if re.search(r"(Block|Time)$", key)}
     assert set(forks.values()) == {0}
     assert {"londonBlock", "shanghaiTime", "cancunTime", "pragueTime", "osakaTime"} <= {*forks}
     assert (config["chainId"], config["terminalTotalDifficulty"]) == (4242, 0)
-    assert int(made["timestamp"], 16) == 1_700_000_000
-    assert made["alloc"][address] == {"balance": "0x5"}
+    assert int(besu["timestamp"], 16) == 1_700_000_000
+    assert besu["alloc"][address] == {"balance": "0x5"}
 
 
-def test_every_system_contract_is_where_its_eip_puts_it() -> None:
-    made = genesis.besu(1, 1, {})
+def test_every_system_contract_is_at_the_address_of_its_eip() -> None:
+    besu = genesis.besu(1, 1, {})
     ends = {"4788": "ac02", "2935": "2935", "7002": "7002", "7251": "7251"}
-    assert sorted(a[-4:].lower() for a in made["alloc"]) == sorted(ends.values())
-    for address, contract in made["alloc"].items():
+    assert sorted(a[-4:].lower() for a in besu["alloc"]) == sorted(ends.values())
+    for address, contract in besu["alloc"].items():
         assert contract["nonce"] == "0x1"
-        # Each begins by asking whether the system calls: CALLER PUSH20 0xff…fe EQ.
+        # The code first checks for the system address as caller: CALLER PUSH20 0xff…fe EQ.
         assert contract["code"].startswith("0x3373" + "f" * 39 + "e14"), address
         assert address == checksummed(address)
-    config = made["config"]
-    assert config["withdrawalRequestContractAddress"] in made["alloc"]
-    assert config["consolidationRequestContractAddress"] in made["alloc"]
+    config = besu["config"]
+    assert config["withdrawalRequestContractAddress"] in besu["alloc"]
+    assert config["consolidationRequestContractAddress"] in besu["alloc"]
 
 
-def test_a_block_of_the_genesis_holds_the_largest_transaction_of_osaka() -> None:
+def test_the_gas_limit_allows_the_largest_transaction_of_osaka() -> None:
     assert int(genesis.besu(1, 1, {})["gasLimit"], 16) >= 2**24
 
 
-def test_the_genesis_lets_a_block_hold_the_blobs_of_one_transaction_of_osaka() -> None:
-    # 6 of them (EIP-7594): with fewer in a block Besu 25.11 does not start.
+def test_the_blob_schedule_allows_the_blobs_of_one_transaction_of_osaka() -> None:
+    # These are 6 (EIP-7594); with fewer per block, Besu 25.11 does not start.
     for schedule in genesis.besu(1, 1, {})["config"]["blobSchedule"].values():
         assert schedule["max"] >= 6
         assert schedule["max"] > schedule["target"] > 0
 
 
-def test_maru_s_genesis_has_every_validator() -> None:
+def test_the_genesis_of_maru_has_all_validators() -> None:
     addresses = [Key.generate().address for _ in range(4)]
-    made = genesis.maru(7, addresses)
-    assert made["chainId"] == 7
-    assert made["config"]["0"]["validatorSet"] == [address.lower() for address in addresses]
-    assert made["config"]["0"]["elFork"] == "Osaka"
+    maru = genesis.maru(7, addresses)
+    assert maru["chainId"] == 7
+    assert maru["config"]["0"]["validatorSet"] == [address.lower() for address in addresses]
+    assert maru["config"]["0"]["elFork"] == "Osaka"
 
 
 # The command
@@ -193,7 +193,7 @@ def test_maru_s_genesis_has_every_validator() -> None:
 
 @pytest.fixture
 def plain(repository: Repository) -> Repository:
-    """Return a repository in which no environment has a chain of its own yet."""
+    """Return a repository in which no environment has a chain."""
     for path in (repository / "overlays").glob("*/network.yaml"):
         path.unlink()
     repository.write("overlays/dev/values.yaml", "maru: {replicas: 1}\nsequencer: {replicas: 1}\n")
@@ -229,14 +229,14 @@ def ordinal(index: int) -> str:
 
 
 def secrets_of(repository: Repository, name: str = "dev") -> list[str]:
-    """Return every secret of an environment, in the shortest form that could be told."""
+    """Return the secrets of an environment, each in its shortest form."""
     every = private(repository, name)
-    addressed = {"create-secrets.sh", f"{SENDER}/toAddress"}
-    return [text.strip()[-64:] for path, text in every.items() if path not in addressed]
+    without_secret = {"create-secrets.sh", f"{SENDER}/toAddress"}
+    return [text.strip()[-64:] for path, text in every.items() if path not in without_secret]
 
 
-def assert_it_fits(repository: Repository, count: int, name: str = "dev") -> None:
-    """Compare the public part with what another implementation makes of the private one."""
+def assert_consistent(repository: Repository, count: int, name: str = "dev") -> None:
+    """Derive the public part from the private keys with another implementation, and compare."""
     values, files = public(repository, name), private(repository, name)
     validators = values["network"]["validators"]
     assert len(validators) == count
@@ -262,9 +262,9 @@ def assert_it_fits(repository: Repository, count: int, name: str = "dev") -> Non
 
 
 @pytest.mark.parametrize("count", [1, 4, 7, 100])
-def test_a_chain_is_made_whole(plain: Repository, count: int) -> None:
+def test_a_new_chain_is_complete(plain: Repository, count: int) -> None:
     done = network(plain, "dev", "--validators", str(count))
-    assert_it_fits(plain, count)
+    assert_consistent(plain, count)
     files = private(plain)
     expected = {f"{secret}/{ordinal(i)}" for secret in (SEQUENCER, MARU) for i in range(count)}
     expected |= {f"{SENDER}/privateKey", f"{SENDER}/toAddress", f"{JWT}/jwt", f"{STATS}/secret"}
@@ -281,7 +281,7 @@ def test_a_chain_is_made_whole(plain: Repository, count: int) -> None:
 
 
 @pytest.mark.parametrize("mask", ["000", "077", "777"])
-def test_only_the_owner_has_the_private_files_whatever_the_umask(
+def test_only_the_owner_can_read_private_files_whatever_the_umask(
     plain: Repository, mask: str
 ) -> None:
     command = plain.command("network", "dev")
@@ -297,7 +297,7 @@ def test_only_the_owner_has_the_private_files_whatever_the_umask(
         assert path.stat().st_nlink == 1 or path.is_dir()
 
 
-def test_git_takes_no_private_file_even_without_a_gitignore(plain: Repository) -> None:
+def test_git_ignores_private_files_even_without_a_gitignore_at_the_top(plain: Repository) -> None:
     network(plain, "dev")
     subprocess.run(["git", "init", "-q"], cwd=plain.root, check=True)
     command = ["git", "status", "--porcelain", "--untracked-files=all"]
@@ -306,16 +306,16 @@ def test_git_takes_no_private_file_even_without_a_gitignore(plain: Repository) -
     assert ".secrets" not in done.stdout
 
 
-def test_a_second_run_changes_nothing_and_says_so(plain: Repository) -> None:
+def test_a_second_run_changes_nothing(plain: Repository) -> None:
     network(plain, "dev", "--validators", "1")
     before = plain.files()
     done = network(plain, "dev", "--validators", "1")
-    assert done.out == "dev: nothing to change: the chain of 1 validator is there, chain id 1337\n"
+    assert done.out == "dev: nothing to create: the chain of 1 validator exists, chain id 1337\n"
     assert plain.files() == before
     assert not done.err
 
 
-def test_a_run_killed_at_any_step_is_finished_with_the_keys_that_are_there(
+def test_after_a_killed_run_the_next_one_continues_with_the_existing_keys(
     plain: Repository,
 ) -> None:
     kills = 0
@@ -324,13 +324,13 @@ def test_a_run_killed_at_any_step_is_finished_with_the_keys_that_are_there(
             code = runs.at(step, "network", "dev")["code"]
             kept = {path: text for path, text in private(plain).items() if path != ".new"}
             if (plain / "overlays/dev/network.yaml").exists():
-                assert_it_fits(plain, 1)
+                assert_consistent(plain, 1)
             if code != -signal.SIGKILL:
                 break
             kills += 1
             ended = runs.at(-1, "network", "dev")
             assert ended["code"] == 0, (step, ended)
-            assert_it_fits(plain, 1)
+            assert_consistent(plain, 1)
             assert "recipient.key" in private(plain), step
             assert kept.items() <= private(plain).items(), step
             assert not [*(plain / ".secrets").rglob(".new")], step
@@ -340,16 +340,16 @@ def test_a_run_killed_at_any_step_is_finished_with_the_keys_that_are_there(
     assert kills > 20
 
 
-def test_private_keys_that_are_there_are_taken(plain: Repository) -> None:
+def test_existing_private_keys_are_used(plain: Repository) -> None:
     key = Key.generate()
     plain.write(f".secrets/dev/{SEQUENCER}/key", f"{key.hex}\n")
     network(plain, "dev", "--validators", "4")
     assert public(plain)["network"]["validators"][0]["nodeId"] == key.node_id
     assert private(plain)[f"{SEQUENCER}/key"] == f"{key.hex}\n"
-    assert_it_fits(plain, 4)
+    assert_consistent(plain, 4)
 
 
-def test_on_another_machine_nothing_is_made(plain: Repository) -> None:
+def test_without_the_private_keys_nothing_is_created(plain: Repository) -> None:
     network(plain, "dev")
     shutil.rmtree(plain / ".secrets")
     before = plain.files()
@@ -358,7 +358,7 @@ def test_on_another_machine_nothing_is_made(plain: Repository) -> None:
     assert plain.files() == before
 
 
-def test_a_lost_key_is_told_and_not_made_anew(plain: Repository) -> None:
+def test_a_missing_key_is_reported_and_not_replaced(plain: Repository) -> None:
     network(plain, "dev", "--validators", "4")
     lost = plain / f".secrets/dev/{MARU}/key-2"
     lost.unlink()
@@ -368,7 +368,9 @@ def test_a_lost_key_is_told_and_not_made_anew(plain: Repository) -> None:
     assert plain.files() == before
 
 
-def test_a_secret_that_no_chain_depends_on_is_made_when_it_is_needed(plain: Repository) -> None:
+def test_a_secret_that_is_independent_of_the_chain_is_created_when_needed(
+    plain: Repository,
+) -> None:
     plain.write("overlays/dev/values.yaml", "ethstats: {enabled: false}\n")
     network(plain, "dev", "--validators", "1")
     before = private(plain)
@@ -376,22 +378,22 @@ def test_a_secret_that_no_chain_depends_on_is_made_when_it_is_needed(plain: Repo
     assert STATS not in before["create-secrets.sh"]
     plain.write("overlays/dev/values.yaml", "ethstats: {enabled: true}\n")
     done = network(plain, "dev", "--validators", "1")
-    assert f"made {STATS}/secret, create-secrets.sh" in done.out
+    assert f"created {STATS}/secret, create-secrets.sh" in done.out
     after = private(plain)
     assert STATS in after["create-secrets.sh"]
     assert {p: t for p, t in before.items() if p != "create-secrets.sh"}.items() <= after.items()
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "name"),
     [
         (f"{SEQUENCER}/key-1", "nodeId of validator 1"),
         (f"{MARU}/key-2", "address and peerId of validator 2"),
-        (f"{SENDER}/privateKey", "account that the genesis gives money to"),
+        (f"{SENDER}/privateKey", "account that the genesis funds"),
     ],
 )
-def test_a_private_key_that_is_not_the_chain_s_is_refused(
-    plain: Repository, path: str, told: str
+def test_a_private_key_of_another_chain_is_rejected(
+    plain: Repository, path: str, name: str
 ) -> None:
     network(plain, "dev", "--validators", "4")
     key = Key.generate()
@@ -399,14 +401,14 @@ def test_a_private_key_that_is_not_the_chain_s_is_refused(
     (plain / f".secrets/dev/{path}").write_text(other)
     before = plain.files()
     done = network(plain, "dev", "--validators", "4", code=1)
-    assert f".secrets/dev/{path}  error  another-key" in done.out
-    assert told in done.out
+    assert f".secrets/dev/{path}  error  private-key-mismatch" in done.out
+    assert f"this key does not match the {name} in overlays/dev/network.yaml\n" in done.out
     assert key.hex not in done.out + done.err
     assert plain.files() == before
 
 
 @pytest.mark.parametrize("validators", [(), ("--validators", "4")])
-def test_one_key_for_two_validators_is_refused(
+def test_one_key_for_two_validators_is_rejected(
     plain: Repository, validators: tuple[str, ...]
 ) -> None:
     network(plain, "dev", "--validators", "4")
@@ -415,50 +417,51 @@ def test_one_key_for_two_validators_is_refused(
     if not validators:
         (plain / "overlays/dev/network.yaml").unlink()
     done = network(plain, "dev", "--validators", "4", code=1)
-    assert f".secrets/dev/{MARU}/key-3  error  key-twice" in done.out
+    assert f".secrets/dev/{MARU}/key-3  error  duplicate-private-key" in done.out
 
 
 @pytest.mark.parametrize("text", ["", "abc", "é" * 64, "0" * 64])
-def test_a_file_that_is_no_key_is_refused_and_kept(plain: Repository, text: str) -> None:
+def test_an_invalid_key_is_rejected_and_kept(plain: Repository, text: str) -> None:
     path = f".secrets/dev/{SEQUENCER}/key"
     plain.write(path, text)
     done = network(plain, "dev", code=1)
-    assert f"{path}  error  no-key" in done.out
+    assert f"{path}  error  invalid-private-key\n  not a private key: expected" in done.out
     assert (plain / path).read_text() == text
     assert not (plain / "overlays/dev/network.yaml").exists()
 
 
-def test_another_number_of_validators_is_another_chain(plain: Repository) -> None:
+def test_another_number_of_validators_needs_a_new_chain(plain: Repository) -> None:
     network(plain, "dev", "--validators", "4")
     before = plain.files()
-    for arguments, told in (
-        (("--validators", "7"), "the chain has 4 validators, asked for are 7\n"),
-        (("--validators", "4", "--chain-id", "5"), "the chain's id is 1337, asked for is 5\n"),
+    for arguments, message in (
+        (("--validators", "7"), "the chain has 4 validators, but --validators is 7\n"),
+        (("--validators", "4", "--chain-id", "5"), "the chain id is 1337, but --chain-id is 5\n"),
     ):
         done = network(plain, "dev", *arguments, code=1)
         assert "overlays/dev/network.yaml:" in done.out
-        assert told in done.out
-        assert "another genesis is another chain" in done.out
+        assert "error  existing-chain-differs" in done.out
+        assert message in done.out
+        assert "for a new chain, remove this file" in done.out
         assert plain.files() == before
     plain.write("overlays/dev/values.yaml", "maru: {replicas: 5}\nsequencer: {replicas: 5}\n")
     done = network(plain, "dev", code=1)
-    assert "the chain has 4 validators, maru.replicas asks for 5\n" in done.out
+    assert "the chain has 4 validators, but maru.replicas is 5\n" in done.out
 
 
-def test_fewer_replicas_than_validators_are_the_chart_s_to_judge(plain: Repository) -> None:
+def test_fewer_replicas_than_validators_are_no_error_here(plain: Repository) -> None:
     network(plain, "dev", "--validators", "4")
-    assert "dev: nothing to change: the chain of 4 validators" in network(plain, "dev").out
+    assert "dev: nothing to create: the chain of 4 validators" in network(plain, "dev").out
 
 
-def test_fewer_validators_than_there_are_keys_are_refused(plain: Repository) -> None:
+def test_more_keys_than_validators_are_rejected(plain: Repository) -> None:
     network(plain, "dev", "--validators", "7")
     (plain / "overlays/dev/network.yaml").unlink()
     done = network(plain, "dev", "--validators", "4", code=1)
-    assert f".secrets/dev/{MARU}/key-6  error  no-such-key" in done.out
+    assert f".secrets/dev/{MARU}/key-6  error  unexpected-key-file" in done.out
     assert len(private(plain)) == 2 * 7 + 6
 
 
-def test_each_environment_has_a_chain_id_of_its_own(plain: Repository) -> None:
+def test_each_environment_gets_its_own_chain_id(plain: Repository) -> None:
     network(plain, "dev", "--validators", "1")
     network(plain, "prod", "--validators", "4", "--chain-id", "1339")
     network(plain, "staging", "--validators", "4")
@@ -470,40 +473,42 @@ def test_each_environment_has_a_chain_id_of_its_own(plain: Repository) -> None:
     assert not {*secrets_of(plain, "prod")} & {*secrets_of(plain, "staging")}
 
 
-def test_the_chain_id_of_another_environment_is_refused(plain: Repository) -> None:
+def test_the_chain_id_of_another_environment_is_rejected(plain: Repository) -> None:
     network(plain, "dev", "--chain-id", "5")
     done = network(plain, "prod", "--validators", "4", "--chain-id", "5", code=2)
-    assert "this is the chain id of dev" in done.err
+    assert "--chain-id 5 is the chain id of dev" in done.err
     assert not (plain / ".secrets/prod").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
-        (("nope",), "there are dev, prod, staging"),
+        (("nope",), "known are dev, prod, staging"),
         (("dev", "--validators", "0"), "--validators 0: write 1 to 100\n"),
         (("dev", "--validators", "-1"), "--validators -1: write 1 to 100\n"),
         (("dev", "--chain-id", "4294967296"), "write 1 to 4294967295"),
-        (("dev", "--to-address", "0x12"), "this is no address"),
-        (("dev", "--to-address", f"0x{'0' * 40}"), "nobody has the key of this address"),
+        (("dev", "--to-address", "0x12"), "--to-address 0x12 is not an address"),
+        (("dev", "--to-address", f"0x{'0' * 40}"), "nobody has the key of the zero address"),
         (("dev", "--validators", "abc"), "abc: write a whole number"),
         (("dev", "--chain-id", "1.5"), "1.5: write a whole number"),
         (("dev", "--valid", "4"), "unrecognized arguments: --valid"),
         (("dev", "--validators"), "usage: nox -s network -- [-h] [--validators N]"),
-        (("prod", "dev"), "one environment: prod or dev"),
+        (("prod", "dev"), "write only one environment: prod or dev"),
         ((), "ENVIRONMENT"),
     ],
 )
-def test_what_no_chain_can_have_is_wrong_use(
-    plain: Repository, arguments: tuple[str, ...], told: str
+def test_invalid_arguments_are_a_usage_error(
+    plain: Repository, arguments: tuple[str, ...], message: str
 ) -> None:
     before = plain.files()
-    assert told in network(plain, *arguments, code=2).err
+    assert message in network(plain, *arguments, code=2).err
     assert plain.files() == before
 
 
 @pytest.mark.parametrize("replicas", [2, 3])
-def test_two_or_three_validators_need_to_be_asked_for(plain: Repository, replicas: int) -> None:
+def test_two_or_three_validators_must_be_accepted_in_the_values(
+    plain: Repository, replicas: int
+) -> None:
     values = f"sequencer: {{replicas: {replicas}}}\nmaru: {{replicas: {replicas}}}\n"
     plain.write("overlays/dev/values.yaml", values)
     done = network(plain, "dev", code=1)
@@ -511,21 +516,21 @@ def test_two_or_three_validators_need_to_be_asked_for(plain: Repository, replica
     assert not (plain / ".secrets/dev").exists()
     plain.write("overlays/dev/values.yaml", values + "network: {acceptNoFaultTolerance: true}\n")
     network(plain, "dev")
-    assert_it_fits(plain, replicas)
+    assert_consistent(plain, replicas)
 
 
-def test_transfers_go_to_the_address_that_is_given(plain: Repository) -> None:
+def test_the_recipient_can_be_given(plain: Repository) -> None:
     address = Key.generate().address
     network(plain, "dev", "--to-address", address.lower())
     assert private(plain)[f"{SENDER}/toAddress"] == address
     assert "recipient.key" not in private(plain)
     network(plain, "dev", "--to-address", address)
     done = network(plain, "dev", "--to-address", Key.generate().address, code=1)
-    assert f".secrets/dev/{SENDER}/toAddress  error  another-recipient" in done.out
+    assert f".secrets/dev/{SENDER}/toAddress  error  recipient-mismatch" in done.out
     assert private(plain)[f"{SENDER}/toAddress"] == address
 
 
-def test_a_component_that_is_off_gets_no_secret(plain: Repository) -> None:
+def test_a_disabled_component_gets_no_secret(plain: Repository) -> None:
     plain.write(
         "overlays/dev/values.yaml", "txSender: {enabled: false}\nethstats: {enabled: false}\n"
     )
@@ -535,10 +540,10 @@ def test_a_component_that_is_off_gets_no_secret(plain: Repository) -> None:
     }  # fmt: skip
     alloc = json.loads(public(plain)["genesis"]["besu"])["alloc"]
     assert all("code" in held for held in alloc.values())
-    assert "the genesis gives no account money" in done.out
+    assert "the genesis funds no account" in done.out
 
 
-def test_a_chain_whose_keys_would_be_in_git_is_refused_at_its_line(plain: Repository) -> None:
+def test_private_keys_in_the_values_are_rejected(plain: Repository) -> None:
     key, recipient = Key.generate(), Key.generate().address
     plain.write(
         "overlays/dev/values.yaml",
@@ -546,66 +551,69 @@ def test_a_chain_whose_keys_would_be_in_git_is_refused_at_its_line(plain: Reposi
         f"txSender: {{plain: {{privateKey: '0x{key.hex}', toAddress: '{recipient}'}}}}\n",
     )
     done = network(plain, "dev", "--validators", "1", code=1)
-    assert done.out.startswith("overlays/dev/values.yaml:1:11  error  network")
+    assert done.out.startswith("overlays/dev/values.yaml:1:11  error  invalid-network")
     assert "write existing" in done.out
     assert key.hex not in done.out + done.err
     assert not (plain / ".secrets").exists()
 
 
 @pytest.mark.parametrize("part", ["sequencer", "maru"])
-def test_a_chain_needs_both_halves_of_its_validators(plain: Repository, part: str) -> None:
+def test_a_chain_needs_a_sequencer_and_a_maru(plain: Repository, part: str) -> None:
     plain.write("overlays/dev/values.yaml", f"{part}: {{enabled: false}}\n")
     done = network(plain, "dev", "--validators", "1", code=1)
     assert "overlays/dev/values.yaml:1:" in done.out
     assert not (plain / ".secrets/dev").exists()
 
 
-def test_two_secrets_of_one_name_are_refused(plain: Repository) -> None:
+def test_two_secrets_with_one_name_are_rejected(plain: Repository) -> None:
     plain.write("overlays/dev/values.yaml", f"maru: {{p2pKeySecretName: {SEQUENCER}}}\n")
     done = network(plain, "dev", "--validators", "1", code=1)
-    assert f"{SEQUENCER} is another component's Secret, too" in done.out
+    assert f"another component has the Secret {SEQUENCER}, too" in done.out
 
 
-def test_what_others_could_use_is_closed_and_told(plain: Repository) -> None:
+def test_insecure_file_modes_are_restricted_with_a_warning(plain: Repository) -> None:
     network(plain, "dev")
     key, folder = plain / f".secrets/dev/{MARU}/key", plain / f".secrets/dev/{MARU}"
     key.chmod(0o644)
     folder.chmod(0o755)
     done = network(plain, "dev")
-    assert f".secrets/dev/{MARU}/key  warning  open-to-others" in done.err
-    assert "its mode was 0644: others on this machine could use it" in done.err
-    assert "its mode was 0755: others on this machine could see which files are in it" in done.err
-    assert done.err.count("make a new chain") == 1
+    assert f".secrets/dev/{MARU}/key  warning  insecure-file-mode" in done.err
+    can_use = "other users of this machine could read or change it"
+    assert f"the mode was 0644: {can_use}" in done.err
+    assert "the mode was 0755: other users of this machine could list its files" in done.err
+    assert done.err.count("create a new chain") == 1
     assert "2 warnings" in done.err
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not network(plain, "dev").err
     folder.chmod(0o770)
-    assert "its mode was 0770: others on this machine could use it" in network(plain, "dev").err
+    assert f"the mode was 0770: {can_use}" in network(plain, "dev").err
 
 
 @pytest.mark.parametrize("link", [".secrets", ".secrets/dev", f".secrets/dev/{MARU}"])
-def test_a_link_in_the_way_is_refused(plain: Repository, tmp_path: Path, link: str) -> None:
+def test_a_link_instead_of_a_folder_is_rejected(
+    plain: Repository, tmp_path: Path, link: str
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o755)
     (plain / link).parent.mkdir(parents=True, exist_ok=True)
     (plain / link).symlink_to(elsewhere)
     done = network(plain, "dev", code=1)
-    assert f"{link}  error  no-private-file" in done.out
+    assert f"{link}  error  invalid-secret-file" in done.out
     assert not [*elsewhere.iterdir()]
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o755
 
 
-def test_a_key_that_is_a_link_is_refused(plain: Repository, tmp_path: Path) -> None:
+def test_a_link_instead_of_a_key_is_rejected(plain: Repository, tmp_path: Path) -> None:
     network(plain, "dev")
     key = plain / f".secrets/dev/{MARU}/key"
     key.rename(tmp_path / "key")
     key.symlink_to(tmp_path / "key")
     done = network(plain, "dev", code=1)
-    assert f".secrets/dev/{MARU}/key  error  no-private-file" in done.out
+    assert f".secrets/dev/{MARU}/key  error  invalid-secret-file" in done.out
 
 
-def test_a_folder_that_cannot_be_written_is_told(
+def test_a_read_only_folder_is_a_usage_error(
     plain: Repository, bound_by_permissions: list[str]
 ) -> None:
     (plain / ".secrets").mkdir()
@@ -617,34 +625,36 @@ def test_a_folder_that_cannot_be_written_is_told(
     assert done.stderr.startswith("network: .secrets/dev: Permission denied; ")
 
 
-def test_a_file_in_the_way_of_a_folder_is_told(plain: Repository) -> None:
+def test_a_file_instead_of_a_folder_is_rejected(plain: Repository) -> None:
     plain.write(".secrets/dev", "a file\n")
-    assert ".secrets/dev  error  no-private-file" in network(plain, "dev", code=1).out
+    assert ".secrets/dev  error  invalid-secret-file" in network(plain, "dev", code=1).out
 
 
 @pytest.mark.parametrize(
     "text", ["{}\n", "network: {validators: []}\n", "genesis: {besu: '{', maru: ''}\n"]
 )
-def test_a_network_that_was_not_written_so_is_refused(plain: Repository, text: str) -> None:
+def test_an_invalid_network_of_another_environment_is_an_error(
+    plain: Repository, text: str
+) -> None:
     plain.write("overlays/prod/network.yaml", text)
     done = network(plain, "dev", code=1)
-    assert "overlays/prod/network.yaml:1:1  error  network" in done.out
+    assert "overlays/prod/network.yaml:1:1  error  invalid-network" in done.out
 
 
-def test_the_overlay_s_own_values_are_stronger_than_the_network_s(plain: Repository) -> None:
+def test_values_override_the_network(plain: Repository) -> None:
     network(plain, "dev", "--validators", "1")
-    found = environment.load(plain.root, "dev")
-    assert [layer.file for layer in found.layers[-2:]] == [
+    loaded = environment.load(plain.root, "dev")
+    assert [layer.file for layer in loaded.layers[-2:]] == [
         "overlays/dev/network.yaml",
         "overlays/dev/values.yaml",
     ]
-    assert found.values["genesis"] == public(plain)["genesis"]
+    assert loaded.values["genesis"] == public(plain)["genesis"]
     plain.write("overlays/dev/values.yaml", "genesis: {besu: '{}'}\n")
     assert environment.load(plain.root, "dev").values["genesis"]["besu"] == "{}"
 
 
 KUBECTL = """#!/bin/sh
-# A cluster that is a folder: a file a Secret, which holds its line of the script's jsonpath.
+# A folder as a cluster: one file per Secret, with its line for the jsonpath of the script.
 printf '%s\\n' "$*" >>"$CLUSTER/said"
 case $* in
   *"get secret $5 "*) [ ! -e "$CLUSTER/$5" ] || cat "$CLUSTER/$5" ;;
@@ -660,12 +670,12 @@ esac
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A folder that a program in kubectl's place takes for a cluster."""
+    """A folder that a replacement of kubectl uses as a cluster."""
 
     root: Path
 
     def run(self, repository: Repository, name: str = "dev") -> Run:
-        """Run an environment's create-secrets.sh, from a folder that is not its own."""
+        """Run an environment's create-secrets.sh from another folder."""
         program = self.root / "bin" / "kubectl"
         program.parent.mkdir(exist_ok=True)
         program.write_text(KUBECTL)
@@ -682,27 +692,27 @@ class Cluster:
         return Run(done.returncode, done.stdout, done.stderr)
 
     def secrets(self) -> dict[str, str]:
-        """Return the Secrets with the chain that each says it belongs to."""
+        """Return Secret → the chain in its label."""
         lines = (path.read_text().strip() for path in self.root.glob("linea-*"))
         return {name: chain for name, _, chain in (line.partition("=") for line in lines)}
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Cluster:
-    """Return a cluster on which nothing is yet."""
-    made = Cluster(tmp_path / "cluster")
-    made.root.mkdir()
-    return made
+    """Return an empty cluster."""
+    empty = Cluster(tmp_path / "cluster")
+    empty.root.mkdir()
+    return empty
 
 
-def test_the_script_makes_the_secrets_from_any_folder_and_shows_none(
+def test_the_script_creates_the_secrets_from_any_folder_and_shows_none(
     plain: Repository, cluster: Cluster
 ) -> None:
     network(plain, "dev")
     done = cluster.run(plain)
     assert (done.code, done.err) == (0, "")
     every = [SEQUENCER, MARU, SENDER, JWT, STATS]
-    assert done.out == "".join(f"{secret}: made\n" for secret in every)
+    assert done.out == "".join(f"{secret}: created\n" for secret in every)
     asked = (cluster.root / "said").read_text()
     for secret in every:
         assert f"-n linea-dev create secret generic {secret} --from-file={secret} " in asked
@@ -713,10 +723,10 @@ def test_the_script_makes_the_secrets_from_any_folder_and_shows_none(
     assert cluster.secrets() == dict.fromkeys(every, chain)
     again = cluster.run(plain)
     assert again.code == 0
-    assert again.out == "".join(f"{secret}: is there already, left as it is\n" for secret in every)
+    assert again.out == "".join(f"{secret}: exists already, unchanged\n" for secret in every)
 
 
-def test_the_script_makes_nothing_where_a_file_is_missing(
+def test_the_script_creates_nothing_if_a_file_is_missing(
     plain: Repository, cluster: Cluster
 ) -> None:
     network(plain, "dev", "--validators", "4")
@@ -726,11 +736,11 @@ def test_the_script_makes_nothing_where_a_file_is_missing(
     assert done.code == 1
     assert f"{MARU}: the file {MARU}/key-2 is missing or empty" in done.err
     assert f"{JWT}: the file {JWT}/jwt is missing or empty" in done.err
-    assert done.err.endswith("nothing was made\n")
+    assert done.err.endswith("nothing was created\n")
     assert not cluster.secrets()
 
 
-def test_the_script_makes_nothing_beside_a_secret_of_another_chain(
+def test_the_script_creates_nothing_if_a_secret_belongs_to_another_chain(
     plain: Repository, cluster: Cluster
 ) -> None:
     network(plain, "dev")
@@ -744,8 +754,8 @@ def test_the_script_makes_nothing_beside_a_secret_of_another_chain(
     (cluster.root / JWT).unlink()
     done = cluster.run(plain)
     assert done.code == 0
-    assert f"{STATS}: is there already, left as it is; it has no label" in done.out
-    assert f"{JWT}: made" in done.out
+    assert f"{STATS}: exists already, unchanged; it has no label" in done.out
+    assert f"{JWT}: created" in done.out
     assert cluster.secrets()[STATS] == ""
 
 
@@ -754,9 +764,7 @@ def keys_of(repository: Repository, source: str, target: str) -> None:
 
 
 @pytest.mark.parametrize("kept", [(SEQUENCER, "key"), (MARU, "key")])
-def test_a_chain_with_a_key_of_another_environment_is_not_made(
-    plain: Repository, kept: tuple[str, str]
-) -> None:
+def test_a_key_of_another_environment_is_rejected(plain: Repository, kept: tuple[str, str]) -> None:
     network(plain, "dev")
     path = "/".join(kept)
     plain.write(f".secrets/prod/{path}", private(plain)[path])
@@ -764,18 +772,18 @@ def test_a_chain_with_a_key_of_another_environment_is_not_made(
     done = network(plain, "prod", code=1)
     assert f".secrets/prod/{path}  error  shared-validator" in done.out
     assert "this is a key of dev's chain" in done.out
-    assert "move .secrets/prod/ away first" in done.out
+    assert "move .secrets/prod/ away, so that prod gets its own keys" in done.out
     assert plain.files("overlays") == before
     assert {*private(plain, "prod")} == {path}
 
 
-def test_a_chain_with_all_keys_of_another_environment_is_neither_made_nor_completed(
+def test_a_copy_of_all_keys_of_another_environment_is_rejected(
     plain: Repository,
 ) -> None:
     network(plain, "dev", "--validators", "4")
     keys_of(plain, "dev", "prod")
     before = plain.files()
-    assert "move .secrets/prod/ away first" in network(plain, "prod", code=1).out
+    assert "move .secrets/prod/ away" in network(plain, "prod", code=1).out
     assert plain.files() == before
     shutil.rmtree(plain / ".secrets/prod")
     network(plain, "prod", "--validators", "4")
@@ -783,12 +791,12 @@ def test_a_chain_with_all_keys_of_another_environment_is_neither_made_nor_comple
     keys_of(plain, "dev", "prod")
     (plain / f".secrets/prod/{STATS}/secret").unlink()
     before = plain.files()
-    assert "move .secrets/prod/ away first" in network(plain, "prod", code=1).out
+    assert "move .secrets/prod/ away" in network(plain, "prod", code=1).out
     assert plain.files() == before
 
 
 @pytest.mark.parametrize("with_keys", [False, True])
-def test_a_copied_network_is_not_completed(plain: Repository, with_keys: bool) -> None:
+def test_a_copied_network_is_rejected(plain: Repository, with_keys: bool) -> None:
     network(plain, "dev")
     shutil.copy(plain / "overlays/dev/network.yaml", plain / "overlays/prod/network.yaml")
     if with_keys:
@@ -799,34 +807,34 @@ def test_a_copied_network_is_not_completed(plain: Repository, with_keys: bool) -
         done = network(plain, name, code=1)
         assert re.match(rf"overlays/{name}/network.yaml:\d+:\d+  error  shared-validator", done.out)
         assert f"is also in overlays/{other}/network.yaml" in done.out
-        assert "has never run, never that of the one that runs" in done.out
+        assert "remove that of the environment that has never run (not the other one)" in done.out
     assert plain.files() == before
 
 
-def test_a_list_of_validators_that_is_not_the_genesis_s_is_refused(plain: Repository) -> None:
+def test_validators_that_differ_from_the_genesis_are_rejected(plain: Repository) -> None:
     network(plain, "dev", "--validators", "4")
     path = plain / "overlays/dev/network.yaml"
     whole = path.read_text()
 
-    def refused(told: str) -> None:
+    def assert_rejected(message: str) -> None:
         done = network(plain, "dev", "--validators", "4", code=1)
-        assert told in done.out
+        assert message in done.out
         assert "restore the file from git" in done.out
         assert "overlays/dev/network.yaml:" in done.out
 
     head, mark, listed = whole.partition("network:\n")
     cut = listed.rindex("  - address")
     path.write_text(head + mark + listed[:cut])
-    refused("the genesis has 4 validators and this list 3\n")
+    assert_rejected("the genesis has 4 validators, but this list has 3\n")
     first = listed.index("  - address")
     second = listed.index("  - address", first + 1)
     path.write_text(
         head + mark + listed[:first] + listed[second:cut] + listed[cut:] + listed[first:second]
     )
-    refused("the genesis has other validators than this list, or another order\n")
+    assert_rejected("the validators differ from those in the genesis, or have another order\n")
     before, id_, after = whole.rpartition('"chainId": 1337')
     path.write_text(before + id_[:-1] + "8" + after)
-    refused("Maru's chain id is 1338 and Besu's 1337\n")
+    assert_rejected("Maru's chain id is 1338, but Besu's is 1337\n")
     path.write_text(whole)
     network(plain, "dev", "--validators", "4")
 
@@ -839,58 +847,58 @@ def git(repository: Repository, *arguments: str) -> str:
     ).stdout
 
 
-def test_keys_of_a_chain_that_git_has_make_no_other_one(plain: Repository) -> None:
+def test_keys_of_a_chain_in_git_are_not_used_for_another_one(plain: Repository) -> None:
     network(plain, "dev")
     git(plain, "init", "-q")
     git(plain, "add", ".")
     git(plain, "commit", "-qm", "a chain")
     (plain / "overlays/dev/network.yaml").unlink()
     done = network(plain, "dev", code=1)
-    assert "overlays/dev/network.yaml  error  chain-in-git" in done.out
+    assert "overlays/dev/network.yaml  error  chain-already-in-git" in done.out
     git(plain, "commit", "-qam", "removed")
     done = network(plain, "dev", code=1)
     assert not (plain / "overlays/dev/network.yaml").exists()
     restore = re.search(r"git (checkout \S+ -- \S+network.yaml)", done.out)
     assert restore
     git(plain, *restore[1].split())
-    assert "nothing to change" in network(plain, "dev").out
+    assert "nothing to create" in network(plain, "dev").out
     (plain / "overlays/dev/network.yaml").unlink()
     (plain / ".secrets/dev").rename(plain / ".secrets/old")
-    assert "made a chain" in network(plain, "dev").out
-    assert_it_fits(plain, 1)
+    assert "created a chain" in network(plain, "dev").out
+    assert_consistent(plain, 1)
 
 
-def test_keys_that_were_all_there_are_told(plain: Repository) -> None:
-    assert "all keys were there" not in network(plain, "dev").out
+def test_a_new_chain_with_existing_keys_is_noted(plain: Repository) -> None:
+    assert "all keys existed already" not in network(plain, "dev").out
     (plain / "overlays/dev/network.yaml").unlink()
     done = network(plain, "dev")
-    assert "all keys were there" in done.out
+    assert "all keys existed already" in done.out
     assert "git log -- overlays/dev/network.yaml" in done.out
 
 
-def test_a_tx_sender_turned_on_later_needs_an_account_with_money(
+def test_a_tx_sender_that_is_enabled_later_needs_an_account_with_funds(
     plain: Repository, cluster: Cluster
 ) -> None:
     plain.write("overlays/dev/values.yaml", "txSender: {enabled: false}\n")
     network(plain, "dev", "--validators", "1")
     plain.write("overlays/dev/values.yaml", "txSender: {enabled: true}\n")
     done = network(plain, "dev", "--validators", "1")
-    assert "put them back" not in done.out
-    assert "a TX Sender needs a new chain, or the key of an account of your own" in done.out
+    assert "from your backup" not in done.out
+    assert "for a TX Sender, create a new chain, or write the key of your own account" in done.out
     assert SENDER not in private(plain)["create-secrets.sh"]
     assert cluster.run(plain).code == 0
     plain.write(f".secrets/dev/{SENDER}/privateKey", Key.generate().hex)
     (plain / f".secrets/dev/{SENDER}/privateKey").chmod(0o600)
     (plain / f".secrets/dev/{SENDER}").chmod(0o700)
     done = network(plain, "dev", "--validators", "1")
-    assert f"made recipient.key, {SENDER}/toAddress, create-secrets.sh" in done.out
-    assert "needs a new chain" not in done.out
+    assert f"created recipient.key, {SENDER}/toAddress, create-secrets.sh" in done.out
+    assert "create a new chain" not in done.out
     done = cluster.run(plain)
     assert done.code == 0
-    assert f"{SENDER}: made" in done.out
+    assert f"{SENDER}: created" in done.out
 
 
-def test_the_chart_bears_as_many_validators_as_can_be_made() -> None:
+def test_the_chart_allows_as_many_validators_as_the_command() -> None:
     schema = json.loads((ROOT / "chart/values.schema.json").read_text())
     for part in ("maru", "sequencer"):
         replicas = schema["properties"][part]["properties"]["replicas"]
@@ -898,14 +906,12 @@ def test_the_chart_bears_as_many_validators_as_can_be_made() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_what_is_to_be_pasted_makes_the_values_those_of_the_chain(
-    plain: Repository, count: int
-) -> None:
+def test_the_printed_values_fit_the_chain(plain: Repository, count: int) -> None:
     plain.write("overlays/dev/values.yaml", "maru: {replicas: 1}\nsequencer: {replicas: 4}\n")
     done = network(plain, "dev", "--validators", str(count))
     _, _, rest = done.out.partition("write into overlays/dev/values.yaml:\n")
-    told, _, _ = rest.partition("next:\n")
-    pasted = yaml.safe_load(told)
+    printed, _, _ = rest.partition("next:\n")
+    pasted = yaml.safe_load(printed)
     before = {"maru": {"replicas": 1}, "sequencer": {"replicas": 4}}
     wanted = {"maru": {"replicas": count}, "sequencer": {"replicas": count}}
     assert before | {k: v for k, v in pasted.items() if k != "network"} == wanted
@@ -914,22 +920,25 @@ def test_what_is_to_be_pasted_makes_the_values_those_of_the_chain(
     assert environment.load(plain.root, "dev").values["maru"]["replicas"] == count
 
 
-def test_another_environment_s_broken_network_is_told_with_the_reason(plain: Repository) -> None:
+def test_an_error_in_another_environment_says_why_its_network_is_read(plain: Repository) -> None:
     plain.write("overlays/prod/network.yaml", "network: {validators: []}\n")
     done = network(plain, "dev", code=1)
-    assert "it is read because dev must have no validator and no chain id of prod" in done.out
+    assert "dev must not share a validator or its chain id with prod" in done.out
 
 
-def test_a_run_that_was_interrupted_says_that_what_is_there_is_whole(plain: Repository) -> None:
+def test_an_interrupted_run_says_that_all_files_are_complete(plain: Repository) -> None:
     with Interrupted(plain, signal.SIGINT) as runs:
         ended = runs.at(12, "network", "dev")
     assert ended["code"] == 130
-    assert ended["said"] == "network: interrupted; what is there is whole; run it again\n"
+    assert (
+        ended["said"]
+        == "network: interrupted; all files are complete; run it again for the missing ones\n"
+    )
     network(plain, "dev")
-    assert_it_fits(plain, 1)
+    assert_consistent(plain, 1)
 
 
-def test_runs_at_the_same_time_make_one_chain_each_and_no_two_with_one_id(
+def test_concurrent_runs_create_one_chain_per_environment_with_different_ids(
     plain: Repository,
 ) -> None:
     every = [
@@ -942,23 +951,23 @@ def test_runs_at_the_same_time_make_one_chain_each_and_no_two_with_one_id(
         )
         for name in ("prod", "staging", "prod")
     ]
-    said = [one.communicate() for one in every]
-    assert [one.returncode for one in every] == [0, 0, 0], said
-    assert sorted("nothing to change" in out for out, _ in said) == [False, False, True]
+    outputs = [process.communicate() for process in every]
+    assert [process.returncode for process in every] == [0, 0, 0], outputs
+    assert sorted("nothing to create" in out for out, _ in outputs) == [False, False, True]
     ids = {
         json.loads(public(plain, name)["genesis"]["besu"])["config"]["chainId"]
         for name in ("prod", "staging")
     }
     assert ids == {1337, 1338}
     for name in ("prod", "staging"):
-        assert_it_fits(plain, 4, name)
+        assert_consistent(plain, 4, name)
 
 
-def test_a_full_disk_is_told_and_the_next_run_goes_on(plain: Repository) -> None:
+def test_after_a_full_disk_the_next_run_continues(plain: Repository) -> None:
     try:
         subprocess.run(["unshare", "-Urm", "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no small disk can be had here")
+        pytest.skip("this system allows no small disk")
     (plain / ".secrets").mkdir(mode=0o700)
     script = (
         'mount -t tmpfs -o size=40k,mode=0700 none "$0" || exit 99; "$@"; echo "exit $?"; '
@@ -972,14 +981,14 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(plain: Repository) -> None
         text=True,
         check=False,
     )
-    assert "No space left on device; what is there is whole" in done.stderr
+    assert "No space left on device; all files are complete" in done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "exit 2"
-    assert lines[1] == "dev: made a chain of 7 validators, chain id 1337"
+    assert lines[1] == "dev: created a chain of 7 validators, chain id 1337"
     assert lines[-1] == "exit 0"
 
 
-def test_a_reader_who_has_gone_is_no_failure_of_the_disk(plain: Repository) -> None:
+def test_a_closed_pipe_is_not_reported_as_a_disk_error(plain: Repository) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing) as gone:
@@ -991,4 +1000,4 @@ def test_a_reader_who_has_gone_is_no_failure_of_the_disk(plain: Repository) -> N
             check=False,
         )
     assert (done.returncode, done.stderr) == (1, b"")
-    assert_it_fits(plain, 1)
+    assert_consistent(plain, 1)

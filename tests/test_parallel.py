@@ -1,4 +1,4 @@
-"""Many items on many processes: order kept, errors told, no child left."""
+"""Many items in many processes: results keep their order, errors arrive, no child is left."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def square(number):
 
 
 def program(text: str) -> list[str]:
-    """Return a program that has not loaded Helm's engine, so that it may fork."""
+    """Return a program that has not loaded Helm's engine, so that it can fork."""
     return [sys.executable, "-c", BEGIN + textwrap.dedent(text)]
 
 
@@ -39,7 +39,7 @@ def run(text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(program(text), cwd=ROOT, text=True, capture_output=True, check=False)
 
 
-def test_results_are_in_the_order_of_the_items_whoever_is_first() -> None:
+def test_results_are_in_the_order_of_the_items() -> None:
     done = run("""
         parent = os.getpid()
         def late_first(number):
@@ -51,7 +51,7 @@ def test_results_are_in_the_order_of_the_items_whoever_is_first() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_few_items_are_done_without_children() -> None:
+def test_few_items_need_no_child_process() -> None:
     done = run("""
         parent = os.getpid()
         assert each(lambda _: os.getpid(), range(7), "x") == [parent] * 7
@@ -60,23 +60,23 @@ def test_few_items_are_done_without_children() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_child_s_mistake_of_a_user_arrives_whole() -> None:
+def test_a_user_error_in_a_child_arrives_with_its_findings() -> None:
     done = run("""
-        def refuse(number):
+        def fail(number):
             if number == 17:
-                raise UserError(Finding("a.yaml", 3, 1, "rule", "wrong", "mend"))
+                raise UserError(Finding("a.yaml", 3, 1, "rule", "wrong", "fix"))
             return number
         try:
-            each(refuse, range(40), "x")
+            each(fail, range(40), "x")
         except UserError as error:
             (finding,) = error.findings
-            assert finding == Finding("a.yaml", 3, 1, "rule", "wrong", "mend")
+            assert finding == Finding("a.yaml", 3, 1, "rule", "wrong", "fix")
             sys.exit(7)
     """)
     assert (done.returncode, done.stderr) == (7, "")
 
 
-def test_a_child_s_bug_is_raised_here() -> None:
+def test_a_bug_in_a_child_is_raised_in_the_parent() -> None:
     done = run("""
         try:
             each(lambda number: 1 // (number - 30), range(40), "x")
@@ -86,7 +86,7 @@ def test_a_child_s_bug_is_raised_here() -> None:
     assert (done.returncode, done.stderr) == (7, "")
 
 
-def test_a_child_that_is_killed_is_no_silent_success() -> None:
+def test_a_killed_child_is_an_error() -> None:
     done = run("""
         def vanish(number):
             if number == 20:
@@ -100,7 +100,7 @@ def test_a_child_that_is_killed_is_no_silent_success() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 300_000], ids=["small", "more than a pipe holds"])
-def test_a_killed_parent_takes_its_children_along(size: int) -> None:
+def test_children_end_when_their_parent_is_killed(size: int) -> None:
     parent = subprocess.Popen(
         program(f"""
             def work(number):
@@ -147,9 +147,7 @@ def test_an_error_leaves_no_child_behind() -> None:
 
 
 @pytest.mark.parametrize(("after_s", "shown"), [(0.05, True), (1e9, False)])
-def test_progress_is_shown_to_people_on_what_takes_long_and_only_there(
-    after_s: float, shown: bool
-) -> None:
+def test_progress_is_shown_only_for_slow_work(after_s: float, shown: bool) -> None:
     terminal, theirs = pty.openpty()
     process = subprocess.Popen(
         program(f"""
@@ -163,8 +161,8 @@ def test_progress_is_shown_to_people_on_what_takes_long_and_only_there(
     )
     os.close(theirs)
     seen = b""
-    # Read while it runs: a terminal holds no more than 4 KiB that nobody has read.
-    with contextlib.suppress(OSError):  # how a terminal says that nobody is left
+    # Read while it runs: a terminal buffers at most 4 KiB.
+    with contextlib.suppress(OSError):  # raised at the end: no process has the other side open
         while part := os.read(terminal, 4096):
             seen += part
     os.close(terminal)
@@ -173,13 +171,13 @@ def test_progress_is_shown_to_people_on_what_takes_long_and_only_there(
     assert (process.returncode, out) == (0, b"")
 
 
-def test_a_finding_survives_its_way_between_processes() -> None:
+def test_a_user_error_can_be_pickled() -> None:
     import pickle
 
     error = UserError(Finding("a", 1, 2, "b", "c", "d"), Finding("e", 0, 0, "f", "g", "h"))
     assert pickle.loads(pickle.dumps(error)).findings == error.findings
 
 
-def test_the_program_of_this_test_is_the_repository_s() -> None:
+def test_these_tests_run_the_program_of_this_repository() -> None:
     done = run("import scripts.core.parallel; print(scripts.core.parallel.__file__)")
     assert Path(done.stdout.strip()) == ROOT / "scripts/core/parallel.py"

@@ -1,4 +1,4 @@
-"""Patches change what they name, or say why not."""
+"""Patches change their target, or fail with a finding."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ def load(root: Path, *texts: str) -> tuple[patches.Patch, ...]:
 
 
 def patched(root: Path, *texts: str) -> dict[str, Any]:
-    (made,) = patches.apply([manifest()], load(root, *texts))
-    return made.object
+    (result,) = patches.apply([manifest()], load(root, *texts))
+    return result.object
 
 
-def refused(root: Path, *texts: str) -> list[tuple[str, int]]:
+def findings(root: Path, *texts: str) -> list[tuple[str, int]]:
+    """Return the rule and the line of each finding."""
     with pytest.raises(UserError) as error:
         patches.apply([manifest()], load(root, *texts))
     return [(finding.rule, finding.line) for finding in error.value.findings]
@@ -76,97 +77,100 @@ def refused(root: Path, *texts: str) -> list[tuple[str, int]]:
         ),
     ],
 )
-def test_each_operation_does_what_the_rfc_says(
+def test_each_operation_works_as_in_the_rfc(
     tmp_path: Path, operations: str, ports: list[int]
 ) -> None:
-    made = patched(tmp_path, operations)
-    assert [port["port"] for port in made["spec"]["ports"]] == ports
+    result = patched(tmp_path, operations)
+    assert [port["port"] for port in result["spec"]["ports"]] == ports
 
 
-def test_a_slash_in_a_key_is_written_with_its_escape(tmp_path: Path) -> None:
+def test_a_slash_in_a_key_is_written_as_an_escape(tmp_path: Path) -> None:
     path = "/metadata/annotations/example.com~1team"
-    made = patched(
+    result = patched(
         tmp_path,
         f"- {{op: test, path: {path}, value: chain}}\n"
         f"- {{op: replace, path: {path}, value: rpc}}\n",
     )
-    assert made["metadata"]["annotations"] == {"example.com/team": "rpc"}
+    assert result["metadata"]["annotations"] == {"example.com/team": "rpc"}
 
 
 def test_patches_are_applied_in_the_order_of_their_file_names(tmp_path: Path) -> None:
     add = "- {op: add, path: /spec/ports/-, value: {port: %d}}"
-    made = patched(tmp_path, add % 1, add % 2, add % 3)
-    assert [port["port"] for port in made["spec"]["ports"]] == [8545, 8546, 1, 2, 3]
+    result = patched(tmp_path, add % 1, add % 2, add % 3)
+    assert [port["port"] for port in result["spec"]["ports"]] == [8545, 8546, 1, 2, 3]
 
 
-def test_a_patched_manifest_says_who_changed_it(tmp_path: Path) -> None:
+def test_a_patched_manifest_has_the_names_of_its_patches(tmp_path: Path) -> None:
     add = "- {op: add, path: /spec/ports/-, value: {port: 1}}"
-    (made,) = patches.apply([manifest()], load(tmp_path, add, add))
-    assert made.patches == ("patches/0.yaml", "patches/1.yaml")
-    assert made.origin == ("chart/templates/service.yaml and patches/0.yaml and patches/1.yaml")
+    (result,) = patches.apply([manifest()], load(tmp_path, add, add))
+    assert result.patches == ("patches/0.yaml", "patches/1.yaml")
+    assert result.origin == ("chart/templates/service.yaml and patches/0.yaml and patches/1.yaml")
 
 
-def test_the_manifests_given_are_left_as_they_were(tmp_path: Path) -> None:
+def test_the_original_manifests_do_not_change(tmp_path: Path) -> None:
     before = manifest()
     patches.apply([before], load(tmp_path, "- {op: add, path: /spec/ports/-, value: {}}"))
     assert before == manifest()
 
 
-def test_objects_that_no_patch_names_are_left_alone(tmp_path: Path) -> None:
+def test_objects_without_a_patch_do_not_change(tmp_path: Path) -> None:
     other = manifest(metadata={"name": "b"})
-    found = load(tmp_path, "- {op: add, path: /spec/ports/-, value: {}}")
-    assert patches.apply([other, manifest()], found)[0] is other
+    patch = load(tmp_path, "- {op: add, path: /spec/ports/-, value: {}}")
+    assert patches.apply([other, manifest()], patch)[0] is other
 
 
-def test_no_folder_of_patches_is_no_patches(tmp_path: Path) -> None:
+def test_without_a_folder_there_are_no_patches(tmp_path: Path) -> None:
     assert patches.load(tmp_path / "patches", tmp_path) == ()
 
 
-def test_a_test_allows_changes_of_its_own_path_only(tmp_path: Path) -> None:
+def test_a_test_is_required_for_each_path(tmp_path: Path) -> None:
     operations = (
         "- {op: test, path: /spec/ports/0/port, value: 8545}\n"
         "- {op: replace, path: /spec/ports/1/port, value: 1}\n"
     )
-    assert refused(tmp_path, operations) == [("patch-untested", 4)]
+    assert findings(tmp_path, operations) == [("patch-without-test", 4)]
 
 
-def test_a_test_after_the_change_is_no_test_before_it(tmp_path: Path) -> None:
+def test_a_test_is_required_before_the_change(tmp_path: Path) -> None:
     operations = (
         "- {op: replace, path: /spec/ports/1/port, value: 1}\n"
         "- {op: test, path: /spec/ports/1/port, value: 1}\n"
     )
-    assert refused(tmp_path, operations) == [("patch-untested", 3)]
+    assert findings(tmp_path, operations) == [("patch-without-test", 3)]
 
 
-def test_a_test_that_fails_changes_nothing_after_it(tmp_path: Path) -> None:
+def test_a_failed_test_is_a_finding(tmp_path: Path) -> None:
     operations = (
         "- {op: test, path: /spec/ports/1/port, value: 9}\n"
         "- {op: replace, path: /spec/ports/1/port, value: 1}\n"
     )
-    assert refused(tmp_path, operations) == [("patch-test", 3)]
+    assert findings(tmp_path, operations) == [("patch-test-failed", 3)]
 
 
-def test_mistakes_of_several_patches_are_told_together(tmp_path: Path) -> None:
-    gone = "- {op: add, path: /status/a/b, value: 1}"
-    nobody = "target: {kind: Pod, name: a}\npatch:\n- {op: add, path: /a, value: 1}\n"
-    assert refused(tmp_path, gone, nobody) == [("patch-path", 3), ("patch-target", 1)]
-
-
-def test_a_target_that_is_there_twice_is_refused(tmp_path: Path) -> None:
-    twins = [manifest(), manifest(metadata={"name": "a", "namespace": "elsewhere"})]
-    found = load(tmp_path, "- {op: add, path: /spec/ports/-, value: {}}")
-    with pytest.raises(UserError, match="2 objects are Service/a"):
-        patches.apply(twins, found)
-
-
-def test_a_test_tells_true_from_1(tmp_path: Path) -> None:
-    add = "- {op: add, path: /spec/flag, value: true}\n"
-    assert refused(tmp_path, add + "- {op: test, path: /spec/flag, value: 1}\n") == [
-        ("patch-test", 4)
+def test_findings_in_several_patches_are_reported_together(tmp_path: Path) -> None:
+    path = "- {op: add, path: /status/a/b, value: 1}"
+    target = "target: {kind: Pod, name: a}\npatch:\n- {op: add, path: /a, value: 1}\n"
+    assert findings(tmp_path, path, target) == [
+        ("patch-path-not-found", 3),
+        ("patch-target-not-found", 1),
     ]
 
 
-def test_the_patch_in_real_use_holds_for_prod_alone() -> None:
+def test_a_target_of_which_there_are_two_is_a_finding(tmp_path: Path) -> None:
+    twins = [manifest(), manifest(metadata={"name": "a", "namespace": "elsewhere"})]
+    patch = load(tmp_path, "- {op: add, path: /spec/ports/-, value: {}}")
+    with pytest.raises(UserError, match="the target is ambiguous: 2 objects are Service/a"):
+        patches.apply(twins, patch)
+
+
+def test_a_test_distinguishes_true_from_1(tmp_path: Path) -> None:
+    add = "- {op: add, path: /spec/flag, value: true}\n"
+    assert findings(tmp_path, add + "- {op: test, path: /spec/flag, value: 1}\n") == [
+        ("patch-test-failed", 4)
+    ]
+
+
+def test_the_patch_of_prod_changes_prod_only() -> None:
     def path_type(name: str) -> str:
         ingress = one(of_environment(name)[1], "Ingress", "linea-stack-besu-rpc")
         return str(ingress["spec"]["rules"][0]["http"]["paths"][0]["pathType"])
@@ -174,16 +178,16 @@ def test_the_patch_in_real_use_holds_for_prod_alone() -> None:
     assert (path_type("prod"), path_type("staging")) == ("Exact", "Prefix")
 
 
-def test_a_patched_file_names_its_patch_on_its_first_line() -> None:
+def test_the_first_line_of_a_patched_file_names_the_patch() -> None:
     text = (ROOT / "overlays/prod/manifests/ingress-linea-stack-besu-rpc.yaml").read_text("utf-8")
     first, _, rest = text.partition("\n")
     assert "overlays/prod/patches/rpc-only-at-the-root.yaml" in first
     assert yaml.safe_load(rest)["kind"] == "Ingress"
 
 
-def test_a_patch_whose_ground_moves_fails_the_render(repository: Repository) -> None:
+def test_a_render_fails_if_the_chart_changes_a_patched_value(repository: Repository) -> None:
     repository.replace("chart/templates/_ingress.tpl", "Prefix", "ImplementationSpecific")
     done = repository.run("render", "prod")
     assert done.code == 1
-    assert "patch-test" in done.out
+    assert "patch-test-failed" in done.out
     assert "overlays/prod/patches/rpc-only-at-the-root.yaml:6:5" in done.out

@@ -1,4 +1,4 @@
-"""What a killed render has begun, the next command finishes, whatever happened in between."""
+"""The next command completes a killed render, whatever happened in between."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from tests.conftest import Changed, Interrupted, manifests
 
 NEXT = ("rules",)
-"""A command that has nothing to do but to finish what was begun."""
+"""A command that does nothing but complete the killed render."""
 
 EXCHANGE, PROJECT = "renameat2", "argocd/projects/dev.yaml"
 
 
 def begin(changed: Changed, before: str) -> None:
-    """Render, and be killed before the renaming to that name."""
+    """Kill a render before its rename to that name."""
     with Interrupted(changed.repository, signal.SIGKILL) as runs:
         assert runs.at(before)["code"] == -signal.SIGKILL
 
@@ -47,7 +47,7 @@ def test_kill_at_every_step_of_the_recovery(changed: Changed, tmp_path: Path) ->
 
 @pytest.fixture
 def begun(changed: Changed) -> Changed:
-    """Return a repository whose render was killed after the exchange, before argocd/ came."""
+    """Return a repository whose render was killed after the exchange, before argocd/ changed."""
     begin(changed, PROJECT)
     there = changed.output()
     assert manifests(there) == manifests(changed.new)
@@ -55,8 +55,8 @@ def begun(changed: Changed) -> Changed:
     return changed
 
 
-def test_a_recovery_brings_nothing_old_back_over_what_was_restored(begun: Changed) -> None:
-    # Someone restores the old output with git before the next command.
+def test_a_recovery_keeps_what_was_restored_meanwhile(begun: Changed) -> None:
+    # Somebody restores the old output with git before the next command.
     folder = "overlays/dev/manifests"
     shutil.rmtree(begun.repository / folder)
     shutil.copytree(begun.kept / folder, begun.repository / folder)
@@ -68,14 +68,14 @@ def test_a_recovery_brings_nothing_old_back_over_what_was_restored(begun: Change
     assert begun.is_clean()
 
 
-def test_a_recovery_goes_on_where_the_manifests_were_deleted(begun: Changed) -> None:
+def test_a_recovery_succeeds_after_the_manifests_were_deleted(begun: Changed) -> None:
     shutil.rmtree(begun.repository / "overlays/dev/manifests")
     done = begun.repository.run("render", "dev")
     assert (done.code, begun.output()) == (0, begun.new), done.err
     assert begun.is_clean()
 
 
-def test_a_recovery_deletes_nothing_that_render_did_not_write(begun: Changed) -> None:
+def test_a_recovery_never_deletes_files_that_render_did_not_write(begun: Changed) -> None:
     mine = begun.repository / "overlays/dev/manifests/mine.yaml"
     mine.write_text("kind: ConfigMap\n")
     done = begun.repository.run("render", "dev")
@@ -87,7 +87,7 @@ def test_a_recovery_deletes_nothing_that_render_did_not_write(begun: Changed) ->
     assert begun.output() == begun.new
 
 
-def test_a_recovery_forgets_an_environment_that_is_gone(begun: Changed) -> None:
+def test_a_recovery_ignores_a_removed_environment(begun: Changed) -> None:
     shutil.rmtree(begun.repository / "overlays/dev")
     done = begun.repository.run("render")
     assert done.code == 0, done.out + done.err

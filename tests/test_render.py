@@ -1,4 +1,4 @@
-"""What render promises: equal bytes everywhere, nothing lost, nothing left over."""
+"""Render: the same bytes on every machine, and no files left of objects that are gone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OUTPUT = ("argocd", "overlays")
 
 
 def written_anew(repository: Repository, **environment: str) -> dict[str, str]:
-    """Return the output of a render that finds none."""
+    """Delete the output, render, and return the new output."""
     for old in [*repository.root.glob("overlays/*/manifests"), *repository.root.glob("argocd/*/")]:
         shutil.rmtree(old)
     done = repository.run("render", **environment)
@@ -26,9 +26,9 @@ def written_anew(repository: Repository, **environment: str) -> dict[str, str]:
     return repository.files(*OUTPUT)
 
 
-def test_the_committed_output_is_what_the_inputs_give() -> None:
+def test_the_committed_manifests_are_up_to_date() -> None:
     done = Repository(ROOT).run("render", "--check")
-    assert (done.code, done.out) == (0, "the committed output is what the inputs give\n")
+    assert (done.code, done.out) == (0, "the committed manifests are up to date\n")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_another_machine_writes_the_same_bytes(
     assert written_anew(repository, **environment) == committed
 
 
-def test_files_made_in_another_order_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_output_does_not_depend_on_the_order_of_files(tmp_path: Path) -> None:
     committed = Repository(ROOT).files(*OUTPUT)
     repository = Repository(tmp_path / "elsewhere" / "a b")
     paths = [path for part in PARTS for path in (ROOT / part).rglob("*") if path.is_file()]
@@ -61,7 +61,7 @@ def test_files_made_in_another_order_give_the_same_bytes(tmp_path: Path) -> None
     assert written_anew(repository) == committed
 
 
-def test_another_umask_and_folder_give_the_same_bytes(repository: Repository) -> None:
+def test_the_output_does_not_depend_on_umask_or_folder(repository: Repository) -> None:
     committed = repository.files(*OUTPUT)
     for old in repository.root.glob("overlays/*/manifests"):
         shutil.rmtree(old)
@@ -72,7 +72,7 @@ def test_another_umask_and_folder_give_the_same_bytes(repository: Repository) ->
     assert repository.files(*OUTPUT) == committed
 
 
-def test_many_environments_in_child_processes_give_the_bytes_of_one(tmp_path: Path) -> None:
+def test_the_output_does_not_depend_on_child_processes(tmp_path: Path) -> None:
     repository = copy(tmp_path / "many")
     inputs = repository / "overlays/prod"
     for number in range(20):
@@ -87,14 +87,14 @@ def test_many_environments_in_child_processes_give_the_bytes_of_one(tmp_path: Pa
     assert alone == {name: together[name] for name in alone}
 
 
-def test_no_manifest_tells_when_or_where_it_was_written() -> None:
+def test_no_manifest_contains_the_time_or_path_of_its_render() -> None:
     for path in ROOT.glob("overlays/*/manifests/*.yaml"):
         text = path.read_text("utf-8")
         assert text.startswith('# Written by "nox -s render" from chart/templates/'), path
         assert str(ROOT) not in text, path
 
 
-def test_files_of_objects_that_are_gone_are_removed(repository: Repository) -> None:
+def test_files_of_removed_objects_are_deleted(repository: Repository) -> None:
     repository.write("overlays/dev/values.yaml", "ethstats: {enabled: false}\n")
     done = repository.run("render")
     assert done.code == 0
@@ -103,7 +103,7 @@ def test_files_of_objects_that_are_gone_are_removed(repository: Repository) -> N
     assert list(repository.root.glob("overlays/prod/manifests/*ethstats*"))
 
 
-def test_output_of_a_removed_environment_is_removed(repository: Repository) -> None:
+def test_the_output_of_a_removed_environment_is_deleted(repository: Repository) -> None:
     shutil.rmtree(repository / "overlays/dev")
     done = repository.run("render")
     assert done.code == 0
@@ -128,7 +128,7 @@ def test_a_new_folder_is_a_new_environment(repository: Repository) -> None:
     assert repository.run("validate", "qa").code == 0
 
 
-def test_a_named_environment_is_rendered_alone(repository: Repository) -> None:
+def test_only_the_named_environment_is_rendered(repository: Repository) -> None:
     for name in ("dev", "staging"):
         repository.write(f"overlays/{name}/values.yaml", "txSender: {amount: 11}\n")
     before = repository.files("overlays/staging/manifests")
@@ -148,7 +148,7 @@ def test_check_writes_nothing_and_shows_the_difference(repository: Repository) -
     assert repository.files() == before
 
 
-def test_one_mistake_anywhere_and_nothing_is_written(repository: Repository) -> None:
+def test_with_an_error_in_any_environment_nothing_is_written(repository: Repository) -> None:
     repository.write("overlays/dev/values.yaml", "txSender: {amount: 11}\n")
     repository.write("overlays/prod/values.yaml", "txSender: {amont: 11}\n")
     before = repository.files()
@@ -158,13 +158,13 @@ def test_one_mistake_anywhere_and_nothing_is_written(repository: Repository) -> 
     assert repository.files() == before
 
 
-def test_all_mistakes_are_told_at_once(repository: Repository) -> None:
+def test_all_errors_are_reported_at_once(repository: Repository) -> None:
     repository.write("overlays/dev/values.yaml", "txSender: {amont: 11}\nbesu: {replica: 1}\n")
     repository.write("overlays/prod/environment.yaml", "name: prod\n")
     done = repository.run("validate")
     assert done.code == 1
-    for told in ("txSender.amont", "besu.replica", "namespace is missing"):
-        assert told in done.out
+    for message in ("txSender.amont", "besu.replica", "namespace is missing"):
+        assert message in done.out
 
 
 def test_a_null_removes_a_default_as_with_helm(repository: Repository) -> None:

@@ -1,4 +1,4 @@
-"""What a git revision has of environments, as git itself keeps it."""
+"""The output of environments in a git revision; `validate --against`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRITTEN = HEADER + CONFIG_MAP
 
 
 def git(root: Path, *arguments: str) -> str:
-    """Run git as anybody, with nobody's settings, and return what it says."""
+    """Run git without anybody's settings, and return its output."""
     owner = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     for role in ("AUTHOR", "COMMITTER"):
         owner |= {f"GIT_{role}_NAME": "x", f"GIT_{role}_EMAIL": "x@example.com"}
@@ -40,7 +40,7 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def committed(root: Path, files: dict[str, str]) -> Path:
-    """Make a repository with files, and return it."""
+    """Create a repository with one commit of the files, and return its path."""
     write(root, files)
     git(root, "init", "-q", "-b", "main")
     commit(root)
@@ -56,26 +56,24 @@ def manifest(name: str = "x") -> Manifest:
     return Manifest({"kind": "ConfigMap", "metadata": {"name": name}}, "chart/templates/x.yaml")
 
 
-def test_a_manifest_is_read_with_the_inputs_that_it_was_written_from(tmp_path: Path) -> None:
+def test_a_manifest_is_read_with_its_template_and_patches(tmp_path: Path) -> None:
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
-    (found,) = git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
-    assert found.object == yaml.safe_load(CONFIG_MAP)
-    assert (found.template, found.patches) == (
+    (old,) = git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
+    assert old.object == yaml.safe_load(CONFIG_MAP)
+    assert (old.template, old.patches) == (
         "chart/templates/x.yaml",
         ("overlays/dev/patches/y.yaml",),
     )
 
 
-def test_what_has_not_changed_is_the_manifest_of_now(tmp_path: Path) -> None:
+def test_an_unchanged_manifest_is_not_read_again(tmp_path: Path) -> None:
     path = "overlays/dev/manifests/x.yaml"
     root, now = committed(tmp_path, {path: WRITTEN}), manifest()
-    (found,) = (
-        git_revision.before(root, "HEAD", {path: now}, {path: WRITTEN})["dev"].manifests or ()
-    )
-    assert found is now
+    (old,) = git_revision.before(root, "HEAD", {path: now}, {path: WRITTEN})["dev"].manifests or ()
+    assert old is now
 
 
-def test_what_is_committed_counts_and_not_what_stands_in_the_folder(tmp_path: Path) -> None:
+def test_the_commit_is_read_and_not_the_working_tree(tmp_path: Path) -> None:
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
     write(root, {"overlays/dev/manifests/y.yaml": WRITTEN})
     (root / "overlays/dev/manifests/x.yaml").unlink()
@@ -83,7 +81,7 @@ def test_what_is_committed_counts_and_not_what_stands_in_the_folder(tmp_path: Pa
 
 
 @pytest.mark.parametrize("named", ["HEAD~1", "main~1", "v1", "HEAD^"])
-def test_any_name_that_git_knows_will_do(tmp_path: Path, named: str) -> None:
+def test_any_name_of_a_revision_works(tmp_path: Path, named: str) -> None:
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
     git(root, "tag", "v1")
     (root / "overlays/dev/manifests/x.yaml").unlink()
@@ -92,7 +90,7 @@ def test_any_name_that_git_knows_will_do(tmp_path: Path, named: str) -> None:
     assert git_revision.before(root, "HEAD", {}, {}) == {}
 
 
-def test_only_the_output_of_environments_is_looked_at(tmp_path: Path) -> None:
+def test_only_the_output_of_environments_is_read(tmp_path: Path) -> None:
     root = committed(
         tmp_path,
         {
@@ -104,28 +102,29 @@ def test_only_the_output_of_environments_is_looked_at(tmp_path: Path) -> None:
             "chart/overlays/dev/manifests/x.yaml": WRITTEN,
         },
     )
-    found = git_revision.before(root, "HEAD", {}, {})
-    assert {name: len(of.manifests or ()) for name, of in found.items()} == {"dev": 1}
+    old = git_revision.before(root, "HEAD", {}, {})
+    assert {name: len(of.manifests or ()) for name, of in old.items()} == {"dev": 1}
 
 
-def test_a_file_that_render_has_not_written_was_on_the_cluster_too(tmp_path: Path) -> None:
+def test_a_file_that_render_did_not_write_is_read_too(tmp_path: Path) -> None:
+    """Argo CD has applied it, too."""
     path = "overlays/dev/manifests/by-hand.yaml"
     root = committed(tmp_path, {path: CONFIG_MAP})
-    (found,) = git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
-    assert (found.label, found.template, found.patches) == ("ConfigMap/x", path, ())
+    (old,) = git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
+    assert (old.label, old.template, old.patches) == ("ConfigMap/x", path, ())
 
 
 @pytest.mark.parametrize(
     "text",
     ["{", "a: *b", "- a list", "", "a: 1\n---\nb: 2", "\0", "a: 2026-99-99", "[" * 5000, "x: !y z"],
 )
-def test_what_is_no_object_is_passed_over(tmp_path: Path, text: str) -> None:
+def test_a_file_without_an_object_is_ignored(tmp_path: Path, text: str) -> None:
     files = {"overlays/dev/manifests/a.yaml": text, "overlays/dev/manifests/b.yaml": WRITTEN}
-    found = git_revision.before(committed(tmp_path, files), "HEAD", {}, {})
-    assert [one.label for one in found["dev"].manifests or ()] == ["ConfigMap/x"]
+    old = git_revision.before(committed(tmp_path, files), "HEAD", {}, {})
+    assert [each.label for each in old["dev"].manifests or ()] == ["ConfigMap/x"]
 
 
-def test_a_link_and_a_submodule_are_passed_over(tmp_path: Path) -> None:
+def test_a_link_and_a_submodule_are_ignored(tmp_path: Path) -> None:
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
     (root / "overlays/dev/manifests/link.yaml").symlink_to("x.yaml")
     entry = f"160000,{git(root, 'rev-parse', 'HEAD').strip()},overlays/dev/manifests/module.yaml"
@@ -135,17 +134,17 @@ def test_a_link_and_a_submodule_are_passed_over(tmp_path: Path) -> None:
     assert len(git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()) == 1
 
 
-def test_bytes_that_are_no_text_and_ends_of_lines_of_windows_do_no_harm(tmp_path: Path) -> None:
+def test_binary_files_and_windows_line_ends_are_tolerated(tmp_path: Path) -> None:
     root = tmp_path
     write(root, {"overlays/dev/manifests/x.yaml": WRITTEN})
     (root / "overlays/dev/manifests/a.yaml").write_bytes(b"\xff\xfe\r\n\x80")
     (root / "overlays/dev/manifests/b.yaml").write_bytes(CONFIG_MAP.replace("\n", "\r\n").encode())
     committed(root, {"overlays/dev/manifests/c.yaml": f"{WRITTEN}data: {{a: ü}}\n"})
-    found = git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
-    assert [one.object.get("data") for one in found] == [None, {"a": "ü"}, None]
+    old = git_revision.before(root, "HEAD", {}, {})["dev"].manifests or ()
+    assert [each.object.get("data") for each in old] == [None, {"a": "ü"}, None]
 
 
-def test_the_application_comes_along(tmp_path: Path) -> None:
+def test_the_application_is_read_too(tmp_path: Path) -> None:
     text = f"{layout.header('overlays/dev/environment.yaml')}kind: Application\n"
     files = {"overlays/dev/manifests/x.yaml": WRITTEN, "argocd/applications/dev.yaml": text}
     application = git_revision.before(committed(tmp_path, files), "HEAD", {}, {})["dev"].application
@@ -160,7 +159,7 @@ def test_the_application_comes_along(tmp_path: Path) -> None:
         ("name: dev\n", "kubernetesVersion: '1.34'\n", "1.33"),
     ],
 )
-def test_the_version_is_that_of_the_environment_or_else_of_the_base(
+def test_the_version_is_that_of_the_environment_or_otherwise_of_base(
     tmp_path: Path, own: str, base: str, version: str
 ) -> None:
     files = {
@@ -173,7 +172,7 @@ def test_the_version_is_that_of_the_environment_or_else_of_the_base(
     assert git_revision.before(root, "HEAD", {}, {})["dev"].kubernetes_version == version
 
 
-def test_a_version_that_the_base_changes_is_known_too(tmp_path: Path) -> None:
+def test_a_version_that_changes_in_base_is_known_too(tmp_path: Path) -> None:
     files = {
         "overlays/dev/manifests/x.yaml": WRITTEN,
         "overlays/dev/environment.yaml": "name: dev\n",
@@ -186,9 +185,9 @@ def test_a_version_that_the_base_changes_is_known_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("named", ["nope", "0" * 40, "--help", "-x", "HEAD:overlays/dev/x", "a b"])
-def test_a_revision_that_is_none_is_told(tmp_path: Path, named: str) -> None:
+def test_an_unknown_revision_is_an_error(tmp_path: Path, named: str) -> None:
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
-    with pytest.raises(UsageError, match=f"git knows no revision {named} here"):
+    with pytest.raises(UsageError, match=f"unknown revision {named}: "):
         git_revision.before(root, named, {}, {})
 
 
@@ -197,7 +196,7 @@ def shallow(root: Path, target: Path) -> Path:
     return target
 
 
-def test_a_shallow_clone_has_the_commits_that_it_has(tmp_path: Path) -> None:
+def test_a_shallow_clone_has_only_some_revisions(tmp_path: Path) -> None:
     root = committed(tmp_path / "a", {"overlays/dev/manifests/x.yaml": WRITTEN})
     commit(root)
     clone = shallow(root, tmp_path / "b")
@@ -208,7 +207,7 @@ def test_a_shallow_clone_has_the_commits_that_it_has(tmp_path: Path) -> None:
     assert list(git_revision.before(clone, "HEAD^", {}, {})) == ["dev"]
 
 
-def test_what_git_has_lost_is_told(tmp_path: Path) -> None:
+def test_a_missing_blob_is_an_error(tmp_path: Path) -> None:
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
     blob = git(root, "rev-parse", "HEAD:overlays/dev/manifests/x.yaml").strip()
     (root / ".git/objects" / blob[:2] / blob[2:]).unlink()
@@ -216,37 +215,35 @@ def test_what_git_has_lost_is_told(tmp_path: Path) -> None:
         git_revision.before(root, "HEAD", {}, {})
 
 
-def test_a_folder_that_is_no_repository_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_git_repository_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a git repository"):
         git_revision.before(tmp_path, "HEAD", {}, {})
 
 
-def test_a_machine_without_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_git_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match="git can't be started"):
+    with pytest.raises(UsageError, match="cannot start git"):
         git_revision.before(tmp_path, "HEAD", {}, {})
 
 
-def test_environments_may_stand_in_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
+def test_environments_can_be_in_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
     committed(tmp_path, {"deploy/overlays/dev/manifests/x.yaml": WRITTEN})
     assert list(git_revision.before(tmp_path / "deploy", "HEAD", {}, {})) == ["dev"]
 
 
-def test_a_repository_with_longer_names_of_objects_is_read_as_well(tmp_path: Path) -> None:
+def test_a_repository_with_sha256_names_is_read(tmp_path: Path) -> None:
     path = "overlays/dev/manifests/x.yaml"
     write(tmp_path, {path: WRITTEN})
     git(tmp_path, "init", "-q", "--object-format=sha256")
     commit(tmp_path)
-    (found,) = (
+    (old,) = (
         git_revision.before(tmp_path, "HEAD", {path: manifest()}, {path: WRITTEN})["dev"].manifests
         or ()
     )
-    assert found.label == "ConfigMap/x"
+    assert old.label == "ConfigMap/x"
 
 
-def test_nothing_is_parsed_where_nothing_has_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unchanged_files_are_not_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"{WRITTEN}data: {{a: {'x' * 4000}}}\n"
     files = {
         f"overlays/e{number}/manifests/x{index}.yaml": text
@@ -257,36 +254,36 @@ def test_nothing_is_parsed_where_nothing_has_changed(
     root = committed(tmp_path, files | own | {"base/environment.yaml": "kubernetesVersion: '1'\n"})
     now = {path: manifest(path) for path in files}
     monkeypatch.setattr(yaml, "load", None)
-    found = git_revision.before(root, "HEAD", now, files)
-    assert sum(len(of.manifests or ()) for of in found.values()) == len(files)
+    old = git_revision.before(root, "HEAD", now, files)
+    assert sum(len(of.manifests or ()) for of in old.values()) == len(files)
 
 
 @pytest.fixture
 def kept(repository: Repository) -> Repository:
-    """Return a copy of this repository that git has."""
+    """Return a copy of this repository with one commit."""
     git(repository.root, "init", "-q", "-b", "main")
     commit(repository.root)
     return repository
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "expected"),
     [
         (("--against", "main"), 0, "valid: dev"),
         (("--against=HEAD",), 0, "valid: dev"),
-        (("--against", "origin/main"), 2, "validate: git knows no revision origin/main here"),
-        (("--against=--output=x",), 2, "validate: git knows no revision --output=x here"),
+        (("--against", "origin/main"), 2, "validate: unknown revision origin/main: "),
+        (("--against=--output=x",), 2, "validate: unknown revision --output=x: "),
     ],
 )
 def test_validate_compares_with_a_revision(
-    kept: Repository, arguments: tuple[str, ...], code: int, told: str
+    kept: Repository, arguments: tuple[str, ...], code: int, expected: str
 ) -> None:
     done = kept.run("validate", "dev", *arguments)
-    assert (done.code, told in done.out + done.err) == (code, True), done
+    assert (done.code, expected in done.out + done.err) == (code, True), done
     assert not (kept / "x").exists()
 
 
-def test_validate_tells_of_a_change_at_the_line_that_makes_it(kept: Repository) -> None:
+def test_validate_reports_a_change_at_the_line_that_causes_it(kept: Repository) -> None:
     values = "overlays/dev/values.yaml"
     lines = (kept / values).read_text("utf-8").splitlines()
     kept.write(values, "\n".join([*lines, "maru:", "  persistence:", "    size: 8Gi", ""]))
@@ -302,7 +299,7 @@ def test_validate_tells_of_a_change_at_the_line_that_makes_it(kept: Repository) 
 Change = Callable[[Repository], None]
 
 WITHOUT_BESU = "besu: {enabled: false}\ntxSender: {enabled: false}\n"
-"""Nor what calls it."""
+"""Also without its client."""
 
 
 def _waive(repository: Repository) -> None:
@@ -316,7 +313,7 @@ def _waive(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize(("prepare", "code"), [(lambda _: None, 1), (_waive, 0)])
-def test_what_is_meant_is_waived_for_an_object_that_is_gone(
+def test_a_finding_about_a_removed_object_can_be_waived(
     kept: Repository, prepare: Change, code: int
 ) -> None:
     kept.write("overlays/dev/values.yaml", WITHOUT_BESU)
@@ -327,7 +324,7 @@ def test_what_is_meant_is_waived_for_an_object_that_is_gone(
     assert ("overlays/dev/values.yaml:1:8  error  data-object-gone" in done.out) == bool(code)
 
 
-def test_a_new_environment_has_nothing_to_be_compared_with(kept: Repository) -> None:
+def test_a_new_environment_has_no_changes(kept: Repository) -> None:
     git(kept.root, "rm", "-q", "-r", "--cached", "overlays/dev")
     git(kept.root, "commit", "-q", "-m", "x")
     kept.write("overlays/dev/values.yaml", WITHOUT_BESU)
@@ -335,7 +332,7 @@ def test_a_new_environment_has_nothing_to_be_compared_with(kept: Repository) -> 
     assert kept.run("validate", "dev", "--against", "HEAD").code == 0
 
 
-def test_a_waiver_of_a_change_is_of_no_use_after_it_and_disturbs_nobody(kept: Repository) -> None:
+def test_a_waiver_for_a_change_may_stay_until_it_expires(kept: Repository) -> None:
     kept.write("overlays/dev/values.yaml", WITHOUT_BESU)
     _waive(kept)
     assert kept.run("render", "dev").code == 0

@@ -1,4 +1,4 @@
-"""A tool that npm's registry has as a program is the pinned one, or is not there."""
+"""Tools from the npm registry: only the pinned file is installed; progress of long steps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Silent(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Serve a folder as npm's registry; `it` in it is the only tool there is."""
+    """Serve a folder as the npm registry; its only tool is `it`."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:gz") as archive:
         entry = tarfile.TarInfo("package/bin/it")
@@ -70,7 +70,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         thread.join()
 
 
-def test_a_tool_of_npm_s_is_fetched_once_and_runs(registry: Path, tmp_path: Path) -> None:
+def test_a_tool_from_npm_is_downloaded_once_and_runs(registry: Path, tmp_path: Path) -> None:
     program = toolchain.tool("it")
     (registry / FILE).unlink()
     assert toolchain.tool("it") == program
@@ -79,7 +79,7 @@ def test_a_tool_of_npm_s_is_fetched_once_and_runs(registry: Path, tmp_path: Path
     assert [file.name for file in program.parent.iterdir()] == [program.name]
 
 
-def test_a_package_for_every_machine_is_the_folder_of_its_files(
+def test_a_package_for_all_platforms_becomes_a_folder_of_its_files(
     registry: Path, tmp_path: Path
 ) -> None:
     lock = tmp_path / "tools" / "it" / "package-lock.json"
@@ -94,49 +94,49 @@ def test_a_package_for_every_machine_is_the_folder_of_its_files(
     assert toolchain.tool("it") == folder
     it["version"] = "1.2.4"
     lock.write_text(json.dumps({"lockfileVersion": 3, "packages": packages}))
-    with pytest.raises(UsageError, match=r"it v1\.2\.4: .*not what"):
+    with pytest.raises(UsageError, match=r"it v1\.2\.4: .*does not match"):
         toolchain.tool("it")
     (registry / FILE).write_bytes(content)
     assert toolchain.tool("it") != folder
     assert not folder.exists()
 
 
-def test_a_file_with_another_hash_is_thrown_away(registry: Path) -> None:
+def test_a_file_with_another_hash_is_deleted(registry: Path) -> None:
     with (registry / FILE).open("ab") as file:
         file.write(b"\0")
-    with pytest.raises(UsageError, match=r"not what tools/it/package-lock\.json pins"):
+    with pytest.raises(UsageError, match=r"does not match its checksum in tools/it/package-lock"):
         toolchain.tool("it")
     assert not list((toolchain.STORE / "bin").iterdir())
 
 
-def test_a_file_that_the_registry_has_not_is_told(registry: Path) -> None:
+def test_a_file_that_is_missing_in_the_registry_is_an_error(registry: Path) -> None:
     (registry / FILE).unlink()
-    with pytest.raises(UsageError, match=r"it v1\.2\.3: http://.*it-1\.2\.3\.tgz .*404"):
+    with pytest.raises(UsageError, match=r"it v1\.2\.3: .* http://.*it-1\.2\.3\.tgz: 404"):
         toolchain.tool("it")
 
 
-def test_without_a_network_it_is_said_what_to_do(
+def test_without_a_network_the_error_says_what_to_do(
     registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{free_ports(1)[0]}/")
-    with pytest.raises(UsageError, match=r"network can't be reached\. Try again with"):
+    with pytest.raises(UsageError, match=r"network is unreachable: run this once with a network"):
         toolchain.tool("it")
 
 
-def test_a_machine_that_there_is_no_program_for_is_told(
+def test_a_platform_without_a_program_is_an_error(
     registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "sparc")
-    with pytest.raises(UsageError, match=r"it: there is none for .* sparc, only for"):
+    with pytest.raises(UsageError, match=r"it: npm has none for .* sparc, only for"):
         toolchain.tool("it")
 
 
-def test_a_tool_that_is_not_pinned_is_told(registry: Path) -> None:
-    with pytest.raises(UsageError, match="no tool is called nothing: there are it"):
+def test_a_tool_without_a_pin_is_an_error(registry: Path) -> None:
+    with pytest.raises(UsageError, match="unknown tool nothing; the tools are it"):
         toolchain.tool("nothing")
 
 
-def test_what_npm_has_is_nothing_for_go_to_lock() -> None:
+def test_tools_from_npm_are_not_built_by_go() -> None:
     assert {"axe-core", "cast", "chromium", "mermaid"} <= {*toolchain.fetched()}
     assert {"helm4", "kube-apiserver-1.34", "kubectl-1.34"} <= {*toolchain.names()}
     assert all(
@@ -144,20 +144,20 @@ def test_what_npm_has_is_nothing_for_go_to_lock() -> None:
     )
 
 
-def test_a_long_step_says_for_how_long_and_of_steps_within_steps_the_innermost(
+def test_the_innermost_of_nested_steps_prints_how_long_it_has_been_running(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "PROGRESS_AFTER_S", 0.0)
     monkeypatch.setattr(progress, "PROGRESS_EVERY_S", 0.01)
-    said, wanted = "", r"^inner … \d+ s; 1 min \d+ s in all$"
+    printed, wanted = "", r"^inner … \d+ s; 1 min \d+ s in all$"
     with progress.progress("outer"), progress.progress("inner", time.monotonic() - 65):
-        while not re.search(wanted, said, re.MULTILINE) or "outer …\n" not in said:
-            said += capsys.readouterr().err
-    assert "outer … " not in said
+        while not re.search(wanted, printed, re.MULTILINE) or "outer …\n" not in printed:
+            printed += capsys.readouterr().err
+    assert "outer … " not in printed
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (754.0, "12 min 34 s")]
 )
-def test_a_duration_is_one_that_people_read(seconds: float, text: str) -> None:
+def test_a_duration_has_minutes_and_seconds(seconds: float, text: str) -> None:
     assert progress.duration(seconds) == text

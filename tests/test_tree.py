@@ -1,4 +1,4 @@
-"""Whatever ends a render, its output is wholly the old or wholly the new one."""
+"""However a render ends, the output is entirely the old or entirely the new one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from tests.conftest import (
 from tests.copies import copy_environment
 
 
-def is_whole(output: dict[str, str], *wholes: dict[str, str]) -> bool:
-    return any(output == whole for whole in wholes)
+def is_any_of(output: dict[str, str], *others: dict[str, str]) -> bool:
+    return any(output == other for other in others)
 
 
 def test_kill_9_at_any_step_leaves_the_old_output_or_the_new(
@@ -41,7 +41,7 @@ def test_kill_9_at_any_step_leaves_the_old_output_or_the_new(
 ) -> None:
     root = str(changed.repository.root)
     killed = 0
-    found_new = 0
+    completed = 0
     with Interrupted(changed.repository, signal.SIGKILL) as renders:
         for step in range(1000):
             ended = renders.at(step)
@@ -49,20 +49,20 @@ def test_kill_9_at_any_step_leaves_the_old_output_or_the_new(
                 break
             killed += 1
             there = manifests(changed.output())
-            assert is_whole(there, manifests(changed.old), manifests(changed.new)), step
-            # Any next command finishes what was begun; this one writes nothing itself.
-            told = main(["--repository", root, "render", "--check", "dev"])
-            assert is_whole(changed.output(), changed.old, changed.new), step
-            assert told == (changed.output() == changed.old), step
-            found_new += not told
+            assert is_any_of(there, manifests(changed.old), manifests(changed.new)), step
+            # Any next command completes the render; this one writes nothing itself.
+            code = main(["--repository", root, "render", "--check", "dev"])
+            assert is_any_of(changed.output(), changed.old, changed.new), step
+            assert code == (changed.output() == changed.old), step
+            completed += not code
             assert main(["--repository", root, "render", "dev"]) == 0
             assert changed.output() == changed.new, step
             assert changed.is_clean(), step
             changed.restore()
     assert ended["code"] == 0
     assert changed.output() == changed.new
-    assert killed > 40, "the steps of a render are no longer seen"
-    assert 0 < found_new < killed
+    assert killed > 40, "the steps of a render are no longer noticed"
+    assert 0 < completed < killed
 
 
 def test_ctrl_c_at_any_step_leaves_the_old_output_or_the_new(changed: Changed) -> None:
@@ -75,15 +75,15 @@ def test_ctrl_c_at_any_step_leaves_the_old_output_or_the_new(changed: Changed) -
             assert "Traceback" not in ended["said"], ended["said"]
             assert ended["code"] in (0, 130), ended
             interrupted += ended["code"] == 130
-            # No command is needed to mend anything: a render that ends by itself leaves a whole.
-            assert is_whole(changed.output(), changed.old, changed.new), step
-            assert "as they were" not in ended["said"] or changed.output() == changed.old, step
+            # No other command is needed, as the render itself ends in a consistent state.
+            assert is_any_of(changed.output(), changed.old, changed.new), step
+            assert "are unchanged" not in ended["said"] or changed.output() == changed.old, step
             assert changed.is_clean(), step
             changed.restore()
     assert interrupted > 40
 
 
-def test_a_second_render_waits_for_the_first_and_both_are_whole(changed: Changed) -> None:
+def test_a_second_render_waits_for_the_first(changed: Changed) -> None:
     repository = changed.repository
     with Interrupted(repository, signal.SIGSTOP) as renders:
         renders.begin(5)
@@ -98,9 +98,7 @@ def test_a_second_render_waits_for_the_first_and_both_are_whole(changed: Changed
                 stderr=subprocess.PIPE,
             )
             assert second.stderr
-            assert second.stderr.readline() == (
-                "another render is at work here; waiting for it …\n"
-            )
+            assert second.stderr.readline() == ("waiting for another render in this repository …\n")
             assert changed.output() == changed.old
         finally:
             os.kill(stopped, signal.SIGCONT)
@@ -114,7 +112,7 @@ def test_a_second_render_waits_for_the_first_and_both_are_whole(changed: Changed
     assert repository.run("render", "--check", "dev").code == 0
 
 
-def test_many_renders_at_once_give_one_whole_output(changed: Changed) -> None:
+def test_concurrent_renders_write_the_new_output(changed: Changed) -> None:
     repository = changed.repository
     renders = [
         subprocess.Popen(
@@ -129,7 +127,7 @@ def test_many_renders_at_once_give_one_whole_output(changed: Changed) -> None:
     assert changed.output() == changed.new
 
 
-def test_a_killed_render_of_many_leaves_no_process_that_holds_the_lock(tmp_path: Path) -> None:
+def test_after_a_killed_render_no_process_holds_the_lock(tmp_path: Path) -> None:
     repository = copy(tmp_path / "many")
     for number in range(32):
         source = repository / "overlays/dev"
@@ -150,20 +148,20 @@ def test_a_killed_render_of_many_leaves_no_process_that_holds_the_lock(tmp_path:
 
 
 def wait_for_children(process: subprocess.Popen[bytes]) -> list[int]:
-    """Return descriptors of the process's children, once it has some: readable when they end."""
+    """Wait until the process has children, and return their pidfds, readable when they end."""
     if (os.cpu_count() or 1) < 2:
-        pytest.skip("one processor: nothing is done in children")
+        pytest.skip("one processor: a render needs no children")
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not listed.exists():
         pytest.skip("this system doesn't list a process's children")
     while process.poll() is None:
-        found = listed.read_text().split()
-        if len(found) > 1:
-            return [os.pidfd_open(int(pid)) for pid in found]
+        pids = listed.read_text().split()
+        if len(pids) > 1:
+            return [os.pidfd_open(int(pid)) for pid in pids]
     pytest.fail("the render ended before it had children")
 
 
-# Disks that are full or can't be written: real ones, in a mount namespace of their own.
+# Disks that are full or read-only: real ones, in a mount namespace of their own.
 
 SCRIPT = """
 set -eu
@@ -177,7 +175,7 @@ shift 4
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A file system of its own for a copy of a repository, gone again with the command."""
+    """A file system for a copy of a repository, which exists only while a command runs."""
 
     enter: tuple[str, ...]
     mounted: Path
@@ -186,10 +184,7 @@ class Disk:
     def run(
         self, repository: Repository, size: str, option: str, *commands: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run the commands, lines of shell, on the copy; they find its folder in $COPY.
-
-        What they say of their progress is left out.
-        """
+        """Run shell commands on the copy, whose path is in $COPY; progress is not returned."""
         script = [*self.enter, "sh", "-c", SCRIPT, "sh", size, self.mounted, repository.root]
         done = subprocess.run(
             [*map(str, script), option, "sh", "-c", "\n".join(commands)],
@@ -205,7 +200,7 @@ class Disk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
-    """Return a disk that can be made full or read-only; skip where this system gives us none."""
+    """Return a disk that can be full or read-only; skip if this system does not allow it."""
     mounted = tmp_path / "disk"
     mounted.mkdir()
     for enter in (("unshare", "--mount"), ("unshare", "--user", "--map-root-user", "--mount")):
@@ -219,7 +214,7 @@ RENDER = '"$PYTHON" -m scripts --repository "$COPY" render dev'
 
 
 def used(repository: Repository) -> int:
-    """Return the size of a tmpfs that the repository just fills."""
+    """Return the size of a tmpfs that the repository fills completely."""
     page = os.sysconf("SC_PAGE_SIZE")
     return sum(
         -(-path.stat().st_size // page) * page
@@ -244,11 +239,11 @@ def test_a_full_disk_leaves_the_old_output(changed: Changed, disk: Disk, free_ki
     else:
         assert done.returncode == 2, done.stderr
         assert done.stderr.startswith("render: ")
-        assert "the disk is full; the manifests are as they were\n" in done.stderr
+        assert "the disk is full; the manifests are unchanged\n" in done.stderr
         assert after == changed.old
 
 
-def test_what_a_full_disk_stopped_goes_on_when_there_is_room(changed: Changed, disk: Disk) -> None:
+def test_a_render_succeeds_once_the_disk_has_space_again(changed: Changed, disk: Disk) -> None:
     size = str(used(changed.repository) + 16 * 1024)
     kept = changed.kept.parent / "after"
     done = disk.run(
@@ -259,14 +254,18 @@ def test_what_a_full_disk_stopped_goes_on_when_there_is_room(changed: Changed, d
     assert Repository(kept).files(*OUTPUT) == changed.new
 
 
-def test_a_read_only_disk_is_told_and_left_alone(changed: Changed, disk: Disk) -> None:
+def test_a_read_only_disk_is_an_error_and_the_output_is_unchanged(
+    changed: Changed, disk: Disk
+) -> None:
     done = disk.run(changed.repository, "64m", "ro", RENDER)
     assert done.returncode == 2
     assert done.stderr.startswith("render: ")
-    assert "read-only; the manifests are as they were\n" in done.stderr
+    assert "read-only; the manifests are unchanged\n" in done.stderr
 
 
-def test_a_repository_is_validated_on_a_read_only_disk(repository: Repository, disk: Disk) -> None:
+def test_a_repository_on_a_read_only_disk_can_be_validated(
+    repository: Repository, disk: Disk
+) -> None:
     validate = '"$PYTHON" -m scripts --repository "$COPY"'
     done = disk.run(
         repository, "64m", "ro", f"{validate} validate dev", f"{validate} render --check dev"
@@ -277,7 +276,7 @@ def test_a_repository_is_validated_on_a_read_only_disk(repository: Repository, d
 @pytest.mark.parametrize(
     "folder", [".", "overlays/dev", "overlays/dev/manifests", "argocd/projects", ".render"]
 )
-def test_a_folder_that_may_not_be_written_is_told_and_left_alone(
+def test_a_read_only_folder_is_an_error_and_the_output_is_unchanged(
     changed: Changed, bound_by_permissions: list[str], folder: str
 ) -> None:
     (changed.repository / ".render").mkdir()
@@ -293,33 +292,33 @@ def test_a_folder_that_may_not_be_written_is_told_and_left_alone(
         )
         assert "Traceback" not in done.stderr
         if done.returncode == 0:
-            # Swapped as a whole: that the folder itself is closed need not hinder.
+            # The folder is swapped, so it need not be writable itself.
             assert changed.output() == changed.new
         else:
             assert done.returncode == 2, done.stdout + done.stderr
-            assert "no permission to write; the manifests are as they were\n" in done.stderr
+            assert "no permission to write; the manifests are unchanged\n" in done.stderr
             assert str(changed.repository.root) not in done.stderr
             assert changed.output() == changed.old
     finally:
         closed.chmod(0o755)
 
 
-# What stands in manifests/, and who put it there.
+# Files of others in manifests/.
 
 
-def test_reading_an_output_refuses_what_render_did_not_write(repository: Repository) -> None:
+def test_a_file_that_render_did_not_write_is_an_error(repository: Repository) -> None:
     repository.write("overlays/dev/manifests/mine.yaml", "kind: ConfigMap\n")
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError) as raised:
         committed.read(repository.root, "dev")
-    assert [finding.rule for finding in refused.value.findings] == ["foreign-file"]
+    assert [finding.rule for finding in raised.value.findings] == ["unmanaged-file"]
 
 
-def test_a_digest_tells_contents_and_names_apart() -> None:
+def test_a_digest_depends_on_names_and_contents() -> None:
     assert committed.digest({"a": b"b", "c": b""}) != committed.digest({"a": b"", "c": b"b"})
     assert committed.digest({"a": b"x\x00b\x001\x00y"}) != committed.digest({"a": b"x", "b": b"y"})
     assert committed.digest({"a": b"1", "b": b"2"}) == committed.digest({"b": b"2", "a": b"1"})
 
 
-def test_a_hidden_folder_is_no_environment(repository: Repository) -> None:
+def test_a_hidden_folder_is_not_an_environment(repository: Repository) -> None:
     (repository / "overlays/.idea").mkdir()
     assert layout.environments(repository.root) == ["dev", "prod", "staging"]

@@ -1,4 +1,4 @@
-"""What is written is read alike by everybody; what is read is what every reader would read."""
+"""All YAML parsers read the dumped YAML alike, and the loaded YAML as this program does."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ objects = st.dictionaries(texts, data, min_size=1, max_size=5)
 
 
 def helm_reads(text: str) -> Any:
-    """Return what sigs.k8s.io/yaml reads, the reader of Helm, kubectl and Argo CD."""
+    """Return the data that sigs.k8s.io/yaml reads, the parser of Helm, kubectl and Argo CD."""
     return json.loads(_native.call_string("helm_values_from_yaml", text))
 
 
 @given(objects)
-def test_pyyaml_reads_what_was_dumped(value: dict[str, Any]) -> None:
+def test_pyyaml_reads_the_dumped_data(value: dict[str, Any]) -> None:
     assert yaml.load(yamlio.dump(value), yaml.CSafeLoader) == value
 
 
 @given(objects)
-def test_a_yaml_1_2_reader_reads_what_was_dumped(value: dict[str, Any]) -> None:
+def test_a_yaml_1_2_parser_reads_the_dumped_data(value: dict[str, Any]) -> None:
     assert YAML(typ="safe", pure=True).load(StringIO(yamlio.dump(value))) == value
 
 
 @given(objects)
-def test_helm_and_kubectl_read_what_was_dumped(value: dict[str, Any]) -> None:
+def test_helm_and_kubectl_read_the_dumped_data(value: dict[str, Any]) -> None:
     assert helm_reads(yamlio.dump(value)) == json.loads(json.dumps(value))
 
 
 @pytest.mark.parametrize("text", AMBIGUOUS, ids=ascii)
-def test_a_text_that_looks_like_something_else_stays_a_text(text: str) -> None:
+def test_a_string_that_looks_like_another_type_stays_a_string(text: str) -> None:
     value = {"a": text, text or "empty": [text]}
     dumped = yamlio.dump(value)
     assert helm_reads(dumped) == value
@@ -67,7 +67,7 @@ def test_a_text_that_looks_like_something_else_stays_a_text(text: str) -> None:
 
 
 @given(objects, st.randoms())
-def test_the_order_of_keys_does_not_show_in_what_is_dumped(value: Any, random: Any) -> None:
+def test_the_dumped_text_does_not_depend_on_the_order_of_keys(value: Any, random: Any) -> None:
     def shuffled(value: Any) -> Any:
         if isinstance(value, dict):
             keys = list(value)
@@ -78,7 +78,7 @@ def test_the_order_of_keys_does_not_show_in_what_is_dumped(value: Any, random: A
     assert yamlio.dump(shuffled(value)) == yamlio.dump(value)
 
 
-def test_texts_of_several_lines_are_written_as_blocks() -> None:
+def test_strings_of_several_lines_are_written_as_blocks() -> None:
     dumped = yamlio.dump({"kind": "ConfigMap", "data": {"a.sh": "#!/bin/sh\necho a\n"}})
     assert dumped == "kind: ConfigMap\ndata:\n  a.sh: |\n    #!/bin/sh\n    echo a\n"
 
@@ -89,7 +89,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(raw=st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused_with_a_finding(folder: Path, raw: bytes) -> None:
+def test_any_bytes_are_loaded_or_rejected_with_a_finding(folder: Path, raw: bytes) -> None:
     (folder / "a.yaml").write_bytes(raw)
     try:
         yamlio.load(folder / "a.yaml", folder)
@@ -98,7 +98,7 @@ def test_any_bytes_are_read_or_refused_with_a_finding(folder: Path, raw: bytes) 
 
 
 @given(text=st.text(st.sampled_from("ab1:-,[]{}#&*!|>'\"%@ \n\t?=<~.0oxyeOXB"), max_size=60))
-def test_what_is_read_is_what_helm_reads(folder: Path, text: str) -> None:
+def test_helm_reads_the_same_data(folder: Path, text: str) -> None:
     (folder / "b.yaml").write_text(text, "utf-8")
     try:
         value = yamlio.load(folder / "b.yaml", folder).data
@@ -108,7 +108,7 @@ def test_what_is_read_is_what_helm_reads(folder: Path, text: str) -> None:
         assert helm_reads(text) == value
 
 
-def test_a_position_is_that_of_the_key_or_the_item(folder: Path) -> None:
+def test_a_position_is_that_of_the_key_or_item(folder: Path) -> None:
     (folder / "c.yaml").write_text("a:\n  b: 1\n  c:\n    - x\n    - {d: 2}\n", "utf-8")
     document = yamlio.load(folder / "c.yaml", folder)
     assert document.position(["a", "b"]) == (2, 3)

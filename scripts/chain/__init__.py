@@ -1,1 +1,1 @@
-"""What Besu and Maru run with, and the identities of their keys."""
+"""The configuration of Besu and Maru, their genesis files, and the identities of their keys."""

@@ -1,7 +1,7 @@
-"""Two genesis files of one chain → in what they differ, as far as a chain that runs must not.
+"""Compare two genesis files of a chain: report changes that a running chain does not allow.
 
-Besu's: https://besu.hyperledger.org/public-networks/concepts/genesis-file. Maru's has the forks by
-their times (docs/network.md).
+Besu's genesis: https://besu.hyperledger.org/public-networks/concepts/genesis-file. Maru's maps
+times to forks (docs/network.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from scripts.core import paths
 
-_THERE = "blocks made by the old rules are there already"
+_REJECTED = "nodes would reject existing blocks, which follow the old rules"
 _MOST_SHOWN = 24
 _TIME = re.compile(r"(\w+)Time")
 _BLOCK = re.compile(r"\w+Block")
@@ -23,7 +23,7 @@ _MARK = re.compile('"(alloc|validatorSet)"')
 
 @lru_cache(maxsize=256)
 def read(text: str) -> dict[str, Any] | None:
-    """Return the genesis in a text, with its hex in lower case; None where it holds none."""
+    """Return the genesis in a text, with hex in lower case; None if the text has none."""
     if not _MARK.search(text):
         return None
     try:
@@ -34,15 +34,18 @@ def read(text: str) -> dict[str, Any] | None:
 
 
 def is_besu(genesis: dict[str, Any]) -> bool:
-    """Return whether it is Besu's, which has accounts; else it is Maru's."""
+    """Return whether it is Besu's genesis, which has accounts, and not Maru's."""
     return "alloc" in genesis
 
 
 def first_block(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
-    """Yield what makes another chain: the fields of the first block that differ, and the id."""
-    ids = [paths.get(one, ("config", "chainId")) or one.get("chainId") for one in (old, new)]
-    if ids[0] != ids[1]:
-        yield f"the chain id from {ids[0]} to {ids[1]}"
+    """Yield the changes that make another chain: to the chain id, and to the first block."""
+    old_id, new_id = (
+        paths.get(genesis, ("config", "chainId")) or genesis.get("chainId")
+        for genesis in (old, new)
+    )
+    if old_id != new_id:
+        yield f"the chain id from {old_id} to {new_id}"
     for key in sorted((old.keys() | new.keys()) - {"config", "chainId"}):
         was, now = old.get(key), new.get(key)
         if was == now:
@@ -58,29 +61,29 @@ def first_block(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
 
 
 def past_forks(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
-    """Yield what changes among the rules that are in force: message and fix.
+    """Yield message and fix for each change to rules that are in force.
 
-    now: seconds since 1970. The validators of a fork are validators()'s.
+    now: seconds since 1970. For the validators of a fork, see validators().
     """
-    of = _besu if is_besu(old) else _maru
-    before, after = (one.get("config") for one in (old, new))
+    compare = _besu if is_besu(old) else _maru
+    before, after = old.get("config"), new.get("config")
     if isinstance(before, dict) and isinstance(after, dict):
-        yield from of(before, after, now)
+        yield from compare(before, after, now)
 
 
 def validators(genesis: dict[str, Any]) -> dict[str, set[str]]:
-    """Return the time of each fork of Maru's genesis → its validators' addresses."""
+    """Return the time of each fork in Maru's genesis → the addresses of its validators."""
     config = genesis.get("config")
-    found = {}
+    by_time = {}
     for at, fork in config.items() if isinstance(config, dict) else ():
         listed = fork.get("validatorSet") if isinstance(fork, dict) else None
         if isinstance(listed, list) and str(at).isdecimal():
-            found[str(at)] = {str(address) for address in listed}
-    return found
+            by_time[str(at)] = {str(address) for address in listed}
+    return by_time
 
 
 def _besu(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
-    """Additions are free, and what begins later than now; a fork goes by its time."""
+    """Yield changes that are not allowed; additions and future forks are."""
     for key in sorted(old.keys() | new.keys()):
         was, is_ = old.get(key), new.get(key)
         fork = _TIME.fullmatch(key)
@@ -88,15 +91,15 @@ def _besu(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tupl
             continue
         if fork:
             if any(_begun(time, now) for time in (was, is_)):
-                move = f"begins at {is_}" if was is None else f"moves from {was} to {_short(is_)}"
-                yield f"the fork {fork[1]} {move}, and {_THERE}", _fix(key, was)
+                move = f"starts at {is_}" if was is None else f"moves from {was} to {_short(is_)}"
+                yield f"the fork {fork[1]} {move}: {_REJECTED}", _fix(key, was)
         elif key == "blobSchedule" and isinstance(was, dict) and isinstance(is_, dict):
             for name in sorted(was):
                 if was[name] != is_.get(name) and _begun(old.get(f"{name}Time"), now):
-                    yield f"{key}.{name} changes, and {_THERE}", _fix(f"{key}.{name}", was)
+                    yield f"{key}.{name} changes: {_REJECTED}", _fix(f"{key}.{name}", was)
         elif was is not None:
             kind = "the fork" if _BLOCK.fullmatch(key) else "the rule"
-            message = f"{kind} {key} changes from {_short(was)} to {_short(is_)}, and {_THERE}"
+            message = f"{kind} {key} changes from {_short(was)} to {_short(is_)}: {_REJECTED}"
             yield message, _fix(key, was)
 
 
@@ -104,37 +107,37 @@ def _maru(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tupl
     for at in sorted(old.keys() | new.keys()):
         if not _begun(at, now):
             continue
-        was, is_ = (_but_validators(one.get(at)) for one in (old, new))
+        was, is_ = _without_validators(old.get(at)), _without_validators(new.get(at))
         if was == is_:
             continue
         if was is None:
-            yield f"a new fork of Maru begins at {at}, and {_THERE}", "write a time to come"
+            yield f"a new fork of Maru starts at {at}: {_REJECTED}", "write a time in the future"
         elif is_ is None:
-            yield f"the fork of Maru at {at} is gone, and {_THERE}", "bring it back"
+            yield f"the fork of Maru at {at} is removed: {_REJECTED}", "restore it"
         else:
             keys = sorted(key for key in was.keys() | is_.keys() if was.get(key) != is_.get(key))
             changed = [
                 f"{key} from {_short(was.get(key))} to {_short(is_.get(key))}" for key in keys
             ]
-            message = f"the fork of Maru at {at} changes, {', '.join(changed)}, and {_THERE}"
-            yield message, "leave it; add a fork at a time to come that has the new value"
+            message = f"the fork of Maru at {at} changes {', '.join(changed)}: {_REJECTED}"
+            yield message, "keep it, and add a fork with the new value at a future time"
 
 
-def _but_validators(fork: Any) -> dict[str, Any] | None:
+def _without_validators(fork: Any) -> dict[str, Any] | None:
     if not isinstance(fork, dict):
         return None
     return {key: value for key, value in fork.items() if key != "validatorSet"}
 
 
 def _begun(time: Any, now: float) -> bool:
-    """Return whether a fork's time, as a number or its text, has come."""
+    """Return whether a fork's time, a number or a string, is in the past."""
     return str(time).isdecimal() and int(time) <= now
 
 
 def _fix(key: str, was: Any) -> str:
     if was is None:
-        return f"write a time for {key} that is still to come, when all nodes have the new genesis"
-    return f"leave {key} as it was"
+        return f"write a time for {key} at which all nodes will have the new genesis"
+    return f"keep {key} as it was"
 
 
 def _short(value: Any) -> str:
@@ -143,7 +146,7 @@ def _short(value: Any) -> str:
 
 
 def _lower(value: Any) -> Any:
-    """Return JSON with its hex in lower case, by which case it makes no difference."""
+    """Return JSON with hex in lower case, as its case has no meaning."""
     if isinstance(value, dict):
         return {
             key.lower() if key.startswith("0x") else key: _lower(inner)

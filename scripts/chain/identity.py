@@ -1,4 +1,4 @@
-"""The public names of a key on secp256k1: an account's address, an enode's id, libp2p's peer id."""
+"""The public names of a secp256k1 key: account address, enode id and libp2p peer id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 CURVE = ec.SECP256K1()
 
 _LIBP2P = bytes.fromhex("002508021221")
-"""Multihash "identity" of 37 bytes: libp2p's protobuf of type Secp256k1, with 33 bytes."""
+"""Multihash "identity" of 37 bytes: libp2p's protobuf of type Secp256k1 with 33 bytes."""
 
 _ENODE = re.compile("[0-9a-f]{128}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
@@ -21,9 +21,9 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 @lru_cache
 def public_key(id_: str) -> bytes | None:
-    """Return the public key of 65 bytes (04, x, y) in an enode's id or a peer id of libp2p.
+    """Return the public key of 65 bytes (04, x, y) in an enode id or a libp2p peer id.
 
-    None where there is none: no point on the curve, or another form.
+    None if the id has another form, or no point on the curve.
     Source: https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
     """
     try:
@@ -40,18 +40,18 @@ def public_key(id_: str) -> bytes | None:
 
 
 def encoded(public: ec.EllipticCurvePublicKey, *, compressed: bool = False) -> bytes:
-    """Return a public key as 65 bytes (04, x, y), or compressed as 33 (02 or 03, x)."""
+    """Return a public key as 65 bytes (04, x, y), or compressed as 33 bytes (02 or 03, x)."""
     form = PublicFormat.CompressedPoint if compressed else PublicFormat.UncompressedPoint
     return public.public_bytes(Encoding.X962, form)
 
 
 def address_of(public: bytes) -> str:
-    """Return the address of a public key of 65 bytes (04, x, y), with its checksum."""
+    """Return the address, with checksum, of a public key of 65 bytes (04, x, y)."""
     return checksummed(_keccak(public[1:])[-20:].hex())
 
 
 def peer_id_of(public: bytes) -> str:
-    """Return libp2p's id of a public key of 33 bytes (02 or 03, x).
+    """Return the libp2p peer id of a public key of 33 bytes (02 or 03, x).
 
     Source: https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
     """
@@ -59,7 +59,7 @@ def peer_id_of(public: bytes) -> str:
 
 
 def checksummed(address: str) -> str:
-    """Return an address (40 hex digits, with or without 0x) in the letters of EIP-55."""
+    """Return an address (40 hex digits, with or without 0x) with the checksum of EIP-55."""
     digits = address.removeprefix("0x").lower()
     marks = _keccak(digits.encode()).hex()
     pairs = zip(digits, marks, strict=False)
@@ -67,7 +67,7 @@ def checksummed(address: str) -> str:
 
 
 def is_address(text: str) -> bool:
-    """Return whether the text is an address; where its letters have both cases, EIP-55 holds."""
+    """Return whether the text is an address; in mixed case, its EIP-55 checksum must be valid."""
     digits = text.removeprefix("0x")
     one_case = digits in (digits.lower(), digits.upper())
     return bool(_ADDRESS.fullmatch(text)) and (one_case or text == checksummed(text))

@@ -1,8 +1,8 @@
-"""What Besu and Maru run with, in each pod: workloads and ConfigMaps → nodes.
+"""The configuration of Besu and Maru in each pod, from workloads and ConfigMaps.
 
-As the programs themselves read it: an argument is stronger than a variable, and that than a file.
-Arguments and mounts are followed to the texts in ConfigMaps; what a cluster has beside the
-manifests is not known here, and neither is what stands in it.
+Precedence is that of the programs: arguments override variables, and variables override files.
+Files are looked up in the ConfigMaps that are mounted. Objects that only the cluster has are
+unknown here.
 """
 
 from __future__ import annotations
@@ -24,52 +24,52 @@ BESU, MARU = "Besu", "Maru"
 
 _VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _OVERRIDE = "config."
-"""How the keys begin that Maru's variables override, __ being dots."""
+"""The prefix of the variables that override keys of Maru's file, with __ instead of dots."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a program is told, and where."""
+    """A setting of a program, and its position."""
 
     manifest: Manifest
     path: Where
     called: str
-    """As people find it there: --p2p-port, or config.toml: p2p-port."""
+    """Its name in messages: --p2p-port, or config.toml: p2p-port."""
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What a path in a container leads to."""
+    """The source of a file in a container."""
 
     kind: str
-    """ConfigMap, Secret, or the kind of volume as a pod spec has it: emptyDir, hostPath…
+    """ConfigMap, Secret, or the type of volume as in a pod spec: emptyDir, hostPath…
 
-    persistentVolumeClaim is also for claims of a StatefulSet's own; nothing, where none is mounted.
+    persistentVolumeClaim also stands for a StatefulSet's claim templates; empty without a mount.
     """
     name: str
-    """Of the object, or of the volume that is the pod's own."""
+    """The name of the object, or of the volume."""
     key: str
-    """In the object; the path in the volume for others."""
+    """The key in the object, or the path in the volume."""
     is_there: bool | None
-    """None where only the cluster knows."""
+    """Whether the file exists; None if only the cluster knows."""
     mounted: Mounted | None
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Where a program listens, as its configuration says."""
+    """A socket on which a program listens, by its configuration."""
 
     name: str
-    """As its port is called."""
+    """The name of its port."""
     port: int | None
-    """None where nothing says it."""
+    """None if it is not configured."""
     port_key: str
     on_key: str
-    """Of what switches it on; nothing where it always is."""
+    """The key that enables it; empty if it is always enabled."""
     is_on: bool
     host_key: str
-    """Nothing where it can't be told."""
+    """Empty if the host is not configurable."""
     host: str
 
 
@@ -88,19 +88,19 @@ _APIS = {
         Api("metrics", 9545, "observability.port", "", True, "", ""),
     ),
 }
-"""With the programs' defaults: the options' files that scripts/checks/besu.schema.json names, and
-Maru's config/Config.kt."""
+"""The defaults of the programs. Sources: for Besu, the files that scripts/checks/besu.schema.json
+names; for Maru, config/Config.kt."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """Besu or Maru in the pods of a workload that have the same settings."""
+    """Besu or Maru in pods of a workload that have the same settings."""
 
     workload: Workload
     container: Container
     program: str
     ordinals: tuple[int, ...]
-    """Of the pods, up to the most that there may be."""
+    """The ordinals of the pods, up to the maximum number of replicas."""
     config_maps: Mapping[str, Manifest]
 
     @property
@@ -110,9 +110,10 @@ class Node:
 
     @property
     def name(self) -> str:
-        """Return what people call it: the pod where there is a node for each, else the workload."""
-        one = len(self.ordinals) == 1 and self.workload.most > 1
-        return f"{self.container_name} of {self.pod if one else self.workload.manifest.label}"
+        """Return its name in messages, with its pod if it is one of several in the workload."""
+        is_one_pod = len(self.ordinals) == 1 and self.workload.most > 1
+        owner = self.pod if is_one_pod else self.workload.manifest.label
+        return f"{self.container_name} of {owner}"
 
     @property
     def pods(self) -> list[str]:
@@ -126,18 +127,17 @@ class Node:
 
     @cached_property
     def options(self) -> dict[str, Setting]:
-        """Return its arguments by name, without --; a switch without a value is on."""
-        words = self.container.words()
-        found = {}
-        for option in containers.options(words):
+        """Return name, without --, → argument; without a value, it is "true"."""
+        options = {}
+        for option in containers.options(self.container.words()):
             value = "true" if option.value is None else self.expanded(option.value)
             called = f"--{option.name}"
-            found[option.name] = Setting(self.workload.manifest, option.path, called, value)
-        return found
+            options[option.name] = Setting(self.workload.manifest, option.path, called, value)
+        return options
 
     @cached_property
     def variables(self) -> dict[str, Setting]:
-        """Return the environment, without what only the cluster knows."""
+        """Return name → environment variable, of those whose values are known here."""
         return {
             name: Setting(self.workload.manifest, (*path, "value"), name, value)
             for path, name, value in self.container.variables()
@@ -146,34 +146,34 @@ class Node:
 
     @cached_property
     def settings(self) -> dict[str, Setting]:
-        """Return what it is configured with, by key; keys of a table with dots."""
+        """Return key → its effective setting; keys of tables have dots."""
         if self.program == BESU:
-            found = dict(self._of_files(self.options.get("config-file")))
+            settings = dict(self._of_files(self.options.get("config-file")))
             for name, variable in self.variables.items():
                 if name.startswith("BESU_"):
-                    found[name.removeprefix("BESU_").replace("_", "-").lower()] = variable
-            return found | self.options
-        found = dict(self._of_files(self.options.get("config")))
-        normal = {_normal(key): key for key in found}
+                    settings[name.removeprefix("BESU_").replace("_", "-").lower()] = variable
+            return settings | self.options
+        settings = dict(self._of_files(self.options.get("config")))
+        keys = {_normal(key): key for key in settings}
         for name, variable in self.variables.items():
             key = name.replace("__", ".").removeprefix(f"{_OVERRIDE}override.")
             if name.startswith(_OVERRIDE[:-1] + "__override__"):
-                found[normal.get(_normal(key), key)] = variable
-        return found
+                settings[keys.get(_normal(key), key)] = variable
+        return settings
 
     @property
     def is_known(self) -> bool:
-        """Return whether its configuration is here: a file may be the cluster's, or missing."""
-        named = self.options.get("config-file" if self.program == BESU else "config")
-        in_files = any(one.manifest.kind == "ConfigMap" for one in self.settings.values())
-        return named is None or in_files
+        """Return whether its configuration is known: a file may be missing, or on the cluster."""
+        option = self.options.get("config-file" if self.program == BESU else "config")
+        in_files = any(s.manifest.kind == "ConfigMap" for s in self.settings.values())
+        return option is None or in_files
 
     @cached_property
     def apis(self) -> list[Api]:
-        """Return where it listens; nowhere, where its configuration is not known."""
-        found = list[Api]()
+        """Return the sockets on which it listens; none if its configuration is unknown."""
+        apis = list[Api]()
         if not self.is_known:
-            return found
+            return apis
         for api in _APIS[self.program]:
             port, on, host = (
                 self.settings[key].value if key in self.settings else default
@@ -185,40 +185,40 @@ class Node:
             )
             number = int(str(port)) if str(port).isdecimal() else None
             is_on = str(on).lower() == "true"
-            found.append(replace(api, port=number, is_on=is_on, host=str(host)))
-        return found
+            apis.append(replace(api, port=number, is_on=is_on, host=str(host)))
+        return apis
 
     @cached_property
     def peers(self) -> list[tuple[Setting, str]]:
-        """Return the peers that it is told of, as it is told: enodes, or multiaddresses."""
+        """Return its configured peers with their settings: enodes, or multiaddresses."""
         lists = [self.settings.get("bootnodes" if self.program == BESU else "p2p.static-peers")]
         lists += [self.static_nodes]
         return [(setting, text) for setting in lists if setting for text in listed(setting)]
 
     @cached_property
     def static_nodes(self) -> Setting | None:
-        """Return Besu's list of static nodes, which is in a file of its own."""
-        named = self.settings.get("static-nodes-file")
-        file = self.file(str(named.value)) if named else None
+        """Return Besu's list of static nodes, which is in a separate file."""
+        setting = self.settings.get("static-nodes-file")
+        file = self.file(str(setting.value)) if setting else None
         manifest = self.config_maps.get(file.name) if file and file.kind == "ConfigMap" else None
         text = paths.get(manifest.object, ["data", file.key]) if file and manifest else None
         if manifest is None or file is None or not isinstance(text, str):
             return None
         try:
             data = tomlio.from_json(text, f"{file.name}/{file.key}").data
-        except UserError:  # Besu itself tells
+        except UserError:  # Besu reports it at its start
             return None
         return Setting(manifest, ("data", file.key), file.key, data)
 
     def file(self, path: str, pod: str = "") -> File:
-        """Return what a path in its container leads to, in a pod or the first."""
+        """Return the source of a file in its container, in the given or the first pod."""
         key = path, pod or self.pod
         if key not in self._files:
             self._files[key] = look(self.workload, self.container, *key, self.config_maps)
         return self._files[key]
 
     def volume(self, file: File) -> Where:
-        """Return the path of the volume that a file is in; of a StatefulSet's claim, its mount."""
+        """Return the path of a file's volume; for a StatefulSet's claim template, of its mount."""
         name = file.mounted.mount.get("name") if file.mounted else None
         for index, volume in enumerate(self.container.volumes):
             if paths.get(volume, ["name"]) == name:
@@ -226,7 +226,7 @@ class Node:
         return file.mounted.path if file.mounted else self.container.path
 
     def place(self, setting: Setting | None) -> tuple[Manifest, Where]:
-        """Return where a setting is, or where it belongs: with the others in the file."""
+        """Return the position of a setting; for None, that of the first other setting in a file."""
         if setting:
             return setting.manifest, setting.path
         in_files = (s for s in self.settings.values() if s.manifest.kind == "ConfigMap")
@@ -239,9 +239,9 @@ class Node:
         return {}
 
     def text(self, option: str) -> tuple[Manifest, str, str] | None:
-        """Return ConfigMap, key and text of the file that an option names, if it is here."""
-        named = self.options.get(option)
-        file = self.file(str(named.value)) if named else None
+        """Return ConfigMap, key and text of the file that an option names, if it is known."""
+        setting = self.options.get(option)
+        file = self.file(str(setting.value)) if setting else None
         if file is None or file.kind != "ConfigMap" or file.name not in self.config_maps:
             return None
         manifest = self.config_maps[file.name]
@@ -249,11 +249,12 @@ class Node:
         return (manifest, file.key, text) if isinstance(text, str) else None
 
     def expanded(self, text: str) -> str:
-        """Return a text with the variables that are known in their places."""
+        """Return a text with its $(VARIABLE) references replaced, if they are known."""
         return expanded(text, self.container, self.pod)
 
-    def _of_files(self, named: Setting | None) -> Iterator[tuple[str, Setting]]:
-        for path in str(named.value).split(",") if named else ():
+    def _of_files(self, option: Setting | None) -> Iterator[tuple[str, Setting]]:
+        """Yield the settings in the files that an option names."""
+        for path in str(option.value).split(",") if option else ():
             file = self.file(path)
             manifest = self.config_maps.get(file.name) if file.kind == "ConfigMap" else None
             text = paths.get(manifest.object, ["data", file.key]) if manifest else None
@@ -261,7 +262,7 @@ class Node:
                 continue
             try:
                 document = tomlio.toml(text, f"{file.name}/{file.key}")
-            except UserError:  # told with the configurations
+            except UserError:  # checks/node_options reports it
                 continue
             for key, value in _leaves(document.data, ""):
                 short = key.rpartition(".")[2] if self.program == BESU else key
@@ -270,9 +271,9 @@ class Node:
 
 
 def nodes(workloads: Sequence[Workload], config_maps: Sequence[Manifest]) -> list[Node]:
-    """Return the nodes: one for each pod where its name decides what it reads, else one for all."""
+    """Return the nodes of workloads: one per pod if its files depend on the pod's name, or one."""
     by_name = {manifest.name: manifest for manifest in config_maps}
-    found = []
+    result = []
     for workload in workloads:
         start = whole(workload.get("spec", "ordinals", "start"), 0)
         ordinals = tuple(range(start, start + max(workload.most, 1)))
@@ -281,10 +282,10 @@ def nodes(workloads: Sequence[Workload], config_maps: Sequence[Manifest]) -> lis
             if not program:
                 continue
             configs = [o.value or "" for o in containers.options(container.words())]
-            apart = any(name in value for name in _pod_names(container) for value in configs)
-            groups = [(one,) for one in ordinals] if apart else [ordinals]
-            found += [Node(workload, container, program, group, by_name) for group in groups]
-    return found
+            per_pod = any(name in value for name in _pod_names(container) for value in configs)
+            groups = [(ordinal,) for ordinal in ordinals] if per_pod else [ordinals]
+            result += [Node(workload, container, program, group, by_name) for group in groups]
+    return result
 
 
 def of_workload(workload: Workload, field: str = "containers") -> Iterator[Container]:
@@ -298,20 +299,20 @@ def of_workload(workload: Workload, field: str = "containers") -> Iterator[Conta
 
 
 def listed(setting: Setting | None) -> list[str]:
-    """Return the texts of a list, which an argument has with commas."""
+    """Return the strings of a list; an argument separates them with commas."""
     value = setting.value if setting else None
     if isinstance(value, str):
         return value.split(",")
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def expanded(text: str, container: Container, pod: str) -> str:
-    """Return a text as Kubernetes gives it to a container of a pod: $(VARIABLE) is its value."""
+    """Return a text with $(VARIABLE) replaced by its value, as Kubernetes does for a container."""
     if "$(" not in text:
         return text
     known = {name: value for _, name, value in container.variables() if value is not None}
     known |= dict.fromkeys((name[2:-1] for name in _pod_names(container)), pod)
-    return _VARIABLE.sub(lambda found: known.get(found[1], found[0]), text)
+    return _VARIABLE.sub(lambda match: known.get(match[1], match[0]), text)
 
 
 def look(
@@ -321,27 +322,27 @@ def look(
     pod: str,
     config_maps: Mapping[str, Manifest],
 ) -> File:
-    """Return what a path in a container of a pod leads to."""
-    found = containers.mounted(container, path)
-    if found is None:
+    """Return the source of a file in a container of a pod."""
+    mounted = containers.mounted(container, path)
+    if mounted is None:
         return File("", "", path, None, None)
-    name, inner = found.mount.get("name"), expanded(found.inner, container, pod)
+    name, inner = mounted.mount.get("name"), expanded(mounted.inner, container, pod)
     for _, template in mappings(workload.get("spec", "volumeClaimTemplates")):
         if paths.get(template, ["metadata", "name"]) == name:
-            return File("persistentVolumeClaim", str(name), inner, None, found)
+            return File("persistentVolumeClaim", str(name), inner, None, mounted)
     for volume in container.volumes:
         if isinstance(volume, dict) and volume.get("name") == name:
-            return _in_volume(volume, inner, found, config_maps)
-    return File("", "", path, None, found)
+            return _in_volume(volume, inner, mounted, config_maps)
+    return File("", "", path, None, mounted)
 
 
 def _in_volume(
-    volume: Mapping[str, Any], inner: str, found: Mounted, config_maps: Mapping[str, Manifest]
+    volume: Mapping[str, Any], inner: str, mounted: Mounted, config_maps: Mapping[str, Manifest]
 ) -> File:
     name, projected = str(volume.get("name")), paths.get(volume, ["projected", "sources"])
     missing: File | None = None
     for source in [volume, *containers.listed(projected)]:
-        file = _in_source(source, inner, found, config_maps)
+        file = _in_source(source, inner, mounted, config_maps)
         if file is None:
             continue
         if file.is_there is not False:
@@ -349,13 +350,13 @@ def _in_volume(
         missing = missing or file
     kind = next((key for key in volume if key != "name"), "emptyDir")
     kind = "projected" if projected else kind
-    return missing or File(kind, name, inner, None, found)
+    return missing or File(kind, name, inner, None, mounted)
 
 
 def _in_source(
-    source: Any, inner: str, found: Mounted, config_maps: Mapping[str, Manifest]
+    source: Any, inner: str, mounted: Mounted, config_maps: Mapping[str, Manifest]
 ) -> File | None:
-    """Return a file of a ConfigMap or a Secret; None for another source."""
+    """Return the file of a ConfigMap or a Secret; None for another kind of source."""
     for kind, field, key in (
         ("ConfigMap", "configMap", "name"),
         ("Secret", "secret", "secretName"),
@@ -367,15 +368,15 @@ def _in_source(
         items = [item for _, item in mappings(paths.get(source, [field, "items"]))]
         keys = [str(item.get("key")) for item in items if item.get("path") == inner]
         if items:
-            return File(kind, name, keys[0] if keys else inner, bool(keys), found)
-        held = paths.get(config_maps[name].object, ["data"]) if name in config_maps else None
-        known = kind == "ConfigMap" and isinstance(held, dict)
-        return File(kind, name, inner, inner in held if known and held else None, found)
+            return File(kind, name, keys[0] if keys else inner, bool(keys), mounted)
+        data = paths.get(config_maps[name].object, ["data"]) if name in config_maps else None
+        known = kind == "ConfigMap" and isinstance(data, dict)
+        return File(kind, name, inner, inner in data if known and data else None, mounted)
     return None
 
 
 def _pod_names(container: Container) -> list[str]:
-    """Return $(VARIABLE) for each variable that holds the pod's name."""
+    """Return $(VARIABLE) for each variable with the pod's name."""
     return [
         f"$({variable.get('name')})"
         for _, variable in mappings(container.data.get("env"))
@@ -392,5 +393,5 @@ def _leaves(table: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
 
 
 def _normal(name: str) -> str:
-    """Return a key as Maru compares keys."""
+    """Return a key in the form in which Maru compares keys."""
     return name.replace("-", "").replace("_", "").lower()

@@ -1,6 +1,9 @@
-"""One module a nox session, with the session's name: its arguments, and what it does with them.
+"""Commands: one module per nox session, with the session's name.
 
-A module's docstring is the text of its --help. It has EXAMPLES, command lines to type; INTERRUPTED,
-what a person is told after a Ctrl-C; `arguments`, which adds its own to a parser; and `run`, which
-returns an exit code.
+A module has:
+- its docstring: the text of --help
+- EXAMPLES: command lines for --help
+- INTERRUPTED: the state after Ctrl-C, for the message
+- arguments(parser): adds its arguments to a parser
+- run(root, options): runs the command, and returns the exit code
 """

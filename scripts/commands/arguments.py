@@ -1,4 +1,4 @@
-"""Arguments that several commands have."""
+"""Arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def environments(parser: argparse.ArgumentParser) -> None:
 
 
 def _names(parsed_args: argparse.Namespace, **_: object) -> list[str]:
-    """Return what a shell may complete to."""
+    """Return the names that a shell completes."""
     return layout.environments(parsed_args.repository)
 
 
@@ -29,7 +29,7 @@ def findings_format(parser: argparse.ArgumentParser) -> None:
 
 
 def whole_number(text: str) -> int:
-    """Return the number; raises ArgumentTypeError with what to write otherwise."""
+    """Return the integer; raises ArgumentTypeError for any other text."""
     try:
         return int(text)
     except ValueError:

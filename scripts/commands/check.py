@@ -11,7 +11,7 @@ from scripts.commands import reporting
 from scripts.environments import layout
 
 EXAMPLES = ("nox -s check", "nox -s check -- prod --format github")
-INTERRUPTED = "it only reads"
+INTERRUPTED = "nothing was written"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,8 @@ def run(root: Path, options: argparse.Namespace) -> int:
     from scripts.output import update
 
     if not update.difference(root, options.environments, sys.stdout):
-        print("the committed output is what the inputs give")
+        print("the committed manifests are up to date")
         return 0
-    print("render: the committed output is stale: run nox -s render and commit", file=sys.stderr)
+    message = "the committed manifests are out of date: run nox -s render, and commit"
+    print(f"{options.command}: {message}", file=sys.stderr)
     return 1

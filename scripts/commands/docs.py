@@ -1,4 +1,4 @@
-"""Write the generated tables: of values into chart/README.md, of rules into docs/rules.md."""
+"""Write the generated tables: values in chart/README.md, rules in docs/rules.md."""
 
 from __future__ import annotations
 

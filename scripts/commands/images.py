@@ -25,14 +25,15 @@ TIMEOUT_S = 60
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _MISSING = re.compile(r"MANIFEST_UNKNOWN|NAME_UNKNOWN|\b404\b")
-_REFUSED = re.compile(r"UNAUTHORIZED|DENIED|\b401\b|\b403\b")
+_DENIED = re.compile(r"UNAUTHORIZED|DENIED|\b401\b|\b403\b")
 _ADDRESS = re.compile(r'\b\w+ "?https?://[^\s"]*"?: ')
-"""In the tool's words, the request that failed: the address of a token could say for whom."""
+"""The failed request in crane's messages: the URL of a token could contain the user's name."""
 _MOST_SHOWN = 200
+"""Characters of a registry's answer."""
 
 
 EXAMPLES = ("nox -s images", "nox -s images -- --refresh")
-INTERRUPTED = "base/images.yaml is as it was"
+INTERRUPTED = "base/images.yaml is unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +51,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refresh",
         action="store_true",
-        help="also ask for the digests that are there, and write where a tag has moved",
+        help="also look up the digests in the lock, and write those of tags that have moved",
     )
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
     """Look the digests up, and return the exit code."""
     stream = sys.stdout if options.format == "text" else sys.stderr
-    found = look_up(root, options.refresh, stream)
-    reporting.report(found, options.format)
-    return exit_code(found)
+    findings = look_up(root, options.refresh, stream)
+    reporting.report(findings, options.format)
+    return exit_code(findings)
 
 
 def look_up(root: Path, refresh: bool, stream: TextIO) -> list[Finding]:
-    """Write the digests of all environments' images that the lock lacks, and say which.
+    """Write the digests that the lock lacks, of all environments' images, and print them.
 
-    Returns what could not be looked up, as errors, and with refresh, which asks for the others,
-    too, the tags that have moved, as warnings. What was found is written all the same.
-    Raises UserError where environments can't be rendered: what they run is not known then.
+    refresh: also look up the digests in the lock.
+    Returns an error for each digest that could not be looked up, and a warning for each tag that
+    has moved. The other digests are written.
+    Raises UserError if an environment can't be rendered, as its images are unknown then.
     """
     owners = _images(root)
     lock = image_lock.load(root)
     before: dict[str, str] = lock.data or {}
-    findings, found = list[Finding](), dict[str, str]()
+    findings, new = list[Finding](), dict[str, str]()
     for name in sorted(owners):
         if name in before and not refresh:
             continue
@@ -80,13 +82,13 @@ def look_up(root: Path, refresh: bool, stream: TextIO) -> list[Finding]:
         if isinstance(answer, Failure):
             findings.append(_failed(root, lock, name, owners[name], answer))
         elif answer != before.get(name):
-            found[name] = answer
+            new[name] = answer
             if name in before:
                 findings.append(_moved(lock, name, before[name], answer))
             else:
                 print(f"{name}: {answer}", file=stream)
-    if found:
-        _write(root / image_lock.LOCK, lock, found)
+    if new:
+        _write(root / image_lock.LOCK, lock, new)
         print(f"{image_lock.LOCK} has changed: run nox -s render, and commit both", file=stream)
     elif not has_errors(findings):
         print("no digest is missing" if not refresh else "no tag has moved", file=stream)
@@ -94,15 +96,15 @@ def look_up(root: Path, refresh: bool, stream: TextIO) -> list[Finding]:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """Return 1 where a file names an image that is not there, 2 where nobody could tell."""
+    """Return 1 if an image does not exist, 2 if a registry could not be asked, otherwise 0."""
     rules = {finding.rule for finding in findings if finding.severity is Severity.ERROR}
-    return 1 if "image-missing" in rules else 2 if rules else 0
+    return 1 if "image-not-found" in rules else 2 if rules else 0
 
 
 def _images(root: Path) -> dict[str, tuple[Rendering, str]]:
-    """Return the images that the lock may know, by repository:tag: an environment, its image there.
+    """Return repository:tag → an environment and its image, for all images that need the lock.
 
-    Not those without a tag, which a lock can't name, and those with a digest from elsewhere.
+    Images without a tag, and images with a digest that is not from the lock, do not need it.
     """
     names = layout.environments(root)
     renderings = each(partial(render, root), names, "rendering environments")
@@ -120,13 +122,13 @@ def _images(root: Path) -> dict[str, tuple[Rendering, str]]:
 
 
 def digest(name: str) -> str | Failure:
-    """Return the digest that a registry has for repository:tag: its index over all platforms.
+    """Return the digest of repository:tag in its registry: that of the index over all platforms.
 
-    Registries are asked with what the user is logged in with (docker login, crane auth login):
+    The user's credentials are used (docker login, crane auth login):
     https://github.com/google/go-containerregistry/blob/main/pkg/authn/README.md
     """
     crane, registry = toolchain.tool("crane"), image_lock.registry(name)
-    unreachable = f"run nox -s images where {registry} can be reached (https_proxy is respected)"
+    unreachable = f"run nox -s images on a machine that reaches {registry} (https_proxy is used)"
     try:
         with progress.progress(f"asking {registry} for {name}"):
             done = programs.run([crane, "digest", "--", name], name, TIMEOUT_S, cwd=toolchain.PINS)
@@ -135,23 +137,23 @@ def digest(name: str) -> str | Failure:
     answer = done.stdout.strip()
     if not done.returncode and _DIGEST.fullmatch(answer):
         return answer
-    told = _ADDRESS.sub("", done.stderr.rpartition("Error: ")[2] or answer)
-    why = (told.strip().splitlines() or ["no answer"])[0][:_MOST_SHOWN]
-    if _REFUSED.search(told):
-        fix = f"log in to {registry} if the repository is there, else write another"
-        return Failure("image-refused", f"{registry} refuses to tell of {name}: {why}", fix)
-    if _MISSING.search(told):
-        return Failure(
-            "image-missing", f"{registry} has no {name}: {why}", "write a tag that it has"
-        )
-    message = f"{registry} can't be asked for {name}: {why}"
+    problem = _ADDRESS.sub("", done.stderr.rpartition("Error: ")[2] or answer)
+    why = (problem.strip().splitlines() or ["no answer"])[0][:_MOST_SHOWN]
+    if _DENIED.search(problem):
+        message = f"{registry} denies access to {name}: {why}"
+        fix = f"log in to {registry} if the repository exists, otherwise write another"
+        return Failure("image-access-denied", message, fix)
+    if _MISSING.search(problem):
+        message, fix = f"{registry} has no {name}: {why}", "write a tag that exists"
+        return Failure("image-not-found", message, fix)
+    message = f"cannot ask {registry} for {name}: {why}"
     return Failure("registry-unreachable", message, unreachable)
 
 
 def _failed(
     root: Path, lock: yamlio.Document, name: str, owner: tuple[Rendering, str], failure: Failure
 ) -> Finding:
-    """Return the finding on the lock's line, or where there is none on what sets the tag."""
+    """Return the finding at the image's line in the lock, or at the input that sets the tag."""
     if name in (lock.data or {}):
         return lock.finding(failure.rule, [name], failure.message, failure.fix)
     file, line, column = image_digests.place(root, *owner)
@@ -160,31 +162,31 @@ def _failed(
 
 def _moved(lock: yamlio.Document, name: str, before: str, now: str) -> Finding:
     message = (
-        f"the tag {name} has moved: it was\n{before}, and is now\n{now}\n"
-        "Somebody has put another image under the name of the one that was reviewed"
+        f"the tag {name} has moved from\n{before} to\n{now}:\n"
+        "the image that it names now was not reviewed"
     )
     fix = (
-        "find out who and why (the project's releases, its signatures) before you commit; "
-        f"until then, git checkout {image_lock.LOCK}"
+        "find out who moved it and why (the project's releases, its signatures) before you commit; "
+        f"git checkout {image_lock.LOCK} restores the old digest"
     )
     return lock.finding("moved-tag", [name], message, fix, severity=Severity.WARNING)
 
 
-def _write(path: Path, lock: yamlio.Document, found: Mapping[str, str]) -> None:
-    """Put digests into the lock's text, whose lines and comments stay."""
+def _write(path: Path, lock: yamlio.Document, digests: Mapping[str, str]) -> None:
+    """Write digests into the lock's text, and keep its other lines and comments."""
     known: dict[str, int] = {key: lock.position([key])[0] for key in lock.data or {}}
     text = path.read_text("utf-8")
-    for name in found.keys() & known.keys():
-        # Digests are equally long: what stands further down stays where it is known to be.
+    for name in digests.keys() & known.keys():
+        # All digests have the same length, so the positions of the others stay valid.
         key = sum(len(line) for line in text.splitlines(keepends=True)[: known[name] - 1])
         start = text.index(lock.data[name], key)
-        text = text[:start] + found[name] + text[start + len(found[name]) :]
+        text = text[:start] + digests[name] + text[start + len(digests[name]) :]
     lines = text.splitlines()
     first = min(known.values(), default=len(lines) + 1) - 1
-    # From the end, as each line that is added moves those below it.
-    for name in sorted(found.keys() - known.keys(), reverse=True):
+    # In reverse order, as each new line moves the lines below it.
+    for name in sorted(digests.keys() - known.keys(), reverse=True):
         above = [line for key, line in known.items() if key < name]
-        lines.insert(max(above, default=first), f"{name}: {found[name]}")
+        lines.insert(max(above, default=first), f"{name}: {digests[name]}")
     new = path.with_suffix(".new")
     new.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     os.replace(new, path)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scripts.impact.report import Report
 
 EXAMPLES = ("nox -s impact", "nox -s impact -- --against v1.2.0 --to HEAD --format html")
-INTERRUPTED = "it only reads"
+INTERRUPTED = "nothing was written"
 
 
 def _text(report: Report) -> str:
@@ -60,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default="text",
-        help="for a terminal, a comment, a program, or a page to look at",
+        help="text for a terminal, markdown for a comment, json for a program, html for a browser",
     )
 
 
@@ -68,13 +68,13 @@ def run(root: Path, options: argparse.Namespace) -> int:
     """Write the report, and return the exit code."""
     from scripts.impact import predict
 
-    found = predict.impact(root, options.against, options.to)
-    sys.stdout.write(FORMATS[options.format](found))
-    if found.inputs and not options.to:
-        more = f" and {len(found.inputs) - 1} more" if len(found.inputs) > 1 else ""
+    report = predict.impact(root, options.against, options.to)
+    sys.stdout.write(FORMATS[options.format](report))
+    if report.inputs and not options.to:
+        more = f" and {len(report.inputs) - 1} more" if len(report.inputs) > 1 else ""
         print(
-            f"{found.inputs[0]}{more} {'differ' if more else 'differs'}: has nox -s render run"
-            " since? This is about rendered output",
+            f"changed inputs: {report.inputs[0]}{more}. The report is about rendered output: if you"
+            " have not rendered since, run nox -s render",
             file=sys.stderr,
         )
     return 0

@@ -1,4 +1,4 @@
-"""Bring the locks in tools/ up to date with what they pin; review the diff."""
+"""Update the locks in tools/ to what their inputs pin; review the diff."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scripts.core.findings import UsageError
 from scripts.kubernetes import api_deprecations
 
 LOCKS = ("nox", "pipeline", "tests", "cluster", "lint", "site", "go", "lock", "policy")
-"""In tools/python/, each after those that it must agree with."""
+"""Locks in tools/python/, each after those whose versions it shares."""
 
 TIMEOUT_S = 600
 
@@ -24,21 +24,21 @@ TABLE = api_deprecations.TABLE
 
 
 EXAMPLES = ("nox -s lock", "nox -s lock -- --upgrade", "nox -s lock -- --kubernetes 1.38")
-INTERRUPTED = "each lock is wholly the old or wholly the new one"
+INTERRUPTED = "each lock is entirely old or entirely new; run it again"
 ON_PROGRAM = True
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument(
-        "--upgrade", action="store_true", help="take the newest Python packages that *.in allows"
+        "--upgrade", action="store_true", help="use the newest Python packages that *.in allows"
     )
     parser.add_argument(
         "--kubernetes",
         action="append",
         default=[],
         metavar="VERSION",
-        help="pin another version: 1.38 for its last patch version, or 1.38.1",
+        help="pin another version: 1.38 for its latest patch version, or 1.38.1",
     )
 
 
@@ -46,7 +46,7 @@ def run(_: Path, options: argparse.Namespace) -> int:
     """Lock everything, and return the exit code."""
     for version in options.kubernetes:
         if not re.fullmatch(r"v?1\.\d+(\.\d+)?", version):
-            raise UsageError(f"{version} is no version of Kubernetes: write 1.38 or 1.38.1")
+            raise UsageError(f"{version} is not a Kubernetes version: write 1.38 or 1.38.1")
     for name in LOCKS:
         python(name, options.upgrade)
     for folder in toolchain.modules():
@@ -57,26 +57,27 @@ def run(_: Path, options: argparse.Namespace) -> int:
 
 
 def python(name: str, upgrade: bool) -> None:
-    """Compile tools/python/<name>.in; what its lock holds stays where upgrade is not wanted."""
+    """Compile tools/python/<name>.in; without upgrade, versions in the lock are kept."""
     command = [sys.executable, "-m", "uv", "pip", "compile", f"{name}.in", "-o", f"{name}.txt"]
     command += ["--universal", "--generate-hashes", "--python-version=3.11", "--no-config"]
     command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
     command += ["--quiet", "--no-cache", "--system-certs", *(["--upgrade"] if upgrade else [])]
     done = programs.run(command, f"{name}.txt", TIMEOUT_S, cwd=toolchain.GO_LOCK.parent)
     if done.returncode:
-        raise UsageError(f"tools/python/{name}.in can't be locked:\n{done.stderr.strip()}")
+        raise UsageError(f"cannot lock tools/python/{name}.in:\n{done.stderr.strip()}")
 
 
 def go(folder: Path) -> None:
-    """Tidy the go.mod and go.sum of tools: another version is one line of their go.mod."""
+    """Tidy the go.mod and go.sum of a folder of tools, whose go.mod people edit."""
     with toolchain.locked(), progress.progress(f"locking {folder.name}"):
         toolchain.go(["mod", "tidy"], folder, f"the lock of {folder.name}", folder / "go.sum")
 
 
 def pin_schemas(kubernetes_versions: Sequence[str]) -> None:
-    """Write tools/schemas/go.sum anew: go.mod's modules, Kubernetes' pins, the given ones in place.
+    """Write tools/schemas/go.sum: the modules of go.mod and the Kubernetes versions.
 
-    What is pinned keeps its sums; the checksum database of Go vouches for what is new.
+    kubernetes_versions: replace those of the same minor version. Present pins keep their checksums;
+    those of new pins come from Go's checksum database.
     """
     go_sum, go_mod = api_schemas.PINS / "go.sum", (api_schemas.PINS / "go.mod").read_text("utf-8")
     before = api_schemas.pinned()
@@ -86,11 +87,11 @@ def pin_schemas(kubernetes_versions: Sequence[str]) -> None:
     with toolchain.locked(), toolchain.scratch() as temporary:
         shutil.copy(go_sum, temporary / "go.sum")
         (temporary / "go.mod").write_text(api_schemas.go_mod())
-        for version in kubernetes_versions:
-            query = f"{api_schemas.KUBERNETES}@v{version.removeprefix('v')}"
+        for wanted_version in kubernetes_versions:
+            query = f"{api_schemas.KUBERNETES}@v{wanted_version.removeprefix('v')}"
             arguments = ["list", "-m", "-f", "{{.Version}}", query]
-            found = toolchain.go(arguments, temporary, query, go_sum).strip()
-            kubernetes[found.removeprefix("v").rpartition(".")[0]] = found
+            version = toolchain.go(arguments, temporary, query, go_sum).strip()
+            kubernetes[version.removeprefix("v").rpartition(".")[0]] = version
         wanted += [(api_schemas.KUBERNETES, version) for version in kubernetes.values()]
         for path, version in wanted:
             if (path, version) not in sums:
@@ -103,7 +104,7 @@ def pin_schemas(kubernetes_versions: Sequence[str]) -> None:
 
 
 def list_removed() -> None:
-    """Bring the table of API versions that are removed up to the newest Kubernetes that is pinned.
+    """Update the table of removed API versions to the newest pinned Kubernetes.
 
     k8s.io/api has the same minor and patch version as Kubernetes: v0.37.2 for v1.37.2.
     """
@@ -113,22 +114,22 @@ def list_removed() -> None:
     version = newest[-1].replace("v1.", "v0.", 1)
     with toolchain.locked(), toolchain.scratch() as temporary:
         (temporary / "go.mod").write_text(api_schemas.go_mod())
-        with progress.progress(f"fetching k8s.io/api {version}"):
-            told = api_schemas.download(
+        with progress.progress(f"downloading k8s.io/api {version}"):
+            module = api_schemas.download(
                 temporary, f"k8s.io/api@{version}", "the table of removed APIs"
             )
-        rows = api_deprecations.load(TABLE) | api_deprecations.read(Path(told["Dir"]))
+        rows = api_deprecations.load(TABLE) | api_deprecations.read(Path(module["Dir"]))
     new = TABLE.with_suffix(".new")
     new.write_text(api_deprecations.dump(rows), "utf-8")
     os.replace(new, TABLE)
 
 
 def _sums(path: str, version: str, temporary: Path) -> tuple[str, str]:
-    with progress.progress(f"fetching {path} {version}"):
-        told = api_schemas.download(temporary, f"{path}@{version}", f"{path} {version}")
+    with progress.progress(f"downloading {path} {version}"):
+        module = api_schemas.download(temporary, f"{path}@{version}", f"{path} {version}")
     shutil.rmtree(temporary / "modules")
-    files = f"{path} {version} {told['Sum']}"
-    return files, f"{path} {version}/go.mod {told['GoModSum']}"
+    files = f"{path} {version} {module['Sum']}"
+    return files, f"{path} {version}/go.mod {module['GoModSum']}"
 
 
 def _order(line: str) -> tuple[str, list[int], str]:

@@ -1,7 +1,7 @@
 """Resolve a merge's conflicts in rendered files: render them again, and git add them.
 
-They hold nothing of their own: once the inputs are merged, both sides' output follows from them.
-It is the same for a merge, a rebase, a cherry-pick, a revert and a stash.
+Rendered files follow from the inputs, so only conflicts in the inputs need a person. Resolve these
+first. It works for a merge, a rebase, a cherry-pick, a revert and a stash.
 """
 
 from __future__ import annotations
@@ -45,11 +45,10 @@ def run(root: Path, options: argparse.Namespace) -> int:
 
 
 def merge(root: Path, stream: TextIO) -> None:
-    """Render all environments, add what render wrote to git's index, and say what was done.
+    """Render all environments, stage their output in git's index, and print what was done.
 
-    Raises UserError, and changes nothing, where anything but rendered files is in conflict, where
-    an input is not in the index as it stands here, or where render refuses; UsageError where this
-    is no work tree of git.
+    Raises UserError, and changes nothing, if other files are in conflict, if an input has changes
+    that are not staged, or if render finds an error; UsageError outside of a git repository.
     """
     unmerged = _unmerged(root)
     rendered = _rendered(root, unmerged)
@@ -59,7 +58,7 @@ def merge(root: Path, stream: TextIO) -> None:
     if inputs := [
         path for path in _differing(root, _INPUTS) if not git_revision.environment_of(path)
     ]:
-        raise UserError(*map(_not_added, inputs))
+        raise UserError(*map(_not_staged, inputs))
     _remove_leftovers(root)
     update.update(root, (), stream)
     add = rendered | {
@@ -69,24 +68,22 @@ def merge(root: Path, stream: TextIO) -> None:
         paths = "".join(f"{path}\0" for path in sorted(add))
         from_stdin = ("--pathspec-from-file=-", "--pathspec-file-nul")
         _git(root, "--literal-pathspecs", "add", "--all", *from_stdin, given=paths)
-    resolved = f"conflicts in {len(rendered)} rendered files are resolved, " if rendered else ""
-    print(
-        f"{resolved}{len(add)} rendered files are added; git status says how to go on", file=stream
-    )
+    resolved = f"resolved conflicts in {len(rendered)} rendered files; " if rendered else ""
+    print(f"{resolved}staged {len(add)} rendered files; git status shows what is next", file=stream)
 
 
 def _unmerged(root: Path) -> dict[str, dict[str, str]]:
-    """Return path → what git has of it: of the common ancestor (1), of ours (2), of theirs (3)."""
-    found: dict[str, dict[str, str]] = {}
-    for line in _listed(_git(root, "ls-files", "-z", "--unmerged")):
+    """Return path → stage → blob; stages: 1 is the common ancestor, 2 is ours, 3 is theirs."""
+    unmerged: dict[str, dict[str, str]] = {}
+    for line in _split(_git(root, "ls-files", "-z", "--unmerged")):
         meta, _, path = line.partition("\t")
         _, blob, stage = meta.split()
-        found.setdefault(path, {})[stage] = blob
-    return found
+        unmerged.setdefault(path, {})[stage] = blob
+    return unmerged
 
 
 def _rendered(root: Path, unmerged: dict[str, dict[str, str]]) -> set[str]:
-    """Return those that render wrote, in every one of their versions."""
+    """Return the unmerged files of which render wrote every version."""
     versions = [
         (path, blob)
         for path, stages in unmerged.items()
@@ -101,37 +98,38 @@ def _rendered(root: Path, unmerged: dict[str, dict[str, str]]) -> set[str]:
 def _conflict(root: Path, path: str, stages: dict[str, str]) -> Finding:
     file = root / path
     raw = file.read_bytes() if file.is_file() else b""
-    found = _MARKS.search(raw)
-    line = raw.count(b"\n", 0, found.start()) + 1 if found else 0
-    message = "git could not merge what the two sides made of this"
-    fix = f"write what it should be, then git add {path}"
+    conflict = _MARKS.search(raw)
+    line = raw.count(b"\n", 0, conflict.start()) + 1 if conflict else 0
+    message = "git could not merge the two versions of this file"
+    fix = f"resolve the conflict, then git add {path}"
     if not {"2", "3"} <= stages.keys():
-        message = "one side removed this, and the other changed it"
+        message = "one version removes this file, and the other changes it"
         fix = f"git add {path} keeps it, git rm {path} removes it"
     return Finding(path, line, 1 if line else 0, "merge-conflict", message, fix)
 
 
-def _not_added(path: str) -> Finding:
-    message = "this is not in git's index as it stands here, and the output would follow from it"
-    return Finding(path, 0, 0, "not-added", message, f"git add {path}, or put it back")
+def _not_staged(path: str) -> Finding:
+    message = "this input has changes that are not staged: the output would not fit the commit"
+    return Finding(path, 0, 0, "not-staged", message, f"git add {path}, or undo the changes")
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Remove the output of environments that one side removed and the other rendered anew."""
+    """Remove the output of environments that one version removes and the other changes."""
     for name in layout.environments(root):
         folder = root / "overlays" / name
         if [path.name for path in folder.iterdir()] == ["manifests"]:
-            committed.read(root, name)  # refuses what render did not write
+            committed.read(root, name)  # raises UserError for files that render did not write
             shutil.rmtree(folder)
 
 
 def _differing(root: Path, folders: tuple[str, ...]) -> Iterator[str]:
-    """Return the files of folders that are not in the index as they stand here."""
-    return _listed(_git(root, *_DIFFERING, *folders))
+    """Return the files of folders that differ from git's index."""
+    return _split(_git(root, *_DIFFERING, *folders))
 
 
-def _listed(told: str) -> Iterator[str]:
-    return filter(None, dict.fromkeys(told.split("\0")))
+def _split(output: str) -> Iterator[str]:
+    """Return the entries of git's output with -z, without duplicates."""
+    return filter(None, dict.fromkeys(output.split("\0")))
 
 
 def _git(root: Path, *arguments: str, given: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Make an environment's own chain: its genesis and public names for git, its keys for Secrets."""
+"""Create an environment's chain: genesis and validators for git, private keys for Secrets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from scripts.commands.arguments import whole_number
 from scripts.core.findings import UsageError
 
 EXAMPLES = ("nox -s network -- dev", "nox -s network -- qa --validators 4 --chain-id 73571337")
-INTERRUPTED = "what is there is whole; run it again"
+INTERRUPTED = "all files are complete; run it again for the missing ones"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("environments", nargs="+", metavar="ENVIRONMENT", help="one")
+    parser.add_argument("environments", nargs="+", metavar="ENVIRONMENT", help="only one")
     parser.add_argument(
         "--validators", type=whole_number, metavar="N", help="default: maru.replicas"
     )
@@ -23,16 +23,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--chain-id", type=whole_number, metavar="N", help="default: the lowest free one from 1337"
     )
     parser.add_argument(
-        "--to-address", metavar="0x…", help="where the TX Sender sends to; default: a new account"
+        "--to-address", metavar="0x…", help="recipient of the TX Sender; default: a new account"
     )
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
-    """Make the chain, and return the exit code."""
+    """Create the chain, and return the exit code."""
     from scripts.network import make, plan
 
     if len(options.environments) > 1:
-        raise UsageError(f"one environment: {' or '.join(options.environments)}")
+        raise UsageError(f"write only one environment: {' or '.join(options.environments)}")
     wanted = plan.Wanted(options.validators, options.chain_id, options.to_address)
     make.make(root, options.environments[0], wanted, sys.stdout)
     return 0

@@ -10,7 +10,7 @@ from scripts.commands import reporting
 from scripts.environments import layout
 
 EXAMPLES = ("nox -s policy", "nox -s policy -- prod --format sarif")
-INTERRUPTED = "it only reads"
+INTERRUPTED = "nothing was written"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,5 +26,5 @@ def run(root: Path, options: argparse.Namespace) -> int:
     names = layout.environments(root, options.environments)
     code = reporting.report(policy.check(root, names), options.format)
     if not code and options.format == "text":
-        print(f"nothing against {layout.called(names)} but what {policy.WAIVERS} lets be")
+        print(f"no policy findings in {layout.called(names)} (waivers: {policy.WAIVERS})")
     return code

@@ -11,7 +11,7 @@ from scripts.commands import check
 from scripts.core import findings
 
 EXAMPLES = ("nox -s render", "nox -s render -- prod")
-INTERRUPTED = "the output of an environment is wholly the old or wholly the new one"
+INTERRUPTED = "the output of each environment is entirely old or entirely new"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="write nothing; show what would change, exit 1 if anything does: nox -s check",
+        help="the same as nox -s check: write nothing; exit 1 if the output is out of date",
     )
 
 
@@ -31,7 +31,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
         return check.run(root, options)
     from scripts.output import update
 
-    # A program reads one document from stdout; what changed is for people.
+    # With other formats, stdout must be one document.
     stream = sys.stdout if options.format == "text" else sys.stderr
     update.update(root, options.environments, stream)
     findings.write([], options.format, sys.stdout)

@@ -1,4 +1,4 @@
-"""Write findings in the format that was asked for."""
+"""Write findings in the requested format."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from scripts.core import findings
 from scripts.core.findings import Finding
 
 
-def report(found: Sequence[Finding], format: str) -> int:
-    """Write the findings to stdout, and return the exit code that they mean."""
+def report(reported: Sequence[Finding], format: str) -> int:
+    """Write the findings to stdout, and return the exit code: 1 if any is an error."""
     described = {}
-    if found and format == "sarif":
+    if reported and format == "sarif":
         from scripts.rules import descriptions
 
         described = descriptions.described()
-    findings.write(found, format, sys.stdout, described)
-    return int(findings.has_errors(found))
+    findings.write(reported, format, sys.stdout, described)
+    return int(findings.has_errors(reported))

@@ -1,4 +1,4 @@
-"""List the rules across objects: what each promises, and why."""
+"""List the rules across objects: what each checks, and why."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 EXAMPLES = ("nox -s rules", "nox -s rules -- --format json")
-INTERRUPTED = "it only reads"
+INTERRUPTED = "nothing was written"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

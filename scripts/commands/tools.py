@@ -1,4 +1,4 @@
-"""Build the pinned tools, all or those named, and print where they are."""
+"""Install the pinned tools, all or those named, and print their paths."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from scripts.core import repository
 
 EXAMPLES = ("nox -s tools", "nox -s tools -- helm4 promtool")
-INTERRUPTED = "the next run makes what is missing"
+INTERRUPTED = "the next run installs the missing tools"
 ON_PROGRAM = True
 
 
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_: Path, options: argparse.Namespace) -> int:
-    """Build, and return the exit code."""
+    """Install the tools, and return the exit code."""
     from scripts.core import process_lifetime, toolchain
 
     process_lifetime.end_with_parent()

@@ -1,4 +1,4 @@
-"""Prove environments offline: inputs, schemas, rules, and that the output is up to date."""
+"""Check environments offline: inputs, schemas, rules, and that the output is up to date."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from scripts.commands import reporting
 from scripts.environments import layout
 
 EXAMPLES = ("nox -s validate", "nox -s validate -- prod --against origin/main --format sarif")
-INTERRUPTED = "it only reads"
+INTERRUPTED = "nothing was written"
 
 WIDTH = 100
-"""Columns of a paragraph."""
+"""The width of paragraphs, in columns."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--against",
         default="",
         metavar="REVISION",
-        help="also judge the change from what this git revision has committed: origin/main",
+        help="also check the changes since this git revision, for example origin/main",
     )
 
 
@@ -35,8 +35,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
 
     names = layout.environments(root, options.environments)
     renderings = layers.rendered(root, names)
-    found = layers.validate(root, renderings, options.against)
-    code = reporting.report(found, options.format)
+    code = reporting.report(layers.validate(root, renderings, options.against), options.format)
     if not code and options.format == "text":
         print(f"valid: {layout.called(names)}")
         for line in layers.survived(renderings):

@@ -1,1 +1,1 @@
-"""What knows nothing of Kubernetes: findings, YAML, TOML, JSON Schema, files, processes, tools."""
+"""Independent of Kubernetes: findings, YAML, TOML, JSON Schema, files, processes, tools."""

@@ -1,4 +1,4 @@
-"""What is wrong, where, and what to write instead; and the four ways to say it."""
+"""Findings: what is wrong, where, and what to write instead; printed in one of four formats."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SARIF_SCHEMA = (
 
 
 class Severity(StrEnum):
-    """How bad a finding is: only an error makes a command exit 1."""
+    """The severity of a finding: only an error makes a command exit 1."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -27,64 +27,64 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """One mistake; the order of the fields is the order in which findings are told."""
+    """One mistake; findings are sorted by these fields, in this order."""
 
     file: str
     """The input to change, relative to the repository, with forward slashes."""
     line: int
-    """1-based; 0 where the whole file is meant."""
+    """From 1; 0 for the whole file."""
     column: int
-    """1-based; 0 where the whole line is meant."""
+    """From 1; 0 for the whole line."""
     rule: str
     """The rule's id, in kebab case."""
     message: str
-    """What is wrong."""
+    """What is wrong, and what happens if it stays."""
     fix: str
     """What to write instead."""
     object: str = ""
-    """Kind/name of the rendered object, where there is one."""
+    """Kind/name of the rendered object; empty if the finding is about no object."""
     environment: str = ""
     severity: Severity = Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What is known of a rule beside its findings."""
+    """The description of a rule, as SARIF shows it."""
 
     promise: str
-    """What holds where it finds nothing, in one line."""
+    """What is true if the rule reports nothing, in one line."""
     why: str
     source: str
-    """Where that is documented: an address, or a file of this repository."""
+    """The documentation of the rule: a URL, or a file of this repository."""
     severity: Severity
 
 
 class UserError(Exception):
-    """Mistakes in files that stop the work: told as findings, exit code 1."""
+    """Mistakes in files that stop the work; they are printed as findings, with exit code 1."""
 
     def __init__(self, *findings: Finding) -> None:
         super().__init__("\n".join(f"{f.file}:{f.line}: {f.message}" for f in findings))
         self.findings = findings
 
     def __reduce__(self) -> tuple[type[UserError], tuple[Finding, ...]]:
-        """Return how a child process's error is made again in its parent."""
+        """Return how pickle rebuilds the error: child processes send it to their parent."""
         return type(self), self.findings
 
 
 class UsageError(Exception):
-    """A wrong command line, or a machine that can't do the work: exit code 2."""
+    """An invalid command line, or a machine that can't do the work; the exit code is 2."""
 
 
 _SECRET = re.compile(r"key|secret|password|token|credential", re.IGNORECASE)
 
 
 def may_be_secret(path: Sequence[str | int]) -> bool:
-    """Return whether what stands at the path could be a secret, which no message may repeat."""
-    named = [part for part in path if isinstance(part, str)]
-    if not named:
+    """Return whether the value at the path could be a secret, which no message may repeat."""
+    keys = [part for part in path if isinstance(part, str)]
+    if not keys:
         return False
-    in_environment = "extraEnv" in named and named[-1] == "value"
-    return in_environment or "plain" in named or bool(_SECRET.search(named[-1]))
+    in_environment = "extraEnv" in keys and keys[-1] == "value"
+    return in_environment or "plain" in keys or bool(_SECRET.search(keys[-1]))
 
 
 def has_errors(findings: Iterable[Finding]) -> bool:
@@ -93,7 +93,7 @@ def has_errors(findings: Iterable[Finding]) -> bool:
 
 
 def place(finding: Finding) -> str:
-    """Return `file:line:column`, as far as they are known."""
+    """Return `file:line:column`, without the parts that are unknown."""
     parts = [finding.file, *(str(n) for n in (finding.line, finding.column) if n)]
     return ":".join(parts)
 
@@ -104,12 +104,13 @@ def write(
     stream: TextIO,
     described: Mapping[str, Description] = MappingProxyType({}),
 ) -> None:
-    """Write the findings, sorted and each once, in one of FORMATS.
+    """Write the findings in one of FORMATS, sorted and without duplicates.
 
-    The text is for people and says nothing where there is nothing to say; json and sarif are
-    always one whole document. SARIF: OASIS SARIF 2.1.0, with what is described of the rules that
-    found something. json: findings.schema.json. github: workflow commands, which GitHub shows as
-    annotations on the lines of a pull request.
+    text: for people; empty without findings.
+    json: one document as in findings.schema.json, also without findings.
+    sarif: one document of OASIS SARIF 2.1.0, also without findings; `described` has the
+    descriptions of rules.
+    github: workflow commands, which GitHub shows as annotations on the lines of a pull request.
     """
     ordered = sorted(set(findings))
     if format == "sarif":
@@ -124,7 +125,7 @@ def _text(findings: list[Finding], stream: TextIO) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    # A width of our own, as rich prints nothing where the terminal says 0; no line is wrapped.
+    # A fixed width, as rich prints nothing if the terminal's width is 0; lines are not wrapped.
     console = Console(file=stream, width=100, highlight=False, soft_wrap=True, emoji=False)
     colours = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow"}
     for finding in findings:
@@ -149,9 +150,9 @@ def _text(findings: list[Finding], stream: TextIO) -> None:
 
 
 def _visible(text: str) -> str:
-    """Return the text with what would steer a terminal written out."""
-    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-    return "".join(shown)
+    """Return the text with control characters as escapes, so that it can't control a terminal."""
+    characters = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return "".join(characters)
 
 
 def _count(number: int, noun: str) -> str:
@@ -193,20 +194,20 @@ def _sarif(findings: list[Finding], stream: TextIO, described: Mapping[str, Desc
     stream.write("\n")
 
 
-def _descriptor(rule: str, known: Description | None) -> dict[str, object]:
-    """Return a rule as SARIF has it (3.49)."""
-    if known is None:
+def _descriptor(rule: str, description: Description | None) -> dict[str, object]:
+    """Return a rule as a reportingDescriptor of SARIF (section 3.49)."""
+    if description is None:
         return {"id": rule}
-    found: dict[str, object] = {
+    descriptor: dict[str, object] = {
         "id": rule,
-        "shortDescription": {"text": f"{known.promise}."},
-        "fullDescription": {"text": f"{known.promise}. {known.why}"},
-        "defaultConfiguration": {"level": known.severity.value},
+        "shortDescription": {"text": f"{description.promise}."},
+        "fullDescription": {"text": f"{description.promise}. {description.why}"},
+        "defaultConfiguration": {"level": description.severity.value},
     }
-    # helpUri is an absolute address; of a file of this repository, only its name is known here.
-    if known.source.startswith("https://"):
-        return found | {"helpUri": known.source}
-    return found | {"help": {"text": f"see {known.source}"}}
+    # helpUri must be an absolute URL, which a file of this repository does not have here.
+    if description.source.startswith("https://"):
+        return descriptor | {"helpUri": description.source}
+    return descriptor | {"help": {"text": f"see {description.source}"}}
 
 
 def _github(findings: list[Finding], stream: TextIO) -> None:
@@ -216,11 +217,11 @@ def _github(findings: list[Finding], stream: TextIO) -> None:
             properties["line"] = str(finding.line)
         if finding.column:
             properties["col"] = str(finding.column)
-        named = ",".join(f"{key}={_escape(value, ':,')}" for key, value in properties.items())
+        head = ",".join(f"{key}={_escape(value, ':,')}" for key, value in properties.items())
         about = " in ".join(part for part in (finding.object, finding.environment) if part)
         text = f"{about}: {finding.message}" if about else finding.message
-        told = _escape(f"{text}\n→ {finding.fix}")
-        stream.write(f"::{finding.severity} {named}::{told}\n")
+        body = _escape(f"{text}\n→ {finding.fix}")
+        stream.write(f"::{finding.severity} {head}::{body}\n")
 
 
 def _escape(text: str, more: str = "") -> str:

@@ -1,7 +1,7 @@
-"""One function over many items, on every processor, with progress on what takes long.
+"""Call a function on many items, in one process per processor, with progress if it takes long.
 
-Children are forked, each with its share of the items, and end by themselves when their parent is
-gone: a killed render leaves no process behind that holds its lock.
+The child processes are forked, each with its share of the items. They end when their parent has
+ended: a killed render leaves no process behind that holds its lock.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 WORTH_A_PROCESS = 8
-"""Fewer items are done faster here than a child starts and loads its libraries."""
+"""Items per process: starting a child for fewer would take longer than doing them here."""
 
 PROGRESS_AFTER_S = 1.0
 
@@ -28,11 +28,11 @@ PROGRESS_AFTER_S = 1.0
 def each(function: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:
     """Return the function's results in the order of the items.
 
-    what: what the items are, for the progress that is shown once this takes longer than a second.
-    An exception in a child is raised here.
+    what: names the work in the progress that is shown after a second.
+    An exception in a child process is raised here.
     """
     processes = min(os.cpu_count() or 1, len(items) // WORTH_A_PROCESS)
-    # Helm's engine is Go, whose threads do not come along into a fork.
+    # Helm's engine is in Go: its threads do not exist in a forked process.
     if processes < 2 or "helm_python" in sys.modules:
         return list(_progress(map(function, items), len(items), what))
     results: dict[int, Result] = dict(
@@ -83,10 +83,10 @@ def _work(
     send: Connection,
     inherited: Sequence[Connection],
 ) -> None:
-    # The fork has the parent's ends, too: as long as one is open, nobody sees the parent go.
+    # The fork inherits the parent's ends: while one is open here, no child sees the parent end.
     for pipe in inherited:
         pipe.close()
-    # Ctrl-C reaches all processes of the terminal; it is the parent who answers it.
+    # Ctrl-C reaches all processes of the terminal; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         for index in range(share, len(items), processes):
@@ -102,8 +102,8 @@ def _work(
 
 
 def _progress(results: Iterable[Result], total: int, what: str) -> Iterator[Result]:
-    """Yield the results; once this takes long, say on stderr how far it is."""
-    began = said = time.monotonic()
+    """Yield the results; after a second, print to stderr how many there are so far."""
+    began = printed = time.monotonic()
     live = None
     done = 0
     try:
@@ -116,8 +116,8 @@ def _progress(results: Iterable[Result], total: int, what: str) -> Iterator[Resu
             if sys.stderr.isatty():
                 live = live or _bar(total, what)
                 live.update(live.task_ids[0], completed=done)
-            elif now - said > 5:
-                said = now
+            elif now - printed > 5:
+                printed = now
                 print(f"{what}: {done} of {total}", file=sys.stderr)
     finally:
         if live:

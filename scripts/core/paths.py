@@ -1,4 +1,4 @@
-"""Look up a part of plain data by its path: the keys and indices that lead to it."""
+"""Look up a part of nested data by its path: the keys and indices that lead to it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ ValuePath = Sequence[str | int]
 
 
 def has(data: Any, path: ValuePath) -> bool:
-    """Return whether the data have something at the path."""
+    """Return whether the data have a value at the path."""
     for part in path:
         if isinstance(data, list):
-            there = isinstance(part, int) and part < len(data)
+            exists = isinstance(part, int) and part < len(data)
         else:
-            there = isinstance(data, dict) and part in data
-        if not there:
+            exists = isinstance(data, dict) and part in data
+        if not exists:
             return False
         data = data[part]
     return True
 
 
 def get(data: Any, path: ValuePath) -> Any:
-    """Return what the data have at the path; None where they have nothing there."""
-    # Rules ask this more than all else, so it does not ask has().
+    """Return the value at the path; None if there is none."""
+    # It does not call has(): rules call this function most often of all.
     for part in path:
         if isinstance(data, dict):
             if part not in data:

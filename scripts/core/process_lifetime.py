@@ -1,4 +1,4 @@
-"""What ends with what: no child outlives its program, and none of our programs outlives nox."""
+"""End processes with their parents: children with their program, and programs with nox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 STARTED_BY = "LINEA_STARTED_BY"
-"""Environment variable with the id of the nox process that a session's program ends with."""
+"""Environment variable with the id of the nox process; a session's program ends when nox ends."""
 
 LOOK_S = 0.2
 
@@ -22,21 +22,21 @@ exec "$@" 3<&-
 
 
 def until_end_of_stdin(command: Sequence[str | Path]) -> list[str | Path]:
-    """Return a command that runs the given one, and kills its process group at the end of stdin.
+    """Return a command that runs the given one and kills its process group at the end of stdin.
 
-    Give it a session of its own and the reading end of a pipe as stdin: when the process that holds
-    the other end closes it or ends, however it ends, the command and all its children are killed.
+    Start it in a new session, with the reading end of a pipe as stdin. When the process with the
+    other end closes it or ends in any way, the command and all its children are killed.
     """
     return ["sh", "-c", _UNTIL_END_OF_STDIN, "sh", *command]
 
 
 def end_with_parent() -> None:
-    """Raise KeyboardInterrupt in the main thread at a SIGTERM, or when the parent has ended.
+    """Raise KeyboardInterrupt in the main thread on SIGTERM, or once the parent has ended.
 
-    Call it once, in the main thread. It makes a killed nox end what it started.
+    Call it once, in the main thread. So a program ends even if nox is killed.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Its own children are not nox's.
+    # Remove the variable: the parent of this process' children is not nox.
     parent = int(os.environ.pop(STARTED_BY, 0)) or os.getppid()
 
     def look() -> None:

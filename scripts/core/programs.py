@@ -1,4 +1,4 @@
-"""Run other programs to their end: with a time-out, and without leaving their children behind."""
+"""Run other programs with a time-out, without leaving child processes behind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.core import process_lifetime
 from scripts.core.findings import UsageError
 
 QUERY_TIMEOUT_S = 600
-"""Of a program that only answers a question."""
+"""The time-out for programs that only answer a query."""
 
 
 def run(
@@ -24,10 +24,10 @@ def run(
     environment: Mapping[str, str] | None = None,
     given: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; it is killed with its children where it takes too long.
+    """Run a program until it ends; on a time-out, kill it and its children.
 
-    making: what it is for, in the UsageError that a missing program or the time-out becomes.
-    given: what it reads on its standard input.
+    making: what it is for, as the message of a UsageError begins. given: its standard input.
+    Raises UsageError if the program can't be started, or on a time-out.
     """
     with _started(command, making, cwd, environment, subprocess.PIPE) as process:
         return _finished(process, command, making, timeout_s, given.encode())
@@ -41,9 +41,9 @@ def run_bound(
     cwd: Path,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as `run` does; it is killed with its children when this process ends, too.
+    """Run a program as `run` does, and also kill it and its children when this process ends.
 
-    That holds however this process ends: by a SIGKILL, too. It takes a shell's start more.
+    That includes an end by SIGKILL. It costs the start of a shell.
     """
     reading, writing = os.pipe()
     try:
@@ -74,15 +74,15 @@ def _started(
             start_new_session=True,
         )
     except OSError as error:
-        raise UsageError(f"{making}: {command[0]} can't be started: {error.strerror}") from error
+        raise UsageError(f"{making}: cannot start {command[0]}: {error.strerror}") from error
     try:
         yield process
     finally:
         if process.poll() is None:
-            # Its own session: a Ctrl-C here does not reach the compilers it started.
+            # It is in another session, so a Ctrl-C here does not reach it and its children.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
-        with process:  # waits for its end, and closes what it wrote to
+        with process:  # waits until it has ended, and closes its pipes
             pass
 
 
@@ -96,8 +96,8 @@ def _finished(
     try:
         stdout, stderr = process.communicate(given, timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        message = f"{making}: {Path(command[0]).name} did not end within {timeout_s:.0f} s"
+        message = f"{making}: {Path(command[0]).name} did not finish within {timeout_s:.0f} s"
         raise UsageError(message) from None
-    # Names of files may be any bytes, and what git has may have any ends of lines.
-    told = (stream.decode("utf-8", "surrogateescape") for stream in (stdout, stderr))
-    return subprocess.CompletedProcess(command, process.returncode, *told)
+    # Bytes, not text: file names may be any bytes, and line ends must stay as they are.
+    texts = (stream.decode("utf-8", "surrogateescape") for stream in (stdout, stderr))
+    return subprocess.CompletedProcess(command, process.returncode, *texts)

@@ -1,4 +1,4 @@
-"""Say on stderr what takes long, and for how long it has."""
+"""Print progress of slow work to stderr: what is being done, and for how long."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ PROGRESS_AFTER_S = 1.0
 PROGRESS_EVERY_S = 20.0
 
 _steps: list[threading.Event] = []
-"""The ends of the steps that are under way, the innermost last."""
+"""The end events of the steps that are running, the innermost last."""
 
 
 @contextlib.contextmanager
 def progress(text: str, begun: float | None = None) -> Iterator[None]:
-    """Say on stderr what is being done once it takes longer than a second, then for how long.
+    """Print the text once the step takes longer than a second, then how long it has been running.
 
-    begun: the monotonic time when the first of several such steps began, to say their sum, too.
-    Of steps within steps, only the innermost says for how long.
+    begun: the monotonic time at which the first of several such steps began; the total is printed,
+    too. Of nested steps, only the innermost prints its time.
     """
     start, ended = time.monotonic(), threading.Event()
 
-    def tell() -> None:
+    def report() -> None:
         if ended.wait(PROGRESS_AFTER_S):
             return
         say(f"{text} …")
@@ -35,7 +35,7 @@ def progress(text: str, begun: float | None = None) -> Iterator[None]:
                     since = f"; {duration(now - begun)} in all"
                 say(f"{text} … {duration(now - start)}{since}")
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=report, daemon=True)
     thread.start()
     _steps.append(ended)
     try:
@@ -47,11 +47,11 @@ def progress(text: str, begun: float | None = None) -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration for people: 45 s, 3 min 5 s."""
+    """Return a duration as text, like 45 s or 3 min 5 s."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def say(text: str) -> None:
-    """Write a line on stderr."""
+    """Print a line to stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The repository's files as they may be read: regular ones, inside it, of a bounded size."""
+"""Read files of the repository safely: regular files inside it, of a limited size."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MAX_BYTES = 1024 * 1024
 def read(path: Path, root: Path) -> bytes:
     """Return the contents of a file that people write.
 
-    Raises UserError for what leaves the repository, can't be read, is no regular file (a pipe or a
-    device has no end) or is larger than MAX_BYTES.
+    Raises UserError for a file that is outside the repository, that can't be read, that is not a
+    regular file (a pipe or a device may have no end), or that is larger than MAX_BYTES.
     """
     if leaves(path, root):
         raise UserError(outside(path, root))
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=_open_without_blocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UserError(_unreadable(path, root, "it is a pipe or a device"))
@@ -31,48 +31,49 @@ def read(path: Path, root: Path) -> bytes:
     except OSError as error:
         raise UserError(_unreadable(path, root, str(error.strerror))) from None
     if status.st_size > MAX_BYTES:
-        message = f"the file has {status.st_size} bytes; at most {MAX_BYTES} are read"
+        message = f"the file has {status.st_size} bytes; the maximum is {MAX_BYTES}"
         fix = "split or shorten the file"
         raise UserError(Finding(name(path, root), 0, 0, "file-too-large", message, fix))
     return raw
 
 
 def entries(folder: Path, root: Path) -> list[Path]:
-    """Return what is in a folder, sorted; nothing where it isn't there.
+    """Return the sorted entries of a folder; none if it does not exist.
 
-    Raises UserError for a folder that leaves the repository or can't be read: it would pass for an
-    empty one.
+    Raises UserError for a folder that is outside the repository or can't be read: otherwise it
+    would be taken for an empty folder.
     """
     if leaves(folder, root):
         raise UserError(outside(folder, root))
     try:
         return sorted(folder.iterdir()) if os.path.lexists(folder) else []
     except OSError as error:
-        message = f"the folder can't be read: {error.strerror}"
-        fix = "make it a folder that you may read"
+        message = f"cannot read the folder: {error.strerror}"
+        fix = "replace it with a folder that you can read"
         raise UserError(
             Finding(name(folder, root), 0, 0, "unreadable-file", message, fix)
         ) from None
 
 
 def links_out(paths: Iterable[Path], root: Path) -> list[Finding]:
-    """Return a finding for each path that is a link out of the repository, or could be one.
+    """Return a finding for each symbolic link that is absolute or points outside the repository.
 
-    An absolute link leads out wherever the repository stands elsewhere.
+    An absolute link points outside as soon as the repository is cloned to another place.
     """
     links = [path for path in paths if path.is_symlink()]
     return [outside(p, root) for p in links if p.readlink().is_absolute() or leaves(p, root)]
 
 
-def refuse_unreadable(paths: Iterable[Path], root: Path) -> None:
-    """Raise UserError for the first path that another program could not read, or not to its end."""
+def reject_unreadable(paths: Iterable[Path], root: Path) -> None:
+    """Raise UserError for the first path that Helm could not read, or not to its end."""
     for path in paths:
         if path.is_symlink():
             if leaves(path, root):
                 raise UserError(outside(path, root))
-            around = Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(path))
-            if around or not path.exists():
-                message, fix = "the link leads to itself or nowhere", "put the file itself here"
+            is_loop = Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(path))
+            if is_loop or not path.exists():
+                message = "the symbolic link points to itself or to nothing"
+                fix = "replace the link with the file itself"
                 raise UserError(Finding(name(path, root), 0, 0, "unreadable-file", message, fix))
         if not (path.is_file() or path.is_dir()):
             raise UserError(_unreadable(path, root, "it is a pipe or a device"))
@@ -81,7 +82,7 @@ def refuse_unreadable(paths: Iterable[Path], root: Path) -> None:
 
 
 def leaves(path: Path, root: Path) -> bool:
-    """Return whether the path leads out of the repository; a link to itself doesn't."""
+    """Return whether the path leads outside the repository; a link to itself does not."""
     return not Path(os.path.realpath(path)).is_relative_to(_real(root))
 
 
@@ -91,10 +92,10 @@ def _real(root: Path) -> str:
 
 
 def outside(path: Path, root: Path) -> Finding:
-    """Return the finding on a link to what is not in git."""
-    message = "this is a symbolic link that leaves the repository"
-    fix = "put the file itself here: only what is in git can be reviewed"
-    return Finding(name(path, root), 0, 0, "outside-repository", message, fix)
+    """Return the finding for a symbolic link to something that is not in git."""
+    message = "the symbolic link points outside the repository"
+    fix = "replace the link with the file itself: only what is in git can be reviewed"
+    return Finding(name(path, root), 0, 0, "symlink-outside-repository", message, fix)
 
 
 def name(path: Path, root: Path) -> str:
@@ -102,11 +103,11 @@ def name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    # Opening a pipe would wait for its other end.
+def _open_without_blocking(path: str, flags: int) -> int:
+    # Opening a pipe would block until its other end is open.
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unreadable(path: Path, root: Path, why: str) -> Finding:
-    message, fix = f"the file can't be read: {why}", "make it a file that you may read"
+    message, fix = f"cannot read the file: {why}", "replace it with a file that you can read"
     return Finding(name(path, root), 0, 0, "unreadable-file", message, fix)

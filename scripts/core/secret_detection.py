@@ -1,4 +1,4 @@
-"""Texts → the secrets in them: passwords, tokens, private keys, by their names and their looks."""
+"""Detect secrets in texts: passwords, tokens and private keys, by their names and their form."""
 
 from __future__ import annotations
 
@@ -13,59 +13,62 @@ _WEAK = re.compile(
     re.IGNORECASE,
 )
 _NAMED = re.compile(rf"(^|.*[-_.]|.*[a-z])({_STRONG.pattern}|{_WEAK.pattern})$", re.IGNORECASE)
-"""What a field is called that holds a secret itself: not its file, its name, its address."""
+"""The name of a field that holds a secret itself, not the secret's file, name or URL."""
 _MAY_BE_KEY = re.compile(r"key|secret|jwt|seed", re.IGNORECASE)
 _IS_PUBLIC = re.compile(r"pub|hash|sum|peer|node-?id|digest|root", re.IGNORECASE)
 _HEX_KEY = re.compile(r"(0x)?(08021220)?[0-9a-fA-F]{64}")
-"""32 bytes; those of Maru with the head of their protobuf."""
-_NOT_ITSELF = re.compile(
+"""32 bytes; Maru's keys have the header of their protobuf encoding in front."""
+_NO_SECRET = re.compile(
     r"[$<{/.].*|.*\$[({A-Za-z].*|true|false|null|none|unused|0x[0-9a-fA-F]{40}", re.IGNORECASE
 )
-"""A variable, a placeholder, a path, a switch, an address: nothing that opens anything."""
+"""A variable, a placeholder, a path, a boolean or an account's address: no secret."""
 _ASSIGNED = re.compile(
     rf"^[ \t]*(?:export |- )?[\"']?([\w.-]*(?:{_STRONG.pattern}|{_WEAK.pattern}|key|seed))[\"']?"
     r"[ \t]*[:=][ \t]*[\"']?([^\s\"',;#)]+)",
     re.IGNORECASE,
 )
 _HINTS = ("passw", "passphrase", "mnemonic", "secret", "token", "jwt", "credential", "key", "seed")
-"""One of them is in every such name: looking for words is a hundred times faster than matching."""
+"""Each such name contains one of them; searching for words is 100 times faster than matching."""
 _REPORTS = re.compile(r"ethstats[\"']?[ \t]*[= :][ \t]*[\"']?[^\s:@\"'$]+:([^\s@\"'$]+)@")
 
 _KNOWN = (
     ("-----BEGIN ", re.compile(r"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----"), "a private key"),
-    ("AKIA", re.compile(r"\bAKIA[A-Z0-9]{16}\b"), "an access key of AWS"),
-    ("ASIA", re.compile(r"\bASIA[A-Z0-9]{16}\b"), "an access key of AWS"),
+    ("AKIA", re.compile(r"\bAKIA[A-Z0-9]{16}\b"), "an AWS access key"),
+    ("ASIA", re.compile(r"\bASIA[A-Z0-9]{16}\b"), "an AWS access key"),
     ("eyJ", re.compile(r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+"), "a JSON web token"),
-    ("://", re.compile(r"://[^/\s:@$<{\"']*:[^/\s@$<{\"']+@"), "an address with a password"),
-    ("ghp_", re.compile(r"\bghp_[A-Za-z0-9]{36}\b"), "a token of GitHub"),
-    ("github_pat_", re.compile(r"\bgithub_pat_\w{22,}"), "a token of GitHub"),
-    ("ethstats", _REPORTS, "EthStats' password"),
+    ("://", re.compile(r"://[^/\s:@$<{\"']*:[^/\s@$<{\"']+@"), "a URL with a password"),
+    ("ghp_", re.compile(r"\bghp_[A-Za-z0-9]{36}\b"), "a GitHub token"),
+    ("github_pat_", re.compile(r"\bgithub_pat_\w{22,}"), "a GitHub token"),
+    ("ethstats", _REPORTS, "an EthStats password"),
 )
-"""A text that every such secret has, what it looks like, and what it is called."""
+"""Of each kind of secret: a text that is always part of it, its form, and its name in messages."""
 
 
 def as_named(name: str, value: Any, references: Collection[str]) -> str:
-    """Return what a field holds by its name; nothing where that is no secret."""
+    """Return the kind of secret that a field holds, judged by the field's name; empty if none.
+
+    references: values that are names of other things, such as of Secrets.
+    """
     text = str(value).strip() if isinstance(value, str | int) else ""
     if isinstance(value, bool) or not text or "\n" in text:
         return ""
     if is_key(name, text):
-        return "32 bytes of a key"
-    named = _NAMED.fullmatch(name)
-    if not named or _NOT_ITSELF.fullmatch(text) or text in references:
+        return "a 32-byte key"
+    match = _NAMED.fullmatch(name)
+    if not match or _NO_SECRET.fullmatch(text) or text in references:
         return ""
-    if is_password(named[2]):
+    if is_password(match[2]):
         return "a password"
     return "" if text.isdecimal() else "a secret"
 
 
 def is_password(name: str) -> bool:
-    """Return whether a name says that it is of a password."""
+    """Return whether a name is that of a password."""
     return bool(_STRONG.search(name))
 
 
 def is_key(name: str, value: str) -> bool:
-    """Return whether a value is 32 bytes in hex, of which the name says that they are secret."""
+    """Return whether a value is 32 bytes in hex, under a name of a secret."""
     return bool(
         _HEX_KEY.fullmatch(value) and _MAY_BE_KEY.search(name) and not _IS_PUBLIC.search(name)
     )
@@ -73,19 +76,19 @@ def is_key(name: str, value: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def in_text(text: str) -> str:
-    """Return what secret a text has somewhere; nothing where it has none."""
-    for hint, pattern, what in _KNOWN:
+    """Return the kind of the first secret in a text; empty if there is none."""
+    for hint, pattern, kind in _KNOWN:
         if hint in text and pattern.search(text):
-            return what
+            return kind
     for line in _lines_with_hints(text) if "\n" in text else ():
-        found = _ASSIGNED.match(line)
-        if not found:
+        match = _ASSIGNED.match(line)
+        if not match:
             continue
-        name, value = found[1], found[found.lastindex or 1]
-        what = as_named(name, value, ())
-        # In a file, what is called a secret may as well be its name.
-        if what and (what != "a secret" or _looks_random(value)):
-            return str(what)
+        name, value = match[1], match[match.lastindex or 1]
+        kind = as_named(name, value, ())
+        # In a file, a field called "secret" may also hold the name of a Secret.
+        if kind and (kind != "a secret" or _looks_random(value)):
+            return str(kind)
     return ""
 
 

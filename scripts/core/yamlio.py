@@ -1,7 +1,7 @@
-"""YAML in with positions, strictly; canonical YAML out.
+"""Load YAML strictly, with positions; dump canonical YAML.
 
-Input is the part of YAML that every reader understands alike. A scalar that YAML 1.1 (PyYAML,
-Helm, kubectl) and YAML 1.2 (editors, other tools) read differently is refused rather than guessed.
+Only the part of YAML is accepted that all parsers read alike. A scalar that YAML 1.1 (PyYAML, Helm,
+kubectl) and YAML 1.2 (editors, other tools) read differently is an error.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from scripts.core.findings import Finding, UserError, may_be_secret
 from scripts.core.paths import ValuePath
 
 MAX_NODES = 50_000
-"""Nodes of one document after its aliases are followed; a whole environment has some thousands."""
+"""Nodes of a document after its aliases are expanded; an environment has a few thousand."""
 
 MAX_DEPTH = 64
-"""Levels of one document; a Kubernetes object has some twenty."""
+"""Levels of nesting in a document; a Kubernetes object has about twenty."""
 
 _PREFIX = "tag:yaml.org,2002:"
 _KINDS = {"str", "bool", "int", "float", "timestamp", "null"}
 _MOST_SHOWN = 32
 _MOST_EXACT = 2**53
-"""Helm reads numbers as 64-bit floats: it rounds whole numbers beyond this."""
+"""Helm reads numbers as 64-bit floats: it rounds integers above this."""
 _JSON_INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _JSON_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
-_ELSEWHERE_A_NUMBER = re.compile(
+_NUMBER_IN_OTHER_PARSERS = re.compile(
     r"[-+]?(0[oO][0-7_]+|0[xX][0-9a-fA-F_]+|0[bB][01_]+|[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"
     r"|\.[0-9_]+([eE][-+]?[0-9]+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"
 )
-_ELSEWHERE_A_BOOLEAN = re.compile(r"[yYnN]\Z")
+_BOOLEAN_IN_OTHER_PARSERS = re.compile(r"[yYnN]\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One YAML file: its data (as JSON has them), and where each part of it stands."""
+    """One YAML document: its data, with the types of JSON, and the position of each part."""
 
     file: str
     """Relative to the repository, with forward slashes."""
@@ -53,7 +53,7 @@ class Document:
     def position(self, path: ValuePath) -> tuple[int, int]:
         """Return the line and column (from 1) of the key or item at the path.
 
-        Where the path leads out of the document, the last part that is there counts.
+        If the document has nothing at the path, return the position of the last part that exists.
         """
         node = self.node
         if node is None:
@@ -75,35 +75,36 @@ class Document:
 
 
 def load(path: Path, root: Path) -> Document:
-    """Return the one document of a file that people write.
+    """Return the only document of a file that people write.
 
-    Raises UserError for what can't be read the same way everywhere: bytes that are no UTF-8,
-    tabs, duplicate and non-string keys, tags, merge keys, recursive or exploding aliases, scalars
-    whose meaning depends on the reader; and for a second document.
+    Raises UserError for YAML that parsers read differently: bytes that are not UTF-8, tabs,
+    duplicate keys, keys that are not strings, tags, merge keys, recursive or exploding aliases,
+    ambiguous scalars; and for a second document.
     """
     documents = load_all(path, root)
     if len(documents) == 1:
         return documents[0]
-    message, fix = "a second document begins here", "keep one document: remove the line ---"
-    raise UserError(documents[1].finding("yaml-documents", [], message, fix))
+    message = "a second YAML document begins here; the file may have only one"
+    fix = "keep one document: remove the line ---"
+    raise UserError(documents[1].finding("multiple-yaml-documents", [], message, fix))
 
 
 def load_all(path: Path, root: Path) -> list[Document]:
-    """Return all documents of a file; an empty file has one, without data. Raises as load does."""
+    """Return all documents of a file; for an empty file, one without data. Raises as load does."""
     file, text = safe_files.name(path, root), _text(path, root)
     documents = []
     try:
         loader = yaml.CSafeLoader(text)
         while loader.check_node():
             node = loader.get_node()
-            assert node is not None  # for mypy: check_node has seen it
+            assert node is not None  # for mypy: check_node returned true
             _inspect(node, file)
             documents.append(Document(file, loader.construct_document(node), node))
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
         message = f"the character U+{error.character:04X} is not allowed in YAML"
-        found = Finding(file, line, 0, "yaml-syntax", message, "remove the character")
-        raise UserError(found) from None
+        finding = Finding(file, line, 0, "yaml-syntax", message, "remove the character")
+        raise UserError(finding) from None
     except yaml.MarkedYAMLError as error:
         raise UserError(syntax(error, file, text)) from None
     return documents or [Document(file, None, None)]
@@ -115,7 +116,7 @@ def _text(path: Path, root: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        message = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        message = f"the byte 0x{raw[error.start]:02x} is not valid UTF-8"
         fix = "save the file as UTF-8"
         raise UserError(
             Finding(safe_files.name(path, root), line, 0, "not-utf-8", message, fix)
@@ -123,41 +124,32 @@ def _text(path: Path, root: Path) -> str:
 
 
 def syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> Finding:
-    """Return what is wrong with a text that is no YAML, and where."""
+    """Return the finding for a text that is not valid YAML."""
     mark = error.problem_mark or error.context_mark
     if "quoted scalar" in (error.context or ""):
-        mark = error.context_mark  # where the quote opens; the problem is told at the end
+        mark = error.context_mark  # the opening quote; problem_mark is the end of the file
     conflict = re.search(r"^(<<<<<<<|>>>>>>>) ", text, re.MULTILINE)
     if conflict:
         line = text[: conflict.start()].count("\n") + 1
-        message = "a merge conflict was left in the file"
-        fix = "keep one side, and remove the lines <<<<<<<, ======= and >>>>>>>"
+        message = "the file has an unresolved merge conflict"
+        fix = "keep one version, and remove the lines <<<<<<<, ======= and >>>>>>>"
         return Finding(file, line, 0, "merge-conflict", message, fix)
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-    problem = error.problem or "not YAML"
+    problem = error.problem or "unknown error"
     lines = text.splitlines()
     here = lines[line - 1] if 0 < line <= len(lines) else ""
     if "\\t" in problem or "\t" in here[: len(here) - len(here.lstrip())]:
-        return Finding(
-            file, line, column, "yaml-tab", "a tab indents the line", "indent with spaces"
-        )
+        message = "the line is indented with a tab, which YAML does not allow"
+        return Finding(file, line, column, "yaml-tab", message, "indent with spaces")
+    message = f"invalid YAML: {', '.join(part for part in (error.context, problem) if part)}"
+    fix = "fix the YAML here, or just above"
     if "undefined alias" in problem:
-        return Finding(
-            file,
-            line,
-            column,
-            "yaml-syntax",
-            problem,
-            "define the anchor (&name) above the alias (*name), or write the value here",
-        )
-    told = ", ".join(part for part in (error.context, problem) if part)
-    return Finding(
-        file, line, column, "yaml-syntax", told, "mend the YAML at this place, or just above it"
-    )
+        fix = "define the anchor (&name) above the alias (*name), or write the value here"
+    return Finding(file, line, column, "yaml-syntax", message, fix)
 
 
 def _children(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]]:
-    """Yield the key or index, the node that stands for its place, and the node of its value."""
+    """Yield each key or index, the node with its position, and the node of its value."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield key.value, key, value
@@ -166,42 +158,42 @@ def _children(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, yaml.Node
             yield index, item, item
 
 
-def _refuse(file: str, node: yaml.Node, rule: str, message: str, fix: str) -> Never:
+def _reject(file: str, node: yaml.Node, rule: str, message: str, fix: str) -> Never:
     mark = node.start_mark
     raise UserError(Finding(file, mark.line + 1, mark.column + 1, rule, message, fix))
 
 
 def _inspect(root: yaml.Node, file: str) -> None:
-    """Refuse what is well-formed YAML and still means trouble. UserError names the first place."""
+    """Raise UserError for the first part that is valid YAML, but not accepted here."""
     count = 0
 
     def visit(node: yaml.Node, above: tuple[int, ...], path: tuple[str | int, ...]) -> None:
         nonlocal count
         count += 1
         if id(node) in above:
-            _refuse(
+            _reject(
                 file,
                 node,
-                "yaml-recursion",
-                "an alias contains itself",
-                "write the value out instead of the alias",
+                "recursive-yaml-alias",
+                "the alias refers to a value that contains it: the value has no end",
+                "write the value instead of the alias",
             )
         if len(above) > MAX_DEPTH:
-            message = f"the document is nested deeper than {MAX_DEPTH} levels"
-            _refuse(file, node, "yaml-depth", message, "write it flatter")
+            message = f"the document has more than {MAX_DEPTH} levels of nesting"
+            _reject(file, node, "yaml-too-deep", message, "reduce the nesting")
         if count > MAX_NODES:
-            _refuse(
+            _reject(
                 file,
                 root,
                 "yaml-bomb",
-                f"the document has more than {MAX_NODES} nodes once its aliases are followed",
-                "write the values out instead of aliases of aliases",
+                f"the document has more than {MAX_NODES} nodes after its aliases are expanded",
+                "write the values instead of aliases of aliases",
             )
         if isinstance(node, yaml.ScalarNode):
             _inspect_scalar(node, file, path)
             return
         if node.tag not in (_PREFIX + "map", _PREFIX + "seq"):
-            _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
+            _reject_tag(file, node)
         seen: dict[str, yaml.Node] = {}
         for key, place, value in _children(node):
             if isinstance(node, yaml.MappingNode):
@@ -212,48 +204,53 @@ def _inspect(root: yaml.Node, file: str) -> None:
     visit(root, (), ())
 
 
-def _tag(node: yaml.Node) -> str:
-    return node.tag.replace(_PREFIX, "!!")
+def _reject_tag(file: str, node: yaml.Node) -> Never:
+    message = f"the YAML tag {node.tag.replace(_PREFIX, '!!')} is not supported"
+    _reject(file, node, "unsupported-yaml-tag", message, "remove the tag")
 
 
 def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
     if key.tag == _PREFIX + "merge":
-        _refuse(
+        _reject(
             file,
             key,
-            "yaml-merge",
-            "the merge key << is not part of YAML 1.2",
-            "write the keys out, or put them into a profile",
+            "yaml-merge-key",
+            "the merge key << is not supported: YAML 1.2 does not have it",
+            "write the keys here, or move them into a profile",
         )
     if not isinstance(key, yaml.ScalarNode):
-        message, fix = "a mapping or a list stands where a key must", "put {{ … }} in quotes"
-        _refuse(file, key, "yaml-key", message, fix)
-    if key.tag != _PREFIX + "str" or (not key.style and _is_something_else_elsewhere(key.value)):
-        named, quoted = _named(key.value)
-        message = f"the key {named} is no string to every YAML reader"
-        fix = f"quote it: {quoted}" if named == key.value else "put it in quotes"
-        _refuse(file, key, "yaml-key", message, fix)
+        message = "a mapping or a list is used as a key, which must be a string"
+        fix = "write a string; put {{ … }} in quotes"
+        _reject(file, key, "non-string-key", message, fix)
+    if key.tag != _PREFIX + "str" or (not key.style and _is_ambiguous(key.value)):
+        name, quoted = _shown(key.value)
+        is_shown = name == key.value
+        subject = f"the key {name}" if is_shown else "this key"
+        message = f"{subject} is not a string in every YAML parser"
+        fix = f"quote it: {quoted}" if is_shown else "put it in quotes"
+        _reject(file, key, "non-string-key", message, fix)
     first = seen.get(key.value)
     if first is not None:
-        _refuse(
+        _reject(
             file,
             key,
             "duplicate-key",
-            f"the key {key.value} is here a second time; the first is on line "
-            f"{first.start_mark.line + 1}",
+            f"duplicate key {key.value}: line {first.start_mark.line + 1} already has it",
             "keep one of the two",
         )
 
 
-def _is_something_else_elsewhere(text: str) -> bool:
-    """Return whether another reader takes the plain text for a number or a boolean."""
-    return bool(_ELSEWHERE_A_NUMBER.fullmatch(text) or _ELSEWHERE_A_BOOLEAN.fullmatch(text))
+def _is_ambiguous(text: str) -> bool:
+    """Return whether another parser reads the unquoted string as a number or a boolean."""
+    return bool(
+        _NUMBER_IN_OTHER_PARSERS.fullmatch(text) or _BOOLEAN_IN_OTHER_PARSERS.fullmatch(text)
+    )
 
 
-def _named(text: str, path: ValuePath = ()) -> tuple[str, str]:
-    """Return how a message calls a scalar, and how it would stand in quotes.
+def _shown(text: str, path: ValuePath = ()) -> tuple[str, str]:
+    """Return a scalar as messages show it, without and with quotes.
 
-    A long one could be a private key that lacks its quotes: messages don't repeat it.
+    Messages do not repeat a long scalar, which could be a private key without quotes.
     """
     if len(text) > _MOST_SHOWN or may_be_secret(path):
         return "this value", "this value in quotes"
@@ -262,37 +259,38 @@ def _named(text: str, path: ValuePath = ()) -> tuple[str, str]:
 
 def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
     text, kind = node.value, node.tag.removeprefix(_PREFIX)
-    named, quoted = _named(text, path)
+    shown, quoted = _shown(text, path)
+    number = f"a plain decimal number, or {quoted} for the string"
     instead = ""
     if kind == "value" and not node.style:  # YAML 1.1's = without quotes
         instead = quoted
     elif (kind != "str" and node.style) or kind not in _KINDS:
-        _refuse(file, node, "yaml-tag", f"the tag {_tag(node)} is not read", "remove the tag")
+        _reject_tag(file, node)
     elif node.style:
         return
     elif kind == "str":
-        if _ELSEWHERE_A_NUMBER.fullmatch(text):
-            instead = f"a plain decimal number, or {quoted} for the text"
-        elif _ELSEWHERE_A_BOOLEAN.fullmatch(text):
-            instead = f"{str(text in 'yY').lower()}, or {quoted} for the text"
+        if _NUMBER_IN_OTHER_PARSERS.fullmatch(text):
+            instead = number
+        elif _BOOLEAN_IN_OTHER_PARSERS.fullmatch(text):
+            instead = f"{str(text in 'yY').lower()}, or {quoted} for the string"
     elif kind == "bool":
         if text.lower() not in ("true", "false"):
-            instead = f"{str(text.lower() in ('yes', 'on')).lower()}, or {quoted} for the text"
+            instead = f"{str(text.lower() in ('yes', 'on')).lower()}, or {quoted} for the string"
     elif kind == "int":
         if not _JSON_INT.fullmatch(text) or len(text) > 17 or abs(int(text)) > _MOST_EXACT:
-            instead = f"a plain decimal number, or {quoted} for the text"
+            instead = number
     elif kind == "float":
         if not _JSON_FLOAT.fullmatch(text) or not math.isfinite(float(text)):
-            instead = f"a plain decimal number, or {quoted} for the text"
+            instead = number
     elif kind == "timestamp":
         instead = quoted
     if instead:
-        message = f"{named} is read as different things by different YAML readers"
-        _refuse(file, node, "ambiguous-scalar", message, f"write {instead}")
+        message = f"{shown} is not the same value in every YAML parser"
+        _reject(file, node, "ambiguous-scalar", message, f"write {instead}")
 
 
 class _Dumper(yaml.CSafeDumper):
-    """Emits strings so that YAML 1.1, YAML 1.2 and Go's readers all see strings."""
+    """Writes strings so that YAML 1.1, YAML 1.2 and Go's parsers all read strings."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
@@ -301,30 +299,30 @@ class _Dumper(yaml.CSafeDumper):
 def _string(dumper: _Dumper, text: str) -> yaml.Node:
     style = None
     if "\n" in text:
-        # A block that keeps empty lines at its end would need a mark after it (`...`).
+        # After a block that keeps its trailing empty lines, libyaml writes a document end (`...`).
         style = '"' if text.endswith("\n\n") or not text.strip("\n") else "|"
     return dumper.represent_scalar(_PREFIX + "str", text, style)
 
 
 _Dumper.add_representer(str, _string)
-_Dumper.add_implicit_resolver(_PREFIX + "float", _ELSEWHERE_A_NUMBER, list("-+.0123456789"))
-_Dumper.add_implicit_resolver(_PREFIX + "bool", _ELSEWHERE_A_BOOLEAN, list("yYnN"))
+_Dumper.add_implicit_resolver(_PREFIX + "float", _NUMBER_IN_OTHER_PARSERS, list("-+.0123456789"))
+_Dumper.add_implicit_resolver(_PREFIX + "bool", _BOOLEAN_IN_OTHER_PARSERS, list("yYnN"))
 
 _FIRST = {"apiVersion": 0, "kind": 1, "name": 2, "metadata": 3, "spec": 4}
 
 
 def dump(data: dict[str, Any]) -> str:
-    """Return canonical YAML: equal data give equal bytes, whatever order their keys came in.
+    """Return canonical YAML: equal data give equal bytes, whatever the order of their keys.
 
-    data: what JSON can hold; its keys are strings.
+    data: of JSON's types, so that all keys are strings.
     """
     return "".join(_lines(key, data[key]) for key in sorted(data, key=_rank))
 
 
 def _lines(key: str, value: Any) -> str:
-    """Return the lines of a key at the top, put together from parts that may be known already.
+    """Return the lines of a top-level key, put together from cached parts.
 
-    Environments have most of their objects' parts in common, and emitting is what costs most.
+    Environments share most parts of their objects, and emitting YAML is what takes most time.
     """
     if not isinstance(value, dict) or not value or not key.isidentifier():
         return _emitted(json.dumps({key: value}, sort_keys=True))

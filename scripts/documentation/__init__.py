@@ -1,1 +1,1 @@
-"""The parts of the documentation that are written by this program."""
+"""Write the generated parts of the documentation."""

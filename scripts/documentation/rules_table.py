@@ -1,4 +1,4 @@
-"""The list of all rules: for people, for docs/rules.md, for programs."""
+"""The list of all rules, as text, as Markdown for docs/rules.md, and as JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from scripts.rules import catalogue
 
 
 def write(format: str, stream: TextIO) -> None:
-    """Write the rules by family, as `text`, `markdown` or `json`."""
+    """Write the rules, grouped by family, as `text`, `markdown` or `json`."""
     {"text": _text, "markdown": _markdown, "json": _json}[format](stream)
 
 
 def update(root: Path, *, check: bool) -> bool:
-    """Write the rules into docs/rules.md, unless only to check; return whether they change."""
+    """Write the rules into docs/rules.md, and return whether they change; check: write nothing."""
     stream = io.StringIO()
     _markdown(stream)
     return marked.update(root / "docs" / "rules.md", "rules", stream.getvalue(), check=check)
@@ -37,7 +37,7 @@ def _text(stream: TextIO) -> None:
             console.print(Text(family, "bold"))
         head = Text.assemble("  ", (rule.id, "cyan"), f"  {rule.severity}  {rule.promise}")
         console.print(head)
-    console.print(f"{len(catalogue.RULES)} rules; why, and where it is documented: docs/rules.md")
+    console.print(f"{len(catalogue.RULES)} rules; reasons and sources: docs/rules.md")
 
 
 def _markdown(stream: TextIO) -> None:

@@ -1,7 +1,7 @@
-"""The table of values in the chart's README, made from the `# --` comments of chart/values.yaml.
+"""The table of values in chart/README.md, from the `# --` comments in chart/values.yaml.
 
-A value's description is the comment above it that begins with `# --`; a mapping that has one is a
-row of its own, and what is inside it are rows only where they have descriptions too.
+A value's description is the comment above it that begins with `# --`. A value without a description
+is not in the table, whether it is inside a mapping with a description or not.
 """
 
 from __future__ import annotations
@@ -49,6 +49,6 @@ def _description(lines: list[str], line: int) -> str:
 
 
 def update(root: Path, *, check: bool) -> bool:
-    """Write the table into chart/README.md, unless only to check; return whether it changes."""
+    """Write the table into chart/README.md, and return whether it changes; check: write nothing."""
     values = table(root / "chart" / "values.yaml")
     return marked.update(root / "chart" / "README.md", "values", values, check=check)

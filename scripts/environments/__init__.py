@@ -1,1 +1,1 @@
-"""What people write for an environment: settings, values, patches, the image lock."""
+"""Load what people write for an environment: settings, values, patches, the image lock."""

@@ -1,4 +1,4 @@
-"""An overlay's folder and base/ → one frozen Environment."""
+"""Load an Environment from its folder in overlays/ and from base/."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from scripts.core.yamlio import Document
 from scripts.environments import image_lock, layout, patches
 
 NETWORK = "network.yaml"
-"""The values that `network` writes, once for each chain; people's own values.yaml is above them."""
+"""The values that `nox -s network` writes for a chain; values.yaml overrides them."""
 
 READ = ("environment.yaml", NETWORK, "values.yaml", "patches", "manifests")
-"""What an overlay's folder may hold, beside notes in Markdown."""
+"""What an environment's folder may contain, apart from notes in Markdown."""
 
 PRODUCTION = "base/profiles/production.yaml"
 
@@ -30,18 +30,18 @@ SCHEMA = PROGRAM / "environment.schema.json"
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A rule that is not asked of one object, for some time."""
+    """A finding of a rule on an object that is accepted for a time."""
 
     rule: str
     object: str
     """Kind/name."""
     until: str
-    """The last day on which it counts, like 2027-03-31."""
+    """The last day on which the waiver is valid, like 2027-03-31."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """All that a rendering depends on, but for the chart and this program."""
+    """All inputs of a rendering, except the chart and this program."""
 
     name: str
     namespace: str
@@ -49,41 +49,41 @@ class Environment:
     """A minor version, like 1.34."""
     zones: tuple[str, ...]
     cluster: dict[str, str]
-    """`server` or `name`, as an Application's destination has them; `serviceAccount` to sync as."""
+    """`server` or `name`, as in an Application's destination; `serviceAccount` to sync as."""
     sync: dict[str, bool]
     repository: dict[str, str]
     document: Document
     """environment.yaml."""
     layers: tuple[Document, ...]
-    """The files of values, from the weakest (the chart's own) to the strongest (the overlay's)."""
+    """The files of values, from the weakest (the chart's) to the strongest (the environment's)."""
     patches: tuple[patches.Patch, ...]
     images: Document
-    """The lock: the digests of images."""
+    """The image lock: repository:tag → digest."""
     given: dict[str, Any]
-    """Kind → names, or names and their keys: what the cluster has without a manifest of it."""
+    """Kind → names, or name → keys: the provided resources, which no manifest here makes."""
     node: dict[str, str]
-    """What the smallest node has for pods; empty where nobody has said it."""
+    """The allocatable resources of the smallest node; empty if unknown."""
     registries: tuple[str, ...]
-    """Beginnings of the names of images that may run; none, and all may."""
+    """Allowed prefixes of image names; empty allows all."""
     waivers: tuple[Waiver, ...]
 
     @property
     def is_production(self) -> bool:
-        """Return whether the profile production is one of its layers."""
+        """Return whether it has the profile production."""
         return any(layer.file == PRODUCTION for layer in self.layers)
 
     @property
     def values(self) -> dict[str, Any]:
-        """Return what people's files say, merged as `helm template -f … -f …` merges them."""
+        """Return the values of all files but the chart's, merged as `helm template -f … -f …`."""
         merged: dict[str, Any] = {"zones": list(self.zones)}
         for layer in self.layers[1:]:
             merged = merge(merged, layer.data or {})
         return merged
 
     def locate(self, path: list[str | int]) -> tuple[Document, list[str | int]]:
-        """Return the strongest file of values that says something at the path, and the path there.
+        """Return the strongest file that sets the value at the path, and the path in it.
 
-        Where no file does, the longest beginning of the path that one of them knows counts.
+        If no file sets it, look for the closest parent of the path that a file sets.
         """
         own = self.layers[1:]
         if path[:1] == ["zones"] and not any(paths.has(layer.data, ["zones"]) for layer in own):
@@ -96,9 +96,10 @@ class Environment:
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Return the values merged as Helm does: mappings by key, all else replaced, null kept.
+    """Return the values merged as Helm does: mappings by key; other values are replaced.
 
-    (A null tells Helm to drop the chart's default: https://helm.sh/docs/chart_template_guide/values_files/)
+    A null is kept. It removes the chart's default:
+    https://helm.sh/docs/chart_template_guide/values_files/
     """
     merged = dict(below)
     for key, value in above.items():
@@ -123,23 +124,24 @@ def coalesce(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]
 
 
 def load(root: Path, name: str) -> Environment:
-    """Return the environment; raises UserError with all that is wrong in its files."""
+    """Return the environment; raises UserError with all findings in its files."""
     folder = root / "overlays" / name
     path = folder / "environment.yaml"
     if folder.is_symlink():
-        raise UserError(
-            _missing(folder, root, "the environment is a symbolic link", "make it a folder")
-        )
+        message = "the environment's folder is a symbolic link, which is not rendered"
+        fix = "replace the link with a folder"
+        file = safe_files.name(folder, root)
+        raise UserError(Finding(file, 0, 0, "environment-is-symlink", message, fix))
     if path not in safe_files.entries(folder, root):
-        message = "the folder has no environment.yaml"
-        fix = "add it, or remove the whole folder if the environment is gone"
+        message = "the file is missing: each folder in overlays/ is an environment"
+        fix = "add it, or remove the folder if the environment is gone"
         raise UserError(_missing(path, root, message, fix))
     document = yamlio.load(path, root)
     base = _read(root / "base" / "environment.yaml", root)
     data = document.data
     if not isinstance(base.data, dict | None):
         raise UserError(
-            base.finding("wrong-type", [], "the file is no mapping", "write key: value")
+            base.finding("wrong-type", [], "the file is not a mapping", "write key: value")
         )
     if isinstance(data, dict):
         data = _inherited(base.data or {}, data)
@@ -155,9 +157,9 @@ def load(root: Path, name: str) -> Environment:
 
 
 def _inherited(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return an environment.yaml over the base's.
+    """Return an environment.yaml merged over that of base/.
 
-    A cluster is known by its server or its name: the environment's choice replaces the base's.
+    The environment's `cluster` replaces that of base/: it has either a server or a name.
     """
     return merge(base, own) | ({"cluster": own["cluster"]} if "cluster" in own else {})
 
@@ -165,11 +167,10 @@ def _inherited(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -> Environment:
     findings = list[Finding]()
     if data["name"] != folder.name:
-        message = f"the name is {data['name']}, the folder's is {folder.name}"
-        findings.append(
-            document.finding("environment-name", ["name"], message, f"write name: {folder.name}")
-        )
-    findings += _unread(root, folder)
+        message = f"the name is {data['name']}, but the folder is called {folder.name}"
+        fix = f"write name: {folder.name}"
+        findings.append(document.finding("environment-name-mismatch", ["name"], message, fix))
+    findings += _unused(root, folder)
     layers = [
         _read(root / "chart" / "values.yaml", root),
         _read(root / "base" / "values.yaml", root),
@@ -181,11 +182,11 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         else:
             findings.append(_no_profile(root, document, index, profile))
     overlay = (folder / NETWORK, folder / "values.yaml")
-    # A link to nothing is a mistake, not an absent file.
+    # lexists: a link to nothing is a mistake, not a file that is absent.
     layers += [yamlio.load(path, root) for path in overlay if os.path.lexists(path)]
-    found: tuple[patches.Patch, ...] = ()
+    loaded: tuple[patches.Patch, ...] = ()
     try:
-        found = patches.load(folder / "patches", root)
+        loaded = patches.load(folder / "patches", root)
     except UserError as error:
         findings += error.findings
     environment = Environment(
@@ -198,7 +199,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         repository=data["repository"],
         document=document,
         layers=tuple(layers),
-        patches=found,
+        patches=loaded,
         images=image_lock.load(root),
         given=data.get("given", {}),
         node=data.get("node", {}),
@@ -208,29 +209,31 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
             for entry in data.get("waivers", [])
         ),
     )
-    findings += _check_values(root, environment) or image_lock.old_digests(environment.layers)
+    findings += _check_values(root, environment) or image_lock.stale_digests(environment.layers)
     if findings:
         raise UserError(*findings)
     return environment
 
 
-def _unread(root: Path, folder: Path) -> Iterable[Finding]:
-    """Yield the files that look like inputs and are none."""
+def _unused(root: Path, folder: Path) -> Iterable[Finding]:
+    """Yield a finding for each file in an environment's folder that is no input."""
     import difflib
 
     for path in safe_files.entries(folder, root):
         if path.name in READ or path.name.startswith(".") or path.suffix == ".md":
             continue
         near = difflib.get_close_matches(path.name, READ, 1)
-        fix = f"call it {near[0]}" if near else f"remove it; read are {', '.join(READ)}"
+        fix = f"rename it to {near[0]}"
+        if not near:
+            fix = f"remove it; an environment consists of {', '.join(READ)} and *.md"
         file = safe_files.name(path, root)
-        yield Finding(file, 0, 0, "unread-file", "nothing reads this file", fix)
+        yield Finding(file, 0, 0, "unused-file", "nothing reads this file", fix)
 
 
 def _check_values(root: Path, environment: Environment) -> list[Finding]:
     for layer in environment.layers:
         if not isinstance(layer.data, dict | None):
-            message = "the file is no mapping of values"
+            message = "the file is not a mapping of values"
             return [layer.finding("wrong-type", [], message, "write key: value")]
     chart, *own = environment.layers
     overlay = own[-1]
@@ -241,8 +244,8 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
         document, inside = environment.locate(path)
         if document is not chart:
             return document, inside
-        # The chart's defaults are sound by themselves: somebody asks for more than they say. Where
-        # that is what environments share, the environment is to say the rest.
+        # The chart's defaults are valid by themselves, so another file makes them invalid. If that
+        # is a file of base/, the environment is the place to set the value.
         for length in range(len(path) - 1, 0, -1):
             for layer in reversed(own):
                 if paths.has(layer.data, path[:length]):
@@ -254,9 +257,9 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
     try:
         return json_schema.check_merged(merged, path, locate)
     except (UserError, ValueError, RecursionError):
-        # Its own words could repeat a value, or name a place on this machine.
-        message, fix = "the file is no JSON Schema that can be read", "restore it from git"
-        return [Finding(safe_files.name(path, root), 0, 0, "chart", message, fix)]
+        # Not the error's own text, which could contain a value, or a path of this machine.
+        message, fix = "the file is not a valid JSON Schema", "restore it from git"
+        return [Finding(safe_files.name(path, root), 0, 0, "invalid-chart", message, fix)]
 
 
 def _no_profile(root: Path, document: Document, index: int, profile: str) -> Finding:
@@ -266,30 +269,30 @@ def _no_profile(root: Path, document: Document, index: int, profile: str) -> Fin
     entries = safe_files.entries(folder, root)
     known = [path.stem for path in entries if path.suffix == ".yaml"]
     near = difflib.get_close_matches(profile, known, 1)
-    fix = f"write {near[0]}" if near else "add the profile"
+    fix = f"write {near[0]}" if near else "add the file"
     if known and not near:
-        fix = f"write one of {', '.join(known)}, or add the profile"
-    message = f"base/profiles has no {profile}.yaml"
+        fix = f"write one of {', '.join(known)}, or add the file"
+    message = f"unknown profile {profile}: base/profiles/{profile}.yaml does not exist"
     return document.finding("unknown-profile", ["profiles", index], message, fix)
 
 
 def _missing(path: Path, root: Path, message: str, fix: str) -> Finding:
-    return Finding(safe_files.name(path, root), 0, 0, "environment-file", message, fix)
+    return Finding(safe_files.name(path, root), 0, 0, "missing-input-file", message, fix)
 
 
 @lru_cache
 def _read(path: Path, root: Path) -> Document:
-    """Return a document that environments share; it is read once."""
+    """Return a document that environments share; it is read only once."""
     if path not in safe_files.entries(path.parent, root):
         raise UserError(_missing(path, root, "the file is missing", "restore it from git"))
     return yamlio.load(path, root)
 
 
 def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
-    """Return what the named environments can't have beside the others.
+    """Return the conflicts between the named environments and all others.
 
-    Each has a namespace and a chain of its own; and on one cluster all are synced as service
-    accounts, or none is, as one switch of Argo CD decides that for all.
+    Each environment has its own namespace and its own chain. On one cluster either all or none set
+    a service account, as Argo CD's sync impersonation is one setting for all.
     """
     wanted = set(names)
     documents = dict[str, Document]()
@@ -316,30 +319,31 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
         others = [other for other in owners[places[name]] if other != name]
         if others:
             message = (
-                f"the namespace {namespace} on this cluster belongs to {others[0]} too: "
-                "each would delete what the other makes"
+                f"{others[0]} has the namespace {namespace} on this cluster, too: each of the two "
+                "would delete the other's objects"
             )
-            fix = "write another namespace, or another cluster"
+            fix = "write another namespace or another cluster"
             findings.append(
                 documents[name].finding("shared-namespace", ["namespace"], message, fix)
             )
         synced = with_account.get(server, [])
         if synced and name not in synced:
             message = (
-                f"{synced[0]} on this cluster is synced as a service account, and {name} is not: "
-                "Argo CD can sync only the one or the other"
+                f"{synced[0]} has cluster.serviceAccount on this cluster, and {name} does not: "
+                "Argo CD's impersonation is on or off for all, so it fits only one of the two"
             )
             fix = "write cluster.serviceAccount in all environments of the cluster, or in none"
-            findings.append(documents[name].finding("service-account", ["cluster"], message, fix))
+            rule = "inconsistent-sync-impersonation"
+            findings.append(documents[name].finding(rule, ["cluster"], message, fix))
     return (
         findings
         + _shared_chains(root, set(names))
-        + _without_chain(root, documents.keys() & set(names))
+        + _without_network(root, documents.keys() & set(names))
     )
 
 
-def _without_chain(root: Path, names: set[str]) -> list[Finding]:
-    """Return which of the named environments have no network: their nodes would never meet."""
+def _without_network(root: Path, names: set[str]) -> list[Finding]:
+    """Return a finding for each of the named environments that has no network.yaml."""
     findings = []
     for name in sorted(names):
         overlay = root / "overlays" / name
@@ -349,22 +353,22 @@ def _without_chain(root: Path, names: set[str]) -> list[Finding]:
                 values.exists() and b"validators:" in values.read_bytes()
             ):
                 continue
-            message = f"{name} has no chain: there is no {NETWORK}, with its validators and genesis"
-            fix = f"make one: nox -s network -- {name}"
+            message = f"{name} has no {NETWORK}: without validators and genesis there is no chain"
+            fix = f"create it: nox -s network -- {name}"
             file = f"overlays/{name}/environment.yaml"
-            findings.append(Finding(file, 0, 0, "no-chain", message, fix))
+            findings.append(Finding(file, 0, 0, "missing-network", message, fix))
     return findings
 
 
 _IDENTITY = re.compile(
     rb"""^[- ]+(?:address: \W?(0x[0-9a-fA-F]{40})|"chainId": ([1-9][0-9]*))\b""", re.MULTILINE
 )
-"""A validator and a chain id as `network` writes them. Found without a parser: this reads the
-file of every environment, each time."""
+"""A validator's address or a chain id, as `nox -s network` writes them. This is faster than to
+parse the file of each environment in each run."""
 
 
 def _shared_chains(root: Path, names: set[str]) -> list[Finding]:
-    """Return where the named environments have a validator or the chain id of another."""
+    """Return findings for validators and chain ids of the named environments that others have."""
     owners = dict[bytes, list[str]]()
     lines = dict[tuple[str, bytes], int]()
     for name in layout.environments(root):
@@ -372,40 +376,47 @@ def _shared_chains(root: Path, names: set[str]) -> list[Finding]:
             continue
         with contextlib.suppress(OSError):
             text = (root / "overlays" / name / NETWORK).read_bytes()
-            for found in _IDENTITY.finditer(text):
-                what = (found[1] or found[2]).lower()
-                if (name, what) not in lines:
-                    owners.setdefault(what, []).append(name)
-                    lines[name, what] = text.count(b"\n", 0, found.start()) + 1
+            for match in _IDENTITY.finditer(text):
+                identity = (match[1] or match[2]).lower()
+                if (name, identity) not in lines:
+                    owners.setdefault(identity, []).append(name)
+                    lines[name, identity] = text.count(b"\n", 0, match.start()) + 1
     findings = dict[str, Finding]()
-    for (name, what), line in lines.items():
-        others = [other for other in owners[what] if other != name]
+    for (name, identity), line in lines.items():
+        others = [other for other in owners[identity] if other != name]
         if not others or name not in names:
             continue
-        told, file = what.decode(), f"overlays/{name}/{NETWORK}"
-        if what.startswith(b"0x"):
+        shown, file = identity.decode(), f"overlays/{name}/{NETWORK}"
+        if identity.startswith(b"0x"):
             rule = "shared-validator"
-            message = f"the validator {told} is {others[0]}'s, too: two with one key fork the chain"
+            message = (
+                f"{others[0]} has the validator {shown}, too: two validators with one key fork "
+                "the chain"
+            )
             fix = (
-                "one of the two is a copy: remove network.yaml of the one that has never run "
-                "(not of the other!), and make it a chain of its own with nox -s network"
+                f"one {NETWORK} is a copy: remove that of the environment that has never run (not "
+                "the other one), and create a network for it with nox -s network"
             )
             findings[name] = Finding(file, line, 1, rule, message, fix)
         else:
             rule = "shared-chain-id"
-            message = f"the chain id {told} is {others[0]}'s, too: what is signed for one of them"
-            message += " is good for the other"
-            fix = "make a network of its own with nox -s network, where it has never run"
+            message = (
+                f"{others[0]} has the chain id {shown}, too: a transaction for one chain is valid "
+                "on the other"
+            )
+            fix = (
+                "create another network with nox -s network, in the environment that has never run"
+            )
             findings.setdefault(name, Finding(file, line, 1, rule, message, fix))
     return list(findings.values())
 
 
-_HERE = "https://kubernetes.default.svc"
-"""The cluster that Argo CD runs on; by its name, `in-cluster`."""
+_IN_CLUSTER = "https://kubernetes.default.svc"
+"""The address of the cluster that Argo CD runs on, which has the name `in-cluster`."""
 
 
 def _server(cluster: dict[str, Any]) -> str:
-    """Return a cluster's address, or its name where Argo CD alone knows the address."""
+    """Return a cluster's address, or its name if only Argo CD knows the address."""
     if cluster.get("name") == "in-cluster":
-        return _HERE
+        return _IN_CLUSTER
     return str(cluster.get("name") or cluster["server"].rstrip("/").lower())

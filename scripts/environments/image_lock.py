@@ -1,7 +1,7 @@
-"""Images by digest: the lock, and manifests and lock → manifests.
+"""The image lock: digests for the tags of images, and manifests with these digests.
 
-Who may push to a repository can move its tags; a digest is one content for ever. Where an image
-has both, what is pulled goes by the digest and the tag is for the reader
+Whoever may push to a repository can move its tags; a digest always means the same content. If an
+image has both, the digest is pulled, and the tag is only for people
 (https://kubernetes.io/docs/concepts/containers/images/#image-names).
 """
 
@@ -31,33 +31,32 @@ Digests = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An image as a container names it, in its parts."""
+    """The parts of a container's image."""
 
     name: str
-    """All but the digest: repository:tag, or the repository alone."""
+    """repository:tag, or the repository without a tag."""
     tag: str
-    """Nothing where there is none, which a registry takes for latest."""
+    """Empty if there is none, which means latest."""
     digest: str
-    """Nothing where the image goes by its tag."""
+    """Empty if there is none."""
 
     @property
-    def floats(self) -> bool:
-        """Return whether the tag is one that means something else with every release."""
+    def is_latest(self) -> bool:
+        """Return whether the tag is latest, which moves with every release."""
         return self.tag in ("", "latest")
 
 
 def parse(image: str) -> Reference:
-    """Return the parts of an image's name."""
+    """Return the parts of an image."""
     name, _, digest = image.partition("@")
-    # A colon further to the left is that of the registry's port.
+    # A colon before the last slash belongs to the registry's port.
     return Reference(name, name.rpartition("/")[2].partition(":")[2], digest)
 
 
 def registry(name: str) -> str:
-    """Return the host of the registry of repository:tag.
+    """Return the host of the registry of repository:tag: its first part, if that is a host.
 
-    https://github.com/distribution/reference/blob/main/normalize.go: the first part, if it looks
-    like a host.
+    Source: https://github.com/distribution/reference/blob/main/normalize.go
     """
     first, slash, _ = name.partition("/")
     return first if slash and re.search(r"[.:]|^localhost$", first) else "docker.io"
@@ -65,14 +64,14 @@ def registry(name: str) -> str:
 
 @lru_cache
 def load(root: Path) -> Document:
-    """Return the lock, which all environments share: it is read once.
+    """Return the lock, which all environments share; it is read only once.
 
-    Raises UserError with what is wrong in it, or that it isn't there.
+    Raises UserError if it is missing or invalid.
     """
     path = root / LOCK
     if not os.path.lexists(path):
-        message, fix = "the file is missing", "restore it from git; an empty one has no digests"
-        raise UserError(Finding(LOCK, 0, 0, "image-lock", message, fix))
+        message, fix = "the image lock is missing", "restore it from git; it may be an empty file"
+        raise UserError(Finding(LOCK, 0, 0, "missing-image-lock", message, fix))
     document = yamlio.load(path, root)
     findings = json_schema.check(document, SCHEMA)
     if findings:
@@ -80,35 +79,34 @@ def load(root: Path) -> Document:
     return document
 
 
-def old_digests(layers: Sequence[Document]) -> Iterator[Finding]:
-    """Yield the tags and repositories in files of values that a weaker file's digest wins over.
+def stale_digests(layers: Sequence[Document]) -> Iterator[Finding]:
+    """Yield a finding for each tag or repository with the digest of a weaker file of values.
 
     layers: from the weakest to the strongest.
     """
     for index, layer in enumerate(layers):
         for image in _with_digest(layer.data or {}, []):
             above = layers[index + 1 :]
-            if any(paths.has(one.data, [*image, "digest"]) for one in above):
+            if any(paths.has(stronger.data, [*image, "digest"]) for stronger in above):
                 continue
             for field in ("repository", "tag"):
                 path = [*image, field]
-                before, now = _last(layers[: index + 1], path), _last(layers, path)
-                if now is None or now is before:
+                old, new = _strongest(layers[: index + 1], path), _strongest(layers, path)
+                if new is None or (old and paths.get(old.data, path) == paths.get(new.data, path)):
                     continue
-                if before and paths.get(before.data, path) == paths.get(now.data, path):
-                    continue
-                named = ".".join(map(str, image))
+                key = ".".join(map(str, image))
                 line, _ = layer.position([*image, "digest"])
                 message = (
-                    f"{named}.{field} changes here, and the digest that wins over it stays that "
-                    f"of {layer.file}:{line}: the old image would run"
+                    f"{key}.{field} changes here, but {key}.digest stays that of "
+                    f"{layer.file}:{line}: the old image would run"
                 )
-                fix = f'write {named}.digest: "" here, and keep digests in {LOCK}'
-                yield now.finding("old-digest", path, message, fix)
+                fix = f'write {key}.digest: "" here, and keep digests in {LOCK}'
+                yield new.finding("stale-digest", path, message, fix)
 
 
-def _last(layers: Sequence[Document], path: paths.ValuePath) -> Document | None:
-    return next((one for one in reversed(layers) if paths.has(one.data, path)), None)
+def _strongest(layers: Sequence[Document], path: paths.ValuePath) -> Document | None:
+    """Return the strongest layer that sets the value at the path."""
+    return next((layer for layer in reversed(layers) if paths.has(layer.data, path)), None)
 
 
 def _with_digest(data: dict[str, Any], path: list[str | int]) -> Iterator[list[str | int]]:
@@ -121,12 +119,12 @@ def _with_digest(data: dict[str, Any], path: list[str | int]) -> Iterator[list[s
 
 
 def used(manifest: Manifest) -> Iterator[tuple[Where, str]]:
-    """Yield the image of each container that the object makes, and where it stands."""
+    """Yield the image of each container of the object's pods, with its path."""
     path = PODS.get(manifest.kind.lower())
     pod = paths.get(manifest.object, path) if path else None
     if path is None or not isinstance(pod, dict):
         return
-    # The API server refuses ephemeral containers in what is applied.
+    # No ephemeral containers: the API server rejects them in applied manifests.
     for field in ("initContainers", "containers"):
         for index, container in enumerate(listed(pod.get(field))):
             image = container.get("image") if isinstance(container, dict) else None
@@ -135,26 +133,26 @@ def used(manifest: Manifest) -> Iterator[tuple[Where, str]]:
 
 
 def names(manifests: Iterable[Manifest]) -> list[str]:
-    """Return what the containers run, each once, sorted."""
+    """Return the images of all containers, sorted and without duplicates."""
     return sorted({image for manifest in manifests for _, image in used(manifest)})
 
 
 def pin(manifests: Iterable[Manifest], digests: Digests) -> list[Manifest]:
-    """Return the manifests with the digest of each image that is known by its tag alone."""
+    """Return the manifests with the lock's digest added to each image that has only a tag."""
     return [_pinned(manifest, digests) for manifest in manifests]
 
 
 def _pinned(manifest: Manifest, digests: Digests) -> Manifest:
-    found = manifest.object
+    pinned = manifest.object
     for path, image in used(manifest):
         digest = digests.get(image)
         if digest:
-            found = _with(found, path, f"{image}@{digest}")
-    return manifest if found is manifest.object else replace(manifest, object=found)
+            pinned = _with(pinned, path, f"{image}@{digest}")
+    return manifest if pinned is manifest.object else replace(manifest, object=pinned)
 
 
 def _with(data: Any, path: Where, value: str) -> Any:
-    """Return the data with another value at the path; what is beside the path stays shared."""
+    """Return the data with another value at the path; other parts are not copied."""
     if not path:
         return value
     changed: Any = list(data) if isinstance(data, list) else dict(data)

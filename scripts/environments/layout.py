@@ -1,4 +1,4 @@
-"""Which file stands where: environments, their rendered manifests and Argo CD's objects."""
+"""Paths in the repository: environments, their rendered manifests and Argo CD's objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from scripts.core.findings import UsageError
 
 RELEASE = "linea-stack"
-"""One release name everywhere, so that objects are called the same in every environment."""
+"""The release name of all environments, so that objects have the same names everywhere."""
 
 Files = Mapping[str, str]
 """Path relative to the repository, with forward slashes → text."""
@@ -18,33 +18,33 @@ MARK = '# Written by "nox -s render" from '
 ARGOCD_FOLDERS = ("projects", "applications")
 
 _WRITTEN = re.compile(rb"(<{7,} [^\n]*\n)?" + re.escape(MARK.encode()))
-"""How a written file begins, also one with the marks of a merge conflict in its first line."""
+"""The beginning of a rendered file, which git may have marked with a merge conflict."""
 
 
 def header(origin: str) -> str:
-    """Return the first line of a written file: what wrote it, and from what."""
+    """Return the first line of a rendered file, which names its template and patches."""
     return f"{MARK}{' '.join(origin.split())}; edits are lost.\n"
 
 
 def is_written(raw: bytes) -> bool:
-    """Return whether render wrote a file: it may then be replaced, also where git merged it."""
+    """Return whether render wrote a file, and so may replace it."""
     return _WRITTEN.match(raw) is not None
 
 
 def manifests_folder(name: str) -> str:
-    """Return where an environment's manifests stand, relative to the repository."""
+    """Return the folder of an environment's manifests, relative to the repository."""
     return f"overlays/{name}/manifests"
 
 
 def argocd_file(folder: str, name: str) -> str:
-    """Return an environment's AppProject or Application, relative to the repository."""
+    """Return the file of an environment's AppProject or Application, relative to the repository."""
     return f"argocd/{folder}/{name}.yaml"
 
 
 def environments(root: Path, wanted: Sequence[str] = ()) -> list[str]:
-    """Return the wanted environments, or all: an environment is a folder of overlays/.
+    """Return the wanted environments, or all: each is a folder in overlays/.
 
-    Raises UsageError for a name that is none.
+    Raises UsageError for an unknown name.
     """
     known = sorted(p.name for p in (root / "overlays").iterdir() if p.is_dir() and p.name[0] != ".")
     for name in wanted:
@@ -52,11 +52,11 @@ def environments(root: Path, wanted: Sequence[str] = ()) -> list[str]:
             import difflib
 
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known) or 'none'}"
-            raise UsageError(f"no environment is called {name}: {hint}")
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}"
+            raise UsageError(f"unknown environment {name}: {hint}")
     return sorted(set(wanted)) or known
 
 
 def called(names: Sequence[str]) -> str:
-    """Return the environments as a sentence names them."""
+    """Return the names for a sentence; only their number if there are many."""
     return ", ".join(names) if len(names) <= 6 else f"{len(names)} environments"

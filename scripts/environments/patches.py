@@ -1,4 +1,4 @@
-"""RFC 6902 patches, each on one object; https://www.rfc-editor.org/rfc/rfc6902."""
+"""Load and apply RFC 6902 patches, each of one object; https://www.rfc-editor.org/rfc/rfc6902."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ class Patch:
 
 
 def load(folder: Path, root: Path) -> tuple[Patch, ...]:
-    """Return the folder's patches by file name; raises UserError with all that is wrong in them."""
+    """Return the folder's patches, sorted by file name; raises UserError with all findings."""
     patches, findings = [], list[Finding]()
     if os.path.lexists(folder) and not folder.is_dir() and not safe_files.leaves(folder, root):
-        message, fix = "this is no folder", "make it a folder, and each patch a file in it"
-        raise UserError(Finding(safe_files.name(folder, root), 0, 0, "patch-file", message, fix))
+        message, fix = "this must be a folder", "replace it with a folder that has a file per patch"
+        file = safe_files.name(folder, root)
+        raise UserError(Finding(file, 0, 0, "invalid-patch-file", message, fix))
     for path in safe_files.entries(folder, root):
         try:
             patches.append(_load(path, root))
@@ -46,18 +47,20 @@ def load(folder: Path, root: Path) -> tuple[Patch, ...]:
 
 def _load(path: Path, root: Path) -> Patch:
     if path.suffix != ".yaml":
-        message, fix = "only *.yaml are patches", "rename or remove the file"
-        raise UserError(Finding(safe_files.name(path, root), 0, 0, "patch-file", message, fix))
+        message = "this is not a patch: only files called *.yaml are applied"
+        fix = "rename or remove it"
+        file = safe_files.name(path, root)
+        raise UserError(Finding(file, 0, 0, "invalid-patch-file", message, fix))
     document = yamlio.load(path, root)
-    findings = check(document, SCHEMA) or list(_untested(document))
+    findings = check(document, SCHEMA) or list(_without_test(document))
     if findings:
         raise UserError(*findings)
     target, operations = document.data["target"], document.data["patch"]
     return Patch(target["kind"], target["name"], tuple(operations), document)
 
 
-def _untested(document: yamlio.Document) -> Iterable[Finding]:
-    """Yield what changes or removes a value that no earlier `test` has looked at."""
+def _without_test(document: yamlio.Document) -> Iterable[Finding]:
+    """Yield a finding for each operation that changes a value without a `test` before it."""
     tested = set[str]()
     for index, operation in enumerate(document.data["patch"]):
         if operation["op"] == "test":
@@ -67,30 +70,28 @@ def _untested(document: yamlio.Document) -> Iterable[Finding]:
         path = touched.get(operation["op"])
         if path is not None and path not in tested:
             yield document.finding(
-                "patch-untested",
+                "patch-without-test",
                 ["patch", index],
-                f"{operation['op']} of {path} has no test before it",
-                "put {op: test, path: "
-                + path
-                + ", value: <what is there now>} above it, so that the patch fails when its "
-                "ground moves",
+                f"no test before {operation['op']} {path}: if the chart changes the value, the "
+                "patch would still overwrite it",
+                f"write {{op: test, path: {path}, value: <present value>}} above it",
             )
 
 
 def apply(manifests: Sequence[Manifest], patches: Iterable[Patch]) -> list[Manifest]:
     """Return the manifests with the patches applied, in their order.
 
-    Raises UserError where a target is not there (or there twice) or an operation fails.
+    Raises UserError if a target does not exist or is ambiguous, or if an operation fails.
     """
     result = list(manifests)
     findings = list[Finding]()
     for patch in patches:
-        found = [i for i, m in enumerate(result) if (m.kind, m.name) == (patch.kind, patch.name)]
-        if len(found) != 1:
-            findings.append(_no_target(patch, result, len(found)))
+        targets = [i for i, m in enumerate(result) if (m.kind, m.name) == (patch.kind, patch.name)]
+        if len(targets) != 1:
+            findings.append(_no_target(patch, result, len(targets)))
             continue
         try:
-            result[found[0]] = _apply(result[found[0]], patch)
+            result[targets[0]] = _apply(result[targets[0]], patch)
         except UserError as error:
             findings += error.findings
     if findings:
@@ -103,14 +104,16 @@ def _no_target(patch: Patch, manifests: Sequence[Manifest], count: int) -> Findi
 
     wanted = f"{patch.kind}/{patch.name}"
     if count:
-        message, fix = f"{count} objects are {wanted}", "give the objects different names"
+        rule = "ambiguous-patch-target"
+        message = f"the target is ambiguous: {count} objects are {wanted}"
+        fix = "give the objects different names"
     else:
         labels = sorted({manifest.label for manifest in manifests})
         near = difflib.get_close_matches(wanted, labels, 1)
-        message = f"no object is {wanted}"
+        rule, message = "patch-target-not-found", f"the target {wanted} does not exist"
         fix = f"write {near[0]}, or " if near else ""
         fix += "remove the patch if its target is gone"
-    return patch.document.finding("patch-target", ["target"], message, fix)
+    return patch.document.finding(rule, ["target"], message, fix)
 
 
 def _apply(manifest: Manifest, patch: Patch) -> Manifest:
@@ -123,18 +126,19 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
         try:
             changed = jsonpatch.apply_patch(changed, [operation], in_place=True)
         except jsonpatch.JsonPatchTestFailed:
-            found = _found(manifest.kind, changed, path)
-            message = f"the test fails: {path} of {manifest.label} {found}"
-            rule, fix = "patch-test", "look at what changed there, then mend or remove the patch"
+            actual = _actual(manifest.kind, changed, path)
+            message = f"the test failed: {path} of {manifest.label} {actual}"
+            fix = "check why it changed, then update or remove the patch"
+            rule = "patch-test-failed"
         except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException):
             source = operation.get("from", path)
-            missing = source if _found(manifest.kind, changed, source) == _NOTHING else path
-            message = f"{operation['op']} can't be done: {manifest.label} has nothing at {missing}"
-            rule, fix = "patch-path", "write a path that is there"
+            missing = source if _actual(manifest.kind, changed, source) == _NOTHING else path
+            message = f"{operation['op']} failed: {manifest.label} has nothing at {missing}"
+            rule, fix = "patch-path-not-found", "write a path that exists"
             if operation["op"] == "add":
-                fix += ": `add` makes its last part, not what is above that"
+                fix += "; `add` creates the last part of a path, not its parents"
             elif operation["op"] == "replace":
-                fix += ", or use `add` for what is new"
+                fix += ", or use `add` for a new field"
         else:
             continue
         finding = patch.document.finding(rule, ["patch", index], message, fix)
@@ -142,16 +146,17 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
     return replace(manifest, object=changed, patches=(*manifest.patches, patch.document.file))
 
 
-_NOTHING = "is not there"
+_NOTHING = "does not exist"
 
 
-def _found(kind: str, data: Any, path: str) -> str:
+def _actual(kind: str, data: Any, path: str) -> str:
+    """Return what is at the path, to go on with after the path in a sentence."""
     import jsonpointer
 
     try:
-        found = jsonpointer.resolve_pointer(data, path)
+        value = jsonpointer.resolve_pointer(data, path)
         if kind == "Secret":
-            return "is something not shown here"
-        return f"is {shown(found, jsonpointer.JsonPointer(path).parts)}"
-    except (jsonpointer.JsonPointerException, TypeError):  # the place after a list's end: -
+            return "has another value, which is not shown"
+        return f"is {shown(value, jsonpointer.JsonPointer(path).parts)}"
+    except (jsonpointer.JsonPointerException, TypeError):  # `-` means the end of a list
         return _NOTHING

@@ -1,4 +1,4 @@
-"""Environment → what its cluster has without a manifest of it: declared, or by the contract."""
+"""The resources that a cluster provides: objects and nodes that no manifest here makes."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from scripts.environments.environment import Environment, coalesce
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a cluster has for an environment without a manifest of it; environment.yaml says so."""
+    """The provided resources of an environment, which environment.yaml declares as `given`."""
 
     objects: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
-    """Kind → name → keys, of what has keys."""
+    """Kind → name → keys; no keys for kinds without data."""
     node: Mapping[str, str] = field(default_factory=dict)
-    """What the smallest node has for pods, as Kubernetes writes amounts; empty where not known."""
+    """The allocatable resources of the smallest node, as quantities; empty if unknown."""
     registries: tuple[str, ...] = ()
-    """Beginnings of the images' names that may run; none given, and all may."""
+    """Allowed prefixes of image names; empty allows all."""
 
 
-def given(found: Environment) -> Given:
-    """Return what the environment declares, and what its values say is made by hand.
+def given(environment: Environment) -> Given:
+    """Return the resources that the environment declares, and those that its values imply.
 
-    Those are the certificates, a genesis that the chart does not make, and with
-    `secrets.provider: existing` the Secrets of the contract: chart/README.md, Install.
+    Implied are the certificates of hosts, a genesis that is not in the values, and with
+    `secrets.provider: existing` the Secrets of the chart: chart/README.md, Install.
     """
     declared = {
         kind: {name: tuple(keys) for name, keys in names.items()}
         if isinstance(names, dict)
         else dict.fromkeys(names, ())
-        for kind, names in found.given.items()
+        for kind, names in environment.given.items()
     }
-    values = coalesce(found.layers[0].data or {}, found.values)
+    values = coalesce(environment.layers[0].data or {}, environment.values)
     secrets = _certificates(values) | _by_hand(values) | declared.get("Secret", {})
     config_maps = _genesis(values) | declared.get("ConfigMap", {})
     objects = {**declared, "ConfigMap": config_maps, "Secret": secrets}
-    return Given(objects, found.node, found.registries)
+    return Given(objects, environment.node, environment.registries)
 
 
 def _certificates(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the Secrets with the hosts' certificates, which no manifest makes."""
+    """Return the Secrets with the certificates of hosts, which no manifest makes."""
     hosts = paths.get(values, ["ingress"])
-    named = [paths.get(host, ["tlsSecretName"]) for host in (hosts or {}).values()]
-    return {name: ("tls.crt", "tls.key") for name in named if name}
+    names = [paths.get(host, ["tlsSecretName"]) for host in (hosts or {}).values()]
+    return {name: ("tls.crt", "tls.key") for name in names if name}
 
 
 def _genesis(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the ConfigMap of a genesis that is not in the values."""
+    """Return the ConfigMap with the genesis if it is not in the values."""
     genesis = paths.get(values, ["genesis"]) or {}
     if genesis.get("besu") and genesis.get("maru"):
         return {}
@@ -62,13 +62,13 @@ def _genesis(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def _by_hand(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return the Secrets of the contract, name → keys, as far as no manifest makes them."""
+    """Return the Secrets that people make, name → keys; none if External Secrets makes them."""
     if paths.get(values, ["secrets", "provider"]) == "external":
         return {}
     validators = paths.get(values, ["network", "validators"]) or [None]
     keys = tuple(f"key-{index}" if index else "key" for index in range(len(validators)))
     access = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    contract = {
+    secrets = {
         ("engine", "jwtSecretName"): ("jwt",),
         ("sequencer", "p2pKeySecretName"): keys,
         ("maru", "p2pKeySecretName"): keys,
@@ -77,5 +77,5 @@ def _by_hand(values: dict[str, Any]) -> dict[str, tuple[str, ...]]:
         ("backup", "secretName"): access,
         ("restore", "secretName"): access,
     }
-    named = {paths.get(values, path): keys for path, keys in contract.items()}
-    return {name: keys for name, keys in named.items() if isinstance(name, str) and name}
+    names = {paths.get(values, path): keys for path, keys in secrets.items()}
+    return {name: keys for name, keys in names.items() if isinstance(name, str) and name}

@@ -1,1 +1,1 @@
-"""An environment's own chain: its genesis and public names for git, its keys for Secrets."""
+"""Create an environment's chain: genesis and validators for git, private keys for Secrets."""

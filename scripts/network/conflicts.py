@@ -1,4 +1,4 @@
-"""What contradicts a chain that is there: other keys, another environment's, another chain."""
+"""Find conflicts with existing chains: other keys, keys of other environments, another chain."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from scripts.network.network_file import Public
 from scripts.network.plan import Secrets, Wanted
 
 
-def keys_there(root: Path, name: str, names: Secrets, validators: int) -> dict[str, Key]:
-    """Return the chain's private keys that are there, by their file.
+def existing_keys(root: Path, name: str, names: Secrets, validators: int) -> dict[str, Key]:
+    """Return file → private key, of the chain's existing keys.
 
-    Raises UserError for a file that is no key, for one that is there twice, and for anything else
-    that kubectl would put into the Secrets.
+    Raises UserError for invalid and duplicate keys, and for other files that kubectl would add to
+    the Secrets.
     """
     findings.write(secret_files.inspect(root, name), "text", sys.stderr)
     top = secret_files.folder(root, name)
@@ -28,9 +28,10 @@ def keys_there(root: Path, name: str, names: Secrets, validators: int) -> dict[s
     for secret, keys in names.files(validators).items():
         for entry in safe_files.entries(top / secret, root):
             if entry.name not in keys:
-                message = f"kubectl would put this into the Secret of {plan.called(validators)}"
-                wrong.append(plan.at(root, entry, "no-such-key", message, "move it away"))
-    found: dict[str, Key] = {}
+                count = plan.called(validators)
+                message = f"unexpected file: kubectl would add it to the Secret of {count}"
+                wrong.append(plan.at(root, entry, "unexpected-key-file", message, "move it away"))
+    existing: dict[str, Key] = {}
     for path in names.chain(validators):
         text = secret_files.read(top / path)
         if text is None:
@@ -39,25 +40,23 @@ def keys_there(root: Path, name: str, names: Secrets, validators: int) -> dict[s
         try:
             key = parse(text)
         except ValueError as error:
-            fix = "put it back from where it is kept, or move it away for a new one"
-            wrong.append(plan.at(root, top / path, "no-key", f"this is {error}", fix))
+            fix = "restore it from your backup, or move it away for a new key"
+            wrong.append(plan.at(root, top / path, "invalid-private-key", str(error), fix))
             continue
         folder = path.partition("/")[0]
-        twins = [other for other in found if other.startswith(f"{folder}/") and found[other] == key]
-        if twins:
-            message = (
-                f"this is the key of {twins[0]}, too: two validators with one key fork a chain"
-            )
-            fix = "move one of the two away for a new one"
-            wrong.append(plan.at(root, top / path, "key-twice", message, fix))
-        found[path] = key
+        equal = [p for p, other in existing.items() if p.startswith(f"{folder}/") and other == key]
+        if equal:
+            message = f"{equal[0]} has the same key: two validators with one key fork the chain"
+            fix = "move one of the two away for a new key"
+            wrong.append(plan.at(root, top / path, "duplicate-private-key", message, fix))
+        existing[path] = key
     if wrong:
         raise UserError(*wrong)
-    return found
+    return existing
 
 
-def refuse_a_copy(chain: Public, others: Mapping[str, Public]) -> None:
-    """Raise UserError where the chain has a validator of another environment."""
+def reject_copy(chain: Public, others: Mapping[str, Public]) -> None:
+    """Raise UserError if the chain has a validator of another environment."""
     owners = network_file.owners(others)
     for index, validator in enumerate(chain.validators):
         for key, name in (("address", validator.address), ("nodeId", validator.node_id)):
@@ -67,94 +66,93 @@ def refuse_a_copy(chain: Public, others: Mapping[str, Public]) -> None:
                     "two nodes with one key fork the chain"
                 )
                 fix = (
-                    "one of the two files is a copy: remove network.yaml of the environment that "
-                    "has never run, never that of the one that runs; then nox -s network makes it "
-                    "a chain of its own"
+                    "one of the two files is a copy: remove that of the environment that has never "
+                    "run (not the other one), and create a network for it with nox -s network"
                 )
                 path: ValuePath = ["network", "validators", index, key]
                 raise UserError(chain.document.finding("shared-validator", path, message, fix))
 
 
-def refuse_keys_of_others(
-    root: Path, name: str, there: Mapping[str, Key], others: Mapping[str, Public]
+def reject_keys_of_others(
+    root: Path, name: str, existing: Mapping[str, Key], others: Mapping[str, Public]
 ) -> None:
-    """Raise UserError for each private key that is another environment's validator's."""
+    """Raise UserError for each private key of another environment's validators."""
     owners = network_file.owners(others)
     wrong = []
-    for path, key in there.items():
+    for path, key in existing.items():
         owner = owners.get(key.address.lower()) or owners.get(key.node_id)
         if owner:
             message = f"this is a key of {owner}'s chain: two nodes with one key fork the chain"
-            fix = (
-                f"move {secret_files.TOP}/{name}/ away first: a chain of {name} has keys of its own"
-            )
+            fix = f"move {secret_files.TOP}/{name}/ away, so that {name} gets its own keys"
             file = secret_files.folder(root, name) / path
             wrong.append(plan.at(root, file, "shared-validator", message, fix))
     if wrong:
         raise UserError(*wrong)
 
 
-def refuse_keys_of_a_former_chain(root: Path, name: str, there: Mapping[str, Key]) -> None:
-    """Raise UserError where git has a network.yaml that was made with one of the keys."""
-    commit, text = network_file.committed(root, name) if there else ("", "")
-    if any(key.address in text or key.node_id in text for key in there.values()):
+def reject_keys_of_earlier_chain(root: Path, name: str, existing: Mapping[str, Key]) -> None:
+    """Raise UserError if git has a network.yaml with the public names of one of the keys."""
+    commit, text = network_file.committed(root, name) if existing else ("", "")
+    if any(key.address in text or key.node_id in text for key in existing.values()):
         file = network_file.file(name)
-        message = f"this environment has a chain: these keys are those of the file in {commit}"
-        fix = (
-            f"restore it from git: git checkout {commit} -- {file}; or, to begin a new chain, move "
-            f"{secret_files.TOP}/{name}/ away first"
+        message = (
+            f"the environment has a chain already: commit {commit} has this file, with its keys"
         )
-        raise UserError(Finding(file, 0, 0, "chain-in-git", message, fix))
+        fix = (
+            f"restore it: git checkout {commit} -- {file}; or, for a new chain, first move "
+            f"{secret_files.TOP}/{name}/ away"
+        )
+        raise UserError(Finding(file, 0, 0, "chain-already-in-git", message, fix))
 
 
-def refuse_another_chain(found: Environment, wanted: Wanted, chain: Public) -> None:
-    """Raise UserError where another chain is asked for than the one that is there.
+def reject_another_chain(loaded: Environment, wanted: Wanted, chain: Public) -> None:
+    """Raise UserError if the options or values require another chain than the existing one.
 
-    Fewer replicas than validators are the chart's to judge: the others then stand still.
+    Fewer replicas than validators are no error here; the chart checks their number.
     """
-    count, replicas = len(chain.validators), plan.replicas(found, "maru")
+    count, replicas = len(chain.validators), plan.replicas(loaded, "maru")
     path, message, fix = ["network", "validators"], "", ""
     if wanted.validators not in (None, count):
-        message = f"the chain has {plan.called(count)}, asked for are {wanted.validators}"
-        fix = f"write --validators {count}, or leave it out"
+        message = f"the chain has {plan.called(count)}, but --validators is {wanted.validators}"
+        fix = f"write --validators {count}, or omit the option"
     elif replicas > count:
-        message = f"the chain has {plan.called(count)}, maru.replicas asks for {replicas}"
+        message = f"the chain has {plan.called(count)}, but maru.replicas is {replicas}"
         fix = f"write maru.replicas: {count} into the values"
     elif wanted.chain_id not in (None, chain.chain_id):
         path = ["genesis", "besu"]
-        message = f"the chain's id is {chain.chain_id}, asked for is {wanted.chain_id}"
-        fix = f"write --chain-id {chain.chain_id}, or leave it out"
+        message = f"the chain id is {chain.chain_id}, but --chain-id is {wanted.chain_id}"
+        fix = f"write --chain-id {chain.chain_id}, or omit the option"
     if message:
         fix += (
-            "; another genesis is another chain: to begin one, remove this file and the chain's "
-            f"volumes, move {secret_files.TOP}/{found.name}/ away, and run this again"
+            "; for a new chain, remove this file and the chain's volumes, move "
+            f"{secret_files.TOP}/{loaded.name}/ away, and run this again"
         )
-        raise UserError(chain.document.finding("another-chain", path, message, fix))
+        raise UserError(chain.document.finding("existing-chain-differs", path, message, fix))
 
 
-def refuse_other_keys(
-    root: Path, name: str, names: Secrets, chain: Public, there: Mapping[str, Key]
+def reject_other_keys(
+    root: Path, name: str, names: Secrets, chain: Public, existing: Mapping[str, Key]
 ) -> None:
-    """Raise UserError for each private key that is not the one whose public names are in git."""
+    """Raise UserError for each private key that does not match the public names in git."""
     top = secret_files.folder(root, name)
     wrong = []
     for index, validator in enumerate(chain.validators):
         key = "key" if index == 0 else f"key-{index}"
         sequencer, maru = f"{names.sequencer}/{key}", f"{names.maru}/{key}"
-        if sequencer in there and there[sequencer].node_id != validator.node_id:
+        if sequencer in existing and existing[sequencer].node_id != validator.node_id:
             wrong.append((sequencer, f"nodeId of validator {index}"))
-        if maru in there and (there[maru].address, there[maru].peer_id) != (
+        if maru in existing and (existing[maru].address, existing[maru].peer_id) != (
             validator.address,
             validator.peer_id,
         ):
             wrong.append((maru, f"address and peerId of validator {index}"))
     sender = f"{names.tx_sender}/privateKey"
     funded = chain.accounts
-    if sender in there and funded and there[sender].address.lower() not in funded:
-        wrong.append((sender, "account that the genesis gives money to"))
+    if sender in existing and funded and existing[sender].address.lower() not in funded:
+        wrong.append((sender, "account that the genesis funds"))
     if wrong:
         fix = (
-            "put the chain's own key back from where it is kept; or, for a new chain, remove "
+            "restore the chain's own key from your backup; or, for a new chain, remove "
             f"{chain.document.file}"
         )
         raise UserError(
@@ -162,8 +160,8 @@ def refuse_other_keys(
                 plan.at(
                     root,
                     top / path,
-                    "another-key",
-                    f"this key does not give the {what} in {chain.document.file}",
+                    "private-key-mismatch",
+                    f"this key does not match the {what} in {chain.document.file}",
                     fix,
                 )
                 for path, what in wrong

@@ -1,4 +1,4 @@
-"""Private keys on secp256k1, and their public names."""
+"""Private secp256k1 keys, and their public names."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ _LIBP2P = re.compile(r"(?:0x)?08021220([0-9a-fA-F]{64})\n?")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A private key; nothing that prints or compares a Key shows it."""
+    """A private key, which is never shown when the object is printed or compared."""
 
     _secret: bytes = field(repr=False)
     """32 bytes, big-endian."""
 
     @classmethod
     def generate(cls) -> Self:
-        """Return a new key, from the system's source of randomness."""
+        """Return a new key from the system's source of randomness."""
         return cls((secrets.randbelow(CURVE.group_order - 1) + 1).to_bytes(32, "big"))
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the key from its 32 bytes in hex; raises ValueError, which does not repeat it."""
-        return cls(_parsed(_SECRET, text, "no private key: 32 bytes in hex, on one line"))
+        """Return the key of 32 bytes in hex; raises ValueError without the text."""
+        return cls(_parsed(_SECRET, text, "not a private key: expected 32 bytes in hex, one line"))
 
     @classmethod
     def parse_libp2p(cls, text: str) -> Self:
-        """Return the key from the hex of libp2p's protobuf; raises ValueError as parse does."""
-        told = "no private key of libp2p: 0x08021220 and 32 bytes in hex, on one line"
-        return cls(_parsed(_LIBP2P, text, told))
+        """Return the key of libp2p's protobuf in hex; raises ValueError without the text."""
+        problem = "not a libp2p private key: expected 0x08021220 and 32 bytes in hex, one line"
+        return cls(_parsed(_LIBP2P, text, problem))
 
     @property
     def hex(self) -> str:
-        """The private key itself, as Besu's --node-private-key-file has it."""
+        """The private key itself, in the form of Besu's --node-private-key-file."""
         return self._secret.hex()
 
     @property
     def libp2p_hex(self) -> str:
-        """The private key itself, as Maru's private-key-path has it.
+        """The private key itself, in the form of Maru's private-key-path.
 
         Source: https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
         """
@@ -56,17 +56,17 @@ class Key:
 
     @property
     def address(self) -> str:
-        """The account's, and the validator's, address with its checksum."""
+        """The address of the account or validator, with its checksum."""
         return address_of(self._public(compressed=False))
 
     @property
     def node_id(self) -> str:
-        """The 128 hex digits of an enode URL: the public key without its first byte, 04."""
+        """The 128 hex digits in an enode URL: the public key without its first byte, 04."""
         return self._public(compressed=False)[1:].hex()
 
     @property
     def peer_id(self) -> str:
-        """The peer's id in libp2p."""
+        """The libp2p peer id."""
         return peer_id_of(self._public(compressed=True))
 
     def _public(self, *, compressed: bool) -> bytes:
@@ -74,8 +74,8 @@ class Key:
         return encoded(private.public_key(), compressed=compressed)
 
 
-def _parsed(form: re.Pattern[str], text: str, told: str) -> bytes:
-    found = form.fullmatch(text)
-    if not found or not 0 < int(found[1], 16) < CURVE.group_order:
-        raise ValueError(told)
-    return bytes.fromhex(found[1])
+def _parsed(form: re.Pattern[str], text: str, problem: str) -> bytes:
+    match = form.fullmatch(text)
+    if not match or not 0 < int(match[1], 16) < CURVE.group_order:
+        raise ValueError(problem)
+    return bytes.fromhex(match[1])

@@ -1,7 +1,7 @@
-"""Make an environment's chain once: its public part in network.yaml, its private part in .secrets/.
+"""Create an environment's chain once: the public part in network.yaml, private keys in .secrets/.
 
-The private part is written first and the public one last, so a network.yaml always has its keys;
-a run that is killed is finished by the next one, with the keys that are there.
+The private keys are written first and network.yaml last, so that every network.yaml has its keys.
+After a killed run, the next run continues with the existing keys.
 """
 
 from __future__ import annotations
@@ -26,181 +26,182 @@ from scripts.output import committed
 
 FIRST_CHAIN_ID = 1337
 CLOCKS_S = 3600
-"""The first block is that much older than this moment: no later block may be older than it, and
-the clocks of the cluster may be behind that of this machine."""
+"""The age of the first block. Later blocks must not be older than it, and the clocks in the cluster
+may be behind that of this machine."""
 
 RECIPIENT = "recipient.key"
 SCRIPT = "create-secrets.sh"
 
 
 def make(root: Path, name: str, wanted: Wanted, stream: TextIO) -> None:
-    """Make what is missing of the environment's chain, and say what was made and what to do next.
+    """Create the missing parts of the environment's chain; print what was created and what is next.
 
-    Raises UserError for what contradicts itself or the question, and UsageError for an environment
-    that there isn't and for what the file system refuses; nothing that is there is changed then.
+    Raises UserError for contradictions between files, values and options, and UsageError for an
+    unknown environment or an error of the file system. Existing files are never changed.
     """
     layout.environments(root, [name])
-    with committed.locked(root), _told(root):
-        found = environment.load(root, name)
+    with committed.locked(root), _as_usage_error(root):
+        loaded = environment.load(root, name)
         others = network_file.others(root, name)
         chain = network_file.read(root, name)
         if chain:
-            said = _complete(root, found, wanted, chain, others)
+            lines = _complete(root, loaded, wanted, chain, others)
         else:
-            said = _make(root, found, wanted, others)
-    for line in said:
+            lines = _make(root, loaded, wanted, others)
+    for line in lines:
         print(line, file=stream)
 
 
 def _make(
-    root: Path, found: Environment, wanted: Wanted, others: Mapping[str, Public]
+    root: Path, loaded: Environment, wanted: Wanted, others: Mapping[str, Public]
 ) -> list[str]:
-    """Write both parts of a new chain, and return what to say of it."""
-    names = plan.secrets(found)
-    count = wanted.validators or plan.replicas(found, "maru")
+    """Write both parts of a new chain, and return the lines to print."""
+    name = loaded.name
+    names = plan.secrets(loaded)
+    count = wanted.validators or plan.replicas(loaded, "maru")
     chain_id = _chain_id(wanted, others)
-    there = conflicts.keys_there(root, found.name, names, count)
-    conflicts.refuse_keys_of_others(root, found.name, there, others)
-    conflicts.refuse_keys_of_a_former_chain(root, found.name, there)
-    keys = {path: there.get(path) or Key.generate() for path in names.chain(count)}
-    free = _free(root, found.name, names, wanted)
+    existing = conflicts.existing_keys(root, name, names, count)
+    conflicts.reject_keys_of_others(root, name, existing, others)
+    conflicts.reject_keys_of_earlier_chain(root, name, existing)
+    keys = {path: existing.get(path) or Key.generate() for path in names.chain(count)}
+    independent = _independent(root, name, names, wanted)
     validators = tuple(
         Validator(maru.address, sequencer.node_id, maru.peer_id)
         for sequencer, maru in _pairs(names, count, keys)
     )
     funded = [keys[f"{names.tx_sender}/privateKey"].address] if names.tx_sender else []
-    new = {path: _text(names, path, key) for path, key in keys.items() if path not in there}
-    secret_files.write(root, found.name, new | free)
-    _write_script(root, found, names, validators, chain_id)
+    new = {path: _text(names, path, key) for path, key in keys.items() if path not in existing}
+    secret_files.write(root, name, new | independent)
+    _write_script(root, loaded, names, validators, chain_id)
     text = network_file.text(validators, chain_id, int(time.time()) - CLOCKS_S, funded)
-    file = network_file.file(found.name)
+    file = network_file.file(name)
     secret_files.put(root / file, text, root / ".render" / "network.new", 0o666)
-    top = f"{secret_files.TOP}/{found.name}"
-    made = {
+    top, created = f"{secret_files.TOP}/{name}", len(new | independent)
+    parts = {
         file: "public: commit it",
-        f"{top}/": f"private: never into git ({len(new | free)} made, {len(there)} were there)",
+        f"{top}/": f"private: never commit it ({created} files created, {len(existing)} existed)",
     }
+    risk = "for example in a vault: lost keys stop the chain, stolen keys hijack it"
     steps = {
-        f"nox -s render -- {found.name}": "and commit what it writes",
-        **_to_store(found),
-        f"keep {top}/ safe": "such as in a vault: lost keys stop the chain, stolen ones take it",
+        f"nox -s render -- {name}": "then commit the result",
+        **_to_store(loaded),
+        f"keep {top}/ safe": risk,
     }
-    said = [
-        f"{found.name}: made a chain of {plan.called(count)}, chain id {chain_id}",
-        *_table(made),
-        *_to_paste(found, count),
+    lines = [
+        f"{name}: created a chain of {plan.called(count)}, chain id {chain_id}",
+        *_table(parts),
+        *_to_paste(loaded, count),
         "next:",
         *_table(steps),
     ]
-    if there and not new:
-        said.append(
-            f"mind: all keys were there: if this environment has had a chain, restore {file} from "
-            f"git (git log -- {file}) instead: this genesis is another one"
+    if existing and not new:
+        lines.append(
+            "note: all keys existed already, and this genesis is new: if the environment had a "
+            f"chain, restore its {file} from git instead (git log -- {file})"
         )
     if not funded:
-        said.append("mind: the TX Sender is off, so the genesis gives no account money")
-    return said
+        lines.append("note: the TX Sender is disabled, so the genesis funds no account")
+    return lines
 
 
 def _complete(
     root: Path,
-    found: Environment,
+    loaded: Environment,
     wanted: Wanted,
     chain: Public,
     others: Mapping[str, Public],
 ) -> list[str]:
-    """Compare both parts of a chain, make what depends on none, and return what to say of it."""
-    names = plan.secrets(found)
+    """Compare both parts of a chain, create missing files, and return the lines to print."""
+    name = loaded.name
+    names = plan.secrets(loaded)
     count = len(chain.validators)
-    conflicts.refuse_a_copy(chain, others)
-    conflicts.refuse_another_chain(found, wanted, chain)
-    there = conflicts.keys_there(root, found.name, names, count)
-    network = f"the chain of {plan.called(count)} is there, chain id {chain.chain_id}"
-    if not there:
-        return [
-            f"{found.name}: nothing to change: {network}; its private keys are not on this machine"
-        ]
-    conflicts.refuse_keys_of_others(root, found.name, there, others)
-    conflicts.refuse_other_keys(root, found.name, names, chain, there)
+    conflicts.reject_copy(chain, others)
+    conflicts.reject_another_chain(loaded, wanted, chain)
+    existing = conflicts.existing_keys(root, name, names, count)
+    network = f"the chain of {plan.called(count)} exists, chain id {chain.chain_id}"
+    if not existing:
+        return [f"{name}: nothing to create: {network}; its private keys are not on this machine"]
+    conflicts.reject_keys_of_others(root, name, existing, others)
+    conflicts.reject_other_keys(root, name, names, chain, existing)
     sender = f"{names.tx_sender}/privateKey"
-    lacks_money = bool(names.tx_sender) and not chain.accounts and sender not in there
-    if lacks_money:
+    lacks_funds = bool(names.tx_sender) and not chain.accounts and sender not in existing
+    if lacks_funds:
         names = replace(names, tx_sender="")
-    missing = [path for path in names.chain(count) if path not in there]
-    new = _free(
-        root, found.name, replace(names, tx_sender="") if sender in missing else names, wanted
-    )
-    secret_files.write(root, found.name, new)
-    made = [*new, *_write_script(root, found, names, chain.validators, chain.chain_id)]
-    told = f"made {', '.join(made)}" if made else "nothing to change"
-    said = [f"{found.name}: {told}: {network}"]
+    missing = [path for path in names.chain(count) if path not in existing]
+    needed = replace(names, tx_sender="") if sender in missing else names
+    new = _independent(root, name, needed, wanted)
+    secret_files.write(root, name, new)
+    created = [*new, *_write_script(root, loaded, names, chain.validators, chain.chain_id)]
+    summary = f"created {', '.join(created)}" if created else "nothing to create"
+    lines = [f"{name}: {summary}: {network}"]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        said.append(
+        lines.append(
             f"  not on this machine: {', '.join(missing[:3])}{more} in "
-            f"{secret_files.TOP}/{found.name}: put them back from where they are kept"
+            f"{secret_files.TOP}/{name}: restore them from your backup"
         )
-    if lacks_money:
-        said.append(
-            "  the genesis gives no account money: a TX Sender needs a new chain, or the key of an "
-            f"account of your own that has some, in {secret_files.TOP}/{found.name}/{sender}"
+    if lacks_funds:
+        lines.append(
+            "  the genesis funds no account: for a TX Sender, create a new chain, or write the key "
+            f"of your own account with funds into {secret_files.TOP}/{name}/{sender}"
         )
-    return said
+    return lines
 
 
-def _store(found: Environment) -> str:
-    """Return where the Secrets are put: `cluster`, `aws`, or `other`, which has no commands."""
-    if plan.value(found, "secrets", "provider") == "existing":
+def _store(loaded: Environment) -> str:
+    """Return the store of the Secrets: `cluster`, `aws`, or `other`, which has no script."""
+    if plan.value(loaded, "secrets", "provider") == "existing":
         return "cluster"
-    return "aws" if plan.value(found, "secrets", "external", "aws", "enabled") else "other"
+    return "aws" if plan.value(loaded, "secrets", "external", "aws", "enabled") else "other"
 
 
-def _entries(found: Environment) -> str:
-    """Return the path that entries in a store have before the Secret's name."""
-    return str(plan.value(found, "secrets", "external", "prefix") or found.namespace)
+def _entries(loaded: Environment) -> str:
+    """Return the path before the Secret's name in the entries of a store."""
+    return str(plan.value(loaded, "secrets", "external", "prefix") or loaded.namespace)
 
 
-def _to_store(found: Environment) -> dict[str, str]:
-    """Return the step that brings the Secrets to where they are taken from, and what it does."""
-    top, store = f"{secret_files.TOP}/{found.name}", _store(found)
+def _to_store(loaded: Environment) -> dict[str, str]:
+    """Return the step that brings the Secrets to their store → what it does."""
+    top, store = f"{secret_files.TOP}/{loaded.name}", _store(loaded)
     if store == "other":
-        return {f"put {top}/ into your store": f"{_entries(found)}/<folder>, a property a file"}
-    into_aws = "puts the Secrets into AWS Secrets Manager"
-    into_cluster = "makes the Secrets where kubectl points at"
+        entries = f"as {_entries(loaded)}/<folder>, with a property per file"
+        return {f"put {top}/ into your store": entries}
+    into_aws = "creates the Secrets in AWS Secrets Manager"
+    into_cluster = "creates the Secrets in kubectl's cluster"
     return {f"sh {top}/{SCRIPT}": into_aws if store == "aws" else into_cluster}
 
 
-def _to_paste(found: Environment, validators: int) -> list[str]:
-    """Return the lines of values.yaml, under a line that says so, that the number asks for."""
+def _to_paste(loaded: Environment, validators: int) -> list[str]:
+    """Return the lines that values.yaml needs for this number of validators, below a heading."""
     lines = []
     for part in ("maru", "sequencer"):
-        if plan.replicas(found, part) != validators:
+        if plan.replicas(loaded, part) != validators:
             lines += [f"{part}:", f"  replicas: {validators}"]
-    accepted = plan.value(found, "network", "acceptNoFaultTolerance")
+    accepted = plan.value(loaded, "network", "acceptNoFaultTolerance")
     if validators in (2, 3) and not accepted:
-        lines += ["network:", "  acceptNoFaultTolerance: true  # any one that stops stops all"]
-    head = [f"write into overlays/{found.name}/values.yaml:"] if lines else []
+        lines += ["network:", "  acceptNoFaultTolerance: true  # if one stops, the chain stops"]
+    head = [f"write into overlays/{loaded.name}/values.yaml:"] if lines else []
     return head + [f"  {line}" for line in lines]
 
 
 def _chain_id(wanted: Wanted, others: Mapping[str, Public]) -> int:
-    """Return the chain id asked for, or the lowest one that is free.
+    """Return the requested chain id, or the lowest free one.
 
-    Raises UsageError for another environment's: what is signed for the one chain would hold on the
-    other.
+    Raises UsageError if another environment has it: transactions for one chain would be valid on
+    the other.
     """
     taken = {chain.chain_id: other for other, chain in others.items()}
     if wanted.chain_id in taken:
         raise UsageError(
-            f"--chain-id {wanted.chain_id}: this is the chain id of {taken[wanted.chain_id]}: "
-            "write another, or leave it out"
+            f"--chain-id {wanted.chain_id} is the chain id of {taken[wanted.chain_id]}: write "
+            "another, or omit the option"
         )
     free = (n for n in range(FIRST_CHAIN_ID, MOST_CHAIN_ID) if n not in taken)
     return wanted.chain_id or next(free)
 
 
-def _free(root: Path, name: str, names: Secrets, wanted: Wanted) -> dict[str, str]:
-    """Return the private files that no chain depends on and that are not there yet."""
+def _independent(root: Path, name: str, names: Secrets, wanted: Wanted) -> dict[str, str]:
+    """Return the missing private files on which the chain does not depend."""
     top = secret_files.folder(root, name)
     contents = {}
     for secret, key in ((names.engine, "jwt"), (names.ethstats, "secret")):
@@ -209,20 +210,20 @@ def _free(root: Path, name: str, names: Secrets, wanted: Wanted) -> dict[str, st
     if not names.tx_sender:
         return contents
     path = f"{names.tx_sender}/toAddress"
-    there = secret_files.read(top / path)
-    if there is None:
-        address, made = _recipient(root, top / RECIPIENT, wanted)
-        # The key first: whoever is killed in between must not send to an account without one.
-        return contents | made | {path: address}
-    if wanted.to_address and there.strip().lower() != wanted.to_address.lower():
-        message = "the TX Sender has another recipient than asked for"
-        fix = "write the address into this file yourself, or leave --to-address out"
-        raise UserError(plan.at(root, top / path, "another-recipient", message, fix))
+    existing = secret_files.read(top / path)
+    if existing is None:
+        address, key = _recipient(root, top / RECIPIENT, wanted)
+        # The key is written first: after a killed run, no address may be without its key.
+        return contents | key | {path: address}
+    if wanted.to_address and existing.strip().lower() != wanted.to_address.lower():
+        message = "the TX Sender's recipient differs from --to-address"
+        fix = "write the address into this file yourself, or omit the option"
+        raise UserError(plan.at(root, top / path, "recipient-mismatch", message, fix))
     return contents
 
 
 def _recipient(root: Path, file: Path, wanted: Wanted) -> tuple[str, dict[str, str]]:
-    """Return the address that the TX Sender's transfers go to, and the key made for it, if any."""
+    """Return the recipient of the TX Sender, and file → its new private key, if there is one."""
     if wanted.to_address:
         return checksummed(wanted.to_address), {}
     text = secret_files.read(file)
@@ -232,54 +233,55 @@ def _recipient(root: Path, file: Path, wanted: Wanted) -> tuple[str, dict[str, s
     try:
         return Key.parse(text).address, {}
     except ValueError as error:
-        raise UserError(plan.at(root, file, "no-key", f"this is {error}", "move it away")) from None
+        rule = "invalid-private-key"
+        raise UserError(plan.at(root, file, rule, str(error), "move it away")) from None
 
 
 def _pairs(names: Secrets, validators: int, keys: Mapping[str, Key]) -> Iterator[tuple[Key, Key]]:
-    """Yield each validator's sequencer's key and Maru's key, by ordinal."""
+    """Yield the keys of each validator's sequencer and Maru, in the order of the ordinals."""
     every = names.files(validators)
     for key in every[names.maru]:
         yield keys[f"{names.sequencer}/{key}"], keys[f"{names.maru}/{key}"]
 
 
 def _text(names: Secrets, path: str, key: Key) -> str:
-    """Return a private key as the program that reads the file wants it."""
+    """Return a private key in the form of the program that reads the file."""
     return key.libp2p_hex if path.startswith(f"{names.maru}/") else key.hex
 
 
 def _write_script(
     root: Path,
-    found: Environment,
+    loaded: Environment,
     names: Secrets,
     validators: Sequence[Validator],
     chain_id: int,
 ) -> list[str]:
-    """Write the commands that make the Secrets; return what was written: nothing where it is so."""
-    store, every = _store(found), names.files(len(validators))
+    """Write the script that creates the Secrets; return its name if it has changed."""
+    store, every = _store(loaded), names.files(len(validators))
     chain = network_file.label(validators, chain_id)
     if store == "other":
         return []
     if store == "aws":
-        region = plan.value(found, "secrets", "external", "aws", "region")
-        text = secret_files.script_of_aws(_entries(found), region, chain, every)
+        region = plan.value(loaded, "secrets", "external", "aws", "region")
+        text = secret_files.script_of_aws(_entries(loaded), region, chain, every)
     else:
-        text = secret_files.script(found.name, found.namespace, chain, every)
-    if secret_files.read(secret_files.folder(root, found.name) / SCRIPT) == text:
+        text = secret_files.script(loaded.name, loaded.namespace, chain, every)
+    if secret_files.read(secret_files.folder(root, loaded.name) / SCRIPT) == text:
         return []
-    secret_files.write(root, found.name, {SCRIPT: text}, replace=True)
+    secret_files.write(root, loaded.name, {SCRIPT: text}, replace=True)
     return [SCRIPT]
 
 
 @contextlib.contextmanager
-def _told(root: Path) -> Iterator[None]:
-    """Turn what the file system refuses into a UsageError, which says how things are left."""
+def _as_usage_error(root: Path) -> Iterator[None]:
+    """Turn errors of the file system into a UsageError, which also tells the resulting state."""
     try:
         yield
     except OSError as error:
         name = str(error.filename or root).removeprefix(f"{root}/")
         raise UsageError(
-            f"{name}: {error.strerror or error}; what is there is whole, and the next run goes on "
-            "from it"
+            f"{name}: {error.strerror or error}; all files are complete, and the next run creates "
+            "the missing ones"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The public part of an environment's chain: network.yaml, a file of values that is in git."""
+"""The public part of an environment's chain: network.yaml, a values file in git."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from scripts.environments import environment, layout
 from scripts.network import genesis
 
 FUNDS_WEI = 10**24
-"""A million ether: at 7 wei a unit of gas, more transfers than a chain has seconds."""
+"""A million ether: at 147,000 wei per transfer, it never runs out."""
 
 _GIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Validator:
-    """The public names of one validator and of its execution client."""
+    """The public names of a validator and of its execution client."""
 
     address: str
     node_id: str
@@ -34,25 +34,24 @@ class Validator:
 
 @dataclass(frozen=True, slots=True)
 class Public:
-    """A network.yaml as it stands."""
+    """An existing network.yaml."""
 
     document: Document
     validators: tuple[Validator, ...]
     chain_id: int
     accounts: frozenset[str]
-    """Addresses, in small letters, that the genesis gives money to."""
+    """The addresses, in lower case, that the genesis funds."""
 
 
 def file(name: str) -> str:
-    """Return where an environment's network.yaml stands, relative to the repository."""
+    """Return the path of an environment's network.yaml, relative to the repository."""
     return f"overlays/{name}/{environment.NETWORK}"
 
 
 def read(root: Path, name: str) -> Public | None:
-    """Return an environment's network.yaml, None where there is none.
+    """Return an environment's network.yaml; None if it does not exist.
 
-    Raises UserError for one that `network` did not write so, and for one whose parts have come to
-    differ since.
+    Raises UserError if the file is invalid, or if its parts contradict each other.
     """
     path = root / file(name)
     if not os.path.lexists(path):
@@ -61,59 +60,59 @@ def read(root: Path, name: str) -> Public | None:
     try:
         besu = json.loads(document.data["genesis"]["besu"])
         maru = json.loads(document.data["genesis"]["maru"])
-        found = Public(
+        chain = Public(
             document,
             tuple(
                 Validator(v["address"], v["nodeId"], v["peerId"])
                 for v in document.data["network"]["validators"]
             ),
             int(besu["config"]["chainId"]),
-            frozenset(a.lower() for a, held in besu["alloc"].items() if "code" not in held),
+            frozenset(a.lower() for a, account in besu["alloc"].items() if "code" not in account),
         )
-        _compare(found, [a.lower() for a in maru["config"]["0"]["validatorSet"]], maru["chainId"])
+        _compare(chain, [a.lower() for a in maru["config"]["0"]["validatorSet"]], maru["chainId"])
     except (KeyError, TypeError, ValueError, AttributeError):
-        message = "the file has no validators and genesis as they were written"
+        message = "the file has no valid validators and genesis"
         fix = "restore it from git, or remove it for a new chain"
-        raise UserError(document.finding("network", [], message, fix)) from None
-    return found
+        raise UserError(document.finding("invalid-network", [], message, fix)) from None
+    return chain
 
 
-def _compare(found: Public, validators: list[str], chain_id: int) -> None:
-    """Raise UserError where Maru's genesis has other validators, or another chain id."""
-    listed = [validator.address.lower() for validator in found.validators]
+def _compare(chain: Public, validators: list[str], chain_id: int) -> None:
+    """Raise UserError if Maru's genesis has other validators, or another chain id."""
+    listed = [validator.address.lower() for validator in chain.validators]
     path, message = ["network", "validators"], ""
     if len(listed) != len(validators):
-        message = f"the genesis has {len(validators)} validators and this list {len(listed)}"
+        message = f"the genesis has {len(validators)} validators, but this list has {len(listed)}"
     elif listed != validators:
-        message = "the genesis has other validators than this list, or another order"
-    elif found.chain_id != chain_id:
+        message = "the validators differ from those in the genesis, or have another order"
+    elif chain.chain_id != chain_id:
         path = ["genesis", "maru"]
-        message = f"Maru's chain id is {chain_id} and Besu's {found.chain_id}"
+        message = f"Maru's chain id is {chain_id}, but Besu's is {chain.chain_id}"
     if message:
         fix = "restore the file from git"
-        raise UserError(found.document.finding("network", path, message, fix))
+        raise UserError(chain.document.finding("invalid-network", path, message, fix))
 
 
 def others(root: Path, name: str) -> dict[str, Public]:
-    """Return the chains of all other environments; raises UserError as read does, saying why."""
-    found = {}
+    """Return the chains of all other environments; raises UserError as read does."""
+    chains = {}
     for other in layout.environments(root):
         if other == name or (root / "overlays" / other).is_symlink():
             continue
         try:
             chain = read(root, other)
         except UserError as error:
-            why = f"(it is read because {name} must have no validator and no chain id of {other})"
+            why = f"({name} must not share a validator or its chain id with {other})"
             raise UserError(
                 *(replace(f, message=f"{f.message} {why}") for f in error.findings)
             ) from None
         if chain:
-            found[other] = chain
-    return found
+            chains[other] = chain
+    return chains
 
 
 def owners(chains: Mapping[str, Public]) -> dict[str, str]:
-    """Return whose each validator's address and nodeId is, by these in small letters."""
+    """Return address or nodeId of a validator, in lower case, → its environment."""
     return {
         public.lower(): name
         for name, chain in chains.items()
@@ -123,9 +122,9 @@ def owners(chains: Mapping[str, Public]) -> dict[str, str]:
 
 
 def committed(root: Path, name: str) -> tuple[str, str]:
-    """Return the last network.yaml of an environment that git has: its commit, its text.
+    """Return the commit and the text of an environment's latest network.yaml in git.
 
-    Both are empty where git has none, or where there is no git or no repository.
+    Both are empty if git has none, or if there is no git or no repository.
     """
     log = ["log", "-1", "--format=%h", "--diff-filter=AM", "--", file(name)]
     commit = _git(root, *log).strip()
@@ -141,7 +140,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def label(validators: Iterable[Validator], chain_id: int) -> str:
-    """Return what tells one chain's Secrets from another's: 16 hex digits, from public names."""
+    """Return the label of a chain's Secrets: 16 hex digits, derived from its public names."""
     names = [*sorted(validator.address.lower() for validator in validators), str(chain_id)]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
@@ -149,7 +148,7 @@ def label(validators: Iterable[Validator], chain_id: int) -> str:
 def text(
     validators: Iterable[Validator], chain_id: int, timestamp: int, funded: Iterable[str]
 ) -> str:
-    """Return the network.yaml of a new chain.
+    """Return the text of the network.yaml of a new chain.
 
     timestamp: of the first block, in seconds since 1970. funded: addresses that get FUNDS_WEI.
     """

@@ -1,4 +1,4 @@
-"""What an environment's chain is to be made of: asked for on the command line, or by its values."""
+"""The requested chain of an environment, from the command line and its values."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from scripts.environments import environment
 from scripts.environments.environment import Environment
 
 MOST_CHAIN_ID = 2**32 - 1
-"""Maru's is an unsigned number of 32 bits (JsonFriendlyForksSchedule.kt)."""
+"""Maru's chain id is an unsigned number of 32 bits (JsonFriendlyForksSchedule.kt)."""
 
 MOST_VALIDATORS = 100
-"""As many as the chart's values.schema.json lets there be replicas."""
+"""The maximum of replicas in the chart's values.schema.json."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the command line asks for; None where it leaves it to the values."""
+    """The options of the command line; None if not given."""
 
     validators: int | None = None
     chain_id: int | None = None
     to_address: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what no chain can have."""
+        """Raise UsageError for invalid options."""
         if self.validators is not None and not 1 <= self.validators <= MOST_VALIDATORS:
             raise UsageError(f"--validators {self.validators}: write 1 to {MOST_VALIDATORS}")
         if self.chain_id is not None and not 1 <= self.chain_id <= MOST_CHAIN_ID:
@@ -38,19 +38,19 @@ class Wanted:
             return
         if not is_address(self.to_address):
             raise UsageError(
-                f"--to-address {self.to_address}: this is no address: write 0x and 40 hex digits, "
-                "in small letters or with the right checksum (EIP-55)"
+                f"--to-address {self.to_address} is not an address: write 0x and 40 hex digits, in "
+                "lower case or with a valid checksum (EIP-55)"
             )
         if not int(self.to_address, 16):
             raise UsageError(
-                f"--to-address {self.to_address}: nobody has the key of this address: write "
-                "another, or leave it out for a new account's"
+                f"--to-address {self.to_address}: nobody has the key of the zero address, so the "
+                "money would be lost: write another, or omit the option for a new account"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The names of the Secrets to make; empty for a component that is off or needs none."""
+    """The names of the chain's Secrets; empty for a disabled component."""
 
     sequencer: str
     maru: str
@@ -59,7 +59,7 @@ class Secrets:
     ethstats: str
 
     def files(self, validators: int) -> dict[str, list[str]]:
-        """Return the Secrets with the keys that each has."""
+        """Return Secret → its keys."""
         ordinals = ["key", *(f"key-{ordinal}" for ordinal in range(1, validators))]
         every = {
             self.sequencer: ordinals,
@@ -71,57 +71,58 @@ class Secrets:
         return {name: keys for name, keys in every.items() if name}
 
     def chain(self, validators: int) -> list[str]:
-        """Return the files of the keys that the genesis or the validators' names come from."""
+        """Return the files of the private keys that determine the genesis and the validators."""
         every = self.files(validators)
         files = [f"{name}/{key}" for name in (self.sequencer, self.maru) for key in every[name]]
         return files + ([f"{self.tx_sender}/privateKey"] if self.tx_sender else [])
 
 
-def secrets(found: Environment) -> Secrets:
-    """Return the names of the Secrets; raises UserError where they can't be made as named."""
-    if value(found, "secrets", "provider") == "plain":
-        message = "the chain's private keys would be in git, for whoever reads it to take"
-        raise wrong(found, ["secrets", "provider"], message, "write existing or external")
+def secrets(loaded: Environment) -> Secrets:
+    """Return the names of the Secrets; raises UserError if a value does not allow a chain."""
+    if value(loaded, "secrets", "provider") == "plain":
+        message = "the chain's private keys would be committed to git"
+        raise wrong(loaded, ["secrets", "provider"], message, "write existing or external")
     for part in ("sequencer", "maru"):
-        if not value(found, part, "enabled"):
-            message = "a validator is a sequencer and a Maru, and this one is off"
-            raise wrong(found, [part, "enabled"], message, "write true")
+        if not value(loaded, part, "enabled"):
+            message = f"{part} is disabled, but a validator consists of a sequencer and a Maru"
+            raise wrong(loaded, [part, "enabled"], message, "write true")
     places: dict[str, ValuePath] = {
         "sequencer": ("sequencer", "p2pKeySecretName"),
         "maru": ("maru", "p2pKeySecretName"),
         "engine": ("engine", "jwtSecretName"),
     }
-    if value(found, "txSender", "enabled"):
+    if value(loaded, "txSender", "enabled"):
         places["tx_sender"] = ("txSender", "secretName")
-    if value(found, "ethstats", "enabled"):
+    if value(loaded, "ethstats", "enabled"):
         places["ethstats"] = ("ethstats", "secretName")
     names = dict.fromkeys(("sequencer", "maru", "tx_sender", "engine", "ethstats"), "")
     for part, path in places.items():
-        name = str(value(found, *path) or "")
+        name = str(value(loaded, *path) or "")
         if not name:
-            raise wrong(found, path, "the Secret has no name", "write one")
+            raise wrong(loaded, path, "the name of the Secret is empty", "write a name")
         if name in names.values():
-            message = f"{name} is another component's Secret, too"
-            raise wrong(found, path, message, "give each its own")
+            message = f"another component has the Secret {name}, too"
+            raise wrong(loaded, path, message, "write a different name for each component")
         names[part] = name
     return Secrets(**names)
 
 
-def replicas(found: Environment, part: str) -> int:
-    """Return how many pods the values ask for, of sequencer or maru."""
-    return int(value(found, part, "replicas"))
+def replicas(loaded: Environment, part: str) -> int:
+    """Return the number of pods in the values, of sequencer or maru."""
+    return int(value(loaded, part, "replicas"))
 
 
-def value(found: Environment, *path: str | int) -> Any:
-    """Return what the environment's values have at the path, with the chart's defaults."""
-    defaults = found.layers[0].data or {}
-    return paths.get(environment.coalesce(defaults, found.values), path)
+def value(loaded: Environment, *path: str | int) -> Any:
+    """Return the environment's value at the path, or the chart's default."""
+    defaults = loaded.layers[0].data or {}
+    return paths.get(environment.coalesce(defaults, loaded.values), path)
 
 
-def wrong(found: Environment, path: ValuePath, message: str, fix: str) -> UserError:
+def wrong(loaded: Environment, path: ValuePath, message: str, fix: str) -> UserError:
     """Return an error at the line that decides the value."""
-    document, inside = found.locate(list(path))
-    return UserError(document.finding("network", inside, message, fix, environment=found.name))
+    document, inside = loaded.locate(list(path))
+    rule = "invalid-network"
+    return UserError(document.finding(rule, inside, message, fix, environment=loaded.name))
 
 
 def at(root: Path, path: Path, rule: str, message: str, fix: str) -> Finding:
@@ -130,5 +131,5 @@ def at(root: Path, path: Path, rule: str, message: str, fix: str) -> Finding:
 
 
 def called(validators: int) -> str:
-    """Return the number as a sentence says it."""
+    """Return the number for a sentence: 1 validator, 4 validators."""
     return "1 validator" if validators == 1 else f"{validators} validators"

@@ -1,4 +1,4 @@
-"""Private files: their owner's alone from the first moment on, and a key is never replaced."""
+"""Private files: only their owner can ever read them, and a key is never replaced."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ TOP = ".secrets"
 
 _FOLDER, _FILE = 0o700, 0o600
 _WRITABLE = 0o022
-"""By others than the owner."""
+"""The mode bits with which others can write."""
 _NEW = ".new"
 _MOST_BYTES = 64 * 1024
 
 
 def folder(root: Path, name: str) -> Path:
-    """Return where an environment's private files stand: one folder a Secret, one file a key."""
+    """Return the folder of an environment's private files: a folder per Secret, a file per key."""
     return root / TOP / name
 
 
 def inspect(root: Path, name: str) -> list[Finding]:
-    """Return a warning for each file and folder that others could use, and close it to them.
+    """Restrict the modes of files and folders that others can use, and return warnings for them.
 
-    Raises UserError for a link, or what is neither file nor folder, anywhere among them.
+    Raises UserError for links, and for anything that is not a file or a folder.
     """
     top = folder(root, name)
     warnings = []
@@ -43,29 +43,29 @@ def _inspect(path: Path, root: Path, *, must_be_folder: bool = False) -> list[Fi
     mode = path.lstat().st_mode
     file = safe_files.name(path, root)
     if stat.S_ISLNK(mode):
-        message = "this is a symbolic link: what is private could end up anywhere"
-        raise _refused(file, message, "put the folder or file itself here")
+        message = "this is a symbolic link: private keys could be written outside the repository"
+        raise _invalid(file, message, "replace it with the folder or file itself")
     if not stat.S_ISDIR(mode) and (must_be_folder or not stat.S_ISREG(mode)):
-        message = "this is no folder" if must_be_folder else "this is neither file nor folder"
-        raise _refused(file, message, "remove it")
+        message = "this must be a folder" if must_be_folder else "this must be a file or a folder"
+        raise _invalid(file, message, "remove it")
     wanted = _FOLDER if stat.S_ISDIR(mode) else _FILE
     if not stat.S_IMODE(mode) & ~wanted:
         return []
     path.chmod(wanted)
-    was, now = f"its mode was {stat.S_IMODE(mode):04o}", f"its mode is {wanted:04o} now"
+    old, new = f"the mode was {stat.S_IMODE(mode):04o}", f"the mode is {wanted:04o} now"
     if stat.S_ISDIR(mode) and not mode & _WRITABLE:
-        # A file in it that they could read has a warning of its own.
-        message, fix = f"{was}: others on this machine could see which files are in it", now
+        # Readable files in it have warnings of their own.
+        message, fix = f"{old}: other users of this machine could list its files", new
     else:
-        message = f"{was}: others on this machine could use it"
-        fix = f"{now}; where others were on this machine, make a new chain"
-    return [Finding(file, 0, 0, "open-to-others", message, fix, severity=Severity.WARNING)]
+        message = f"{old}: other users of this machine could read or change it"
+        fix = f"{new}; if this machine had other users, create a new chain"
+    return [Finding(file, 0, 0, "insecure-file-mode", message, fix, severity=Severity.WARNING)]
 
 
 def read(path: Path) -> str | None:
-    """Return what a private file holds, None where it isn't there; inspect() comes first.
+    """Return the text of a private file; None if it does not exist. Call inspect() first.
 
-    What is no text comes back as other characters, for whoever reads it to refuse.
+    Bytes that are not ASCII become other characters, which no valid file has.
     """
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -76,15 +76,14 @@ def read(path: Path) -> str | None:
 
 
 def write(root: Path, name: str, contents: dict[str, str], *, replace: bool = False) -> None:
-    """Write files, by path under the environment's folder; on disk, whole, when this returns.
+    """Write files, by path in the environment's folder; they are on the disk when this returns.
 
-    Raises OSError with the file's name where the system refuses, and FileExistsError for a file
-    that is there, unless it may be replaced.
+    Raises OSError with the file's name, and FileExistsError for an existing file, unless replace.
     """
     top = folder(root, name)
     changed = set[Path]()
-    for made in (top.parent, top):
-        _make_folder(made)
+    for parent in (top.parent, top):
+        _make_folder(parent)
     ignore = top.parent / ".gitignore"
     if not os.path.lexists(ignore):
         put(ignore, "*\n", top / _NEW, _FILE)
@@ -92,20 +91,20 @@ def write(root: Path, name: str, contents: dict[str, str], *, replace: bool = Fa
         _make_folder((top / path).parent)
         put(top / path, text, top / _NEW, _FILE, replace=replace)
         changed |= {top / path, top, top.parent}
-    for made in {path.parent for path in changed}:
-        _sync(made)
+    for parent in {path.parent for path in changed}:
+        _sync(parent)
 
 
 def put(path: Path, text: str, new: Path, mode: int, *, replace: bool = False) -> None:
-    """Write a file under another name of the same file system, and then give it its own.
+    """Write a file under a temporary name on the same file system, then rename it.
 
-    Call it while the repository is locked. Raises as write does.
+    new: the temporary name. Call it while the repository is locked. Raises as write does.
     """
     try:
-        new.unlink(missing_ok=True)  # half of what a killed run was writing
+        new.unlink(missing_ok=True)  # an incomplete file of a killed run
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(new, flags, mode), "w", encoding="utf-8") as file:
-            # Its owner can read and write it, whatever the umask took away.
+            # The owner must be able to read and write it, whatever the umask.
             os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode) | _FILE)
             file.write(text)
             file.flush()
@@ -121,21 +120,21 @@ def put(path: Path, text: str, new: Path, mode: int, *, replace: bool = False) -
 
 
 def script(name: str, namespace: str, chain: str, secrets: Mapping[str, Sequence[str]]) -> str:
-    """Return the commands that make an environment's Secrets, each labelled with its chain.
+    """Return the script that creates an environment's Secrets, each labelled with its chain.
 
-    secrets: Secret → its keys. All is looked at before anything is made, and no secret is on a
-    command line.
+    secrets: Secret → its keys. It checks all Secrets before it creates one, and has no private key
+    on a command line.
     """
-    looks = "".join(f"look {secret} {' '.join(keys)}\n" for secret, keys in secrets.items())
+    checks = "".join(f"check {secret} {' '.join(keys)}\n" for secret, keys in secrets.items())
     return _SCRIPT.format(
-        name=name, namespace=namespace, chain=chain, label="linea-stack/chain", looks=looks
+        name=name, namespace=namespace, chain=chain, label="linea-stack/chain", checks=checks
     )
 
 
 _SCRIPT = """\
 #!/bin/sh
-# Written by nox -s network: makes the Secrets of {name} where kubectl points at.
-# What is there already stays as it is.
+# Written by nox -s network: creates the Secrets of {name} in kubectl's cluster.
+# Existing Secrets do not change.
 set -eu
 cd "$(dirname "$0")"
 
@@ -144,38 +143,38 @@ chain={chain}
 wanted=
 wrong=
 
-refuse() {{
+reject() {{
   echo "$secret: $*" >&2
   wrong=yes
 }}
 
-look() {{
+check() {{
   secret=$1
   shift
-  there=$(kubectl -n "$namespace" get secret "$secret" --ignore-not-found \\
+  existing=$(kubectl -n "$namespace" get secret "$secret" --ignore-not-found \\
     -o 'jsonpath={{.metadata.name}}={{.metadata.labels.{label}}}')
-  case $there in
-    "$secret=$chain") echo "$secret: is there already, left as it is" ;;
+  case $existing in
+    "$secret=$chain") echo "$secret: exists already, unchanged" ;;
     "$secret=")
-      echo "$secret: is there already, left as it is; it has no label of a chain: is it this one's?"
+      echo "$secret: exists already, unchanged; it has no label of a chain: check that it is right"
       ;;
     "$secret="*)
-      refuse "belongs to another chain: where that one is gone, delete it and run this again:" \\
+      reject "belongs to another chain: if that chain is gone, delete it and run this again:" \\
         "kubectl -n $namespace delete secret $secret"
       ;;
     *)
       wanted="$wanted $secret"
       for key; do
         [ -s "$secret/$key" ] && continue
-        refuse "the file $secret/$key is missing or empty: put it back from where it is kept"
+        reject "the file $secret/$key is missing or empty: restore it from your backup"
       done
       ;;
   esac
 }}
 
-{looks}
+{checks}
 if [ "$wrong" ]; then
-  echo 'nothing was made' >&2
+  echo 'nothing was created' >&2
   exit 1
 fi
 [ "$wanted" ] || exit 0
@@ -185,7 +184,7 @@ for secret in $wanted; do
     --dry-run=client -o yaml |
     kubectl label --local -f - "{label}=$chain" -o yaml |
     kubectl -n "$namespace" create -f - >/dev/null
-  echo "$secret: made"
+  echo "$secret: created"
 done
 """
 
@@ -193,26 +192,26 @@ done
 def script_of_aws(
     prefix: str, region: str, chain: str, secrets: Mapping[str, Sequence[str]]
 ) -> str:
-    """Return the commands that put an environment's Secrets into AWS Secrets Manager.
+    """Return the script that creates an environment's Secrets in AWS Secrets Manager.
 
-    prefix: the path that the entries have before the Secret's name. Else as script() does.
+    prefix: the path before the Secret's name in each entry. Otherwise it is like script().
     """
-    looks = "".join(f"look {secret} {' '.join(keys)}\n" for secret, keys in secrets.items())
-    makes = "".join(f"make {secret} {' '.join(keys)}\n" for secret, keys in secrets.items())
+    checks = "".join(f"check {secret} {' '.join(keys)}\n" for secret, keys in secrets.items())
+    creates = "".join(f"create {secret} {' '.join(keys)}\n" for secret, keys in secrets.items())
     return _SCRIPT_OF_AWS.format(
         prefix=prefix,
         region=region,
         chain=chain,
         label="linea-stack/chain",
-        looks=looks,
-        makes=makes,
+        checks=checks,
+        creates=creates,
     )
 
 
 _SCRIPT_OF_AWS = """\
 #!/bin/sh
-# Written by nox -s network: puts the Secrets under {prefix} into AWS Secrets Manager.
-# What is there already stays as it is.
+# Written by nox -s network: creates the Secrets below {prefix} in AWS Secrets Manager.
+# Existing Secrets do not change.
 set -eu
 cd "$(dirname "$0")"
 
@@ -223,44 +222,44 @@ wrong=
 region={region}
 export AWS_PAGER=
 
-refuse() {{
+reject() {{
   echo "$prefix/$secret: $*" >&2
   wrong=yes
 }}
 
-look() {{
+check() {{
   secret=$1
   shift
-  if told=$(aws secretsmanager describe-secret --region "$region" --output text \\
+  if answer=$(aws secretsmanager describe-secret --region "$region" --output text \\
     --secret-id "$prefix/$secret" --query "Tags[?Key=='{label}'].Value | [0]" 2>&1); then
-    case $told in
-      "$chain") echo "$prefix/$secret: is there already, left as it is" ;;
+    case $answer in
+      "$chain") echo "$prefix/$secret: exists already, unchanged" ;;
       None)
-        echo "$prefix/$secret: is there already, left as it is; it has no tag of a chain:" \\
-          "is it this one's?"
+        echo "$prefix/$secret: exists already, unchanged; it has no tag of a chain:" \\
+          "check that it is right"
         ;;
       *)
-        refuse "belongs to another chain ($told): where that one is gone, delete it and run" \\
+        reject "belongs to another chain ($answer): if that chain is gone, delete it and run" \\
           "this again"
         ;;
     esac
     return
   fi
-  case $told in
+  case $answer in
     *ResourceNotFoundException*) ;;
     *)
-      refuse "$told"
+      reject "$answer"
       return
       ;;
   esac
   wanted="$wanted $secret "
   for key; do
     [ -s "$secret/$key" ] && continue
-    refuse "the file $secret/$key is missing or empty: put it back from where it is kept"
+    reject "the file $secret/$key is missing or empty: restore it from your backup"
   done
 }}
 
-# The keys of a Secret as one JSON object; what they hold has no character that JSON would escape.
+# The keys of a Secret as one JSON object; their values need no escapes.
 entry() {{
   separator='{{'
   for key; do
@@ -270,22 +269,22 @@ entry() {{
   echo '}}'
 }}
 
-make() {{
+create() {{
   secret=$1
   shift
   case $wanted in *" $secret "*) ;; *) return ;; esac
-  # Through a pipe: a command line is for everybody to see.
+  # Through a pipe, as other users can see command lines.
   entry "$@" | aws secretsmanager create-secret --region "$region" --name "$prefix/$secret" \\
     --tags "Key={label},Value=$chain" --secret-string file:///dev/stdin >/dev/null
-  echo "$prefix/$secret: made"
+  echo "$prefix/$secret: created"
 }}
 
-{looks}
+{checks}
 if [ "$wrong" ]; then
-  echo 'nothing was made' >&2
+  echo 'nothing was created' >&2
   exit 1
 fi
-{makes}"""
+{creates}"""
 
 
 def _make_folder(path: Path) -> None:
@@ -304,5 +303,5 @@ def _sync(path: Path) -> None:
         os.close(opened)
 
 
-def _refused(file: str, message: str, fix: str) -> UserError:
-    return UserError(Finding(file, 0, 0, "no-private-file", message, fix))
+def _invalid(file: str, message: str, fix: str) -> UserError:
+    return UserError(Finding(file, 0, 0, "invalid-secret-file", message, fix))

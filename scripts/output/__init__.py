@@ -1,1 +1,1 @@
-"""The committed output: read, compared, replaced at once; and what git revisions have of it."""
+"""The committed output: read it, compare it, replace it at once; read it from git revisions."""

@@ -1,9 +1,10 @@
 """The committed output of environments: read it, compare it, replace it at once.
 
-An environment's output is overlays/<env>/manifests/ and its two files in argocd/. A replacement is
-staged whole under .render/, then made valid by one rename (the journal), then carried out. A crash
-before that rename leaves the old output; a crash after it is finished by the next command. The
-folder of manifests is swapped in one step by the kernel, so nobody ever sees half of it.
+An environment's output is overlays/<env>/manifests/ and its two files in argocd/. The new output is
+first staged in .render/. One rename marks it as ready, which is the journal. Then it replaces the
+old output. After a crash before that rename, the old output is still there; after a later crash,
+the next command completes the replacement. The kernel swaps the folder of manifests in one step, so
+no process ever sees half of it.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _DIGEST = "digest"
 
 
 def read(root: Path, name: str) -> dict[str, bytes]:
-    """Return the environment's output as it stands in the working tree.
+    """Return file → contents of the environment's output in the working tree.
 
-    Raises UserError for what render did not write: it is never deleted, so it must not be there.
+    Raises UserError for files that render did not write, as it never deletes these.
     """
-    found = {}
+    output = {}
     folder = root / layout.manifests_folder(name)
     if folder.is_symlink() or (os.path.lexists(folder) and not folder.is_dir()):
-        raise UserError(_foreign(layout.manifests_folder(name)))
+        raise UserError(_unmanaged(layout.manifests_folder(name)))
     entries = safe_files.entries(folder, root)
     argocd = [root / layout.argocd_file(kind, name) for kind in layout.ARGOCD_FOLDERS]
     findings = [
@@ -47,41 +48,41 @@ def read(root: Path, name: str) -> dict[str, bytes]:
     for path in [*entries, *(path for path in argocd if os.path.lexists(path))]:
         file = safe_files.name(path, root)
         if path.is_symlink() or not path.is_file():
-            findings.append(_foreign(file))
+            findings.append(_unmanaged(file))
             continue
         raw = path.read_bytes()
         if not layout.is_written(raw):
-            findings.append(_foreign(file))
-        found[file] = raw
+            findings.append(_unmanaged(file))
+        output[file] = raw
     if findings:
         raise UserError(*findings)
-    return found
+    return output
 
 
-def _foreign(file: str) -> Finding:
+def _unmanaged(file: str) -> Finding:
     message = "render did not write this, and would have to delete it"
-    fix = "move it away (an object of your own belongs into chart/templates), or delete it yourself"
-    return Finding(file, 0, 0, "foreign-file", message, fix)
+    fix = "move or delete it; an object of your own belongs in chart/templates"
+    return Finding(file, 0, 0, "unmanaged-file", message, fix)
 
 
 def orphans(root: Path) -> list[str]:
-    """Return the files in argocd/ of environments whose folder is gone.
+    """Return the rendered files in argocd/ of environments that no longer exist.
 
-    Raises UserError for one that render did not write.
+    Raises UserError for other files there that render did not write.
     """
-    found, findings = [], []
+    files, findings = [], []
     for kind in layout.ARGOCD_FOLDERS:
         for path in safe_files.entries(root / "argocd" / kind, root):
             if path.suffix == ".yaml" and (root / "overlays" / path.stem).is_dir():
                 continue
             file = safe_files.name(path, root)
             if path.is_file() and layout.is_written(path.read_bytes()):
-                found.append(file)
+                files.append(file)
             else:
-                findings.append(_foreign(file))
+                findings.append(_unmanaged(file))
     if findings:
         raise UserError(*findings)
-    return found
+    return files
 
 
 def digest(contents: Mapping[str, bytes]) -> str:
@@ -95,25 +96,23 @@ def digest(contents: Mapping[str, bytes]) -> str:
 
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[None]:
-    """Hold the repository's render lock, and finish what a killed render had begun.
+    """Lock the repository for a render, and complete what a killed render had begun.
 
-    A second render waits for the first. Raises UsageError where nothing can be written.
+    A second render waits for the first. Raises UsageError if the folder is not writable.
     """
     if (root / _WORK).is_symlink():
-        # What is staged must be on the file system of its target, for a rename to put it there.
-        raise UsageError(
-            f"{_WORK}: this is a symbolic link; remove it, and render makes the folder"
-        )
-    with _told(root):
+        # Renaming needs the staged files to be on the file system of their target.
+        raise UsageError(f"{_WORK} is a symbolic link: remove it, and render creates the folder")
+    with _as_usage_error(root):
         (root / _WORK).mkdir(exist_ok=True)
         lock = os.open(root / _WORK / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another render is at work here; waiting for it …", file=sys.stderr)
+            print("waiting for another render in this repository …", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        with _told(root), _uninterrupted():
+        with _as_usage_error(root), _uninterrupted():
             _recover(root)
         yield
     finally:
@@ -121,7 +120,7 @@ def locked(root: Path) -> Iterator[None]:
 
 
 def recover(root: Path) -> None:
-    """Finish what a killed render had begun, where there is something to finish."""
+    """Complete what a killed render had begun, if anything."""
     if any((root / _WORK / "ready").glob("*")):
         with locked(root):
             pass
@@ -129,7 +128,7 @@ def recover(root: Path) -> None:
 
 @contextlib.contextmanager
 def staging(root: Path) -> Iterator[None]:
-    """Leave nothing staged behind, however the work inside ends; call it while locked."""
+    """Delete what is staged when the block ends in any way; call it inside `locked()`."""
     try:
         yield
     finally:
@@ -137,27 +136,27 @@ def staging(root: Path) -> Iterator[None]:
 
 
 def commit(root: Path, names: Sequence[str], remove: Sequence[str]) -> None:
-    """Bring the staged outputs of environments into place, and remove the named files.
+    """Replace the output of environments by what is staged, and remove the named files.
 
-    Raises UsageError where the file system refuses.
+    Raises UsageError for an error of the file system.
     """
-    with _told(root, "the next render finishes what was begun"), _uninterrupted():
+    with _as_usage_error(root, "the next render completes this one"), _uninterrupted():
         for name in names:
             ready = root / _WORK / "ready" / name
             ready.parent.mkdir(exist_ok=True)
             os.rename(root / _WORK / "staged" / name, ready)
-            _carry_out(root, ready)
+            _replace(root, ready)
         for file in remove:
             (root / file).unlink()
 
 
 def stage(root: Path, name: str, output: layout.Files) -> None:
-    """Write an environment's new output to where commit() takes it from; call it while staging.
+    """Stage an environment's new output for commit(); call it inside `staging()`.
 
-    Raises UsageError, and has touched nothing that is committed, where the disk is full or a
-    folder that commit() needs can't be written.
+    Raises UsageError if the disk is full, or if a folder that commit() needs is not writable; the
+    committed output is then unchanged.
     """
-    with _told(root):
+    with _as_usage_error(root):
         _stage(root, root / _WORK / "staged" / name, name, output)
 
 
@@ -180,32 +179,32 @@ def _stage(root: Path, folder: Path, name: str, output: layout.Files) -> None:
     (folder / _DIGEST).write_text(digest(manifests))
 
 
-def _is(folder: Path, wanted: str) -> bool:
+def _has_digest(folder: Path, wanted: str) -> bool:
     """Return whether a folder has exactly the files of that digest."""
     try:
         return digest({path.name: path.read_bytes() for path in folder.iterdir()}) == wanted
-    except OSError:  # not there, or with a folder in it
+    except OSError:  # it does not exist, or contains a folder
         return False
 
 
 def _recover(root: Path) -> None:
     for ready in sorted((root / _WORK / "ready").glob("*")):
-        _carry_out(root, ready)
+        _replace(root, ready)
     shutil.rmtree(root / _WORK / "staged", ignore_errors=True)
 
 
-def _carry_out(root: Path, ready: Path) -> None:
-    """Bring a whole staged output into place; done again after a crash, it does what is left."""
+def _replace(root: Path, ready: Path) -> None:
+    """Replace an environment's output by a staged one; after a crash, do the remaining steps."""
     name = ready.name
     new, target = ready / layout.manifests_folder(name), root / layout.manifests_folder(name)
     if target.parent.is_dir():
         wanted = (ready / _DIGEST).read_text()
-        if not _is(target, wanted):
-            if not _is(new, wanted):
-                # Carried out before a crash, and what came of it was changed since: leave it so.
-                _forget(root, ready)
+        if not _has_digest(target, wanted):
+            if not _has_digest(new, wanted):
+                # It was replaced before a crash, and somebody has changed it since: keep that.
+                _discard(root, ready)
                 return
-            read(root, name)  # refuses to go on over what render did not write
+            read(root, name)  # raises UserError for files that render did not write
             if target.is_dir():
                 _exchange(new, target)
             else:
@@ -215,23 +214,23 @@ def _carry_out(root: Path, ready: Path) -> None:
             if file.is_file():
                 (root / "argocd" / kind).mkdir(parents=True, exist_ok=True)
                 os.replace(file, root / layout.argocd_file(kind, name))
-    _forget(root, ready)
+    _discard(root, ready)
 
 
-def _forget(root: Path, ready: Path) -> None:
-    # Renamed away first: half a journal must never be carried out.
-    spent = root / _WORK / "staged" / f".{ready.name}-{os.getpid()}-{time.monotonic_ns()}"
-    spent.parent.mkdir(exist_ok=True)
-    os.rename(ready, spent)
-    shutil.rmtree(spent, ignore_errors=True)
+def _discard(root: Path, ready: Path) -> None:
+    # The rename comes first, as recovery must never see half of the journal.
+    discarded = root / _WORK / "staged" / f".{ready.name}-{os.getpid()}-{time.monotonic_ns()}"
+    discarded.parent.mkdir(exist_ok=True)
+    os.rename(ready, discarded)
+    shutil.rmtree(discarded, ignore_errors=True)
 
 
 def _exchange(new: Path, target: Path) -> None:
-    """Swap two folders in one step, as renameat2(2) on Linux and renamex_np(2) on macOS do."""
+    """Swap two folders in one step, with renameat2(2) on Linux and renamex_np(2) on macOS."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    swap = 2  # RENAME_EXCHANGE, and RENAME_SWAP too
+    swap = 2  # RENAME_EXCHANGE and RENAME_SWAP
     names = os.fsencode(new), os.fsencode(target)
     here = -100  # AT_FDCWD
     if hasattr(libc, "renameat2"):
@@ -245,7 +244,7 @@ def _exchange(new: Path, target: Path) -> None:
     code = ctypes.get_errno()
     if code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
         raise OSError(code, os.strerror(code), str(target))
-    # A file system that can't swap: two renames, of which the journal repeats the second.
+    # The file system can't swap: rename twice. After a crash in between, recovery does the second.
     old = new.with_name("manifests.old")
     shutil.rmtree(old, ignore_errors=True)
     os.rename(target, old)
@@ -254,13 +253,13 @@ def _exchange(new: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let Ctrl-C wait for the few renames that belong together.
+    """Delay Ctrl-C until the block has ended.
 
-    Blocking the signals would not do: the threads of Helm's engine would take them.
+    Blocking the signals is not enough: the threads of Helm's engine would receive them.
     """
-    late = list[int]()
+    delayed = list[int]()
     before = {
-        number: signal.signal(number, lambda number, _: late.append(number))
+        number: signal.signal(number, lambda number, _: delayed.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
@@ -268,17 +267,17 @@ def _uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if late:
-        signal.raise_signal(late[0])
+    if delayed:
+        signal.raise_signal(delayed[0])
 
 
 @contextlib.contextmanager
-def _told(root: Path, left: str = "the manifests are as they were") -> Iterator[None]:
-    """Turn what the file system refuses into a UsageError, which says how things are left."""
+def _as_usage_error(root: Path, state: str = "the manifests are unchanged") -> Iterator[None]:
+    """Turn errors of the file system into a UsageError, which also tells the resulting state."""
     try:
         yield
     except OSError as error:
-        told = {
+        problem = {
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the disk quota is used up",
             errno.EROFS: "the file system is read-only",
@@ -288,4 +287,4 @@ def _told(root: Path, left: str = "the manifests are as they were") -> Iterator[
         name = str(error.filename or root)
         with contextlib.suppress(ValueError):
             name = Path(name).relative_to(root).as_posix()
-        raise UsageError(f"{name}: {told}; {left}") from error
+        raise UsageError(f"{name}: {problem}; {state}") from error

@@ -1,4 +1,4 @@
-"""What a git revision has committed for environments: their manifests, as they were then."""
+"""Read the output of environments from a git revision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 600
 
 BASE = "base/environment.yaml"
 PARTS = ("argocd/", "base/", "chart/", "overlays/")
-"""What holds the output of environments, and what it is rendered from."""
+"""The folders with the output of environments and its inputs."""
 _MANIFEST = re.compile(rf"{layout.manifests_folder('([^/]+)')}/[^/]+\.yaml")
 _APPLICATION = re.compile(
     re.escape(layout.argocd_file("applications", "*")).replace(r"\*", "([^/]+)")
@@ -28,40 +28,40 @@ _ARGOCD = re.compile(rf"argocd/(?:{'|'.join(layout.ARGOCD_FOLDERS)})/([^/]+)\.ya
 _ENVIRONMENT = re.compile(r"overlays/([^/]+)/environment\.yaml")
 _HEADER = re.compile(rf"{re.escape(layout.MARK)}(.+); edits are lost\.\n")
 _FILES = ("100644", "100755")
-"""Modes; a link has another, as has a submodule."""
+"""The modes of files; links and submodules have other modes."""
 
 Blobs = Mapping[str, str]
-"""Path relative to the repository → what git calls the file's contents."""
+"""Path relative to the repository → the name of the file's blob in git."""
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """An environment as a revision has it."""
+    """An environment in an earlier revision."""
 
     manifests: tuple[Manifest, ...] | None
-    """None where it has none, as it does not know the environment."""
+    """None if the revision does not have the environment."""
     application: Manifest | None
     kubernetes_version: str
-    """Empty where it is what it is now, or nobody says it."""
+    """Empty if it has not changed, or is unknown."""
 
 
 def before(
     root: Path, revision: str, now: Mapping[str, Manifest], texts: Mapping[str, str]
 ) -> dict[str, Before]:
-    """Return environment → what the revision has of it, for those with manifests there.
+    """Return environment → its state in the revision, if it has manifests there.
 
-    now, texts: path → what stands there now, which is not read again where nothing has changed.
-    Raises UsageError where git does not know the revision.
+    now, texts: path → the present manifest and its text, which is used if it has not changed.
+    Raises UsageError for an unknown revision.
     """
     blobs = listed(root, revision)
-    same = {path for path, text in texts.items() if blobs.get(path) == _blob(text.encode())}
+    unchanged = {path for path, text in texts.items() if blobs.get(path) == _blob(text.encode())}
     versions = _changed_environments(root, blobs)
-    wanted = {path for path in blobs if _name(path) and path not in same} | versions
+    wanted = {path for path in blobs if _name(path) and path not in unchanged} | versions
     old = _contents(root, {blobs[path] for path in wanted})
     manifests: dict[str, list[Manifest]] = {}
     applications: dict[str, Manifest] = {}
     for path in filter(_name, blobs):
-        manifest = now[path] if path in same else manifest_of(old[blobs[path]], path)
+        manifest = now[path] if path in unchanged else manifest_of(old[blobs[path]], path)
         name = str(_name(path))
         if manifest and _APPLICATION.fullmatch(path):
             applications[name] = manifest
@@ -76,21 +76,21 @@ def before(
 def listed(root: Path, revision: str) -> Blobs:
     """Return the files of all environments in a revision.
 
-    Raises UsageError where git does not know the revision.
+    Raises UsageError for an unknown revision.
     """
     command = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}"]
-    found, told = _git(root, command)
-    if not found:
-        if told:
-            raise UsageError(f"git rev-parse: {told}")
+    tree, error = _git(root, command)
+    if not tree:
+        if error:
+            raise UsageError(f"git rev-parse: {error}")
         raise UsageError(
-            f"git knows no revision {revision} here: write a branch, tag or commit that is there;"
-            " a clone that holds only the last commits gets more by git fetch --deepen=100"
+            f"unknown revision {revision}: write a branch, tag or commit of this repository;"
+            " in a shallow clone, git fetch --deepen=100 gets earlier commits"
         )
-    arguments = ["ls-tree", "-r", "-z", found.strip(), "--", *PARTS]
-    listed, told = _git(root, arguments)
-    if told:
-        raise UsageError(f"git ls-tree: {told}")
+    arguments = ["ls-tree", "-r", "-z", tree.strip(), "--", *PARTS]
+    listed, error = _git(root, arguments)
+    if error:
+        raise UsageError(f"git ls-tree: {error}")
     blobs = {}
     for line in filter(None, listed.split("\0")):
         meta, _, path = line.partition("\t")
@@ -101,17 +101,17 @@ def listed(root: Path, revision: str) -> Blobs:
 
 
 def working(root: Path, revision: str, blobs: Blobs) -> Blobs:
-    """Return the files of the working tree; one that differs from a revision's has an empty name.
+    """Return the files of the working tree; the blob's name is empty if it differs from blobs.
 
-    blobs: the revision's. Git's index knows what differs, so no file is read here.
+    blobs: those of the revision. Git knows from its index which files differ, without reading them.
     """
     listed = ["diff", "--raw", "-z", "--relative", "--no-renames", "--no-ext-diff"]
     listed += [revision, "--", *PARTS]
     others = ["ls-files", "-z", "--others", "--exclude-standard", "--", *PARTS]
-    changed, told = _git(root, listed)
-    untracked, told_of_others = _git(root, others)
-    if told or told_of_others:
-        raise UsageError(f"git: {told or told_of_others}")
+    changed, diff_error = _git(root, listed)
+    untracked, list_error = _git(root, others)
+    if error := diff_error or list_error:
+        raise UsageError(f"git: {error}")
     now, words = dict(blobs), changed.split("\0")
     for meta, path in zip(words[::2], words[1::2], strict=False):
         before, mode, _, _, status = meta.split()
@@ -123,13 +123,13 @@ def working(root: Path, revision: str, blobs: Blobs) -> Blobs:
 
 
 def environment_of(path: str) -> str | None:
-    """Return the environment whose output a file is; None for any other file."""
-    found = _MANIFEST.fullmatch(path) or _ARGOCD.fullmatch(path)
-    return found[1] if found else None
+    """Return the environment of a file of output; None for any other file."""
+    match = _MANIFEST.fullmatch(path) or _ARGOCD.fullmatch(path)
+    return match[1] if match else None
 
 
 def texts(root: Path, files: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Return (path, blob) → contents, of the working tree's file where the blob has no name."""
+    """Return (path, blob) → contents; those of the working tree if the blob's name is empty."""
     old = _contents(root, {blob for _, blob in files if blob})
     return {
         (path, blob): old[blob] if blob else (root / path).read_text("utf-8", "replace")
@@ -138,13 +138,13 @@ def texts(root: Path, files: Collection[tuple[str, str]]) -> dict[tuple[str, str
 
 
 def _name(path: str) -> str | None:
-    """Return the environment whose output a file is; None for any other file."""
-    found = _MANIFEST.fullmatch(path) or _APPLICATION.fullmatch(path)
-    return found[1] if found else None
+    """Return the environment of a manifest or an Application; None for any other file."""
+    match = _MANIFEST.fullmatch(path) or _APPLICATION.fullmatch(path)
+    return match[1] if match else None
 
 
 def manifest_of(text: str, path: str) -> Manifest | None:
-    """Return a file's manifest, also of one that render has not written; None where it is none."""
+    """Return a file's manifest, also if render did not write it; None if it is no mapping."""
     data = mapping(text)
     if not data:
         return None
@@ -154,7 +154,7 @@ def manifest_of(text: str, path: str) -> Manifest | None:
 
 
 def _changed_environments(root: Path, blobs: Blobs) -> set[str]:
-    """Return the files that may say another Kubernetes version than now, each with the base's."""
+    """Return the environment.yaml files, with that of base/, that may have another version now."""
     base = {BASE} & blobs.keys()
     own = {path for path in blobs if _ENVIRONMENT.fullmatch(path)}
     if not any(_now(root / path) != blobs[path] for path in base):
@@ -170,18 +170,18 @@ def _now(path: Path) -> str:
 
 
 def _version(name: str, blobs: Blobs, versions: set[str], old: Mapping[str, str]) -> str:
-    """Return the Kubernetes version that an environment had, where its files have changed."""
+    """Return the Kubernetes version that an environment had; empty if its files are unchanged."""
     own = f"overlays/{name}/environment.yaml"
     if own not in versions:
         return ""
-    said = (
+    candidates = (
         mapping(old.get(blobs.get(path, ""), "")).get("kubernetesVersion") for path in (own, BASE)
     )
-    return next((version for version in said if isinstance(version, str)), "")
+    return next((version for version in candidates if isinstance(version, str)), "")
 
 
 def mapping(text: str) -> dict[str, object]:
-    """Return the mapping that a YAML text is; empty where it is none."""
+    """Return the mapping of a YAML text; empty if it is none."""
     try:
         data = yaml.load(text, yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -190,30 +190,30 @@ def mapping(text: str) -> dict[str, object]:
 
 
 def _blob(raw: bytes) -> str:
-    """Return the name that git gives to a file with these contents: their SHA-1, with a header."""
+    """Return git's name of a blob with these contents: the SHA-1 of a header and the contents."""
     return hashlib.sha1(b"blob %d\0" % len(raw) + raw, usedforsecurity=False).hexdigest()
 
 
 def _contents(root: Path, blobs: Iterable[str]) -> dict[str, str]:
-    """Return the texts of blobs, by one process."""
+    """Return blob → its text, with one process for all."""
     wanted = sorted(blobs)
     if not wanted:
         return {}
-    told, failed = _git(root, ["cat-file", "--batch"], "".join(f"{blob}\n" for blob in wanted))
-    raw, found, at = told.encode("utf-8", "surrogateescape"), {}, 0
+    output, error = _git(root, ["cat-file", "--batch"], "".join(f"{blob}\n" for blob in wanted))
+    raw, contents, at = output.encode("utf-8", "surrogateescape"), {}, 0
     for blob in wanted:
         end = raw.find(b"\n", at)
         words = raw[at:end].split()
         if len(words) != 3:
-            raise UsageError(f"git cat-file: {failed or f'{blob} is missing: run git fetch'}")
+            raise UsageError(f"git cat-file: {error or f'{blob} is missing: run git fetch'}")
         size = int(words[2])
-        found[blob] = raw[end + 1 : end + 1 + size].decode("utf-8", "replace")
+        contents[blob] = raw[end + 1 : end + 1 + size].decode("utf-8", "replace")
         at = end + 1 + size + 1
-    return found
+    return contents
 
 
 def _git(root: Path, arguments: list[str], given: str = "") -> tuple[str, str]:
-    """Return what git says, and why it failed, where it has."""
+    """Return git's output and its error; one of them is empty."""
     done = programs.run(["git", *arguments], "git", TIMEOUT_S, cwd=root, given=given)
-    failed = done.returncode and done.stderr.strip().removeprefix("fatal: ")
-    return done.stdout if not done.returncode else "", failed or ""
+    error = done.returncode and done.stderr.strip().removeprefix("fatal: ")
+    return done.stdout if not done.returncode else "", error or ""

@@ -1,7 +1,7 @@
-"""What the last render wrote from what: so that a render with nothing changed does nothing.
+"""Cache of digests, so that a render without changes is a no-op.
 
-Only `render` believes it; `validate` and `render --check` always render. An entry holds digests of
-contents, so it can be old, or from another branch, and is then of no use, never wrong.
+Only `render` uses it; `validate` and `check` always render. An entry has digests of the inputs and
+of the output: if it is stale, or from another branch, it does not match, and has no effect.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Digests = Mapping[str, Mapping[str, str]]
 
 
 def read(root: Path) -> Digests:
-    """Return the digests of the last render, or nothing where they can't be read."""
+    """Return the digests of the last render; empty if they can't be read."""
     try:
-        found = json.loads((root / _FILE).read_text("utf-8"))
+        digests = json.loads((root / _FILE).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return digests if isinstance(digests, dict) else {}
 
 
 def write(root: Path, digests: Digests) -> None:
-    """Keep the digests; a disk that refuses costs time at the next render, nothing else."""
+    """Store the digests; if that fails, the next render only takes longer."""
     with contextlib.suppress(OSError):
         new = root / f"{_FILE}.new"
         new.write_text(json.dumps(digests), "utf-8")
@@ -42,20 +42,20 @@ def write(root: Path, digests: Digests) -> None:
 
 
 def inputs(root: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return the digest of all that each environment's output depends on."""
+    """Return environment → the digest of all its inputs."""
     shared = committed.digest(_shared(root))
-    found = {}
+    digests = {}
     for name in names:
         folder = root / "overlays" / name
-        # All that is there but the output, since a file that nothing reads is a mistake, too.
+        # All files but the output, as an unused file is an error.
         own = [path for path in folder.glob("*") if path.name != "manifests"]
         own += folder.glob("patches/*")
-        found[name] = shared + committed.digest(_contents(own, root))
-    return found
+        digests[name] = shared + committed.digest(_contents(own, root))
+    return digests
 
 
 def output(root: Path, name: str) -> str:
-    """Return the digest of an environment's output, or nothing where it is not render's alone."""
+    """Return the digest of an environment's output; empty if it has files of others."""
     try:
         return committed.digest(committed.read(root, name))
     except UserError:
@@ -63,17 +63,18 @@ def output(root: Path, name: str) -> str:
 
 
 def _shared(root: Path) -> dict[str, bytes]:
-    found = {"python": sys.version.encode()}
+    """Return the inputs that all environments share: Python, the chart, base/ and this program."""
+    shared = {"python": sys.version.encode()}
     for folder, top in ((root / "chart", root), (root / "base", root), (PROGRAM, PROGRAM)):
-        # What Python compiles comes at any time, under names that last for a moment.
+        # Python may write compiled files there at any time.
         paths = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
-        found |= _contents(paths, top)
-    return found | _contents([root / "tools/python/pipeline.txt"], root)
+        shared |= _contents(paths, top)
+    return shared | _contents([root / "tools/python/pipeline.txt"], root)
 
 
 def _contents(paths: Iterable[Path], root: Path) -> dict[str, bytes]:
-    """Return what the paths hold; what can't be read is never twice the same."""
-    found = {}
+    """Return path → contents; random bytes for a file that can't be read, so that it is new."""
+    contents = {}
     for path in paths:
         link, raw = str(path.readlink()) if path.is_symlink() else "", b""
         if link or not path.is_dir():
@@ -81,5 +82,5 @@ def _contents(paths: Iterable[Path], root: Path) -> dict[str, bytes]:
                 raw = safe_files.read(path, root)
             except UserError:
                 raw = os.urandom(16)
-        found[f"{path}\0{link}"] = raw
-    return found
+        contents[f"{path}\0{link}"] = raw
+    return contents

@@ -1,4 +1,4 @@
-"""Bring the committed output up to date with the inputs, or show what that would change."""
+"""Bring the committed output up to date with the inputs, or show how it differs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from scripts.rendering.pipeline import Rendering
 
 Changes = Mapping[str, tuple[str | None, str | None]]
-"""Path → the text before and after; None where the file isn't there."""
+"""Path → the old and the new text; None if there is no such file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An environment whose new output, if it differs, is staged."""
+    """An environment with its new output staged, if that differs from the committed one."""
 
     findings: tuple[Finding, ...]
     output: str
-    """The digest of what it will be."""
+    """The digest of the new output."""
     summary: str
-    """What changes, in words; nothing where nothing does."""
+    """What changes, like "2 changed"; empty if nothing does."""
 
 
 def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
-    """Write what the inputs of the wanted (or all) environments give, and say what changed.
+    """Render the wanted (or all) environments, write their output, and print what changed.
 
-    Raises UserError, and writes nothing at all, where any of them has a mistake.
+    Raises UserError, and writes nothing, if any of them has an error.
     """
     with committed.locked(root):
         names = layout.environments(root, wanted)
@@ -57,9 +57,9 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
     for name in changed:
         print(f"{name}: {prepared[name].summary}", file=stream)
     for file in gone:
-        print(f"{file}: removed, its environment is gone", file=stream)
+        print(f"{file}: removed, as its environment is gone", file=stream)
     if not changed and not gone:
-        print(f"nothing to change in {layout.called(names)}", file=stream)
+        print(f"up to date: {layout.called(names)}", file=stream)
 
 
 def _prepare_all(root: Path, names: Sequence[str]) -> dict[str, Prepared]:
@@ -68,7 +68,7 @@ def _prepare_all(root: Path, names: Sequence[str]) -> dict[str, Prepared]:
     from scripts.environments import environment
 
     prepared = each(partial(_prepare, root), names, "rendering environments")
-    findings = [finding for one in prepared for finding in one.findings]
+    findings = [finding for result in prepared for finding in result.findings]
     findings += environment.collisions(root, names)
     if has_errors(findings):
         raise UserError(*findings)
@@ -76,7 +76,7 @@ def _prepare_all(root: Path, names: Sequence[str]) -> dict[str, Prepared]:
 
 
 def _prepare(root: Path, name: str) -> Prepared:
-    """Render an environment and stage its output; runs in a child process where there are many."""
+    """Render an environment and stage its output; with many, this runs in a child process."""
     from scripts.rendering.pipeline import render
 
     rendering = render(root, name)
@@ -90,9 +90,9 @@ def _prepare(root: Path, name: str) -> Prepared:
 
 
 def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
-    """Print how the committed output differs from what the inputs give; return whether it does.
+    """Print the difference between the committed output and a render; return whether there is one.
 
-    Raises UserError where an environment has a mistake.
+    Raises UserError if an environment has an error.
     """
     from scripts.environments import environment
 
@@ -114,18 +114,16 @@ def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
 
 
 def _texts(root: Path, name: str) -> Rendering:
-    """Return a rendering without its objects, so that a child process need not send them, too."""
+    """Return a rendering without its objects, which a child process would have to send, too."""
     from scripts.rendering.pipeline import render
 
     return replace(render(root, name), manifests=())
 
 
 def _changes(root: Path, name: str, files: layout.Files) -> Changes:
-    """Return how files differ from an environment's committed output, by path."""
-    there = {file: raw.decode(errors="replace") for file, raw in committed.read(root, name).items()}
-    pairs = {
-        file: (there.get(file), files.get(file)) for file in sorted(there.keys() | files.keys())
-    }
+    """Return how files differ from an environment's committed output."""
+    old = {file: raw.decode(errors="replace") for file, raw in committed.read(root, name).items()}
+    pairs = {file: (old.get(file), files.get(file)) for file in sorted(old.keys() | files.keys())}
     return {file: pair for file, pair in pairs.items() if pair[0] != pair[1]}
 
 

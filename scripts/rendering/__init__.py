@@ -1,1 +1,1 @@
-"""From an environment to the manifests that are committed."""
+"""Render an environment's inputs to the manifests that are committed."""

@@ -1,4 +1,4 @@
-"""Environment and its manifests → AppProject, Application, and manifests as it applies them."""
+"""Make the AppProject and the Application of an environment; arrange manifests for Argo CD."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ _KINDS = {
     ("networking.k8s.io", "NetworkPolicy"),
     ("policy", "PodDisruptionBudget"),
 }
-"""API group and kind of all that the chart can make; a Secret it makes only outside of git.
+"""API group and kind of all objects that the chart can render, except Secrets, never in git.
 
-Argo CD does not see live objects of a kind that their project forbids: were a kind forbidden as
-soon as its last object leaves git, that object would stay on the cluster, and be Synced.
+Argo CD does not see live objects of a kind that the project does not permit. If a kind was no
+longer permitted once its last object left git, the object would stay on the cluster, and the
+Application would be Synced.
 """
 
 
 def arrange(manifests: Sequence[Manifest], environment: Environment) -> list[Manifest]:
-    """Return the manifests as Argo CD is to apply them, sorted by file name.
+    """Return the manifests as Argo CD applies them, sorted by file name.
 
-    Each gets its namespace, its sync wave and, where it holds data, the demand that a person
-    confirms before it is pruned or deleted.
+    Each gets its namespace and its sync wave. Those that hold data get a sync option: a person
+    must confirm before they are pruned or deleted.
     """
     return sorted((_arranged(m, environment) for m in manifests), key=lambda m: m.file_name)
 
@@ -59,9 +60,9 @@ def _arranged(manifest: Manifest, environment: Environment) -> Manifest:
 
 
 def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str, Any]:
-    """Return the AppProject: this repository, this cluster and namespace, these kinds, no more.
+    """Return the AppProject, which permits this repository, cluster, namespace and these kinds.
 
-    The kinds are those of the chart and of the manifests, which patches may have changed.
+    The kinds are those of the chart and those of the manifests, as patches may have changed them.
     """
     destination = _cluster(environment)
     namespaces = sorted({environment.namespace, *(m.namespace for m in manifests)})
@@ -74,7 +75,7 @@ def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str
             {"group": "", "kind": "Namespace", "name": environment.namespace}
         ],
         "namespaceResourceWhitelist": [{"group": group, "kind": kind} for group, kind in kinds],
-        "orphanedResources": {"warn": True, "ignore": _made_by_hand(environment, manifests)},
+        "orphanedResources": {"warn": True, "ignore": _expected_orphans(environment, manifests)},
     }
     account = environment.cluster.get("serviceAccount")
     if account and "server" in destination:
@@ -85,14 +86,14 @@ def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "AppProject",
-        # The root application makes projects before the applications that name them.
+        # The root application creates projects before the applications that need them.
         "metadata": _metadata(environment, {sync.WAVE: "-1", sync.OPTIONS: sync.BY_HAND}),
         "spec": spec,
     }
 
 
 def application(environment: Environment, manifests: Sequence[Manifest]) -> dict[str, Any]:
-    """Return the Application that keeps the namespace equal to overlays/<name>/manifests."""
+    """Return the Application that syncs the namespace with overlays/<name>/manifests."""
     ignored = _ignored(manifests)
     policy: dict[str, Any] = {
         "managedNamespaceMetadata": {"labels": _namespace_labels(manifests)},
@@ -103,8 +104,8 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
             "FailOnSharedResource=true",
             "PruneLast=true",
         ],
-        # What is Degraded fails a sync: a secret store that is away, a backup that failed. After
-        # the last of a number of tries Argo CD would leave that commit alone, and heal nothing.
+        # A Degraded object fails the sync, for example an unreachable secret store or a failed
+        # backup. With a limit, Argo CD would give up on the commit, and self-heal nothing.
         "retry": {
             "limit": -1,
             "refresh": True,
@@ -114,7 +115,7 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
     if environment.sync["automated"]:
         policy["automated"] = {key: environment.sync[key] for key in ("prune", "selfHeal")}
     metadata = _metadata(environment, {sync.OPTIONS: sync.BY_HAND})
-    # Deleting the Application deletes its objects; the name without a path draws a warning.
+    # Deleting the Application deletes its objects. A finalizer without a path causes a warning.
     metadata["finalizers"] = ["resources-finalizer.argocd.argoproj.io/background"]
     spec: dict[str, Any] = {
         "project": metadata["name"],
@@ -137,26 +138,28 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
 
 
 def _namespace_labels(manifests: Sequence[Manifest]) -> dict[str, str]:
-    """Return the labels of the namespace: its pod security; and whether pods wait for a target.
+    """Return the labels of the namespace: pod security, and pod readiness gates if necessary.
 
-    Where a load balancer sends to pods themselves, a rolling update would else go on to the next
-    pod before the last one is in it
+    If a load balancer sends to the pods directly, a rolling update would otherwise replace the next
+    pod before the load balancer has the new one
     (https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/pod_readiness_gate/).
     """
     labels = {
         f"pod-security.kubernetes.io/{mode}": _POD_SECURITY for mode in ("enforce", "warn", "audit")
     }
-    targets = (m for m in manifests if m.kind == "Ingress")
-    if any(m.metadata["annotations"].get(_ALB_TARGET) == "ip" for m in targets):
+    ingresses = (m for m in manifests if m.kind == "Ingress")
+    if any(m.metadata["annotations"].get(_ALB_TARGET) == "ip" for m in ingresses):
         labels["elbv2.k8s.aws/pod-readiness-gate-inject"] = "enabled"
     return labels
 
 
-def _made_by_hand(environment: Environment, manifests: Sequence[Manifest]) -> list[dict[str, str]]:
-    """Return what is expected in the namespace though git doesn't have it.
+def _expected_orphans(
+    environment: Environment, manifests: Sequence[Manifest]
+) -> list[dict[str, str]]:
+    """Return the objects that are expected in the namespace, but not in git.
 
-    That is what pods refer to, and the account that syncs. Argo CD reports only kinds that the
-    project allows, so Secrets need no mention.
+    These are ConfigMaps that pods need, and the service account for the sync. Argo CD reports only
+    kinds that the project permits, so Secrets are not listed.
     """
     needed = {("ConfigMap", name) for m in manifests for name in config_maps(m.object)}
     needed -= {(m.kind, m.name) for m in manifests}
@@ -184,7 +187,7 @@ def _cluster(environment: Environment) -> dict[str, Any]:
 
 
 def _ignored(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
-    """Return the fields that a controller owns: the replicas of what an autoscaler scales."""
+    """Return the fields that a controller owns: the replicas of autoscaled workloads."""
     targets = [
         m.object["spec"]["scaleTargetRef"] | {"namespace": m.namespace}
         for m in manifests

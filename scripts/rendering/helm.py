@@ -1,7 +1,7 @@
-"""Chart, values, Kubernetes version → objects: Helm's own engine, inside this process.
+"""Render the chart with Helm's own engine, inside this process.
 
-The engine comes with a wheel (helm-python-sdk) for most machines. Where there is none, the pinned
-helm command does the same work; a test holds the two, and Helm 3, to the same objects.
+The engine comes with a wheel (helm-python-sdk) for most platforms. Without it, the pinned helm
+command does the same work. A test checks that both, and Helm 3, render the same objects.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIMEOUT_S = 600
 _DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _SOURCE = re.compile(r"^# Source: [^/]+/(.+)$", re.MULTILINE)
 _DEFINE = re.compile(rb"{{-?\s*define\s")
-_PLACE = re.compile(r"linea-stack/(templates/[^:\s)]+):(\d+)(?::(\d+))?")
+_POSITION = re.compile(r"linea-stack/(templates/[^:\s)]+):(\d+)(?::(\d+))?")
 
 
 def template(
@@ -38,19 +38,19 @@ def template(
     kubernetes_version: str,
     only: frozenset[str] = frozenset(),
 ) -> list[Manifest]:
-    """Return the chart's objects for the values, in the order of the templates; hooks left out.
+    """Return the chart's objects for the values, in the order of the templates, without hooks.
 
-    kubernetes_version: a minor version like 1.34, which the templates see as the cluster's.
-    only: the templates whose objects are wanted, by their path from the root; all for none. Whether
-    the others would fail is then not known.
-    The values are not checked against the chart's schema: environment.load has done that.
-    Raises UserError with the template's line where a template fails or writes what is no object.
+    kubernetes_version: the cluster's minor version for the templates, like 1.34.
+    only: paths from the root of the templates to render; empty renders all. The others are not
+    rendered, so their errors stay unknown.
+    The values are not checked against the chart's schema: environment.load does that.
+    Raises UserError with the template's line if a template fails or renders no valid object.
     """
-    _refuse_unreadable(chart, root)
+    _reject_unreadable(chart, root)
     names = frozenset((root / name).relative_to(chart).as_posix() for name in only)
-    given = chart, values, namespace, kubernetes_version
+    arguments = chart, values, namespace, kubernetes_version
     try:
-        texts = _in_process(*given, names) if _has_engine() else command(*given)
+        texts = _in_process(*arguments, names) if _has_engine() else command(*arguments)
     except HelmError as error:
         raise UserError(_failure(chart, root, str(error))) from None
     manifests = []
@@ -59,19 +59,19 @@ def template(
             continue
         file = safe_files.name(chart / name, root)
         for text in _DOCUMENT.split(texts[name]):
-            found = _object(text, file)
-            if found is not None and not _is_hook(found):
-                manifests.append(Manifest(found, file))
+            data = _object(text, file)
+            if data is not None and not _is_hook(data):
+                manifests.append(Manifest(data, file))
     return manifests
 
 
 @lru_cache
-def _refuse_unreadable(chart: Path, root: Path) -> None:
-    safe_files.refuse_unreadable(chart.rglob("*"), root)
+def _reject_unreadable(chart: Path, root: Path) -> None:
+    safe_files.reject_unreadable(chart.rglob("*"), root)
 
 
 class HelmError(Exception):
-    """Helm's own words on why it renders nothing."""
+    """An error of Helm, with Helm's message."""
 
 
 def _in_process(
@@ -87,11 +87,11 @@ def _in_process(
 
 @lru_cache(maxsize=64)
 def _rendered(chart: Path, only: frozenset[str], values: str, options: str) -> Mapping[str, str]:
-    """Return the templates' texts; what is looked for in many places is asked for many times."""
+    """Return template → its text; cached, as provenance asks for the same renderings often."""
     from helm_python import HelmError as NativeError
     from helm_python import _native
 
-    # The public Chart.render() has no Kubernetes version; the call under it does.
+    # Not the public Chart.render(), which has no parameter for the Kubernetes version.
     try:
         rendered = _native.call_string("helm_render", _chart(chart, only)._raw(), values, options)
     except NativeError as error:
@@ -102,20 +102,20 @@ def _rendered(chart: Path, only: frozenset[str], values: str, options: str) -> M
 
 @lru_cache
 def _has_engine() -> bool:
-    """Return whether Helm's engine can be had in this process, and make it ready if so."""
+    """Return whether Helm's engine is installed; if so, prepare it."""
     if not importlib.util.find_spec("helm_python"):
         return False
-    # Go's collector would spend a fifth of the time on memory that this process has plenty of.
+    # With Go's default, garbage collection takes a fifth of the time; this process has memory.
     os.environ.setdefault("GOGC", "400")
     return True
 
 
 @lru_cache
 def _chart(path: Path, only: frozenset[str]) -> Any:
-    """Return the loaded chart, without its schema: compiling that takes two thirds of a rendering.
+    """Return the loaded chart without its schema, which would take two thirds of a rendering.
 
-    The values have been checked against it when the environment was loaded.
-    only: the templates to keep, beside those that others may include; all for none.
+    environment.load has checked the values against the schema.
+    only: the templates to keep, apart from those with definitions; empty keeps all.
     """
     from helm_python import Chart, dependency_list
     from helm_python import HelmError as NativeError
@@ -128,10 +128,11 @@ def _chart(path: Path, only: frozenset[str]) -> Any:
             if not is_kept and not _DEFINE.search(file.read_bytes()):
                 file.unlink()
         try:
-            # The command refuses to render without them; the engine would leave them out.
-            for found in dependency_list(copy):
-                if found["status"] not in ("ok", "unpacked"):
-                    raise HelmError(f"the dependency {found['name']} is {found['status']}")
+            # As the helm command does; the engine would render without missing dependencies.
+            for dependency in dependency_list(copy):
+                if dependency["status"] not in ("ok", "unpacked"):
+                    name, status = dependency["name"], dependency["status"]
+                    raise HelmError(f"the dependency {name} is {status}")
             return Chart.load(copy)
         except NativeError as error:
             raise HelmError(str(error).replace(f"{folder}/", "")) from None
@@ -145,9 +146,9 @@ def command(
     *,
     tool: str = "helm4",
 ) -> dict[str, str]:
-    """Return the text of each template as the pinned helm command writes it.
+    """Return template → its text, as the pinned helm command renders it.
 
-    tool: helm3 or helm4. Raises HelmError with its words.
+    tool: helm3 or helm4. Raises HelmError with its message.
     """
     from scripts.core import programs, toolchain
 
@@ -171,22 +172,22 @@ def command(
 
 def _object(text: str, file: str) -> dict[str, Any] | None:
     encoded = _to_json(text, file)
-    found = json.loads(encoded)
-    if not found:
+    data = json.loads(encoded)
+    if not data:
         return None
-    if not isinstance(found.get("kind"), str) or not isinstance(found.get("apiVersion"), str):
-        message = f"the template writes something without apiVersion and kind: {encoded[:80]}"
-        fix = "write a Kubernetes object, or nothing"
-        raise UserError(Finding(file, 0, 0, "template-output", message, fix))
-    return dict(found)
+    if not isinstance(data.get("kind"), str) or not isinstance(data.get("apiVersion"), str):
+        message = f"the template renders data without apiVersion and kind: {encoded[:80]}"
+        fix = "render a Kubernetes object, or nothing"
+        raise UserError(Finding(file, 0, 0, "invalid-template-output", message, fix))
+    return dict(data)
 
 
 @lru_cache(maxsize=4096)
 def _to_json(text: str, file: str) -> str:
-    """Return a document as JSON; environments share most of their texts, so each is parsed once.
+    """Return a YAML document as JSON; cached, as environments share most of their texts.
 
-    The reader is the one that Helm, kubectl and Argo CD use (sigs.k8s.io/yaml), so that what is
-    checked here is what they will see; without the wheel it is PyYAML.
+    The parser is that of Helm, kubectl and Argo CD (sigs.k8s.io/yaml), so that the checks see what
+    these tools will see; without the wheel it is PyYAML.
     """
     if _has_engine():
         from helm_python import HelmError as NativeError
@@ -195,34 +196,34 @@ def _to_json(text: str, file: str) -> str:
         try:
             return _native.call_string("helm_values_from_yaml", text)
         except NativeError as error:
-            told = str(error)
+            problem = str(error)
     else:
         import yaml
 
         try:
             return json.dumps(yaml.load(text, yaml.CSafeLoader) or {}, default=str)
         except (yaml.YAMLError, ValueError) as error:
-            told = str(error)
-    message = f"what the template writes is no YAML: {told}"
-    raise UserError(
-        Finding(file, 0, 0, "template-output", message, "mend the template's indentation or quotes")
-    )
+            problem = str(error)
+    message = f"the template renders invalid YAML: {problem}"
+    fix = "fix the template's indentation or quotes"
+    raise UserError(Finding(file, 0, 0, "invalid-template-output", message, fix))
 
 
-def _is_hook(found: dict[str, Any]) -> bool:
-    metadata = found.get("metadata")
+def _is_hook(data: dict[str, Any]) -> bool:
+    metadata = data.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
     return isinstance(annotations, dict) and "helm.sh/hook" in annotations
 
 
-def _failure(chart: Path, root: Path, told: str) -> Finding:
-    place = _PLACE.search(told)
+def _failure(chart: Path, root: Path, problem: str) -> Finding:
+    """Return the finding for a message of Helm."""
+    position = _POSITION.search(problem)
     folder = safe_files.name(chart, root)
-    if not place:
-        file, fix = f"{folder}/Chart.yaml", f"mend the chart: `helm lint {folder}` must be content"
-        return Finding(file, 0, 0, "chart", told, fix)
-    file, line = f"{folder}/{place.group(1)}", int(place.group(2))
-    # Helm chains the templates that it came through; what the chart says stands at the end.
-    said = told.rpartition("): ")[2] if "execution error at" in told else told
-    fix = "mend the template, or give the values that it asks for"
-    return Finding(file, line, 0, "template-error", said, fix)
+    if not position:
+        file, fix = f"{folder}/Chart.yaml", f"fix the chart until `helm lint {folder}` passes"
+        return Finding(file, 0, 0, "invalid-chart", problem, fix)
+    file, line = f"{folder}/{position.group(1)}", int(position.group(2))
+    # The message of the chart's `fail` comes after the chain of including templates.
+    message = problem.rpartition("): ")[2] if "execution error at" in problem else problem
+    fix = "fix the template, or set the values that it needs"
+    return Finding(file, line, 0, "template-error", message, fix)

@@ -1,7 +1,7 @@
 """The pipeline: Environment → manifests → the files that are committed.
 
-load → template → patch → pin → arrange → check; writing is the caller's, once all environments
-are well.
+load → template → patch → pin → arrange → check; the caller writes the files, once no environment
+has errors.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from scripts.core import yamlio
 from scripts.core.findings import Finding, UserError
-from scripts.environments import environment, image_lock, layout, patches, provided
+from scripts.environments import image_lock, layout, patches, provided
 from scripts.environments.environment import Environment, Waiver
+from scripts.environments.environment import load as load_environment
 from scripts.environments.provided import Given
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import applications, helm, preconditions
@@ -21,19 +22,19 @@ from scripts.rendering import applications, helm, preconditions
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """What an environment's inputs give; plain data, so that a child process can send it."""
+    """A rendered environment, as plain data that a child process can send."""
 
     name: str
     kubernetes_version: str
     repository: str
-    """The address of the repository that its Application reads."""
+    """The URL of the repository that its Application reads."""
     files: dict[str, str]
-    """Path relative to the repository → text: all that is committed for the environment."""
+    """Path relative to the repository → text: all committed output of the environment."""
     zones: tuple[str, ...]
     manifests: tuple[Manifest, ...]
-    """The objects, as the cluster is to have them."""
+    """The objects, as Argo CD applies them."""
     findings: tuple[Finding, ...]
-    """Where there are errors among them, there are no files, and nothing below."""
+    """The errors that prevented the rendering; if there are any, the other fields are empty."""
     namespace: str = ""
     settings: tuple[Manifest, ...] = ()
     """Its AppProject and its Application."""
@@ -45,71 +46,78 @@ class Rendering:
 def render(root: Path, name: str) -> Rendering:
     """Return the rendering of one environment, or the findings that prevent it."""
     try:
-        return rendering(root, environment.load(root, name))
+        return rendering(root, load_environment(root, name))
     except UserError as error:
         return Rendering(name, "", "", {}, (), (), error.findings)
 
 
-def rendering(root: Path, found: Environment) -> Rendering:
+def rendering(root: Path, environment: Environment) -> Rendering:
     """Return the rendering of an environment; raises UserError as objects does."""
-    manifests = objects(root, found)
-    made = unwritten(found, manifests, settings(found, manifests))
-    folder = layout.manifests_folder(found.name)
-    files = {f"{folder}/{m.file_name}": _text(m) for m in made.manifests}
-    for kind, manifest in zip(layout.ARGOCD_FOLDERS, made.settings, strict=True):
-        files[layout.argocd_file(kind, found.name)] = _text(manifest)
-    return replace(made, files=files)
+    manifests = objects(root, environment)
+    result = without_files(environment, manifests, settings(environment, manifests))
+    folder = layout.manifests_folder(environment.name)
+    files = {f"{folder}/{m.file_name}": _text(m) for m in result.manifests}
+    for kind, manifest in zip(layout.ARGOCD_FOLDERS, result.settings, strict=True):
+        files[layout.argocd_file(kind, environment.name)] = _text(manifest)
+    return replace(result, files=files)
 
 
-def unwritten(
-    found: Environment, manifests: Sequence[Manifest], made: Sequence[Manifest]
+def without_files(
+    environment: Environment, manifests: Sequence[Manifest], argocd: Sequence[Manifest]
 ) -> Rendering:
-    """Return the rendering of an environment with these objects and settings, without files."""
+    """Return the rendering of an environment with these objects, without the texts of its files.
+
+    argocd: its AppProject and its Application.
+    """
     return Rendering(
-        name=found.name,
-        kubernetes_version=found.kubernetes_version,
-        repository=found.repository["url"],
+        name=environment.name,
+        kubernetes_version=environment.kubernetes_version,
+        repository=environment.repository["url"],
         files={},
-        zones=found.zones,
+        zones=environment.zones,
         manifests=tuple(manifests),
         findings=(),
-        namespace=found.namespace,
-        settings=tuple(made),
-        given=provided.given(found),
-        waivers=found.waivers,
-        is_production=found.is_production,
+        namespace=environment.namespace,
+        settings=tuple(argocd),
+        given=provided.given(environment),
+        waivers=environment.waivers,
+        is_production=environment.is_production,
     )
 
 
-def objects(root: Path, found: Environment) -> list[Manifest]:
-    """Return the environment's objects as Argo CD is to apply them.
+def objects(root: Path, environment: Environment) -> list[Manifest]:
+    """Return the environment's objects, as Argo CD applies them.
 
-    Raises UserError where a template or a patch fails, or objects can't live together.
+    Raises UserError if a template or a patch fails, or if an object can't be applied or committed.
     """
+    version = environment.kubernetes_version
     try:
-        made = helm.template(
-            root / "chart", root, found.values, found.namespace, found.kubernetes_version
+        templated = helm.template(
+            root / "chart", root, environment.values, environment.namespace, version
         )
     except UserError as error:
         from scripts.rendering import provenance
 
-        raise UserError(*(provenance.of_failure(root, found, f) for f in error.findings)) from None
-    if not made:
-        message, fix = "the chart makes no object at all", "restore its templates from git"
-        raise UserError(Finding("chart/templates", 0, 0, "chart", message, fix, "", found.name))
-    patched = patches.apply(made, found.patches)
-    preconditions.shapes(root, found, patched)
-    preconditions.digests(root, found, patched)
-    arranged = applications.arrange(image_lock.pin(patched, found.images.data or {}), found)
-    preconditions.together(root, found, arranged)
+        located = (provenance.of_failure(root, environment, f) for f in error.findings)
+        raise UserError(*located) from None
+    if not templated:
+        message, fix = "the chart renders no objects", "restore its templates from git"
+        file, rule = "chart/templates", "invalid-chart"
+        raise UserError(Finding(file, 0, 0, rule, message, fix, "", environment.name))
+    patched = patches.apply(templated, environment.patches)
+    preconditions.shapes(root, environment, patched)
+    preconditions.digests(root, environment, patched)
+    pinned = image_lock.pin(patched, environment.images.data or {})
+    arranged = applications.arrange(pinned, environment)
+    preconditions.together(root, environment, arranged)
     return arranged
 
 
-def settings(found: Environment, manifests: Sequence[Manifest]) -> tuple[Manifest, Manifest]:
+def settings(environment: Environment, manifests: Sequence[Manifest]) -> tuple[Manifest, Manifest]:
     """Return the environment's AppProject and Application."""
     return (
-        Manifest(applications.project(found, manifests), found.document.file),
-        Manifest(applications.application(found, manifests), found.document.file),
+        Manifest(applications.project(environment, manifests), environment.document.file),
+        Manifest(applications.application(environment, manifests), environment.document.file),
     )
 
 

@@ -1,6 +1,6 @@
-"""Objects that can't be written, committed or applied as they are, told before anything is written.
+"""Find objects that can't be written, committed or applied, before anything is written.
 
-What needs a cluster's own schemas is validate's: a render needs no more than this repository.
+These checks need nothing but this repository; `validate` checks against the schemas of Kubernetes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from scripts.kubernetes.manifest import Identity, Manifest
 from scripts.kubernetes.sync import WAVE
 
 _KIND = re.compile(r"[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
-"""What names a kind; it becomes part of a file's name."""
+"""A kind, which becomes part of a file's name."""
 
 _TYPES: dict[tuple[str, ...], tuple[type, str]] = {
-    ("apiVersion",): (str, "a text"),
-    ("kind",): (str, "a text"),
+    ("apiVersion",): (str, "a string"),
+    ("kind",): (str, "a string"),
     ("metadata",): (dict, "a mapping"),
-    ("metadata", "name"): (str, "a text"),
-    ("metadata", "namespace"): (str, "a text"),
+    ("metadata", "name"): (str, "a string"),
+    ("metadata", "namespace"): (str, "a string"),
     ("metadata", "annotations"): (dict, "a mapping"),
     ("metadata", "labels"): (dict, "a mapping"),
     ("spec",): (dict, "a mapping"),
@@ -33,16 +33,16 @@ _TYPES: dict[tuple[str, ...], tuple[type, str]] = {
 }
 _TYPES_OF_AUTOSCALERS = _TYPES | {
     ("spec", "scaleTargetRef"): (dict, "a mapping"),
-    ("spec", "scaleTargetRef", "apiVersion"): (str, "a text"),
-    ("spec", "scaleTargetRef", "kind"): (str, "a text"),
-    ("spec", "scaleTargetRef", "name"): (str, "a text"),
+    ("spec", "scaleTargetRef", "apiVersion"): (str, "a string"),
+    ("spec", "scaleTargetRef", "kind"): (str, "a string"),
+    ("spec", "scaleTargetRef", "name"): (str, "a string"),
 }
-"""What the steps after this one read of an object; Kubernetes' schemas are validate's."""
+"""Field → its type, of all fields that the steps after this one read."""
 
 _REQUIRED = {("apiVersion",), ("kind",), *(_TYPES_OF_AUTOSCALERS.keys() - _TYPES.keys())}
 _MAY_BE_NULL = {("metadata", "annotations"), ("metadata", "labels"), ("data",), ("stringData",)}
 
-_OF_CLUSTERS = {
+_CLUSTER_SCOPED = {
     "APIService",
     "ClusterRole",
     "ClusterRoleBinding",
@@ -59,178 +59,188 @@ _OF_CLUSTERS = {
     "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",
 }
-"""Kinds that no namespace holds; an environment's project allows none of them."""
+"""Kinds of objects outside of namespaces, which an environment's project does not permit."""
 
-_OF_OTHERS = re.compile("argocd|default|kube-.*")
-"""Namespaces that are no environment's, as in environment.schema.json."""
-_RIGHTS = "rbac.authorization.k8s.io"
+_SYSTEM_NAMESPACES = re.compile("argocd|default|kube-.*")
+"""Namespaces that no environment may have, as in environment.schema.json."""
+_RBAC = "rbac.authorization.k8s.io"
 
 _LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-"""DNS subdomain, RFC 1123: what Kubernetes takes as most objects' names."""
+"""DNS subdomain, RFC 1123: the form of most objects' names."""
 _SERVICE_NAME = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 """DNS label, RFC 1035."""
 _MOST_IN_A_NAME = 253
 _MOST_IN_A_FILE_NAME = 255
-"""Bytes, on the file systems in use."""
+"""Bytes, on the usual file systems."""
 
 
-def shapes(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
-    """Raise UserError for what has another type than every Kubernetes object has there."""
-    _refuse(f for manifest in manifests for f in _shape(root, found, manifest))
+def shapes(root: Path, environment: Environment, manifests: Sequence[Manifest]) -> None:
+    """Raise UserError for fields with a type that no Kubernetes object has there."""
+    _raise(f for manifest in manifests for f in _shape(root, environment, manifest))
 
 
-def digests(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
-    """Raise UserError for images that would be others than the ones that were reviewed."""
-    _refuse(f for manifest in manifests for f in _other_images(root, found, manifest))
+def digests(root: Path, environment: Environment, manifests: Sequence[Manifest]) -> None:
+    """Raise UserError for images that are not the reviewed ones."""
+    _raise(f for manifest in manifests for f in _images(root, environment, manifest))
 
 
-def together(root: Path, found: Environment, manifests: Sequence[Manifest]) -> None:
-    """Raise UserError for objects that can't be applied, live side by side, or stand in git."""
-    _refuse(
+def together(root: Path, environment: Environment, manifests: Sequence[Manifest]) -> None:
+    """Raise UserError for duplicates, invalid names, and contents that must not be in git."""
+    _raise(
         (
-            *_twice(root, found, manifests),
-            *(f for manifest in manifests for f in _names(root, found, manifest)),
-            *(f for manifest in manifests for f in _secrets(root, found, manifest)),
+            *_duplicates(root, environment, manifests),
+            *(f for manifest in manifests for f in _names(root, environment, manifest)),
+            *(f for manifest in manifests for f in _secrets(root, environment, manifest)),
         )
     )
 
 
-def _refuse(findings: Iterable[Finding]) -> None:
-    if found := tuple(findings):
-        raise UserError(*found)
+def _raise(findings: Iterable[Finding]) -> None:
+    if errors := tuple(findings):
+        raise UserError(*errors)
 
 
-def _shape(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
-    def told(rule: str, path: Sequence[str], message: str, fix: str) -> Finding:
-        return _told(root, found, manifest, rule, path, message, fix)
+def _shape(root: Path, environment: Environment, manifest: Manifest) -> Iterable[Finding]:
+    def finding(rule: str, path: Sequence[str], message: str, fix: str) -> Finding:
+        return _finding(root, environment, manifest, rule, path, message, fix)
 
-    scaler = manifest.kind == "HorizontalPodAutoscaler"
-    for path, (type_, name) in (_TYPES_OF_AUTOSCALERS if scaler else _TYPES).items():
-        holder = paths.get(manifest.object, path[:-1])
-        if not isinstance(holder, dict):  # told one level further up
+    is_autoscaler = manifest.kind == "HorizontalPodAutoscaler"
+    for path, (type_, name) in (_TYPES_OF_AUTOSCALERS if is_autoscaler else _TYPES).items():
+        parent = paths.get(manifest.object, path[:-1])
+        if not isinstance(parent, dict):  # the parent has a finding of its own
             continue
-        value = holder.get(path[-1])
-        absent = path[-1] not in holder or (value is None and path in _MAY_BE_NULL)
+        value = parent.get(path[-1])
+        absent = path[-1] not in parent or (value is None and path in _MAY_BE_NULL)
         if not isinstance(value, type_) and (path in _REQUIRED or not absent):
-            yield told("object-shape", path, f"/{'/'.join(path)} is not {name}", f"write {name}")
+            message = f"/{'/'.join(path)} must be {name}"
+            yield finding("invalid-manifest", path, message, f"write {name}")
     kind = manifest.object.get("kind")
     if not isinstance(kind, str):
         return
     if not _KIND.fullmatch(kind):
-        message, fix = f"{kind!r} is no kind", "write a kind, like ConfigMap"
-        yield told("object-shape", ["kind"], message, fix)
+        message, fix = f"{kind!r} is not a valid kind", "write a kind, like ConfigMap"
+        yield finding("invalid-manifest", ["kind"], message, fix)
     elif kind.endswith("List") and "items" in manifest.object:
-        message = f"a {kind} hides its objects from what is checked here"
+        message = f"{kind} contains objects, which would not be checked"
         fix = "write each object as a document of its own"
-        yield told("object-shape", ["kind"], message, fix)
-    elif kind in _OF_CLUSTERS:
-        message = f"a {kind} belongs to the whole cluster, of which an environment has a namespace"
-        fix = "remove it: who runs the cluster makes it"
-        yield told("object-of-cluster", ["kind"], message, fix)
-    elif manifest.group == _RIGHTS:
-        # The project is made from the manifests, so nothing after this would refuse it.
-        message = f"a {kind} gives rights on the cluster, and no part of the stack needs any"
-        fix = "remove it: who runs the cluster makes it"
-        yield told("object-of-cluster", ["kind"], message, fix)
+        yield finding("invalid-manifest", ["kind"], message, fix)
+    elif kind in _CLUSTER_SCOPED:
+        message = f"{kind} is cluster-scoped: the environment's AppProject does not permit it"
+        fix = "remove it; let an administrator of the cluster create it"
+        yield finding("kind-not-allowed", ["kind"], message, fix)
+    elif manifest.group == _RBAC:
+        # The project is made from the manifests, so no later step would reject it.
+        message = f"{kind} grants access to the Kubernetes API, which no component needs"
+        fix = "remove it; let an administrator of the cluster create it"
+        yield finding("kind-not-allowed", ["kind"], message, fix)
 
 
-def _other_images(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
-    """Yield an image whose digest is not the lock's, and in production one without a version."""
-    locked = found.images.data or {}
+def _images(root: Path, environment: Environment, manifest: Manifest) -> Iterable[Finding]:
+    """Yield findings for digests that differ from the lock, and for latest in production."""
+    locked = environment.images.data or {}
     for path, image in image_lock.used(manifest):
         reference = image_lock.parse(image)
         name, digest = reference.name, locked.get(reference.name)
         if digest and reference.digest not in ("", digest):
-            line, _ = found.images.position([name])
-            message = f"{name} has another digest here than in {image_lock.LOCK}:{line}, {digest}"
-            fix = "remove it here; if the tag has moved, look why: nox -s images -- --refresh"
+            line, _ = environment.images.position([name])
+            message = f"{name} has another digest here than in {image_lock.LOCK}:{line}: {digest}"
+            fix = (
+                "remove the digest here; nox -s images -- --refresh shows whether the tag has moved"
+            )
             part = reference.digest
-            yield _told(root, found, manifest, "other-digest", path, message, fix, part)
+            yield _finding(root, environment, manifest, "digest-mismatch", path, message, fix, part)
         elif not digest and (other := _of_digest(locked, reference)):
-            message = f"{name} has the digest of {other}: that is what runs, whatever the tag says"
+            message = f"{name} has the digest of {other}, so {other} would run"
             fix = f"write the tag {image_lock.parse(other).tag}, or remove the digest"
             part = reference.digest
-            yield _told(root, found, manifest, "other-digest", path, message, fix, part)
-        elif found.is_production and reference.floats and not (digest or reference.digest):
-            message = f"{image} is another image with every release"
-            fix = "write a version as its tag: what runs must be what was reviewed"
+            yield _finding(root, environment, manifest, "digest-mismatch", path, message, fix, part)
+        elif environment.is_production and reference.is_latest and not (digest or reference.digest):
+            message = f"{image} has no fixed version: the next release would run without a review"
+            fix = "write a version as the tag"
             part = reference.tag
-            yield _told(root, found, manifest, "floating-image", path, message, fix, part)
+            yield _finding(root, environment, manifest, "unpinned-image", path, message, fix, part)
 
 
 def _of_digest(locked: Mapping[str, str], reference: image_lock.Reference) -> str:
-    """Return the image of the lock that an image's digest is of, if it is of one."""
-    return next((name for name, one in locked.items() if one == reference.digest), "")
+    """Return the image in the lock that has the same digest; empty if there is none."""
+    return next((name for name, digest in locked.items() if digest == reference.digest), "")
 
 
-def _twice(root: Path, found: Environment, manifests: Sequence[Manifest]) -> Iterable[Finding]:
-    """Yield what would make two objects, or their files, one."""
+def _duplicates(
+    root: Path, environment: Environment, manifests: Sequence[Manifest]
+) -> Iterable[Finding]:
+    """Yield findings for objects with the same identity, and for equal file names."""
     seen: dict[Identity, Manifest] = {}
     files: dict[str, Manifest] = {}
     name = ["metadata", "name"]
     for manifest in manifests:
         first = seen.setdefault(manifest.identity, manifest)
         if first is not manifest:
-            # Where a patch gave one of them its name, that is the one to change.
-            one, other = (first, manifest) if first.patches else (manifest, first)
-            message = f"{other.template} makes the same object"
+            # If a patch gave an object its name, report that object.
+            duplicate, other = (first, manifest) if first.patches else (manifest, first)
+            message = f"duplicate object: {other.template} renders it, too"
             fix = "give one of the two another name"
-            yield _told(root, found, one, "duplicate-object", name, message, fix)
+            yield _finding(root, environment, duplicate, "duplicate-object", name, message, fix)
         elif files.setdefault(manifest.file_name, manifest) is not manifest:
             label = files[manifest.file_name].label
-            message = f"its file would be called as that of {label}: {manifest.file_name}"
+            message = f"duplicate file name: {manifest.file_name} is the file of {label}"
             fix = "give one of the two another name"
-            yield _told(root, found, manifest, "duplicate-file", name, message, fix)
+            yield _finding(root, environment, manifest, "duplicate-file-name", name, message, fix)
 
 
-def _names(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
-    """Yield names and settings of Argo CD that a cluster refuses in any kind of object."""
+def _names(root: Path, environment: Environment, manifest: Manifest) -> Iterable[Finding]:
+    """Yield findings for names, namespaces and sync waves that are invalid in any object."""
 
-    def told(rule: str, path: Sequence[str], message: str, fix: str) -> Finding:
-        return _told(root, found, manifest, rule, path, message, fix)
+    def finding(rule: str, path: Sequence[str], message: str, fix: str) -> Finding:
+        return _finding(root, environment, manifest, rule, path, message, fix)
 
     name, path = manifest.name, ["metadata", "name"]
     if manifest.kind == "Service" and not _SERVICE_NAME.fullmatch(name):
-        fix = "write a letter, then lower-case letters, digits and -, at most 63"
-        yield told("object-name", path, f"{name!r} is no name of a Service", fix)
+        message = f"{name!r} is not a valid name of a Service"
+        fix = "write a letter, then lower-case letters, digits and -; at most 63 characters"
+        yield finding("invalid-object-name", path, message, fix)
     elif len(name) > _MOST_IN_A_NAME or not _NAME.fullmatch(name):
-        fix = "write lower-case letters, digits, - and . only, at most 253"
-        yield told("object-name", path, f"{name!r} is no name that Kubernetes takes", fix)
+        message = f"{name!r} is not a valid name of an object"
+        fix = "write only lower-case letters, digits, - and .; at most 253 characters"
+        yield finding("invalid-object-name", path, message, fix)
     elif len(manifest.file_name.encode()) > _MOST_IN_A_FILE_NAME:
-        message = f"no file can be called as its would have to be: {manifest.file_name[:32]}…"
-        yield told("object-name", path, message, "write a shorter name")
+        message = (
+            f"the name is too long for a file: {manifest.file_name[:32]}… has more than "
+            f"{_MOST_IN_A_FILE_NAME} bytes"
+        )
+        yield finding("invalid-object-name", path, message, "write a shorter name")
     if not re.fullmatch(_LABEL, manifest.namespace):
-        message = f"{manifest.namespace!r} is no name of a namespace"
-        fix = "write lower-case letters, digits and -, at most 63"
-        yield told("object-name", ["metadata", "namespace"], message, fix)
-    elif _OF_OTHERS.fullmatch(manifest.namespace):
-        # As for rights: the project would allow whatever namespace an object has.
-        message = f"the namespace {manifest.namespace} is Kubernetes' or Argo CD's own"
-        fix = f"write another, or nothing, which is {found.namespace}"
-        yield told("object-of-cluster", ["metadata", "namespace"], message, fix)
+        message = f"{manifest.namespace!r} is not a valid name of a namespace"
+        fix = "write only lower-case letters, digits and -; at most 63 characters"
+        yield finding("invalid-object-name", ["metadata", "namespace"], message, fix)
+    elif _SYSTEM_NAMESPACES.fullmatch(manifest.namespace):
+        # The project is made from the manifests, so no later step would reject it.
+        message = f"the namespace {manifest.namespace} belongs to Kubernetes or Argo CD"
+        fix = f"write another, or none for {environment.namespace}"
+        yield finding("namespace-not-allowed", ["metadata", "namespace"], message, fix)
     wave = manifest.metadata["annotations"][WAVE]
     if not re.fullmatch(r"[-+]?[0-9]{1,9}", str(wave)):
-        message, fix = f"the sync wave {wave!r} is no whole number", "write one, in quotes"
-        yield told("sync-wave", ["metadata", "annotations", WAVE], message, fix)
+        message, fix = f"the sync wave {wave!r} is not an integer", "write an integer in quotes"
+        yield finding("invalid-sync-wave", ["metadata", "annotations", WAVE], message, fix)
 
 
-def _secrets(root: Path, found: Environment, manifest: Manifest) -> Iterable[Finding]:
-    """Yield a Secret with its contents: what render writes is committed, for all to read."""
+def _secrets(root: Path, environment: Environment, manifest: Manifest) -> Iterable[Finding]:
+    """Yield a finding for each Secret with contents, which would be committed."""
     for field in ("data", "stringData"):
         if manifest.kind == "Secret" and manifest.object.get(field):
             path = [field, min(manifest.object[field])]
-            message = "the rendered Secret would put its contents into git"
+            message = "the contents of this Secret would be committed to git"
             fix = (
-                "take the contents out of git: make the Secret on the cluster, and write "
-                "secrets.provider: existing; if they were ever pushed, replace them"
+                "create the Secret on the cluster, and write secrets.provider: existing; if the "
+                "contents were ever pushed, replace them"
             )
-            yield _told(root, found, manifest, "secret-in-git", path, message, fix)
+            yield _finding(root, environment, manifest, "secret-in-git", path, message, fix)
 
 
-def _told(
+def _finding(
     root: Path,
-    found: Environment,
+    environment: Environment,
     manifest: Manifest,
     rule: str,
     path: Sequence[str | int],
@@ -241,5 +251,5 @@ def _told(
     """Return a finding on an object, at the input that decides the field (or its part)."""
     from scripts.rendering import provenance
 
-    file, line, column = provenance.of_field(root, found, manifest, path, part)
-    return Finding(file, line, column, rule, message, fix, manifest.label, found.name)
+    file, line, column = provenance.of_field(root, environment, manifest, path, part)
+    return Finding(file, line, column, rule, message, fix, manifest.label, environment.name)

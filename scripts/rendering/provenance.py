@@ -1,8 +1,8 @@
-"""Which line of the inputs decides a field of a rendered object: found out by experiment.
+"""Find the line of the inputs that decides a field of a rendered object, by experiments.
 
-Templates are programs, so no bookkeeping can say where a field comes from. Helm in-process renders
-in milliseconds, so we ask it: change one value, render again, look whether the field moved. Only
-done where something is already known to be wrong.
+Templates are programs, so nothing records where a field comes from. Helm renders in milliseconds
+inside this process, so an experiment changes a value, renders, and checks whether the field
+changed. This runs only for findings.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import helm
 
 _TEMPLATES = "chart/"
-"""How the path of what makes an object begins."""
+"""The beginning of the path of a template."""
 
 MOST_EXPERIMENTS = 400
 
 _NAME = ["metadata", "name"]
 
-_SAID: dict[tuple[str, ...], tuple[str, ...]] = {
+_SETTINGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("kubernetesVersion",): ("kubernetesVersion",),
     ("spec", "destination", "namespace"): ("namespace",),
     ("spec", "destination"): ("cluster",),
@@ -38,7 +38,9 @@ _SAID: dict[tuple[str, ...], tuple[str, ...]] = {
     ("spec", "source", "targetRevision"): ("repository", "revision"),
     ("spec", "syncPolicy", "automated"): ("sync",),
 }
-"""Field of an Application → field of environment.yaml that says it; the first has no object."""
+"""Field of an Application → field of environment.yaml that decides it.
+
+The first is a field of environment.yaml itself."""
 
 ValuePath = list[str | int]
 
@@ -47,7 +49,7 @@ Place = tuple[str, int, int]
 """File, line and column."""
 
 Field = tuple[Manifest, Sequence[str | int]]
-"""An object as it is rendered, and a path in it."""
+"""A rendered object, and a path in it."""
 
 
 def of_field(
@@ -57,12 +59,12 @@ def of_field(
     path: Sequence[str | int],
     part: str = "",
 ) -> Place:
-    """Return file, line and column of the input that decides the field at the path.
+    """Return the file, line and column of the input that decides the field at the path.
 
-    part: the part of the field that is meant, where several values make it together.
-    That is the patch that touches it, else the strongest values file that sets it, else (nothing
-    of people's decides it) the template, with line 0. Of an object that is gone since, it is the
-    value that brings it back.
+    This is the first that exists of: the patch that changes the field; the strongest values file
+    that sets it; the template, with line 0. For an object that was removed, it is the value that
+    brings it back.
+    part: the relevant part of the field, if several values form it.
     """
     return of_fields(root, environment, [(manifest, path)], part)[0]
 
@@ -73,110 +75,114 @@ def of_fields(
     fields: Sequence[Field],
     part: str = "",
 ) -> list[Place]:
-    """Return for each field what of_field does, by the experiments that a single one takes."""
-    patched = [
-        _patched(environment, manifest, path) or _said(root, environment, manifest, path)
+    """Return the position for each field, as of_field does, with one set of experiments for all."""
+    places = [
+        _patched(environment, manifest, path) or _setting(root, environment, manifest, path)
         for manifest, path in fields
     ]
-    left = {index for index, place in enumerate(patched) if place is None}
-    # No value moves what no template makes: the Application, or an object that is gone.
-    moved = {i: fields[i] for i in left if fields[i][0].template.startswith(_TEMPLATES)}
-    leaves = _movers(root, environment, moved, part)
-    places = list[Place]()
-    for index, (place, (manifest, _)) in enumerate(zip(patched, fields, strict=True)):
-        if place is None and index in leaves:
-            document, inside = environment.locate(leaves[index])
-            place = (document.file, *document.position(inside))
-        places.append(place or (manifest.template, 0, 0))
-    return places
+    # Values decide only objects of templates, not an Application or a file written by hand.
+    undecided = {
+        index: field
+        for index, field in enumerate(fields)
+        if places[index] is None and field[0].template.startswith(_TEMPLATES)
+    }
+    for index, leaf in _deciding_values(root, environment, undecided, part).items():
+        document, inside = environment.locate(leaf)
+        places[index] = (document.file, *document.position(inside))
+    return [
+        place or (manifest.template, 0, 0)
+        for place, (manifest, _) in zip(places, fields, strict=True)
+    ]
 
 
-def _movers(
+def _deciding_values(
     root: Path,
     environment: Environment,
     fields: Mapping[int, Field],
     part: str,
 ) -> dict[int, ValuePath]:
-    """Return for each field, as far as there is one, the value that moves it.
+    """Return the path of the value that decides each field, if there is one.
 
-    Of several, that is one which the field shows, or is the part of it that is meant.
+    If several do, prefer one that equals the part, or that the field contains.
     """
     if not fields:
         return {}
     defaults = environment.layers[0].data or {}
     values = merge(defaults, environment.values)
-    shown = {index: paths.get(manifest.object, path) for index, (manifest, path) in fields.items()}
+    contents = {i: paths.get(manifest.object, path) for i, (manifest, path) in fields.items()}
 
     leaves = list(_leaves(values, []))
-    is_said = bool(part) and any(str(value) == part for _, value in leaves)
+    is_part_a_value = bool(part) and any(str(value) == part for _, value in leaves)
 
-    def likely(value: Any) -> frozenset[int]:
-        if is_said:
+    def candidates(value: Any) -> frozenset[int]:
+        """Return the fields that the value probably decides."""
+        if is_part_a_value:
             return frozenset(fields) if str(value) == part else frozenset()
         return frozenset(
             index
-            for index, field in shown.items()
-            if (isinstance(value, bool) if index in gone else _alike(value, field))
+            for index, content in contents.items()
+            if (isinstance(value, bool) if index in removed else _contains(content, value))
         )
 
-    look, start = _looking(root, environment, values, fields.values())
-    gone = {index for index, (manifest, _) in fields.items() if _key(manifest) not in start}
+    render, before = _renderer(root, environment, values, fields.values())
+    removed = {index for index, (manifest, _) in fields.items() if _key(manifest) not in before}
 
-    experiments = [(leaf, value, likely(value)) for leaf, value in leaves]
-    said = environment.values
-    # People's own first: the chart has more values than there are experiments.
-    experiments.sort(key=lambda tried: (not tried[2], not paths.has(said, tried[0])))
-    untried = {i: sum(i in about for *_, about in experiments) for i in fields}
-    found, without = dict[int, ValuePath](), list[tuple[ValuePath, Any, Any]]()
-    for leaf, value, about in experiments[:MOST_EXPERIMENTS]:
-        # A null has taken its default away.
+    experiments = [(leaf, value, candidates(value)) for leaf, value in leaves]
+    own_values = environment.values
+    # The chart's values come last: there are more than MOST_EXPERIMENTS.
+    experiments.sort(key=lambda each: (not each[2], not paths.has(own_values, each[0])))
+    untried = {i: sum(i in likely for *_, likely in experiments) for i in fields}
+    deciding, invalid = dict[int, ValuePath](), list[tuple[ValuePath, Any]]()
+    for leaf, value, likely in experiments[:MOST_EXPERIMENTS]:
+        # A null has removed the default: restore it.
         other = paths.get(defaults, leaf) if value is None else _other(value)
-        changed = _with(values, leaf, other)
-        after = look(changed)
+        after = render(_with(values, leaf, other))
         for index in list(untried):
             manifest, path = fields[index]
-            moved = after is not None and _moved(start, after, _key(manifest), path)
-            untried[index] -= index in about
-            if moved and (index in about or index not in found):
-                found[index] = leaf
-            if (moved and index in about) or (index in found and not untried[index]):
+            changed = after is not None and _changed(before, after, _key(manifest), path)
+            untried[index] -= index in likely
+            if changed and (index in likely or index not in deciding):
+                deciding[index] = leaf
+            if (changed and index in likely) or (index in deciding and not untried[index]):
                 del untried[index]
         if not untried:
             break
-        if after is None and about:
-            without.append((leaf, value, changed))
-    for leaf, value, changed in without:
-        left = {index: field for index, field in fields.items() if index not in found}
-        own = {i: (m, path) for i, (m, path) in left.items() if m.component == leaf[0]}
-        # Where a chart wants two alike, as the replicas of two components, they move together only.
-        twins = [other for other, said in leaves if other[-1] == leaf[-1] and said == value]
-        if own and twins != [leaf]:
-            changed = values
-            for twin in twins:
-                changed = _with(changed, twin, _other(value))
-            after = look(changed)
+        if after is None and likely:
+            invalid.append((leaf, value))
+    for leaf, value in invalid:
+        undecided = {index: field for index, field in fields.items() if index not in deciding}
+        own = {i: (m, path) for i, (m, path) in undecided.items() if m.component == leaf[0]}
+        # If the chart requires two equal values, such as the replicas of two components, change
+        # both.
+        equal = [other for other, same in leaves if other[-1] == leaf[-1] and same == value]
+        if own and equal != [leaf]:
+            changed_values = values
+            for each in equal:
+                changed_values = _with(changed_values, each, _other(value))
+            after = render(changed_values)
             for index, (manifest, path) in own.items():
-                # Where the chart wants a third one alike, a name and a value are all that is known.
-                namesake = leaf[-1:] == [*path[-1:]] and value == shown[index]
-                if namesake if after is None else _moved(start, after, _key(manifest), path):
-                    found[index] = leaf
-    return found
+                # If it requires more equal values, the same name and value must be enough.
+                is_alike = leaf[-1:] == [*path[-1:]] and value == contents[index]
+                if is_alike if after is None else _changed(before, after, _key(manifest), path):
+                    deciding[index] = leaf
+    return deciding
 
 
-def _moved(
-    start: Mapping[tuple[str, str], Any],
+def _changed(
+    before: Mapping[tuple[str, str], Any],
     after: Mapping[tuple[str, str], Any],
     key: tuple[str, str],
     path: Sequence[str | int],
 ) -> bool:
-    """Return whether an experiment changed the field, or brought back an object that is gone.
+    """Return whether an experiment changed the field, or brought back an object that was removed.
 
-    An object whose name changed is another one after the experiment, of the same kind.
+    If it changed the name, the object has another key, and there are as many of its kind.
     """
-    if key not in start or key not in after:
-        back = key not in start and key in after
-        return back or (list(path) == _NAME and _of_kind(start, key) == _of_kind(after, key) > 0)
-    return bool(paths.get(start[key], path) != paths.get(after[key], path))
+    if key not in before or key not in after:
+        is_back = key not in before and key in after
+        is_renamed = list(path) == _NAME and _of_kind(before, key) == _of_kind(after, key) > 0
+        return is_back or is_renamed
+    return bool(paths.get(before[key], path) != paths.get(after[key], path))
 
 
 def _key(manifest: Manifest) -> tuple[str, str]:
@@ -188,11 +194,12 @@ def _of_kind(objects: Mapping[tuple[str, str], Any], key: tuple[str, str]) -> in
 
 
 def of_failure(root: Path, environment: Environment, failure: Finding) -> Finding:
-    """Return a template's failure as a finding on the value that provokes it.
+    """Return a template's failure as a finding on the value that causes it.
 
-    That is the value that, with the chart's default in its place, makes the failure go away: those
-    that it names are tried first, then those of stronger files. Where no single one does, it is one
-    that the failure names; where it names none, the finding stays as it is.
+    This is the value without which the template does not fail, with the chart's default instead.
+    Values that the message names are tried first, then those of stronger files. If there is no
+    such value, it is the first that the message names; if it names none, the finding stays as it
+    is.
     """
     defaults = environment.layers[0].data or {}
     values = environment.values
@@ -202,23 +209,23 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
     def is_named(leaf: ValuePath) -> bool:
         return re.search(rf"(?<!\S){re.escape(_dotted(leaf))}(?!\S)", failure.message) is not None
 
-    # A switch makes every failure of what it switches go away, and is seldom what is wrong.
+    # `enabled` comes late: it removes every failure of a component, and is rarely its cause.
     leaves.sort(
-        key=lambda found: (
-            not is_named(found[0]),
-            found[0][-1] == "enabled",
-            -files.index(found[1][0].file),
+        key=lambda each: (
+            not is_named(each[0]),
+            each[0][-1] == "enabled",
+            -files.index(each[1][0].file),
         )
     )
     for leaf, _ in leaves[:MOST_EXPERIMENTS]:
         changed = _with(values, leaf, paths.get(defaults, leaf))
         if not _fails(root, environment, changed):
-            return _provoked(environment, failure, leaf)
+            return _caused_by(environment, failure, leaf)
     named = [leaf for leaf, _ in leaves if is_named(leaf)]
-    return _provoked(environment, failure, named[0]) if named else failure
+    return _caused_by(environment, failure, named[0]) if named else failure
 
 
-def _provoked(environment: Environment, failure: Finding, leaf: ValuePath) -> Finding:
+def _caused_by(environment: Environment, failure: Finding, leaf: ValuePath) -> Finding:
     document, inside = environment.locate(leaf)
     fix = f"change {_dotted(leaf)}, which makes {failure.file} fail"
     return document.finding(failure.rule, inside, failure.message, fix)
@@ -246,49 +253,51 @@ def _template(
     return helm.template(root / "chart", root, values, environment.namespace, version, only)
 
 
-def _covers(touched: Sequence[str], path: Sequence[str | int]) -> bool:
+def _overlap(patched: Sequence[str], path: Sequence[str | int]) -> bool:
+    """Return whether one of the paths is the other, or leads to it."""
     own = [str(part) for part in path]
-    return own[: len(touched)] == list(touched) or list(touched)[: len(own)] == own
+    return own[: len(patched)] == list(patched) or list(patched)[: len(own)] == own
 
 
 def _patched(
     environment: Environment, manifest: Manifest, path: Sequence[str | int]
 ) -> Place | None:
-    """Return the last operation of a patch that touches the field, if there is one."""
+    """Return the position of the last operation of a patch that changes the field, if any."""
     for patch in reversed(environment.patches):
         if patch.document.file not in manifest.patches:
             continue
         for index in reversed(range(len(patch.operations))):
             operation = patch.operations[index]
-            touched = _touched(manifest, operation, path)
-            if operation["op"] != "test" and _covers(touched, path):
+            patched = _patched_path(manifest, operation, path)
+            if operation["op"] != "test" and _overlap(patched, path):
                 return (patch.document.file, *patch.document.position(["patch", index]))
     return None
 
 
-def _touched(
+def _patched_path(
     manifest: Manifest, operation: Mapping[str, Any], path: Sequence[str | int]
 ) -> list[str]:
-    """Return the path of an operation, with its index for an item added to the list of the path."""
-    touched: list[str] = jsonpointer.JsonPointer(operation["path"]).parts
-    item = path[: len(touched)]
-    if touched[-1:] == ["-"] and paths.get(manifest.object, item) == operation.get("value"):
-        return [*touched[:-1], *(str(part) for part in item[-1:])]
-    return touched
+    """Return the path of an operation; for an item added at the end of a list, with its index."""
+    patched: list[str] = jsonpointer.JsonPointer(operation["path"]).parts
+    item = path[: len(patched)]
+    if patched[-1:] == ["-"] and paths.get(manifest.object, item) == operation.get("value"):
+        return [*patched[:-1], *(str(part) for part in item[-1:])]
+    return patched
 
 
-def _said(
+def _setting(
     root: Path, environment: Environment, manifest: Manifest, path: Sequence[str | int]
 ) -> Place | None:
-    """Return where environment.yaml says a field of the AppProject or Application, if it does."""
+    """Return the position in environment.yaml that decides a field of Argo CD's objects, if any."""
     if manifest.template != environment.document.file:
         return None
-    for made, said in _SAID.items():
-        if tuple(path[: len(made)]) == made:
-            own = (*said, *path[len(made) :])
+    for field, setting in _SETTINGS.items():
+        if tuple(path[: len(field)]) == field:
+            own = (*setting, *path[len(field) :])
             base = yamlio.load(root / "base" / "environment.yaml", root)
-            inherited = not paths.has(environment.document.data, said[:1])
-            document = base if inherited and paths.has(base.data, said) else environment.document
+            inherited = not paths.has(environment.document.data, setting[:1])
+            in_base = inherited and paths.has(base.data, setting)
+            document = base if in_base else environment.document
             return (document.file, *document.position(own))
     return None
 
@@ -297,52 +306,52 @@ _Objects = dict[tuple[str, str], Any]
 """Objects by kind and name."""
 
 
-def _looking(
+def _renderer(
     root: Path, environment: Environment, values: dict[str, Any], fields: Iterable[Field]
 ) -> tuple[Callable[[dict[str, Any]], _Objects | None], _Objects]:
-    """Return what makes objects of values, None where these break the chart, and what it has made.
+    """Return a function from values to objects, and the objects of the present values.
 
-    Of the fields' own templates, in a fifth of the time and whatever else the values would break,
-    where these tell of the fields what the whole chart does.
+    The function returns None for values with which the chart fails. If possible, it renders only
+    the templates of the fields: that takes a fifth of the time, and other templates can't fail.
     """
 
     def objects(
-        given: dict[str, Any], within: Environment, only: frozenset[str]
+        changed: dict[str, Any], within: Environment, only: frozenset[str]
     ) -> _Objects | None:
         try:
-            return _by_key(_made(root, within, given, only))
+            return _by_key(_manifests(root, within, changed, only))
         except UserError:
             return None
 
-    def whole(given: dict[str, Any]) -> _Objects | None:
-        return objects(given, environment, frozenset())
+    def render_all(changed: dict[str, Any]) -> _Objects | None:
+        return objects(changed, environment, frozenset())
 
-    def own(given: dict[str, Any]) -> _Objects | None:
-        found = objects(given, narrow, only)
-        return found if found is None or keys <= found.keys() else whole(given)
+    def render_some(changed: dict[str, Any]) -> _Objects | None:
+        some = objects(changed, with_patches, only)
+        return some if some is None or keys <= some.keys() else render_all(changed)
 
     try:
-        made = _made(root, environment, values)
+        manifests = _manifests(root, environment, values)
     except UserError:
-        made = []
-    start, keys = _by_key(made), {_key(manifest) for manifest, _ in fields}
-    only = frozenset(manifest.template for manifest in made if _key(manifest) in keys)
-    alone = _by_key(manifest for manifest in made if manifest.template in only)
-    on_them = (patch for patch in environment.patches if (patch.kind, patch.name) in alone)
-    narrow = replace(environment, patches=tuple(on_them))
-    # What is gone may be of any template, and a template may read another one's text.
-    is_told = keys <= start.keys() and objects(values, narrow, only) == alone
-    return (own if is_told else whole), start
+        manifests = []
+    before, keys = _by_key(manifests), {_key(manifest) for manifest, _ in fields}
+    only = frozenset(manifest.template for manifest in manifests if _key(manifest) in keys)
+    expected = _by_key(manifest for manifest in manifests if manifest.template in only)
+    relevant = (patch for patch in environment.patches if (patch.kind, patch.name) in expected)
+    with_patches = replace(environment, patches=tuple(relevant))
+    # All templates are needed for a removed object, and if a template includes another one's text.
+    is_enough = keys <= before.keys() and objects(values, with_patches, only) == expected
+    return (render_some if is_enough else render_all), before
 
 
-def _made(
+def _manifests(
     root: Path, environment: Environment, values: dict[str, Any], only: frozenset[str] = frozenset()
 ) -> list[Manifest]:
     return patches.apply(_template(root, environment, values, only), environment.patches)
 
 
-def _by_key(made: Iterable[Manifest]) -> _Objects:
-    return {_key(manifest): manifest.object for manifest in made}
+def _by_key(manifests: Iterable[Manifest]) -> _Objects:
+    return {_key(manifest): manifest.object for manifest in manifests}
 
 
 def _leaves(values: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:
@@ -356,11 +365,12 @@ def _leaves(values: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:
         yield path, values
 
 
-def _alike(value: Any, field: Any) -> bool:
-    return value not in (None, "", {}, []) and str(value) in str(field)
+def _contains(content: Any, value: Any) -> bool:
+    return value not in (None, "", {}, []) and str(value) in str(content)
 
 
 def _other(value: Any) -> Any:
+    """Return another value of the same type."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
@@ -369,12 +379,12 @@ def _other(value: Any) -> Any:
         return {"experiment": "x"}
     if isinstance(value, list):
         return ["x"]
-    # A text of JSON stays one: templates read the genesis.
+    # JSON must stay valid: templates read the genesis.
     return f"{value}\n" if str(value).startswith("{") else f"{value or ''}x"
 
 
 def _with(data: Any, path: Sequence[str | int], value: Any) -> Any:
-    """Return the data with a value at the path; all that is not above it is shared."""
+    """Return the data with a value at the path; other parts are not copied."""
     if not path:
         return value
     changed = copy.copy(data)

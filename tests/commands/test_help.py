@@ -1,4 +1,4 @@
-"""Each command says what it does, with an example, and is a nox session of its name."""
+"""Each command has a help text with examples, and a nox session of the same name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.conftest import ROOT
 
 NAMES = sorted(file.stem for file in COMMANDS.glob("*.py") if file.stem not in SHARED)
 TESTED_HERE = [name for name in NAMES if name != "cluster"]
-"""The packages of a cluster are not installed for these tests; tests/e2e has its help."""
+"""Not cluster: its packages are not installed for these tests; tests/e2e checks its help."""
 
 
 @pytest.mark.parametrize("name", TESTED_HERE)
-def test_help_has_the_arguments_and_examples_that_work(
+def test_help_has_the_arguments_of_its_examples(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -37,7 +37,7 @@ def test_help_has_the_arguments_and_examples_that_work(
             assert not argument.startswith("--") or argument in usage, line
 
 
-def test_help_lists_every_command_in_a_line_and_loads_none(
+def test_help_lists_every_command_and_imports_none(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     program = (
@@ -48,12 +48,12 @@ def test_help_lists_every_command_in_a_line_and_loads_none(
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    *text, loaded = done.stdout.splitlines()
-    assert not loaded
+    *text, imported = done.stdout.splitlines()
+    assert not imported
     assert [line.split()[0] for line in text if re.match(r" {4}\w", line)] == NAMES
 
 
-def test_every_command_is_a_session_and_every_module_a_command() -> None:
+def test_every_command_has_a_session() -> None:
     noxfile = (ROOT / "noxfile.py").read_text("utf-8")
     sessions = re.findall(r"^@nox\.session\ndef (\w+)", noxfile, re.MULTILINE)
     assert set(NAMES) <= set(sessions)
@@ -61,7 +61,7 @@ def test_every_command_is_a_session_and_every_module_a_command() -> None:
         assert re.search(rf'"scripts",?\s+"{name}"', noxfile), name
 
 
-def test_the_version_is_the_chart_s(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_that_of_the_chart(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--version"])
     version = capsys.readouterr().out.strip()
@@ -96,5 +96,5 @@ def test_a_shell_completes_commands_options_and_environments(
         capture_output=True,
         check=True,
     )
-    found = (tmp_path / "completed").read_text("utf-8")
-    assert {word.strip() for word in found.split("\n")} == completed
+    text = (tmp_path / "completed").read_text("utf-8")
+    assert {word.strip() for word in text.split("\n")} == completed

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.execution import until
 
 HANG_S = 900.0
-ENDED = "ended; nothing is left of it"
+ENDED = "stopped; the cluster is deleted"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def begun(folder: Path) -> Iterator[subprocess.Popen[str]]:
     )
     try:
         assert process.stdout is not None
-        assert "run after" in process.stdout.readline(), "the cluster's first line"
+        assert "are running after" in process.stdout.readline(), "the cluster's first line"
         yield process
     finally:
         process.kill()

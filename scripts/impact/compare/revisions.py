@@ -138,7 +138,7 @@ def _manifest(text: str, path: str, revision_of_it: str) -> Manifest | None:
     line = documents[-1].start_mark.line + 1
     message, rule = "what stands here is no object", "not-an-object"
     if len(documents) > 1:
-        message, rule = "a second document begins here", "yaml-documents"
+        message, rule = "a second YAML document begins here", "multiple-yaml-documents"
     finding = Finding(path, line, 0, rule, message, "keep one object in a file")
     raise UserError(_in(finding, revision_of_it))
 

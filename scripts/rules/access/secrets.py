@@ -91,7 +91,7 @@ def _in_notes(manifest: Manifest, path: Where, notes: Any) -> Iterator[Problem]:
         if not what and secret_detection.is_password(name):
             what = secret_detection.as_named(name, value, set())
         if not what and secret_detection.is_key(name, value):
-            what = "32 bytes of a key"
+            what = "a 32-byte key"
         if what:
             yield _told(manifest, (*path, key), what, f"the annotation {key}")
 
