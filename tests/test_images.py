@@ -224,10 +224,10 @@ def test_production_is_warned_of_each_image_that_goes_by_its_tag(repository: Rep
     assert done.code == 0, done.out
     assert " warnings\nvalid: prod\n" in done.out
     name = SENDER.partition(":")[0]
-    told = f"{file}:{line}:5  warning  image-without-digest\n  {name}:v9 goes by its tag in prod: "
-    assert told in done.out
+    warning = f"{file}:{line}:5  warning  image-without-digest\n  {name}:v9 has no digest in prod: "
+    assert warning in done.out
     # One for the image, however many containers run it.
-    assert done.out.count(f"\n  {BESU} goes by its tag in prod: ") == 1
+    assert done.out.count(f"\n  {BESU} has no digest in prod: ") == 1
     assert default("maru") not in done.out
 
 
@@ -256,7 +256,8 @@ def test_a_digest_that_no_environment_runs_is_told_where_all_are_looked_at(
     lock(repository, {"a/b:1": DIGEST, BESU: DIGEST})
     done = repository.run("validate")
     assert done.code == 0, done.out
-    assert f"{LOCK}:1:1  warning  unused-digest\n  no environment runs a/b:1\n" in done.out
+    unused = "unused-digest\n  this digest is unused: no environment runs a/b:1\n"
+    assert f"{LOCK}:1:1  warning  {unused}" in done.out
     assert done.out.count("unused-digest") == 1
     assert "unused-digest" not in repository.run("validate", "dev", "prod").out
 

@@ -67,13 +67,13 @@ def test_the_values_in_ci_turn_on_every_template() -> None:
     [
         ({"spec": {"replicas": "2"}}, ("spec", "replicas"), "want integer"),
         ({"spec": {"replica": 2}}, ("spec",), "'replica' not allowed"),
-        ({"kind": "Deploymint"}, ("apiVersion",), "no Deploymint"),
-        ({"apiVersion": "apps/v1beta1"}, ("apiVersion",), "no Deployment of apps/v1beta1"),
+        ({"kind": "Deploymint"}, ("apiVersion",), "no kind Deploymint"),
+        ({"apiVersion": "apps/v1beta1"}, ("apiVersion",), "no kind Deployment in apps/v1beta1"),
         ({"metadata": {"name": 3}}, ("metadata", "name"), "want"),
         (
             {"spec": {"template": {"spec": {"volumes": [{"emptyDir": {"sizeLimit": "1Gb"}}]}}}},
             ("spec", "template", "spec", "volumes", 0, "emptyDir", "sizeLimit"),
-            "no quantity",
+            "not a quantity",
         ),
     ],
 )
