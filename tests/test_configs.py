@@ -69,7 +69,7 @@ class Pod:
         """Return the rule and message of each problem."""
         return [f"{p.rule}: {p.message}" for p in self.problems()]
 
-    def problems(self) -> list[node_options.Problem]:
+    def problems(self) -> list[node_options.InvalidOption]:
         container = {
             "name": "main",
             "image": self.image,

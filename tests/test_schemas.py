@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from scripts.checks import api_schemas, kubeconform
-from scripts.checks.kubeconform import Problem
+from scripts.checks.kubeconform import InvalidField
 from scripts.core import yamlio
 from scripts.environments.environment import merge
 from scripts.rendering import helm
@@ -27,7 +27,7 @@ def values(*files: Path) -> dict[str, Any]:
     return merged
 
 
-def problems(version: str, given: dict[str, Any]) -> list[Problem]:
+def problems(version: str, given: dict[str, Any]) -> list[InvalidField]:
     made = helm.template(CHART, ROOT, given, "linea", version)
     return kubeconform.check({m.file_name: yamlio.dump(m.object) for m in made}, version)
 

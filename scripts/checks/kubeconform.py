@@ -36,7 +36,7 @@ _FORMS = {
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class InvalidField:
     """An invalid field of an object."""
 
     file: str
@@ -48,7 +48,7 @@ class Problem:
     message: str
 
 
-def check(files: Mapping[str, str], kubernetes_version: str) -> list[Problem]:
+def check(files: Mapping[str, str], kubernetes_version: str) -> list[InvalidField]:
     """Return all invalid fields in texts of YAML, sorted.
 
     files: any name → its text. kubernetes_version: a minor version like 1.34. An object is invalid,
@@ -77,7 +77,7 @@ def check(files: Mapping[str, str], kubernetes_version: str) -> list[Problem]:
     for result in results:
         file = names[os.path.normpath(result["filename"])]
         for path, message in _errors(result, files[file], kubernetes_version):
-            problems.add(Problem(file, result["kind"], result["name"], path, message))
+            problems.add(InvalidField(file, result["kind"], result["name"], path, message))
     return sorted(problems, key=lambda p: (p.file, p.kind, p.name, [*map(str, p.path)], p.message))
 
 

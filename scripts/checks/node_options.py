@@ -51,7 +51,7 @@ _OF_YAML = "a list (- item)", 'a list: ["…"]'
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class InvalidOption:
     """An invalid option, in one place of one object."""
 
     kind: str
@@ -67,17 +67,17 @@ class Problem:
     fix: str
 
 
-def _problem(container: Container, path: Where, rule: str, message: str, fix: str) -> Problem:
-    return Problem(container.kind, container.name, path, 0, "", rule, message, fix)
+def _problem(container: Container, path: Where, rule: str, message: str, fix: str) -> InvalidOption:
+    return InvalidOption(container.kind, container.name, path, 0, "", rule, message, fix)
 
 
-def check(manifests: Mapping[str, str]) -> list[Problem]:
+def check(manifests: Mapping[str, str]) -> list[InvalidOption]:
     """Return the options in an environment's manifests that Besu and Maru reject or ignore; sorted.
 
     manifests: file → text, as render writes them.
     """
     by_name = {PurePosixPath(file).name: text for file, text in manifests.items()}
-    found = set[Problem]()
+    found = set[InvalidOption]()
     chains: dict[str, dict[Text, Document]] = {"Besu": {}, "Maru": {}}
     for container in containers.containers(by_name):
         program = containers.program(container)
@@ -89,7 +89,7 @@ def check(manifests: Mapping[str, str]) -> list[Problem]:
     return sorted(found, key=lambda p: (p.kind, p.name, p.line, [*map(str, p.path)], p.message))
 
 
-def _besu(container: Container, genesis: dict[Text, Document]) -> Iterator[Problem]:
+def _besu(container: Container, genesis: dict[Text, Document]) -> Iterator[InvalidOption]:
     known = json_schema.read(BESU)["properties"]
     options = containers.options(container.words())
     for option in options:
@@ -125,7 +125,7 @@ def _of_plugin(container: Container, name: str) -> bool:
 
 def _besu_value(
     container: Container, path: Where, name: str, value: str | None, prefix: str
-) -> Iterator[Problem]:
+) -> Iterator[InvalidOption]:
     """Yield why a value of an option is invalid; a switch without a value is on."""
     types = json_schema.read(BESU)["properties"][name]["type"]
     if value is None and types == "boolean":
@@ -151,7 +151,7 @@ def _typed(value: str, types: str | list[str]) -> Any:
     return value
 
 
-def _besu_files(container: Container, option: Option) -> Iterator[Problem]:
+def _besu_files(container: Container, option: Option) -> Iterator[InvalidOption]:
     known = json_schema.read(BESU)["properties"]
     texts, problems = _read(container, option.path, option.value or "")
     yield from problems
@@ -172,7 +172,7 @@ def _besu_files(container: Container, option: Option) -> Iterator[Problem]:
         yield from _in_text(findings, [text])
 
 
-def _maru(container: Container, genesis: dict[Text, Document]) -> Iterator[Problem]:
+def _maru(container: Container, genesis: dict[Text, Document]) -> Iterator[InvalidOption]:
     words = container.words()
     jar = next(i for i, (_, w) in enumerate(words) if PurePosixPath(w).name == "maru.jar")
     options = containers.options(words[jar + 1 :])
@@ -197,7 +197,7 @@ def _maru(container: Container, genesis: dict[Text, Document]) -> Iterator[Probl
             yield from _genesis(container, option, MARU_GENESIS, genesis)
 
 
-def _maru_files(container: Container, options: Iterable[Option]) -> Iterator[Problem]:
+def _maru_files(container: Container, options: Iterable[Option]) -> Iterator[InvalidOption]:
     """Yield what is wrong in the files of --config; a later file overrides an earlier one."""
     groups, complete = list[Sequence[Text]](), True
     for option in options:
@@ -235,7 +235,7 @@ def _maru_files(container: Container, options: Iterable[Option]) -> Iterator[Pro
 
 def _override(
     container: Container, path: Where, variable: str, value: str | None
-) -> Iterator[Problem]:
+) -> Iterator[InvalidOption]:
     """Yield what is wrong with a variable that overrides a key of Maru's configuration."""
     dotted = variable.replace("__", ".")
     if not dotted.lower().startswith(OVERRIDE):
@@ -292,7 +292,7 @@ def _normal(name: str) -> str:
 
 def _genesis(
     container: Container, option: Option, form: Path, chains: dict[Text, Document]
-) -> Iterator[Problem]:
+) -> Iterator[InvalidOption]:
     texts, problems = _read(container, option.path, option.value or "")
     yield from problems
     for text in texts:
@@ -305,7 +305,9 @@ def _genesis(
         yield from _in_text(json_schema.check(document, form), [text])
 
 
-def _other_chain(besu: Mapping[Text, Document], maru: Mapping[Text, Document]) -> Iterator[Problem]:
+def _other_chain(
+    besu: Mapping[Text, Document], maru: Mapping[Text, Document]
+) -> Iterator[InvalidOption]:
     """Yield the genesis files of Maru with another chain id than Besu's."""
     for theirs, document in besu.items():
         other = paths.get(document.data, ["config", "chainId"])
@@ -326,7 +328,7 @@ def _listed(table: Path) -> str:
     return f"remove it; scripts/checks/{table.name} lists the valid ones"
 
 
-def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[Problem]:
+def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[InvalidOption]:
     """Yield findings in documents as problems of the ConfigMaps that contain them."""
     by_file = {text.file: text for text in texts}
     for finding in findings:
@@ -338,12 +340,12 @@ def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[Pro
             fix = _listed(BESU)
         message = f"{text.key}: {finding.message}"
         path = ("data", text.key)
-        yield Problem(
+        yield InvalidOption(
             "ConfigMap", text.config_map, path, finding.line, line, finding.rule, message, fix
         )
 
 
-def _read(container: Container, path: Where, file: str) -> tuple[list[Text], list[Problem]]:
+def _read(container: Container, path: Where, file: str) -> tuple[list[Text], list[InvalidOption]]:
     """Return the texts that a container reads at a path, if the environment has its ConfigMap."""
     config_map, key, texts = containers.look(container, file)
     if config_map is None or texts:
@@ -355,7 +357,7 @@ def _read(container: Container, path: Where, file: str) -> tuple[list[Text], lis
 
 
 def located(
-    root: Path, inputs: Environment, manifests: Iterable[Manifest], problem: Problem
+    root: Path, inputs: Environment, manifests: Iterable[Manifest], problem: InvalidOption
 ) -> Finding:
     """Return the problem as a finding at the input to change.
 
@@ -386,7 +388,7 @@ def _patched(inputs: Environment, manifest: Manifest, path: Where) -> bool:
     )
 
 
-def _in_chart(root: Path, text: Any, problem: Problem) -> tuple[str, int, int] | None:
+def _in_chart(root: Path, text: Any, problem: InvalidOption) -> tuple[str, int, int] | None:
     """Return the place of the problem's line in the chart's file that is most like the text."""
     lines = {line.strip() for line in str(text).splitlines()}
     best, most = None, 0
