@@ -1,16 +1,15 @@
-"""Changes of environments, each named for what it does: a catalogue to predict and to try.
+"""Changes of environments, each named for what it does, to test predictions.
 
-A file of tests/changes/ says in its first line what the change does, and then:
+The first line of a file in tests/changes/ says what the change does. Its keys are:
 
-- `of`: the overlay that it is a change of;
-- `before`: what must be so already, before and after the change; may be left out;
-- `change`: what the change itself does.
+- `of`: the overlay to change;
+- `before`: overrides of the overlay before and after the change; optional;
+- `change`: overrides of the overlay after the change.
 
-Both hold what differs from the overlay: `values` and `environment` are merged into values.yaml
-and environment.yaml (null takes the chart's default away), `files` are written into the overlay
-(null deletes one), and `edits` replaces parts of files, by what stands there now: of the overlay's,
-or of the chart's, which is then another for this environment alone.
-What is of `manifests/` is done to what render has written, as somebody does who edits it by hand.
+Overrides are: `values` and `environment`, which are merged into values.yaml and environment.yaml
+(null removes the chart's default); `files`, which are written into the overlay (null deletes one);
+and `edits`, which replace texts in files of the overlay or of the chart, in the chart for this
+environment only. Paths in `manifests/` change the rendered output, like a manual edit.
 """
 
 from __future__ import annotations
@@ -35,15 +34,15 @@ _CHART, _MANIFESTS = "chart/", "manifests/"
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """What differs from an overlay."""
+class Overrides:
+    """Differences from an overlay."""
 
     values: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str | None] = field(default_factory=dict)
     """Path in the overlay → text; None deletes it."""
     edits: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Path in the overlay or of the chart → what stands there → what is to."""
+    """Path in the overlay or of the chart → old text → new text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +51,25 @@ class Change:
 
     name: str
     about: str
-    """What it does: one line."""
+    """What it does, in one line."""
     of: str
-    """The overlay that it is a change of."""
-    before: Side
-    after: Side
-    """What it does, beside all of `before`."""
+    """The overlay to change."""
+    before: Overrides
+    """Before and after the change."""
+    after: Overrides
+    """Only after the change."""
 
-    def sides(self, *, changed: bool) -> list[Side]:
-        """Return what differs from the overlay: before the change, or after it."""
+    def overrides(self, *, changed: bool) -> list[Overrides]:
+        """Return the differences from the overlay, before or after the change."""
         return [self.before, self.after] if changed else [self.before]
 
 
 def load(name: str) -> Change:
-    """Return the change of a name: that of its file without .yaml."""
+    """Return the change with a name, which is its file's name without .yaml."""
     text = (FOLDER / f"{name}.yaml").read_text("utf-8")
     about, _, _ = text.removeprefix("# ").partition("\n")
     data = yaml.safe_load(text)
-    before, after = Side(**data.get("before", {})), Side(**data["change"])
+    before, after = Overrides(**data.get("before", {})), Overrides(**data["change"])
     return Change(name, about, data["of"], before, after)
 
 
@@ -85,11 +85,11 @@ def write(
     changed: bool,
     under: Callable[[Change], Mapping[str, Any]] = lambda _: {},
 ) -> None:
-    """Write environments as they are before their changes, or after them, and render them.
+    """Write environments in their state before or after their changes, and render them.
 
-    changes: by the name of the environment; where that is the overlay's own, the overlay itself is
-    changed, else a copy of it with a namespace and a chain of its own. under: values that the
-    environment of a change has, where that does not say otherwise.
+    changes: by the name of the environment. If it is the overlay's own name, the overlay itself is
+    changed, otherwise a copy of it with its own namespace and chain. under: values for the
+    environment of a change, which the change may override.
     """
     for number, (name, change) in enumerate(sorted(changes.items())):
         target = repository / f"overlays/{name}"
@@ -100,24 +100,24 @@ def write(
         else:
             copy_environment(source, target, number)
         _merge(target / "values.yaml", under(change))
-        for side in change.sides(changed=changed):
-            _merge(target / "values.yaml", side.values)
-            _merge(target / "environment.yaml", side.environment)
-            _put(target, name, change, side, to_manifests=False)
+        for overrides in change.overrides(changed=changed):
+            _merge(target / "values.yaml", overrides.values)
+            _merge(target / "environment.yaml", overrides.environment)
+            _put(target, name, change, overrides, to_manifests=False)
     _render(repository, *changes)
     for name, change in changes.items():
-        sides = change.sides(changed=changed)
-        with _other_chart(repository, sides) as is_other:
-            if is_other:
+        every = change.overrides(changed=changed)
+        with _edited_chart(repository, every) as is_edited:
+            if is_edited:
                 _render(repository, name)
-        for side in sides:
-            _put(repository / f"overlays/{name}", name, change, side, to_manifests=True)
+        for overrides in every:
+            _put(repository / f"overlays/{name}", name, change, overrides, to_manifests=True)
 
 
 def commit(repository: Repository, message: str) -> str:
-    """Commit all of a repository's files, which becomes one of git at first; return the revision.
+    """Commit all files of a repository, initialize git if necessary, and return the revision.
 
-    It is the same for the same files and message, whoever commits them, and when.
+    The revision depends on files and messages only, not on user or time.
     """
     if not (repository / ".git").exists():
         _git(repository, "init", "--quiet", "--initial-branch=main")
@@ -149,17 +149,19 @@ def _merge(file: Path, patch: Mapping[str, Any]) -> None:
         file.write_text(yaml.safe_dump(merged, sort_keys=False), "utf-8")
 
 
-def _put(overlay: Path, name: str, change: Change, side: Side, *, to_manifests: bool) -> None:
-    """Write, delete and edit files of the overlay: its inputs, or what render has written."""
+def _put(
+    overlay: Path, name: str, change: Change, overrides: Overrides, *, to_manifests: bool
+) -> None:
+    """Write, delete and edit files of the overlay: its inputs, or its rendered output."""
     own = f"linea-{change.of}", f"linea-{name}"
-    for path, text in side.files.items():
+    for path, text in overrides.files.items():
         if path.startswith(_MANIFESTS) is to_manifests:
             if text is None:
                 (overlay / path).unlink()
                 continue
             (overlay / path).parent.mkdir(exist_ok=True)
             (overlay / path).write_text(text.replace(*own), "utf-8")
-    for path, parts in side.edits.items():
+    for path, parts in overrides.edits.items():
         if not path.startswith(_CHART) and path.startswith(_MANIFESTS) is to_manifests:
             _edit(overlay / path, parts)
 
@@ -173,9 +175,9 @@ def _edit(file: Path, parts: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _other_chart(repository: Repository, sides: list[Side]) -> Iterator[bool]:
-    """Have the chart as the sides want it; say whether that is another."""
-    edits = [(path, parts) for side in sides for path, parts in side.edits.items()]
+def _edited_chart(repository: Repository, every: list[Overrides]) -> Iterator[bool]:
+    """Edit the chart as overrides demand, and restore it; yield whether there are edits."""
+    edits = [(path, parts) for overrides in every for path, parts in overrides.edits.items()]
     edits = [(path, parts) for path, parts in edits if path.startswith(_CHART)]
     kept = {path: (repository / path).read_text("utf-8") for path, _ in edits}
     for path, parts in edits:

@@ -1,7 +1,7 @@
-"""The reports in docs/impact/, of typical changes: `python -m tests.golden` writes them anew.
+"""Write the reports of typical changes in docs/impact/: python -m tests.golden.
 
-Each is what a pull request gets for a change of tests/changes/, made to an environment of this
-repository.
+Each is the comment that a pull request gets for a change of tests/changes/, applied to an
+environment of this repository.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from scripts.impact import predict
 from scripts.impact.formats import text
 from tests import changes, conftest
-from tests.changes import Change, Side
+from tests.changes import Change, Overrides
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "docs" / "impact"
@@ -34,34 +34,35 @@ CHANGES = {
     "backups": "dev",
     "comment-in-values": "dev",
 }
-"""Name of a change → the environment that it is made to."""
-NEW = Change("new-environment", "A new environment, qa, like dev.", "dev", Side(), Side())
+"""Name of a change → the environment that it is applied to."""
+NEW = Change("new-environment", "A new environment, qa, like dev.", "dev", Overrides(), Overrides())
 
 
 def reports(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name of each report's file, and what it holds; written in an empty folder."""
+    """Yield file name and content of each report. folder: an empty one, to work in."""
     for name, environment in CHANGES.items():
         change = changes.load(name)
-        said = (changes.FOLDER / f"{name}.yaml").read_text("utf-8").partition("\n")[2]
-        said = said.replace(f"of: {change.of}", f"of: {environment}", 1)
+        definition = (changes.FOLDER / f"{name}.yaml").read_text("utf-8").partition("\n")[2]
+        definition = definition.replace(f"of: {change.of}", f"of: {environment}", 1)
         moved = replace(change, of=environment)
-        yield f"{name}.md", _told(folder / name, moved, environment, f"```yaml\n{said}```\n\n")
-    yield f"{NEW.name}.md", _told(folder / NEW.name, NEW, "qa", "")
+        code = f"```yaml\n{definition}```\n\n"
+        yield f"{name}.md", _page(folder / name, moved, environment, code)
+    yield f"{NEW.name}.md", _page(folder / NEW.name, NEW, "qa", "")
 
 
-def _told(folder: Path, change: Change, environment: str, said: str) -> str:
-    """Return a change, how it is written, and what is told of it."""
+def _page(folder: Path, change: Change, environment: str, definition: str) -> str:
+    """Return a page with a change, its definition and its report."""
     repository = conftest.copy(folder)
     if change is not NEW:
         changes.write(repository, {environment: change}, changed=False)
     changes.commit(repository, "before")
     changes.write(repository, {environment: change}, changed=True)
     report = text.markdown(predict.impact(folder, "main"))
-    return f"# {change.about.rstrip('.')}\n\n{said}{report.rstrip()}\n"
+    return f"# {change.about.rstrip('.')}\n\n{definition}{report.rstrip()}\n"
 
 
 def main() -> int:
-    """Write all reports anew."""
+    """Write all reports."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
     with tempfile.TemporaryDirectory() as folder:

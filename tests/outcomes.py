@@ -1,4 +1,4 @@
-"""Whether what was seen of a change on a cluster is what the impact report predicted. Pure."""
+"""Compare what a change did on a cluster with the prediction of the impact report. Pure."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from scripts.impact.effects.prediction import Outcome, Restarted
+from scripts.impact.effects.prediction import Prediction, RestartedPods
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What has become of an environment's pods and objects."""
+    """What happened to an environment's pods and objects."""
 
     restarted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """A pod that was replaced, of a Deployment its name → when the new ones were made: as
-    Kubernetes says it, to the second."""
+    """A replaced pod, or the name of a Deployment → creation times of the new pods, as Kubernetes
+    reports them: to the second."""
     added: Mapping[str, int] = field(default_factory=dict)
-    """A pod, of a Deployment its name → how many more there are."""
+    """A pod, or the name of a Deployment → number of added pods."""
     removed: Mapping[str, int] = field(default_factory=dict)
-    """Likewise, how many fewer there are."""
+    """A pod, or the name of a Deployment → number of removed pods."""
     pruned: frozenset[str] = frozenset()
     confirmed: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
@@ -29,9 +29,9 @@ class Seen:
     is_short: bool = False
 
 
-def wrong(predicted: Outcome, seen: Seen) -> list[str]:
-    """Return what was seen otherwise than predicted, a line each."""
-    found = [
+def differences(predicted: Prediction, seen: Seen) -> list[str]:
+    """Return where the prediction was wrong, a line each."""
+    lines = [
         f"{name}: predicted {expected}, seen {real}"
         for name, expected, real in (
             ("removed", Counter(predicted.removed), Counter(seen.removed)),
@@ -46,49 +46,50 @@ def wrong(predicted: Outcome, seen: Seen) -> list[str]:
         if expected != real
     ]
     if not _are_added(predicted, Counter(seen.added)):
-        said = f"{predicted.added} and of {predicted.added_some}"
-        found.append(f"added: predicted {said}, seen {dict(seen.added)}")
+        expected = f"{predicted.added} and of {predicted.added_some}"
+        lines.append(f"added: predicted {expected}, seen {dict(seen.added)}")
     if _names(predicted) == {*seen.restarted}:
-        found += _out_of_order(predicted, seen.restarted)
-    return found
+        lines += _out_of_order(predicted, seen.restarted)
+    return lines
 
 
-def _names(predicted: Outcome) -> set[str]:
-    return {name for one in predicted.restarted for name in one.pods}
+def _names(predicted: Prediction) -> set[str]:
+    return {name for workload in predicted.restarted for name in workload.pods}
 
 
-def _are_added(predicted: Outcome, seen: Counter[str]) -> bool:
-    """Return whether those came that are sure to come, and of the rest as many as may."""
-    sure, some = Counter(predicted.added), predicted.added_some
-    rest = seen - sure
-    if not sure <= seen or not rest <= Counter(some.pods if some else ()):
+def _are_added(predicted: Prediction, seen: Counter[str]) -> bool:
+    """Return whether all certain pods were added, and the right number of the uncertain ones."""
+    certain, uncertain = Counter(predicted.added), predicted.added_some
+    rest = seen - certain
+    if not certain <= seen or not rest <= Counter(uncertain.pods if uncertain else ()):
         return False
-    return not rest if some is None else some.least <= rest.total() <= some.most
+    return not rest if uncertain is None else uncertain.least <= rest.total() <= uncertain.most
 
 
-def _out_of_order(predicted: Outcome, made: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """Yield where pods were replaced earlier than what they had to wait for.
+def _out_of_order(predicted: Prediction, created: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Yield the pods that were replaced before the pods they had to wait for.
 
-    A pod is made anew when the one before is ready, which takes seconds: what comes in one second
-    has not waited.
+    A pod is created when the one before is ready, which takes seconds. So if two pods are created
+    in the same second, the second one did not wait.
     """
-    for one in predicted.restarted:
-        for index, name in enumerate(one.pods):
-            before = sum(max(made[other]) < min(made[name]) for other in one.pods[:index])
-            if before <= index - one.at_once:
-                yield f"restarted: {name} did not wait for {_at(one.pods[:index], made)}"
-    waves = sorted({one.wave for one in predicted.restarted})
+    for workload in predicted.restarted:
+        for index, name in enumerate(workload.pods):
+            earlier = workload.pods[:index]
+            before = sum(max(created[other]) < min(created[name]) for other in earlier)
+            if before <= index - workload.at_once:
+                yield f"restarted: {name} did not wait for {_at(earlier, created)}"
+    waves = sorted({workload.wave for workload in predicted.restarted})
     for wave, later in pairwise(waves):
         first, second = (_of_wave(predicted.restarted, each) for each in (wave, later))
-        if max(map(max, map(made.__getitem__, first))) >= min(
-            map(min, map(made.__getitem__, second))
+        if max(map(max, map(created.__getitem__, first))) >= min(
+            map(min, map(created.__getitem__, second))
         ):
-            yield f"restarted: {_at(second, made)} did not wait for {_at(first, made)}"
+            yield f"restarted: {_at(second, created)} did not wait for {_at(first, created)}"
 
 
-def _of_wave(every: tuple[Restarted, ...], wave: int) -> tuple[str, ...]:
-    return tuple(name for one in every if one.wave == wave for name in one.pods)
+def _of_wave(restarted: tuple[RestartedPods, ...], wave: int) -> tuple[str, ...]:
+    return tuple(name for workload in restarted if workload.wave == wave for name in workload.pods)
 
 
-def _at(names: tuple[str, ...], made: Mapping[str, tuple[str, ...]]) -> str:
-    return ", ".join(f"{name} at {' '.join(made[name])}" for name in names)
+def _at(names: tuple[str, ...], created: Mapping[str, tuple[str, ...]]) -> str:
+    return ", ".join(f"{name} at {' '.join(created[name])}" for name in names)

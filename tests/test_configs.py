@@ -1,4 +1,4 @@
-"""The tables of what Besu and Maru know, and how a pod is held against them."""
+"""The tables of the options of Besu and Maru, and the check of pods against them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ engine-api-endpoint = { endpoint = "http://127.0.0.1:8550" }
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A StatefulSet of one container, and what is mounted at /config and /genesis."""
+    """A StatefulSet with one container, and the files that are mounted at /config and /genesis."""
 
     image: str
     command: list[str]
@@ -65,11 +65,11 @@ class Pod:
     volume: dict[str, Any] = field(default_factory=lambda: {"configMap": {"name": "files"}})
     mount: dict[str, Any] = field(default_factory=lambda: {"mountPath": "/config"})
 
-    def told(self) -> list[str]:
+    def messages(self) -> list[str]:
         """Return the rule and message of each problem."""
         return [f"{p.rule}: {p.message}" for p in self.problems()]
 
-    def problems(self) -> list[node_options.Problem]:
+    def problems(self) -> list[node_options.InvalidOption]:
         container = {
             "name": "main",
             "image": self.image,
@@ -97,25 +97,25 @@ class Pod:
 
 def besu(text: str = "", *args: str, **more: Any) -> Pod:
     """Return a pod of Besu with a configuration."""
-    given = ["--config-file=/config/config.toml", *args]
+    arguments = ["--config-file=/config/config.toml", *args]
     return Pod(
-        "hyperledger/besu:25.11.0", ["/opt/besu/bin/besu"], given, {"config.toml": text}, **more
+        "hyperledger/besu:25.11.0", ["/opt/besu/bin/besu"], arguments, {"config.toml": text}, **more
     )
 
 
 def maru(*args: str, env: list[Any] | None = None, **files: str) -> Pod:
     """Return a pod of Maru; files: name without .toml → text."""
-    start = ["java", "-Xmx1g", "-jar", "maru.jar"]
+    command = ["java", "-Xmx1g", "-jar", "maru.jar"]
     texts = {f"{name.replace('_', '-')}.toml": text for name, text in files.items()}
-    given = [*args] or ["--genesis-file=/config/maru.json", "--config=/config/config.toml"]
-    held = {"maru.json": json.dumps(GENESIS), **texts}
-    return Pod("consensys/maru:v1", start, given, held, env or [])
+    arguments = [*args] or ["--genesis-file=/config/maru.json", "--config=/config/config.toml"]
+    mounted = {"maru.json": json.dumps(GENESIS), **texts}
+    return Pod("consensys/maru:v1", command, arguments, mounted, env or [])
 
 
-def test_what_is_right_has_no_problem() -> None:
-    assert besu('data-path = "/data"\nXdns-enabled = true\n', "--logging", "INFO").told() == []
-    assert maru(config=FOLLOWER).told() == []
-    assert maru(config=FOLLOWER + VALIDATOR + ENDPOINT).told() == []
+def test_valid_options_have_no_problem() -> None:
+    assert besu('data-path = "/data"\nXdns-enabled = true\n', "--logging", "INFO").messages() == []
+    assert maru(config=FOLLOWER).messages() == []
+    assert maru(config=FOLLOWER + VALIDATOR + ENDPOINT).messages() == []
 
 
 @pytest.mark.parametrize(
@@ -126,18 +126,18 @@ def test_what_is_right_has_no_problem() -> None:
         ("engine-jwt-disabled = true", "--engine-jwt-disabled"),
     ],
 )
-def test_what_opens_a_node_to_everybody_is_refused(text: str, argument: str) -> None:
+def test_an_option_that_opens_a_node_to_everybody_is_invalid(text: str, argument: str) -> None:
     assert [problem.rule for problem in besu(text).problems()] == ["wrong-value"]
     assert [problem.rule for problem in besu("", argument).problems()] == ["wrong-value"]
-    assert besu('rpc-http-api = ["ETH", "NET"]', "--engine-jwt-disabled=false").told() == []
+    assert besu('rpc-http-api = ["ETH", "NET"]', "--engine-jwt-disabled=false").messages() == []
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_the_programs_of_each_environment_are_found_and_sound(name: str) -> None:
+def test_every_configuration_of_each_environment_is_read_and_valid(name: str) -> None:
     _, manifests = of_environment(name)
     texts = {m.file_name: yamlio.dump(m.object) for m in manifests}
     assert node_options.check(texts) == []
-    # Each configuration is really read: a key that nobody knows is told in all of them.
+    # Each configuration is really read: an unknown key is reported in every one.
     files = {
         (m.name, key)
         for m in manifests
@@ -158,7 +158,7 @@ def test_the_programs_of_each_environment_are_found_and_sound(name: str) -> None
     assert not files
 
 
-def test_the_tables_are_of_the_versions_that_the_chart_runs() -> None:
+def test_the_tables_are_for_the_versions_in_the_chart() -> None:
     values = yaml.safe_load((ROOT / "chart/values.yaml").read_text("utf-8"))
     for component in ("besu", "sequencer"):
         tag = values[component]["image"]["tag"]
@@ -167,7 +167,7 @@ def test_the_tables_are_of_the_versions_that_the_chart_runs() -> None:
     assert commit in json_schema.read(node_options.MARU)["$comment"]
 
 
-# What domain knowledge and upstream's own files use; unstable options begin with X.
+# Options that operators and upstream use; unstable options begin with X.
 @pytest.mark.parametrize(
     ("name", "types"),
     [
@@ -197,18 +197,18 @@ def test_the_tables_are_of_the_versions_that_the_chart_runs() -> None:
         ("tx-pool-limit-by-account-percentage", "number"),
     ],
 )
-def test_the_table_of_besu_has_an_option_with_its_type(name: str, types: Any) -> None:
+def test_the_table_of_besu_has_the_type_of_an_option(name: str, types: Any) -> None:
     assert json_schema.read(node_options.BESU)["properties"][name]["type"] == types
 
 
 @pytest.mark.parametrize(
     "name", ["rpc-http-host-allowlist", "host-whitelist", "engine-jwt-enabled"]
 )
-def test_the_table_of_besu_lacks_what_it_has_no_more(name: str) -> None:
+def test_the_table_of_besu_has_no_removed_options(name: str) -> None:
     assert name not in json_schema.read(node_options.BESU)["properties"]
 
 
-def test_each_option_of_besu_has_its_source_and_a_form_that_is_its_own() -> None:
+def test_each_option_of_besu_has_a_source_and_known_keywords() -> None:
     properties = json_schema.read(node_options.BESU)["properties"]
     assert len(properties) > 280
     for name, form in properties.items():
@@ -232,20 +232,20 @@ def test_each_option_of_besu_has_its_source_and_a_form_that_is_its_own() -> None
         "[linea]\ncontract-address = '0xdead000000000000000000000000000000000000'",
     ],
 )
-def test_maru_takes_what_its_own_tests_give_it(line: str) -> None:
-    assert maru(config=f"{FOLLOWER}\n{line}\n").told() == []
+def test_the_table_of_maru_accepts_the_configurations_of_its_own_tests(line: str) -> None:
+    assert maru(config=f"{FOLLOWER}\n{line}\n").messages() == []
 
 
-def test_the_way_to_choose_the_most_frequent_target_is_known() -> None:
+def test_the_table_of_maru_knows_the_sync_target_most_frequent() -> None:
     choice = '{ _type = "MostFrequent", peer-chain-height-granularity = 10 }'
-    assert maru(config=FOLLOWER.replace('"Highest"', choice)).told() == []
+    assert maru(config=FOLLOWER.replace('"Highest"', choice)).messages() == []
     wrong = choice.replace("Frequent", "Recent")
-    assert maru(config=FOLLOWER.replace('"Highest"', wrong)).told() == [
+    assert maru(config=FOLLOWER.replace('"Highest"', wrong)).messages() == [
         'wrong-value: config.toml: syncing.sync-target-selection._type is "MostRecent"'
     ]
 
 
-def test_tables_of_besu_are_headings_only() -> None:
+def test_besu_ignores_the_tables_of_toml() -> None:
     text = '[rpc]\nrpc-http-enabled = true\n[other]\nrpc-http-prt = 1\ndata-path = "/data"\n'
     (problem,) = besu(text).problems()
     assert (problem.message, problem.line) == ("config.toml: rpc-http-prt is not known", 4)
@@ -254,21 +254,21 @@ def test_tables_of_besu_are_headings_only() -> None:
 
 def test_a_later_file_of_maru_overrides_an_earlier_one() -> None:
     args = ["--genesis-file=/config/maru.json", "--config=/config/a.toml,/config/b.toml"]
-    assert maru(*args, a=FOLLOWER + VALIDATOR, b=ENDPOINT).told() == []
+    assert maru(*args, a=FOLLOWER + VALIDATOR, b=ENDPOINT).messages() == []
     assert maru(*args[:1], "--config", "/config/a.toml", "--config=/config/b.toml",
-                a=FOLLOWER + VALIDATOR, b=ENDPOINT).told() == []  # fmt: skip
+                a=FOLLOWER + VALIDATOR, b=ENDPOINT).messages() == []  # fmt: skip
     (problem,) = maru(*args, a=FOLLOWER, b='[api]\nport = "x"\n').problems()
     assert (problem.path, problem.line) == (("data", "b.toml"), 2)
-    # Where the later one mends it, the earlier one's mistake has no effect.
-    assert maru(*args, a=FOLLOWER.replace("8080", '"x"'), b="[api]\nport = 1\n").told() == []
+    # A mistake in the earlier file has no effect if the later one overrides it.
+    assert maru(*args, a=FOLLOWER.replace("8080", '"x"'), b="[api]\nport = 1\n").messages() == []
 
 
-def test_a_file_of_each_pod_is_looked_at_for_each_pod() -> None:
+def test_the_files_of_all_pods_are_checked() -> None:
     name = {"name": "ME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     args = ["--genesis-file=/config/maru.json", "--config=/config/config.toml,/config/$(ME).toml"]
     files = {"config": FOLLOWER + VALIDATOR, "node_0": ENDPOINT}
-    assert maru(*args, env=[name], **files, node_1=ENDPOINT).told() == []
-    assert maru(*args, env=[name], **files, node_1="").told() == [
+    assert maru(*args, env=[name], **files, node_1=ENDPOINT).messages() == []
+    assert maru(*args, env=[name], **files, node_1="").messages() == [
         "missing-key: config.toml: payload-validator is missing"
     ]
 
@@ -287,19 +287,21 @@ def test_a_file_of_each_pod_is_looked_at_for_each_pod() -> None:
         ),
     ],
 )
-def test_what_maru_needs_is_told_where_it_is_missing(key: str, without: str) -> None:
+def test_a_missing_key_of_maru_is_reported(key: str, without: str) -> None:
     text = FOLLOWER.replace(without, "")
-    assert maru(config=text).told() == [f"missing-key: config.toml: {key} is missing"]
+    assert maru(config=text).messages() == [f"missing-key: config.toml: {key} is missing"]
 
 
 def test_maru_must_not_join_the_mainnet_by_accident() -> None:
-    (told,) = maru("--config=/config/config.toml", config=FOLLOWER).told()
-    assert told.startswith("missing-argument: Maru has neither a genesis file nor a network")
+    (message,) = maru("--config=/config/config.toml", config=FOLLOWER).messages()
+    assert message.startswith("missing-argument: Maru has no genesis file and no network")
     assert (
-        maru("--network=linea-sepolia", "--config=/config/config.toml", config=FOLLOWER).told()
+        maru("--network=linea-sepolia", "--config=/config/config.toml", config=FOLLOWER).messages()
         == []
     )
-    assert maru("--network=linea-sepolia").told() == ["missing-argument: Maru has no configuration"]
+    assert maru("--network=linea-sepolia").messages() == [
+        "missing-argument: Maru has no configuration file"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -325,11 +327,11 @@ def test_maru_must_not_join_the_mainnet_by_accident() -> None:
 def test_a_file_is_followed_through_mounts_and_volumes(
     mount: dict[str, Any], volume: dict[str, Any]
 ) -> None:
-    told = besu("sync-mod = 'FULL'\n", mount=mount, volume=volume).told()
-    assert told == ["unknown-key: config.toml: sync-mod is not known"]
+    pod = besu("sync-mod = 'FULL'\n", mount=mount, volume=volume)
+    assert pod.messages() == ["unknown-key: config.toml: sync-mod is not known"]
 
 
-def test_a_file_that_is_not_there_is_told() -> None:
+def test_a_missing_file_is_reported() -> None:
     pod = replace(besu(), args=["--config-file", "/config/confg.toml"])
     (problem,) = pod.problems()
     assert problem.rule == "missing-file"
@@ -337,20 +339,20 @@ def test_a_file_that_is_not_there_is_told() -> None:
     assert problem.path[-2:] == ("args", 0)
 
 
-def test_what_the_cluster_or_the_image_holds_is_left_alone() -> None:
+def test_files_of_the_cluster_or_the_image_are_not_checked() -> None:
     elsewhere = {"configMap": {"name": "made-on-the-cluster"}}
-    assert besu("x = 1\n", volume=elsewhere).told() == []
-    assert replace(besu("x = 1\n"), args=["--config-file=/etc/besu/x.toml"]).told() == []
+    assert besu("x = 1\n", volume=elsewhere).messages() == []
+    assert replace(besu("x = 1\n"), args=["--config-file=/etc/besu/x.toml"]).messages() == []
 
 
-def test_besu_behind_a_script_is_seen_by_its_image() -> None:
+def test_besu_behind_a_script_is_detected_by_its_image() -> None:
     pod = replace(besu("sync-mod = 'FULL'\n"), command=["/bin/sh", "/config/start.sh"])
-    assert pod.told() == ["unknown-key: config.toml: sync-mod is not known"]
-    assert replace(pod, args=[]).told() == []
+    assert pod.messages() == ["unknown-key: config.toml: sync-mod is not known"]
+    assert replace(pod, args=[]).messages() == []
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "messages"),
     [
         ("--rpc-http-enabled", []),
         ("--rpc-http-enabled=false", []),
@@ -362,18 +364,26 @@ def test_besu_behind_a_script_is_seen_by_its_image() -> None:
         ("--sync-mode=fastest", ['wrong-value: --sync-mode is "fastest"']),
         ("--min-gas-price=1000000000000000000000", []),
         ("--rpc-http-api=ETH,NET", []),
-        ("--plugin-linea-x=1", ["unknown-argument: --plugin-linea-x is no option of Besu"]),
-        ("--Xdns-enable=true", ["unknown-argument: --Xdns-enable is no option of Besu"]),
+        (
+            "--plugin-linea-x=1",
+            ["unknown-argument: Besu has no option --plugin-linea-x, and does not start"],
+        ),
+        (
+            "--Xdns-enable=true",
+            ["unknown-argument: Besu has no option --Xdns-enable, and does not start"],
+        ),
     ],
 )
-def test_an_argument_of_besu_is_held_against_the_table(argument: str, told: list[str]) -> None:
-    assert besu('data-path = "/data"\n', argument).told() == told
+def test_an_argument_of_besu_is_checked_against_the_table(
+    argument: str, messages: list[str]
+) -> None:
+    assert besu('data-path = "/data"\n', argument).messages() == messages
 
 
 def test_an_image_with_plugins_may_have_their_options() -> None:
     pod = besu("plugin-linea-x = 1\n", "--plugin-linea-y=1")
-    assert len(pod.told()) == 2
-    assert replace(pod, image="consensys/linea-besu-package:beta-v6").told() == []
+    assert len(pod.messages()) == 2
+    assert replace(pod, image="consensys/linea-besu-package:beta-v6").messages() == []
 
 
 @pytest.mark.parametrize(
@@ -388,7 +398,7 @@ def test_an_image_with_plugins_may_have_their_options() -> None:
         ("JAVA_OPTS", "-Xmx2g", []),
     ],
 )
-def test_a_variable_of_besu_is_held_against_the_table(
+def test_a_variable_of_besu_is_checked_against_the_table(
     variable: str, value: str, rules: list[str]
 ) -> None:
     pod = besu('data-path = "/data"\n', env=[{"name": variable, "value": value}])
@@ -413,22 +423,22 @@ def test_a_variable_of_besu_is_held_against_the_table(
         ("config_override_api_port", "high", []),
     ],
 )
-def test_a_variable_that_overrides_a_key_of_maru_is_held_against_the_table(
+def test_a_variable_that_overrides_a_key_of_maru_is_checked_against_the_table(
     variable: str, value: str | None, rules: list[str]
 ) -> None:
     pod = maru(config=FOLLOWER, env=[{"name": variable, "value": value}])
     assert [problem.rule for problem in pod.problems()] == rules
 
 
-def test_no_message_repeats_a_secret() -> None:
+def test_no_message_shows_a_secret() -> None:
     pod = besu("engine-jwt-secret = 12345\n", "--rpc-ws-ssl-keystore-password=")
-    assert pod.told() == [
+    assert pod.messages() == [
         "wrong-type: config.toml: engine-jwt-secret is a number: something not shown here"
     ]
 
 
 @pytest.mark.parametrize("kind", [None, 1, "text", [], [1], {}, {"name": 1}])
-def test_what_is_no_pod_at_all_is_left_to_the_schemas(kind: Any) -> None:
+def test_an_object_of_a_wrong_form_is_left_to_the_schemas(kind: Any) -> None:
     unnamed = {"name": kind, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     pods = [
         {"containers": kind, "volumes": kind},
@@ -450,13 +460,13 @@ def test_what_is_no_pod_at_all_is_left_to_the_schemas(kind: Any) -> None:
         assert node_options.check({"pod-besu.yaml": text + "# besu maru\n"}) == []
 
 
-def test_a_date_is_no_value() -> None:
-    assert besu("identity = 2020-01-01\n").told() == [
-        "wrong-type: config.toml: identity is a date, which no option takes"
+def test_a_date_is_not_a_valid_value() -> None:
+    assert besu("identity = 2020-01-01\n").messages() == [
+        "wrong-type: config.toml: identity is a date"
     ]
 
 
-def test_positions_are_those_of_the_keys() -> None:
+def test_positions_are_at_the_keys() -> None:
     text = 'a = 1\n\n[t]\n  b = [\n    1,\n  ]\n"c d".e = { f = 1 }\n[[u]]\ng = 1\n'
     document = tomlio.toml(text, "x")
     places = {path: document.position(path) for path in
@@ -468,7 +478,7 @@ def test_positions_are_those_of_the_keys() -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", '{"a": NaN}', "[" * 100_000, '{"a": 1' + "0" * 5000 + "}"]
 )
-def test_what_is_no_json_is_refused(text: str) -> None:
+def test_invalid_json_is_an_error(text: str) -> None:
     with pytest.raises(UserError, match=r"^x:\d"):
         tomlio.from_json(text, "x")
 
@@ -485,7 +495,7 @@ TABLES: st.SearchStrategy[Any] = st.recursive(
 
 
 @given(st.dictionaries(KEYS, TABLES, max_size=4))
-def test_every_document_has_a_place_for_every_part(data: dict[str, Any]) -> None:
+def test_every_part_of_a_document_has_a_position(data: dict[str, Any]) -> None:
     def write(table: dict[str, Any], path: tuple[str, ...]) -> str:
         plain = "".join(
             f"{k} = {json.dumps(v)}\n" for k, v in table.items() if not isinstance(v, dict)
@@ -497,9 +507,9 @@ def test_every_document_has_a_place_for_every_part(data: dict[str, Any]) -> None
 
     def keys(table: dict[str, Any], path: tuple[str, ...]) -> list[tuple[str, ...]]:
         return [
-            found
+            key
             for k, v in table.items()
-            for found in [(*path, k), *(keys(v, (*path, k)) if isinstance(v, dict) else [])]
+            for key in [(*path, k), *(keys(v, (*path, k)) if isinstance(v, dict) else [])]
         ]
 
     text = write(data, ())

@@ -228,10 +228,10 @@ def test_each_image_without_a_digest_in_production_is_a_warning(repository: Repo
     assert done.code == 0, done.out
     assert " warnings\nvalid: prod\n" in done.out
     name = SENDER.partition(":")[0]
-    head = f"{file}:{line}:5  warning  image-without-digest\n  {name}:v9 goes by its tag in prod: "
-    assert head in done.out
-    # One finding for the image, however many containers run it.
-    assert done.out.count(f"\n  {BESU} goes by its tag in prod: ") == 1
+    warning = f"{file}:{line}:5  warning  image-without-digest\n  {name}:v9 has no digest in prod: "
+    assert warning in done.out
+    # One for the image, however many containers run it.
+    assert done.out.count(f"\n  {BESU} has no digest in prod: ") == 1
     assert default("maru") not in done.out
 
 
@@ -262,7 +262,8 @@ def test_an_unused_digest_is_a_warning_when_all_environments_are_validated(
     lock(repository, {"a/b:1": DIGEST, BESU: DIGEST})
     done = repository.run("validate")
     assert done.code == 0, done.out
-    assert f"{LOCK}:1:1  warning  unused-digest\n  no environment runs a/b:1\n" in done.out
+    unused = "unused-digest\n  this digest is unused: no environment runs a/b:1\n"
+    assert f"{LOCK}:1:1  warning  {unused}" in done.out
     assert done.out.count("unused-digest") == 1
     assert "unused-digest" not in repository.run("validate", "dev", "prod").out
 

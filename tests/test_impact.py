@@ -1,4 +1,4 @@
-"""The command: what it takes, what it answers, and the document that programs read."""
+"""The impact command: its arguments, its exit codes, and the JSON for programs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONFIG = "overlays/dev/manifests/configmap-linea-stack-besu-config.yaml"
 
 @pytest.fixture
 def kept(repository: Repository) -> Repository:
-    """Return a copy of this repository that git has."""
+    """Return a copy of this repository, committed to git."""
     git(repository.root, "init", "-q", "-b", "main")
     commit(repository.root)
     return repository
@@ -49,7 +49,7 @@ def more_pods(repository: Repository) -> None:
     repository.replace(BESU, "\n  replicas: ", "\n  replicas: 1")
 
 
-def refused(repository: Repository) -> None:
+def rejected(repository: Repository) -> None:
     repository.replace(BESU, "\n  serviceName: ", "\n  serviceName: other-")
 
 
@@ -70,13 +70,13 @@ def new_environment(repository: Repository) -> None:
     shutil.copytree(repository / "overlays/dev", repository / "overlays/qa")
 
 
-def gone_environment(repository: Repository) -> None:
+def removed_environment(repository: Repository) -> None:
     shutil.rmtree(repository / "overlays/staging")
     for folder in ("applications", "projects"):
         (repository / "argocd" / folder / "staging.yaml").unlink()
 
 
-def gone_object(repository: Repository) -> None:
+def removed_object(repository: Repository) -> None:
     for name in ("statefulset-linea-stack-besu", "configmap-linea-stack-besu-config"):
         (repository / f"overlays/prod/manifests/{name}.yaml").unlink()
 
@@ -90,53 +90,51 @@ def project(repository: Repository) -> None:
 
 
 EDITS: list[Edit] = [
-    image, more_pods, refused, option, comment, spelling, new_environment, gone_environment,
-    gone_object, moved_object, project,
+    image, more_pods, rejected, option, comment, spelling, new_environment, removed_environment,
+    removed_object, moved_object, project,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
-def test_every_report_is_what_its_schema_says(kept: Repository, edit: Edit) -> None:
+def test_the_json_of_each_change_matches_its_schema(kept: Repository, edit: Edit) -> None:
     edit(kept)
-    found = predict.impact(kept.root, "main")
-    assert found.environments
-    told = json.loads(FORMATS["json"](found))
-    assert told == json.loads(json.dumps(document(found)))
-    validator().validate(told)
+    report = predict.impact(kept.root, "main")
+    assert report.environments
+    data = json.loads(FORMATS["json"](report))
+    assert data == json.loads(json.dumps(document(report)))
+    validator().validate(data)
 
 
-def test_all_of_it_at_once_is_so_too(kept: Repository) -> None:
+def test_the_json_of_all_changes_at_once_matches_its_schema(kept: Repository) -> None:
     for edit in EDITS:
         if edit is not moved_object:
             edit(kept)
     commit(kept.root)
-    found = predict.impact(kept.root, "HEAD^", "HEAD")
-    validator().validate(json.loads(FORMATS["json"](found)))
-    assert {one.what for one in found.environments} == {"changed", "new", "gone"}
+    report = predict.impact(kept.root, "HEAD^", "HEAD")
+    validator().validate(json.loads(FORMATS["json"](report)))
+    assert {impact.what for impact in report.environments} == {"changed", "new", "gone"}
 
 
-def test_the_schema_knows_every_risk_and_no_other_field(kept: Repository) -> None:
+def test_the_schema_lists_every_risk_and_rejects_unknown_fields(kept: Repository) -> None:
     schema = json.loads(SCHEMA.read_text("utf-8"))
     assert schema["$defs"]["risk"]["enum"] == [risk.name.lower() for risk in Risk]
     more_pods(kept)
-    told = document(predict.impact(kept.root, "main"))
-    told["environments"][0]["more"] = 1
+    data = document(predict.impact(kept.root, "main"))
+    data["environments"][0]["more"] = 1
     with pytest.raises(jsonschema_rs.ValidationError, match="more"):
-        validator().validate(json.loads(json.dumps(told)))
+        validator().validate(json.loads(json.dumps(data)))
 
 
-def test_another_text_is_a_change_to_a_cluster_also_where_it_says_the_same(
-    kept: Repository,
-) -> None:
+def test_a_comment_in_a_mounted_file_is_a_change_of_the_cluster(kept: Repository) -> None:
     comment(kept)
-    (found,) = predict.impact(kept.root, "main").environments
-    (config,) = (one for one in found.objects if one.file == CONFIG)
-    assert (found.what, config.what) == ("changed", "changed")
+    (impact,) = predict.impact(kept.root, "main").environments
+    (config,) = (each for each in impact.objects if each.file == CONFIG)
+    assert (impact.what, config.what) == ("changed", "changed")
     assert config.fields[0].path == "data[config.toml] (the same TOML)"
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
-def test_nothing_that_changes_is_no_mistake(kept: Repository, form: str) -> None:
+def test_the_exit_code_is_0_without_changes(kept: Repository, form: str) -> None:
     done = kept.run("impact", "--against", "main", "--format", form)
     assert (done.code, done.err) == (0, "")
     if form == "json":
@@ -147,15 +145,15 @@ def test_nothing_that_changes_is_no_mistake(kept: Repository, form: str) -> None
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
-def test_what_changes_is_no_mistake_either(kept: Repository, form: str) -> None:
-    refused(kept)
+def test_the_exit_code_is_0_even_if_a_change_is_rejected(kept: Repository, form: str) -> None:
+    rejected(kept)
     done = kept.run("impact", "--against", "main", "--format", form)
     assert (done.code, done.err) == (0, "")
     assert "StatefulSet/linea-stack-besu" in done.out
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
-def test_a_file_that_is_no_object_is_a_finding_in_every_format(kept: Repository, form: str) -> None:
+def test_an_invalid_file_is_a_finding_in_every_format(kept: Repository, form: str) -> None:
     kept.write(BESU, "kind: A\na: b: c\n")
     done = kept.run("impact", "--against", "main", "--format", form)
     assert (done.code, done.err) == (1, "")
@@ -167,7 +165,7 @@ def test_a_file_that_is_no_object_is_a_finding_in_every_format(kept: Repository,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--against", "nope"), "impact: unknown revision nope"),
         (("--against", "main", "--to", "nope"), "impact: unknown revision nope"),
@@ -177,25 +175,27 @@ def test_a_file_that_is_no_object_is_a_finding_in_every_format(kept: Repository,
         (("--against", "main", "dev"), "unrecognized arguments: dev"),
     ],
 )
-def test_wrong_use_is_told(kept: Repository, arguments: tuple[str, ...], told: str) -> None:
+def test_wrong_arguments_exit_with_2(
+    kept: Repository, arguments: tuple[str, ...], message: str
+) -> None:
     done = kept.run("impact", *arguments)
     assert (done.code, done.out) == (2, ""), done
-    assert told in done.err
+    assert message in done.err
     assert "Traceback" not in done.err
     assert not (kept / "x").exists()
 
 
-def test_two_revisions_are_compared_whatever_the_working_tree_holds(
+def test_the_working_tree_does_not_affect_a_comparison_of_two_revisions(
     kept: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image(kept)
     commit(kept.root)
-    refused(kept)
+    rejected(kept)
     command = ["--repository", str(kept.root), "impact", "--format", "json"]
     assert main([*command, "--against", "HEAD^", "--to", "HEAD"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["against"], told["to"], told["count"]) == ("HEAD^", "HEAD", 3)
-    (environment,) = told["environments"]
+    data = json.loads(capsys.readouterr().out)
+    assert (data["against"], data["to"], data["count"]) == ("HEAD^", "HEAD", 3)
+    (environment,) = data["environments"]
     assert environment["names"] == ["dev"]
     assert environment["outcome"]["is_refused"] is False
     assert environment["outcome"]["restarted"]
@@ -204,7 +204,7 @@ def test_two_revisions_are_compared_whatever_the_working_tree_holds(
     assert environment["outcome"]["is_refused"] is True
 
 
-def test_who_forgot_to_render_is_reminded(
+def test_changed_inputs_without_changed_output_print_a_reminder_to_render(
     kept: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["--repository", str(kept.root), "impact", "--against", "main"]
@@ -212,9 +212,9 @@ def test_who_forgot_to_render_is_reminded(
     assert not capsys.readouterr().err
     kept.replace("overlays/dev/values.yaml", "besu:", "# Changed.\nbesu:")
     assert main(command) == 0
-    told = capsys.readouterr()
-    assert told.out == "no environment changes from main to the working tree\n"
-    assert told.err == (
+    printed = capsys.readouterr()
+    assert printed.out == "no environment changes from main to the working tree\n"
+    assert printed.err == (
         "changed inputs: overlays/dev/values.yaml. The report is about rendered output: if you have"
         " not rendered since, run nox -s render\n"
     )

@@ -1,4 +1,4 @@
-"""What comes of a change is told with how bad it is, and no shape of an object breaks that."""
+"""The effects of a change have the right risk and message, whatever form the objects have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scripts.impact import comparison, report
 from scripts.impact.compare.revisions import Pair
 from scripts.impact.formats import text
-from scripts.impact.report import Environment
+from scripts.impact.report import EnvironmentImpact
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.snapshot import Objects
 from tests import examples
@@ -25,14 +25,14 @@ Edit = Callable[[Objects], Objects]
 
 
 def objects(name: str) -> Objects:
-    """Return an environment of this repository as a revision has it."""
+    """Return an environment of this repository, as in one revision."""
     return replace(examples.objects(name), before=None, application_before=None)
 
 
 def on(label: str, *path: str | int, to: Any, is_null: bool = False) -> Edit:
-    """Return what writes a field of an object; None removes it, an object without a path, too.
+    """Return an edit that sets a field of an object; None removes the field, or the whole object.
 
-    is_null: None is written, as null.
+    is_null: None sets null.
     """
     kind, name = label.split("/")
 
@@ -51,22 +51,22 @@ def on(label: str, *path: str | int, to: Any, is_null: bool = False) -> Edit:
             part[path[-1]] = to
         return replace(manifest, object=data)
 
-    def edited(side: Objects) -> Objects:
-        made = tuple(one for one in map(edit, side.manifests) if one)
-        application, project = edit(side.application), edit(side.project)
+    def edited(environment: Objects) -> Objects:
+        manifests = tuple(filter(None, map(edit, environment.manifests)))
+        application, project = edit(environment.application), edit(environment.project)
         assert application is not None and project is not None
-        return replace(side, manifests=made, application=application, project=project)
+        return replace(environment, manifests=manifests, application=application, project=project)
 
     return edited
 
 
-def changed(name: str, *edits: Edit, before: Edit = lambda side: side) -> Environment:
-    """Return what is told of an environment that is edited."""
+def changed(name: str, *edits: Edit, before: Edit = lambda it: it) -> EnvironmentImpact:
+    """Return the impact of edits on an environment; before: an edit of its old state."""
     old = before(objects(name))
     new = old
     for edit in edits:
         new = edit(new)
-    return comparison.environment(Pair(name, old, new, ({}, {})))
+    return comparison.environment_impact(Pair(name, old, new, ({}, {})))
 
 
 SEQUENCER, MARU = "StatefulSet/linea-stack-sequencer", "StatefulSet/linea-stack-maru"
@@ -81,7 +81,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "RESTARTS: StatefulSet/linea-stack-besu: pods 1, 0 restart in this order, one "
-                "by one (wave 3); JSON-RPC goes on with 1 of 2 for 70 s at least"
+                "at a time (wave 3); JSON-RPC continues with 1 of 2 pods for at least 70 s"
             ),
         ],
     ),
@@ -91,7 +91,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "STOPS: StatefulSet/linea-stack-besu: pod 0 restarts (wave 3); JSON-RPC stops "
-                "for 5 s at least"
+                "for at least 5 s"
             ),
         ],
     ),
@@ -101,8 +101,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "RESTARTS: StatefulSet/linea-stack-maru: pods 3, 2, 1, 0 restart in this order,"
-                " one by one (wave 2); blocks go on with 3 of 4 validators, 3 are needed for "
-                "140 s at least"
+                " one at a time (wave 2); blocks continue with 3 of 4 validators (3 needed) for"
+                " at least 140 s"
             ),
         ],
     ),
@@ -112,7 +112,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "STOPS: StatefulSet/linea-stack-sequencer: pod 0 restarts (wave 1); no blocks "
-                "for 35 s at least: 0 of 1 needed validators are left"
+                "for at least 35 s: only 0 of the 1 needed validators run"
             ),
         ],
     ),
@@ -121,8 +121,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on(BESU, *NOTE, to="x"), on(BESU, "spec", "updateStrategy", to={"type": "OnDelete"})),
         [
             (
-                "CHANGES: pods of StatefulSet/linea-stack-besu keep running as they are: each "
-                "pod is replaced when somebody deletes it (OnDelete)"
+                "CHANGES: StatefulSet/linea-stack-besu: its pods keep the old template until "
+                "somebody deletes them (updateStrategy OnDelete)"
             ),
         ],
     ),
@@ -134,12 +134,12 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         ),
         [
             (
-                "RESTARTS: StatefulSet/linea-stack-maru: pod 3 restarts (wave 2); blocks go on "
-                "with 3 of 4 validators, 3 are needed for 35 s at least"
+                "RESTARTS: StatefulSet/linea-stack-maru: pod 3 restarts (wave 2); blocks "
+                "continue with 3 of 4 validators (3 needed) for at least 35 s"
             ),
             (
-                "CHANGES: pods of StatefulSet/linea-stack-maru keep running as they are: pods "
-                "below 3 stay as they are (partition)"
+                "CHANGES: StatefulSet/linea-stack-maru: pods with an ordinal below 3 keep the "
+                "old template (partition 3)"
             ),
         ],
     ),
@@ -148,8 +148,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on(ETHSTATS, *NOTE, to="x"),),
         [
             (
-                "RESTARTS: Deployment/linea-stack-ethstats: the pod is replaced (wave 4); the "
-                "dashboard goes on: a new pod is ready before an old one goes"
+                "RESTARTS: Deployment/linea-stack-ethstats: 1 pod is replaced (wave 4); the "
+                "dashboard continues: each new pod is ready before an old one stops"
             ),
         ],
     ),
@@ -158,12 +158,13 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on(ETHSTATS, *NOTE, to="x"), on(ETHSTATS, "spec", "strategy", to={"type": "Recreate"})),
         [
             (
-                "STOPS: Deployment/linea-stack-ethstats: the pod is replaced (wave 4); the "
-                "dashboard stops until it is back"
+                "STOPS: Deployment/linea-stack-ethstats: 1 pod is replaced (wave 4); the "
+                "dashboard stops until the new pod is ready"
             ),
             (
-                "CHANGES: CPU 10.25 → 10.15 cores of 13 in the quota (−0.1), memory 39.81 → "
-                "39.56 GiB of 48 in the quota (−0.25)"
+                "CHANGES: maximum use (autoscalers at their limit, Deployments in a rollout): "
+                "CPU 10.25 → 10.15 cores (−0.1; quota 13), memory 39.81 → 39.56 GiB (−0.25; "
+                "quota 48)"
             ),
         ],
     ),
@@ -172,8 +173,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on(ETHSTATS, *NOTE, to="x"), on(ETHSTATS, "spec", "paused", to=True)),
         [
             (
-                "WAITS: pods of Deployment/linea-stack-ethstats keep running as they are: the "
-                "Deployment is paused, and later waves wait until it goes on"
+                "WAITS: Deployment/linea-stack-ethstats: its pods keep the old template: the "
+                "Deployment is paused, and the sync waits until somebody resumes it"
             ),
         ],
     ),
@@ -200,22 +201,22 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
                 "the key of a validator that the chain goes on to wait for"
             ),
             (
-                "STOPS: 2 of 4 validators run, and a block needs 3; before: 4 of 4 validators "
-                "run, and a block needs 3"
+                "STOPS: 2 of 4 validators run, 3 are needed (before: 4 of 4 validators run, 3 "
+                "are needed)"
             ),
-            "CHANGES: StatefulSet/linea-stack-sequencer: 2 pods fewer, 4 → 2",
-            "CHANGES: StatefulSet/linea-stack-maru: 2 pods fewer, 4 → 2",
+            "CHANGES: StatefulSet/linea-stack-sequencer: removes 2 pods, 4 → 2",
+            "CHANGES: StatefulSet/linea-stack-maru: removes 2 pods, 4 → 2",
             (
-                "CHANGES: what it survives: blocks may never come: a block needs 3 of 4 "
-                "validators, and no more than 2 may find a place; no longer: blocks go on "
-                "without any 1 of 4 validators, any node, any zone (4 zones)"
+                "CHANGES: resilience: now “blocks may never come: a block needs 3 of 4 "
+                "validators, and no more than 2 may find a place”, before “blocks go on without"
+                " any 1 of 4 validators, any node, any zone (4 zones)”"
             ),
-            "CHANGES: StatefulSet/linea-stack-maru: 2 volumes of 100 GiB stay behind",
-            "CHANGES: StatefulSet/linea-stack-sequencer: 2 volumes of 500 GiB stay behind",
+            "CHANGES: StatefulSet/linea-stack-maru: 2 volumes of 100 GiB stay without a pod",
+            "CHANGES: StatefulSet/linea-stack-sequencer: 2 volumes of 500 GiB stay without a pod",
             (
-                "CHANGES: CPU 10.25 → 7.25 cores of 13 in the quota (−3), memory 39.81 → 27.81 "
-                "GiB of 48 in the quota (−12), volumes 5400 → 4200 GiB of 6144 in the quota "
-                "(−1200)"
+                "CHANGES: maximum use (autoscalers at their limit, Deployments in a rollout): "
+                "CPU 10.25 → 7.25 cores (−3; quota 13), memory 39.81 → 27.81 GiB (−12; quota "
+                "48), volumes 5400 → 4200 GiB (−1200; quota 6144)"
             ),
         ],
     ),
@@ -229,19 +230,20 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
                 "uses its volumes"
             ),
             (
-                "STOPS: StatefulSet/linea-stack-besu: its 2 pods go once a person has confirmed"
-                " it; JSON-RPC ends"
+                "STOPS: StatefulSet/linea-stack-besu: its 2 pods are removed once a person "
+                "confirms it; JSON-RPC ends"
             ),
             (
-                "WAITS: StatefulSet/linea-stack-besu leaves git and stays until a person "
-                "confirms; the sync and all later ones wait so long"
+                "WAITS: StatefulSet/linea-stack-besu is removed from git, but stays in the "
+                "cluster until a person confirms the deletion; this sync and all later ones "
+                "wait for that"
             ),
-            "CHANGES: no longer: JSON-RPC answers without any node or any zone",
-            "CHANGES: StatefulSet/linea-stack-besu: 3 volumes of 500 GiB stay behind",
+            "CHANGES: resilience: no longer “JSON-RPC answers without any node or any zone”",
+            "CHANGES: StatefulSet/linea-stack-besu: 3 volumes of 500 GiB stay without a pod",
             (
-                "CHANGES: CPU 10.25 → 6.5 cores of 13 in the quota (−3.75), memory 39.81 → "
-                "24.81 GiB of 48 in the quota (−15), volumes 5400 → 3900 GiB of 6144 in the "
-                "quota (−1500)"
+                "CHANGES: maximum use (autoscalers at their limit, Deployments in a rollout): "
+                "CPU 10.25 → 6.5 cores (−3.75; quota 13), memory 39.81 → 24.81 GiB (−15; quota "
+                "48), volumes 5400 → 3900 GiB (−1500; quota 6144)"
             ),
         ],
     ),
@@ -250,9 +252,9 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on("ConfigMap/linea-stack-besu-config", "data", "x", to="y"),),
         [
             (
-                "CHANGES: ConfigMap/linea-stack-besu-config changes and "
+                "CHANGES: ConfigMap/linea-stack-besu-config changes, but "
                 "StatefulSet/linea-stack-besu does not restart: mounted files change within "
-                "some minutes, what was read stays"
+                "minutes, but programs keep what they have read"
             ),
         ],
     ),
@@ -260,10 +262,10 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         "prod",
         (on("NetworkPolicy/linea-stack-besu", to=None),),
         [
-            ("STOPS: linea-stack-besu may no longer connect to linea-stack-ethstats on 3000/TCP"),
+            "STOPS: linea-stack-besu may no longer connect to linea-stack-ethstats on 3000/TCP",
             "STOPS: linea-stack-besu may no longer connect to linea-stack-maru on 9000/TCP",
-            ("STOPS: linea-stack-besu may no longer connect to linea-stack-sequencer on 30303/TCP"),
-            ("STOPS: linea-stack-tx-sender may no longer connect to linea-stack-besu on 8545/TCP"),
+            "STOPS: linea-stack-besu may no longer connect to linea-stack-sequencer on 30303/TCP",
+            "STOPS: linea-stack-tx-sender may no longer connect to linea-stack-besu on 8545/TCP",
             "CHANGES: NetworkPolicy/linea-stack-besu is gone: it isolates no pod any more",
             "CHANGES: NetworkPolicy/linea-stack-besu is deleted at the end of the sync",
             (
@@ -289,8 +291,9 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on("Service/linea-stack-besu", "spec", "type", to="LoadBalancer"),),
         [
             (
-                "STOPS: load balancers of Services 0 → 1 of 0 in the quota (+1); what goes "
-                "beyond the quota is not made"
+                "STOPS: maximum use (autoscalers at their limit, Deployments in a rollout): "
+                "load balancers of Services 0 → 1 (+1; quota 0); the API server rejects what "
+                "exceeds the quota"
             ),
             (
                 "OPENS: linea-stack-besu rpc 8545/TCP and linea-stack-besu ws 8546/TCP are "
@@ -310,8 +313,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "CHANGES: linea-stack-besu rpc 8545/TCP and linea-stack-besu ws 8546/TCP are "
-                "served inside the network, from 192.0.2.0/24; before: to the internet, from "
-                "192.0.2.0/24"
+                "served inside the network, only for 192.0.2.0/24 (before: to the internet, "
+                "only for 192.0.2.0/24)"
             ),
         ],
     ),
@@ -327,8 +330,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "OPENS: ServiceAccount/linea-stack-backup: "
-                "metadata.annotations[eks.amazonaws.com/role-arn] "
-                "arn:aws:iam::111122223333:role/linea-prod-backup → "
+                "metadata.annotations[eks.amazonaws.com/role-arn] changes from "
+                "arn:aws:iam::111122223333:role/linea-prod-backup to "
                 "arn:aws:iam::111122223333:role/other"
             ),
         ],
@@ -339,11 +342,11 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "OPENS: StatefulSet/linea-stack-besu: "
-                "spec.template.spec.securityContext.runAsNonRoot true → false"
+                "spec.template.spec.securityContext.runAsNonRoot changes from true to false"
             ),
             (
                 "RESTARTS: StatefulSet/linea-stack-besu: pods 1, 0 restart in this order, one "
-                "by one (wave 3); JSON-RPC goes on with 1 of 2 for 70 s at least"
+                "at a time (wave 3); JSON-RPC continues with 1 of 2 pods for at least 70 s"
             ),
         ],
     ),
@@ -352,14 +355,14 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on("PrometheusRule/linea-stack-tx-sender", to=None),),
         [
             "CHANGES: LineaTxSenderStuck is gone: nobody is told of that any more",
-            ("CHANGES: PrometheusRule/linea-stack-tx-sender is deleted at the end of the sync"),
+            "CHANGES: PrometheusRule/linea-stack-tx-sender is deleted at the end of the sync",
         ],
     ),
     "destination": (
         "prod",
         (on("Application/linea-prod", "spec", "destination", "name", to="other"),),
         [
-            "DATA: Application/linea-prod: spec.destination.name: other is new",
+            "DATA: Application/linea-prod: spec.destination.name is set to other",
         ],
     ),
     "quota-is-full": (
@@ -371,17 +374,18 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "STOPS: Deployment/linea-stack-ethstats: the quota has no room for 1 of 2 new "
-                "pods; the sync waits there"
+                "pods; the sync waits in this wave"
             ),
             (
-                "COSTS: CPU 10.25 → 10.45 cores of 13 in the quota (+0.2), memory 39.81 → 40.31"
-                " GiB of 48 in the quota (+0.5)"
+                "COSTS: maximum use (autoscalers at their limit, Deployments in a rollout): CPU"
+                " 10.25 → 10.45 cores (+0.2; quota 13), memory 39.81 → 40.31 GiB (+0.5; quota "
+                "48)"
             ),
-            "CHANGES: Deployment/linea-stack-ethstats: 2 pods more, 1 → 3",
+            "CHANGES: Deployment/linea-stack-ethstats: adds 2 pods, 1 → 3",
             (
-                "CHANGES: what it survives: TX Sender has one pod: no transfers until another "
-                "has started; no longer: EthStats and TX Sender have one pod each: no "
-                "dashboard, no transfers until another has started"
+                "CHANGES: resilience: now “TX Sender has one pod: no transfers until another "
+                "has started”, before “EthStats and TX Sender have one pod each: no dashboard, "
+                "no transfers until another has started”"
             ),
         ],
     ),
@@ -392,42 +396,48 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             on("ServiceMonitor/linea-stack-besu", to=None),
         ),
         [
-            "CHANGES: ServiceMonitor/linea-stack-besu stays in the cluster",
-            "CHANGES: Application/linea-prod: spec.syncPolicy.automated.prune: true → false",
+            (
+                "CHANGES: ServiceMonitor/linea-stack-besu is removed from git, but stays in the"
+                " cluster"
+            ),
+            (
+                "CHANGES: Application/linea-prod: spec.syncPolicy.automated.prune changes from "
+                "true to false"
+            ),
         ],
     ),
 }
+"""Name → environment, edits, and the expected effects."""
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_comes_of_a_change_is_told(name: str) -> None:
+def test_a_change_has_exactly_these_effects(name: str) -> None:
     environment, edits, expected = CASES[name]
-    found = changed(environment, *edits)
-    assert told(found) == expected
+    assert messages(changed(environment, *edits)) == expected
 
 
-def told(found: Environment) -> list[str]:
-    """Return each consequence with its risk, the worst first."""
-    return [f"{one.risk.name}: {one.message}" for one in found.consequences]
+def messages(impact: EnvironmentImpact) -> list[str]:
+    """Return each effect with its risk, the worst first."""
+    return [f"{effect.risk.name}: {effect.message}" for effect in impact.effects]
 
 
-def test_a_change_that_does_nothing_is_told_in_one_line() -> None:
+def test_a_report_without_changes_is_one_line() -> None:
     assert text.heading(report.Report("main", "", 3, ())) == (
         "no environment changes from main to the working tree"
     )
 
 
-def test_a_quota_of_some_pods_is_no_bound_of_all() -> None:
+def test_a_quota_with_scopes_does_not_limit_all_pods() -> None:
     quota = "ResourceQuota/linea-stack"
     edits = on(quota, "spec", "hard", "pods", to="13"), on(ETHSTATS, "spec", "replicas", to=3)
     scoped = on(quota, "spec", "scopes", to=["BestEffort"])
-    assert any("no room" in line for line in told(changed("prod", *edits)))
-    assert not any("quota" in line for line in told(changed("prod", *edits, before=scoped)))
+    assert any("no room" in line for line in messages(changed("prod", *edits)))
+    assert not any("quota" in line for line in messages(changed("prod", *edits, before=scoped)))
 
 
-def test_the_worst_comes_first() -> None:
+def test_the_worst_effects_come_first() -> None:
     for name, (environment, edits, _) in CASES.items():
-        risks = [one.risk for one in changed(environment, *edits).consequences]
+        risks = [effect.risk for effect in changed(environment, *edits).effects]
         assert risks == sorted(risks), name
 
 
@@ -445,12 +455,13 @@ PLACES = [
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(PLACES), st.sampled_from(ODD), st.booleans())
-def test_no_shape_of_an_object_breaks_the_report(
-    place: tuple[str, Fields], value: Any, was_so: bool
+def test_no_form_of_an_object_breaks_the_report(
+    place: tuple[str, Fields], value: Any, is_old: bool
 ) -> None:
     label, path = place
     odd = on(label, *path, to=value, is_null=True)(PROD)
-    old, new = (odd, PROD) if was_so else (PROD, odd)
-    found = report.report("main", "", 1, [comparison.environment(Pair("prod", old, new, ({}, {})))])
-    assert text.text(found)
-    assert text.markdown(found)
+    old, new = (odd, PROD) if is_old else (PROD, odd)
+    impact = comparison.environment_impact(Pair("prod", old, new, ({}, {})))
+    whole = report.report("main", "", 1, [impact])
+    assert text.text(whole)
+    assert text.markdown(whole)

@@ -1,4 +1,4 @@
-"""What differs between two objects: by meaning, and without what nobody may read."""
+"""The difference between two objects, by meaning and without secrets."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def of(text: str, **more: Any) -> Manifest:
     return Manifest({**yaml.safe_load(text), **more}, "")
 
 
-def told(old: Manifest, new: Manifest) -> list[str]:
-    """Return the changes in lines, as a report has them."""
-    found = []
-    for one in difference.between(old, new).changes:
-        note = f" ({one.note})" if one.note else ""
-        values = [*one.lines] if one.lines else [f"{one.old} → {one.new}"]
-        found += [f"{difference.shown(one.path)}{note}: {value}" for value in values]
-    return found
+def changes(old: Manifest, new: Manifest) -> list[str]:
+    """Return the changes as lines, as in a report."""
+    lines = []
+    for change in difference.between(old, new).changes:
+        note = f" ({change.note})" if change.note else ""
+        values = [*change.lines] if change.lines else [f"{change.old} → {change.new}"]
+        lines += [f"{difference.shown(change.path)}{note}: {value}" for value in values]
+    return lines
 
 
 def pods(**container: Any) -> Manifest:
@@ -69,12 +69,12 @@ CASES: Mapping[str, tuple[Manifest, Manifest, list[str]]] = {
         pods(args=["a", "x", "b", "c"]),
         [f"{PORTS}.args[1]: None → x"],
     ),
-    "one port, two protocols": (
+    "one port with two protocols": (
         pods(ports=[{"containerPort": 1}, {"containerPort": 1, "protocol": "UDP"}]),
         pods(ports=[{"containerPort": 1, "protocol": "UDP"}]),
         [f"{PORTS}.ports[1/TCP]: {{'containerPort': 1}} → None"],
     ),
-    "two items of one name": (
+    "two items with the same name": (
         pods(env=[A, A]),
         pods(env=[A, B]),
         [f"{PORTS}.env[1].name: A → B", f"{PORTS}.env[1].value: A → B"],
@@ -89,7 +89,7 @@ CASES: Mapping[str, tuple[Manifest, Manifest, list[str]]] = {
         config(a_toml="a = true\nb = 1.0\nc = 1.00"),
         ["data[a.toml].a: 1 → True", "data[a.toml].b: 1 → 1.0"],
     ),
-    "what is a default to Kubernetes only": (
+    "defaults of Kubernetes in a file": (
         config(a_json='{"ports": [{"name": "a"}], "limits": {"cpu": "1"}, "b": []}'),
         config(a_json='{"ports": [{"name": "a", "protocol": "TCP"}], "limits": {"cpu": "1000m"}}'),
         [
@@ -108,7 +108,7 @@ CASES: Mapping[str, tuple[Manifest, Manifest, list[str]]] = {
         config(a_json='["b"]'),
         ["data[a.json][0]: a → None"],
     ),
-    "only the form of TOML": (
+    "TOML that differs only in form": (
         config(a_toml="a = 1\nb = 2\n"),
         config(a_toml="a = 1\n\nb = 2\n"),
         [
@@ -117,53 +117,53 @@ CASES: Mapping[str, tuple[Manifest, Manifest, list[str]]] = {
             "data[a.toml] (the same TOML):  b = 2",
         ],
     ),
-    "TOML that is none": (
+    "invalid TOML": (
         config(a_toml="a = \n"),
         config(a_toml="a = 1\n"),
         ["data[a.toml]: -a = ", "data[a.toml]: +a = 1", "data[a.toml]:  "],
     ),
-    "lines of a shell": (
+    "lines of a shell script": (
         config(a_sh="set -eu\n-- a\necho b\n\n\nexit\n"),
         config(a_sh="set -eu\necho b\n\n\nexit 0\n"),
         [f"data[a.sh]: {line}" for line in (" set -eu", "--- a", " echo b", " ", "-exit",
                                             "+exit 0", " ")],
     ),
-    "an end of a line": (
+    "line endings": (
         config(a_sh="a\r\nb\n"),
         config(a_sh="a\nb"),
         [f"data[a.sh]: {line}" for line in ("-a\\r", "+a", " b", "-")],
     ),
-    "what steers a terminal": (
+    "control characters": (
         config(a_sh="a\n"),
         config(a_sh="a\n\x1b[2J\n"),
         ["data[a.sh]:  a", "data[a.sh]: +\\x1b[2J", "data[a.sh]:  "],
     ),
-    "a version of an API": (
+    "another version of an API": (
         of("kind: PodDisruptionBudget\napiVersion: policy/v1beta1"),
         of("kind: PodDisruptionBudget\napiVersion: policy/v1"),
         ["apiVersion: policy/v1beta1 → policy/v1"],
     ),
-    "a list that is empty to an operator": (
+    "an empty list in a custom resource": (
         of("kind: A\napiVersion: a.com/v1\nspec: {}"),
         of("kind: A\napiVersion: a.com/v1\nspec: {list: [], ports: [{protocol: TCP}]}"),
         ["spec.list: None → []", "spec.ports: None → [{'protocol': 'TCP'}]"],
     ),
-    "the budget of all pods": (
+    "a budget for all pods": (
         of("kind: PodDisruptionBudget\napiVersion: policy/v1\nspec: {}"),
         of("kind: PodDisruptionBudget\napiVersion: policy/v1\nspec: {selector: {}}"),
         ["spec.selector: None → {}"],
     ),
 }  # fmt: skip
-"""What differs → an object before and after, and what is told."""
+"""What differs → the old and new object, and the expected changes."""
 
 
 @pytest.mark.parametrize("what", CASES)
-def test_what_differs_is_told(what: str) -> None:
+def test_a_difference_has_exactly_these_changes(what: str) -> None:
     old, new, expected = CASES[what]
-    assert told(old, new) == expected
+    assert changes(old, new) == expected
 
 
-def test_objects_are_one_by_group_kind_namespace_and_name() -> None:
+def test_an_object_is_identified_by_group_kind_namespace_and_name() -> None:
     beta = of("kind: PodDisruptionBudget\napiVersion: policy/v1beta1\nmetadata: {name: a}")
     assert (
         beta.identity == replace(beta, object={**beta.object, "apiVersion": "policy/v1"}).identity
@@ -202,46 +202,47 @@ def manifests(draw: st.DrawFn) -> Manifest:
 
 
 @given(manifests())
-def test_an_object_is_as_itself(one: Manifest) -> None:
-    assert told(one, replace(one, object=copy.deepcopy(one.object))) == []
+def test_a_copy_of_an_object_has_no_difference(manifest: Manifest) -> None:
+    assert changes(manifest, replace(manifest, object=copy.deepcopy(manifest.object))) == []
 
 
 @given(manifests(), manifests())
-def test_what_differs_differs_the_other_way_round(one: Manifest, other: Manifest) -> None:
-    other = replace(other, object={**other.object, "kind": one.kind, "apiVersion": one.api_version})
+def test_a_difference_is_symmetric(old: Manifest, new: Manifest) -> None:
+    new = replace(new, object={**new.object, "kind": old.kind, "apiVersion": old.api_version})
 
-    def paths(changes: tuple[Change, ...], *, back: bool) -> set[Any]:
-        named = [each for each in changes if not any(isinstance(p, int) for p in each.path)]
-        sides = [(each.old, each.new) for each in named]
-        values = [json.dumps(pair[::-1] if back else pair, default=str) for pair in sides]
-        found = zip(named, values, strict=True)
-        return {(difference.shown(each.path), each.note, value) for each, value in found}
+    def described(changes: tuple[Change, ...], *, reverse: bool) -> set[Any]:
+        pairs = [(change.old, change.new) for change in changes]
+        values = [json.dumps(pair[::-1] if reverse else pair, default=str) for pair in pairs]
+        return {
+            (difference.shown(change.path), change.note, value)
+            for change, value in zip(changes, values, strict=True)
+        }
 
-    there = difference.between(one, other).changes
-    back = difference.between(other, one).changes
-    assert bool(there) == bool(back)
-    if not any(isinstance(p, int) for each in (*there, *back) for p in each.path):
-        assert paths(there, back=False) == paths(back, back=True)
+    forward = difference.between(old, new).changes
+    backward = difference.between(new, old).changes
+    assert bool(forward) == bool(backward)
+    if not any(isinstance(part, int) for each in (*forward, *backward) for part in each.path):
+        assert described(forward, reverse=False) == described(backward, reverse=True)
 
 
 @given(manifests(), st.randoms(use_true_random=False))
-def test_items_with_names_may_move_and_only_their_order_is_told(one: Manifest, random: Any) -> None:
-    data = copy.deepcopy(one.object)
+def test_moved_items_with_names_change_only_their_order(manifest: Manifest, random: Any) -> None:
+    data = copy.deepcopy(manifest.object)
     items = [{"name": f"N{index}", "value": "a"} for index in range(4)]
-    for new in (False, True):
-        if new:
+    for is_new in (False, True):
+        if is_new:
             random.shuffle(items)
         data["spec"] = {"template": {"spec": {"containers": [{"name": "a", "env": [*items]}]}}}
-        if not new:
+        if not is_new:
             old = Manifest(copy.deepcopy(data), "")
-    changes = difference.between(old, Manifest(data, "")).changes
-    assert [each.note for each in changes] == ["order"] * len(changes)
-    assert bool(changes) == (items != sorted(items, key=lambda item: item["name"]))
+    moved = difference.between(old, Manifest(data, "")).changes
+    assert [change.note for change in moved] == ["order"] * len(moved)
+    assert bool(moved) == (items != sorted(items, key=lambda item: item["name"]))
 
 
 @st.composite
 def edited(draw: st.DrawFn) -> tuple[Manifest, Manifest]:
-    """Draw a committed object and the same with one scalar that is surely another."""
+    """Draw a committed object, and a copy in which one scalar differs."""
     old = draw(st.sampled_from(PROD))
     data = copy.deepcopy(old.object)
     places = [path for path, part in walk(data) if not isinstance(part, dict | list)]
@@ -254,7 +255,7 @@ def edited(draw: st.DrawFn) -> tuple[Manifest, Manifest]:
 
 
 @given(edited())
-def test_a_value_that_is_another_is_told(pair: tuple[Manifest, Manifest]) -> None:
+def test_every_changed_value_is_a_change(pair: tuple[Manifest, Manifest]) -> None:
     assert difference.between(*pair).changes
 
 
@@ -266,14 +267,14 @@ def in_config(name: str, text: str) -> Plant:
 
 
 def in_pod(container: str) -> Plant:
-    """Return what plants a secret into a container, written as YAML."""
+    """Return a function that puts a secret into a container, written as YAML."""
 
     def plant(secret: str) -> dict[str, Any]:
-        read = yaml.safe_load(container.replace("SECRET", secret))
+        fields = yaml.safe_load(container.replace("SECRET", secret))
         labels = {"app": "x"}
         template = {
             "metadata": {"labels": labels},
-            "spec": {"containers": [{"name": "main", "image": "a:1", **read}]},
+            "spec": {"containers": [{"name": "main", "image": "a:1", **fields}]},
         }
         spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template}
         return {"kind": "Deployment", "apiVersion": "apps/v1", "spec": spec}
@@ -311,28 +312,28 @@ PLACES: Mapping[str, Plant] = {
     "TOML, a table": in_config("a.toml", "[[b]]\napi-token = 'SECRET'\n"),
     "TOML, broken": in_config("a.toml", "a = \npassword = 'SECRET'\n"),
     "JSON": in_config("a.json", '{"a": [{"jwtSecret": "SECRET"}]}'),
-    "JSON in a text": in_config("a.txt", '[{"a": 1, "clientPassword" : "SECRET"}]\n'),
+    "JSON in a text file": in_config("a.txt", '[{"a": 1, "clientPassword" : "SECRET"}]\n'),
     "YAML": in_config("a.yaml", "a: 1\nb:\n  password: SECRET\n"),
-    "a shell": in_config("a.sh", "set -eu\nexport PASSWORD='SECRET' # it\nrun\n"),
-    "a shell's variable": in_config("a.sh", "set -eu\nDB_PASSWORD=SECRET exec run\n"),
-    "a shell's option": in_config("a.sh", "run --user a --password SECRET --more\n"),
-    "an address in a text": in_config("a.sh", "curl https://me:SECRET@example.com/\n"),
+    "a shell script": in_config("a.sh", "set -eu\nexport PASSWORD='SECRET' # it\nrun\n"),
+    "a variable of a shell script": in_config("a.sh", "set -eu\nDB_PASSWORD=SECRET exec run\n"),
+    "an option in a shell script": in_config("a.sh", "run --user a --password SECRET --more\n"),
+    "an address in a script": in_config("a.sh", "curl https://me:SECRET@example.com/\n"),
     "a private key": in_config(
         "a.pem", "-----BEGIN RSA PRIVATE KEY-----\na\nSECRET\nb\n-----END RSA PRIVATE KEY-----\n"
     ),
     "properties": in_config("a.properties", "a=1\nspring.datasource.password=SECRET\n"),
     "a variable": in_pod("env: [{name: API_TOKEN, value: SECRET}]"),
-    "a variable's address": in_pod("env: [{name: DB, value: 'postgres://me:SECRET@db/x'}]"),
+    "an address in a variable": in_pod("env: [{name: DB, value: 'postgres://me:SECRET@db/x'}]"),
     "a variable twice": in_pod("env: [{name: A_PASSWORD, value: SECRET}, {name: A_PASSWORD}]"),
     "an argument": in_pod("args: [run, --rpc-password=SECRET]"),
     "two arguments": in_pod("args: [run, --password, SECRET]"),
     "a command": in_pod("command: [sh, -c, 'PASSWORD=SECRET exec run']"),
-    "a command of lines": in_pod('command: [sh, -c, "set -e\\nexport TOKEN=SECRET\\nrun"]'),
+    "a command of several lines": in_pod('command: [sh, -c, "set -e\\nexport TOKEN=SECRET\\nrun"]'),
     "a probe": in_pod("readinessProbe: {exec: {command: [curl, 'http://a:SECRET@localhost']}}"),
     "a header": in_pod(
         "readinessProbe: {httpGet: {port: 1, httpHeaders: [{name: X-Token, value: SECRET}]}}"
     ),
-    "an operator's object": lambda s: {
+    "a custom resource": lambda s: {
         "kind": "Thing",
         "apiVersion": "example.com/v1",
         "spec": {"auth": {"password": s}, "list": [{"token": s}]},
@@ -345,16 +346,17 @@ secrets = st.text(st.sampled_from("abcdefghkmnpqrstuvwxyz23456789"), min_size=20
 
 
 def planted(place: str, secret: str) -> Manifest:
-    made = {"apiVersion": "v1", **PLACES[place](secret)}
-    metadata = {"name": "planted", "namespace": "linea", **made.get("metadata", {})}
-    return Manifest({**made, "metadata": metadata}, "")
+    data = {"apiVersion": "v1", **PLACES[place](secret)}
+    metadata = {"name": "planted", "namespace": "linea", **data.get("metadata", {})}
+    return Manifest({**data, "metadata": metadata}, "")
 
 
-def without(one: Manifest, place: str) -> Manifest:
-    """Return the object with nothing in the place."""
-    bare = {key: value for key, value in one.object.items() if key not in ("data", "stringData")}
+def without_secret(manifest: Manifest) -> Manifest:
+    """Return the object without the place of the secret."""
+    contents = ("data", "stringData")
+    bare = {key: value for key, value in manifest.object.items() if key not in contents}
     bare["metadata"] = {"name": "planted", "namespace": "linea"}
-    if one.kind == "Deployment":
+    if manifest.kind == "Deployment":
         bare["spec"] = in_pod("{}")("")["spec"]
     return Manifest(bare, "")
 
@@ -364,10 +366,10 @@ def without(one: Manifest, place: str) -> Manifest:
 @given(secrets, secrets)
 def test_no_format_shows_a_secret(place: str, secret: str, other: str) -> None:
     old, new = planted(place, secret), planted(place, other)
-    bare = without(old, place)
+    bare = without_secret(old)
     for before, after in ((old, new), (old, bare), (bare, new), (None, new), (old, None)):
-        sides = [seen([*PROD[:6], *([one] if one else [])]) for one in (before, after)]
-        for shown in written(sides[0], sides[1]):
+        environments = [seen([*PROD[:6], *([each] if each else [])]) for each in (before, after)]
+        for shown in written(*environments):
             assert secret not in shown and other not in shown, place
             assert encoded(secret) not in shown and encoded(other) not in shown, place
 
@@ -375,13 +377,13 @@ def test_no_format_shows_a_secret(place: str, secret: str, other: str) -> None:
 def written(old: Objects, new: Objects) -> list[str]:
     """Return the report of a change in all formats."""
     pair = Pair("test", old, new, ({}, {}))
-    found = report.report("main", "", 1, [comparison.environment(pair)])
-    return [form(found) for form in FORMATS.values()]
+    whole = report.report("main", "", 1, [comparison.environment_impact(pair)])
+    return [form(whole) for form in FORMATS.values()]
 
 
-def test_lines_beside_a_secret_are_shown() -> None:
+def test_lines_next_to_a_secret_are_shown() -> None:
     old, new = (config(a_sh=f"set -eu\nPASSWORD={x}\nrun {x[:1]}\n") for x in ("abcd", "efgh"))
-    assert [line.partition(": ")[2] for line in told(old, new)] == [
+    assert [line.partition(": ")[2] for line in changes(old, new)] == [
         " set -eu",
         "-(not shown)",
         "-run a",
@@ -400,6 +402,6 @@ def test_lines_beside_a_secret_are_shown() -> None:
         {"name": "WITH_TOKEN", "value": "true"},
     ],
 )
-def test_what_only_names_a_secret_is_shown(variable: dict[str, str]) -> None:
+def test_a_value_that_only_refers_to_a_secret_is_shown(variable: dict[str, str]) -> None:
     (change,) = difference.between(pods(env=[A]), pods(env=[A, variable])).changes
     assert change.new == variable

@@ -1,7 +1,6 @@
-"""The outcome of a change says what Kubernetes and Argo CD promise, and leaves open what is chance.
+"""A prediction contains what Kubernetes and Argo CD guarantee, and leaves open what is chance.
 
-The pages that promise it: StatefulSets' “Deployment and Scaling Guarantees” and Argo CD's sync
-waves.
+The guarantees: “Deployment and Scaling Guarantees” of StatefulSets, and Argo CD's sync waves.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.impact import report
-from scripts.impact.effects.prediction import Outcome, Restarted
-from scripts.impact.effects.quota_room import Some
+from scripts.impact.effects.prediction import Prediction, RestartedPods
+from scripts.impact.effects.quota_room import UncertainPods
 from scripts.impact.formats import html, text
-from scripts.impact.report import Environment
+from scripts.impact.report import EnvironmentImpact
 from scripts.rules.snapshot import Objects
 from tests import outcomes
 from tests.outcomes import Seen
@@ -32,9 +31,9 @@ from tests.test_impact_consequences import (
     TEMPLATE,
     Edit,
     changed,
+    messages,
     objects,
     on,
-    told,
 )
 
 TX_SENDER, SCALER = "Deployment/linea-stack-tx-sender", "HorizontalPodAutoscaler/linea-stack-besu"
@@ -44,137 +43,137 @@ RUNNING = 12
 
 
 def pods(count: int) -> Edit:
-    """Return what writes into the quota of prod how many pods there may be."""
+    """Return an edit that limits the number of pods in the quota of prod."""
     return on("ResourceQuota/linea-stack", "spec", "hard", to={"pods": str(count)})
 
 
 def memory(amount: str) -> Edit:
-    """Return what writes into the quota of prod how much memory pods may request."""
+    """Return an edit that limits the requested memory in the quota of prod."""
     return on("ResourceQuota/linea-stack", "spec", "hard", to={"requests.memory": amount})
 
 
 def replicas(label: str, count: int) -> Edit:
-    """Return what writes how many pods a workload has."""
+    """Return an edit that sets the number of pods of a workload."""
     return on(label, "spec", "replicas", to=count)
 
 
 def besu(count: int) -> Edit:
-    """Return what writes how many pods Besu's autoscaler asks for at the least."""
+    """Return an edit that sets the minimum of Besu's autoscaler."""
 
-    def edited(side: Objects) -> Objects:
-        least = on(SCALER, "spec", "minReplicas", to=count)
-        return on(SCALER, "spec", "maxReplicas", to=9)(least(side))
+    def edited(environment: Objects) -> Objects:
+        minimum = on(SCALER, "spec", "minReplicas", to=count)
+        return on(SCALER, "spec", "maxReplicas", to=9)(minimum(environment))
 
     return edited
 
 
 ORDERED = on(BESU, "spec", "podManagementPolicy", to="OrderedReady")
 IN_ONE_WAVE = on(ETHSTATS, *WAVE, to="6")
-"""Of the dashboard and the TX Sender, the last that are synced."""
+"""Puts the dashboard and the TX Sender into the last wave."""
 
 
-def outcome(*edits: Edit, before: Edit = lambda side: side) -> Outcome:
-    """Return what becomes of prod."""
-    found = changed("prod", *edits, before=before).outcome
-    assert found
-    return found
+def predicted(*edits: Edit, before: Edit = lambda it: it) -> Prediction:
+    """Return the prediction for prod."""
+    prediction = changed("prod", *edits, before=before).outcome
+    assert prediction
+    return prediction
 
 
-def quota(found: Environment) -> list[str]:
-    """Return what is said of pods that a quota has no room for."""
-    return [one.removeprefix("STOPS: ") for one in told(found) if "the sync waits there" in one]
+def shortages(impact: EnvironmentImpact) -> list[str]:
+    """Return the messages about pods that a quota has no room for."""
+    waiting = [line for line in messages(impact) if "the sync waits in this wave" in line]
+    return [line.removeprefix("STOPS: ") for line in waiting]
 
 
-def test_which_of_the_pods_made_at_once_gets_the_last_room_is_chance() -> None:
-    found = changed("prod", besu(4), pods(RUNNING + 1))
-    assert found.outcome == Outcome(
+def test_chance_decides_which_of_several_parallel_pods_gets_the_last_room() -> None:
+    impact = changed("prod", besu(4), pods(RUNNING + 1))
+    assert impact.outcome == Prediction(
         is_refused=False,
-        added_some=Some(1, 1, ("linea-stack-besu-2", "linea-stack-besu-3")),
+        added_some=UncertainPods(1, 1, ("linea-stack-besu-2", "linea-stack-besu-3")),
         is_short=True,
     )
-    (said,) = quota(found)
-    assert said == (
+    (message,) = shortages(impact)
+    assert message == (
         "StatefulSet/linea-stack-besu: the quota has room for 1 of linea-stack-besu-2 and "
-        "linea-stack-besu-3, whichever is created first; the sync waits there"
+        "linea-stack-besu-3, whichever is created first; the sync waits in this wave"
     )
-    whole = report.report("main", "", 1, [found])
+    whole = report.report("main", "", 1, [impact])
     for shown in (text.text(whole), text.markdown(whole), html.page(whole)):
-        assert said in " ".join(shown.split())
+        assert message in " ".join(shown.split())
 
 
-def test_of_pods_made_one_after_the_other_the_first_get_the_room() -> None:
-    found = changed("prod", besu(5), pods(RUNNING + 2), before=ORDERED)
-    assert found.outcome == Outcome(
+def test_the_first_of_several_ordered_pods_get_the_room() -> None:
+    impact = changed("prod", besu(5), pods(RUNNING + 2), before=ORDERED)
+    assert impact.outcome == Prediction(
         is_refused=False, added=("linea-stack-besu-2", "linea-stack-besu-3"), is_short=True
     )
-    assert quota(found) == [
+    assert shortages(impact) == [
         (
             "StatefulSet/linea-stack-besu: the quota has no room for linea-stack-besu-4; the sync "
-            "waits there"
+            "waits in this wave"
         )
     ]
 
 
-def test_of_a_deployment_only_the_number_of_pods_is_known() -> None:
-    found = outcome(replicas(ETHSTATS, 4), pods(RUNNING + 2))
-    assert (found.added, found.added_some) == (("linea-stack-ethstats",) * 2, None)
-    assert found.is_short
+def test_for_a_deployment_only_the_number_of_pods_is_predicted() -> None:
+    prediction = predicted(replicas(ETHSTATS, 4), pods(RUNNING + 2))
+    assert (prediction.added, prediction.added_some) == (("linea-stack-ethstats",) * 2, None)
+    assert prediction.is_short
 
 
-@pytest.mark.parametrize("before", [lambda side: side, ORDERED], ids=["parallel", "ordered"])
-def test_where_a_quota_has_room_for_all_or_none_nothing_is_chance(before: Edit) -> None:
+@pytest.mark.parametrize("before", [lambda it: it, ORDERED], ids=["parallel", "ordered"])
+def test_nothing_is_chance_if_a_quota_has_room_for_all_pods_or_none(before: Edit) -> None:
     names = ("linea-stack-besu-2", "linea-stack-besu-3")
-    found = outcome(besu(4), pods(RUNNING + 2), before=before)
-    assert (found.added, found.added_some, found.is_short) == (names, None, False)
-    found = outcome(besu(4), pods(RUNNING), before=before)
-    assert (found.added, found.added_some, found.is_short) == ((), None, True)
+    all_fit = predicted(besu(4), pods(RUNNING + 2), before=before)
+    assert (all_fit.added, all_fit.added_some, all_fit.is_short) == (names, None, False)
+    none_fits = predicted(besu(4), pods(RUNNING), before=before)
+    assert (none_fits.added, none_fits.added_some, none_fits.is_short) == ((), None, True)
 
 
-def test_of_two_waves_the_first_gets_the_room() -> None:
-    found = changed(
-        "prod", replicas(ETHSTATS, 2), replicas(TX_SENDER, 2), pods(RUNNING + 1)
-    ).outcome
-    assert found
-    assert (found.added, found.added_some) == (("linea-stack-ethstats",), None)
-
-
-def test_which_of_two_workloads_in_one_wave_gets_the_room_is_chance() -> None:
+def test_an_earlier_wave_gets_the_room() -> None:
     more = replicas(ETHSTATS, 2), replicas(TX_SENDER, 2)
-    found = changed("prod", *more, pods(RUNNING + 1), before=IN_ONE_WAVE)
-    assert found.outcome
+    prediction = predicted(*more, pods(RUNNING + 1))
+    assert (prediction.added, prediction.added_some) == (("linea-stack-ethstats",), None)
+
+
+def test_chance_decides_which_of_two_workloads_in_one_wave_gets_the_room() -> None:
+    more = replicas(ETHSTATS, 2), replicas(TX_SENDER, 2)
+    impact = changed("prod", *more, pods(RUNNING + 1), before=IN_ONE_WAVE)
+    assert impact.outcome
     either = ("linea-stack-ethstats", "linea-stack-tx-sender")
-    assert (found.outcome.added, found.outcome.added_some) == ((), Some(1, 1, either))
-    assert quota(found) == [
+    assert (impact.outcome.added, impact.outcome.added_some) == ((), UncertainPods(1, 1, either))
+    assert shortages(impact) == [
         (
             "Deployment/linea-stack-ethstats and Deployment/linea-stack-tx-sender: the quota has "
             "room for 1 of linea-stack-ethstats and linea-stack-tx-sender, whichever is created "
-            "first; the sync waits there"
+            "first; the sync waits in this wave"
         )
     ]
 
 
-def test_what_is_sure_of_two_workloads_in_one_wave_is_said() -> None:
+def test_certain_pods_of_two_workloads_in_one_wave_are_predicted() -> None:
     more = replicas(ETHSTATS, 3), replicas(TX_SENDER, 4)
-    found = outcome(*more, pods(RUNNING + 4), before=IN_ONE_WAVE)
-    # One of the five does not come, so one of the dashboard's and two of the TX Sender's do.
-    assert sorted(found.added) == ["linea-stack-ethstats", *["linea-stack-tx-sender"] * 2]
-    assert found.added_some == Some(1, 1, ("linea-stack-ethstats", "linea-stack-tx-sender"))
+    prediction = predicted(*more, pods(RUNNING + 4), before=IN_ONE_WAVE)
+    # One of five is not created, so at least one of the dashboard's and two of the TX Sender's are.
+    assert sorted(prediction.added) == ["linea-stack-ethstats", *["linea-stack-tx-sender"] * 2]
+    assert prediction.added_some == UncertainPods(
+        1, 1, ("linea-stack-ethstats", "linea-stack-tx-sender")
+    )
 
 
-def test_the_number_is_open_where_pods_of_several_sizes_want_the_same_room() -> None:
-    def together(side: Objects) -> Objects:
-        return on(BESU, *WAVE, to="4")(side)
+def test_the_number_is_open_if_pods_of_several_sizes_compete_for_room() -> None:
+    in_one_wave = on(BESU, *WAVE, to="4")
 
     def fits(mebibytes: int) -> bool:
-        return not outcome(besu(3), memory(f"{mebibytes}Mi"), before=together).is_short
+        return not predicted(besu(3), memory(f"{mebibytes}Mi"), before=in_one_wave).is_short
 
-    # Room for one more of Besu, or for two of the dashboard and most of one of Besu.
+    # Room for one more pod of Besu, or for two of the dashboard and almost one of Besu.
     room = memory(f"{bisect_left(range(2**16), True, key=fits)}Mi")
-    found = outcome(besu(3), replicas(ETHSTATS, 3), room, before=together)
+    uncertain = predicted(besu(3), replicas(ETHSTATS, 3), room, before=in_one_wave).added_some
     names = ("linea-stack-besu-2", "linea-stack-ethstats", "linea-stack-ethstats")
-    assert found.added_some
-    assert (found.added_some.least, found.added_some.most) == (1, 2)
-    assert sorted(found.added_some.pods) == sorted(names)
+    assert uncertain
+    assert (uncertain.least, uncertain.most) == (1, 2)
+    assert sorted(uncertain.pods) == sorted(names)
 
 
 @settings(max_examples=100, deadline=None)
@@ -183,24 +182,25 @@ def test_the_number_is_open_where_pods_of_several_sizes_want_the_same_room() -> 
     new=st.tuples(st.integers(0, 3), st.integers(0, 3)),
     room=st.integers(0, 12),
 )
-def test_whatever_pod_is_created_first_the_prediction_holds_and_is_no_wider(
+def test_the_prediction_is_correct_and_tight_for_every_order_of_pods(
     sizes: tuple[int, int], new: tuple[int, int], room: int
 ) -> None:
-    def sized(side: Objects) -> Objects:
+    def sized(environment: Objects) -> Objects:
         for label, size in zip(both, sizes, strict=True):
             path = (*TEMPLATE, "spec", "containers", 0, "resources", "requests", "memory")
-            side = on(label, *path, to=f"{size * 64}Mi")(side)
-        return IN_ONE_WAVE(side)
+            environment = on(label, *path, to=f"{size * 64}Mi")(environment)
+        return IN_ONE_WAVE(environment)
 
     both = ETHSTATS, TX_SENDER
-    least = {one.manifest.label: one.least for one in sized(objects("prod")).workloads}
+    workloads = sized(objects("prod")).workloads
+    least = {workload.manifest.label: workload.least for workload in workloads}
     used = sum(
         share.each * least[share.label]
         for share in sized(objects("prod")).counted.shares
         if share.resource == "requests.memory" and share.label.startswith(("Dep", "Stateful"))
     )
     more = [replicas(label, 1 + count) for label, count in zip(both, new, strict=True)]
-    predicted = outcome(*more, memory(f"{used + room * 64 * 2**20}"), before=sized)
+    prediction = predicted(*more, memory(f"{used + room * 64 * 2**20}"), before=sized)
     waiting = [which for which in (0, 1) for _ in range(new[which])]
     totals = set[int]()
     for order in set(permutations(waiting)):
@@ -210,107 +210,112 @@ def test_whatever_pod_is_created_first_the_prediction_holds_and_is_no_wider(
                 left -= sizes[which]
                 added[both[which].partition("/")[2]] += 1
         is_short = added.total() < len(waiting)
-        assert not outcomes.wrong(predicted, Seen(added=added, is_short=is_short))
+        assert not outcomes.differences(prediction, Seen(added=added, is_short=is_short))
         totals.add(added.total())
-    some = predicted.added_some or Some(0, 0, ())
-    sure = len(predicted.added)
-    assert (sure + some.least, sure + some.most) == (min(totals), max(totals))
+    uncertain = prediction.added_some or UncertainPods(0, 0, ())
+    certain = len(prediction.added)
+    assert (certain + uncertain.least, certain + uncertain.most) == (min(totals), max(totals))
 
 
-def test_pods_that_go_make_room_for_later_waves_and_not_for_earlier_ones() -> None:
+def test_removed_pods_make_room_for_later_waves_but_not_for_earlier_ones() -> None:
     full = RUNNING + 2
-    assert not outcome(besu(2), replicas(ETHSTATS, 3), pods(full), before=besu(4)).is_short
+    assert not predicted(besu(2), replicas(ETHSTATS, 3), pods(full), before=besu(4)).is_short
     more = replicas(ETHSTATS, 3)
-    assert outcome(besu(4), replicas(ETHSTATS, 1), pods(full), before=more).is_short
+    assert predicted(besu(4), replicas(ETHSTATS, 1), pods(full), before=more).is_short
 
 
-def test_the_volumes_of_pods_that_go_keep_their_room() -> None:
+def test_volumes_of_removed_pods_still_use_the_quota() -> None:
     claims = on(
         "ResourceQuota/linea-stack", "spec", "hard", to={"persistentvolumeclaims": str(4 + 4 + 4)}
     )
     shrinks, grows = replicas(MARU, 3), besu(3)
-    assert outcome(shrinks, grows, claims, before=besu(2)).is_short is False
+    assert predicted(shrinks, grows, claims, before=besu(2)).is_short is False
     tight = on("ResourceQuota/linea-stack", "spec", "hard", to={"persistentvolumeclaims": "10"})
-    assert outcome(shrinks, grows, tight).is_short is True
+    assert predicted(shrinks, grows, tight).is_short is True
 
 
-def test_a_sync_that_fails_in_an_earlier_wave_comes_to_no_quota() -> None:
-    def paused(side: Objects) -> Objects:
-        return on(MARU, *WAVE, to="5")(on(ETHSTATS, "spec", "paused", to=True)(side))
+def test_a_sync_that_waits_in_an_earlier_wave_does_not_reach_the_quota() -> None:
+    def paused(environment: Objects) -> Objects:
+        return on(MARU, *WAVE, to="5")(on(ETHSTATS, "spec", "paused", to=True)(environment))
 
     short = replicas(MARU, 5), pods(RUNNING)
-    assert outcome(*short).is_short
-    assert not outcome(*short, on(MARU, *WAVE, to="5"), paused).is_short
+    assert predicted(*short).is_short
+    assert not predicted(*short, on(MARU, *WAVE, to="5"), paused).is_short
 
 
-def test_a_stateful_set_that_waits_for_room_replaces_none_of_its_pods() -> None:
+def test_a_statefulset_that_waits_for_room_replaces_none_of_its_pods() -> None:
     image = on(BESU, *NOTE, to="x")
-    assert [one.pods for one in outcome(besu(4), image, pods(RUNNING + 2)).restarted] == [
+    with_room = predicted(besu(4), image, pods(RUNNING + 2))
+    assert [workload.pods for workload in with_room.restarted] == [
         ("linea-stack-besu-1", "linea-stack-besu-0")
     ]
-    found = changed("prod", besu(4), image, pods(RUNNING + 1))
-    assert found.outcome
-    assert (found.outcome.restarted, found.outcome.is_short) == ((), True)
-    assert not [one for one in told(found) if "restart" in one]
-    (said,) = quota(found)
-    assert "none of its other pods is replaced before all are there" in said
+    impact = changed("prod", besu(4), image, pods(RUNNING + 1))
+    assert impact.outcome
+    assert (impact.outcome.restarted, impact.outcome.is_short) == ((), True)
+    assert not [line for line in messages(impact) if "restart in this order" in line]
+    (message,) = shortages(impact)
+    assert "none of its other pods restarts until all of them exist" in message
 
 
-def test_a_deployment_without_room_beside_its_pods_replaces_none() -> None:
-    found = changed("prod", on(ETHSTATS, *NOTE, to="x"), pods(RUNNING))
-    assert found.outcome == Outcome(is_refused=False, is_short=True)
-    assert quota(found) == [
+def test_a_deployment_without_room_for_a_new_pod_replaces_none() -> None:
+    impact = changed("prod", on(ETHSTATS, *NOTE, to="x"), pods(RUNNING))
+    assert impact.outcome == Prediction(is_refused=False, is_short=True)
+    assert shortages(impact) == [
         (
-            "Deployment/linea-stack-ethstats: the quota has no room to replace its pods, and the"
-            " rollout stops at 0 of 1; the sync waits there"
+            "Deployment/linea-stack-ethstats: the quota has no room for new pods, so the rollout"
+            " stops at 0 of 1; the sync waits in this wave"
         )
     ]
     recreated = on(ETHSTATS, "spec", "strategy", to={"type": "Recreate"})
-    found = changed("prod", on(ETHSTATS, *NOTE, to="x"), pods(RUNNING), before=recreated)
-    assert found.outcome == Outcome(
-        is_refused=False, restarted=(Restarted(4, ("linea-stack-ethstats",), 1),)
+    impact = changed("prod", on(ETHSTATS, *NOTE, to="x"), pods(RUNNING), before=recreated)
+    assert impact.outcome == Prediction(
+        is_refused=False, restarted=(RestartedPods(4, ("linea-stack-ethstats",), 1),)
     )
 
 
-def test_a_pod_that_a_smaller_quota_has_no_room_for_does_not_come_back() -> None:
-    found = changed("prod", on(BESU, *NOTE, to="x"), pods(RUNNING - 1))
-    assert found.outcome == Outcome(
+def test_a_stopped_pod_is_not_created_again_if_the_quota_is_smaller_now() -> None:
+    impact = changed("prod", on(BESU, *NOTE, to="x"), pods(RUNNING - 1))
+    assert impact.outcome == Prediction(
         is_refused=False, removed=("linea-stack-besu-1",), is_short=True
     )
-    assert quota(found) == [
+    assert shortages(impact) == [
         (
-            "StatefulSet/linea-stack-besu: the quota has no room for linea-stack-besu-1 once it is"
-            " ended, and the rollout stops; the sync waits there"
+            "StatefulSet/linea-stack-besu: the quota has no room to create linea-stack-besu-1"
+            " again, so the rollout stops; the sync waits in this wave"
         )
     ]
 
 
-def test_waves_restart_one_after_the_other_and_workloads_of_a_wave_at_the_same_time() -> None:
+def test_waves_restart_in_order_and_workloads_of_a_wave_in_parallel() -> None:
     notes = [on(label, *NOTE, to="x") for label in (BESU, ETHSTATS, TX_SENDER)]
     pair = ("linea-stack-besu-1", "linea-stack-besu-0")
-    one, other = ("linea-stack-ethstats",), ("linea-stack-tx-sender",)
+    ethstats, tx_sender = ("linea-stack-ethstats",), ("linea-stack-tx-sender",)
     apart = changed("prod", *notes)
     assert apart.outcome
     assert apart.outcome.restarted == (
-        Restarted(3, pair, 1), Restarted(4, one, 1), Restarted(6, other, 1),
+        RestartedPods(3, pair, 1), RestartedPods(4, ethstats, 1), RestartedPods(6, tx_sender, 1),
     )  # fmt: skip
-    assert [step.pods for step in apart.steps] == [(pair,), (one,), (other,)]
+    assert [step.pods for step in apart.steps] == [(pair,), (ethstats,), (tx_sender,)]
     together = changed("prod", *notes, before=IN_ONE_WAVE)
     assert together.outcome
-    assert {found.wave for found in together.outcome.restarted} == {3, 6}
-    assert [step.pods for step in together.steps] == [(pair,), (one, other)]
+    assert {workload.wave for workload in together.outcome.restarted} == {3, 6}
+    assert [step.pods for step in together.steps] == [(pair,), (ethstats, tx_sender)]
     shown = text.text(report.report("main", "", 1, [together]))
     assert "wave 6: linea-stack-ethstats; at the same time linea-stack-tx-sender" in shown
 
 
-def test_validators_of_one_wave_may_be_away_at_the_same_time() -> None:
+def test_validators_of_one_wave_may_be_down_at_the_same_time() -> None:
     notes = [on(label, *NOTE, to="x") for label in (SEQUENCER, MARU)]
     apart, together = (
-        [line for line in told(changed("prod", *notes, before=before)) if "one by one" in line]
-        for before in (lambda side: side, on(MARU, *WAVE, to="1"))
+        [
+            line
+            for line in messages(changed("prod", *notes, before=before))
+            if "one at a time" in line
+        ]
+        for before in (lambda it: it, on(MARU, *WAVE, to="1"))
     )
-    assert ["3 of 4 validators, 3 are needed" in line for line in apart] == [True, True]
-    assert ["2 of 3 needed validators are left" in line for line in together] == [True, True]
+    assert ["3 of 4 validators (3 needed)" in line for line in apart] == [True, True]
+    assert ["only 2 of the 3 needed validators" in line for line in together] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -324,35 +329,36 @@ def test_validators_of_one_wave_may_be_away_at_the_same_time() -> None:
         ("1.35", 9, 4),
     ],
 )
-def test_as_many_pods_are_away_at_once_as_the_cluster_allows(
+def test_the_kubernetes_version_decides_whether_max_unavailable_counts(
     version: str, most: int | str, at_once: int
 ) -> None:
-    def before(side: Objects) -> Objects:
+    def before(environment: Objects) -> Objects:
         path = ("spec", "updateStrategy", "rollingUpdate", "maxUnavailable")
-        return on(MARU, *path, to=most)(replace(side, kubernetes_version=version))
+        return on(MARU, *path, to=most)(replace(environment, kubernetes_version=version))
 
-    found = changed("prod", on(MARU, *NOTE, to="x"), before=before)
+    impact = changed("prod", on(MARU, *NOTE, to="x"), before=before)
     names = tuple(f"linea-stack-maru-{ordinal}" for ordinal in (3, 2, 1, 0))
-    assert found.outcome
-    assert found.outcome.restarted == (Restarted(2, names, at_once),)
-    words = "one by one" if at_once == 1 else f"up to {at_once} at once"
-    assert any(f"pods 3, 2, 1, 0 restart in this order, {words}" in line for line in told(found))
+    assert impact.outcome
+    assert impact.outcome.restarted == (RestartedPods(2, names, at_once),)
+    order = "one at a time" if at_once == 1 else f"up to {at_once} at a time"
+    restart = f"pods 3, 2, 1, 0 restart in this order, {order}"
+    assert any(restart in line for line in messages(impact))
 
 
 AT = [(f"2026-01-01T00:00:{second:02}Z",) for second in range(10)]
-"""When pods may have been made."""
-ROLLED = Outcome(is_refused=False, restarted=(Restarted(3, ("b-1", "b-0"), 1),))
-WAVES = replace(ROLLED, restarted=(*ROLLED.restarted, Restarted(4, ("e",), 1)))
-BESIDE = replace(ROLLED, restarted=(*ROLLED.restarted, Restarted(3, ("e",), 1)))
-PAIRS = replace(ROLLED, restarted=(Restarted(3, ("b-3", "b-2", "b-1", "b-0"), 2),))
-SHORT = Outcome(is_refused=False, added=("e",), added_some=Some(1, 1, ("b-1", "b-2")))
-OPEN = Outcome(is_refused=False, added_some=Some(1, 2, ("b-1", "e", "e")))
+"""Possible creation times of pods."""
+ROLLED = Prediction(is_refused=False, restarted=(RestartedPods(3, ("b-1", "b-0"), 1),))
+WAVES = replace(ROLLED, restarted=(*ROLLED.restarted, RestartedPods(4, ("e",), 1)))
+BESIDE = replace(ROLLED, restarted=(*ROLLED.restarted, RestartedPods(3, ("e",), 1)))
+PAIRS = replace(ROLLED, restarted=(RestartedPods(3, ("b-3", "b-2", "b-1", "b-0"), 2),))
+SHORT = Prediction(is_refused=False, added=("e",), added_some=UncertainPods(1, 1, ("b-1", "b-2")))
+OPEN = Prediction(is_refused=False, added_some=UncertainPods(1, 2, ("b-1", "e", "e")))
 
 
 @pytest.mark.parametrize(
-    ("predicted", "seen"),
+    ("prediction", "seen"),
     [
-        (Outcome(is_refused=False), Seen()),
+        (Prediction(is_refused=False), Seen()),
         (ROLLED, Seen(restarted={"b-1": AT[0], "b-0": AT[3]})),
         (WAVES, Seen(restarted={"b-1": AT[0], "b-0": AT[3], "e": (*AT[5], *AT[7])})),
         *(
@@ -366,15 +372,15 @@ OPEN = Outcome(is_refused=False, added_some=Some(1, 2, ("b-1", "e", "e")))
         (OPEN, Seen(added={"b-1": 1})),
         (OPEN, Seen(added={"e": 2})),
         (OPEN, Seen(added={"e": 1, "b-1": 1})),
-        (Outcome(is_refused=False, removed=("e", "e", "b-2")), Seen(removed={"e": 2, "b-2": 1})),
+        (Prediction(is_refused=False, removed=("e", "e", "b-2")), Seen(removed={"e": 2, "b-2": 1})),
     ],
 )
-def test_what_was_seen_is_what_was_predicted(predicted: Outcome, seen: Seen) -> None:
-    assert not outcomes.wrong(predicted, seen)
+def test_a_correct_prediction_has_no_differences(prediction: Prediction, seen: Seen) -> None:
+    assert not outcomes.differences(prediction, seen)
 
 
 @pytest.mark.parametrize(
-    ("predicted", "seen", "field"),
+    ("prediction", "seen", "field"),
     [
         (ROLLED, Seen(restarted={"b-1": AT[3], "b-0": AT[0]}), "restarted"),
         (ROLLED, Seen(restarted={"b-1": AT[3], "b-0": AT[3]}), "restarted"),
@@ -396,14 +402,17 @@ def test_what_was_seen_is_what_was_predicted(predicted: Outcome, seen: Seen) -> 
         (OPEN, Seen(), "added"),
         (OPEN, Seen(added={"e": 2, "b-1": 1}), "added"),
         (OPEN, Seen(added={"e": 3}), "added"),
-        (Outcome(is_refused=False, added=("e",)), Seen(added={"e": 2}), "added"),
-        (Outcome(is_refused=False, removed=("e",)), Seen(removed={"e": 2}), "removed"),
-        (Outcome(is_refused=False, pruned=("A/b",)), Seen(), "pruned"),
-        (Outcome(is_refused=False, confirmed=("A/b",)), Seen(kept=frozenset({"A/b"})), "kept"),
-        (Outcome(is_refused=True), Seen(), "is_refused"),
-        (Outcome(is_refused=False, is_failing=True), Seen(), "is_failing"),
-        (Outcome(is_refused=False), Seen(is_short=True), "is_short"),
+        (Prediction(is_refused=False, added=("e",)), Seen(added={"e": 2}), "added"),
+        (Prediction(is_refused=False, removed=("e",)), Seen(removed={"e": 2}), "removed"),
+        (Prediction(is_refused=False, pruned=("A/b",)), Seen(), "pruned"),
+        (Prediction(is_refused=False, confirmed=("A/b",)), Seen(kept=frozenset({"A/b"})), "kept"),
+        (Prediction(is_refused=True), Seen(), "is_refused"),
+        (Prediction(is_refused=False, is_failing=True), Seen(), "is_failing"),
+        (Prediction(is_refused=False), Seen(is_short=True), "is_short"),
     ],
 )
-def test_what_was_seen_otherwise_is_wrong(predicted: Outcome, seen: Seen, field: str) -> None:
-    assert field in [line.partition(":")[0] for line in outcomes.wrong(predicted, seen)]
+def test_a_wrong_prediction_has_a_difference(
+    prediction: Prediction, seen: Seen, field: str
+) -> None:
+    lines = outcomes.differences(prediction, seen)
+    assert field in [line.partition(":")[0] for line in lines]

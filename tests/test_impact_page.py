@@ -1,4 +1,4 @@
-"""The page of an impact report, as people have it: in a browser, by keyboard, on a phone."""
+"""The HTML page of an impact report: in a browser, by keyboard, on a phone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from playwright.sync_api import Browser, Page, expect
 
 from scripts.impact import predict
-from scripts.impact.effects.effect import CALLED, Consequence, Risk
+from scripts.impact.effects.effect import LABELS, Effect, Risk
 from scripts.impact.formats.html import page
 from scripts.impact.report import Report
 from tests.browser import TIMEOUT_MS, axe, browser
@@ -37,7 +37,7 @@ HOSTILE = [
     "javascript:window.ran=1",
 ]
 TURNED = "\u202egnihton sniur siht\u2066\u200f"
-"""What a browser would show from right to left."""
+"""A text that a browser would show from right to left."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A repository in which people have changed dev and prod, and rendered."""
+    """A repository with rendered changes in dev and prod."""
     repository = copy(tmp_path_factory.mktemp("changed") / "repository")
     git(repository.root, "init", "-q", "-b", "main")
     commit(repository.root)
@@ -61,9 +61,9 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 @pytest.fixture(scope="module")
 def report(changed: Repository) -> Report:
-    found = predict.impact(changed.root, "HEAD")
-    assert [one.names for one in found.environments] == [("prod",), ("dev",)]
-    return found
+    whole = predict.impact(changed.root, "HEAD")
+    assert [impact.names for impact in whole.environments] == [("prod",), ("dev",)]
+    return whole
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def opened(
     scheme: Scheme = "light",
     scripts: bool = True,
 ) -> Iterator[Page]:
-    """Open a file; whatever it asks of a network or complains of is an error in the end."""
+    """Open a file; fail at the end if it made a request or logged a message."""
     context = chromium.new_context(
         viewport={"width": size["width"], "height": size["height"]},
         color_scheme=scheme,
@@ -97,24 +97,24 @@ def opened(
     )
     context.set_default_timeout(TIMEOUT_MS)
     with context:
-        shown, heard = context.new_page(), list[str]()
-        shown.on("request", lambda one: heard.append(one.url))
-        shown.on("console", lambda one: heard.append(one.text))
-        shown.on("pageerror", lambda one: heard.append(str(one)))
+        shown, events = context.new_page(), list[str]()
+        shown.on("request", lambda request: events.append(request.url))
+        shown.on("console", lambda message: events.append(message.text))
+        shown.on("pageerror", lambda error: events.append(str(error)))
         shown.goto(file.as_uri())
         yield shown
-    assert heard == [file.as_uri()]
+    assert events == [file.as_uri()]
 
 
 def names(shown: Page) -> list[str]:
-    """Return the environments that are seen."""
-    found: list[str] = shown.locator(".environment:visible h3").all_inner_texts()
-    return found
+    """Return the visible environments."""
+    visible: list[str] = shown.locator(".environment:visible h3").all_inner_texts()
+    return visible
 
 
 def everything(shown: Page) -> str:
-    """Return all that there is to read, on one line."""
-    shown.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+    """Open all details, and return the whole text on one line."""
+    shown.locator("details").evaluate_all("all => all.forEach((it) => { it.open = true; })")
     return " ".join(shown.locator("body").inner_text().split())
 
 
@@ -127,17 +127,17 @@ def tab_until(shown: Page, is_there: Callable[[], bool]) -> None:
         shown.keyboard.press("Tab")
         if is_there():
             return
-    pytest.fail("Tab does not come there")
+    pytest.fail("Tab does not reach it")
 
 
 def many(report: Report, count: int = 300) -> Report:
-    """Return a report of so many environments like prod, to none of which the same happens."""
-    (prod,) = (one for one in report.environments if one.names == ("prod",))
+    """Return a report of many environments like prod, each with an effect of its own."""
+    (prod,) = (impact for impact in report.environments if impact.names == ("prod",))
     environments = tuple(
         replace(
             prod,
             names=(f"prod-{number:03}",),
-            consequences=(*prod.consequences, Consequence(Risk.CHANGES, f"thing {number:03}", "")),
+            effects=(*prod.effects, Effect(Risk.CHANGES, f"thing {number:03}", "")),
         )
         for number in range(count)
     )
@@ -145,51 +145,50 @@ def many(report: Report, count: int = 300) -> Report:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_the_page_tells_all_that_the_report_has(
+def test_the_page_contains_the_whole_report(
     chromium: Browser, file: Path, report: Report, scripts: bool
 ) -> None:
     with opened(chromium, file, scripts=scripts) as shown:
         if scripts:
             text = everything(shown)
         else:
-            for one in shown.locator(".inside > details > summary").all():
-                one.click()
+            for summary in shown.locator(".inside > details > summary").all():
+                summary.click()
             text = " ".join(shown.locator("body").inner_text().split())
-    told = ["2 of 3 environments change from HEAD to the working tree"]
-    for environment in report.environments:
-        told += environment.names
-        for consequence in environment.consequences:
-            told += [" ".join(CALLED[consequence.risk]), consequence.message]
-            told += [consequence.reason, consequence.procedure]
-        for each in environment.objects:
-            told += [each.name, each.file]
+    expected = ["2 of 3 environments change from HEAD to the working tree"]
+    for impact in report.environments:
+        expected += impact.names
+        for effect in impact.effects:
+            expected += [" ".join(LABELS[effect.risk]), effect.message]
+            expected += [effect.reason, effect.procedure]
+        for each in impact.objects:
+            expected += [each.name, each.file]
             for field in each.fields:
-                told += [field.path, *field.lines]
-                told += [f"- {field.old}"] if field.old else []
-                told += [f"+ {field.new}"] if field.new else []
-        for step in environment.steps:
-            told += [*step.objects, *(name for pods in step.pods for name in pods)]
-        told += [f"{one.title} × {one.pods}" for one in environment.components]
-    missing = [one for one in told if " ".join(one.split()) not in text]
-    assert len(told) > 100
+                expected += [field.path, *field.lines]
+                expected += [f"- {field.old}"] if field.old else []
+                expected += [f"+ {field.new}"] if field.new else []
+        for step in impact.steps:
+            expected += [*step.objects, *(name for pods in step.pods for name in pods)]
+        expected += [f"{component.title} × {component.pods}" for component in impact.components]
+    missing = [line for line in expected if " ".join(line.split()) not in text]
+    assert len(expected) > 100
     assert not missing
 
 
-def test_the_drawing_shows_who_calls_whom_and_who_listens_is_told(
+def test_the_drawing_has_an_arrow_for_each_call_and_a_text_for_screen_readers(
     chromium: Browser, file: Path, report: Report
 ) -> None:
     with opened(chromium, file) as shown:
-        for one in report.environments:
-            environment = shown.locator(".environment", has_text=f"namespace {one.namespace}")
-            drawing = environment.get_by_role("img")
-            known = {component.name for component in one.components}
-            calls = [name for component in one.components for name in component.calls]
+        for impact in report.environments:
+            section = shown.locator(".environment", has_text=f"namespace {impact.namespace}")
+            drawing = section.get_by_role("img")
+            known = {component.name for component in impact.components}
+            calls = [name for component in impact.components for name in component.calls]
             drawn = drawing.locator("path").count()
             assert drawn == len([name for name in calls if name in known]) > 3
-            told = drawing.get_attribute("aria-label") or ""
-            assert all(
-                f": {component.title} × {component.pods}" in told for component in one.components
-            )
+            label = drawing.get_attribute("aria-label") or ""
+            for component in impact.components:
+                assert f": {component.title} × {component.pods}" in label
             box = drawing.bounding_box()
             assert box
             for path in drawing.locator("path, rect, text").all():
@@ -200,34 +199,35 @@ def test_the_drawing_shows_who_calls_whom_and_who_listens_is_told(
                 assert part["y"] + part["height"] <= box["y"] + box["height"]
 
 
-def test_nothing_runs_or_loads_but_what_the_page_brings(
+def test_injected_scripts_styles_images_and_forms_do_nothing(
     chromium: Browser, tmp_path: Path, report: Report
 ) -> None:
     html = page(report)
     assert not re.search(r"(?:https?:)?//(?!www\.w3)[a-z]", html.partition("<body>")[0])
-    smuggled = (
+    injected = (
         "<script>document.title = 'ran'</script><img src=x.png onerror=\"document.title='ran'\">"
         "<style>h1 { display: none }</style><form action=x.html><button>send</button></form>"
     )
-    file = written(tmp_path, html.replace("<main>", f"<main>{smuggled}"))
+    file = written(tmp_path, html.replace("<main>", f"<main>{injected}"))
     context = chromium.new_context()
     context.set_default_timeout(TIMEOUT_MS)
     with context:
-        shown, asked, refused = context.new_page(), list[str](), list[str]()
-        shown.on("requestfinished", lambda one: asked.append(one.url))
-        shown.on("console", lambda one: refused.append(one.text))
+        shown, requests, messages = context.new_page(), list[str](), list[str]()
+        shown.on("requestfinished", lambda request: requests.append(request.url))
+        shown.on("console", lambda message: messages.append(message.text))
         shown.goto(file.as_uri())
         expect(shown.locator("h1")).to_be_visible()
-        # What the browser says comes when it comes; the last of it is about this.
-        with shown.expect_console_message(lambda one: "form-action" in one.text):
-            shown.get_by_role("button", name="send").evaluate("(one) => one.click()")
+        # The browser logs its messages later; the last one is about the form.
+        with shown.expect_console_message(lambda message: "form-action" in message.text):
+            shown.get_by_role("button", name="send").evaluate("(button) => button.click()")
         assert shown.title() != "ran"
-        assert asked == [file.as_uri()]
-    for what in ("script-src", "style-src", "form-action", "img-src"):
-        assert any(f"{what}" in one and "Content Security Policy" in one for one in refused), what
+        assert requests == [file.as_uri()]
+    violations = [line for line in messages if "Content Security Policy" in line]
+    for directive in ("script-src", "style-src", "form-action", "img-src"):
+        assert any(directive in line for line in violations), directive
 
 
-def test_a_keyboard_is_enough(chromium: Browser, file: Path) -> None:
+def test_the_page_works_with_a_keyboard(chromium: Browser, file: Path) -> None:
     with opened(chromium, file) as shown:
         shown.keyboard.press("Tab")
         skip = shown.get_by_text("Skip to the environments")
@@ -250,7 +250,7 @@ def test_a_keyboard_is_enough(chromium: Browser, file: Path) -> None:
         expect(prod.locator(".object").first).to_be_visible()
 
 
-def test_whatever_has_the_focus_shows_it(chromium: Browser, file: Path) -> None:
+def test_the_focus_is_visible(chromium: Browser, file: Path) -> None:
     with opened(chromium, file) as shown:
         seen = set()
         for _ in range(20):
@@ -264,7 +264,7 @@ def test_whatever_has_the_focus_shows_it(chromium: Browser, file: Path) -> None:
         assert seen == {"A", "INPUT", "SUMMARY", "DIV"}
 
 
-def test_words_find_environments(chromium: Browser, file: Path) -> None:
+def test_the_search_filters_environments(chromium: Browser, file: Path) -> None:
     with opened(chromium, file) as shown:
         assert names(shown) == ["prod", "dev"]
         shown.keyboard.press("/")
@@ -283,14 +283,14 @@ def test_words_find_environments(chromium: Browser, file: Path) -> None:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_risk_shows_only_those_who_have_it(
+def test_a_risk_filters_environments(
     chromium: Browser, tmp_path: Path, report: Report, scripts: bool
 ) -> None:
     environments = tuple(
         replace(
             report.environments[0],
             names=(risk.name, f"{risk.name}-2"),
-            consequences=(Consequence(risk, "something", ""),),
+            effects=(Effect(risk, "something", ""),),
         )
         for risk in Risk
     )
@@ -300,31 +300,29 @@ def test_a_risk_shows_only_those_who_have_it(
         shown.locator("[name=only]").first.focus()
         for risk in Risk:
             shown.keyboard.press("ArrowRight")
-            words = " ".join(CALLED[risk])
+            words = " ".join(LABELS[risk])
             expect(shown.get_by_role("radio", name=f"{words} 2", exact=True)).to_be_checked()
             assert names(shown) == [f"{risk.name}, {risk.name}-2"]
             if scripts:
                 expect(shown.get_by_role("status")).to_have_text(f"2 of {2 * len(Risk)} shown")
 
 
-def test_without_scripts_nothing_is_offered_that_does_nothing(
-    chromium: Browser, file: Path
-) -> None:
+def test_without_scripts_the_search_is_hidden(chromium: Browser, file: Path) -> None:
     with opened(chromium, file, scripts=False) as shown:
         expect(shown.locator("#filter")).to_be_hidden()
         assert names(shown) == ["prod", "dev"]
 
 
 @pytest.mark.parametrize("width", [320, 360, 400])
-def test_a_phone_shows_it_without_scrolling_sideways(
+def test_a_phone_shows_the_page_without_horizontal_scrolling(
     chromium: Browser, tmp_path: Path, report: Report, width: int
 ) -> None:
     (prod, dev) = report.environments
     first = prod.components[0].name
     more = [
-        replace(one, name=f"{one.name}-{number}", wave=9, calls=(first,))
+        replace(component, name=f"{component.name}-{number}", wave=9, calls=(first,))
         for number in range(4)
-        for one in prod.components
+        for component in prod.components
     ]
     wide = replace(prod, components=(*prod.components, *more))
     file = written(tmp_path, page(replace(report, environments=(wide, dev))))
@@ -335,9 +333,9 @@ def test_a_phone_shows_it_without_scrolling_sideways(
         assert shown.evaluate("visualViewport.scale") == 1
         small = shown.evaluate(
             """() => [...document.querySelectorAll("body *")]
-            .filter((one) => one.checkVisibility() && one.textContent.trim())
-            .filter((one) => parseFloat(getComputedStyle(one).fontSize) < 12)
-            .map((one) => one.outerHTML)"""
+            .filter((element) => element.checkVisibility() && element.textContent.trim())
+            .filter((element) => parseFloat(getComputedStyle(element).fontSize) < 12)
+            .map((element) => element.outerHTML)"""
         )
         assert small == []
         for target in shown.locator("label:has([type=radio]), summary, #filter").all():
@@ -351,34 +349,34 @@ def test_a_phone_shows_it_without_scrolling_sideways(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
-def test_nothing_hinders_people(
+def test_the_page_has_no_accessibility_violations(
     chromium: Browser, file: Path, scheme: Scheme, size: dict[str, int]
 ) -> None:
     with opened(chromium, file, size=size, scheme=scheme) as shown:
         everything(shown)
         shown.evaluate(axe())
-        found = shown.evaluate("axe.run()")
+        result = shown.evaluate("axe.run()")
     violations = [
-        (one["id"], node["target"], node["failureSummary"])
-        for one in found["violations"]
-        for node in one["nodes"]
+        (rule["id"], node["target"], node["failureSummary"])
+        for rule in result["violations"]
+        for node in rule["nodes"]
     ]
     assert violations == []
-    passed = {one["id"] for one in found["passes"]}
+    passed = {rule["id"] for rule in result["passes"]}
     assert passed >= {"color-contrast", "heading-order", "landmark-one-main", "region", "label"}
 
 
-def test_both_schemes_are_there(chromium: Browser, file: Path) -> None:
-    found = []
+def test_light_and_dark_schemes_differ(chromium: Browser, file: Path) -> None:
+    colours = []
     for scheme in ("light", "dark"):
         with opened(chromium, file, scheme=scheme) as shown:
-            found.append(shown.evaluate("getComputedStyle(document.body).backgroundColor"))
-    light, dark = (sum(map(int, re.findall(r"\d+", one))) for one in found)
+            colours.append(shown.evaluate("getComputedStyle(document.body).backgroundColor"))
+    light, dark = (sum(map(int, re.findall(r"\d+", colour))) for colour in colours)
     assert light > 700
     assert dark < 100
 
 
-def test_what_others_write_is_text_and_nothing_more(
+def test_untrusted_content_is_shown_as_text(
     chromium: Browser, changed: Repository, tmp_path: Path
 ) -> None:
     repository = copy(tmp_path / "repository")
@@ -416,16 +414,16 @@ def test_what_others_write_is_text_and_nothing_more(
         assert shown.evaluate("window.ran") is None
         assert shown.locator("h1").count() == 1
         assert shown.locator("i, img, b[x], body > h1").count() == 0
-        assert [one for one in HOSTILE if " ".join(one.split()) not in text] == []
+        assert [line for line in HOSTILE if " ".join(line.split()) not in text] == []
         assert "<i>key</i>" in text
         assert "\ufffdgnihton sniur siht\ufffd" in text
         attributes = shown.evaluate(
-            "[...document.querySelectorAll('*')].flatMap((one) => one.getAttributeNames())"
+            "[...document.querySelectorAll('*')].flatMap((it) => it.getAttributeNames())"
         )
-        assert not [one for one in attributes if one.startswith("on") or one == "style"]
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
 
 
-def test_three_hundred_environments_open_and_are_searched(
+def test_three_hundred_environments_can_be_searched(
     chromium: Browser, tmp_path: Path, report: Report
 ) -> None:
     html = page(many(report))
@@ -441,7 +439,7 @@ def test_three_hundred_environments_open_and_are_searched(
         assert names(shown) == ["prod-123"]
 
 
-def test_environments_that_are_alike_are_told_once(
+def test_environments_with_the_same_effects_share_a_section(
     chromium: Browser, tmp_path: Path, report: Report
 ) -> None:
     (prod, _) = report.environments
@@ -457,24 +455,24 @@ def test_environments_that_are_alike_are_told_once(
 
 @pytest.mark.parametrize(
     ("what", "words"),
-    [("new", "new"), ("gone", "no longer in git"), ("spelling", "only spelt otherwise")],
+    [("new", "new"), ("gone", "removed from git"), ("spelling", "differs only in form")],
 )
-def test_who_comes_or_goes_is_told_in_a_summary(
+def test_new_and_removed_environments_have_a_summary(
     chromium: Browser, tmp_path: Path, report: Report, what: str, words: str
 ) -> None:
     _, dev = report.environments
-    bare = replace(dev, consequences=(), objects=(), components=(), steps=(), outcome=None)
+    bare = replace(dev, effects=(), objects=(), components=(), steps=(), outcome=None)
     other = replace(bare, names=("other",), what=what, summary=("24 objects in all",))
     both = replace(report, environments=(dev, other))
     with opened(chromium, written(tmp_path, page(both))) as shown:
-        one = shown.locator(".environment", has_text="24 objects in all")
-        expect(one.locator("summary .chip")).to_have_text(words)
+        section = shown.locator(".environment", has_text="24 objects in all")
+        expect(section.locator("summary .chip")).to_have_text(words)
         shown.get_by_role("radio", name=words).check()
         assert names(shown) == ["other"]
 
 
 @pytest.mark.parametrize("searched", ["", "thing 001"])
-def test_a_link_leads_to_an_environment(
+def test_a_link_opens_an_environment(
     chromium: Browser, tmp_path: Path, report: Report, searched: str
 ) -> None:
     file = written(tmp_path, page(many(report, 20)))
@@ -485,7 +483,7 @@ def test_a_link_leads_to_an_environment(
         expect(shown.get_by_role("link", name="prod-017")).to_be_in_viewport()
 
 
-def test_on_paper_nothing_is_folded_away(chromium: Browser, file: Path) -> None:
+def test_the_printed_page_has_all_details_open(chromium: Browser, file: Path) -> None:
     with opened(chromium, file) as shown:
         shown.emulate_media(media="print")
         shown.pdf()
@@ -493,7 +491,7 @@ def test_on_paper_nothing_is_folded_away(chromium: Browser, file: Path) -> None:
         expect(shown.locator(".filters")).to_be_hidden()
 
 
-def test_no_change_is_one_line(chromium: Browser, tmp_path: Path) -> None:
+def test_the_page_without_changes_is_one_line(chromium: Browser, tmp_path: Path) -> None:
     file = written(tmp_path, page(Report("origin/main", "", 3, ())))
     with opened(chromium, file) as shown:
         expect(shown.locator("h1")).to_have_text(
@@ -506,6 +504,6 @@ def test_no_change_is_one_line(chromium: Browser, tmp_path: Path) -> None:
         assert shown.evaluate("axe.run()")["violations"] == []
 
 
-def test_the_command_writes_it(changed: Repository, report: Report) -> None:
+def test_the_command_prints_the_page(changed: Repository, report: Report) -> None:
     done = changed.run("impact", "--against", "HEAD", "--format", "html")
     assert (done.code, done.out) == (0, page(report))

@@ -1,4 +1,4 @@
-"""The two sides of a change, as git has them: every state that a working tree can be in."""
+"""Read both revisions of a change from git, in every state that a working tree can have."""
 
 from __future__ import annotations
 
@@ -42,11 +42,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def changed(root: Path, against: str = "HEAD", to: str = "") -> dict[str, list[str]]:
-    """Return environment → what is told of its objects."""
-    found = predict.impact(root, against, to)
+    """Return environment → what happens to its objects."""
+    report = predict.impact(root, against, to)
     return {
-        "+".join(each.names): [f"{one.what} {one.name}" for one in each.objects] or [each.what]
-        for each in found.environments
+        "+".join(impact.names): [f"{each.what} {each.name}" for each in impact.objects]
+        or [impact.what]
+        for impact in report.environments
     }
 
 
@@ -63,7 +64,7 @@ def unstaged_over_staged(root: Path) -> None:
     write(root, {ONE: config("one", "c")})
 
 
-def staged_and_put_back(root: Path) -> None:
+def staged_and_restored(root: Path) -> None:
     stage(root)
     write(root, {ONE: FILES[ONE]})
 
@@ -80,7 +81,7 @@ def renamed(root: Path) -> None:
     (root / ONE).rename((root / ONE).with_name("configmap-a b-ü.yaml"))
 
 
-def gone_from_the_index(root: Path) -> None:
+def deleted_from_the_index(root: Path) -> None:
     git(root, "rm", "-q", ONE)
 
 
@@ -117,14 +118,14 @@ EDITS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
     ),
     "staged": (stage, {"dev": ["changed ConfigMap/one"]}),
     "unstaged-over-staged": (unstaged_over_staged, {"dev": ["changed ConfigMap/one"]}),
-    "staged-and-put-back": (staged_and_put_back, {}),
+    "staged-and-restored": (staged_and_restored, {}),
     "untracked": (
         lambda root: write(root, {"overlays/dev/manifests/ä b.yaml": config("new")}),
         {"dev": ["added ConfigMap/new"]},
     ),
     "deleted": (lambda root: (root / ONE).unlink(), {"dev": ["removed ConfigMap/one"]}),
     "deleted-from-the-index": (
-        gone_from_the_index,
+        deleted_from_the_index,
         {"dev": ["removed ConfigMap/one"]},
     ),
     "ignored": (ignored, {}),
@@ -141,8 +142,8 @@ EDITS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
         lambda root: write(root, {"overlays/a b/manifests/x.yaml": config("x")}),
         {"a b": ["new"]},
     ),
-    "gone-environment": (without_environment, {"qa": ["gone"]}),
-    "alike": (
+    "removed-environment": (without_environment, {"qa": ["gone"]}),
+    "equal": (
         lambda root: write(root, {OTHER: config("one", "b"), ONE: config("one", "b")}),
         {"dev+qa": ["changed ConfigMap/one"]},
     ),
@@ -150,14 +151,14 @@ EDITS: dict[str, tuple[Edit, dict[str, list[str]]]] = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_the_working_tree_is_taken_as_it_stands(root: Path, name: str) -> None:
+def test_every_state_of_the_working_tree_is_compared(root: Path, name: str) -> None:
     edit, expected = EDITS[name]
     edit(root)
     assert changed(root) == expected
 
 
 @pytest.mark.parametrize("name", [name for name in EDITS if name not in ("ignored", "folder")])
-def test_a_commit_of_it_says_the_same(root: Path, name: str) -> None:
+def test_a_commit_is_compared_like_its_working_tree(root: Path, name: str) -> None:
     edit, expected = EDITS[name]
     edit(root)
     if name not in ("module", "linked"):
@@ -167,19 +168,18 @@ def test_a_commit_of_it_says_the_same(root: Path, name: str) -> None:
     assert changed(root, "HEAD^") == expected
 
 
-def test_only_the_files_that_differ_are_looked_into(root: Path) -> None:
+def test_a_file_that_is_the_same_in_both_revisions_is_parsed_once(root: Path) -> None:
     write(root, {ONE: config("one", "b")})
-    found = revisions.find(root, "HEAD")
-    pair = revisions.pair(found, "dev")
+    pair = revisions.pair(revisions.diff(root, "HEAD"), "dev")
     assert pair.old is not None and pair.new is not None
-    old, new = ({m.name: m for m in side.manifests} for side in (pair.old, pair.new))
+    old, new = ({m.name: m for m in each.manifests} for each in (pair.old, pair.new))
     assert old["two"] is new["two"]
     assert old["one"] is not new["one"]
 
 
-def test_what_an_environment_is_comes_from_its_file_and_the_base(root: Path) -> None:
+def test_settings_come_from_the_environment_and_the_base(root: Path) -> None:
     write(root, {ONE: config("one", "b"), "base/environment.yaml": "kubernetesVersion: '1.35'\n"})
-    pair = revisions.pair(revisions.find(root, "HEAD"), "dev")
+    pair = revisions.pair(revisions.diff(root, "HEAD"), "dev")
     assert pair.old is not None and pair.new is not None
     assert (pair.old.kubernetes_version, pair.new.kubernetes_version) == ("1.34", "1.35")
     assert (pair.new.namespace, pair.new.is_production) == ("linea", True)
@@ -189,35 +189,35 @@ CONFLICT = f"{layout.header('x')}kind: A\n<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "message"),
     [
         ("kind: A\na: b: c\n", 2, "mapping values are not allowed"),
         ("kind: A\na: *b\n", 2, "alias"),
         (CONFLICT, 3, "the file has an unresolved merge conflict"),
-        ("kind: A\n---\nkind: B\n", 3, "a second YAML document begins here"),
-        ("- kind: A\n", 1, "what stands here is no object"),
+        ("kind: A\n---\nkind: B\n", 3, "a second document starts here"),
+        ("- kind: A\n", 1, "this is not a Kubernetes object"),
         ("kind: A\na: 2026-99-99\n", 0, "month must be in 1..12"),
         ("kind: A\na: \0\n", 0, "control characters are not allowed"),
     ],
 )
-def test_a_file_that_holds_no_object_is_told_at_its_line(
-    root: Path, text: str, line: int, told: str
+def test_a_file_without_an_object_is_reported_at_its_line(
+    root: Path, text: str, line: int, message: str
 ) -> None:
     write(root, {ONE: text})
-    with pytest.raises(UserError) as now:
+    with pytest.raises(UserError) as in_new:
         predict.impact(root, "HEAD")
     commit(root)
     write(root, {ONE: config("one")})
-    with pytest.raises(UserError) as before:
+    with pytest.raises(UserError) as in_old:
         predict.impact(root, "HEAD")
-    for found, begin in ((now.value, ""), (before.value, "in HEAD: ")):
-        (finding,) = found.findings
+    for error, start in ((in_new.value, ""), (in_old.value, "in HEAD: ")):
+        (finding,) = error.findings
         assert (finding.file, finding.line) == (ONE, line)
-        assert finding.message.startswith(begin)
-        assert told in finding.message
+        assert finding.message.startswith(start)
+        assert message in finding.message
 
 
-def test_a_merge_that_is_not_done_is_told(root: Path) -> None:
+def test_a_merge_conflict_is_reported(root: Path) -> None:
     for branch, value in (("other", "b"), ("main", "c")):
         git(root, "checkout", "-q", *(["-b", branch] if branch == "other" else [branch]))
         write(root, {ONE: config("one", value)})
@@ -228,7 +228,7 @@ def test_a_merge_that_is_not_done_is_told(root: Path) -> None:
         predict.impact(root, "HEAD")
 
 
-def test_the_first_commit_has_no_environment(root: Path) -> None:
+def test_all_environments_are_new_compared_with_an_empty_commit(root: Path) -> None:
     git(root, "checkout", "-q", "--orphan", "empty")
     git(root, "rm", "-q", "-r", "--cached", ".")
     git(root, "commit", "-q", "--allow-empty", "-m", "x")
@@ -237,7 +237,7 @@ def test_the_first_commit_has_no_environment(root: Path) -> None:
     assert changed(root, "main", "empty") == {"dev": ["gone"], "qa": ["gone"]}
 
 
-def test_environments_may_stand_in_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
+def test_environments_may_be_in_a_folder_of_a_larger_repository(tmp_path: Path) -> None:
     root = committed(tmp_path, {f"deploy/{path}": text for path, text in FILES.items()})
     for edit, expected in EDITS.values():
         edit(root / "deploy")
@@ -246,7 +246,7 @@ def test_environments_may_stand_in_a_folder_of_a_larger_repository(tmp_path: Pat
         git(root, "clean", "-q", "-d", "-x", "--force")
 
 
-def test_another_folder_to_run_in_changes_nothing(
+def test_the_current_folder_does_not_matter(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage(root)
@@ -254,24 +254,24 @@ def test_another_folder_to_run_in_changes_nothing(
     assert changed(root) == {"dev": ["changed ConfigMap/one"]}
 
 
-@pytest.mark.parametrize("named", ["nope", "0" * 40, "--output=x", "HEAD..HEAD", "HEAD^", ""])
-def test_a_revision_that_is_none_is_told(root: Path, named: str) -> None:
-    with pytest.raises(UsageError, match=f"unknown revision {named.replace('^', '.')}:"):
-        predict.impact(root, named)
+@pytest.mark.parametrize("name", ["nope", "0" * 40, "--output=x", "HEAD..HEAD", "HEAD^", ""])
+def test_an_unknown_old_revision_is_an_error(root: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown revision {name.replace('^', '.')}:"):
+        predict.impact(root, name)
 
 
-def test_a_revision_that_is_none_is_told_of_the_other_side(root: Path) -> None:
+def test_an_unknown_new_revision_is_an_error(root: Path) -> None:
     with pytest.raises(UsageError, match="unknown revision nope:"):
         predict.impact(root, "HEAD", "nope")
 
 
-def test_a_folder_that_is_no_repository_is_told(tmp_path: Path) -> None:
+def test_a_folder_outside_of_git_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, FILES)
     with pytest.raises(UsageError, match="not a git repository"):
         predict.impact(tmp_path, "HEAD")
 
 
-def test_a_shallow_clone_says_how_to_get_more(root: Path, tmp_path: Path) -> None:
+def test_the_error_in_a_shallow_clone_says_how_to_get_more(root: Path, tmp_path: Path) -> None:
     write(root, {ONE: config("one", "b")})
     commit(root)
     clone = shallow(root, tmp_path / "clone")
@@ -281,7 +281,7 @@ def test_a_shallow_clone_says_how_to_get_more(root: Path, tmp_path: Path) -> Non
     assert changed(clone, "HEAD^") == {"dev": ["changed ConfigMap/one"]}
 
 
-def test_what_git_is_told_by_a_user_does_no_harm(root: Path) -> None:
+def test_git_settings_of_the_user_do_not_matter(root: Path) -> None:
     for name, value in (
         ("diff.noprefix", "true"),
         ("diff.renames", "copies"),

@@ -1,4 +1,4 @@
-"""Waivers: what they let be, until when, and what is told of those that are of no use."""
+"""Waivers of rules: which problems they waive, until when, and which waivers are findings."""
 
 from __future__ import annotations
 
@@ -29,97 +29,98 @@ REASON = "The dashboard of dev has moved, and its old name is kept for links."
 
 @lru_cache
 def problem() -> tuple[Rule, Problem]:
-    """Return what the rule finds where the Service selects other pods."""
+    """Return the problem of a Service that selects no pods."""
     unbroken = examples.objects("dev")
     path = ("spec", "selector", "app.kubernetes.io/component")
     broken = [
-        replace(one, object=mutants.changed(one.object, path, "dashboard"))
-        for one in unbroken.manifests
-        if one.label == SERVICE
+        replace(manifest, object=mutants.changed(manifest.object, path, "dashboard"))
+        for manifest in unbroken.manifests
+        if manifest.label == SERVICE
     ]
-    left = [one for one in unbroken.manifests if one.label != SERVICE]
+    others = [manifest for manifest in unbroken.manifests if manifest.label != SERVICE]
     rule = catalogue.RULES[RULE]
-    ((_, found),) = rule.check([replace(unbroken, manifests=(*left, *broken))])
-    return rule, found
+    ((_, service),) = rule.check([replace(unbroken, manifests=(*others, *broken))])
+    return rule, service
 
 
-def waived(
-    *waivers: Waiver, problems: Sequence[tuple[Rule, Problem]] = (), alone: bool = False
+def applied(
+    *waivers: Waiver, problems: Sequence[tuple[Rule, Problem]] = (), is_partial: bool = False
 ) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
-    found = replace(environment.load(ROOT, "dev"), waivers=waivers)
-    return run_rules.waived(found, problems, TODAY, alone=alone)
+    """Return the findings about the waivers, and the problems that they do not waive."""
+    dev = replace(environment.load(ROOT, "dev"), waivers=waivers)
+    return run_rules.apply_waivers(dev, problems, TODAY, is_partial=is_partial)
 
 
 def until(days: int, rule: str = RULE, label: str = SERVICE) -> Waiver:
-    """Return a waiver until so many days after today."""
+    """Return a waiver that expires a number of days after today."""
     return Waiver(rule, label, (TODAY + timedelta(days)).isoformat())
 
 
-def test_without_a_waiver_all_problems_are_left() -> None:
-    assert waived(problems=[problem()]) == ([], [problem()])
+def test_without_a_waiver_all_problems_count() -> None:
+    assert applied(problems=[problem()]) == ([], [problem()])
 
 
 @pytest.mark.parametrize("days", [0, 1, 365])
-def test_a_waiver_lets_a_problem_be_up_to_and_on_its_last_day(days: int) -> None:
-    assert waived(until(days), problems=[problem()]) == ([], [])
+def test_a_waiver_counts_up_to_and_including_its_last_day(days: int) -> None:
+    assert applied(until(days), problems=[problem()]) == ([], [])
 
 
-def test_the_day_after_the_problem_is_told_and_that_the_waiver_ended() -> None:
-    told, left = waived(until(-1), problems=[problem()])
-    assert left == [problem()]
-    assert [(one.rule, one.object, one.environment) for one in told] == [
-        ("expired-waiver", SERVICE, "dev")
-    ]
-    assert "2027-03-30" in told[0].message
+def test_an_expired_waiver_is_a_finding_and_has_no_effect() -> None:
+    (expired,), unwaived = applied(until(-1), problems=[problem()])
+    assert unwaived == [problem()]
+    assert (expired.rule, expired.object, expired.environment) == ("expired-waiver", SERVICE, "dev")
+    assert "2027-03-30" in expired.message
 
 
 @pytest.mark.parametrize(
     "waiver", [until(1, label="Service/linea-stack-besu"), until(1, rule="volume-too-small")]
 )
-def test_a_waiver_of_another_object_or_rule_lets_nothing_be_and_is_stale(waiver: Waiver) -> None:
-    told, left = waived(waiver, problems=[problem()])
-    assert left == [problem()]
-    assert [one.rule for one in told] == ["stale-waiver"]
+def test_a_waiver_of_another_object_or_rule_is_unused_and_has_no_effect(waiver: Waiver) -> None:
+    (unused,), unwaived = applied(waiver, problems=[problem()])
+    assert unwaived == [problem()]
+    assert unused.rule == "stale-waiver"
 
 
-def test_a_waiver_that_is_stale_and_has_ended_is_told_once() -> None:
-    assert [one.rule for one in waived(until(-1))[0]] == ["stale-waiver"]
+def test_an_unused_and_expired_waiver_is_one_finding() -> None:
+    ((unused,), _) = applied(until(-1))
+    assert unused.rule == "stale-waiver"
 
 
-def test_one_waiver_for_two_objects_needs_two_entries() -> None:
+def test_a_waiver_counts_for_one_object_only() -> None:
     second = problem()[0], replace(problem()[1], manifest=examples.objects("dev").manifests[0])
-    _, left = waived(until(1), problems=[problem(), second])
-    assert left == [second]
+    _, unwaived = applied(until(1), problems=[problem(), second])
+    assert unwaived == [second]
 
 
-def test_an_unknown_rule_is_told_with_the_nearest_name() -> None:
-    ((told,), left) = waived(until(1, rule="service-select-nothing"), problems=[problem()])
-    assert (told.rule, told.fix) == ("unknown-rule", f"write {RULE}")
-    assert left == [problem()]
+def test_a_misspelled_rule_is_a_finding_with_the_nearest_name() -> None:
+    (unknown,), unwaived = applied(until(1, rule="service-select-nothing"), problems=[problem()])
+    assert (unknown.rule, unknown.fix) == ("unknown-rule", f"write {RULE}")
+    assert unwaived == [problem()]
 
 
-def test_an_unknown_rule_like_no_other_is_told_with_where_they_are_listed() -> None:
-    ((told,), _) = waived(until(1, rule="zzz"))
-    assert told.fix == "write one of `python -m scripts rules`"
+def test_an_unknown_rule_is_a_finding_that_says_where_rules_are_listed() -> None:
+    ((unknown,), _) = applied(until(1, rule="zzz"))
+    assert unknown.fix == "write a rule that `python -m scripts rules` lists"
 
 
-def test_a_waiver_of_a_change_is_not_stale_once_the_change_is_made() -> None:
+def test_a_waiver_of_a_change_is_not_unused_after_the_change() -> None:
     """Without --against, nothing is compared; with it, the change may be an earlier one."""
-    (rule, *_) = [one.id for one in catalogue.RULES.values() if one.is_about_changes]
-    assert waived(until(1, rule=rule)) == ([], [])
+    (name, *_) = [rule.id for rule in catalogue.RULES.values() if rule.is_about_changes]
+    assert applied(until(1, rule=name)) == ([], [])
 
 
-def test_a_waiver_of_a_change_goes_when_it_has_ended() -> None:
-    (rule, *_) = [one.id for one in catalogue.RULES.values() if one.is_about_changes]
-    ((told,), _) = waived(until(-1, rule=rule))
-    assert told.rule == "expired-waiver"
-    assert told.fix.startswith("remove the waiver")
+def test_an_expired_waiver_of_a_change_must_be_removed() -> None:
+    (name, *_) = [rule.id for rule in catalogue.RULES.values() if rule.is_about_changes]
+    ((expired,), _) = applied(until(-1, rule=name))
+    assert expired.rule == "expired-waiver"
+    assert expired.fix.startswith("remove the waiver")
 
 
-def test_a_waiver_of_what_environments_share_is_not_stale_where_one_is_looked_at_alone() -> None:
-    (rule, *_) = [one.id for one in catalogue.RULES.values() if one.together]
-    assert waived(until(1, rule=rule), alone=True) == ([], [])
-    assert [one.rule for one in waived(until(1, rule=rule))[0]] == ["stale-waiver"]
+def test_a_waiver_of_a_rule_across_environments_is_not_unused_if_only_some_are_checked() -> None:
+    (name, *_) = [rule.id for rule in catalogue.RULES.values() if rule.together]
+    assert applied(until(1, rule=name), is_partial=True) == ([], [])
+    ((unused,), _) = applied(until(1, rule=name))
+    assert unused.rule == "stale-waiver"
 
 
 def test_a_waived_environment_is_valid(
@@ -145,7 +146,7 @@ def test_a_waived_environment_is_valid(
     assert capsys.readouterr().out.startswith("valid: dev\n")
 
 
-def test_findings_of_waivers_stand_at_the_line_to_change() -> None:
+def test_findings_about_waivers_are_at_the_line_to_change() -> None:
     stream = io.StringIO()
-    findings.write(waived(until(1))[0], "text", stream)
+    findings.write(applied(until(1))[0], "text", stream)
     assert stream.getvalue().startswith("overlays/dev/environment.yaml:")

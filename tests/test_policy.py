@@ -1,4 +1,4 @@
-"""kube-score and checkov: that they look, that they find, and that nothing is let be in silence."""
+"""kube-score and checkov run, find weaknesses, and are never silenced without a waiver."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WEAK: dict[str, tuple[str, Any]] = {
     "token": (f"{POD}/automountServiceAccountToken", True),
     "annotation": ("/metadata/annotations", IGNORED),
 }
-"""What is wrong → the operation that makes StatefulSet/linea-stack-maru so."""
+"""Weakness → the operation that puts it into StatefulSet/linea-stack-maru."""
 
 RULES = {
     "privileged": {"checkov/CKV_K8S_16", "kube-score/container-security-context-privileged"},
@@ -64,12 +64,12 @@ RULES = {
     "token": {"checkov/CKV_K8S_38"},
     "annotation": {"checkov/CKV_K8S_8"},
 }
-"""What is wrong → the rules that must be told at the line of its operation."""
+"""Weakness → the checks that must be reported at the line of its operation."""
 
 
 @pytest.fixture(scope="module")
 def weak(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repository, list[dict[str, Any]]]:
-    """Return a repository with all weaknesses in dev, and what policy tells of it."""
+    """Return a repository with all weaknesses in dev, and the findings of policy."""
     repository = copy(tmp_path_factory.mktemp("weak") / "repository")
     operations = [{"op": "add", "path": path, "value": value} for path, value in WEAK.values()]
     lines = "".join(f"  - {json.dumps(operation)}\n" for operation in operations)
@@ -83,12 +83,12 @@ def weak(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repository, list[dic
 
 
 @pytest.mark.parametrize("what", WEAK)
-def test_a_weakness_is_told_at_the_line_that_makes_it(
+def test_a_weakness_is_reported_at_the_line_that_causes_it(
     what: str, weak: tuple[Repository, list[dict[str, Any]]]
 ) -> None:
     line = 3 + list(WEAK).index(what)
-    told = {f["rule"] for f in weak[1] if (f["file"], f["line"]) == (PATCH, line)}
-    assert told >= RULES[what], [
+    checks = {f["rule"] for f in weak[1] if (f["file"], f["line"]) == (PATCH, line)}
+    assert checks >= RULES[what], [
         f for f in weak[1] if f["object"] == "StatefulSet/linea-stack-maru"
     ]
 
@@ -100,12 +100,12 @@ def test_a_weakness_is_told_at_the_line_that_makes_it(
         ("checkov/CKV_K8S_13", "limits: null"),
     ],
 )
-def test_a_weak_value_is_told_at_its_line(
+def test_a_weak_value_is_reported_at_its_line(
     rule: str, text: str, weak: tuple[Repository, list[dict[str, Any]]]
 ) -> None:
     lines = (weak[0] / VALUES).read_text("utf-8").splitlines()
-    told = {lines[f["line"] - 1] for f in weak[1] if (f["rule"], f["file"]) == (rule, VALUES)}
-    assert any(text in line for line in told), [f for f in weak[1] if f["rule"] == rule]
+    reported = {lines[f["line"] - 1] for f in weak[1] if (f["rule"], f["file"]) == (rule, VALUES)}
+    assert any(text in line for line in reported), [f for f in weak[1] if f["rule"] == rule]
 
 
 def test_every_environment_passes_without_a_network() -> None:
@@ -114,7 +114,7 @@ def test_every_environment_passes_without_a_network() -> None:
         not shutil.which("unshare")
         or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode
     ):
-        pytest.skip("this machine lets nobody take the network away from a process")
+        pytest.skip("this machine does not allow a process without a network")
     command = [*alone, sys.executable, "-m", "scripts", "policy"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     names = ", ".join(ENVIRONMENTS)
@@ -128,10 +128,10 @@ def write_waivers(repository: Repository, *waivers: dict[str, Any]) -> None:
     repository.write(policy.WAIVERS, text)
 
 
-REASON = "It would be nothing but a sentence that is long enough for the test."
+REASON = "This is only a sentence that is long enough for the test."
 
 
-def test_a_waiver_that_nothing_needs_is_told(repository: Repository) -> None:
+def test_an_unused_waiver_is_a_finding(repository: Repository) -> None:
     dev = {"environments": ["dev"], "reason": REASON}
     write_waivers(
         repository,
@@ -144,43 +144,52 @@ def test_a_waiver_that_nothing_needs_is_told(repository: Repository) -> None:
             **dev,
         },
     )
-    found = sorted(policy.check(repository.root, ["dev"]))
-    assert [(f.rule, f.message, f.fix) for f in found] == [
-        ("stale-waiver", "checkov/CKV_K8S_16 finds nothing in these objects", "remove the waiver"),
+    findings = sorted(policy.check(repository.root, ["dev"]))
+    assert [(f.rule, f.message, f.fix) for f in findings] == [
         (
-            "unknown-check",
-            "there is no check checkov/CKV_K8S_999",
-            "write the name that the finding had, or remove the waiver",
+            "stale-waiver",
+            "the waiver is unused: checkov/CKV_K8S_16 reports nothing for these objects",
+            "remove the waiver",
         ),
         (
             "unknown-check",
-            "there is no check kube-score/no-such-test",
-            "write the name that the finding had, or remove the waiver",
+            "check checkov/CKV_K8S_999 does not exist, so the waiver has no effect",
+            "write the rule of the finding to waive, or remove the waiver",
+        ),
+        (
+            "unknown-check",
+            "check kube-score/no-such-test does not exist, so the waiver has no effect",
+            "write the rule of the finding to waive, or remove the waiver",
         ),
         (
             "stale-waiver",
-            "checkov/CKV_K8S_43 finds nothing in CronJob/linea-stack-backup",
+            (
+                "the pattern is unused: checkov/CKV_K8S_43 reports nothing for"
+                " CronJob/linea-stack-backup"
+            ),
             "remove this line",
         ),
     ]
     lines = (repository / policy.WAIVERS).read_text("utf-8").splitlines()
-    assert "CKV_K8S_999" in lines[found[1].line - 1]
-    assert "CronJob" in lines[found[3].line - 1]
+    assert "CKV_K8S_999" in lines[findings[1].line - 1]
+    assert "CronJob" in lines[findings[3].line - 1]
 
 
-def test_an_environment_that_needs_no_waiver_is_told(repository: Repository) -> None:
+def test_an_environment_that_needs_no_waiver_is_a_finding(repository: Repository) -> None:
     waiver = {"check": "checkov/CKV2_K8S_6", "objects": ["StatefulSet/*"], "reason": REASON}
     write_waivers(repository, waiver | {"environments": ["dev", "staging"]})
-    (found,) = policy.check(repository.root, ["dev", "staging"])
-    assert found.message == "checkov/CKV2_K8S_6 finds nothing of these in staging"
+    (finding,) = policy.check(repository.root, ["dev", "staging"])
+    assert finding.message == (
+        "the waiver is unused in staging: checkov/CKV2_K8S_6 reports nothing there"
+    )
     lines = (repository / policy.WAIVERS).read_text("utf-8").splitlines()
-    assert lines[found.line - 1].strip() == '"staging"'
-    # Where one of its environments was not looked at, nothing can be said of a waiver.
+    assert lines[finding.line - 1].strip() == '"staging"'
+    # A waiver is not judged if one of its environments is not checked.
     assert policy.check(repository.root, ["dev"]) == []
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"reason": None}, "reason is missing"),
         ({"reason": "not needed"}, "reason"),
@@ -188,24 +197,24 @@ def test_an_environment_that_needs_no_waiver_is_told(repository: Repository) -> 
         ({"objects": ["*"]}, "objects"),
         ({"objects": []}, "objects"),
         ({"check": "CKV_K8S_16"}, "check"),
-        ({"environments": ["nowhere"]}, "there is no nowhere"),
+        ({"environments": ["nowhere"]}, "environment nowhere does not exist"),
         ({"until": "2030"}, "until is not known"),
     ],
 )
-def test_a_waiver_that_does_not_say_what_or_why_is_refused(
-    change: dict[str, Any], told: str, repository: Repository
+def test_an_invalid_waiver_is_an_error(
+    change: dict[str, Any], message: str, repository: Repository
 ) -> None:
     waiver = {"check": "checkov/CKV_K8S_16", "objects": ["Pod/a"], "reason": REASON} | change
     write_waivers(repository, {key: value for key, value in waiver.items() if value is not None})
     with pytest.raises(UserError) as error:
         policy.check(repository.root, ["dev"])
-    assert any(told in finding.message for finding in error.value.findings), error.value
+    assert any(message in finding.message for finding in error.value.findings), error.value
     assert all(finding.file == policy.WAIVERS and finding.line for finding in error.value.findings)
 
 
 def manifest(kind: str, spec: dict[str, Any]) -> Manifest:
-    found = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "a", "namespace": "b"}}
-    return Manifest({**found, "spec": spec}, "chart/templates/a.yaml")
+    data = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "a", "namespace": "b"}}
+    return Manifest({**data, "spec": spec}, "chart/templates/a.yaml")
 
 
 TEMPLATE = {
@@ -214,28 +223,28 @@ TEMPLATE = {
 }
 
 
-def test_a_tool_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_tool_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(policy_scanners, "CHECKOV", tmp_path / "python")
     sound = manifest("Deployment", {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE})
     with pytest.raises(UsageError, match=r"checkov is not installed: run nox -s policy"):
         policy_scanners.scan([sound], "1.34")
 
 
-def test_a_tool_that_breaks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    # This Python has no checkov, and ends with 1, as checkov does where it finds something.
+def test_a_crashing_tool_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    # This Python has no checkov. It exits with 1, like checkov with failed checks.
     monkeypatch.setattr(policy_scanners, "CHECKOV", Path(sys.executable))
     sound = manifest("Deployment", {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE})
-    with pytest.raises(UsageError, match=r"checkov ended with 1: .*No module named"):
+    with pytest.raises(UsageError, match=r"checkov failed with exit code 1: .*No module named"):
         policy_scanners.scan([sound], "1.34")
 
 
-def test_what_kube_score_can_not_read_is_told() -> None:
-    with pytest.raises(UsageError, match=r"kube-score ended with 1: .*replicas"):
+def test_an_object_that_kube_score_cannot_parse_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"kube-score failed with exit code 1: .*replicas"):
         policy_scanners.scan(
             [manifest("Deployment", {"replicas": "two", "template": TEMPLATE})], "1.34"
         )
 
 
-def test_an_object_that_a_tool_passes_over_is_told() -> None:
-    with pytest.raises(UsageError, match="kube-score has said nothing of ReplicaSet/a"):
+def test_an_object_that_a_tool_skips_is_an_error() -> None:
+    with pytest.raises(UsageError, match="kube-score skipped ReplicaSet/a"):
         policy_scanners.scan([manifest("ReplicaSet", {"template": TEMPLATE})], "1.34")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from scripts.checks import api_schemas, kubeconform
-from scripts.checks.kubeconform import Problem
+from scripts.checks.kubeconform import InvalidField
 from scripts.core import yamlio
 from scripts.environments.environment import merge
 from scripts.rendering import helm
@@ -27,7 +27,7 @@ def values(*files: Path) -> dict[str, Any]:
     return merged
 
 
-def problems(version: str, given: dict[str, Any]) -> list[Problem]:
+def problems(version: str, given: dict[str, Any]) -> list[InvalidField]:
     made = helm.template(CHART, ROOT, given, "linea", version)
     return kubeconform.check({m.file_name: yamlio.dump(m.object) for m in made}, version)
 
@@ -67,13 +67,13 @@ def test_the_values_in_ci_turn_on_every_template() -> None:
     [
         ({"spec": {"replicas": "2"}}, ("spec", "replicas"), "want integer"),
         ({"spec": {"replica": 2}}, ("spec",), "'replica' not allowed"),
-        ({"kind": "Deploymint"}, ("apiVersion",), "no Deploymint"),
-        ({"apiVersion": "apps/v1beta1"}, ("apiVersion",), "no Deployment of apps/v1beta1"),
+        ({"kind": "Deploymint"}, ("apiVersion",), "no kind Deploymint"),
+        ({"apiVersion": "apps/v1beta1"}, ("apiVersion",), "no kind Deployment in apps/v1beta1"),
         ({"metadata": {"name": 3}}, ("metadata", "name"), "want"),
         (
             {"spec": {"template": {"spec": {"volumes": [{"emptyDir": {"sizeLimit": "1Gb"}}]}}}},
             ("spec", "template", "spec", "volumes", 0, "emptyDir", "sizeLimit"),
-            "no quantity",
+            "not a quantity",
         ),
     ],
 )

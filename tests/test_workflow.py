@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 from scripts.environments import layout
-from scripts.impact.effects.effect import CALLED
+from scripts.impact.effects.effect import LABELS
 from tests.conftest import ROOT, Repository
 from tests.test_revision import commit, git
 
@@ -449,11 +449,11 @@ def test_the_example_of_the_docs_is_what_is_told(repository: Repository) -> None
 
 
 def test_the_docs_list_every_risk_in_its_order() -> None:
-    table = [f"| {sign} | {words} |" for sign, words in CALLED.values()]
+    table = [f"| {sign} | {words} |" for sign, words in LABELS.values()]
     lines = DOCS.read_text("utf-8").splitlines()
     rows = [
         line
         for line in lines
-        if line.startswith(tuple(f"| {sign} " for sign, _ in CALLED.values()))
+        if line.startswith(tuple(f"| {sign} " for sign, _ in LABELS.values()))
     ]
     assert [row[: len(begin)] for row, begin in zip(rows, table, strict=True)] == table

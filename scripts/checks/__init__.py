@@ -1,1 +1,1 @@
-"""The layers of validate and policy: renderings in, findings out."""
+"""The layers of validate and policy: they turn renderings into findings."""

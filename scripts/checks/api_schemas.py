@@ -1,8 +1,8 @@
 """Go modules → JSON Schemas for kubeconform: Kubernetes' own API, and the custom resources we use.
 
-tools/schemas/go.sum is the list of what can be had and its proof: one patch version of each minor
-version of Kubernetes, and one version of each operator. A module is fetched into a folder that is
-dropped again (Kubernetes' is 107 MB); what stays are the schemas, 1 MB a version.
+tools/schemas/go.sum lists the available modules with their checksums: one patch version of each
+minor version of Kubernetes, and one version of each operator. A module is downloaded into a
+temporary folder (Kubernetes' has 107 MB); only the schemas are kept, 1 MB a version.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ CUSTOM_RESOURCES = {
     "github.com/kubernetes-csi/external-snapshotter/client/v8": "config/crd/*.yaml",
     "github.com/prometheus-operator/prometheus-operator": "example/prometheus-operator-crd/*.yaml",
 }
-"""Module → where its CustomResourceDefinitions stand."""
+"""Module → the files of its CustomResourceDefinitions."""
 DEFINITIONS = "definitions"
-"""The folder of a module's CustomResourceDefinitions as they are: one file a kind."""
+"""The folder that keeps a module's CustomResourceDefinitions unchanged: one file a kind."""
 _KIND = re.compile(r"^  names:\n(?: {4}.*\n)*? {4}kind: (\w+)$", re.MULTILINE)
 SARIF = "github.com/owenrumney/go-sarif/v3"
 _SARIF_FILE = "pkg/report/v210/sarif/schema.go"
-"""Holds the standard's schema, whole, as the text of a Go constant."""
+"""A Go file with the whole schema of the standard in a string constant."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Module:
-    """A pinned module whose files are data to us."""
+    """A pinned module that is used for its files, not for its code."""
 
     path: str
     version: str
     """Like v1.34.4."""
     sums: tuple[str, str]
-    """go.sum's two lines on it: of its files, and of its go.mod."""
+    """The two lines of go.sum about it: of its files, and of its go.mod."""
 
     @property
     def minor(self) -> str:
@@ -57,7 +57,7 @@ class Module:
 
     @property
     def folder(self) -> Path:
-        """Where its schemas stand: other sums, or another generator, make another folder."""
+        """The folder of its schemas; the name depends on the checksums and on the generator."""
         parts = [Path(openapi.__file__).read_bytes(), *(line.encode() for line in self.sums)]
         if self.path in CUSTOM_RESOURCES:
             parts.append(DEFINITIONS.encode())
@@ -66,9 +66,9 @@ class Module:
 
 
 def locations(kubernetes_version: str) -> list[str]:
-    """Return the -schema-location arguments for a minor version like 1.34, made where missing.
+    """Return the -schema-location arguments for a minor version like 1.34.
 
-    Raises UsageError, with what to do, for a version that is not pinned or can't be had.
+    Makes missing schemas. Raises UsageError if the version is not pinned or cannot be downloaded.
     """
     wanted = _wanted([kubernetes_version])
     ensure([kubernetes_version])
@@ -76,7 +76,7 @@ def locations(kubernetes_version: str) -> list[str]:
 
 
 def ensure(kubernetes_versions: Iterable[str]) -> None:
-    """Make what is missing of the minor versions' schemas, and of the custom resources'.
+    """Make the missing schemas of the minor versions and of the custom resources.
 
     Raises UsageError as locations() does.
     """
@@ -84,7 +84,7 @@ def ensure(kubernetes_versions: Iterable[str]) -> None:
 
 
 def definitions() -> dict[str, Path]:
-    """Return kind → the file of its CustomResourceDefinition, made where missing."""
+    """Return kind → the file of its CustomResourceDefinition; makes missing files."""
     wanted = [module for module in pinned() if module.path in CUSTOM_RESOURCES]
     _ensure(wanted)
     files = (file for module in wanted for file in (module.folder / DEFINITIONS).iterdir())
@@ -92,7 +92,7 @@ def definitions() -> dict[str, Path]:
 
 
 def sarif() -> Path:
-    """Return the file of SARIF 2.1.0's own schema, made where missing."""
+    """Return the file of the schema of SARIF 2.1.0; makes it if it is missing."""
     (module,) = (module for module in pinned() if module.path == SARIF)
     _ensure([module])
     return module.folder / "sarif.json"
@@ -108,12 +108,12 @@ def _ensure(wanted: Sequence[Module]) -> None:
 
 
 def versions() -> list[str]:
-    """Return the minor versions of Kubernetes that are pinned, oldest first."""
+    """Return the pinned minor versions of Kubernetes, oldest first."""
     return [module.minor for module in pinned() if module.path == KUBERNETES]
 
 
 def pinned() -> list[Module]:
-    """Return what go.sum pins, versions in their order."""
+    """Return the modules that go.sum pins, sorted by path and version."""
     sums = (PINS / "go.sum").read_text("utf-8").splitlines()
     lines = {
         (path, version): f"{path} {version} {h1}" for path, version, h1 in map(str.split, sums)
@@ -133,8 +133,8 @@ def _wanted(kubernetes_versions: Iterable[str]) -> list[Module]:
     for version in dict.fromkeys(kubernetes_versions):
         if version not in by_minor:
             raise UsageError(
-                f"there are no schemas of Kubernetes {version}: there are {', '.join(by_minor)};"
-                f" `nox -s lock -- --kubernetes {version}` adds it where it is published"
+                f"Kubernetes {version} is not pinned, so there are no schemas for it; pinned are"
+                f" {', '.join(by_minor)}. Add it: nox -s lock -- --kubernetes {version}"
             )
         wanted.append(by_minor[version])
     return wanted + [module for module in modules if module.path in CUSTOM_RESOURCES]
@@ -146,51 +146,54 @@ def _make(module: Module) -> None:
         toolchain.scratch() as temporary,
         progress.progress(f"making schemas of {module.path} {module.version}"),
     ):
-        made = temporary / "schemas"
+        schemas = temporary / "schemas"
         source = fetch(module, temporary)
         if module.path in CUSTOM_RESOURCES:
-            (made / DEFINITIONS).mkdir(parents=True)
+            (schemas / DEFINITIONS).mkdir(parents=True)
             for file in source.glob(CUSTOM_RESOURCES[module.path]):
                 if kind := _KIND.search(file.read_text("utf-8")):
-                    shutil.copyfile(file, made / DEFINITIONS / f"{kind.group(1)}.yaml")
+                    shutil.copyfile(file, schemas / DEFINITIONS / f"{kind.group(1)}.yaml")
         for name, schema in _schemas(module, source):
-            file = made / name
+            file = schemas / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True))
         for other in STORE.glob(f"{module.path.replace('/', '-')}-v{module.minor}.*"):
             shutil.rmtree(other, ignore_errors=True)
-        os.replace(made, module.folder)
+        os.replace(schemas, module.folder)
 
 
 def fetch(module: Module, folder: Path) -> Path:
-    """Return the module's files, downloaded into the folder and checked; call it while locked.
+    """Download a module into the folder, verify it, and return the folder of its files.
 
-    Raises UsageError where they are not what go.sum says.
+    The caller holds the lock. Raises UsageError if the checksum differs from go.sum.
     """
     shutil.copy(PINS / "go.sum", folder / "go.sum")
     (folder / "go.mod").write_text(go_mod())
-    told = download(folder, f"{module.path}@{module.version}", f"schemas of {module.path}")
-    if f"{module.path} {module.version} {told['Sum']}" != module.sums[0]:
-        raise UsageError(f"{module.path} {module.version} is not what tools/schemas/go.sum pins")
-    return Path(told["Dir"])
+    downloaded = download(folder, f"{module.path}@{module.version}", f"schemas of {module.path}")
+    if f"{module.path} {module.version} {downloaded['Sum']}" != module.sums[0]:
+        raise UsageError(
+            f"the checksum of {module.path} {module.version} differs from tools/schemas/go.sum, so"
+            " the download is not used: try again; if it fails again, the module was changed"
+        )
+    return Path(downloaded["Dir"])
 
 
 def go_mod() -> str:
-    """Return a go.mod to download in: tools/schemas' own would bring all that it requires."""
+    """Return a go.mod for one download; that of tools/schemas would fetch all it requires."""
     least = re.search(r"^go \S+$", (PINS / "go.mod").read_text("utf-8"), re.MULTILINE)
     assert least is not None
     return f"module schemas\n\n{least.group()}\n"
 
 
 def download(folder: Path, module: str, making: str) -> dict[str, str]:
-    """Return what `go mod download -json` says of a module (path@version), fetched into the folder.
+    """Download a module (path@version), and return the output of `go mod download -json`.
 
-    The folder holds a go.mod, and the go.sum that the download must agree with.
+    The folder holds a go.mod, and the go.sum that the download must match.
     """
     arguments = ["mod", "download", "-json", module]
-    said = toolchain.go(arguments, folder, making, PINS / "go.sum", modules=folder / "modules")
-    told: dict[str, str] = json.loads(said)
-    return told
+    output = toolchain.go(arguments, folder, making, PINS / "go.sum", modules=folder / "modules")
+    downloaded: dict[str, str] = json.loads(output)
+    return downloaded
 
 
 def _schemas(module: Module, folder: Path) -> Iterator[tuple[str, openapi.Schema]]:
@@ -203,7 +206,7 @@ def _schemas(module: Module, folder: Path) -> Iterator[tuple[str, openapi.Schema
     import yaml
 
     class Loader(yaml.CSafeLoader):
-        # YAML 1.1's `=` is a string to everybody but PyYAML.
+        # `=` is a string for everybody except PyYAML.
         yaml_constructors: ClassVar[dict[str | None, Any]] = {
             **yaml.CSafeLoader.yaml_constructors,
             "tag:yaml.org,2002:value": yaml.CSafeLoader.construct_yaml_str,

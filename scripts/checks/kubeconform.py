@@ -1,4 +1,4 @@
-"""Manifests → what kubeconform says against the cluster's own schemas, strictly and offline."""
+"""Validate manifests with kubeconform against the cluster's own schemas, strictly and offline."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from scripts.core.findings import UsageError
 
 TIMEOUT_S = 600
 
-# kubeconform's own list of errors leaves out those that share a parent; its message has them all.
+# kubeconform's list of errors omits errors that share a parent; its message has all of them.
 _ERROR = re.compile(r"\s+- at '((?:[^'\\]|\\.)*)': ")
 _GROUP = re.compile(r"validation failed|'?(?:allOf|anyOf|oneOf)'? failed.*|\$ref .*failed.*")
 _UNKNOWN = re.compile(r"additional properties (.*) not allowed")
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'")
 FREE = {"annotations", "labels", "matchLabels", "nodeSelector"}
-"""Fields whose keys are anybody's, if they have the form of one."""
-_KEY_FORM = "letters, digits, - _ . only, at most 63, perhaps after a DNS name and a /"
+"""Fields with free keys: every key is allowed that has the right form."""
+_KEY_FORM = "at most 63 letters, digits, - _ ., optionally after a DNS name and /"
 _FORMS = {
-    openapi.QUANTITY: "is no quantity like 500m or 2Gi",
-    openapi.BASE64: "is not base64",
-    openapi.DURATION: "is no duration like 30s or 1h30m",
-    openapi.LABEL: "is no value of a label: letters, digits, - _ . only, at most 63",
+    openapi.QUANTITY: "is not a quantity, for example 500m or 2Gi",
+    openapi.BASE64: "is not valid base64",
+    openapi.DURATION: "is not a duration, for example 30s or 1h30m",
+    openapi.LABEL: "is not a valid label value (at most 63 letters, digits, - _ .)",
 }
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """What is wrong with one field of one object."""
+class InvalidField:
+    """An invalid field of an object."""
 
     file: str
-    """The key of the text it stands in."""
+    """The name of the text that contains the object."""
     kind: str
     name: str
     path: tuple[str | int, ...]
-    """To the field, from the object; to its parent where the field is missing or unknown."""
+    """To the field, from the object; to its parent if the field is missing or unknown."""
     message: str
 
 
-def check(files: Mapping[str, str], kubernetes_version: str) -> list[Problem]:
-    """Return all that is wrong in texts of YAML, sorted.
+def check(files: Mapping[str, str], kubernetes_version: str) -> list[InvalidField]:
+    """Return all invalid fields in texts of YAML, sorted.
 
-    files: a name of the caller's → its text. kubernetes_version: a minor version like 1.34.
-    An object of a kind that neither this Kubernetes nor a pinned operator has is a problem, too.
-    Raises UsageError where the tool or the schemas can't be had.
+    files: any name → its text. kubernetes_version: a minor version like 1.34. An object is invalid,
+    too, if neither this Kubernetes version nor a pinned operator has its kind. Raises UsageError if
+    the tool or the schemas are not available.
     """
     if not files:
         return []
@@ -69,14 +69,16 @@ def check(files: Mapping[str, str], kubernetes_version: str) -> list[Problem]:
     try:
         results = json.loads(done.stdout)["resources"] or []
     except (ValueError, KeyError):
-        told = (done.stderr or done.stdout).strip()
-        raise UsageError(f"kubeconform ended with {done.returncode}: {told[-2000:]}") from None
-    found = set()
+        output = (done.stderr or done.stdout).strip()
+        raise UsageError(
+            f"kubeconform failed with exit code {done.returncode}: {output[-2000:]}"
+        ) from None
+    problems = set()
     for result in results:
         file = names[os.path.normpath(result["filename"])]
         for path, message in _errors(result, files[file], kubernetes_version):
-            found.add(Problem(file, result["kind"], result["name"], path, message))
-    return sorted(found, key=lambda p: (p.file, p.kind, p.name, [*map(str, p.path)], p.message))
+            problems.add(InvalidField(file, result["kind"], result["name"], path, message))
+    return sorted(problems, key=lambda p: (p.file, p.kind, p.name, [*map(str, p.path)], p.message))
 
 
 def _processors() -> int:
@@ -88,60 +90,62 @@ def _processors() -> int:
 def _errors(
     result: Mapping[str, str], text: str, kubernetes_version: str
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    told = result["msg"]
-    if "could not find schema for" in told:
-        where = f"Kubernetes {kubernetes_version} and the pinned operators have"
-        yield ("apiVersion",), f"{where} no {result['kind']} of {result['version']}"
+    """Yield path and message of each error in a result of kubeconform."""
+    output = result["msg"]
+    if "could not find schema for" in output:
+        kind = f"kind {result['kind']} in {result['version']}"
+        where = f"Kubernetes {kubernetes_version} and the pinned operators have no"
+        yield ("apiVersion",), f"{where} {kind}: the API server rejects the object"
         return
-    parts = _ERROR.split(told)[1:]
+    parts = _ERROR.split(output)[1:]
     leaves = [
         (pointer, message)
         for pointer, message in zip(parts[::2], parts[1::2], strict=True)
         if not _GROUP.fullmatch(message)
     ]
     if not leaves:
-        yield (), told
+        yield (), output
         return
-    found = _object(text, result)
+    data = _object(text, result)
     for pointer, message in leaves:
-        path = _path(pointer.replace("\\'", "'"), found)
+        path = _path(pointer.replace("\\'", "'"), data)
         unknown = _UNKNOWN.fullmatch(message.strip())
         if unknown and path and path[-1] in FREE:
             for key in _QUOTED.findall(unknown.group(1)):
-                yield (*path, key), f"{key!r} is no key of {path[-1]}: {_KEY_FORM}"
+                yield (*path, key), f"{key!r} is not a valid key in {path[-1]} ({_KEY_FORM})"
         else:
             yield path, _plain(message)
 
 
 def _object(text: str, result: Mapping[str, str]) -> Any:
     """Return the object of the text that a result is about."""
-    for found in yaml.load_all(text, yaml.CSafeLoader):
-        metadata = (found or {}).get("metadata") or {}
-        if (found or {}).get("kind") == result["kind"] and metadata.get("name") == result["name"]:
-            return found
+    for data in yaml.load_all(text, yaml.CSafeLoader):
+        metadata = (data or {}).get("metadata") or {}
+        if (data or {}).get("kind") == result["kind"] and metadata.get("name") == result["name"]:
+            return data
     return None
 
 
-def _path(pointer: str, found: Any) -> tuple[str | int, ...]:
-    """Return a JSON pointer's parts, numbers where the object has a list."""
+def _path(pointer: str, data: Any) -> tuple[str | int, ...]:
+    """Return the parts of a JSON pointer, with numbers for the items of lists."""
     path: list[str | int] = []
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and key.isdigit():
+        if isinstance(data, list) and key.isdigit():
             path.append(int(key))
-            found = found[int(key)] if int(key) < len(found) else None
+            data = data[int(key)] if int(key) < len(data) else None
         else:
             path.append(key)
-            found = found.get(key) if isinstance(found, dict) else None
+            data = data.get(key) if isinstance(data, dict) else None
     return tuple(path)
 
 
 def _plain(message: str) -> str:
-    """Return the message without what only a reader of the schema understands."""
+    """Return the message in words that need no knowledge of the schema."""
     for pattern, meaning in _FORMS.items():
         if message.endswith(f"does not match pattern {_quoted(pattern)}"):
             value = message.partition(" does not match")[0]
-            # What is no base64 may be a secret all the same.
+            # The value may be a secret that somebody forgot to encode.
             return f"the value {meaning}" if pattern == openapi.BASE64 else f"{value} {meaning}"
     return message.replace("want null or ", "want ").strip()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scripts.checks import image_digests, node_options, run_rules
 from scripts.checks.api_schemas import versions
-from scripts.checks.kubeconform import FREE, Problem, check
+from scripts.checks.kubeconform import FREE, InvalidField, check
 from scripts.core import paths, yamlio
 from scripts.core.findings import Finding, UsageError, UserError
 from scripts.core.parallel import each
@@ -111,7 +111,7 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     return findings + _root_application(root, renderings)
 
 
-def _located(root: Path, rendering: Rendering, problem: Problem) -> Finding:
+def _located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding:
     """Return the problem as a finding on the input that decides the field."""
     found = environment.load(root, rendering.name)
     everything = [*rendering.manifests, *settings(found, rendering.manifests)]
@@ -134,7 +134,7 @@ def _located(root: Path, rendering: Rendering, problem: Problem) -> Finding:
 _UNKNOWN = re.compile(r"additional properties '([^']+)'")
 
 
-def _field(problem: Problem) -> tuple[str | int, ...]:
+def _field(problem: InvalidField) -> tuple[str | int, ...]:
     """Return the path to the field itself; kubeconform tells an unknown one at its parent."""
     unknown = _UNKNOWN.match(problem.message)
     return (*problem.path, unknown.group(1)) if unknown else problem.path

@@ -1,9 +1,9 @@
-"""What Besu and Maru are started with, against tables of what upstream knows.
+"""Check the options of Besu and Maru against tables of the options that upstream knows.
 
-A pod says it all: which program a container runs, with which arguments and variables, and which
-files those name. A file is followed through the container's mounts and the pod's volumes to the
-ConfigMap that holds it. Maru only warns of a key that it doesn't know, and goes on with a default
-(loadConfigs in ConfigLoaderHelper.kt), so a typo would show as a chain that behaves otherwise.
+A pod names everything: the program of each container, its arguments and variables, and the files
+that those name. A file is followed through the container's mounts and the pod's volumes to the
+ConfigMap that contains it. Maru only warns about an unknown key and uses a default instead
+(loadConfigs in ConfigLoaderHelper.kt), so without this check a typo changes how the chain behaves.
 """
 
 from __future__ import annotations
@@ -27,39 +27,39 @@ from scripts.rendering import provenance
 
 BESU = Path(__file__).with_name("besu.schema.json")
 BESU_OPEN = Path(__file__).with_name("besu-open.schema.json")
-"""What Besu knows, and would open to whoever reaches the port."""
+"""Options of Besu that are valid, but would open the node to everybody who reaches the port."""
 MARU = Path(__file__).with_name("maru.schema.json")
 BESU_GENESIS = Path(__file__).with_name("besu-genesis.schema.json")
 MARU_GENESIS = Path(__file__).with_name("maru-genesis.schema.json")
 
 MARU_OPTIONS = ("config", "genesis-file", "help", "maru-genesis-file", "network", "version")
-"""Of its command line: maru/app/src/main/kotlin/maru/app/MaruAppCli.kt."""
+"""Options of its command line: maru/app/src/main/kotlin/maru/app/MaruAppCli.kt."""
 
 BESU_VARIABLES = ("BESU_OPTS", "BESU_USER_NAME", "BESU_USING_JEMALLOC")
-"""Read by its start scripts, app/src/main/scripts/; beside BESU_<OPTION>, which is read by
+"""Variables of its start scripts, app/src/main/scripts/. BESU_<OPTION> is read by
 app/src/main/java/org/hyperledger/besu/cli/util/EnvironmentVariableDefaultProvider.java."""
 
 OVERRIDE = "config.override."
-"""How a variable that overrides a key begins once its __ are dots: Hoplite 2.9,
+"""Prefix of a variable that overrides a key, with its __ replaced by dots: Hoplite 2.9,
 EnvironmentVariableOverridePropertySource."""
 
 _SHORT = 200
-"""Characters of a message that lists all keys, of which Besu has hundreds."""
+"""Characters. A longer list of all keys, of which Besu has hundreds, is not shown."""
 
 _OF_YAML = "a list (- item)", 'a list: ["…"]'
-"""How the schemas' messages call a list, and how TOML and JSON have it."""
+"""How the messages of the schemas call a list, and how TOML and JSON write it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """What is wrong with one place in one object."""
+class InvalidOption:
+    """An invalid option, in one place of one object."""
 
     kind: str
     name: str
     path: Where
-    """To the field; where that is a text of several lines, `line` says which."""
+    """To the field; in a text of several lines, `line` says which line."""
     line: int
-    """1-based; 0 where the field has no lines."""
+    """1-based; 0 if the field has no lines."""
     text: str
     """The line itself."""
     rule: str
@@ -67,17 +67,17 @@ class Problem:
     fix: str
 
 
-def _problem(container: Container, path: Where, rule: str, message: str, fix: str) -> Problem:
-    return Problem(container.kind, container.name, path, 0, "", rule, message, fix)
+def _problem(container: Container, path: Where, rule: str, message: str, fix: str) -> InvalidOption:
+    return InvalidOption(container.kind, container.name, path, 0, "", rule, message, fix)
 
 
-def check(manifests: Mapping[str, str]) -> list[Problem]:
-    """Return what Besu and Maru would refuse, or ignore, in an environment's manifests; sorted.
+def check(manifests: Mapping[str, str]) -> list[InvalidOption]:
+    """Return the options in an environment's manifests that Besu and Maru reject or ignore; sorted.
 
     manifests: file → text, as render writes them.
     """
     by_name = {PurePosixPath(file).name: text for file, text in manifests.items()}
-    found = set[Problem]()
+    found = set[InvalidOption]()
     chains: dict[str, dict[Text, Document]] = {"Besu": {}, "Maru": {}}
     for container in containers.containers(by_name):
         program = containers.program(container)
@@ -89,14 +89,14 @@ def check(manifests: Mapping[str, str]) -> list[Problem]:
     return sorted(found, key=lambda p: (p.kind, p.name, p.line, [*map(str, p.path)], p.message))
 
 
-def _besu(container: Container, genesis: dict[Text, Document]) -> Iterator[Problem]:
+def _besu(container: Container, genesis: dict[Text, Document]) -> Iterator[InvalidOption]:
     known = json_schema.read(BESU)["properties"]
     options = containers.options(container.words())
     for option in options:
         if option.name in known:
             yield from _besu_value(container, option.path, option.name, option.value, "--")
         elif not _of_plugin(container, option.name):
-            message = f"--{option.name} is no option of Besu"
+            message = f"Besu has no option --{option.name}, and does not start"
             fix = _nearest(f"--{option.name}", [f"--{name}" for name in known], BESU)
             yield _problem(container, option.path, "unknown-argument", message, fix)
     variables = {f"BESU_{name.replace('-', '_').upper()}": name for name in known}
@@ -108,7 +108,7 @@ def _besu(container: Container, genesis: dict[Text, Document]) -> Iterator[Probl
             named = variable.removeprefix("BESU_").lower().replace("_", "-")
             if _of_plugin(container, named):
                 continue
-            message = f"Besu does not read {variable}"
+            message = f"Besu ignores {variable}: it has no such option"
             fix = _nearest(variable, [*variables, *BESU_VARIABLES], BESU)
             yield _problem(container, (*path, "name"), "unknown-variable", message, fix)
     for option in options:
@@ -119,14 +119,14 @@ def _besu(container: Container, genesis: dict[Text, Document]) -> Iterator[Probl
 
 
 def _of_plugin(container: Container, name: str) -> bool:
-    """Return whether an option may belong to a plugin, which another image than Besu's brings."""
+    """Return whether an option may belong to a plugin, which Besu's own image does not contain."""
     return name.startswith("plugin-") and container.image != "besu"
 
 
 def _besu_value(
     container: Container, path: Where, name: str, value: str | None, prefix: str
-) -> Iterator[Problem]:
-    """Yield why an option can't have the value; a switch needs none, and is then on."""
+) -> Iterator[InvalidOption]:
+    """Yield why a value of an option is invalid; a switch without a value is on."""
     types = json_schema.read(BESU)["properties"][name]["type"]
     if value is None and types == "boolean":
         value = "true"
@@ -138,7 +138,7 @@ def _besu_value(
 
 
 def _typed(value: str, types: str | list[str]) -> Any:
-    """Return a text as the first of the types that it can have, else as it is."""
+    """Return a text as the first of the types that it matches; otherwise unchanged."""
     for type_ in [types] if isinstance(types, str) else types:
         if type_ == "array":
             return value.split(",")
@@ -151,13 +151,13 @@ def _typed(value: str, types: str | list[str]) -> Any:
     return value
 
 
-def _besu_files(container: Container, option: Option) -> Iterator[Problem]:
+def _besu_files(container: Container, option: Option) -> Iterator[InvalidOption]:
     known = json_schema.read(BESU)["properties"]
     texts, problems = _read(container, option.path, option.value or "")
     yield from problems
     for text in texts:
         try:
-            # Besu looks at the keys alone, whatever table they are in.
+            # Besu reads the keys only, and ignores the tables they are in.
             document = tomlio.flat(tomlio.toml(text.text, text.file))
         except UserError as error:
             yield from _in_text(error.findings, [text])
@@ -172,22 +172,22 @@ def _besu_files(container: Container, option: Option) -> Iterator[Problem]:
         yield from _in_text(findings, [text])
 
 
-def _maru(container: Container, genesis: dict[Text, Document]) -> Iterator[Problem]:
+def _maru(container: Container, genesis: dict[Text, Document]) -> Iterator[InvalidOption]:
     words = container.words()
     jar = next(i for i, (_, w) in enumerate(words) if PurePosixPath(w).name == "maru.jar")
     options = containers.options(words[jar + 1 :])
     names = {option.name for option in options}
     for option in options:
         if option.name not in MARU_OPTIONS:
-            message = f"--{option.name} is no option of Maru"
+            message = f"Maru has no option --{option.name}, and does not start"
             fix = _nearest(f"--{option.name}", [f"--{name}" for name in MARU_OPTIONS], MARU)
             yield _problem(container, option.path, "unknown-argument", message, fix)
     if not names & {"genesis-file", "maru-genesis-file", "network"}:
-        message = "Maru has neither a genesis file nor a network: it would join Linea's mainnet"
+        message = "Maru has no genesis file and no network, so it joins Linea's mainnet"
         fix = "write --genesis-file=/genesis/maru.json"
         yield _problem(container, words[jar][0], "missing-argument", message, fix)
     if "config" not in names:
-        message, fix = "Maru has no configuration", "write --config=/config/config.toml"
+        message, fix = "Maru has no configuration file", "write --config=/config/config.toml"
         yield _problem(container, words[jar][0], "missing-argument", message, fix)
     for path, variable, value in container.variables():
         yield from _override(container, path, variable, value)
@@ -197,8 +197,8 @@ def _maru(container: Container, genesis: dict[Text, Document]) -> Iterator[Probl
             yield from _genesis(container, option, MARU_GENESIS, genesis)
 
 
-def _maru_files(container: Container, options: Iterable[Option]) -> Iterator[Problem]:
-    """Yield what is wrong in the files of --config, of which a later one overrides an earlier."""
+def _maru_files(container: Container, options: Iterable[Option]) -> Iterator[InvalidOption]:
+    """Yield what is wrong in the files of --config; a later file overrides an earlier one."""
     groups, complete = list[Sequence[Text]](), True
     for option in options:
         if option.name != "config" or not option.value:
@@ -229,20 +229,20 @@ def _maru_files(container: Container, options: Iterable[Option]) -> Iterator[Pro
             return documents[0], path
 
         findings = json_schema.check_merged(merged, MARU, locate)
-        # A file that is not in git may have what is missing here.
+        # A file that is not in git may have the missing key.
         yield from _in_text((f for f in findings if complete or f.rule != "missing-key"), together)
 
 
 def _override(
     container: Container, path: Where, variable: str, value: str | None
-) -> Iterator[Problem]:
-    """Yield what is wrong with a variable that is to override a key of Maru's."""
+) -> Iterator[InvalidOption]:
+    """Yield what is wrong with a variable that overrides a key of Maru's configuration."""
     dotted = variable.replace("__", ".")
     if not dotted.lower().startswith(OVERRIDE):
         return
     if not dotted.startswith(OVERRIDE):
         right = OVERRIDE.replace(".", "__") + dotted[len(OVERRIDE) :].replace(".", "__")
-        message = f"Maru does not read {variable}: the beginning must be in small letters"
+        message = f"Maru ignores {variable}: its prefix must be in lower case"
         yield _problem(container, (*path, "name"), "unknown-variable", message, f"write {right}")
         return
     table, names = json_schema.read(MARU), list[str]()
@@ -258,7 +258,7 @@ def _override(
             table = free
         else:
             where = ".".join([*names, part])
-            message = f"{variable}: {where} is no key of Maru's configuration"
+            message = f"Maru ignores {variable}: its configuration has no key {where}"
             near = _nearest(part, known.values(), MARU)
             yield _problem(container, (*path, "name"), "unknown-variable", message, near)
             return
@@ -275,7 +275,7 @@ def _override(
 
 
 def _resolved(table: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of Maru's schema that a part refers to, or the part itself."""
+    """Return the part of Maru's schema that a $ref points to; without a $ref, the part itself."""
     reference = table.get("$ref")
     if not isinstance(reference, str):
         return table
@@ -286,13 +286,13 @@ def _resolved(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _normal(name: str) -> str:
-    """Return a key as Hoplite compares keys."""
+    """Return a key in the form in which Hoplite compares keys."""
     return name.replace("-", "").replace("_", "").lower()
 
 
 def _genesis(
     container: Container, option: Option, form: Path, chains: dict[Text, Document]
-) -> Iterator[Problem]:
+) -> Iterator[InvalidOption]:
     texts, problems = _read(container, option.path, option.value or "")
     yield from problems
     for text in texts:
@@ -305,15 +305,17 @@ def _genesis(
         yield from _in_text(json_schema.check(document, form), [text])
 
 
-def _other_chain(besu: Mapping[Text, Document], maru: Mapping[Text, Document]) -> Iterator[Problem]:
-    """Yield the genesis files of Maru that are of another chain than Besu's."""
+def _other_chain(
+    besu: Mapping[Text, Document], maru: Mapping[Text, Document]
+) -> Iterator[InvalidOption]:
+    """Yield the genesis files of Maru with another chain id than Besu's."""
     for theirs, document in besu.items():
         other = paths.get(document.data, ["config", "chainId"])
         for text, own in maru.items():
             chain = paths.get(own.data, ["chainId"])
             if isinstance(chain, int) and isinstance(other, int) and chain != other:
-                message = f"chainId is {chain}, and {other} in {theirs.key}"
-                fix = "write the same in both"
+                message = f"chainId is {chain}, but {other} in {theirs.key}: they must be the same"
+                fix = "write the same chain id in both files"
                 yield from _in_text([own.finding("other-chain", ["chainId"], message, fix)], [text])
 
 
@@ -323,71 +325,71 @@ def _nearest(name: str, known: Iterable[str], table: Path) -> str:
 
 
 def _listed(table: Path) -> str:
-    return f"remove it; those that there are stand in scripts/checks/{table.name}"
+    return f"remove it; scripts/checks/{table.name} lists the valid ones"
 
 
-def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[Problem]:
-    """Yield findings in documents as problems of the ConfigMaps that hold them."""
+def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[InvalidOption]:
+    """Yield findings in documents as problems of the ConfigMaps that contain them."""
     by_file = {text.file: text for text in texts}
     for finding in findings:
         text = by_file[finding.file]
         lines = text.text.split("\n")
         line = lines[finding.line - 1] if 0 < finding.line <= len(lines) else ""
         fix = finding.fix.replace(*_OF_YAML)
-        if len(fix) > _SHORT and fix.startswith("remove it; known are"):
+        if finding.rule == "unknown-key" and len(fix) > _SHORT:
             fix = _listed(BESU)
         message = f"{text.key}: {finding.message}"
         path = ("data", text.key)
-        yield Problem(
+        yield InvalidOption(
             "ConfigMap", text.config_map, path, finding.line, line, finding.rule, message, fix
         )
 
 
-def _read(container: Container, path: Where, file: str) -> tuple[list[Text], list[Problem]]:
-    """Return what a container sees at a path, as far as the environment's ConfigMaps hold it."""
+def _read(container: Container, path: Where, file: str) -> tuple[list[Text], list[InvalidOption]]:
+    """Return the texts that a container reads at a path, if the environment has its ConfigMap."""
     config_map, key, texts = containers.look(container, file)
     if config_map is None or texts:
         return texts, []
-    message = f"there is no {file}: ConfigMap/{config_map} has no {key}"
+    message = f"{file} does not exist in the container: ConfigMap/{config_map} has no {key}"
     near = difflib.get_close_matches(key, containers.keys(container, config_map), 1)
-    fix = f"write {near[0]}" if near else "write a file that is mounted"
+    fix = f"write {near[0]}" if near else "write the path of a mounted file"
     return [], [_problem(container, path, "missing-file", message, fix)]
 
 
 def located(
-    root: Path, found: Environment, manifests: Iterable[Manifest], problem: Problem
+    root: Path, inputs: Environment, manifests: Iterable[Manifest], problem: InvalidOption
 ) -> Finding:
-    """Return the problem as a finding on the input to change.
+    """Return the problem as a finding at the input to change.
 
-    That is a patch that touches it, else the file of the chart that has the line, else what origin
-    finds out.
+    That is the patch that changes the field, otherwise the chart's file with the same line,
+    otherwise the place that provenance finds.
     """
     manifest = next(m for m in manifests if (m.kind, m.name) == (problem.kind, problem.name))
     place, message = None, problem.message
-    if problem.line and not _patched(found, manifest, problem.path):
+    if problem.line and not _patched(inputs, manifest, problem.path):
         place = _in_chart(root, paths.get(manifest.object, problem.path), problem)
     if problem.line and not place:
-        # What follows is the place of the whole text.
+        # Then the finding is at the place of the whole text.
         key = str(problem.path[-1])
         message = f"{key}, line {problem.line}{message.removeprefix(key)}"
-    file, line, column = place or provenance.of_field(root, found, manifest, problem.path)
+    file, line, column = place or provenance.of_field(root, inputs, manifest, problem.path)
     return Finding(
-        file, line, column, problem.rule, message, problem.fix, manifest.label, found.name
+        file, line, column, problem.rule, message, problem.fix, manifest.label, inputs.name
     )
 
 
-def _patched(found: Environment, manifest: Manifest, path: Where) -> bool:
+def _patched(inputs: Environment, manifest: Manifest, path: Where) -> bool:
     pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
     return any(
         operation["op"] != "test" and pointer.startswith(operation["path"])
-        for patch in found.patches
+        for patch in inputs.patches
         if patch.document.file in manifest.patches
         for operation in patch.operations
     )
 
 
-def _in_chart(root: Path, text: Any, problem: Problem) -> tuple[str, int, int] | None:
-    """Return the place of the problem's line in the file of the chart most like the text."""
+def _in_chart(root: Path, text: Any, problem: InvalidOption) -> tuple[str, int, int] | None:
+    """Return the place of the problem's line in the chart's file that is most like the text."""
     lines = {line.strip() for line in str(text).splitlines()}
     best, most = None, 0
     for path in sorted((root / "chart" / "files").rglob("*")):

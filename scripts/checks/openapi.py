@@ -1,7 +1,8 @@
-"""What Kubernetes and its operators publish of their APIs → strict JSON Schemas, one a kind.
+"""OpenAPI of Kubernetes and CustomResourceDefinitions of operators → strict JSON Schemas by kind.
 
-The dialect is draft 4, kubeconform's own: its `exclusiveMinimum` is OpenAPI's. Each schema brings
-the definitions it uses: kubeconform compiles those alone, five times as fast as one file of all.
+The dialect is draft 4, which kubeconform reads: it has the `exclusiveMinimum` of OpenAPI. Each
+schema contains the definitions it uses: kubeconform compiles only those, which is five times as
+fast as compiling one file with all definitions.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ QUANTITY = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-
 """As apimachinery/pkg/api/resource/quantity.go describes it."""
 BASE64 = r"^[A-Za-z0-9+/\r\n]*={0,2}[\r\n]*$"
 DURATION = r"^[+-]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$"
-"""Go's; kubeconform's own check of the format ends it where the value is no string."""
+"""Of Go. kubeconform's own check of the format crashes if the value is not a string."""
 
 _PREFIX = r"([A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?/)?"
 _QUALIFIED = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 KEY = f"^{_PREFIX}{_QUALIFIED}$"
 """Of labels, annotations and selectors: apimachinery/pkg/util/validation, IsQualifiedName."""
 LABEL = f"^({_QUALIFIED})?$"
-"""Of a label's value: the same file, IsValidLabelValue."""
+"""Of label values: the same file, IsValidLabelValue."""
 
 _BOUNDS = {"int32": 2**31, "int64": 2**63}
 _PATTERNS = {"byte": BASE64, "duration": DURATION}
@@ -45,7 +46,7 @@ _STRICTER: Mapping[str, Mapping[str, Schema]] = {
     "PodSpec": {"nodeSelector": _LABELS},
     "ServiceSpec": {"selector": _LABELS},
 }
-"""Definition and field → what the API server asks of it besides its OpenAPI."""
+"""Definition and field → what the API server requires in addition to its OpenAPI."""
 
 METADATA: Schema = {
     "type": "object",
@@ -68,17 +69,17 @@ METADATA: Schema = {
     },
     "additionalProperties": False,
 }
-"""The metadata of custom resources, whose definitions leave it to the API server."""
+"""The metadata of custom resources: their definitions leave it to the API server."""
 
 
 def file_name(api_version: str, kind: str) -> str:
-    """Return where a kind's schema stands: `apps/deployment-v1.json`, `v1/pod-v1.json`."""
+    """Return the file of a kind's schema: `apps/deployment-v1.json`, `v1/pod-v1.json`."""
     group, _, version = api_version.rpartition("/")
     return f"{group or version}/{kind.lower()}-{version}.json"
 
 
 LOCATION = "{{ .Group }}/{{ .ResourceKind }}-{{ .ResourceAPIVersion }}.json"
-"""The same, as kubeconform's -schema-location writes it."""
+"""The same as a template for kubeconform's -schema-location."""
 
 
 def kubernetes(document: Mapping[str, Any]) -> Iterator[tuple[str, Schema]]:
@@ -89,7 +90,7 @@ def kubernetes(document: Mapping[str, Any]) -> Iterator[tuple[str, Schema]]:
     definitions = document["definitions"]
     for definition in definitions.values():
         properties = definition.get("properties", {})
-        # DeleteOptions and lists are of kinds, and nothing that stands in a repository.
+        # Nobody commits lists, or objects without metadata like DeleteOptions.
         if "metadata" not in properties or properties.keys() >= {"metadata", "items"}:
             continue
         for gvk in definition.get("x-kubernetes-group-version-kind", ()):
@@ -115,7 +116,7 @@ def custom(definition: Mapping[str, Any]) -> Iterator[tuple[str, Schema]]:
 
 
 def _root(schema: Schema, api_version: str, kind: str) -> None:
-    """Hold a schema to one kind."""
+    """Restrict a schema to one kind."""
     properties = schema["properties"]
     properties["apiVersion"] = {"enum": [api_version]}
     properties["kind"] = {"enum": [kind]}
@@ -124,11 +125,11 @@ def _root(schema: Schema, api_version: str, kind: str) -> None:
 
 
 _OPTIONAL = "?"
-"""Ends the name of a definition that may be null: two definitions, as draft 4 has no other way."""
+"""Suffix of a definition that may be null: draft 4 needs a second definition for that."""
 
 
 def _used(names: set[str], definitions: Mapping[str, Any]) -> dict[str, Schema]:
-    """Return the named definitions, and those that they use in turn."""
+    """Return the named definitions, and all that they use themselves."""
     made: dict[str, Schema] = {}
     while missing := names - made.keys():
         for name in sorted(missing):
@@ -144,7 +145,7 @@ def _convert(
 ) -> Schema:
     """Return a part of an OpenAPI 2 document as a strict JSON Schema.
 
-    used: takes the names of the definitions that the schema refers to.
+    used: receives the names of the definitions that the schema refers to.
     """
     if "$ref" in node:
         name = str(node["$ref"]).removeprefix("#/definitions/")
@@ -177,7 +178,7 @@ def _convert(
 
 
 def _nullable(schema: Schema) -> Schema:
-    """Allow null, which says to the API server that a field is left out."""
+    """Allow null, which the API server reads as a missing field."""
     if kinds := schema.get("type"):
         schema["type"] = [*(kinds if isinstance(kinds, list) else [kinds]), "null"]
     if "enum" in schema:
@@ -186,10 +187,10 @@ def _nullable(schema: Schema) -> Schema:
 
 
 def _structural(node: Mapping[str, Any]) -> Schema:
-    """Return an OpenAPI 3 schema as JSON Schema, strict where the API server would prune.
+    """Return an OpenAPI 3 schema as JSON Schema: fields that the API server would prune are errors.
 
-    Source of the rules: structural schemas, kubernetes.io/docs/tasks/extend-kubernetes/
-    custom-resources/custom-resource-definitions. A null stays an error unless it is `nullable`.
+    Source: structural schemas, kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/
+    custom-resource-definitions. A null is an error unless the field is `nullable`.
     """
     schema: Schema = {
         key: value
@@ -216,7 +217,7 @@ def _structural(node: Mapping[str, Any]) -> Schema:
 
 
 def _format(node: Mapping[str, Any], schema: Schema) -> None:
-    """Turn formats into what every validator understands, keep those of JSON Schema itself."""
+    """Turn formats into limits and patterns; keep the format of JSON Schema itself."""
     name = node.get("format")
     if name in _BOUNDS and node.get("type") == "integer":
         schema.setdefault("minimum", -_BOUNDS[name])

@@ -1,6 +1,6 @@
-"""The checks that security teams run, on all environments, less what base/policy.yaml waives.
+"""Run the checks of security teams on environments, and apply the waivers of base/policy.yaml.
 
-A waiver names a check, the objects and the reason; one that nothing needs any more is a finding.
+A waiver names a check, objects and a reason. A waiver that matches no finding is a finding itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from scripts.checks import policy_scanners
-from scripts.checks.policy_scanners import Problem
+from scripts.checks.policy_scanners import FailedCheck
 from scripts.core import json_schema, paths, progress, toolchain, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
@@ -27,27 +27,27 @@ SCHEMA = PROGRAM / "policy.schema.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Waiver:
-    """A check that is not asked of some objects."""
+class PolicyWaiver:
+    """Objects for which a failed check is accepted."""
 
     check: str
     objects: tuple[str, ...]
-    """Kind/name, as a shell writes patterns."""
+    """Patterns of Kind/name, as in a shell."""
     environments: tuple[str, ...]
-    """All of them, where the file names none."""
+    """All environments, if the file names none."""
 
 
 def check(root: Path, names: Sequence[str]) -> list[Finding]:
-    """Return what the tools find in the named environments, and what is wrong in the waivers.
+    """Return the failed checks of the named environments that no waiver matches, and bad waivers.
 
-    Raises UserError where the waivers can't be read, UsageError where a tool can't do its work.
+    Raises UserError if the waivers are invalid, UsageError if a tool does not work.
     """
     document, waivers = _load(root)
     findings, scanned = list[Finding](), list[tuple[Environment, list[Manifest]]]()
     for name in names:
         try:
-            found = environment.load(root, name)
-            scanned.append((found, pipeline.objects(root, found)))
+            inputs = environment.load(root, name)
+            scanned.append((inputs, pipeline.objects(root, inputs)))
         except UserError as error:
             findings += error.findings
     toolchain.tool("kube-score")
@@ -55,108 +55,120 @@ def check(root: Path, names: Sequence[str]) -> list[Finding]:
         progress.progress(f"checking the policy of {layout.called(names)}"),
         ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
-        versions = [found.kubernetes_version for found, _ in scanned]
-        problems = list(pool.map(policy_scanners.scan, [made for _, made in scanned], versions))
+        versions = [inputs.kubernetes_version for inputs, _ in scanned]
+        groups = list(pool.map(policy_scanners.scan, [objects for _, objects in scanned], versions))
     used = set[tuple[int, str, str]]()
-    for (found, _), group in zip(scanned, problems, strict=True):
-        left = []
-        for problem in group:
-            by = set(_waived(waivers, problem, found.name))
-            used |= by
-            if not by:
-                left.append(problem)
-        findings += _located(root, found, left)
-    complete = {found.name for found, _ in scanned}
-    return findings + _stale(document, waivers, complete, used)
+    for (inputs, _), failed in zip(scanned, groups, strict=True):
+        unwaived = []
+        for check in failed:
+            matches = set(_waivers_of(waivers, check, inputs.name))
+            used |= matches
+            if not matches:
+                unwaived.append(check)
+        findings += _located(root, inputs, unwaived)
+    complete = {inputs.name for inputs, _ in scanned}
+    return findings + _unused(document, waivers, complete, used)
 
 
-def _load(root: Path) -> tuple[yamlio.Document, list[Waiver]]:
+def _load(root: Path) -> tuple[yamlio.Document, list[PolicyWaiver]]:
+    """Return the document of base/policy.yaml and its waivers; raise UserError if it is invalid."""
     document = yamlio.load(root / WAIVERS, root)
     findings = json_schema.check(document, SCHEMA)
-    everywhere = layout.environments(root)
+    all_environments = layout.environments(root)
     if not findings:
-        findings = list(_unknown_environments(document, everywhere))
+        findings = list(_unknown_environments(document, all_environments))
     if findings:
         raise UserError(*findings)
     return document, [
-        Waiver(entry["check"], (*entry["objects"],), (*entry.get("environments", everywhere),))
+        PolicyWaiver(
+            check=entry["check"],
+            objects=(*entry["objects"],),
+            environments=(*entry.get("environments", all_environments),),
+        )
         for entry in document.data["waivers"]
     ]
 
 
-def _unknown_environments(document: yamlio.Document, there: Sequence[str]) -> Iterator[Finding]:
+def _unknown_environments(document: yamlio.Document, known: Sequence[str]) -> Iterator[Finding]:
     for index, entry in enumerate(document.data["waivers"]):
         for number, name in enumerate(entry.get("environments", ())):
-            if name not in there:
+            if name not in known:
                 path: paths.ValuePath = ["waivers", index, "environments", number]
-                fix = f"write one of {', '.join(there)}, or remove it"
-                yield document.finding("unknown-environment", path, f"there is no {name}", fix)
+                message = f"environment {name} does not exist, so the waiver has no effect there"
+                fix = f"write one of {', '.join(known)}, or remove it"
+                yield document.finding("unknown-environment", path, message, fix)
 
 
-def _waived(
-    waivers: Sequence[Waiver], problem: Problem, name: str
+def _waivers_of(
+    waivers: Sequence[PolicyWaiver], failed: FailedCheck, environment: str
 ) -> Iterator[tuple[int, str, str]]:
-    """Yield what lets the problem be: index of the waiver, its pattern, the environment."""
+    """Yield the waivers of a failed check: index of the waiver, its pattern, the environment."""
     for index, waiver in enumerate(waivers):
-        if waiver.check == problem.check and name in waiver.environments:
+        if waiver.check == failed.check and environment in waiver.environments:
             for pattern in waiver.objects:
-                if fnmatchcase(problem.manifest.label, pattern):
-                    yield index, pattern, name
+                if fnmatchcase(failed.manifest.label, pattern):
+                    yield index, pattern, environment
 
 
-def _located(root: Path, found: Environment, problems: Sequence[Problem]) -> Iterator[Finding]:
-    """Yield the problems as findings on the inputs that decide the fields."""
-    fix = f"mend it, or write into {WAIVERS} why there is no risk"
-    fields = sorted({(p.manifest.label, p.path) for p in problems if p.path}, key=str)
-    manifests = {problem.manifest.label: problem.manifest for problem in problems}
+def _located(
+    root: Path, inputs: Environment, failed_checks: Sequence[FailedCheck]
+) -> Iterator[Finding]:
+    """Yield failed checks as findings at the inputs that decide the fields."""
+    fix = f"fix it, or add a waiver to {WAIVERS} that says why there is no risk"
+    fields = sorted({(c.manifest.label, c.path) for c in failed_checks if c.path}, key=str)
+    manifests = {failed.manifest.label: failed.manifest for failed in failed_checks}
     origins = provenance.of_fields(
-        root, found, [(manifests[label], path) for label, path in fields]
+        root, inputs, [(manifests[label], path) for label, path in fields]
     )
     places = dict(zip(fields, origins, strict=True))
-    for problem in problems:
-        manifest, message = problem.manifest, problem.message
-        place = places.get((manifest.label, problem.path), (manifest.template, 0, 0))
-        if problem.path:
-            message = f"/{'/'.join(map(str, problem.path))}: {message}"
-        yield Finding(*place, problem.check, message, fix, manifest.label, found.name)
+    for failed in failed_checks:
+        manifest, message = failed.manifest, failed.message
+        place = places.get((manifest.label, failed.path), (manifest.template, 0, 0))
+        if failed.path:
+            message = f"/{'/'.join(map(str, failed.path))}: {message}"
+        yield Finding(*place, failed.check, message, fix, manifest.label, inputs.name)
 
 
-def _stale(
+def _unused(
     document: yamlio.Document,
-    waivers: Sequence[Waiver],
+    waivers: Sequence[PolicyWaiver],
     checked: set[str],
     used: set[tuple[int, str, str]],
 ) -> list[Finding]:
-    """Return the waivers that nothing needs, as far as their environments were checked."""
+    """Return the unused waivers, patterns and environments.
+
+    checked: environments; a waiver that names another one is not judged. used: index of the waiver,
+    pattern and environment of each match.
+    """
     findings = list[Finding]()
     for index, waiver in enumerate(waivers):
         if not checked.issuperset(waiver.environments):
             continue
-        mine = [(pattern, name) for number, pattern, name in used if number == index]
+        matches = [(pattern, name) for number, pattern, name in used if number == index]
         path: list[str | int] = ["waivers", index]
-        if not mine:
-            findings.append(_needless(document, path, waiver.check))
+        if not matches:
+            findings.append(_without_match(document, path, waiver.check))
             continue
         for number, pattern in enumerate(waiver.objects):
-            if pattern not in {used_pattern for used_pattern, _ in mine}:
-                message = f"{waiver.check} finds nothing in {pattern}"
+            if pattern not in {used_pattern for used_pattern, _ in matches}:
+                message = f"the pattern is unused: {waiver.check} reports nothing for {pattern}"
                 at = [*path, "objects", number]
                 findings.append(document.finding("stale-waiver", at, message, "remove this line"))
         named = paths.get(document.data, [*path, "environments"]) or ()
         for number, name in enumerate(named):
-            if name not in {used_name for _, used_name in mine}:
-                message = f"{waiver.check} finds nothing of these in {name}"
+            if name not in {used_name for _, used_name in matches}:
+                message = f"the waiver is unused in {name}: {waiver.check} reports nothing there"
                 at = [*path, "environments", number]
                 findings.append(document.finding("stale-waiver", at, message, "remove this line"))
     return findings
 
 
-def _needless(document: yamlio.Document, path: list[str | int], check: str) -> Finding:
-    """Return that a waiver is not needed, or that its check is none."""
+def _without_match(document: yamlio.Document, path: list[str | int], check: str) -> Finding:
+    """Return that a waiver is unused, or that its check does not exist."""
     known = policy_scanners.known(check.partition("/")[0])
     if check in known:
-        message = f"{check} finds nothing in these objects"
+        message = f"the waiver is unused: {check} reports nothing for these objects"
         return document.finding("stale-waiver", path, message, "remove the waiver")
-    message = f"there is no check {check}"
-    fix = "write the name that the finding had, or remove the waiver"
+    message = f"check {check} does not exist, so the waiver has no effect"
+    fix = "write the rule of the finding to waive, or remove the waiver"
     return document.finding("unknown-check", [*path, "check"], message, fix)

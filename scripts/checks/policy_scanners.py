@@ -1,7 +1,6 @@
-"""Manifests → what the tools of security teams say of them: kube-score and checkov, offline.
+"""Run kube-score and checkov, the tools of security teams, on manifests, offline.
 
-A tool that could not do its work is a UsageError, never an empty list: each must have judged
-every object that makes pods.
+A tool that fails, or skips an object that makes pods, is a UsageError, never an empty result.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ from scripts.kubernetes.manifest import PODS, Manifest
 TIMEOUT_S = 600
 
 CHECKOV = repository.ROOT / ".nox" / "policy" / "bin" / "python"
-"""Of an environment of its own: its pins are not those of the others."""
+"""The Python of its own virtual environment: checkov pins other versions than the other locks."""
 
 OPTIONAL = ("container-seccomp-profile", "container-ports-check")
-"""Of kube-score's tests that are off at first, those that fit.
+"""The optional tests of kube-score that we turn on.
 
-Not those that ask for requests equal to limits: what is not part of the chain may use a node's
-spare memory and is the first to go where it is short, which protects the validators.
+The tests that demand requests equal to limits stay off: pods that are not part of the chain may use
+the spare memory of a node, and are evicted first if memory runs short, which protects validators.
 """
 
 _PASSED = 10
-"""kube-score's grade of an object that is as it should be."""
+"""The grade that kube-score gives an object that passes."""
 
 _OF_CONTAINER = {
     "container-image-pull-policy": ("imagePullPolicy",),
@@ -50,7 +49,7 @@ _OF_CONTAINER = {
     ),
     "environment-variable-key-duplication": ("env",),
 }
-"""kube-score's test → the field of the container that it names."""
+"""Test of kube-score → the field of the container that it names."""
 
 _OF_POD = {
     "container-security-context-user-group-id": ("securityContext", "runAsUser"),
@@ -67,7 +66,7 @@ _OF_POD = {
     "CKV_K8S_38": ("automountServiceAccountToken",),
     "CKV_K8S_40": ("securityContext", "runAsUser"),
 }
-"""Check of either tool → the field of the pod's spec, where the tool names none."""
+"""Check of either tool → the field of the pod's spec, if the tool names none."""
 
 _OF_OBJECT = {
     "cronjob-has-deadline": ("spec", "startingDeadlineSeconds"),
@@ -80,23 +79,23 @@ _OF_OBJECT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """What a tool has against an object."""
+class FailedCheck:
+    """A check of a tool that an object fails."""
 
     check: str
-    """The tool and its own name of the check: checkov/CKV_K8S_40."""
+    """The tool, and the tool's name of the check: checkov/CKV_K8S_40."""
     manifest: Manifest
     path: tuple[str | int, ...]
-    """To the field, as far as it is known; empty where it is not."""
+    """To the field; empty if the field is not known."""
     message: str
 
 
-def scan(manifests: Sequence[Manifest], kubernetes_version: str) -> list[Problem]:
-    """Return what both tools say of an environment's manifests.
+def scan(manifests: Sequence[Manifest], kubernetes_version: str) -> list[FailedCheck]:
+    """Return the checks of both tools that an environment's manifests fail.
 
-    All environments in one run of checkov would be faster, and wrong: it takes a NetworkPolicy of
-    one for a pod of another (CKV2_K8S_6).
-    Raises UsageError where a tool is not there or could not do its work.
+    One run of checkov for all environments would be faster, but wrong: it applies NetworkPolicies
+    of one environment to pods of another (CKV2_K8S_6).
+    Raises UsageError if a tool is missing or fails.
     """
     files = {f"{number}.yaml": manifest for number, manifest in enumerate(manifests)}
     with tempfile.TemporaryDirectory(prefix="policy-") as temporary:
@@ -111,31 +110,31 @@ def scan(manifests: Sequence[Manifest], kubernetes_version: str) -> list[Problem
 
 
 def known(tool: str) -> set[str]:
-    """Return the names of all checks of a tool, `kube-score` or `checkov`; it is asked."""
+    """Return the names of all checks that a tool, `kube-score` or `checkov`, lists."""
     with tempfile.TemporaryDirectory(prefix="policy-") as temporary:
         folder = Path(temporary) / "empty"
         folder.mkdir()
         if tool == "kube-score":
-            told = _run([toolchain.tool(tool), "list"], tool, folder)
-            return {f"{tool}/{row[0]}" for row in csv.reader(told.splitlines()) if row}
-        told = _run([*_checkov_command(), "--list"], tool, folder)
-        return {f"{tool}/{check}" for check in re.findall(r"CKV2?_K8S_\d+", told)}
+            output = _run([toolchain.tool(tool), "list"], tool, folder)
+            return {f"{tool}/{row[0]}" for row in csv.reader(output.splitlines()) if row}
+        output = _run([*_checkov_command(), "--list"], tool, folder)
+        return {f"{tool}/{check}" for check in re.findall(r"CKV2?_K8S_\d+", output)}
 
 
 def _kube_score(
     files: Mapping[str, Manifest], folder: Path, kubernetes_version: str
-) -> Iterator[Problem]:
+) -> Iterator[FailedCheck]:
     tool = "kube-score"
     command: list[str | Path] = [toolchain.tool(tool), "score", "--output-format=json"]
     command += [f"--kubernetes-version=v{kubernetes_version}"]
     command += [f"--enable-optional-test={name}" for name in OPTIONAL]
-    # What is not to be found stands in base/policy.yaml, never in an annotation.
+    # Waivers belong into base/policy.yaml, never into annotations.
     command += ["--disable-ignore-checks-annotations", "--disable-optional-checks-annotations"]
     results = _json(_run([*command, *files], tool, folder), tool) or []
-    _judged(tool, files, (Path(found["file_name"]).name for found in results))
-    for found in results:
-        manifest = files[Path(found["file_name"]).name]
-        for check in found["checks"]:
+    _check_none_skipped(tool, files, (Path(result["file_name"]).name for result in results))
+    for result in results:
+        manifest = files[Path(result["file_name"]).name]
+        for check in result["checks"]:
             if check["skipped"] or check["grade"] >= _PASSED:
                 continue
             name = check["check"]["id"]
@@ -146,15 +145,15 @@ def _kube_score(
                 path = _field(manifest, name, comment["path"])
                 if path[-1:] == ("resources",):
                     path = (*path, "limits" if "limit" in message.lower() else "requests")
-                yield Problem(f"{tool}/{name}", manifest, path, message)
+                yield FailedCheck(f"{tool}/{name}", manifest, path, message)
 
 
-def _checkov(files: Mapping[str, Manifest], folder: Path) -> Iterator[Problem]:
+def _checkov(files: Mapping[str, Manifest], folder: Path) -> Iterator[FailedCheck]:
     tool = "checkov"
     command = [*_checkov_command(), "--directory=.", "--output=json", "--compact"]
-    found = _json(_run(command, tool, folder), tool)
+    output = _json(_run(command, tool, folder), tool)
     try:
-        results = found["results"]
+        results = output["results"]
         broken = results["parsing_errors"]
         everything = [
             (kind, result)
@@ -162,43 +161,43 @@ def _checkov(files: Mapping[str, Manifest], folder: Path) -> Iterator[Problem]:
             for result in results[kind]
         ]
     except (KeyError, TypeError):
-        raise UsageError(f"{tool} has judged nothing: {str(found)[:500]}") from None
+        raise UsageError(f"{tool} printed no results: {str(output)[:500]}") from None
     if broken:
         names = ", ".join(files[Path(file).name].label for file in broken)
-        raise UsageError(f"{tool} can't read {names}")
-    _judged(tool, files, (Path(result["file_path"]).name for _, result in everything))
+        raise UsageError(f"{tool} cannot parse {names}")
+    _check_none_skipped(tool, files, (Path(result["file_path"]).name for _, result in everything))
     for kind, result in everything:
         manifest = files[Path(result["file_path"]).name]
         name = result["check_id"]
         message = result["check_name"]
         if kind == "skipped_checks":
-            # Such a waiver is nowhere told or found stale.
+            # Such a waiver would have no reason, and nobody would notice that it is unused.
             path: tuple[str | int, ...] = ("metadata", "annotations")
-            message = f"an annotation turns this check off: {message}"
+            message = f"an annotation turns this check off, not base/policy.yaml: {message}"
         elif kind == "failed_checks":
             path = _path(manifest, (result["check_result"].get("evaluated_keys") or [""])[-1])
             path = path or _field(manifest, name, "")
         else:
             continue
-        yield Problem(f"{tool}/{name}", manifest, path, message)
+        yield FailedCheck(f"{tool}/{name}", manifest, path, message)
 
 
 def _checkov_command() -> list[str | Path]:
     if not CHECKOV.exists():
         raise UsageError("checkov is not installed: run nox -s policy")
-    # Without the last it would ask its maker's server for more about each check.
+    # Without --skip-download it asks a server of its vendor for details of each check.
     return [CHECKOV, "-I", "-m", "checkov.main", "--framework=kubernetes", "--skip-download"]
 
 
 def _run(command: Sequence[str | Path], tool: str, folder: Path) -> str:
-    """Return what a tool prints. It knows no settings but ours, and its home is thrown away."""
+    """Return what a tool prints. It runs with our settings only, and with a temporary home."""
     environment = {"PATH": os.defpath, "HOME": str(folder.parent), "TMPDIR": str(folder.parent)}
     environment["PYTHONUTF8"] = "1"
     done = programs.run(command, tool, TIMEOUT_S, cwd=folder, environment=environment)
-    # 1 says that something was found, and, without output, that something went wrong.
+    # Exit code 1 means failed checks; without output, it means a crash.
     if done.returncode not in (0, 1) or not done.stdout.strip():
-        told = (done.stderr or done.stdout).strip()
-        raise UsageError(f"{tool} ended with {done.returncode}: {told[-2000:]}")
+        output = (done.stderr or done.stdout).strip()
+        raise UsageError(f"{tool} failed with exit code {done.returncode}: {output[-2000:]}")
     return done.stdout
 
 
@@ -206,19 +205,19 @@ def _json(text: str, tool: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise UsageError(f"{tool} did not answer in JSON: {text[-2000:]}") from None
+        raise UsageError(f"{tool} printed no JSON: {text[-2000:]}") from None
 
 
-def _judged(tool: str, files: Mapping[str, Manifest], seen: Iterable[str]) -> None:
-    """Raise UsageError where a tool has passed over an object that makes pods."""
-    seen = set(seen)
-    missed = [m.label for file, m in files.items() if _pod(m) and file not in seen]
-    if missed:
-        raise UsageError(f"{tool} has said nothing of {', '.join(missed)}")
+def _check_none_skipped(tool: str, files: Mapping[str, Manifest], checked: Iterable[str]) -> None:
+    """Raise UsageError if a tool has skipped an object that makes pods."""
+    checked = set(checked)
+    skipped = [m.label for file, m in files.items() if _pod(m) and file not in checked]
+    if skipped:
+        raise UsageError(f"{tool} skipped {', '.join(skipped)}, so its result is incomplete")
 
 
 def _pod(manifest: Manifest) -> tuple[str | int, ...]:
-    """Return the path of the object's pod's spec, empty where it makes no pods."""
+    """Return the path of the spec of an object's pods; empty if it makes no pods."""
     return PODS.get(manifest.kind.lower(), ())
 
 
@@ -227,9 +226,9 @@ def _field(manifest: Manifest, check: str, container: str) -> tuple[str | int, .
     pod = _pod(manifest)
     if check in _OF_CONTAINER and container:
         for field in ("initContainers", "containers"):
-            there = listed(paths.get(manifest.object, [*pod, field]))
-            for index, found in enumerate(there):
-                if found.get("name") == container:
+            containers = listed(paths.get(manifest.object, [*pod, field]))
+            for index, data in enumerate(containers):
+                if data.get("name") == container:
                     return (*pod, field, index, *_OF_CONTAINER[check])
     if check in _OF_POD and pod:
         return (*pod, *_OF_POD[check])
@@ -237,9 +236,9 @@ def _field(manifest: Manifest, check: str, container: str) -> tuple[str | int, .
 
 
 def _path(manifest: Manifest, keys: str) -> tuple[str | int, ...]:
-    """Return checkov's spec/containers/[0]/image as a path, empty where the object has no such.
+    """Return checkov's spec/containers/[0]/image as a path; empty if the object has no such field.
 
-    Of its last keys the object may lack some: they are what is missing.
+    The object may lack the last keys: then the check demands them.
     """
     parts = [part for part in keys.split("/") if part]
     path = tuple(int(part[1:-1]) if re.fullmatch(r"\[\d+\]", part) else part for part in parts)

@@ -1,4 +1,4 @@
-"""Renderings → what the rules across objects find in them, less what an environment waives."""
+"""Run the rules across objects on renderings, and apply the waivers of each environment."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from scripts.rules.snapshot import Objects
 
 
 def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
-    """Return what the rules find, each at the line of the input that decides it.
+    """Return the findings of the rules, each at the line of the input that decides it.
 
-    against: a git revision whose committed output the change is judged by; else none is.
-    Raises UsageError where git does not know the revision.
+    against: a git revision; the rules about changes compare with its committed output, and without
+    it they do not run. Raises UsageError if git does not know the revision.
     """
-    among = objects(root, renderings, against)
+    environments = objects(root, renderings, against)
     findings = list[Finding]()
-    by_environment: dict[str, list[tuple[Rule, Problem]]] = {one.name: [] for one in among}
-    for one, rule, problem in catalogue.check(among):
-        by_environment[one.name].append((rule, problem))
+    by_environment: dict[str, list[tuple[Rule, Problem]]] = {each.name: [] for each in environments}
+    for checked, rule, problem in catalogue.check(environments):
+        by_environment[checked.name].append((rule, problem))
     waivers = {rendering.name: rendering.waivers for rendering in renderings}
-    alone = len(among) < len(layout.environments(root))
+    is_partial = len(environments) < len(layout.environments(root))
     today = datetime.now(UTC).date()
     for name, problems in by_environment.items():
         if not problems and not waivers[name]:
             continue
-        found = environment.load(root, name)
-        told, left = waived(found, problems, today, alone=alone)
-        findings += told
-        findings += located(root, found, left)
+        inputs = environment.load(root, name)
+        invalid, unwaived = apply_waivers(inputs, problems, today, is_partial=is_partial)
+        findings += invalid
+        findings += located(root, inputs, unwaived)
     return findings
 
 
 def located(
-    root: Path, found: Environment, problems: Sequence[tuple[Rule, Problem]]
+    root: Path, inputs: Environment, problems: Sequence[tuple[Rule, Problem]]
 ) -> list[Finding]:
-    """Return the problems as findings on the inputs that decide the fields."""
+    """Return problems as findings at the inputs that decide the fields."""
     places: dict[int, provenance.Place] = {}
     for part in dict.fromkeys(problem.part for _, problem in problems):
-        own = [index for index, (_, problem) in enumerate(problems) if problem.part == part]
-        fields = [(problems[index][1].manifest, problems[index][1].path) for index in own]
-        places.update(zip(own, provenance.of_fields(root, found, fields, part), strict=True))
+        indexes = [index for index, (_, problem) in enumerate(problems) if problem.part == part]
+        fields = [(problems[index][1].manifest, problems[index][1].path) for index in indexes]
+        places.update(zip(indexes, provenance.of_fields(root, inputs, fields, part), strict=True))
     return [
         Finding(
             *places[index],
@@ -61,7 +61,7 @@ def located(
             problem.message,
             problem.fix,
             problem.manifest.label,
-            found.name,
+            inputs.name,
             rule.severity,
         )
         for index, (rule, problem) in enumerate(problems)
@@ -69,9 +69,9 @@ def located(
 
 
 def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Objects]:
-    """Return the renderings as rules see them, without those that could not be made."""
-    made = [rendering for rendering in renderings if rendering.manifests]
-    before = _before(root, made, against) if against else {}
+    """Return the renderings as rules see them, without those that failed."""
+    rendered = [rendering for rendering in renderings if rendering.manifests]
+    before = _before(root, rendered, against) if against else {}
     nothing = Before(None, None, "")
     return [
         Objects(
@@ -84,69 +84,75 @@ def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> l
             project=rendering.settings[0],
             application=rendering.settings[1],
             given=rendering.given,
-            before=there.manifests,
-            application_before=there.application,
-            kubernetes_version_before=there.kubernetes_version,
+            before=old.manifests,
+            application_before=old.application,
+            kubernetes_version_before=old.kubernetes_version,
         )
-        for rendering in made
-        for there in (before.get(rendering.name, nothing),)
+        for rendering in rendered
+        for old in (before.get(rendering.name, nothing),)
     ]
 
 
-def _before(root: Path, made: Sequence[Rendering], against: str) -> dict[str, Before]:
-    """Return what a revision has of environments; what has not changed is not read again."""
-    now = dict[str, Manifest]()
-    for rendering in made:
+def _before(root: Path, renderings: Sequence[Rendering], against: str) -> dict[str, Before]:
+    """Return the environments as a git revision has them; unchanged files are not parsed again."""
+    manifests = dict[str, Manifest]()
+    for rendering in renderings:
         folder = layout.manifests_folder(rendering.name)
-        now |= {f"{folder}/{manifest.file_name}": manifest for manifest in rendering.manifests}
-        now[layout.argocd_file("applications", rendering.name)] = rendering.settings[1]
-    texts = {path: text for r in made for path, text in r.files.items() if path in now}
-    return git_revision.before(root, against, now, texts)
+        manifests |= {f"{folder}/{each.file_name}": each for each in rendering.manifests}
+        manifests[layout.argocd_file("applications", rendering.name)] = rendering.settings[1]
+    texts = {path: text for r in renderings for path, text in r.files.items() if path in manifests}
+    return git_revision.before(root, against, manifests, texts)
 
 
-def waived(
-    found: Environment, problems: Sequence[tuple[Rule, Problem]], today: date, *, alone: bool
+def apply_waivers(
+    inputs: Environment,
+    problems: Sequence[tuple[Rule, Problem]],
+    today: date,
+    *,
+    is_partial: bool,
 ) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
-    """Return what is wrong in an environment's waivers, and the problems that none lets be.
+    """Return the bad waivers of an environment as findings, and the problems that none waives.
 
-    alone: whether there are others that it was not looked at together with.
+    is_partial: whether only some of the environments are checked.
     """
-    told, left = list[Finding](), list(problems)
-    for index, waiver in enumerate(found.waivers):
-        own = [one for one in problems if (one[0].id, one[1].manifest.label) == _key(waiver)]
-        told += _unsound(found, index, today, needed=bool(own), alone=alone)
+    findings, unwaived = list[Finding](), list(problems)
+    for index, waiver in enumerate(inputs.waivers):
+        matches = [
+            (rule, problem)
+            for rule, problem in problems
+            if (rule.id, problem.manifest.label) == (waiver.rule, waiver.object)
+        ]
+        is_used = bool(matches)
+        findings += _bad_waiver(inputs, index, today, is_used=is_used, is_partial=is_partial)
         if waiver.until >= today.isoformat():
-            left = [one for one in left if one not in own]
-    return told, left
+            unwaived = [each for each in unwaived if each not in matches]
+    return findings, unwaived
 
 
-def _key(waiver: environment.Waiver) -> tuple[str, str]:
-    return waiver.rule, waiver.object
-
-
-def _unsound(
-    found: Environment, index: int, today: date, *, needed: bool, alone: bool
+def _bad_waiver(
+    inputs: Environment, index: int, today: date, *, is_used: bool, is_partial: bool
 ) -> Iterator[Finding]:
-    """Yield why a waiver is of no use."""
-    waiver = found.waivers[index]
+    """Yield a finding if a waiver is unknown, unused or expired."""
+    waiver = inputs.waivers[index]
 
     def finding(rule: str, field: str, message: str, fix: str) -> Finding:
         path: paths.ValuePath = ["waivers", index, field]
-        return found.document.finding(
-            rule, path, message, fix, object=waiver.object, environment=found.name
+        return inputs.document.finding(
+            rule, path, message, fix, object=waiver.object, environment=inputs.name
         )
 
     rule = catalogue.RULES.get(waiver.rule)
     if rule is None:
         near = difflib.get_close_matches(waiver.rule, catalogue.RULES, 1)
-        fix = f"write {near[0]}" if near else "write one of `python -m scripts rules`"
-        yield finding("unknown-rule", "rule", f"there is no rule {waiver.rule}", fix)
-    elif not needed and not rule.is_about_changes and not (alone and rule.together):
-        message = f"{waiver.rule} finds nothing in {waiver.object}"
+        message = f"rule {waiver.rule} does not exist, so the waiver has no effect"
+        fix = f"write {near[0]}" if near else "write a rule that `python -m scripts rules` lists"
+        yield finding("unknown-rule", "rule", message, fix)
+    elif not is_used and not rule.is_about_changes and not (is_partial and rule.together):
+        message = f"the waiver is unused: {waiver.rule} reports nothing for {waiver.object}"
         yield finding("stale-waiver", "rule", message, "remove the waiver")
     elif waiver.until < today.isoformat():
-        message = f"the waiver of {waiver.rule} ended on {waiver.until}"
-        fix = "mend what it let be, or, after a new look at the risk, write a later day"
-        if not needed and rule.is_about_changes:
-            fix = "remove the waiver: the change that it let be is made"
+        message = f"the waiver of {waiver.rule} expired on {waiver.until}, and has no effect"
+        fix = "fix what it waived, or assess the risk again and write a later date"
+        if not is_used and rule.is_about_changes:
+            fix = "remove the waiver: the change that it allowed is done"
         yield finding("expired-waiver", "until", message, fix)

@@ -1,4 +1,4 @@
-"""The API server's objects as JSON: get, list, patch, and wait for what a watch shows."""
+"""Get, list, patch and watch the objects of an API server, as JSON."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ import urllib3
 from scripts.core.findings import UsageError
 
 Object = dict[str, Any]
-"""A Kubernetes object, as JSON has it."""
+"""A Kubernetes object in JSON."""
 
 ANSWER_S = 300.0
-"""The end of a request that hangs; an API server on a busy machine is late."""
+"""Time-out of a request; an API server on a busy machine is slow."""
 AGAIN_S = 0.2
-"""Between two tries to reach an API server that is away."""
+"""Pause between two attempts to reach an API server that is down."""
 AWAY_S = 900.0
-"""The tries end after so long."""
+"""Time after which the attempts end."""
 LOOK_S = 10.0
-"""How often a wait looks at what moves."""
+"""How often a wait checks for progress."""
 STILL_S = 900.0
-"""Where nothing has moved for so long, nothing will: before they evict, retry or heal, Kubernetes
-and Argo CD pause for 300 s at most, and a busy machine is late."""
+"""A wait fails after this time without progress. Kubernetes and Argo CD pause for at most 300 s
+before they evict, retry or heal; the rest is for busy machines."""
 MOVING = ("Application", "Pod")
-"""Kinds in which work shows, whatever kind is waited for: a rollout moves pods for minutes before
-its Application's state changes."""
+"""Kinds whose changes count as progress, whatever is waited for: a rollout changes pods for minutes
+before the state of its Application changes."""
 HEARTBEATS = {
     *("count", "finishedAt", "generation", "lastHeartbeatTime", "lastTimestamp"),
     *("lastTransitionTime", "managedFields", "reconciledAt", "resourceVersion", "retryCount"),
     *("series", "startedAt"),
 }
-"""Fields that change though nothing moves: at a sign of life, or a try that fails as before."""
+"""Fields that change without progress: at a heartbeat, or when a retry fails as before."""
 GONE = 410
-"""The status of a watch whose version is too old."""
-TOLD = 30
-"""Objects whose last state a NotInTimeError tells."""
+"""HTTP status of a watch whose resourceVersion is too old."""
+SHOWN = 30
+"""Number of objects whose last state a NotInTimeError shows."""
 
 RESOURCES = {
     "AppProject": "apis/argoproj.io/v1alpha1/appprojects",
@@ -72,11 +72,11 @@ RESOURCES = {
     "ServiceMonitor": "apis/monitoring.coreos.com/v1/servicemonitors",
     "StatefulSet": "apis/apps/v1/statefulsets",
 }
-"""Kind → where its objects are."""
+"""Kind → path of its objects."""
 
 
 class ApiError(Exception):
-    """The API server refuses a request."""
+    """The API server rejects a request."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}")
@@ -87,11 +87,11 @@ UNREACHABLE = (urllib3.exceptions.HTTPError, ConnectionError)
 
 
 class NotInTimeError(Exception):
-    """What was waited for has not come, and nothing moves any more."""
+    """A wait has ended without success, because nothing has changed for a long time."""
 
 
-class Api:
-    """An API server, asked as an administrator."""
+class ApiClient:
+    """A client of an API server with the rights of an administrator."""
 
     def __init__(self, url: str, token: str, trust: ssl.SSLContext) -> None:
         self.url, self._closed = url, False
@@ -103,24 +103,24 @@ class Api:
         )
 
     def close(self) -> None:
-        """Close all connections, and end what waits or watches."""
+        """Close all connections, and end all waits and watches."""
         self._closed = True
         self._pool.clear()
 
     def raw(self, path: str, timeout_s: float = ANSWER_S) -> bytes:
-        """Return the answer to a GET, as it is. Raises ApiError."""
+        """Return the body of the answer to a GET. Raises ApiError."""
         answer = self._pool.request("GET", f"{self.url}/{path}", timeout=timeout_s)
         if answer.status >= 300:
             raise ApiError(answer.status, answer.data.decode("utf-8", "replace"))
         return answer.data
 
     def get(self, kind: str, name: str, namespace: str = "") -> Object:
-        """Return an object. Raises ApiError where there is none."""
-        found: Object = json.loads(self.raw(_path(kind, namespace, name)))
-        return found
+        """Return an object. Raises ApiError if it does not exist."""
+        data: Object = json.loads(self.raw(_path(kind, namespace, name)))
+        return data
 
     def find(self, kind: str, name: str, namespace: str = "") -> Object | None:
-        """Return an object, or None where there is none."""
+        """Return an object, or None if it does not exist."""
         try:
             return self.get(kind, name, namespace)
         except ApiError as error:
@@ -129,23 +129,23 @@ class Api:
             return None
 
     def objects(self, kind: str, namespace: str = "", labels: str = "") -> list[Object]:
-        """Return all objects of a kind, of all namespaces or one; labels: a selector."""
+        """Return all objects of a kind, in all namespaces or in one; labels: a selector."""
         return self.listed(kind, namespace, labels)[0]
 
     def listed(self, kind: str, namespace: str, labels: str = "") -> tuple[list[Object], str]:
-        """Return objects as `objects` does, and the version of that state."""
-        told = json.loads(self.raw(f"{_path(kind, namespace)}?labelSelector={labels}"))
-        return told["items"], told["metadata"]["resourceVersion"]
+        """Return objects as `objects` does, and the resourceVersion of the list."""
+        answer = json.loads(self.raw(f"{_path(kind, namespace)}?labelSelector={labels}"))
+        return answer["items"], answer["metadata"]["resourceVersion"]
 
     def create(self, kind: str, body: Object, namespace: str = "", subresource: str = "") -> Object:
-        """Create an object. Raises ApiError: 409 where it is there already."""
+        """Create an object. Raises ApiError, with status 409 if it exists."""
         name = body["metadata"]["name"] if subresource else ""
         return self._send("POST", _path(kind, namespace, name, subresource), body)
 
     def patch(
         self, kind: str, name: str, body: Object, namespace: str = "", subresource: str = ""
     ) -> Object:
-        """Merge something into an object, or into a subresource of it, like its status."""
+        """Merge a patch into an object, or into a subresource like its status."""
         path = _path(kind, namespace, name, subresource)
         return self._send("PATCH", path, body, "application/merge-patch+json")
 
@@ -163,11 +163,11 @@ class Api:
         labels: str = "",
         timeout_s: float = STILL_S,
     ) -> Any:
-        """Return ready's first true answer; it is asked at every change of the kind's objects.
+        """Call `ready` at every change of the kind's objects, and return its first true answer.
 
-        ready: gets the objects of the kind by name. what: what is waited for. timeout_s: for how
-        long nothing may move, neither these objects nor those that are MOVING; to be as it was
-        before is no movement either. Raises NotInTimeError after that, and not before.
+        ready: gets the objects of the kind by name. what: named in the error. timeout_s: raises
+        NotInTimeError after this time without progress, and not before. Progress is a change of
+        these objects or of the MOVING kinds to a state that was not seen before.
         """
         seen, still, look_at = set[int](), 0, time.monotonic()
         objects: dict[str, Object] = {}
@@ -176,32 +176,33 @@ class Api:
                 return answer
             if time.monotonic() < look_at:
                 continue
-            # Looks are counted, not seconds: a machine that was paused has looked once.
+            # Checks are counted, not seconds: a machine that was suspended has checked once.
             state = hash((_lasting([*objects.values()]), *map(self._lasting, MOVING)))
             still = still + 1 if state in seen else 0
             seen.add(state)
             if still * LOOK_S >= timeout_s:
                 break
             look_at = time.monotonic() + LOOK_S
-        told = "".join(f"\n  {name}: {_told(each)}" for name, each in [*objects.items()][:TOLD])
-        since = f"nothing has moved for {still * LOOK_S:.0f} s"
-        raise NotInTimeError(f"{what}: {since}; last of {kind}:{told or ' none'}")
+        states = [f"\n  {name}: {_summary(each)}" for name, each in objects.items()]
+        last = "".join(states[:SHOWN]) or " none"
+        since = f"no progress for {still * LOOK_S:.0f} s"
+        raise NotInTimeError(f"{what}: {since}; last state of {kind}:{last}")
 
     def states(
         self, kind: str, namespace: str, labels: str, end: float = math.inf
     ) -> Iterator[dict[str, Object]]:
         """Yield the kind's objects by name until a monotonic time, or until `close`.
 
-        They come at first, at every change, and if nothing changes every LOOK_S; by namespace/name
-        where they are of all namespaces. An API server that is away is waited for, and what
-        changes meanwhile is not missed, unless the API server itself has forgotten it.
+        The first state comes at once, then one at every change, and otherwise every LOOK_S. Names
+        are namespace/name if no namespace is given. While the API server is down, this waits. It
+        misses no change unless the API server itself no longer knows it.
         """
         version, objects, failed = "", dict[str, Object](), 0
         while not self._closed and (left := end - time.monotonic()) > 0:
             try:
                 if not version:
-                    found, version = self.listed(kind, namespace, labels)
-                    objects = {_name(each, namespace): each for each in found}
+                    listed, version = self.listed(kind, namespace, labels)
+                    objects = {_name(each, namespace): each for each in listed}
                 yield objects
                 for event in self._watch(kind, namespace, labels, version, min(left, LOOK_S)):
                     if event["type"] == "ERROR":
@@ -227,7 +228,7 @@ class Api:
                 time.sleep(AGAIN_S)
 
     def _lasting(self, kind: str) -> str:
-        """Return what changes when objects of a kind move; empty if they can't be had."""
+        """Return a text that changes with each progress of a kind; empty if the request fails."""
         try:
             return _lasting(self.objects(kind))
         except (ApiError, *UNREACHABLE):
@@ -246,7 +247,7 @@ class Api:
         )
         try:
             if answer.status >= 300:
-                raise ApiError(answer.status, "the watch is refused")
+                raise ApiError(answer.status, "the API server rejects the watch")
             rest = b""
             for part in answer.stream():
                 *lines, rest = (rest + part).split(b"\n")
@@ -262,39 +263,40 @@ class Api:
             headers={**self._pool.headers, "Content-Type": form},
             timeout=ANSWER_S,
         )
-        told: Object = json.loads(answer.data)
+        data: Object = json.loads(answer.data)
         if answer.status >= 300:
-            raise ApiError(answer.status, str(told.get("message")))
-        return told
+            raise ApiError(answer.status, str(data.get("message")))
+        return data
 
 
 def _lasting(objects: list[Object]) -> str:
-    """Return objects' text without what is written when nothing has moved."""
+    """Return objects as text, without the fields that change without progress."""
 
     def lasting(value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
             return {name: lasting(it, name) for name, it in value.items() if name not in HEARTBEATS}
         if isinstance(value, list):
             return [lasting(each) for each in value]
-        # Argo CD says in words which try it is.
+        # Messages of Argo CD contain the number of the retry.
         return re.sub(r"\d", "", str(value)) if key == "message" else value
 
     return json.dumps(lasting(objects))
 
 
-def _told(each: Object) -> str:
-    """Return an object's state in a line, like phase Pending, conditions PodScheduled=False."""
-    said = []
+def _summary(each: Object) -> str:
+    """Return an object's state in one line, like phase Pending, conditions PodScheduled=False."""
+    parts = []
     for name, value in (each.get("status") or {}).items():
         if name == "conditions":
             value = " ".join(
-                f"{one['type']}={one.get('status', one.get('message'))}" for one in value
+                f"{condition['type']}={condition.get('status', condition.get('message'))}"
+                for condition in value
             )
         elif isinstance(value, dict):
             value = value.get("status") or value.get("phase")
         if isinstance(value, str | int):
-            said.append(f"{name} {value}")
-    return ", ".join(said) or "it has no status"
+            parts.append(f"{name} {value}")
+    return ", ".join(parts) or "no status"
 
 
 def _name(each: Object, namespace: str) -> str:
@@ -306,7 +308,7 @@ def _name(each: Object, namespace: str) -> str:
 def _path(kind: str, namespace: str = "", name: str = "", subresource: str = "") -> str:
     if kind not in RESOURCES:
         raise UsageError(
-            f"{kind} is no kind that scripts/cluster/api_client.py knows: add it there"
+            f"kind {kind} is unknown: add its path to RESOURCES in scripts/cluster/api_client.py"
         )
     base, _, plural = RESOURCES[kind].rpartition("/")
     within = f"/namespaces/{namespace}" if namespace else ""

@@ -1,6 +1,6 @@
-"""A real Argo CD, as processes: its controller, its repository server and its cache, no UI.
+"""Run a real Argo CD as processes: its controller, repository server and cache, without its UI.
 
-Its parts are those of manifests/install.yaml that sync; they run beside the cluster, not in it.
+These are the parts of manifests/install.yaml that sync. They run beside the cluster, not in it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ NAMESPACE = "argocd"
 CONTROLLER, REPOSITORIES, CACHE = "argocd-application-controller", "argocd-repo-server", "redis"
 
 LOOKS_EVERY_S = 3
-"""How often it asks the repository for a new commit; its own default is 120, or a webhook."""
+"""How often Argo CD polls the repository for a new commit; its own default is 120, or a webhook."""
 
 LATE_S = 600
-"""What its parts and programs have to answer; their own defaults, 10 to 90, are of machines that do
-little else."""
+"""Time-out of the requests between its parts; their own defaults, 10 to 90, are too short on a busy
+machine."""
 
 
 class ArgoCD:
@@ -34,7 +34,7 @@ class ArgoCD:
         self._looks_every_s = looks_every_s
 
     def start(self) -> None:
-        """Start it in a cluster that has its CustomResourceDefinitions."""
+        """Start it; the cluster must have its CustomResourceDefinitions."""
         self._plane.apply(
             [{"apiVersion": "v1", "kind": "Namespace", "metadata": _named(NAMESPACE)}]
         )
@@ -68,9 +68,9 @@ class ArgoCD:
                 "repo-server-timeout-seconds": LATE_S,
             },
         }.items():
-            given = (f"--{option}={value}" for option, value in {**options, **shared}.items())
+            arguments = (f"--{option}={value}" for option, value in {**options, **shared}.items())
             role = {**environment, "ARGOCD_BINARY_NAME": name}
-            self._processes.start(name, [toolchain.tool("argocd"), *given], role)
+            self._processes.start(name, [toolchain.tool("argocd"), *arguments], role)
 
     def _environment(self) -> dict[str, str]:
         data = {}
@@ -78,7 +78,7 @@ class ArgoCD:
             folder = self._folder / f"argocd-{name.lower()}"
             folder.mkdir(exist_ok=True)
             data[f"ARGOCD_{name}_DATA_PATH"] = str(folder)
-        # Its image has this program on PATH; commits have no signatures here.
+        # Argo CD's image has this program on PATH; commits here have no signatures.
         programs = self._folder / "bin"
         programs.mkdir(exist_ok=True)
         verifier = programs / "git-verify-wrapper.sh"
@@ -94,17 +94,17 @@ class ArgoCD:
             "ARGOCD_EXEC_TIMEOUT": f"{LATE_S}s",
             "ARGOCD_K8S_TCP_TIMEOUT": f"{LATE_S}s",
             "ARGOCD_K8S_TLS_HANDSHAKE_TIMEOUT": f"{LATE_S}s",
-            # In its folder, and not for all in /tmp.
+            # In its own folder, not in /tmp, which everybody shares.
             "ARGOCD_ASK_PASS_SOCK": "ask-pass.sock",
             "HOSTNAME": f"{CONTROLLER}-0",
-            # The machine's own git settings are no part of what is tried.
+            # The git settings of this machine must not change the result.
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "GIT_CONFIG_NOSYSTEM": "1",
         }
 
 
 def _settings() -> list[Object]:
-    """Return what manifests/install.yaml brings besides processes and rights."""
+    """Return the ConfigMaps and the Secret of manifests/install.yaml."""
     maps: dict[str, dict[str, str]] = {
         "argocd-cm": {},
         "argocd-cmd-params-cm": {},
@@ -113,13 +113,13 @@ def _settings() -> list[Object]:
         "argocd-ssh-known-hosts-cm": {},
         "argocd-tls-certs-cm": {},
     }
-    made: list[Object] = [
+    config_maps: list[Object] = [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _named(name), "data": data}
         for name, data in maps.items()
     ]
     key = {"server.secretkey": secrets.token_hex(32)}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": _named("argocd-secret")}
-    return [*made, {**secret, "stringData": key}]
+    return [*config_maps, {**secret, "stringData": key}]
 
 
 def _named(name: str) -> Object:

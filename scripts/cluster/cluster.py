@@ -1,4 +1,4 @@
-"""A whole cluster for a repository: its zones, its storage classes, Argo CD, and a git remote."""
+"""Run a whole cluster for a repository: zones, storage classes, Argo CD, and a git remote."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import yaml
 
 from scripts.checks import api_schemas
 from scripts.cluster import argocd, stand_ins
-from scripts.cluster.api_client import Api, Object
+from scripts.cluster.api_client import ApiClient, Object
 from scripts.cluster.control_plane import CONTROLLERS_VERSION, ControlPlane
 from scripts.cluster.git_remote import Remote
-from scripts.cluster.nodes import Machines, is_ready
+from scripts.cluster.nodes import Nodes, is_ready
 from scripts.cluster.processes import Processes
 from scripts.core import toolchain
 from scripts.core.findings import UsageError
@@ -28,9 +28,9 @@ from scripts.environments import environment, layout
 from scripts.kubernetes import quantity
 
 NO_ZONES = ("zone-a", "zone-b")
-"""The zones of a repository whose environments name none."""
+"""The zones if no environment names one."""
 USUAL_NODE = {"cpu": "4", "memory": "16Gi"}
-"""Of an environment that says nothing of its nodes."""
+"""The size of a node for an environment without `node` values."""
 MORE_OF_A_NODE = {"ephemeral-storage": "100Gi", "pods": "110"}
 PREFIX, LOCK = "linea-cluster-", "lock"
 
@@ -39,12 +39,12 @@ OTHER_PROGRAMS = ("argocd", "etcd", "kwok", "redis-server")
 
 def versions() -> list[str]:
     """Return the minor versions of the API servers that tools/ pins, like 1.34."""
-    begin = "kube-apiserver-"
-    return [name.removeprefix(begin) for name in toolchain.names() if name.startswith(begin)]
+    prefix = "kube-apiserver-"
+    return [name.removeprefix(prefix) for name in toolchain.names() if name.startswith(prefix)]
 
 
 def needed_tools(version: str = "") -> list[str]:
-    """Return what a cluster needs of tools/; version: of its API server, or all that there are."""
+    """Return the tools that a cluster needs; version: of its API server; all versions, if empty."""
     kubernetes = [
         name
         for name in toolchain.names()
@@ -54,14 +54,14 @@ def needed_tools(version: str = "") -> list[str]:
 
 
 HERE = "https://kubernetes.default.svc"
-"""What Argo CD calls the cluster that it runs in."""
+"""The address that Argo CD uses for the cluster that it runs in."""
 
 
 class Cluster:
-    """A running cluster in a temporary folder; nothing of it is left at the end of its `with`."""
+    """A running cluster in a temporary folder; at the end of its `with`, nothing is left of it."""
 
-    api: Api
-    machines: Machines
+    api: ApiClient
+    nodes: Nodes
     stand_ins: stand_ins.StandIns
 
     def __init__(
@@ -74,13 +74,15 @@ class Cluster:
     ) -> None:
         """Prepare it; nothing runs yet.
 
-        version: the API server's. with_argo_cd: without it, manifests are applied by whoever
-        wants to. looks_every_s: how often Argo CD looks for a new commit that nobody tells it of.
-        Raises UsageError where a program can't be had.
+        version: of the API server. with_argo_cd: without it, nothing applies manifests by itself.
+        looks_every_s: how often Argo CD polls for new commits. Raises UsageError if a program is
+        not available.
         """
         if version not in versions():
-            there = f"there are {' and '.join(versions())}"
-            raise UsageError(f"no API server of Kubernetes {version} is pinned: {there}")
+            raise UsageError(
+                f"no API server of Kubernetes {version} is pinned in tools/: choose"
+                f" {' or '.join(versions())}"
+            )
         missing = [name for name in needed_tools(version) if not toolchain.is_there(name)]
         if missing:
             toolchain.build(missing)
@@ -88,10 +90,10 @@ class Cluster:
         self._looks_every_s = looks_every_s
         self.processes, self.repository = Processes(self.folder), repository
         try:
-            found = [environment.load(repository, n) for n in layout.environments(repository, [])]
-            self.environments = [each for each in found if each.cluster.get("server") == HERE]
-            self.elsewhere = [each for each in found if each.cluster.get("server") != HERE]
-            """Those of other clusters, which the Argo CD of this one can't reach."""
+            loaded = [environment.load(repository, n) for n in layout.environments(repository, [])]
+            self.environments = [each for each in loaded if each.cluster.get("server") == HERE]
+            self.elsewhere = [each for each in loaded if each.cluster.get("server") != HERE]
+            """Environments on other clusters, which the Argo CD of this one cannot reach."""
             self.remote = Remote(self.folder, repository)
             self.plane = ControlPlane(self.processes, self.folder, version)
         except BaseException:
@@ -115,12 +117,12 @@ class Cluster:
         self.close()
 
     def start(self) -> None:
-        """Start all of it, without Argo CD's root."""
+        """Start everything, but do not apply the root Application."""
         self.api = self.plane.start()
         self.plane.start_controllers()
-        self.machines = Machines(self.plane, self.processes, self.api)
-        self.machines.start(self.zones, self._node())
-        self.plane.apply([_pod_metrics(), *self._given()], *self._definitions())
+        self.nodes = Nodes(self.plane, self.processes, self.api)
+        self.nodes.start(self.zones, self._node())
+        self.plane.apply([_pod_metrics(), *self._provided()], *self._definitions())
         self.api.until("CustomResourceDefinition", _all_established, "CRDs")
         self.stand_ins = stand_ins.StandIns(self.api)
         self.stand_ins.start()
@@ -129,7 +131,7 @@ class Cluster:
         self.api.until("Node", _all_ready, "ready nodes")
 
     def close(self) -> None:
-        """End everything, and remove the folder."""
+        """Stop everything, and remove the folder."""
         if hasattr(self, "stand_ins"):
             self.stand_ins.close()
         self.processes.close()
@@ -144,11 +146,11 @@ class Cluster:
         return sorted(named or NO_ZONES)
 
     def sync(self) -> None:
-        """Apply the root of the checkout, the one thing that people apply."""
+        """Apply the root Application of the checkout, the only object that people apply."""
         self.plane.apply([], self.remote.checkout / "argocd" / "root.yaml")
 
     def _node(self) -> dict[str, str]:
-        """Return what a node has: what one of every environment's would have, as all share them."""
+        """Return the size of a node: the sum over all environments, because they share nodes."""
         total: Counter[str] = Counter()
         for each in self.environments:
             for resource, amount in {**USUAL_NODE, **each.node}.items():
@@ -156,15 +158,15 @@ class Cluster:
         return {**MORE_OF_A_NODE, **{name: str(amount) for name, amount in total.items()}}
 
     def _definitions(self) -> list[Path]:
-        """Return the definitions of the custom resources that the projects allow, and of theirs."""
+        """Return the definitions of Argo CD's kinds, and of the kinds that the projects allow."""
         kinds = {"AppProject", "Application"}
         for file in (self.repository / "argocd" / "projects").glob("*.yaml"):
             allowed = yaml.safe_load(file.read_text("utf-8"))["spec"]["namespaceResourceWhitelist"]
             kinds |= {each["kind"] for each in allowed}
         return [file for kind, file in api_schemas.definitions().items() if kind in kinds]
 
-    def _given(self) -> list[Object]:
-        """Return what the environments say that their cluster has."""
+    def _provided(self) -> list[Object]:
+        """Return the classes that the environments expect their cluster to provide."""
         classes: dict[str, Object] = {"standard": _storage_class("standard", default=True)}
         ingresses: dict[str, Object] = {}
         for each in self.environments:
@@ -176,19 +178,19 @@ class Cluster:
 
 
 def _own_folder() -> Path:
-    """Return a new temporary folder, after removing those whose process was killed."""
+    """Return a new temporary folder, and remove the folders of killed processes."""
     for other in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             with (other / LOCK).open() as held:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # it lives, or is somebody else's
+        except OSError:  # its process lives, or it belongs to another user
             continue
         shutil.rmtree(other, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     new = folder / f"{LOCK}.new"
     lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)  # until this process ends
-    # Only now: whoever finds it unlocked removes the folder.
+    fcntl.flock(lock, fcntl.LOCK_EX)  # held until this process ends
+    # Only now: other processes remove a folder whose lock is free.
     new.rename(folder / LOCK)
     return folder
 
@@ -215,7 +217,7 @@ def _ingress_class(name: str) -> Object:
 
 
 def _pod_metrics() -> Object:
-    """Return a definition that lets the API server itself keep what metrics-server would tell."""
+    """Return a definition by which the API server itself stores what metrics-server would serve."""
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -249,5 +251,5 @@ def _all_ready(nodes: dict[str, Object]) -> bool:
 
 
 def _holds(each: Object, condition: str) -> bool:
-    found: Iterable[Any] = each.get("status", {}).get("conditions") or []
-    return any(one["type"] == condition and one["status"] == "True" for one in found)
+    conditions: Iterable[Any] = each.get("status", {}).get("conditions") or []
+    return any(it["type"] == condition and it["status"] == "True" for it in conditions)

@@ -1,4 +1,4 @@
-"""etcd, the API server, the controllers and the scheduler of one minor version of Kubernetes."""
+"""Run etcd, the API server, the controllers and the scheduler of Kubernetes."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from pathlib import Path
 
 import yaml
 
-from scripts.cluster.api_client import UNREACHABLE, Api, ApiError, Object
+from scripts.cluster.api_client import UNREACHABLE, ApiClient, ApiError, Object
 from scripts.cluster.processes import Processes, free_ports
 from scripts.core import programs, toolchain
 from scripts.core.findings import UsageError
 
 LOOK_S = 0.1
 HANG_S = 1800.0
-"""The end of a start or a command that hangs; on a busy machine, others take minutes."""
+"""Time-out of a start or a command, which take minutes on a busy machine."""
 
 CONTROLLERS_VERSION = "1.34"
-"""The one minor version whose controllers, scheduler and kubectl are built."""
+"""The only minor version whose controllers, scheduler and kubectl are built."""
 
 GONE_S = 120
-"""Without a sign of life for so long a node is lost. Kubernetes' own default is 50, in which a busy
-machine may give no sign, and a whole zone would be lost that is well."""
+"""A node counts as lost after this time without a heartbeat. Kubernetes' default is 50, in which a
+busy machine may miss all heartbeats, so that a healthy zone would count as lost."""
 
 
 class ControlPlane:
-    """A control plane in a folder; `kubeconfig` is an administrator's."""
+    """A control plane in a folder; `kubeconfig` has the rights of an administrator."""
 
     def __init__(self, processes: Processes, folder: Path, version: str) -> None:
-        """Prepare it. version: the API server's, a minor one that tools/ pins.
+        """Prepare it. version: a minor version of the API server that tools/ pins.
 
-        Raises UsageError for another version, or where the programs can't be had.
+        Raises UsageError for another version, or if a program is not available.
         """
         self.version, self.folder = version, folder
         self._processes = processes
@@ -50,11 +50,11 @@ class ControlPlane:
 
     @property
     def url(self) -> str:
-        """Where the API server is."""
+        """The address of the API server."""
         return f"https://127.0.0.1:{self._port}"
 
-    def start(self) -> Api:
-        """Start etcd and the API server, and return its API when it is ready."""
+    def start(self) -> ApiClient:
+        """Start etcd and the API server, and return a client when the server is ready."""
         etcd = f"http://127.0.0.1:{self._etcd_port}"
         peer = f"http://127.0.0.1:{self._peer_port}"
         store: dict[str, object] = {
@@ -87,27 +87,27 @@ class ControlPlane:
         return self.connect()
 
     def _start(self, name: str, program: Path, options: dict[str, object]) -> None:
-        given = (f"--{option}={value}" for option, value in options.items())
-        self._processes.start(name, [program, *given], self.environment())
+        arguments = (f"--{option}={value}" for option, value in options.items())
+        self._processes.start(name, [program, *arguments], self.environment())
 
-    def connect(self) -> Api:
-        """Return the API of an API server that is starting, when it is ready."""
+    def connect(self) -> ApiClient:
+        """Wait until the API server is ready, and return a client."""
         end = time.monotonic() + HANG_S
         while time.monotonic() < end:
             if dead := self._processes.dead():
                 log = self._processes.log(dead[0]).read_text("utf-8", "replace")
-                raise UsageError(f"{dead[0]} has ended:\n{log[-2000:]}")
+                raise UsageError(f"{dead[0]} exited unexpectedly:\n{log[-2000:]}")
             try:
-                api = Api(self.url, self._token, self._trust())
-                api.raw("readyz")
+                client = ApiClient(self.url, self._token, self._trust())
+                client.raw("readyz")
             except (OSError, ApiError, *UNREACHABLE):
                 time.sleep(LOOK_S)
             else:
-                return api
-        raise UsageError(f"the API server is not ready within {HANG_S:.0f} s")
+                return client
+        raise UsageError(f"the API server did not become ready within {HANG_S:.0f} s")
 
     def _trust(self) -> ssl.SSLContext:
-        # Its certificate is its own, made at its start; Python 3.13 would ask for more of it.
+        # The server makes its own certificate, which fails the strict check of Python 3.13.
         certificate = self.folder / "certificates" / "apiserver.crt"
         context = ssl.create_default_context(cafile=str(certificate))
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -119,7 +119,7 @@ class ControlPlane:
             "kubeconfig": self.kubeconfig,
             "leader-elect": "false",
             "secure-port": 0,
-            # Clients' default limits would make them slower than the API server is.
+            # With the default limits of clients, they are slower than the API server.
             "kube-api-qps": 200,
             "kube-api-burst": 400,
         }
@@ -127,7 +127,7 @@ class ControlPlane:
             "service-account-private-key-file": self.folder / "service-accounts.pem",
             "node-monitor-grace-period": f"{GONE_S}s",
             "node-monitor-period": "2s",
-            # Minutes, by default, until an autoscaler believes a new pod's metrics.
+            # By default, an autoscaler ignores the metrics of a new pod for minutes.
             "horizontal-pod-autoscaler-sync-period": "2s",
             "horizontal-pod-autoscaler-cpu-initialization-period": "1s",
             "horizontal-pod-autoscaler-initial-readiness-delay": "1s",
@@ -136,21 +136,21 @@ class ControlPlane:
             self._start(name, toolchain.tool(f"{name}-{CONTROLLERS_VERSION}"), {**shared, **more})
 
     def environment(self) -> dict[str, str]:
-        """Return what the programs may know of this machine."""
+        """Return the environment of the programs: little of this machine's own."""
         kept = ("PATH", "LANG")
         return {
             **{name: os.environ[name] for name in kept if name in os.environ},
             "HOME": str(self.folder),
             "TMPDIR": str(self.folder),
             "KUBECONFIG": str(self.kubeconfig),
-            # They are short-lived: less time for collecting garbage, for more memory.
+            # They are short-lived: less garbage collection, for more memory.
             "GOGC": "400",
         }
 
     def kubectl(
         self, *arguments: str | Path, given: str = "", timeout_s: float = HANG_S
     ) -> tuple[int, str, str]:
-        """Return kubectl's exit code, output and errors (its warnings are among them)."""
+        """Run kubectl, and return its exit code, output and errors (which include its warnings)."""
         program = toolchain.tool(f"kubectl-{CONTROLLERS_VERSION}")
         command: Sequence[str | Path] = [program, *arguments]
         done = programs.run(
@@ -166,18 +166,19 @@ class ControlPlane:
     def apply(self, objects: Sequence[Object], *files: Path, dry_run: bool = False) -> str:
         """Apply objects and files (or folders of them) server-side; return kubectl's warnings.
 
-        dry_run: the server does all but keep them. Raises ApiError where one is refused.
+        dry_run: the API server checks them, but does not store them. Raises ApiError if it rejects
+        one.
         """
         command = ["apply", "--server-side", *(["--dry-run=server"] if dry_run else [])]
         command += [f"--filename={file}" for file in (*files, *(["-"] if objects else []))]
-        code, _, told = self.kubectl(*command, given=yaml.safe_dump_all(objects))
+        code, _, errors = self.kubectl(*command, given=yaml.safe_dump_all(objects))
         if code:
-            raise ApiError(code, told)
-        return told
+            raise ApiError(code, errors)
+        return errors
 
 
 def _private(file: Path, text: str) -> None:
-    """Write a file that nobody else may read."""
+    """Write a file that only this user can read."""
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
         stream.write(text)
 

@@ -1,4 +1,4 @@
-"""The git repository that Argo CD follows: a bare one, and the checkout that is pushed to it."""
+"""The git repository that Argo CD follows: a bare one, and a checkout that is pushed to it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from scripts.core.findings import UsageError
 
 GIT_S = 900.0
 ADDRESSES = ("base/environment.yaml", "argocd/**/*.yaml")
-"""Where the address of the repository stands."""
+"""The files that contain the address of the repository."""
 
 
 class Remote:
-    """A copy of a repository, with its own address in place of the one that clusters use."""
+    """A copy of a repository, in which its own address replaces the original one."""
 
     def __init__(self, folder: Path, source: Path) -> None:
-        """Make the two empty. source: the repository whose content is taken."""
+        """Create both empty. source: the repository to copy from."""
         self.bare, self.checkout, self._source = folder / "remote.git", folder / "checkout", source
         self._git("init", "--quiet", "--bare", "--initial-branch=main", str(self.bare), at=folder)
         self._git("clone", "--quiet", str(self.bare), str(self.checkout), at=folder)
@@ -29,13 +29,14 @@ class Remote:
 
     @property
     def url(self) -> str:
-        """What Argo CD calls it."""
+        """The address for Argo CD."""
         return f"file://{self.bare}"
 
     def take(self, revision: str = "") -> None:
-        """Make the checkout equal to a revision of the source, or to its files as they are now.
+        """Make the checkout equal to a revision of the source, or to its working tree.
 
-        Of these, what git knows or would add is taken. Raises UsageError for no revision.
+        Of the working tree, it takes the files that git tracks or would add. Raises UsageError if
+        the revision does not exist.
         """
         for each in self.checkout.iterdir():
             if each.is_dir() and not each.is_symlink():
@@ -51,11 +52,12 @@ class Remote:
             archive.unlink()
         else:
             self._take_files()
-        was = yaml.safe_load((self.checkout / ADDRESSES[0]).read_text("utf-8"))["repository"]["url"]
+        base = yaml.safe_load((self.checkout / ADDRESSES[0]).read_text("utf-8"))
+        old_url = base["repository"]["url"]
         for pattern in ADDRESSES:
             for file in self.checkout.glob(pattern):
                 text = file.read_text("utf-8")
-                file.write_text(text.replace(was, self.url), "utf-8")
+                file.write_text(text.replace(old_url, self.url), "utf-8")
 
     def _take_files(self) -> None:
         known = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -78,13 +80,13 @@ class Remote:
         return self.revision()
 
     def revert(self) -> str:
-        """Take the last commit back by another, push it, and return the revision."""
+        """Revert the last commit, push that, and return the new revision."""
         self._git("revert", "--no-edit", "HEAD")
         self._git("push", "--quiet", "origin", "main")
         return self.revision()
 
     def return_to(self, revision: str) -> str:
-        """Make everything as it was in a revision by a new commit, push it, and return its name."""
+        """Restore a revision by a new commit, push it, and return the new revision."""
         self._git("rm", "--quiet", "-r", "--force", "--ignore-unmatch", ".")
         self._git("checkout", "--quiet", revision, "--", ".")
         return self.push(f"as in {revision}")
@@ -94,7 +96,7 @@ class Remote:
         return self._git("rev-parse", "HEAD").strip()
 
     def _git(self, *arguments: str, at: Path | None = None) -> str:
-        """Return git's output. Raises UsageError with its errors where it fails."""
+        """Run git, and return its output. Raises UsageError with its errors if it fails."""
         environment = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "LC_ALL": "C"}
         for role in ("AUTHOR", "COMMITTER"):
             environment |= {f"GIT_{role}_NAME": "linea", f"GIT_{role}_EMAIL": "linea@localhost"}

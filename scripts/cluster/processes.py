@@ -1,4 +1,4 @@
-"""Programs that run together: started, ended, killed and started again, all with logs."""
+"""Start, stop, kill and restart programs that run together, each with a log."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from pathlib import Path
 from scripts.core.findings import UsageError
 
 END_S = 5.0
-"""What a program has to end by itself; the API server takes a minute where there are watches."""
+"""Time for a program to stop before it is killed; with watches, the API server takes a minute."""
 
 PORTS_A_BLOCK = 100
 BLOCKS = range(20_000, 32_000, PORTS_A_BLOCK)
-"""The first port of every block. Outgoing connections have higher ports, so none of them takes one
-that was found for a program before the program does."""
+"""The first port of every block. Outgoing connections use higher ports, so they cannot take a port
+between its choice here and its use by a program."""
 _guards: list[socket.socket] = []
-"""They hold this process's blocks."""
+"""Sockets that reserve the blocks of this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How a program is started."""
+    """The command that starts a program."""
 
     command: Sequence[str | Path]
     environment: Mapping[str, str]
@@ -38,7 +38,7 @@ class Program:
 
 
 class Processes:
-    """Programs of one folder, by name; none of them outlives this process."""
+    """Programs by name, with their logs in one folder; none of them outlives this process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -52,12 +52,12 @@ class Processes:
         environment: Mapping[str, str],
         folder: Path | None = None,
     ) -> None:
-        """Start a program; its output is appended to its log. Call it in the main thread."""
+        """Start a program, and append its output to its log. Call it in the main thread."""
         self._programs[name] = Program([*command], environment, folder or self._folder)
         self.restart(name)
 
     def restart(self, name: str) -> None:
-        """Start a program that has ended, as it was started before."""
+        """Start a stopped program again with the same command."""
         program = self._programs[name]
         with self.log(name).open("ab") as log:
             try:
@@ -71,56 +71,59 @@ class Processes:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise UsageError(f"{name} can't be started: {error.strerror}") from error
+                raise UsageError(f"cannot start {name}: {error.strerror}") from error
 
     def end(self, *names: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """End programs with their children, and wait for that; SIGKILL: as a loss of power does."""
-        ended = [self._running.pop(name) for name in names if name in self._running]
-        for process in ended:
+        """Stop programs and their children, and wait; SIGKILL simulates a power failure."""
+        stopped = [self._running.pop(name) for name in names if name in self._running]
+        for process in stopped:
             _signal(process, number)
-        for process in ended:
+        for process in stopped:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(END_S)
             _signal(process, signal.SIGKILL)
             process.wait()
 
     def close(self) -> None:
-        """End everything, the last that was started first."""
+        """Stop everything, in reverse order of the starts."""
         names = list(reversed(self._running))
-        # etcd and the API server lose nothing that anybody wants, and would wait for their watches.
+        # Nobody needs the data of etcd and the API server, and a clean stop waits for watches.
         self.end(*names, number=signal.SIGKILL)
 
     def log(self, name: str) -> Path:
-        """Return the file of a program's output."""
+        """Return the file with a program's output."""
         return self._folder / f"{name}.log"
 
     def dead(self) -> list[str]:
-        """Return the names of those that have ended by themselves."""
+        """Return the names of the programs that exited unexpectedly."""
         return [name for name, process in self._running.items() if process.poll() is not None]
 
     def names(self) -> list[str]:
-        """Return the names of all that have been started."""
+        """Return the names of all programs."""
         return list(self._programs)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that nobody listens on, at each call other ones.
+    """Return ports of the loopback interface that nobody listens on; each call returns new ones.
 
-    No other process on the machine gets one of them while this one lives, whoever's it is. Raises
-    UsageError if there are not enough.
+    As long as this process lives, no other process on the machine gets them from this function.
+    Raises UsageError if there are too few.
     """
-    found = list(itertools.islice(filter(_is_free, _own_ports(os.getpid())), count))
-    if len(found) < count:
-        raise UsageError(f"no {count} ports are free from {BLOCKS.start} to {BLOCKS.stop}")
-    return found
+    ports = list(itertools.islice(filter(_is_free, _own_ports(os.getpid())), count))
+    if len(ports) < count:
+        raise UsageError(
+            f"only {len(ports)} of {count} needed ports are free from {BLOCKS.start} to"
+            f" {BLOCKS.stop}: end other programs that listen there"
+        )
+    return ports
 
 
 @functools.cache
 def _own_ports(_process: int) -> Iterator[int]:
-    """Return the ports of one block after the other, each owned by this process, not a parent.
+    """Yield the ports of one block after another, each reserved by this process, not its parent.
 
-    A process owns a block if it has bound the block's first port. The kernel unbinds it when the
-    process ends, however it does.
+    A process reserves a block by binding its first port. The kernel releases it when the process
+    ends, in whatever way.
     """
     for first in BLOCKS:
         guard = socket.socket()
@@ -134,25 +137,25 @@ def _own_ports(_process: int) -> Iterator[int]:
 
 
 def _is_free(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tried.bind(("127.0.0.1", port))
+    with contextlib.suppress(OSError), socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
         return True
     return False
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     """Send a signal to a program and its children, if it still runs."""
-    # Where it has just ended: macOS permits no signal to what only waits for its parent.
+    # If it has just ended, macOS does not permit a signal to the zombie.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if process.poll() is None:
             os.killpg(process.pid, number)
 
 
 def _bound() -> list[str]:
-    """Return what begins a command whose program ends with this process, even where it is killed.
+    """Return the start of a command that ends with this process, even if this process is killed.
 
-    Elsewhere than on Linux, only what ends this process in order ends the programs.
+    It is empty except on Linux: there, programs survive if this process is killed.
     """
-    found = shutil.which("setpriv") if sys.platform == "linux" else None
-    return [found, "--pdeathsig", "KILL", "--"] if found else []
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []

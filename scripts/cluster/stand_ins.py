@@ -1,15 +1,15 @@
 """Stand-ins for what needs a cloud, and nothing else: docs/cluster.md lists them.
 
-Each does as little as its original would show in the objects:
+Each makes only the changes to objects that its original would make:
 
-| what | whose work it is | what is done here |
+| what | original | here |
 |---|---|---|
 | volumes | the EBS CSI driver | a PersistentVolume in the zone of the pod's node |
 | a LoadBalancer Service | the AWS load balancer controller | an address that leads nowhere |
 | an Ingress | the AWS load balancer controller | a host name that leads nowhere |
 | a SecretStore | the External Secrets operator | Ready |
-| an ExternalSecret | the External Secrets operator | Ready; a Secret that says what it is |
-| a pod's cpu and memory | metrics-server | a PodMetrics with the share that a test asks for |
+| an ExternalSecret | the External Secrets operator | Ready; a Secret with a dummy value |
+| a pod's cpu and memory | metrics-server | a PodMetrics with the share that a test sets |
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from scripts.cluster.api_client import UNREACHABLE, Api, ApiError, Object
+from scripts.cluster.api_client import UNREACHABLE, ApiClient, ApiError, Object
 from scripts.cluster.nodes import ZONE
 from scripts.kubernetes import quantity
 
@@ -34,14 +34,14 @@ USUAL_SHARE = 0.5
 class StandIns:
     """The stand-ins of one cluster: threads that end with `close`."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: ApiClient) -> None:
         self._api = api
         self._closed = threading.Event()
         self.load: dict[str, float] = {}
-        """Namespace/name of what is scaled → its pods' use, as a share of what they request."""
+        """Namespace/name of an autoscaler's target → usage of its pods, as a share of requests."""
 
     def start(self) -> None:
-        """Start them all."""
+        """Start all of them."""
         for kind, stand_in in {
             "PersistentVolumeClaim": self._claim,
             "Service": self._service,
@@ -53,14 +53,14 @@ class StandIns:
         self._thread(self._measure)
 
     def close(self) -> None:
-        """End them all."""
+        """Stop all of them."""
         self._closed.set()
 
     def _thread(self, work: Callable[..., None], *arguments: object) -> None:
         threading.Thread(target=work, args=arguments, daemon=True).start()
 
     def _follow(self, kind: str, stand_in: Callable[[Object], None]) -> None:
-        """Show every new state of a kind's objects to its stand-in."""
+        """Call a stand-in for every new state of a kind's objects."""
         seen: dict[str, str] = {}
         for objects in self._api.states(kind, "", ""):
             if self._closed.is_set():
@@ -72,18 +72,18 @@ class StandIns:
                 try:
                     stand_in(each)
                 except (ApiError, *UNREACHABLE):
-                    continue  # it has changed, or the API server is away: it is seen again
+                    continue  # the object has changed, or the API server is down: it comes again
                 seen[metadata["uid"]] = metadata["resourceVersion"]
 
     def _claim(self, claim: Object) -> None:
-        """Make the volume of a claim where the scheduler has chosen a node for its pod."""
+        """Create the volume of a claim once the scheduler has chosen a node for its pod."""
         metadata, spec = claim["metadata"], claim["spec"]
         node = metadata.get("annotations", {}).get(SELECTED)
         if not node or spec.get("volumeName"):
             return
         zone = self._api.get("Node", node)["metadata"]["labels"][ZONE]
         name = f"pvc-{metadata['uid']}"
-        there = {"key": ZONE, "operator": "In", "values": [zone]}
+        in_zone = {"key": ZONE, "operator": "In", "values": [zone]}
         volume = {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
@@ -103,9 +103,9 @@ class StandIns:
                 },
                 "csi": {"driver": PROVISIONER, "volumeHandle": name},
                 "nodeAffinity": {
-                    "required": {"nodeSelectorTerms": [{"matchExpressions": [there]}]}
+                    "required": {"nodeSelectorTerms": [{"matchExpressions": [in_zone]}]}
                 },
-                # Nothing is behind it, and nobody here would delete it.
+                # There is no disk behind it, and no driver that would delete it.
                 "persistentVolumeReclaimPolicy": "Retain",
                 "storageClassName": spec["storageClassName"],
             },
@@ -143,19 +143,19 @@ class StandIns:
                 "controller": True,
                 "blockOwnerDeletion": True,
             }
-            made = {
+            secret = {
                 "apiVersion": "v1",
                 "kind": "Secret",
                 "metadata": {
                     "name": name,
                     "namespace": namespace,
-                    # The operator copies its own labels, not those of Argo CD's tracking.
+                    # The operator sets its own labels, and does not copy those of Argo CD.
                     "labels": {"reconcile.external-secrets.io/managed": "true"},
                     "ownerReferences": [owner],
                 },
                 "data": {each["secretKey"]: value for each in spec["data"]},
             }
-            self._api.create("Secret", made, namespace)
+            self._api.create("Secret", secret, namespace)
         self._ready("ExternalSecret", wanted, "SecretSynced", "secret synced")
 
     def _ready(self, kind: str, each: Object, reason: str, message: str) -> None:
@@ -172,12 +172,12 @@ class StandIns:
         self._api.patch(kind, metadata["name"], body, metadata["namespace"], "status")
 
     def _measure(self) -> None:
-        """Say again and again what the pods of autoscalers use."""
+        """Write the usage of the pods of autoscalers every few seconds."""
         while not self._closed.wait(METRICS_EVERY_S):
             with contextlib.suppress(ApiError, *UNREACHABLE):
                 for scaler in self._api.objects("HorizontalPodAutoscaler"):
                     target = scaler["spec"]["scaleTargetRef"]
-                    with contextlib.suppress(ApiError):  # it has gone meanwhile: others have not
+                    with contextlib.suppress(ApiError):  # its target was deleted meanwhile
                         self._measure_pods(target, scaler["metadata"]["namespace"])
 
     def _measure_pods(self, target: Object, namespace: str) -> None:
@@ -186,8 +186,9 @@ class StandIns:
         chosen = ",".join(f"{name}={value}" for name, value in labels.items())
         share = self.load.get(f"{namespace}/{target['name']}", USUAL_SHARE)
         pods = {pod["metadata"]["name"]: pod for pod in self._api.objects("Pod", namespace, chosen)}
-        there = self._api.objects("PodMetrics", namespace, chosen)
-        for name in {each["metadata"]["name"] for each in there} - pods.keys():
+        metrics = self._api.objects("PodMetrics", namespace, chosen)
+        existing = {each["metadata"]["name"] for each in metrics}
+        for name in existing - pods.keys():
             self._api.delete("PodMetrics", name, namespace)
         for name, pod in pods.items():
             usage = {
@@ -202,7 +203,7 @@ class StandIns:
                 "window": "10s",
                 "containers": list(_used(pod["spec"]["containers"], share)),
             }
-            if name in {each["metadata"]["name"] for each in there}:
+            if name in existing:
                 self._api.patch("PodMetrics", name, usage, namespace)
             else:
                 self._api.create("PodMetrics", usage, namespace)
@@ -210,8 +211,8 @@ class StandIns:
 
 def _used(containers: Iterable[Object], share: float) -> Iterable[Object]:
     for container in containers:
-        asked = container.get("resources", {}).get("requests", {})
-        cpu, memory = (float(quantity.parse(asked.get(r, "0")) or 0) for r in ("cpu", "memory"))
+        requests = container.get("resources", {}).get("requests", {})
+        cpu, memory = (float(quantity.parse(requests.get(r, "0")) or 0) for r in ("cpu", "memory"))
         usage = {
             "cpu": f"{math.ceil(cpu * share * 1000)}m",
             "memory": f"{math.ceil(memory * share)}",

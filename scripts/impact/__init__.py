@@ -1,1 +1,1 @@
-"""What a change does to the environments when it is merged: compared, judged, told."""
+"""Predict what merging a change does to the environments: compare, predict effects, report."""

@@ -1,4 +1,4 @@
-"""What a change does to all environments of a repository: git in, a report out."""
+"""Predict what a change does to all environments of a repository: git in, a report out."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import Path
 
 from scripts.core.parallel import each
 from scripts.impact.compare import revisions
-from scripts.impact.compare.revisions import Found
-from scripts.impact.report import Environment, Report, report
+from scripts.impact.compare.revisions import OutputDiff
+from scripts.impact.report import EnvironmentImpact, Report, report
 
 
 def impact(root: Path, against: str, to: str = "") -> Report:
-    """Return what becomes of environments when a revision comes in the place of another.
+    """Return what happens to the environments when one revision replaces another.
 
-    to: a revision; the working tree, where it is empty. It is about rendered output: what inputs
-    would give is not looked at. Raises UsageError for a revision that git does not know.
+    to: a revision; empty for the working tree. It compares rendered output only, and renders
+    nothing. Raises UsageError for a revision that git does not know.
     """
-    found = revisions.find(root, against, to)
-    environments = _compared(found) if found.changed else []
-    inputs = () if environments else found.inputs
-    return replace(report(against, to, len(found.names), environments), inputs=inputs)
+    output = revisions.diff(root, against, to)
+    environments = _impacts(output) if output.changed else []
+    inputs = () if environments else output.inputs
+    return replace(report(against, to, len(output.names), environments), inputs=inputs)
 
 
-def _compared(found: Found) -> list[Environment]:
-    """Return what happens to those that change; only then is what compares them loaded."""
-    from scripts.impact.comparison import environment
+def _impacts(output: OutputDiff) -> list[EnvironmentImpact]:
+    """Return what happens to the changed environments; imports the comparison only then."""
+    from scripts.impact.comparison import environment_impact
 
-    def one(name: str) -> Environment:
-        return environment(revisions.pair(found, name))
+    def of_environment(name: str) -> EnvironmentImpact:
+        return environment_impact(revisions.pair(output, name))
 
-    return each(one, found.changed, "comparing environments")
+    return each(of_environment, output.changed, "comparing environments")

@@ -1,6 +1,6 @@
 """What a change does to environments, as plain data for every format. Pure.
 
-Environments to which the same happens are told once.
+Environments to which the same happens share one section.
 """
 
 from __future__ import annotations
@@ -10,30 +10,31 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from scripts.impact.effects.effect import Consequence, Risk
+from scripts.impact.effects.effect import Effect, Risk
 
 if TYPE_CHECKING:
-    from scripts.impact.effects.prediction import Outcome
+    from scripts.impact.effects.prediction import Prediction
 
 VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """A field that is another."""
+class FieldChange:
+    """A field that changes."""
 
     path: str
     """spec.containers[besu].image"""
     old: str | None
-    """None where it was not there."""
+    """None if the field was missing."""
     new: str | None
+    """None if the field is removed."""
     lines: tuple[str, ...] = ()
-    """Of a text: its difference, each line with -, + or a space before it."""
+    """Of a text: its diff, each line with -, + or a space before it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Object:
-    """An object that is another, comes, goes, moves to another file or is spelt otherwise."""
+class ObjectChange:
+    """An object that changes, is added or removed, moves to another file, or differs in form."""
 
     name: str
     """Kind/name."""
@@ -41,14 +42,15 @@ class Object:
     """changed, added, removed, moved or spelling."""
     file: str
     moved_from: str
-    """The file it was in, where that is another."""
+    """The old file; empty if it is the same."""
     risk: str
-    fields: tuple[Field, ...]
+    """The worst risk of the effects on it."""
+    fields: tuple[FieldChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A workload in the picture."""
+    """A workload in the diagram."""
 
     name: str
     """Kind/name."""
@@ -57,9 +59,9 @@ class Component:
     pods: str
     """3, or 3 → 4."""
     mark: str
-    """The worst of what happens to it, in lower case; new or gone; empty for nothing."""
+    """The worst risk of the effects on it, in lower case; new or gone; empty if there is none."""
     calls: tuple[str, ...]
-    """Kind/name of those that its pods connect to."""
+    """Kind/name of the workloads that its pods connect to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,36 +69,36 @@ class Step:
     """A wave of the sync."""
 
     wave: int | None
-    """None for what is done after all waves: deleting what left git (PruneLast)."""
+    """None for the deletion of objects that are removed from git, after all waves (PruneLast)."""
     objects: tuple[str, ...]
-    """In no order that means anything."""
+    """Changed objects; their order has no meaning."""
     pods: tuple[tuple[str, ...], ...]
-    """Those that are replaced: of each workload, in the order in which they are ended. Workloads
-    don't wait for each other."""
+    """Replaced pods of each workload, in the order in which they stop. Workloads do not wait for
+    each other."""
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
-    """What happens to one environment, or to several alike."""
+class EnvironmentImpact:
+    """What happens to one environment, or to several in the same way."""
 
     names: tuple[str, ...]
     namespace: str
-    """Of the first of them, as all names that are told."""
+    """Of the first environment, like all other names here."""
     what: str
-    """changed, new, gone, or spelling, where the cluster sees no difference."""
+    """changed, new, gone, or spelling, if the cluster sees no difference."""
     summary: tuple[str, ...]
-    """Of a new or a gone one, in place of all the rest."""
-    consequences: tuple[Consequence, ...]
-    objects: tuple[Object, ...]
+    """Of a new or removed environment; then everything below is empty."""
+    effects: tuple[Effect, ...]
+    objects: tuple[ObjectChange, ...]
     components: tuple[Component, ...]
     steps: tuple[Step, ...]
-    outcome: Outcome | None
-    """None of one that comes or goes."""
+    outcome: Prediction | None
+    """None for a new or removed environment."""
 
     @property
     def worst(self) -> Risk:
-        """Return the risk that the reader should know of first."""
-        return min((one.risk for one in self.consequences), default=Risk.CHANGES)
+        """Return the worst risk of its effects."""
+        return min((effect.risk for effect in self.effects), default=Risk.CHANGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,71 +106,76 @@ class Report:
     """What a change does."""
 
     against: str
+    """The revision before."""
     to: str
+    """The revision after; empty for the working tree."""
     count: int
-    """Of all environments, those that stay as they are, too."""
-    environments: tuple[Environment, ...]
+    """Number of all environments, including unchanged ones."""
+    environments: tuple[EnvironmentImpact, ...]
     inputs: tuple[str, ...] = ()
-    """Files that differ, where no output does: it may not have been rendered since."""
+    """Changed files that are not output, if no output changes: perhaps nobody has rendered."""
 
     @property
     def changed(self) -> int:
-        """Return how many environments differ."""
-        return sum(len(one.names) for one in self.environments)
+        """Return the number of changed environments."""
+        return sum(len(each.names) for each in self.environments)
 
 
-def report(against: str, to: str, count: int, found: Sequence[Environment]) -> Report:
-    """Return the report of all environments: the worst first, those that are alike together."""
-    alike: dict[str, list[Environment]] = {}
-    for one in _renamed(found):
-        alike.setdefault(_anonymous(one), []).append(one)
-    grouped = [
-        replace(same[0], names=tuple(name for one in same for name in one.names))
-        for same in alike.values()
+def report(against: str, to: str, count: int, impacts: Sequence[EnvironmentImpact]) -> Report:
+    """Return the report of all environments: the worst first, equal ones in one section."""
+    equal: dict[str, list[EnvironmentImpact]] = {}
+    for impact in _with_reused_namespaces(impacts):
+        equal.setdefault(_anonymous(impact), []).append(impact)
+    merged = [
+        replace(group[0], names=tuple(name for impact in group for name in impact.names))
+        for group in equal.values()
     ]
-    ordered = sorted(grouped, key=lambda one: (one.worst, one.names))
+    ordered = sorted(merged, key=lambda impact: (impact.worst, impact.names))
     return Report(against, to, count, tuple(ordered))
 
 
-def _anonymous(one: Environment) -> str:
-    """Return all that is told of it, without the names that are its own."""
-    own = "|".join(re.escape(name) for name in (one.namespace, *one.names) if name)
-    return re.sub(rf"(?<![A-Za-z0-9])(?:{own})(?![A-Za-z0-9])", "", repr(one))
+def _anonymous(impact: EnvironmentImpact) -> str:
+    """Return the text of an environment's impact without its own names."""
+    own = "|".join(re.escape(name) for name in (impact.namespace, *impact.names) if name)
+    return re.sub(rf"(?<![A-Za-z0-9])(?:{own})(?![A-Za-z0-9])", "", repr(impact))
 
 
-def _renamed(found: Sequence[Environment]) -> Iterator[Environment]:
-    """Yield environments, a new one with what it means that another had its namespace."""
-    gone = {one.namespace: one.names[0] for one in found if one.what == "gone"}
-    for one in found:
-        if one.what == "new" and (other := gone.get(one.namespace)):
+def _with_reused_namespaces(impacts: Sequence[EnvironmentImpact]) -> Iterator[EnvironmentImpact]:
+    """Yield environments, with a warning for a new one in the namespace of a removed one."""
+    removed = {impact.namespace: impact.names[0] for impact in impacts if impact.what == "gone"}
+    for impact in impacts:
+        if impact.what == "new" and (other := removed.get(impact.namespace)):
             line = (
-                f"it takes over the namespace of {other}, which leaves git: the two Applications"
-                f" claim the same objects until a person removes that of {other}, without cascade"
+                f"it uses the namespace of {other}, which is removed from git: both Applications"
+                f" claim the same objects until a person deletes the Application of {other},"
+                " without cascading"
             )
-            yield replace(one, summary=(*one.summary, line))
+            yield replace(impact, summary=(*impact.summary, line))
         else:
-            yield one
+            yield impact
 
 
-def together(objects: Sequence[Object]) -> list[list[Object]]:
-    """Return objects, those of which the same is told together."""
-    alike: dict[tuple[str, tuple[Field, ...]], list[Object]] = {}
-    for one in objects:
-        # Where one was, is its own.
-        alike.setdefault((one.moved_from or one.what, one.fields), []).append(one)
-    return list(alike.values())
+def grouped(objects: Sequence[ObjectChange]) -> list[list[ObjectChange]]:
+    """Return objects in groups with the same changes."""
+    groups: dict[tuple[str, tuple[FieldChange, ...]], list[ObjectChange]] = {}
+    for each in objects:
+        groups.setdefault((each.moved_from or each.what, each.fields), []).append(each)
+    return list(groups.values())
 
 
-def document(found: Report) -> dict[str, Any]:
-    """Return the report as impact.schema.json describes it."""
+def document(report: Report) -> dict[str, Any]:
+    """Return the report in the format of impact.schema.json."""
     environments = []
-    for one in found.environments:
-        told = [asdict(each) | {"risk": each.risk.name.lower()} for each in one.consequences]
-        environments.append(asdict(one) | {"consequences": told})
+    for impact in report.environments:
+        effects = [asdict(effect) | {"risk": effect.risk.name.lower()} for effect in impact.effects]
+        data = asdict(impact) | {"effects": effects}
+        # The format calls effects consequences.
+        names = {"effects": "consequences"}
+        environments.append({names.get(key, key): value for key, value in data.items()})
     return {
         "version": VERSION,
-        "against": found.against,
-        "to": found.to,
-        "count": found.count,
+        "against": report.against,
+        "to": report.to,
+        "count": report.count,
         "environments": environments,
     }

@@ -1,4 +1,4 @@
-"""One cluster for all tests of a process, with this repository synced; a test leaves it so."""
+"""One cluster for all tests of a process, with this repository synced; tests leave it synced."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from tests.e2e import steps
 
 MEASURED = "measured"
 _running: list[Cluster] = []
-"""The clusters that a failing test may ask for what they know."""
+"""The running clusters; the report of a failed test shows their state."""
 
 FirstSync = dict[str, tuple[dict[str, Object], list[Object]]]
-"""An environment → its objects, by Kind/name, and pods, as they were after the first sync."""
+"""An environment → its objects, by Kind/name, and its pods, after the first sync."""
 _first_syncs: dict[Cluster, FirstSync] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what is synced before the working tree."""
-    about = "the revision that runs first; that before the working tree, if none is named"
-    parser.addoption("--against", metavar="REVISION", help=about)
+    """Add the option for the revision that is synced before the working tree."""
+    text = "the revision that runs first; default: the one before the working tree"
+    parser.addoption("--against", metavar="REVISION", help=text)
 
 
 @pytest.fixture(scope="session")
 def base(request: pytest.FixtureRequest) -> str:
-    """Return the revision that runs before the working tree; empty in a clone of one commit."""
+    """Return the revision that runs before the working tree; empty in a clone with one commit."""
     named = request.config.getoption("--against")
     if named:
         return str(named)
@@ -47,50 +47,50 @@ def git(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="session")
 def cluster(base: str) -> Iterator[Cluster]:
-    """Return a cluster in which the base was synced, and then all of the working tree is."""
-    with Cluster(ROOT) as made, known(made):
+    """Return a cluster in which first the base was synced, and then the working tree."""
+    with Cluster(ROOT) as running, reported(running):
         for revision in (base, "") if base else ("",):
-            made.remote.take(revision)
-            pushed = made.remote.push(f"as of {revision or 'the working tree'}")
-            made.sync()
-            names = committed(made)
-            steps.wait_synced(made, [steps.ROOT, *map(steps.application, names)], pushed)
-            if made not in _first_syncs:
-                _first_syncs[made] = {name: first_state(made, name) for name in names}
-        yield made
+            running.remote.take(revision)
+            pushed = running.remote.push(f"as of {revision or 'the working tree'}")
+            running.sync()
+            names = committed(running)
+            steps.wait_synced(running, [steps.ROOT, *map(steps.application, names)], pushed)
+            if running not in _first_syncs:
+                _first_syncs[running] = {name: first_state(running, name) for name in names}
+        yield running
 
 
 @contextlib.contextmanager
-def known(made: Cluster) -> Iterator[None]:
-    """Let tests that fail ask the cluster, as long as it runs."""
-    _running.append(made)
+def reported(cluster: Cluster) -> Iterator[None]:
+    """Show the state of a cluster in the reports of tests that fail meanwhile."""
+    _running.append(cluster)
     try:
         yield
     finally:
-        _running.remove(made)
+        _running.remove(cluster)
 
 
-def committed(made: Cluster) -> list[str]:
-    """Return the names of the environments that the checkout has Applications of."""
-    files = (made.remote.checkout / "argocd" / "applications").glob("*.yaml")
+def committed(cluster: Cluster) -> list[str]:
+    """Return the environments that have an Application in the checkout."""
+    files = (cluster.remote.checkout / "argocd" / "applications").glob("*.yaml")
     return sorted(file.stem for file in files)
 
 
-def first_state(made: Cluster, name: str) -> tuple[dict[str, Object], list[Object]]:
-    objects = steps.live(made, name)
+def first_state(cluster: Cluster, name: str) -> tuple[dict[str, Object], list[Object]]:
+    objects = steps.live(cluster, name)
     space = next(iter(objects.values()))["metadata"]["namespace"]
-    return objects, made.api.objects("Pod", space)
+    return objects, cluster.api.objects("Pod", space)
 
 
 @pytest.fixture
 def first_sync(cluster: Cluster) -> FirstSync:
-    """Return what the cluster's first sync has made, whatever tests have done since."""
+    """Return the state after the first sync of the cluster, before all tests."""
     return _first_syncs[cluster]
 
 
 @pytest.fixture
 def remote(cluster: Cluster) -> Iterator[Remote]:
-    """Return the repository that Argo CD follows; in the end it is as before, and synced."""
+    """Return the repository that Argo CD follows; at the end it is restored and synced."""
     before = cluster.remote.revision()
     yield cluster.remote
     if cluster.remote.revision() != before:
@@ -99,7 +99,7 @@ def remote(cluster: Cluster) -> Iterator[Remote]:
 
 @pytest.fixture
 def measure(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
-    """Return what notes a duration, by what it is and its monotonic beginning, to be printed."""
+    """Return a function that records a duration for the summary: its name, its monotonic start."""
 
     def note(what: str, begun: float) -> None:
         record_property(MEASURED, f"{what}: {time.monotonic() - begun:.1f} s")
@@ -115,9 +115,9 @@ def pytest_runtest_makereport(
     if report.failed:
         for running in _running:
             try:
-                report.sections += steps.told(running)
-            except Exception as error:  # the test's own failure is the news
-                report.sections.append(("the cluster", f"can't be asked: {error}"))
+                report.sections += steps.diagnostics(running)
+            except Exception as error:  # the failure of the test matters more
+                report.sections.append(("the cluster", f"its state is not available: {error}"))
     return report
 
 

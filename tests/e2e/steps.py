@@ -1,4 +1,4 @@
-"""What the tests of the cluster do and wait for, in the words of Argo CD."""
+"""Steps of the end-to-end tests: actions and waits, in the terms of Argo CD."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import ROOT as CHECKOUT
 from tests.conftest import Repository
 
 HANG_S = 3600.0
-"""The end of a person's command that hangs."""
+"""Time-out of a command that a person would run."""
 EVENTS = 15
 LOG_LINES = 15
 
@@ -41,44 +41,44 @@ def environments(cluster: Cluster) -> list[str]:
 
 
 def applications(cluster: Cluster) -> list[str]:
-    """Return the names of all Applications, the root's too."""
+    """Return the names of all Applications, including the root."""
     return [ROOT, *map(application, environments(cluster))]
 
 
 def status(each: Object | None, *path: str) -> Any:
-    """Return what stands at a path of an object's status, or None."""
-    found: Any = (each or {}).get("status")
+    """Return the value at a path of an object's status, or None."""
+    value: Any = (each or {}).get("status")
     for key in path:
-        found = (found or {}).get(key)
-    return found
+        value = (value or {}).get(key)
+    return value
 
 
 def at(application: Object) -> str:
-    """Return the revision that an Application has been compared with."""
+    """Return the revision with which Argo CD has compared an Application."""
     return str(status(application, "sync", "revision"))
 
 
 def is_ready(pod: Object) -> bool:
-    """Return whether a pod is ready, and not about to end."""
+    """Return whether a pod is ready and not terminating."""
     conditions = status(pod, "conditions") or ()
-    ready = any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+    ready = any(it["type"] == "Ready" and it["status"] == "True" for it in conditions)
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
 def is_of_a_job(pod: Object) -> bool:
-    """Return whether a pod is a Job's: a backup may begin, or be over, at any time."""
+    """Return whether a pod belongs to a Job: a backup may start or end at any time."""
     return bool(owner(pod).get("kind") == "Job")
 
 
 def owner(each: Object) -> Object:
-    """Return the reference to what made an object; empty for nobody."""
+    """Return the reference to an object's owner; empty if it has none."""
     references = each["metadata"].get("ownerReferences") or [{}]
-    found: Object = references[0]
-    return found
+    first: Object = references[0]
+    return first
 
 
 def is_synced(each: Object | None, revision: str = "") -> bool:
-    """Return whether an Application is Synced, Healthy and at rest, at the revision if given."""
+    """Return whether an Application is Synced, Healthy and idle, at a revision if one is given."""
     return (
         each is not None
         and status(each, "sync", "status") == "Synced"
@@ -90,11 +90,11 @@ def is_synced(each: Object | None, revision: str = "") -> bool:
 
 
 def is_waiting(application: Object, revision: str, message: str) -> bool:
-    """Return whether an Application's sync to a revision runs, with a message."""
+    """Return whether the sync of an Application to a revision is running with a message."""
     state = status(application, "operationState") or {}
-    there = (state.get("phase"), state.get("message"))
+    current = (state.get("phase"), state.get("message"))
     return (
-        there == ("Running", message)
+        current == ("Running", message)
         and status(application, "operationState", "syncResult", "revision") == revision
     )
 
@@ -104,8 +104,8 @@ def wait_synced(
 ) -> None:
     """Wait until Applications (all, if none is named) are synced to a revision.
 
-    A look at the repository is asked for at once, as a webhook would. timeout_s: for how long
-    nothing may move.
+    It asks Argo CD to refresh at once, as a webhook would. timeout_s: the wait fails after this
+    time without progress.
     """
     wanted = [*names] or applications(cluster)
     if revision:
@@ -125,9 +125,9 @@ def wait(
     what: str,
     timeout_s: float = STILL_S,
 ) -> Any:
-    """Return the first true answer about the Applications, by name.
+    """Wait until `ready` returns something true about the Applications by name, and return that.
 
-    timeout_s: for how long nothing may move.
+    timeout_s: the wait fails after this time without progress.
     """
     return cluster.api.until(
         "Application", ready, what, namespace=argocd.NAMESPACE, timeout_s=timeout_s
@@ -135,7 +135,7 @@ def wait(
 
 
 def refresh(cluster: Cluster, names: Iterable[str], kind: str = "normal") -> None:
-    """Ask Argo CD to look at Applications now; those that aren't there are left out."""
+    """Ask Argo CD to refresh the Applications that exist."""
     body = {"metadata": {"annotations": {"argocd.argoproj.io/refresh": kind}}}
     for name in names:
         if cluster.api.find("Application", name, argocd.NAMESPACE):
@@ -153,7 +153,7 @@ def change(remote: Remote, name: str, values: dict[str, Any]) -> None:
 
 
 def begin_sync(cluster: Cluster, name: str) -> None:
-    """Have an Application synced, as `argocd app sync` does."""
+    """Start a sync of an Application, as `argocd app sync` does."""
     spec = cluster.api.get("Application", name, argocd.NAMESPACE)["spec"]
     sync = {"syncOptions": spec["syncPolicy"]["syncOptions"]}
     operation = {"initiatedBy": {"username": PERSON}, "sync": sync}
@@ -161,7 +161,7 @@ def begin_sync(cluster: Cluster, name: str) -> None:
 
 
 def end_of_sync(cluster: Cluster, name: str) -> Any:
-    """Return when the sync that a person has begun ended, in success."""
+    """Wait until a manually started sync succeeds, and return its end time."""
 
     def ended(there: dict[str, Object]) -> Any:
         state = status(there[name], "operationState") or {}
@@ -173,40 +173,40 @@ def end_of_sync(cluster: Cluster, name: str) -> Any:
 
 
 def resources(each: Object) -> dict[str, Object]:
-    """Return what an Application says of its objects, by Kind/name."""
-    return {f"{one['kind']}/{one['name']}": one for one in status(each, "resources") or ()}
+    """Return the state of an Application's objects, by Kind/name."""
+    return {f"{it['kind']}/{it['name']}": it for it in status(each, "resources") or ()}
 
 
 def live(cluster: Cluster, name: str) -> dict[str, Object]:
-    """Return the cluster's state of all objects that git has of an environment, by Kind/name."""
+    """Return the objects of an environment in git, as they are in the cluster, by Kind/name."""
     folder = cluster.remote.checkout / "overlays" / name / "manifests"
     code, out, err = cluster.plane.kubectl("get", "--output=json", f"--filename={folder}")
     assert not code, err
-    return {f"{one['kind']}/{one['metadata']['name']}": one for one in json.loads(out)["items"]}
+    return {f"{it['kind']}/{it['metadata']['name']}": it for it in json.loads(out)["items"]}
 
 
 def too_early(objects: Iterable[Object], pods: Iterable[Object]) -> list[str]:
-    """Return which objects were made before the pods of all earlier waves were ready.
+    """Return the objects that were created before all pods of earlier waves were ready.
 
-    objects: those of git in one namespace, pods: those of their first sync, and also those that an
-    autoscaler has added, which no wave waits for.
+    objects: in git, of one namespace. pods: after their first sync; pods that an autoscaler has
+    added do not count, because no wave waits for them.
     """
-    there, found = [*objects], []
-    waves = {_component(one): _wave(one) for one in there if "replicas" in one.get("spec", {})}
-    scaled = {one["spec"]["scaleTargetRef"]["name"] for one in there if _is_autoscaler(one)}
+    of_git, early = [*objects], []
+    waves = {_component(it): _wave(it) for it in of_git if "replicas" in it.get("spec", {})}
+    scaled = {it["spec"]["scaleTargetRef"]["name"] for it in of_git if _is_autoscaler(it)}
     for pod in pods:
         workload, _, ordinal = pod["metadata"]["name"].rpartition("-")
         by_autoscaler = workload in scaled and ordinal != "0"
         if _component(pod) not in waves or by_autoscaler:
             continue
         conditions = status(pod, "conditions") or ()
-        ready = next(one["lastTransitionTime"] for one in conditions if one["type"] == "Ready")
-        for one in there:
-            created = one["metadata"]["creationTimestamp"]
-            if _wave(one) > waves[_component(pod)] and created < ready:
-                name = f"{one['kind']}/{one['metadata']['name']} of wave {_wave(one)}"
-                found.append(f"{name} at {created}, {pod['metadata']['name']} ready at {ready}")
-    return found
+        ready = next(it["lastTransitionTime"] for it in conditions if it["type"] == "Ready")
+        for each in of_git:
+            created = each["metadata"]["creationTimestamp"]
+            if _wave(each) > waves[_component(pod)] and created < ready:
+                name = f"{each['kind']}/{each['metadata']['name']} of wave {_wave(each)}"
+                early.append(f"{name} at {created}, {pod['metadata']['name']} ready at {ready}")
+    return early
 
 
 def _is_autoscaler(each: Object) -> bool:
@@ -222,16 +222,18 @@ def _component(each: Object) -> str:
 
 
 def pods(cluster: Cluster, namespace: str, component: str) -> dict[str, Object]:
-    """Return a component's pods by uid, without those that are ending."""
+    """Return a component's pods by uid, without terminating ones."""
     labels = f"app.kubernetes.io/component={component}"
-    found = cluster.api.objects("Pod", namespace, labels)
-    there = (one for one in found if "deletionTimestamp" not in one["metadata"])
-    return {one["metadata"]["uid"]: one for one in there}
+    return {
+        pod["metadata"]["uid"]: pod
+        for pod in cluster.api.objects("Pod", namespace, labels)
+        if "deletionTimestamp" not in pod["metadata"]
+    }
 
 
 @contextlib.contextmanager
 def cordoned(cluster: Cluster) -> Iterator[None]:
-    """Let no node take a pod: one that is made, or was evicted, waits; in the end they do again."""
+    """Cordon all nodes, so that new and evicted pods wait; uncordon them at the end."""
     names = [each["metadata"]["name"] for each in cluster.api.objects("Node")]
     try:
         for name in names:
@@ -243,7 +245,7 @@ def cordoned(cluster: Cluster) -> Iterator[None]:
 
 
 def documented(section: str, name: str) -> list[str]:
-    """Return the blocks of commands in a section of argocd/README.md, about an environment."""
+    """Return the command blocks in a section of argocd/README.md, for an environment."""
     text = (CHECKOUT / "argocd" / "README.md").read_text("utf-8")
     section_text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
     blocks = re.findall(r"```bash\n(.*?)```", section_text, re.DOTALL)
@@ -251,7 +253,7 @@ def documented(section: str, name: str) -> list[str]:
 
 
 def run(cluster: Cluster, commands: str) -> str:
-    """Return what a person's shell answers to commands that must succeed."""
+    """Run commands in a shell as a person would, and return their output; they must succeed."""
     programs = cluster.folder / "person"
     if not programs.exists():
         programs.mkdir()
@@ -271,10 +273,10 @@ def run(cluster: Cluster, commands: str) -> str:
     return done.stdout
 
 
-def told(cluster: Cluster) -> list[tuple[str, str]]:
-    """Return what is worth reading when a test has failed: title and text."""
+def diagnostics(cluster: Cluster) -> list[tuple[str, str]]:
+    """Return title and text of what helps to understand a failed test."""
     return [
-        ("programs that have ended by themselves", "\n".join(cluster.processes.dead())),
+        ("programs that exited unexpectedly", "\n".join(cluster.processes.dead())),
         ("Applications", "\n".join(map(_about, cluster.api.objects("Application")))),
         ("last events", "\n".join(_events(cluster))),
         *(
@@ -286,16 +288,16 @@ def told(cluster: Cluster) -> list[tuple[str, str]]:
 
 def _about(each: Object) -> str:
     state, conditions = status(each, "operationState") or {}, status(each, "conditions") or ()
-    seen = f"{status(each, 'sync', 'status')} {status(each, 'health', 'status')}"
+    current = f"{status(each, 'sync', 'status')} {status(each, 'health', 'status')}"
     lines = [
-        f"{each['metadata']['name']}: {seen} at {status(each, 'sync', 'revision')}",
+        f"{each['metadata']['name']}: {current} at {status(each, 'sync', 'revision')}",
         f"  last sync: {state.get('phase')}: {state.get('message')}",
         *(f"  {condition['type']}: {condition['message']}" for condition in conditions),
     ]
-    for name, one in resources(each).items():
-        health = one.get("health") or {}
-        if one.get("status") != "Synced" or health.get("status", "Healthy") != "Healthy":
-            lines.append(f"  {name}: {one.get('status')} {health}")
+    for name, resource in resources(each).items():
+        health = resource.get("health") or {}
+        if resource.get("status") != "Synced" or health.get("status", "Healthy") != "Healthy":
+            lines.append(f"  {name}: {resource.get('status')} {health}")
     return "\n".join(lines)
 
 
@@ -303,8 +305,8 @@ def _events(cluster: Cluster) -> Iterable[str]:
     events = cluster.api.objects("Event")
     events.sort(key=lambda event: event["metadata"]["creationTimestamp"])
     for event in events[-EVENTS:]:
-        about, at = event["involvedObject"], event["metadata"]["creationTimestamp"]
-        where = f"{about.get('namespace', '')}/{about['kind']}/{about['name']}"
+        involved, at = event["involvedObject"], event["metadata"]["creationTimestamp"]
+        where = f"{involved.get('namespace', '')}/{involved['kind']}/{involved['name']}"
         yield f"{at} {where} {event['reason']}: {event['message']}"
 
 

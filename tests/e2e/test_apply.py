@@ -1,7 +1,7 @@
-"""Every API server that is pinned takes every environment, and its pods run where they should.
+"""Every pinned API server accepts every environment, and the pods run where they should.
 
-There is no Argo CD here: manifests are applied as kubectl does, into namespaces as the Applications
-make them, which enforce the pod security standard "restricted".
+This needs no Argo CD: kubectl applies the manifests to namespaces like those that the Applications
+create, which enforce the pod security standard "restricted".
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ RESTRICTED = "pod-security.kubernetes.io/enforce"
 @pytest.fixture(scope="module", params=clusters.versions())
 def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Return a cluster of each pinned version, without Argo CD, with the namespaces."""
-    with Cluster(ROOT, request.param, with_argo_cd=False) as made:
-        for each in made.environments:
-            made.plane.apply([namespace(each.name)])
-        yield made
+    with Cluster(ROOT, request.param, with_argo_cd=False) as running:
+        for each in running.environments:
+            running.plane.apply([namespace(each.name)])
+        yield running
 
 
 def namespace(environment: str) -> Object:
-    """Return the Namespace that an environment's Application makes."""
+    """Return the Namespace that an environment's Application creates."""
     spec = read(ROOT / "argocd" / "applications" / f"{environment}.yaml")[0]["spec"]
     metadata = spec["syncPolicy"]["managedNamespaceMetadata"]
     assert metadata["labels"][RESTRICTED] == "restricted"
@@ -54,26 +54,26 @@ def manifests(environment: str) -> Path:
     return ROOT / "overlays" / environment / "manifests"
 
 
-def test_at_least_two_minor_versions_are_tried() -> None:
+def test_at_least_two_minor_versions_are_tested() -> None:
     assert len(clusters.versions()) >= 2
 
 
-def test_every_environment_is_taken_without_a_warning_and_runs(bare: Cluster) -> None:
+def test_every_environment_is_accepted_without_a_warning_and_runs(bare: Cluster) -> None:
     for each in bare.environments:
         assert bare.plane.apply([], manifests(each.name), dry_run=True) == ""
     for each in bare.environments:
         assert bare.plane.apply([], manifests(each.name)) == ""
     for each in bare.environments:
         objects = read(*manifests(each.name).iterdir())
-        pods = running(bare, each.namespace, objects)
+        pods = ready_pods(bare, each.namespace, objects)
         zones = zones_of(bare, pods)
         for workload in workloads(objects):
-            holds_its_promises(workload, pods, zones)
-        volumes_are_where_their_pods_are(bare, each.namespace, pods, zones)
-        quotas_have_room(bare, each.namespace)
+            assert_placed_as_promised(workload, pods, zones)
+        assert_volumes_in_zones_of_pods(bare, each.namespace, pods, zones)
+        assert_quotas_have_room(bare, each.namespace)
 
 
-def test_the_projects_and_applications_are_taken_without_a_warning(bare: Cluster) -> None:
+def test_the_projects_and_applications_are_accepted_without_a_warning(bare: Cluster) -> None:
     bare.plane.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argocd"}}])
     for folder in ("projects", "applications", "root.yaml"):
         assert bare.plane.apply([], ROOT / "argocd" / folder) == ""
@@ -84,12 +84,12 @@ def workloads(objects: list[Object]) -> list[Object]:
 
 
 def labels_of(workload: Object) -> dict[str, str]:
-    found: dict[str, str] = workload["spec"]["selector"]["matchLabels"]
-    return found
+    labels: dict[str, str] = workload["spec"]["selector"]["matchLabels"]
+    return labels
 
 
 def selected(pods: dict[str, Object], labels: dict[str, str]) -> dict[str, Object]:
-    """Return the pods that have labels."""
+    """Return the pods with labels."""
     return {
         name: pod
         for name, pod in pods.items()
@@ -97,8 +97,8 @@ def selected(pods: dict[str, Object], labels: dict[str, str]) -> dict[str, Objec
     }
 
 
-def running(bare: Cluster, space: str, objects: list[Object]) -> dict[str, Object]:
-    """Return the namespace's pods, once there are as many ready ones as the workloads ask for."""
+def ready_pods(bare: Cluster, space: str, objects: list[Object]) -> dict[str, Object]:
+    """Wait until a namespace has all the pods its workloads request, and return them."""
     wanted = {each["metadata"]["name"]: each for each in workloads(objects)}
     scaled = {
         each["spec"]["scaleTargetRef"]["name"]: each["spec"]["minReplicas"]
@@ -109,8 +109,8 @@ def running(bare: Cluster, space: str, objects: list[Object]) -> dict[str, Objec
         name: scaled.get(name, each["spec"].get("replicas", 1)) for name, each in wanted.items()
     }
 
-    def all_there(found: dict[str, Object]) -> dict[str, Object] | None:
-        pods = {name: pod for name, pod in found.items() if not steps.is_of_a_job(pod)}
+    def all_ready(current: dict[str, Object]) -> dict[str, Object] | None:
+        pods = {name: pod for name, pod in current.items() if not steps.is_of_a_job(pod)}
         ready = {name: pod for name, pod in pods.items() if steps.is_ready(pod)}
         enough = all(
             len(selected(ready, labels_of(wanted[name]))) >= count for name, count in counts.items()
@@ -118,8 +118,8 @@ def running(bare: Cluster, space: str, objects: list[Object]) -> dict[str, Objec
         return ready if enough and len(ready) == len(pods) else None
 
     what = f"in {space}, ready pods: {counts}"
-    found: dict[str, Object] = bare.api.until("Pod", all_there, what, namespace=space)
-    return found
+    pods: dict[str, Object] = bare.api.until("Pod", all_ready, what, namespace=space)
+    return pods
 
 
 def zones_of(bare: Cluster, pods: dict[str, Object]) -> dict[str, str]:
@@ -131,8 +131,10 @@ def zones_of(bare: Cluster, pods: dict[str, Object]) -> dict[str, str]:
     }
 
 
-def holds_its_promises(workload: Object, pods: dict[str, Object], zones: dict[str, str]) -> None:
-    """Hold what a workload says of zones against where its pods are."""
+def assert_placed_as_promised(
+    workload: Object, pods: dict[str, Object], zones: dict[str, str]
+) -> None:
+    """Assert that pods are in the zones that their workload's affinities and spreads demand."""
     name, spec = workload["metadata"]["name"], workload["spec"]["template"]["spec"]
     own = selected(pods, labels_of(workload))
     used = Counter(zones[pod] for pod in own)
@@ -143,10 +145,10 @@ def holds_its_promises(workload: Object, pods: dict[str, Object], zones: dict[st
     for term in required(affinity, "podAffinity"):
         if term["topologyKey"] == ZONE:
             others = selected(pods, term["labelSelector"]["matchLabels"])
-            for one, other in itertools.product(own, others):
-                mine, its = pods[one]["metadata"]["labels"], pods[other]["metadata"]["labels"]
+            for pod, other in itertools.product(own, others):
+                mine, its = pods[pod]["metadata"]["labels"], pods[other]["metadata"]["labels"]
                 if all(mine[key] == its[key] for key in term.get("matchLabelKeys", ())):
-                    assert zones[one] == zones[other], f"{one} is not in the zone of {other}"
+                    assert zones[pod] == zones[other], f"{pod} is not in the zone of {other}"
     for constraint in spec.get("topologySpreadConstraints", ()):
         if constraint["topologyKey"] == ZONE:
             counts = [used.get(zone, 0) for zone in {*zones.values()}]
@@ -155,13 +157,13 @@ def holds_its_promises(workload: Object, pods: dict[str, Object], zones: dict[st
 
 
 def required(affinity: Object, kind: str) -> list[Object]:
-    found: list[Object] = affinity.get(kind, {}).get(
+    terms: list[Object] = affinity.get(kind, {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution", []
     )
-    return found
+    return terms
 
 
-def volumes_are_where_their_pods_are(
+def assert_volumes_in_zones_of_pods(
     bare: Cluster, space: str, pods: dict[str, Object], zones: dict[str, str]
 ) -> None:
     claims = bare.api.until(
@@ -177,14 +179,14 @@ def volumes_are_where_their_pods_are(
                 bound = volumes[claims[claim["claimName"]]["spec"]["volumeName"]]
                 (term,) = bound["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
                 (expression,) = term["matchExpressions"]
-                assert expression["values"] == [zones[name]], f"{name}: its volume is elsewhere"
+                assert expression["values"] == [zones[name]], f"{name} has its volume elsewhere"
 
 
-def quotas_have_room(bare: Cluster, space: str) -> None:
+def assert_quotas_have_room(bare: Cluster, space: str) -> None:
     for quota in bare.api.objects("ResourceQuota", space):
         hard, used = quota["status"]["hard"], quota["status"]["used"]
         for resource, most in hard.items():
-            taken, there = quantity.parse(used[resource]), quantity.parse(most)
+            taken, limit = quantity.parse(used[resource]), quantity.parse(most)
             assert taken is not None
-            assert there is not None
-            assert taken <= there, f"{space}: {resource}: {used[resource]} of {most}"
+            assert limit is not None
+            assert taken <= limit, f"{space}: {resource}: {used[resource]} of {most}"

@@ -1,4 +1,4 @@
-"""A merge comes to the cluster, what left git goes, and what breaks is seen and taken back."""
+"""A merge reaches the cluster, prunes removed objects, and can be reverted if it breaks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ APPROVED = "argocd.argoproj.io/deletion-approved"
 Measure = Callable[[str, float], None]
 
 
-def test_a_merge_brings_images_and_configs_and_prunes_what_left_git(
+def test_a_merge_applies_images_and_configs_and_prunes_removed_objects(
     cluster: Cluster, remote: Remote, measure: Measure
 ) -> None:
     checkout, before = Repository(remote.checkout), steps.pods(cluster, NAMESPACE, "besu")
@@ -34,29 +34,29 @@ def test_a_merge_brings_images_and_configs_and_prunes_what_left_git(
     steps.change(remote, "dev", values)
     revision, begun = remote.push("an image, a config, one object less"), time.monotonic()
     steps.wait_synced(cluster, [DEV], revision)
-    measure("commit to Synced, told by a webhook", begun)
+    measure("commit to Synced, with a webhook", begun)
     assert images(cluster, "ethstats") == ["ethereumex/eth-stats-dashboard:v0.0.2"]
     assert_restarted_with_its_config(cluster, before)
     assert not cluster.api.find("PodDisruptionBudget", "linea-stack-maru", NAMESPACE)
 
     revision, begun = remote.revert(), time.monotonic()
-    synced = f"{DEV} synced without being told of {revision}"
+    synced = f"{DEV} synced to {revision} without a webhook"
     steps.wait(cluster, lambda there: steps.is_synced(there[DEV], revision), synced)
-    measure(f"commit to Synced, found by a look every {argocd.LOOKS_EVERY_S} s", begun)
+    measure(f"commit to Synced, with polling every {argocd.LOOKS_EVERY_S} s", begun)
     assert images(cluster, "ethstats") == ["ethereumex/eth-stats-dashboard:v0.0.1"]
     assert cluster.api.find("PodDisruptionBudget", "linea-stack-maru", NAMESPACE)
 
 
 def assert_restarted_with_its_config(cluster: Cluster, before: dict[str, Object]) -> None:
-    """Assert that Besu's ConfigMap is the changed one, and that no pod has begun before it."""
+    """Assert that Besu's ConfigMap is the changed one, and that all pods are new."""
     config = cluster.api.get("ConfigMap", f"{BESU}-config", NAMESPACE)
     assert "Changed by a test." in config["data"]["config.toml"]
-    now = steps.pods(cluster, NAMESPACE, "besu")
-    assert len(now) == len(before)
-    assert not now.keys() & before.keys(), "a pod still runs with the old configuration"
+    after = steps.pods(cluster, NAMESPACE, "besu")
+    assert len(after) == len(before)
+    assert not after.keys() & before.keys(), "a pod still runs with the old configuration"
 
 
-def test_an_image_that_is_missing_stops_nothing_and_a_revert_repairs(
+def test_a_missing_image_interrupts_nothing_and_a_revert_repairs_it(
     cluster: Cluster, remote: Remote, measure: Measure
 ) -> None:
     old = steps.pods(cluster, NAMESPACE, "ethstats")
@@ -70,7 +70,7 @@ def test_an_image_that_is_missing_stops_nothing_and_a_revert_repairs(
     cluster.api.until(
         "Pod",
         lambda pods: any(reason(pod) == "ImagePullBackOff" for pod in pods.values()),
-        "a pod that says ImagePullBackOff",
+        "a pod with ImagePullBackOff",
         namespace=NAMESPACE,
     )
     assert_all_ready(cluster, "ethstats", old)
@@ -80,16 +80,16 @@ def test_an_image_that_is_missing_stops_nothing_and_a_revert_repairs(
     seen = f"{DEV} has seen the revert"
     steps.wait(cluster, lambda there: steps.at(there[DEV]) == revert, seen)
     where_it_stands, end_the_waiting_sync = steps.documented("When a sync waits", "dev")
-    # Nothing but a person ends the wait: the revert has been seen, and isn't synced.
+    # Only a person can end the wait: Argo CD sees the revert, but does not sync it.
     assert steps.run(cluster, where_it_stands).split("\n")[:2] == [broken, waits]
     begun = time.monotonic()
     steps.run(cluster, end_the_waiting_sync)
     steps.wait_synced(cluster, [DEV], revert)
-    measure("waiting sync ended to revert Synced", begun)
+    measure("waiting sync terminated to revert Synced", begun)
     assert_all_ready(cluster, "ethstats", old)
 
 
-def test_a_field_that_cannot_change_is_told_before_the_merge_and_changes_nothing_after(
+def test_an_immutable_field_is_reported_before_the_merge_and_changes_nothing_after_it(
     cluster: Cluster, remote: Remote
 ) -> None:
     checkout = Repository(remote.checkout)
@@ -98,20 +98,20 @@ def test_a_field_that_cannot_change_is_told_before_the_merge_and_changes_nothing
         "ethstats": {"image": {"tag": "v0.0.2"}},
     }
     steps.change(remote, "dev", values)
-    found = checkout.run("validate", "dev", "--against", "HEAD")
-    assert found.code == 1
-    (told,) = (line for line in found.out.splitlines() if " error " in line)
-    assert told.startswith("overlays/dev/values.yaml:"), found.out
-    assert f"volume-claim-template-changed  StatefulSet/{SEQUENCER} in dev" in told
+    done = checkout.run("validate", "dev", "--against", "HEAD")
+    assert done.code == 1
+    (error,) = (line for line in done.out.splitlines() if " error " in line)
+    assert error.startswith("overlays/dev/values.yaml:"), done.out
+    assert f"volume-claim-template-changed  StatefulSet/{SEQUENCER} in dev" in error
 
     old = {part: steps.pods(cluster, NAMESPACE, part) for part in ("sequencer", "ethstats")}
-    refused = remote.push("a larger claim, merged all the same")
+    rejected = remote.push("a larger claim, merged all the same")
     steps.refresh(cluster, [DEV])
-    said = steps.wait(
-        cluster, lambda there: comparison_error(there[DEV], refused), "the API server's refusal"
+    message = steps.wait(
+        cluster, lambda there: comparison_error(there[DEV], rejected), "the API server's error"
     )
-    assert f'StatefulSet.apps "{SEQUENCER}" is invalid' in said
-    assert "Forbidden: updates to statefulset spec for fields other than" in said
+    assert f'StatefulSet.apps "{SEQUENCER}" is invalid' in message
+    assert "Forbidden: updates to statefulset spec for fields other than" in message
     for part, pods in old.items():
         assert_all_ready(cluster, part, pods)
     steps.wait_synced(cluster, [DEV], remote.revert())
@@ -119,14 +119,14 @@ def test_a_field_that_cannot_change_is_told_before_the_merge_and_changes_nothing
 
 @pytest.fixture
 def approvals(cluster: Cluster) -> Iterator[None]:
-    """Take the approval away in the end; an old one approves of nothing, but is a change."""
+    """Remove the approval at the end; an old one approves nothing, but would be a difference."""
     yield
     body = {"metadata": {"annotations": {APPROVED: None}}}
     cluster.api.patch("Application", DEV, body, argocd.NAMESPACE)
 
 
 @pytest.mark.usefixtures("approvals")
-def test_what_holds_data_goes_when_a_person_confirms_and_comes_back_with_its_volume(
+def test_an_object_with_data_is_pruned_after_confirmation_and_restored_with_its_volume(
     cluster: Cluster, remote: Remote
 ) -> None:
     claim = the_claim(cluster)
@@ -137,34 +137,34 @@ def test_what_holds_data_goes_when_a_person_confirms_and_comes_back_with_its_vol
     waits = f"waiting for pruning confirmation of apps/StatefulSet/{BESU}"
     steps.wait(cluster, lambda there: steps.is_waiting(there[DEV], revision, waits), waits)
     assert_all_ready(cluster, "besu", pods)
-    assert cluster.api.find("Service", BESU, NAMESPACE), "what serves the pods is pruned already"
+    assert cluster.api.find("Service", BESU, NAMESPACE), "pruned before the confirmation"
 
     (confirm,) = steps.documented("Confirming a prune", "dev")
     steps.run(cluster, confirm)
     steps.wait_synced(cluster, [DEV], revision)
-    left = [kind for kind in ("StatefulSet", "Service") if cluster.api.find(kind, BESU, NAMESPACE)]
-    assert not left, f"still there: {left}"
+    rest = [kind for kind in ("StatefulSet", "Service") if cluster.api.find(kind, BESU, NAMESPACE)]
+    assert not rest, f"not pruned: {rest}"
     assert the_claim(cluster) == claim
 
     steps.wait_synced(cluster, [DEV], remote.revert())
     (pod,) = steps.pods(cluster, NAMESPACE, "besu").values()
-    claims = [one["persistentVolumeClaim"]["claimName"] for one in volumes(pod)]
+    claims = [volume["persistentVolumeClaim"]["claimName"] for volume in volumes(pod)]
     assert claims == [claim[0]]
     assert the_claim(cluster) == claim
 
 
 def images(cluster: Cluster, component: str) -> list[str]:
-    """Return the images that a component's pods run, each once."""
+    """Return the images that a component's pods run, without duplicates."""
     pods = steps.pods(cluster, NAMESPACE, component).values()
-    return sorted({one["image"] for pod in pods for one in pod["spec"]["containers"]})
+    return sorted({it["image"] for pod in pods for it in pod["spec"]["containers"]})
 
 
 def assert_all_ready(cluster: Cluster, component: str, pods: dict[str, Object]) -> None:
-    """Assert that pods which were there are the same, and ready."""
-    there = steps.pods(cluster, NAMESPACE, component)
-    assert pods, f"no pod of {component} was there"
-    assert pods.keys() <= there.keys(), f"pods of {component} are gone"
-    assert all(steps.is_ready(there[uid]) for uid in pods), f"pods of {component} aren't ready"
+    """Assert that the same pods still exist and are ready."""
+    current = steps.pods(cluster, NAMESPACE, component)
+    assert pods, f"{component} had no pods"
+    assert pods.keys() <= current.keys(), f"pods of {component} were replaced"
+    assert all(steps.is_ready(current[uid]) for uid in pods), f"pods of {component} are not ready"
 
 
 def reason(pod: Object) -> str:
@@ -180,17 +180,17 @@ def health(application: Object) -> str:
 
 
 def comparison_error(application: Object, revision: str) -> str:
-    """Return why an Application can't be compared with a revision."""
-    for one in steps.status(application, "conditions") or ():
-        if one["type"] == "ComparisonError" and steps.at(application) == revision:
+    """Return why Argo CD cannot compare an Application with a revision."""
+    for condition in steps.status(application, "conditions") or ():
+        if condition["type"] == "ComparisonError" and steps.at(application) == revision:
             assert steps.status(application, "sync", "status") == "Unknown"
-            return str(one["message"])
+            return str(condition["message"])
     return ""
 
 
 def volumes(pod: Object) -> list[Object]:
     """Return a pod's volumes that are claims."""
-    return [one for one in pod["spec"]["volumes"] if "persistentVolumeClaim" in one]
+    return [volume for volume in pod["spec"]["volumes"] if "persistentVolumeClaim" in volume]
 
 
 def the_claim(cluster: Cluster) -> tuple[str, str, str]:

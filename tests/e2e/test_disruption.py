@@ -1,4 +1,4 @@
-"""Nodes are drained, a zone is lost, load comes and goes: production goes on."""
+"""Production keeps running while nodes are drained, a zone fails, or the load changes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Measure = Callable[[str, float], None]
 
 PROD = "linea-prod"
 VALIDATORS, QUORUM = 4, 3
-"""QBFT goes on with more than two thirds of its validators."""
+"""QBFT needs two thirds of its validators, rounded up."""
 BESU = "linea-stack-besu"
 BUDGETED = ("linea-stack-sequencer", "linea-stack-maru", BESU)
-"""Production's workloads of more than one pod."""
+"""Production's workloads with several pods and a disruption budget."""
 TOO_MANY_REQUESTS = 429
 DRAIN_S = 3600.0
-"""The end of a drain that hangs; one takes as long as its pods' successors."""
+"""Time-out of a drain, which waits for the new pods."""
 
 AT_ONCE = {
     "stabilizationWindowSeconds": 0,
@@ -56,7 +56,7 @@ def whole_validators(pods: dict[str, Object]) -> set[int]:
 def no_quorum_or_no_rpc(pods: dict[str, Object]) -> str | None:
     whole = whole_validators(pods)
     if len(whole) < QUORUM:
-        return f"of the validators only {sorted(whole)} were whole"
+        return f"only the validators {sorted(whole)} were ready"
     if not any(name.startswith(f"{BESU}-") and steps.is_ready(pod) for name, pod in pods.items()):
         return "no pod answered JSON-RPC"
     return None
@@ -64,7 +64,7 @@ def no_quorum_or_no_rpc(pods: dict[str, Object]) -> str | None:
 
 @pytest.fixture
 def pods(cluster: Cluster) -> Iterator[Counter[str]]:
-    """Return what pods there are, by namespace/name, and their zones; in the end they are again."""
+    """Return the pods with their zones, by namespace/name; at the end, wait until all are back."""
     zones = zones_of(cluster)
     ready = cluster.api.until("Pod", all_ready, "ready pods")
     before = placed(ready.values(), zones)
@@ -73,10 +73,10 @@ def pods(cluster: Cluster) -> Iterator[Counter[str]]:
     steps.wait_synced(cluster)
 
 
-def all_ready(there: dict[str, Object]) -> dict[str, Object] | None:
-    """Return all pods but those of Jobs, if they are ready."""
-    found = {name: pod for name, pod in there.items() if not steps.is_of_a_job(pod)}
-    return found if all(map(steps.is_ready, found.values())) else None
+def all_ready(current: dict[str, Object]) -> dict[str, Object] | None:
+    """Return all pods except those of Jobs, if all are ready."""
+    pods = {name: pod for name, pod in current.items() if not steps.is_of_a_job(pod)}
+    return pods if all(map(steps.is_ready, pods.values())) else None
 
 
 def zones_of(cluster: Cluster) -> dict[str, str]:
@@ -85,23 +85,23 @@ def zones_of(cluster: Cluster) -> dict[str, str]:
 
 
 def placed(pods: Iterable[Object], zones: dict[str, str]) -> Counter[str]:
-    """Return namespace/workload of a pod, and its zone → how many are ready there."""
+    """Return pod, with its zone → number of ready pods."""
     running = (pod for pod in pods if not steps.is_of_a_job(pod) and steps.is_ready(pod))
-    return Counter(f"{called(pod)} {zone_of(pod, zones)}" for pod in running)
+    return Counter(f"{stable_name(pod)} {zone_of(pod, zones)}" for pod in running)
 
 
 def zone_of(pod: Object, zones: dict[str, str]) -> str:
-    """Return the zone of a pod that has a volume there, as only that one can't go elsewhere."""
+    """Return the zone of a pod with a volume; other pods may move to any zone."""
     volumes = pod["spec"].get("volumes", ())
     bound = any("persistentVolumeClaim" in each for each in volumes)
     return zones[pod["spec"]["nodeName"]] if bound else "anywhere"
 
 
-def called(pod: Object) -> str:
-    """Return a name of a pod that its successor has, too."""
-    metadata, its = pod["metadata"], steps.owner(pod)
-    same = metadata["name"] if its.get("kind") == "StatefulSet" else its.get("name", "")
-    return f"{metadata['namespace']}/{same}"
+def stable_name(pod: Object) -> str:
+    """Return a name that a pod shares with its replacement."""
+    metadata, owner = pod["metadata"], steps.owner(pod)
+    name = metadata["name"] if owner.get("kind") == "StatefulSet" else owner.get("name", "")
+    return f"{metadata['namespace']}/{name}"
 
 
 def nodes(cluster: Cluster) -> list[Object]:
@@ -109,7 +109,7 @@ def nodes(cluster: Cluster) -> list[Object]:
 
 
 def wait_for(cluster: Cluster, wanted: Counter[str]) -> None:
-    """Wait until the pods are ready again, each where its volume is, and all nodes take pods."""
+    """Wait until all nodes accept pods, and all pods are ready in the zones of their volumes."""
     cluster.api.until("Node", lambda there: all(map(is_ready, there.values())), "ready nodes")
     zones = zones_of(cluster)
     cluster.api.until(
@@ -119,7 +119,7 @@ def wait_for(cluster: Cluster, wanted: Counter[str]) -> None:
     )
 
 
-def test_draining_each_node_in_turn_never_costs_quorum(
+def test_draining_each_node_in_turn_keeps_quorum_and_json_rpc(
     cluster: Cluster, pods: Counter[str], measure: Measure
 ) -> None:
     begun, drained = time.monotonic(), 0
@@ -128,19 +128,19 @@ def test_draining_each_node_in_turn_never_costs_quorum(
             name = node["metadata"]["name"]
             try:
                 drain = ("drain", name, "--delete-emptydir-data")
-                code, _, told = cluster.plane.kubectl(*drain, timeout_s=DRAIN_S)
+                code, _, errors = cluster.plane.kubectl(*drain, timeout_s=DRAIN_S)
             finally:
                 cluster.plane.kubectl("uncordon", name)
-            assert code == 0, told
+            assert code == 0, errors
             wait_for(cluster, pods)
             drained += 1
     assert drained == NODES_A_ZONE * len(cluster.zones)
-    assert watching.states > VALIDATORS, "nothing was seen to move"
-    measure(f"{drained} nodes drained, one after the other", begun)
+    assert watching.states > VALIDATORS, "no pod changed"
+    measure(f"{drained} nodes drained, one at a time", begun)
 
 
 @pytest.mark.usefixtures("pods")
-def test_a_second_pod_is_not_evicted_while_one_is_away(cluster: Cluster) -> None:
+def test_no_second_pod_is_evicted_while_one_is_down(cluster: Cluster) -> None:
     cluster.api.until(
         "PodDisruptionBudget",
         lambda there: all(allows_one(there[workload]) for workload in BUDGETED),
@@ -150,54 +150,54 @@ def test_a_second_pod_is_not_evicted_while_one_is_away(cluster: Cluster) -> None
     with steps.cordoned(cluster), Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc):
         for workload in BUDGETED:
             evict(cluster, f"{workload}-0")
-            with pytest.raises(ApiError, match="violate the pod's disruption budget") as refused:
+            with pytest.raises(ApiError, match="violate the pod's disruption budget") as error:
                 evict(cluster, f"{workload}-1")
-            assert refused.value.status == TOO_MANY_REQUESTS
+            assert error.value.status == TOO_MANY_REQUESTS
 
 
 def allows_one(budget: Object) -> bool:
-    """Return whether a budget's controller has seen it, and that a pod may be evicted."""
-    seen = steps.status(budget, "observedGeneration") == budget["metadata"]["generation"]
-    return seen and bool(steps.status(budget, "disruptionsAllowed"))
+    """Return whether a budget is up to date and allows an eviction."""
+    is_current = steps.status(budget, "observedGeneration") == budget["metadata"]["generation"]
+    return is_current and bool(steps.status(budget, "disruptionsAllowed"))
 
 
 def evict(cluster: Cluster, pod: str) -> None:
-    """Have one of production's pods evicted, as a drain does. Raises ApiError."""
+    """Evict one of production's pods, as a drain does. Raises ApiError."""
     metadata = {"name": pod, "namespace": PROD}
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
     cluster.api.create("Pod", body, PROD, "eviction")
 
 
-def test_losing_a_zone_leaves_quorum_and_json_rpc(
+def test_the_failure_of_a_zone_keeps_quorum_and_json_rpc(
     cluster: Cluster, pods: Counter[str], measure: Measure
 ) -> None:
     zones = zones_of(cluster)
-    lost, stay = zone_to_lose(cluster, zones)
+    lost, elsewhere = zone_to_lose(cluster, zones)
     begun = time.monotonic()
     try:
         with Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc):
-            cluster.machines.lose(lost)
+            cluster.nodes.lose(lost)
             cluster.api.until("Node", lambda there: is_lost(there, lost), "loss")
             whole = cluster.api.until("Pod", three_validators, "three validators", namespace=PROD)
-            measure("a zone's power cut to its validator being missed", begun)
+            measure("failure of a zone to its validator not ready", begun)
             assert len(whole) == QUORUM
     finally:
         begun = time.monotonic()
-        cluster.machines.bring_back(lost)
+        cluster.nodes.bring_back(lost)
     cluster.api.until(
         "Pod",
         lambda there: len(whole_validators(there)) == VALIDATORS,
         "four validators",
         namespace=PROD,
     )
-    measure("a zone's power back to four validators", begun)
-    there = {pod["metadata"]["uid"] for pod in cluster.api.objects("Pod")}
-    gone = sorted(name for name, uid in stay.items() if uid not in there)
-    assert not gone, f"pods of other zones were replaced: {gone}"
+    measure("end of the failure to four validators", begun)
+    current = {pod["metadata"]["uid"] for pod in cluster.api.objects("Pod")}
+    replaced = sorted(name for name, uid in elsewhere.items() if uid not in current)
+    assert not replaced, f"pods of other zones were replaced: {replaced}"
 
 
 def zone_to_lose(cluster: Cluster, zones: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """Return the zone of most of production's pods, and all environments' pods elsewhere.
+    """Return the zone with most of production's pods, and the pods of all environments elsewhere.
 
     The latter as namespace/name → uid.
     """
@@ -221,7 +221,7 @@ def three_validators(there: dict[str, Object]) -> set[int] | None:
     return whole if len(whole) < VALIDATORS else None
 
 
-def test_an_autoscaler_scales_up_and_down_and_argo_cd_lets_it(
+def test_an_autoscaler_scales_up_and_down_and_argo_cd_ignores_it(
     cluster: Cluster, remote: Remote, measure: Measure
 ) -> None:
     application, space, load = steps.application("dev"), "linea-dev", cluster.stand_ins.load

@@ -1,4 +1,4 @@
-"""What people change by hand is healed, what isn't git's to bring is refused, the rest reported."""
+"""Manual changes are reverted, forbidden objects are rejected, and added objects are reported."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ Measure = Callable[[str, float], None]
 Check = Callable[[dict[str, Object]], object]
 
 
-# Argo CD heals an Application ever more slowly the more often it must: so each drift has its own.
+# Argo CD heals an Application more slowly each time, so each test uses another one.
 
 
-def test_a_deleted_service_comes_back(cluster: Cluster, measure: Measure) -> None:
+def test_a_deleted_service_is_restored(cluster: Cluster, measure: Measure) -> None:
     name = "linea-stack-besu"
     old = cluster.api.get("Service", name, DEV)["metadata"]["uid"]
     begun = time.monotonic()
@@ -82,10 +82,10 @@ def test_a_scaled_statefulset_gets_its_replicas_back(cluster: Cluster, measure: 
     measure("drift to healed: StatefulSet scaled", begun)
     steps.wait_synced(cluster)
     now = steps.pods(cluster, namespace, "sequencer")
-    assert len(now.keys() & before.keys()) >= 3, "more pods were replaced than one"
+    assert len(now.keys() & before.keys()) >= 3, "more than one pod was replaced"
 
 
-def test_an_edited_configmap_says_what_git_says(cluster: Cluster, measure: Measure) -> None:
+def test_an_edited_configmap_is_restored(cluster: Cluster, measure: Measure) -> None:
     name, namespace = "linea-stack-maru-config", "linea-prod"
     git = cluster.api.get("ConfigMap", name, namespace)["data"]
     begun = time.monotonic()
@@ -96,64 +96,63 @@ def test_an_edited_configmap_says_what_git_says(cluster: Cluster, measure: Measu
     steps.wait_synced(cluster)
 
 
-def test_what_the_project_forbids_stops_the_commit_and_is_named(
-    cluster: Cluster, remote: Remote
-) -> None:
+def test_a_forbidden_object_stops_the_commit_and_is_named(cluster: Cluster, remote: Remote) -> None:
     for name, manifest in {**FORBIDDEN, "configmap-allowed": ALLOWED}.items():
         file = remote.checkout / "overlays" / "dev" / "manifests" / f"{name}.yaml"
         file.write_text(manifest, "utf-8")
-    revision = remote.push("what the project forbids")
+    revision = remote.push("objects that the project forbids")
     steps.refresh(cluster, [DEV])
-    said = steps.wait(
-        cluster, lambda there: refusal(there[DEV], revision), "a sync that is refused"
+    message = steps.wait(
+        cluster, lambda there: sync_error(there[DEV], revision), "a sync that fails"
     )
-    assert "resource rbac.authorization.k8s.io:Role is not permitted in project linea-dev" in said
-    assert "namespace default is not permitted in project 'linea-dev'" in said
-    made = [what for what in FROM_THE_COMMIT if not cluster.plane.kubectl("get", *what.split())[0]]
-    assert not made, f"made of a commit that is refused: {made}"
+    role = "resource rbac.authorization.k8s.io:Role is not permitted in project linea-dev"
+    assert role in message
+    assert "namespace default is not permitted in project 'linea-dev'" in message
+    created = [it for it in FROM_THE_COMMIT if not cluster.plane.kubectl("get", *it.split())[0]]
+    assert not created, f"created although the commit is rejected: {created}"
     steps.wait_synced(cluster, [DEV], remote.revert())
 
 
 @pytest.fixture
 def made_by_hand(cluster: Cluster) -> Iterator[str]:
-    """Make a ConfigMap in dev's namespace; return its uid."""
+    """Create a ConfigMap in dev's namespace, and return its uid."""
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": BY_HAND}}
     yield str(cluster.api.create("ConfigMap", body, DEV)["metadata"]["uid"])
     if cluster.api.find("ConfigMap", BY_HAND, DEV):
         cluster.api.delete("ConfigMap", BY_HAND, DEV)
     steps.refresh(cluster, [DEV])
-    none = f"no warning of {DEV}"
-    steps.wait(cluster, lambda there: not orphans(there[DEV]), none)
+    no_warning = f"no warning about {DEV}"
+    steps.wait(cluster, lambda there: not orphans(there[DEV]), no_warning)
 
 
-def test_what_people_add_is_reported_and_stays(cluster: Cluster, made_by_hand: str) -> None:
+def test_an_object_added_by_hand_is_reported_and_stays(cluster: Cluster, made_by_hand: str) -> None:
     steps.refresh(cluster, [DEV])
-    said = steps.wait(cluster, lambda there: orphans(there[DEV]), "a warning of an orphan")
-    assert said == "Application has 1 orphaned resources"
-    # A sync is when it would be deleted.
+    warning = steps.wait(cluster, lambda there: orphans(there[DEV]), "a warning about orphans")
+    assert warning == "Application has 1 orphaned resources"
+    # If anything deletes it, it is a sync.
     steps.begin_sync(cluster, DEV)
     sync_at = steps.end_of_sync(cluster, DEV)
-    there = cluster.api.get("ConfigMap", BY_HAND, DEV)
-    assert there["metadata"]["uid"] == made_by_hand, f"deleted by the sync at {sync_at}"
+    config_map = cluster.api.get("ConfigMap", BY_HAND, DEV)
+    assert config_map["metadata"]["uid"] == made_by_hand, f"deleted by the sync at {sync_at}"
 
 
 def healed(cluster: Cluster, kind: str, namespace: str, check: Check) -> None:
-    """Wait until a watch of the kind shows what is right."""
+    """Wait until the objects of a kind pass a check."""
     what = f"{kind} of {namespace} healed"
     cluster.api.until(kind, check, what, namespace=namespace)
 
 
-def refusal(application: Object, revision: str) -> str:
-    """Return what the sync to a revision says of tasks that are not valid."""
+def sync_error(application: Object, revision: str) -> str:
+    """Return the error of the sync to a revision about invalid tasks; empty if there is none."""
     state = steps.status(application, "operationState") or {}
     message = str(state.get("message"))
-    is_of_it = (state.get("syncResult") or {}).get("revision") == revision
-    return message if is_of_it and "are not valid" in message else ""
+    is_about = (state.get("syncResult") or {}).get("revision") == revision
+    return message if is_about and "are not valid" in message else ""
 
 
 def orphans(application: Object) -> str:
-    """Return what an Application says of objects in its namespace that git doesn't know."""
-    for one in steps.status(application, "conditions") or ():
-        if one["type"] == "OrphanedResourceWarning":
-            return str(one["message"])
+    """Return the warning of an Application about objects in its namespace that are not in git."""
+    for condition in steps.status(application, "conditions") or ():
+        if condition["type"] == "OrphanedResourceWarning":
+            return str(condition["message"])
     return ""

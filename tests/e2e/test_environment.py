@@ -1,4 +1,4 @@
-"""An environment comes by its folder, and goes only by a person."""
+"""A new folder is a new environment; only a person removes it from the cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Measure = Callable[[str, float], None]
 
 @pytest.fixture
 def qa(cluster: Cluster, remote: Remote) -> Iterator[Repository]:
-    """Return a checkout for an environment qa; in the end nothing of it is left anywhere."""
+    """Return a checkout for an environment qa; at the end, remove all of it."""
     before = remote.revision()
     yield Repository(remote.checkout)
     shutil.rmtree(remote.checkout / ".secrets", ignore_errors=True)
@@ -41,7 +41,7 @@ def qa(cluster: Cluster, remote: Remote) -> Iterator[Repository]:
             cluster.api.delete("PersistentVolume", volume["metadata"]["name"])
 
 
-def test_an_environment_comes_by_its_folder_and_goes_only_by_a_person(
+def test_a_folder_creates_an_environment_and_only_a_person_removes_it(
     cluster: Cluster, remote: Remote, qa: Repository, measure: Measure
 ) -> None:
     environment = "name: qa\nprofiles: [development]\nnamespace: linea-qa\n"
@@ -52,8 +52,8 @@ def test_an_environment_comes_by_its_folder_and_goes_only_by_a_person(
     revision, begun = remote.push("an environment"), time.monotonic()
     steps.wait_synced(cluster, [steps.ROOT, "linea-qa"], revision)
     measure("commit to Synced, a new environment", begun)
-    made = steps.live(cluster, "qa")
-    assert not steps.too_early(made.values(), cluster.api.objects("Pod", "linea-qa"))
+    created = steps.live(cluster, "qa")
+    assert not steps.too_early(created.values(), cluster.api.objects("Pod", "linea-qa"))
 
     shutil.rmtree(qa / "overlays/qa")
     assert not qa.run("render").code
@@ -61,24 +61,24 @@ def test_an_environment_comes_by_its_folder_and_goes_only_by_a_person(
     steps.refresh(cluster, [steps.ROOT, "linea-qa"])
     asks = "linea-root OutOfSync, linea-qa Unknown"
     steps.wait(cluster, lambda there: asks_for_removal(there, revision), asks)
-    assert {kind for kind, count in left(cluster, made).items() if count} == kinds(made)
+    assert {kind for kind, count in left(cluster, created).items() if count} == kinds(created)
     (commands,) = steps.documented("Removing an environment from its cluster", "qa")
     remove, wait_and_remove_project = commands.split("kubectl -n argocd wait", 1)
     begun = time.monotonic()
     steps.run(cluster, remove)
     cluster.api.until("Pod", lambda there: not there, "no pod", namespace="linea-qa")
-    # It looks again by itself within half a minute.
+    # Without this, Argo CD refreshes within half a minute.
     steps.refresh(cluster, ["linea-qa"])
     steps.run(cluster, f"kubectl -n argocd wait{wait_and_remove_project}")
     measure("environment deleted to gone", begun)
-    assert not any(left(cluster, made).values()), left(cluster, made)
+    assert not any(left(cluster, created).values()), left(cluster, created)
     assert not cluster.api.find("AppProject", "linea-qa", argocd.NAMESPACE)
     assert len(cluster.api.objects("PersistentVolumeClaim", "linea-qa")) == 3
     steps.wait_synced(cluster, [steps.ROOT], revision)
 
 
 def asks_for_removal(there: dict[str, Object], revision: str) -> bool:
-    """Return whether the root and the Application say that an environment has left git."""
+    """Return whether the root and the Application show that an environment is removed from git."""
     root, application = there[steps.ROOT], there["linea-qa"]
     out_of_sync = steps.status(root, "sync", "status") == "OutOfSync" and steps.at(root) == revision
     return out_of_sync and steps.status(application, "sync", "status") == "Unknown"
@@ -89,15 +89,15 @@ def kinds(objects: dict[str, Object]) -> set[str]:
     return {each["kind"] for each in objects.values()}
 
 
-def left(cluster: Cluster, made: dict[str, Object]) -> dict[str, int]:
-    """Return how many of the objects that git had made in linea-qa are still there, by kind."""
-    found = dict.fromkeys(kinds(made), 0)
-    for kind in found:
+def left(cluster: Cluster, created: dict[str, Object]) -> dict[str, int]:
+    """Return kind → number of objects that git created in linea-qa and that still exist."""
+    counts = dict.fromkeys(kinds(created), 0)
+    for kind in counts:
         names = {each["metadata"]["name"] for each in cluster.api.objects(kind, "linea-qa")}
-        found[kind] = sum(f"{kind}/{name}" in made for name in names)
-    return found
+        counts[kind] = sum(f"{kind}/{name}" in created for name in names)
+    return counts
 
 
 def without(name: str) -> Callable[[dict[str, Object]], bool]:
-    """Return what asks whether no object has a name."""
+    """Return a function that says whether no object has a name."""
     return lambda there: name not in there

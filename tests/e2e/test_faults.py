@@ -1,4 +1,4 @@
-"""The delivery itself fails in the middle of its work: it ends Synced, nothing lost or doubled."""
+"""A failure of Argo CD, the API server or git during a sync loses and doubles nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEPT = ("StatefulSet", "Deployment", "Service", "ConfigMap", "PersistentVolumeCl
 
 @pytest.fixture(scope="module")
 def remote(cluster: Cluster) -> Iterator[Remote]:
-    """Return the repository; the tests' changes are taken back together, after the last."""
+    """Return the repository; after the last test, all changes are reverted together."""
     before = cluster.remote.revision()
     yield cluster.remote
     steps.wait_synced(cluster, revision=cluster.remote.return_to(before))
@@ -36,38 +36,38 @@ def remote(cluster: Cluster) -> Iterator[Remote]:
 
 @pytest.fixture
 def kept(cluster: Cluster) -> Iterator[None]:
-    """Hold that the objects, and the pods with volumes, are the same ones in the end."""
+    """Assert at the end that the objects, and the pods with volumes, are still the same ones."""
     before = identities(cluster)
     yield
     assert identities(cluster) == before
 
 
 def identities(cluster: Cluster) -> dict[str, str]:
-    """Return kind, namespace and name of what must stay → its uid."""
-    every = ((kind, each) for kind in KEPT for each in cluster.api.objects(kind))
-    # Not a backup's claim, which is its pod's: one may begin, or be over, at any time.
-    found = [(kind, each) for kind, each in every if steps.owner(each).get("kind") != "Pod"]
+    """Return kind, namespace and name of objects that must stay → uid."""
+    objects = ((kind, each) for kind in KEPT for each in cluster.api.objects(kind))
+    # The claim of a backup belongs to its pod: it may start or end at any time.
+    kept = [(kind, each) for kind, each in objects if steps.owner(each).get("kind") != "Pod"]
     pods = cluster.api.objects("Pod")
-    found += [("Pod", pod) for pod in pods if steps.owner(pod).get("kind") == "StatefulSet"]
-    found = [each for each in found if "deletionTimestamp" not in each[1]["metadata"]]
+    kept += [("Pod", pod) for pod in pods if steps.owner(pod).get("kind") == "StatefulSet"]
+    kept = [each for each in kept if "deletionTimestamp" not in each[1]["metadata"]]
     return {
         f"{kind} {metadata['namespace']}/{metadata['name']}": metadata["uid"]
-        for kind, metadata in ((kind, each["metadata"]) for kind, each in found)
+        for kind, metadata in ((kind, each["metadata"]) for kind, each in kept)
     }
 
 
 @pytest.fixture
 def changed(request: pytest.FixtureRequest, remote: Remote) -> str:
-    """Change two waves of an environment in the checkout; return the text that shows it."""
+    """Change two waves of an environment in the checkout; return the value that shows it."""
     text = str(request.node.name)
-    tried = [{"name": "TRIED", "value": text}]
+    variables = [{"name": "TRIED", "value": text}]
     parts = ("ethstats", "txSender")
-    steps.change(remote, ENVIRONMENT, {part: {"extraEnv": tried} for part in parts})
+    steps.change(remote, ENVIRONMENT, {part: {"extraEnv": variables} for part in parts})
     return text
 
 
 def arrives(cluster: Cluster, remote: Remote, text: str) -> None:
-    """Wait until the change is synced, and hold that each pod of it is there once."""
+    """Wait until the change is synced, and assert that each of its pods exists once."""
     steps.wait_synced(cluster, [APPLICATION], remote.revision())
     steps.wait_synced(cluster)
     for part in ("ethstats", "tx-sender"):
@@ -79,7 +79,7 @@ def arrives(cluster: Cluster, remote: Remote, text: str) -> None:
 def kill_in_the_middle(cluster: Cluster, remote: Remote, *names: str) -> None:
     """Push, kill processes in the middle of the sync, and start them again.
 
-    It is in the middle, as the first wave's pod has no node until the processes are killed.
+    The sync cannot finish before that, because the nodes accept no pod of the first wave.
     """
     revision = remote.push("a change of two waves")
     waits = f"waiting for healthy state of apps/Deployment/{FIRST}"
@@ -96,7 +96,7 @@ def kill_in_the_middle(cluster: Cluster, remote: Remote, *names: str) -> None:
         cluster.plane.connect().close()
 
 
-def test_argo_cds_controller_is_killed_in_the_middle_of_a_sync(
+def test_a_sync_completes_after_argo_cds_controller_was_killed(
     cluster: Cluster, remote: Remote, changed: str, kept: None, measure: Measure
 ) -> None:
     kill_in_the_middle(cluster, remote, argocd.CONTROLLER)
@@ -105,7 +105,7 @@ def test_argo_cds_controller_is_killed_in_the_middle_of_a_sync(
     measure("controller killed in the middle of a sync, to Synced", begun)
 
 
-def test_the_api_server_is_killed_in_the_middle_of_a_sync(
+def test_a_sync_completes_after_the_api_server_was_killed(
     cluster: Cluster, remote: Remote, changed: str, kept: None, measure: Measure
 ) -> None:
     kill_in_the_middle(cluster, remote, "kube-apiserver")
@@ -114,36 +114,36 @@ def test_the_api_server_is_killed_in_the_middle_of_a_sync(
     measure("API server killed in the middle of a sync, to Synced", begun)
 
 
-def test_argo_cds_cache_and_repository_server_are_killed(
+def test_a_sync_completes_after_argo_cds_cache_and_repository_server_were_killed(
     cluster: Cluster, remote: Remote, changed: str, kept: None
 ) -> None:
     kill_in_the_middle(cluster, remote, argocd.CACHE, argocd.REPOSITORIES)
     arrives(cluster, remote, changed)
 
 
-def test_the_repository_is_away_for_a_while(
+def test_a_sync_completes_after_the_repository_was_unreachable(
     cluster: Cluster, remote: Remote, changed: str, kept: None
 ) -> None:
     away = remote.bare.with_suffix(".away")
     remote.bare.rename(away)
     try:
-        can_not_compare(cluster)
+        wait_for_comparison_error(cluster)
     finally:
         away.rename(remote.bare)
-    remote.push("what was written meanwhile")
+    remote.push("a change that was made meanwhile")
     arrives(cluster, remote, changed)
 
 
-def test_a_commit_is_pushed_by_halves(
+def test_a_sync_completes_after_a_push_in_two_halves(
     cluster: Cluster, remote: Remote, changed: str, kept: None
 ) -> None:
-    revision = remote.commit("by halves")
+    revision = remote.commit("in two halves")
     new = [file.relative_to(remote.checkout / ".git") for file in loose_objects(remote)]
     (commit,) = (file for file in new if "".join(file.parts[-2:]) == revision)
     give(remote, commit)
     (remote.bare / "refs" / "heads" / "main").write_text(f"{revision}\n")
     try:
-        can_not_compare(cluster)
+        wait_for_comparison_error(cluster)
     finally:
         for file in new:
             give(remote, file)
@@ -164,12 +164,12 @@ def give(remote: Remote, file: Path) -> None:
     shutil.copy(remote.checkout / ".git" / file, target)
 
 
-def can_not_compare(cluster: Cluster) -> None:
-    """Wait until Argo CD says that it can't read the repository."""
+def wait_for_comparison_error(cluster: Cluster) -> None:
+    """Wait until Argo CD reports that it cannot read the repository."""
     steps.refresh(cluster, [APPLICATION], "hard")
 
-    def told(there: dict[str, Object]) -> bool:
+    def is_reported(there: dict[str, Object]) -> bool:
         conditions = steps.status(there[APPLICATION], "conditions") or ()
         return any(each["type"] == "ComparisonError" for each in conditions)
 
-    steps.wait(cluster, told, f"{APPLICATION} has a ComparisonError")
+    steps.wait(cluster, is_reported, f"{APPLICATION} has a ComparisonError")

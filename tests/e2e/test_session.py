@@ -1,4 +1,4 @@
-"""`nox -s cluster` as a person uses it, and that nothing of it is left, however it ends."""
+"""`nox -s cluster` leaves nothing behind, however it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDED = "stopped; the cluster is deleted"
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start the command, with its folder in an own one, and wait until its programs run."""
+    """Start the command with a temporary folder of its own, and wait until its programs run."""
     with begun(tmp_path) as process:
         yield process
 
@@ -46,34 +46,34 @@ def begun(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 def programs(folder: Path) -> list[str]:
     """Return the commands of the processes whose command or folder is below a folder."""
-    found = []
+    commands = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             command = (process / "cmdline").read_text().replace("\0", " ")
             if str(folder) in f"{command} {(process / 'cwd').readlink()}":
-                found.append(command)
-    return found
+                commands.append(command)
+    return commands
 
 
 def ended(folder: Path) -> None:
-    """Wait for the kernel to end the programs, which have been killed by then."""
+    """Wait until the kernel has ended the killed programs."""
     until(lambda: not programs(folder), "no program runs", lambda: programs(folder))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_whoever_ends_it_finds_nothing_left(
+def test_a_signal_leaves_nothing_behind(
     session: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
 ) -> None:
     assert len(programs(tmp_path)) > 5
     session.send_signal(number)
-    told, _ = session.communicate(timeout=HANG_S)
-    assert ENDED in told
+    output, _ = session.communicate(timeout=HANG_S)
+    assert ENDED in output
     assert session.returncode == 0
     ended(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_one_takes_its_programs_along_and_the_next_removes_its_folder(
+def test_after_a_kill_its_programs_end_and_the_next_start_removes_its_folder(
     session: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     session.kill()

@@ -1,7 +1,7 @@
-"""What is one to the API server and its controllers is no change to the impact report either.
+"""Two spellings that are the same to the API server are no change in the impact report either.
 
-Pods restart where the text of their template does: of every spelling here that is tried, on a
-Deployment and on a StatefulSet, the report has to say beforehand what the controllers then do.
+For each pair of spellings here, on a Deployment and on a StatefulSet, the report must predict
+whether the controllers restart pods.
 """
 
 from __future__ import annotations
@@ -139,16 +139,16 @@ SPELLINGS: Mapping[str, tuple[Part, Part]] = {
     "annotations-none": (pod(), {**pod(), "metadata": {"annotations": {}}}),
     "annotation-empty": (pod(), {**pod(), "metadata": {"annotations": {"a": ""}}}),
 }  # fmt: skip
-"""A pod's template, and another way to write it, or almost: nothing says here what restarts."""
+"""Two spellings of a pod template. Some restart pods, some do not; the controllers decide."""
 
 
 @pytest.fixture(scope="module", params=clusters.versions())
 def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Return a cluster of each pinned version, without Argo CD."""
-    with Cluster(ROOT, request.param, with_argo_cd=False) as made:
-        spaces = {SPACE, *(each.namespace for each in made.environments)}
-        made.plane.apply([named("v1", "Namespace", name) for name in sorted(spaces)])
-        yield made
+    with Cluster(ROOT, request.param, with_argo_cd=False) as running:
+        spaces = {SPACE, *(each.namespace for each in running.environments)}
+        running.plane.apply([named("v1", "Namespace", name) for name in sorted(spaces)])
+        yield running
 
 
 def named(api_version: str, kind: str, name: str, **more: Any) -> Object:
@@ -156,17 +156,17 @@ def named(api_version: str, kind: str, name: str, **more: Any) -> Object:
 
 
 def workload(kind: str, name: str, template: Part, history: int) -> Object:
-    """Return a workload of no pods; history: raised, it shows that the controller has seen it."""
-    made: dict[str, Any] = copy.deepcopy(dict(template))
-    made["metadata"] = {**made.get("metadata", {}), "labels": {"test": name}}
+    """Return a workload without pods; history: a field that differs in each version."""
+    pod: dict[str, Any] = copy.deepcopy(dict(template))
+    pod["metadata"] = {**pod.get("metadata", {}), "labels": {"test": name}}
     service = {"serviceName": name} if kind == "StatefulSet" else {}
-    spec = {"replicas": 0, "selector": {"matchLabels": {"test": name}}, "template": made, **service}
-    found = named("apps/v1", kind, name, spec={**spec, "revisionHistoryLimit": history})
-    found["metadata"]["namespace"] = SPACE
-    return found
+    spec = {"replicas": 0, "selector": {"matchLabels": {"test": name}}, "template": pod, **service}
+    whole = named("apps/v1", kind, name, spec={**spec, "revisionHistoryLimit": history})
+    whole["metadata"]["namespace"] = SPACE
+    return whole
 
 
-def test_pods_restart_by_a_spelling_where_the_report_says_so(bare: Cluster) -> None:
+def test_the_report_predicts_which_spellings_restart_pods(bare: Cluster) -> None:
     before = revisions(bare, 0)
     after = revisions(bare, 1)
     wrong = []
@@ -174,9 +174,9 @@ def test_pods_restart_by_a_spelling_where_the_report_says_so(bare: Cluster) -> N
         old, new = (
             Manifest(workload(kind, name, part, 10), "") for part in SPELLINGS[name]
         )  # fmt: skip
-        told = bool(difference.between(old, new).within("spec", "template"))
-        if told != (before[kind, name] != after[kind, name]):
-            wrong.append(f"{kind}/{name}: {'told' if told else 'not told'}")
+        is_reported = bool(difference.between(old, new).within("spec", "template"))
+        if is_reported != (before[kind, name] != after[kind, name]):
+            wrong.append(f"{kind}/{name}: {'reported' if is_reported else 'not reported'}")
     assert wrong == []
     assert before.keys() == after.keys() == {(k, n) for k in KINDS for n in SPELLINGS}
 
@@ -184,60 +184,59 @@ def test_pods_restart_by_a_spelling_where_the_report_says_so(bare: Cluster) -> N
 KINDS = ("Deployment", "StatefulSet")
 
 
-def revisions(bare: Cluster, side: int) -> dict[tuple[str, str], Any]:
-    """Return what each workload calls its template, once its controller has seen that side."""
+def revisions(bare: Cluster, index: int) -> dict[tuple[str, str], Any]:
+    """Apply the spellings with an index, and return the template revision of each workload."""
     wanted = [
-        workload(kind, name, parts[side], 10 + side)
+        workload(kind, name, parts[index], 10 + index)
         for kind in KINDS
         for name, parts in SPELLINGS.items()
     ]
-    # As JSON: to kubectl's YAML 1e9 is a number, to Python's it is a text.
+    # As JSON: 1e9 is a number in kubectl's YAML, but a text in Python's.
     file = bare.folder / "spelling.json"
     listed = {"apiVersion": "v1", "kind": "List", "items": wanted}
     file.write_text(json.dumps(listed), "utf-8")
     bare.plane.apply([], file)
-    found = {}
+    revisions = {}
     for kind in KINDS:
 
-        def seen(there: dict[str, Object]) -> dict[str, Object] | None:
-            are = all(
+        def observed(current: dict[str, Object]) -> dict[str, Object] | None:
+            are_observed = all(
                 each.get("status", {}).get("observedGeneration") == each["metadata"]["generation"]
-                for each in there.values()
+                for each in current.values()
             )
-            return there if are and len(there) == len(SPELLINGS) else None
+            return current if are_observed and len(current) == len(SPELLINGS) else None
 
-        what = f"{kind}s that their controller has seen"
-        objects = bare.api.until(kind, seen, what, namespace=SPACE)
+        what = f"{kind}s observed by their controller"
+        objects = bare.api.until(kind, observed, what, namespace=SPACE)
         key = "deployment.kubernetes.io/revision"
         for name, each in objects.items():
             notes = each["metadata"].get("annotations", {})
-            found[kind, name] = each["status"].get("updateRevision") or notes[key]
-    return found
+            revisions[kind, name] = each["status"].get("updateRevision") or notes[key]
+    return revisions
 
 
-def test_defaults_spelt_out_are_no_change(bare: Cluster) -> None:
-    told = []
-    for each in bare.environments:
-        folder = ROOT / "overlays" / each.name / "manifests"
+def test_written_defaults_are_no_change(bare: Cluster) -> None:
+    reported = []
+    for environment in bare.environments:
+        folder = ROOT / "overlays" / environment.name / "manifests"
         ours = [yaml.safe_load(file.read_text("utf-8")) for file in folder.iterdir()]
-        kept = {key(each): each for each in answered(bare, folder)}
-        for one in ours:
-            old, new = Manifest(one, ""), Manifest(kept[key(one)], "")
-            changes = difference.between(old, new).changes
-            told += [
-                f"{each.name}: {old.label}: {difference.shown(change.path)}: {change.new}"
-                for change in changes
+        stored = {key(each): each for each in as_stored(bare, folder)}
+        for each in ours:
+            old, new = Manifest(each, ""), Manifest(stored[key(each)], "")
+            reported += [
+                f"{environment.name}: {old.label}: {difference.shown(change.path)}: {change.new}"
+                for change in difference.between(old, new).changes
                 if not is_servers(old, change.path)
             ]
-    assert told == []
+    assert reported == []
 
 
-def key(one: Object) -> tuple[str, str]:
-    return one["kind"], one["metadata"]["name"]
+def key(each: Object) -> tuple[str, str]:
+    return each["kind"], each["metadata"]["name"]
 
 
-def answered(bare: Cluster, folder: Path) -> list[Object]:
-    """Return the objects of a folder as the API server would keep them."""
+def as_stored(bare: Cluster, folder: Path) -> list[Object]:
+    """Return the objects of a folder as the API server would store them."""
     command = (
         "apply",
         "--server-side",
@@ -256,27 +255,27 @@ SERVERS = {
     *("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid"),
     "status",
 }
-"""What the API server gives an object, and nobody writes."""
+"""Fields that the API server sets, and nobody writes."""
 
 
-def is_servers(one: Manifest, path: Where) -> bool:
-    """Return whether a field is the server's; the defaults of custom resources are so, too."""
-    return path[-1] in SERVERS or (equivalence.is_custom(one.group) and path[0] == "spec")
+def is_servers(manifest: Manifest, path: Where) -> bool:
+    """Return whether the API server sets a field; also the defaults of custom resources."""
+    return path[-1] in SERVERS or (equivalence.is_custom(manifest.group) and path[0] == "spec")
 
 
-def test_items_of_lists_are_told_apart_as_kubernetes_does(bare: Cluster) -> None:
+def test_items_of_lists_have_the_keys_of_kubernetes(bare: Cluster) -> None:
     definitions = json.loads(bare.api.raw("openapi/v2"))["definitions"]
-    found: dict[str, set[tuple[str, ...]]] = {}
+    published: dict[str, set[tuple[str, ...]]] = {}
     for name, definition in definitions.items():
         if not name.startswith("io.k8s.api.core.v1.") or name.endswith("Status"):
             continue
         for field, schema in definition.get("properties", {}).items():
             if keys := schema.get("x-kubernetes-list-map-keys"):
-                found.setdefault(field, set()).add(tuple(keys))
+                published.setdefault(field, set()).add(tuple(keys))
     ours = {field: set(choices) for field, choices in difference.KEYS.items()}
-    assert {field: ours.get(field) for field in found} == found
+    assert {field: ours.get(field) for field in published} == published
     if bare.plane.version == clusters.versions()[-1]:
-        assert found == ours
+        assert published == ours
 
 
 SPOKEN = ("api/v1", *(f"apis/{group}" for group in (
@@ -287,7 +286,7 @@ OTHERS = {
     *("policyTypes", "pullPolicy", "qosClass", "scopeName", "scopes", "status", "stopSignal"),
     "type",
 }
-"""Fields with choices that are of a status, that nobody writes, or that other rules are about."""
+"""Fields with choices in a status, fields that nobody writes, and fields that other rules check."""
 
 TYPES = {
     "AppArmorProfile": "appArmorProfile",
@@ -295,29 +294,29 @@ TYPES = {
     "SeccompProfile": "seccompProfile",
     "StatefulSetUpdateStrategy": "updateStrategy",
 }
-"""What has a type → the field that it stands in."""
+"""Schema with a type → the field in which it is used."""
 
 
-def test_fields_have_the_choices_that_the_api_server_tells(bare: Cluster) -> None:
-    found: dict[str, set[frozenset[str]]] = {}
+def test_enum_fields_have_the_values_of_the_api_server(bare: Cluster) -> None:
+    published: dict[str, set[frozenset[str]]] = {}
     types: dict[str, frozenset[str]] = {}
     for group in SPOKEN:
         document = json.loads(bare.api.raw(f"openapi/v3/{group}"))
         for name, schema in document["components"]["schemas"].items():
-            for field, one in schema.get("properties", {}).items():
-                said = one.get("enum") or one.get("items", {}).get("enum")
-                if said:
-                    found.setdefault(field, set()).add(frozenset(filter(None, said)))
-                if said and field == "type":
-                    types[name.rpartition(".")[2]] = frozenset(filter(None, said))
+            for field, part in schema.get("properties", {}).items():
+                values = part.get("enum") or part.get("items", {}).get("enum")
+                if values:
+                    published.setdefault(field, set()).add(frozenset(filter(None, values)))
+                if values and field == "type":
+                    types[name.rpartition(".")[2]] = frozenset(filter(None, values))
     ours = {field: {choices} for field, choices in fields.CHOICES.items()}
     our_types = {name: fields.TYPES[field] for name, field in TYPES.items()}
     our_types["ServiceSpec"] = fields.SERVICES
     if bare.plane.version == clusters.versions()[0]:
-        assert {name: one for name, one in found.items() if name not in OTHERS} == ours
+        assert {name: it for name, it in published.items() if name not in OTHERS} == ours
         assert {name: types[name] for name in our_types} == our_types
-    # A newer one may take more, but nothing less.
+    # A newer version may accept more values, but not fewer.
     for name, (choices,) in ours.items():
-        assert any(choices <= each for each in found[name]), name
+        assert any(choices <= each for each in published[name]), name
     for name, choices in our_types.items():
         assert choices <= types[name], name

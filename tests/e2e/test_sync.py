@@ -21,20 +21,20 @@ def test_everything_is_synced_and_healthy(cluster: Cluster) -> None:
         assert steps.live(cluster, environment).keys() <= steps.resources(application).keys()
 
 
-def test_a_wave_begins_when_the_one_before_is_ready(first_sync: FirstSync) -> None:
+def test_a_wave_starts_when_the_one_before_is_ready(first_sync: FirstSync) -> None:
     for environment, (objects, pods) in first_sync.items():
         assert pods, f"{environment} has no pods"
         early = steps.too_early(objects.values(), pods)
         assert not early, f"{environment}: {early}"
 
 
-def test_another_look_or_sync_changes_nothing(cluster: Cluster) -> None:
+def test_another_refresh_or_sync_changes_nothing(cluster: Cluster) -> None:
     names = [steps.application(each) for each in steps.environments(cluster)]
     steps.wait_synced(cluster)
     before = states(cluster)
     for number in range(1, RESYNCS + 1):
-        drift = look_again(cluster, names)
-        assert not drift, f"look {number} sees drift: {drift}"
+        drift = refresh(cluster, names)
+        assert not drift, f"refresh {number} sees drift: {drift}"
     for name in names:
         steps.begin_sync(cluster, name)
     for name in names:
@@ -42,43 +42,43 @@ def test_another_look_or_sync_changes_nothing(cluster: Cluster) -> None:
     steps.wait_synced(cluster)
     after = states(cluster)
     changed = [name for name in before if before[name] != after.get(name)]
-    assert not changed, f"changed by looks and syncs alone: {changed}"
+    assert not changed, f"changed by refreshes and syncs alone: {changed}"
 
 
-def look_again(cluster: Cluster, names: list[str]) -> list[str]:
-    """Have Applications compared with git from scratch; return what is out of sync meanwhile."""
+def refresh(cluster: Cluster, names: list[str]) -> list[str]:
+    """Refresh Applications without Argo CD's cache, and return what is out of sync meanwhile."""
     applications = cluster.api.objects("Application", argocd.NAMESPACE)
     times = {each["metadata"]["name"]: steps.status(each, "reconciledAt") for each in applications}
     drift: set[str] = set()
     steps.refresh(cluster, names, "hard")
 
-    def have_looked(there: dict[str, Object]) -> bool:
+    def all_refreshed(current: dict[str, Object]) -> bool:
         for name in names:
-            drift.update(out_of_sync(there[name]))
-        return all(has_looked(there[name], times[name]) for name in names)
+            drift.update(out_of_sync(current[name]))
+        return all(is_refreshed(current[name], times[name]) for name in names)
 
-    steps.wait(cluster, have_looked, "a look at everything")
+    steps.wait(cluster, all_refreshed, "a refresh of all Applications")
     return sorted(drift)
 
 
-def has_looked(application: Object, last: str) -> bool:
-    """Return whether a refresh that was asked for is done, and its time differs from the last."""
-    asked = "argocd.argoproj.io/refresh" in application["metadata"].get("annotations", {})
-    return not asked and steps.status(application, "reconciledAt") != last
+def is_refreshed(application: Object, last: str) -> bool:
+    """Return whether a requested refresh is done, and its time differs from the last one."""
+    is_requested = "argocd.argoproj.io/refresh" in application["metadata"].get("annotations", {})
+    return not is_requested and steps.status(application, "reconciledAt") != last
 
 
 def out_of_sync(application: Object) -> list[str]:
-    """Return what is not Synced: the Application, objects of it."""
+    """Return what is not Synced: the Application and its objects."""
     name, sync = application["metadata"]["name"], steps.status(application, "sync", "status")
-    found = [f"{name}: {sync}"] if sync != "Synced" else []
-    for each, one in steps.resources(application).items():
-        if one.get("status") != "Synced":
-            found.append(f"{name} {each}: {one.get('status')}")
-    return found
+    lines = [f"{name}: {sync}"] if sync != "Synced" else []
+    for label, resource in steps.resources(application).items():
+        if resource.get("status") != "Synced":
+            lines.append(f"{name} {label}: {resource.get('status')}")
+    return lines
 
 
 def states(cluster: Cluster) -> dict[str, Any]:
-    """Return what is written into the objects of git, by environment and Kind/name."""
+    """Return the written state of the objects in git, by environment and Kind/name."""
     return {
         f"{environment} {name}": written(each)
         for environment in steps.environments(cluster)
@@ -87,10 +87,10 @@ def states(cluster: Cluster) -> dict[str, Any]:
 
 
 def written(each: Object) -> Any:
-    """Return what changes when somebody writes into an object, but for its status.
+    """Return a value that changes when somebody writes to an object, except to its status.
 
-    Where an object has no status, each write counts; where an autoscaler owns the replicas, these
-    are the one thing that may change.
+    If an object has no status, every write counts. The replicas of an autoscaler's target may
+    change.
     """
     metadata = each["metadata"]
     if each["kind"] == "StatefulSet" and metadata["name"] == "linea-stack-besu":

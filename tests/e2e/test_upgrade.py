@@ -1,4 +1,4 @@
-"""What runs becomes what is committed: the base is synced first, then the working tree."""
+"""An upgrade works: the base is synced first, then the working tree."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tests.e2e import steps
 from tests.e2e.conftest import FirstSync
 
 
-def test_the_working_tree_syncs_where_its_base_runs(
+def test_the_working_tree_syncs_after_its_base(
     cluster: Cluster, base: str, first_sync: FirstSync
 ) -> None:
     if not base:
-        pytest.skip("this clone has one commit: nothing came before")
+        pytest.skip("this clone has one commit, so there is no base")
     steps.wait_synced(cluster, revision=cluster.remote.revision())
     for name, (_, pods) in first_sync.items():
-        assert pods, f"{name} did not run as of {base}"
+        assert pods, f"{name} did not run at {base}"

@@ -1,4 +1,4 @@
-"""What the other tests rest on: their waits end only if nothing moves, and they miss no state."""
+"""The waits of the other tests fail only without progress, and miss no state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMESPACE = "default"
 
 @pytest.fixture
 def note(cluster: Cluster) -> Iterator[str]:
-    """Return the name of a ConfigMap that is there; it need not be in the end."""
+    """Return the name of a ConfigMap, which the test may delete."""
     steps.wait_synced(cluster)
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"note-{uuid.uuid4()}"}}
     name = str(cluster.api.create("ConfigMap", body, NAMESPACE)["metadata"]["name"])
@@ -27,17 +27,18 @@ def note(cluster: Cluster) -> Iterator[str]:
         cluster.api.delete("ConfigMap", name, NAMESPACE)
 
 
-def test_a_wait_ends_when_nothing_moves_and_says_what_the_last_state_is(cluster: Cluster) -> None:
+def test_a_wait_without_progress_fails_and_shows_the_last_state(cluster: Cluster) -> None:
     steps.wait_synced(cluster)
-    with pytest.raises(NotInTimeError) as told:
+    with pytest.raises(NotInTimeError) as error:
         steps.wait(cluster, lambda there: False, "what never comes", LOOK_S)
-    first, *states = str(told.value).splitlines()
-    assert first == f"what never comes: nothing has moved for {LOOK_S:.0f} s; last of Application:"
+    first, *states = str(error.value).splitlines()
+    since = f"no progress for {LOOK_S:.0f} s"
+    assert first == f"what never comes: {since}; last state of Application:"
     assert f"  {steps.ROOT}: " in "".join(states)
     assert all("health Healthy" in state and "sync Synced" in state for state in states)
 
 
-def test_a_wait_goes_on_as_long_as_something_moves(cluster: Cluster, note: str) -> None:
+def test_a_wait_continues_as_long_as_there_is_progress(cluster: Cluster, note: str) -> None:
     begun, still_s = time.monotonic(), 2 * LOOK_S
 
     def is_there(_: dict[str, Object]) -> bool:
@@ -49,7 +50,7 @@ def test_a_wait_goes_on_as_long_as_something_moves(cluster: Cluster, note: str) 
     cluster.api.until("ConfigMap", is_there, "a note", namespace=NAMESPACE, timeout_s=still_s)
 
 
-def test_what_is_deleted_at_the_last_moment_is_seen(cluster: Cluster, note: str) -> None:
+def test_a_deletion_at_the_last_moment_is_seen(cluster: Cluster, note: str) -> None:
     def is_gone(there: dict[str, Object]) -> str | None:
         return None if note in there else "the note is gone"
 

@@ -1,1 +1,1 @@
-"""Two revisions of an environment, and what differs between them by meaning."""
+"""Compare two revisions of an environment by meaning, not by text."""

@@ -1,8 +1,8 @@
-"""What differs between two objects, field by field, by meaning. Pure.
+"""Compare two objects field by field, by meaning. Pure.
 
-Items of lists are matched as Kubernetes matches them (x-kubernetes-list-map-keys of its OpenAPI),
-so that one which moves is told as such; the texts that a ConfigMap holds are looked into. Nothing
-that may be a secret comes out of here.
+Items of lists are matched by the keys by which Kubernetes matches them (x-kubernetes-list-map-keys
+of its OpenAPI), so that items in another order are one change. TOML and JSON in ConfigMaps are
+compared by their keys. The result contains no value that may be a secret.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KEYS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "volumeMounts": (("mountPath",),),
     "volumes": (("name",),),
 }
-"""List → the fields that tell its items apart, in Kubernetes' own types."""
+"""List → the fields that identify its items, in Kubernetes' own types."""
 _ALSO: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "data": (("secretKey",),),
     "groups": (("name",),),
@@ -48,35 +48,35 @@ _ALSO: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "paths": (("path",),),
     "rules": (("alert",), ("record",), ("host",)),
 }
-"""The same of lists that Kubernetes takes as they stand, and of those of operators."""
+"""The same for lists that Kubernetes replaces as a whole, and for lists of operators."""
 
 
 class Item(str):
-    """The name of an item of a list, in a path."""
+    """The name of a list's item in a path."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A field that is another; None stands for one that is not there."""
+    """A field that differs; None stands for a missing field."""
 
     path: Where
-    """With an Item in the place of an index, where items have names."""
+    """With an Item instead of an index if items have names."""
     old: Any
     new: Any
     lines: tuple[str, ...] = ()
-    """Of a text: the lines of its own difference, each with -, + or a space before it."""
+    """Of a text: its diff, each line with -, + or a space before it."""
     note: str = ""
-    """How it is another, where its items or what it says are not: order, the same TOML."""
+    """The kind of difference if the content is the same: order, the same TOML."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What differs between an object as it was and as it is."""
+    """The difference between an old and a new object."""
 
     changes: tuple[Change, ...]
-    """None, where only the spelling differs."""
+    """Empty if the objects differ only in form."""
 
     def within(self, *path: str | int) -> list[Change]:
         """Return the changes at a path and below."""
@@ -84,54 +84,51 @@ class Difference:
 
 
 def between(old: Manifest, new: Manifest) -> Difference:
-    """Return what differs between two objects."""
+    """Return the difference between two objects."""
     if old.object == new.object:
         return Difference(())
-    walk = _Walk(new.kind, is_exact=equivalence.is_custom(new.group))
-    return Difference(tuple(walk.mapping((), (), old.object, new.object)))
+    comparison = _Comparison(new.kind, is_exact=equivalence.is_custom(new.group))
+    return Difference(tuple(comparison.mapping((), (), old.object, new.object)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Walk:
+class _Comparison:
     kind: str
     is_exact: bool
-    """Nobody adds defaults or reads amounts: a text's own data, or a custom resource."""
+    """Defaults and equal amounts count as differences: in texts and in custom resources."""
 
     def mapping(
         self, path: Where, fields: tuple[str, ...], old: Mapping[str, Any], new: Mapping[str, Any]
     ) -> Iterator[Change]:
         for key in dict.fromkeys((*old, *new)):
-            was, now = old.get(key), new.get(key)
+            first, second = old.get(key), new.get(key)
             if self.is_exact:
-                if was is None and now is None and (key in old) != (key in new):
-                    nulls = ["null" if key in x else None for x in (old, new)]
+                if first is None and second is None and (key in old) != (key in new):
+                    nulls = ["null" if key in each else None for each in (old, new)]
                     yield Change((*path, key), nulls[0], nulls[1])
             else:
-                was, now = self._said(fields, key, was, now, old, new)
+                first, second = self._with_defaults(fields, key, old, new)
             names = redaction.called(key, old), redaction.called(key, new)
-            yield from self.value((*path, key), (*fields, key), was, now, names)
+            yield from self.value((*path, key), (*fields, key), first, second, names)
 
-    def _said(
-        self,
-        fields: tuple[str, ...],
-        key: str,
-        was: Any,
-        now: Any,
-        old: Mapping[str, Any],
-        new: Mapping[str, Any],
+    def _with_defaults(
+        self, fields: tuple[str, ...], key: str, old: Mapping[str, Any], new: Mapping[str, Any]
     ) -> tuple[Any, Any]:
-        """Return the two values of a field, with the default of the one that says nothing."""
-        was, now = (None if equivalence.is_empty(key, each) else each for each in (was, now))
-        if was is None and now is not None:
-            was = equivalence.default(self.kind, fields, key, old)
-        elif now is None and was is not None:
-            now = equivalence.default(self.kind, fields, key, new)
-        return was, now
+        """Return both values of a field; if one is missing, its default."""
+        first, second = (
+            None if equivalence.is_empty(key, each.get(key)) else each.get(key)
+            for each in (old, new)
+        )
+        if first is None and second is not None:
+            first = equivalence.default(self.kind, fields, key, old)
+        elif second is None and first is not None:
+            second = equivalence.default(self.kind, fields, key, new)
+        return first, second
 
     def value(
         self, path: Where, fields: tuple[str, ...], old: Any, new: Any, names: Iterable[str]
     ) -> Iterator[Change]:
-        """Yield what differs in a value; names: what the field is called, for what it may hold."""
+        """Yield the changes of a value; names: of the field, to detect secrets."""
         if self._is_same(fields, old, new):
             return
         if isinstance(old, dict) and isinstance(new, dict):
@@ -139,20 +136,19 @@ class _Walk:
         elif isinstance(old, list) and isinstance(new, list):
             yield from self.items(path, fields, old, new)
         elif redaction.is_wholly(self.kind, fields):
-            was, now = (None if each is None else HIDDEN for each in (old, new))
-            yield Change(path, was, now)
+            hidden = [None if each is None else HIDDEN for each in (old, new)]
+            yield Change(path, hidden[0], hidden[1])
         elif isinstance(old, str) and isinstance(new, str) and _is_text(fields, old, new):
             yield from self._text(path, old, new, names)
         else:
-            was, now = old, new
             for name in names:
-                was, now = redaction.value(name, was), redaction.value(name, now)
-            yield Change(path, was, now)
+                old, new = redaction.value(name, old), redaction.value(name, new)
+            yield Change(path, old, new)
 
     def _is_same(self, fields: tuple[str, ...], old: Any, new: Any) -> bool:
         if not self.is_exact:
             return equivalence.same(self.kind, fields, old, new)
-        # 1, 1.0 and true are equal to Python, and to no reader of a configuration.
+        # 1, 1.0 and true are equal in Python, but not in a configuration.
         return type(old) is type(new) and not isinstance(old, dict | list) and bool(old == new)
 
     def items(
@@ -162,38 +158,40 @@ class _Walk:
         if name is None:
             yield from self._in_order(path, fields, old, new)
             return
-        was, now = ({name(item): item for item in items} for items in (old, new))
-        for key in dict.fromkeys((*was, *now)):
-            yield from self.value((*path, key), fields, was.get(key), now.get(key), (key,))
-        kept = [[key for key in keys if key in was and key in now] for keys in (was, now)]
+        first, second = ({name(item): item for item in items} for items in (old, new))
+        for key in dict.fromkeys((*first, *second)):
+            yield from self.value((*path, key), fields, first.get(key), second.get(key), (key,))
+        kept = [[key for key in keys if key in first and key in second] for keys in (first, second)]
         if kept[0] != kept[1]:
             yield Change(path, kept[0], kept[1], note="order")
 
     def _in_order(
         self, path: Where, fields: tuple[str, ...], old: list[Any], new: list[Any]
     ) -> Iterator[Change]:
-        was, now = (
-            [json.dumps(one, sort_keys=True, default=repr) for one in x] for x in (old, new)
-        )
-        matcher = difflib.SequenceMatcher(None, was, now, autojunk=False)
+        texts = [
+            [json.dumps(item, sort_keys=True, default=repr) for item in items]
+            for items in (old, new)
+        ]
+        matcher = difflib.SequenceMatcher(None, texts[0], texts[1], autojunk=False)
         for what, i, i_end, j, j_end in matcher.get_opcodes():
             if what == "equal":
                 continue
             pairs = zip_longest(range(i, i_end), range(j, j_end))
             for first, second in pairs:
-                at = second if second is not None else first
-                one = None if first is None else old[first]
-                other = None if second is None else new[second]
-                names = [redaction.option(x, k) for x, k in ((old, first), (new, second)) if k]
-                yield from self.value((*path, at), fields, one, other, names or ("",))
+                index = second if second is not None else first
+                old_item = None if first is None else old[first]
+                new_item = None if second is None else new[second]
+                places = ((old, first), (new, second))
+                names = [redaction.option(items, at) for items, at in places if at] or [""]
+                yield from self.value((*path, index), fields, old_item, new_item, names)
 
     def _text(self, path: Where, old: str, new: str, names: Iterable[str]) -> Iterator[Change]:
-        """Yield what differs in a text: field by field, where both are TOML or JSON."""
+        """Yield the changes of a text: field by field if both are TOML or JSON."""
         form, read = _reader(str(path[-1]), old)
-        was, now = (read(text) for text in (old, new))
+        first, second = (read(text) for text in (old, new))
         note = ""
-        if isinstance(was, dict | list) and type(was) is type(now):
-            changes = tuple(_Walk("", is_exact=True).value(path, ("",), was, now, ("",)))
+        if isinstance(first, dict | list) and type(first) is type(second):
+            changes = tuple(_Comparison("", is_exact=True).value(path, ("",), first, second, ("",)))
             if changes:
                 yield from changes
                 return
@@ -210,7 +208,7 @@ class _Walk:
 
 
 def _lines(old: str, new: str) -> list[str]:
-    """Return the lines that differ with one around them, what can't be seen written out."""
+    """Return the diff with one line of context; invisible characters are escaped."""
     diff = list(difflib.unified_diff(old.split("\n"), new.split("\n"), lineterm="", n=1))
     return [_visible(line) for line in diff[2:] if not line.startswith("@@")]
 
@@ -220,7 +218,7 @@ def _visible(line: str) -> str:
 
 
 def shown(path: Where) -> str:
-    """Return a path as people write it: spec.containers[besu].ports[0], data[a.toml].key."""
+    """Return a path in readable form: spec.containers[besu].ports[0], data[a.toml].key."""
     parts = (
         f"[{part}]" if isinstance(part, Item | int) or "." in str(part) else f".{part}"
         for part in path
@@ -234,7 +232,7 @@ def compact(value: Any) -> str:
 
 
 def _naming(field: str, *lists: Sequence[Any]) -> Callable[[Any], Item] | None:
-    """Return what names the items of lists, by fields that all have and no two share."""
+    """Return the function that names the items of lists, by fields that identify every item."""
     for choice in KEYS.get(field) or _ALSO.get(field, ()):
 
         def name(item: Mapping[str, Any], choice: Sequence[str] = choice) -> Item:
@@ -254,7 +252,7 @@ def _is_text(fields: Sequence[str], *texts: str) -> bool:
 
 
 def _reader(name: str, text: str) -> tuple[str, Callable[[str], Any]]:
-    """Return what a text is, by its name or its beginning, and what reads it."""
+    """Return the format of a text, by its name or its start, and the parser."""
     if name.endswith(".toml"):
         return "TOML", _toml
     is_json = name.endswith(".json") or text.lstrip().startswith("{")

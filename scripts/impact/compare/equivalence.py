@@ -1,8 +1,8 @@
-"""When two spellings are one to the API server: amounts, defaults, what is empty. Pure.
+"""Decide which forms are the same to the API server: amounts, defaults, empty values. Pure.
 
 Defaults: SetDefaults of Kubernetes 1.34, in pkg/apis/{core,apps,batch,networking}/v1/defaults.go.
-Where a template spells out a default that it left out before, no pod restarts: that it is so is
-tried on a real API server and its controllers, in tests/e2e/test_spelling.py.
+No pod restarts if a template writes out a default that it left out before;
+tests/e2e/test_spelling.py proves this on a real API server with its controllers.
 """
 
 from __future__ import annotations
@@ -102,33 +102,33 @@ _WITHIN: Mapping[str, Mapping[str, Any]] = {
     "updateStrategy.rollingUpdate": _ONE_BY_ONE,
     "volumeMounts": {"readOnly": False, "subPath": "", "subPathExpr": ""},
 }
-"""Field, of a mapping or of the list that it stands in, or it and the one above → its defaults."""
+"""Field of a mapping or a list, alone or with the field above it → defaults of its fields."""
 
 _MAPS = {
     *("annotations", "binaryData", "data", "labels", "limits", "matchLabels", "nodeSelector"),
     *("parameters", "requests", "stringData"),
 }
-"""Fields of which an empty mapping is as none: it says nothing, unlike that of a structure."""
+"""Fields in which an empty mapping is the same as a missing one."""
 
 _AMOUNTS = {
     *("capacity", "default", "defaultRequest", "hard", "limits", "max", "min", "requests"),
 }
-"""Fields whose values are amounts, by resource."""
+"""Fields with an amount for each resource."""
 _AMOUNT = {"averageValue", "sizeLimit"}
 _COMPARED_AS_TEXT = {"daemonset", "statefulset"}
-"""Kinds whose controllers compare the texts of templates: another unit is another template."""
+"""Kinds whose controllers compare templates as text, so that another unit restarts pods."""
 
 
 def is_custom(group: str) -> bool:
-    """Return whether an API group is of custom resources, which say their own defaults."""
+    """Return whether an API group is of custom resources, which have defaults of their own."""
     return "." in group and not group.endswith(".k8s.io")
 
 
 def default(kind: str, fields: Sequence[str], key: str, siblings: Mapping[str, Any]) -> Any:
-    """Return what the API server takes where a field is not said; None for nothing.
+    """Return the default that the API server sets for a missing field; None if there is none.
 
     kind: of the object. fields: the names of the fields above it, without keys or indexes of items.
-    siblings: the mapping that the field is missing in.
+    siblings: the mapping in which the field is missing.
     """
     if tuple(fields) == PODS.get(kind.lower()):
         other = {"serviceAccount": "serviceAccountName", "serviceAccountName": "serviceAccount"}
@@ -137,7 +137,8 @@ def default(kind: str, fields: Sequence[str], key: str, siblings: Mapping[str, A
         return _SPEC.get(kind, {}).get(key)
     above = fields[-1] if fields else ""
     if above == "volumes" and key == "emptyDir":
-        return {} if all(x is None for name, x in siblings.items() if name != "name") else None
+        sources = [value for name, value in siblings.items() if name != "name"]
+        return {} if all(value is None for value in sources) else None
     if above in ("containers", "initContainers") and key == "imagePullPolicy":
         return _pull_policy(str(siblings.get("image")))
     if key == "volumeMode":
@@ -155,12 +156,12 @@ def _pull_policy(image: str) -> str:
 
 
 def is_empty(key: str, value: Any) -> bool:
-    """Return whether the API server keeps nothing of a field: null, an empty list or map."""
+    """Return whether the API server drops a value: null, an empty list or map."""
     return value is None or value == [] or (value == {} and key in _MAPS)
 
 
 def same(kind: str, fields: Sequence[str], old: Any, new: Any) -> bool:
-    """Return whether two values are one: 1 and 1000m are, where amounts are meant."""
+    """Return whether two values are the same; 1 and 1000m are in fields with amounts."""
     if type(old) is type(new) and old == new:
         return True
     above = fields[-2] if len(fields) > 1 else ""

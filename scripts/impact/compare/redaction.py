@@ -1,7 +1,7 @@
-"""What a report may not show: values that open something, in whatever field or text. Pure.
+"""Hide secrets from reports, in whatever field or text they are. Pure.
 
-What validate calls a secret (plaintext.py) is hidden, and all that looks like one: here a line too
-few does no harm, and a line too many does.
+It hides what validate detects as a secret (core/secret_detection.py), and all that looks like one:
+a hidden line does no harm, but a shown secret does.
 """
 
 from __future__ import annotations
@@ -19,47 +19,47 @@ _PAIR = re.compile(
     r"(?=(?:\b([A-Za-z][\w.-]*)[\"'\\]*[ \t]*[:=]|(?<![\w-])--?([A-Za-z][\w.-]*)[ \t])"
     r"[ \t]*[\"'\\]*([^\s\"'\\,;]+))"
 )
-"""name=value, "name": "value", --name value: anywhere in a line, also where one holds another."""
+"""name=value, "name": "value", --name value: anywhere in a line, also nested."""
 _APPLIED = "last-applied-configuration"
-"""An annotation of kubectl: it holds an object as it was; of a Secret, too."""
+"""An annotation of kubectl with the whole last applied object, even of a Secret."""
 _PRIVATE_KEY = "PRIVATE KEY-----"
 
 
 def is_wholly(kind: str, fields: Sequence[str]) -> bool:
-    """Return whether nothing below a field of a kind of object is shown."""
+    """Return whether a field of a kind of object is hidden with everything below it."""
     return (kind == "Secret" and fields[0] in ("data", "stringData")) or _short(
         fields[-1]
     ) == _APPLIED
 
 
-def value(name: str, found: Any) -> Any:
-    """Return a value, or all that it holds, with secrets replaced.
+def value(name: str, data: Any) -> Any:
+    """Return a value with all secrets in it replaced.
 
-    name: what the field is called, or the variable that it is the value of.
+    name: of the field, or of the variable whose value it is.
     """
-    if isinstance(found, dict):
-        return {key: value(called(key, found), each) for key, each in found.items()}
-    if isinstance(found, list):
-        return [value(before, each) for before, each in _words(found)]
+    if isinstance(data, dict):
+        return {key: value(called(key, data), each) for key, each in data.items()}
+    if isinstance(data, list):
+        return [value(option_name, each) for option_name, each in _words(data)]
     if name == _APPLIED:
         return HIDDEN
-    if isinstance(found, str) and not secret_detection.as_named(name, found, ()):
-        return text(found)
-    return HIDDEN if secret_detection.as_named(name, found, ()) else found
+    if isinstance(data, str) and not secret_detection.as_named(name, data, ()):
+        return text(data)
+    return HIDDEN if secret_detection.as_named(name, data, ()) else data
 
 
 def called(key: Any, siblings: Mapping[str, Any]) -> str:
-    """Return what a field is called: the value of a variable, as the variable is."""
+    """Return the name of a field; for the value of a variable, the variable's name."""
     return _short(str(siblings["name"] if key == "value" and "name" in siblings else key))
 
 
 def _short(key: str) -> str:
-    """Return a key without the domain that annotations have before theirs."""
+    """Return the key of an annotation without its domain."""
     return key.rpartition("/")[2]
 
 
 def option(words: list[Any], index: int) -> str:
-    """Return the option whose value a word of a command line is; nothing where it is of none."""
+    """Return the option whose value a word of a command line is; empty if there is none."""
     before = words[index - 1] if 0 < index <= len(words) else ""
     is_option = isinstance(before, str) and before.startswith("-") and "=" not in before
     return before.lstrip("-") if is_option else ""
@@ -70,21 +70,21 @@ def _words(words: list[Any]) -> Iterator[tuple[str, Any]]:
         yield option(words, index), word
 
 
-def text(found: str) -> str:
-    """Return a text with the lines that hold a secret replaced; nothing of one that is a key."""
-    if _PRIVATE_KEY in found:
+def text(data: str) -> str:
+    """Return a text without lines that contain a secret; a private key is hidden whole."""
+    if _PRIVATE_KEY in data:
         return HIDDEN
-    lines = [HIDDEN if in_line(line) else line for line in found.split("\n")]
-    if secret_detection.in_text(found) and HIDDEN not in lines:
+    lines = [HIDDEN if in_line(line) else line for line in data.split("\n")]
+    if secret_detection.in_text(data) and HIDDEN not in lines:
         return HIDDEN
     return "\n".join(lines)
 
 
 def in_line(line: str) -> bool:
-    """Return whether a line of a text, or an argument, holds a secret."""
-    if (given := _OPTION.fullmatch(line)) and secret_detection.as_named(given[1], given[2], ()):
+    """Return whether a line of a text, or an argument, contains a secret."""
+    if (match := _OPTION.fullmatch(line)) and secret_detection.as_named(match[1], match[2], ()):
         return True
     if secret_detection.in_text(f"{line}\n"):
         return True
     pairs = ((match[1] or match[2], match[3]) for match in _PAIR.finditer(line))
-    return any(secret_detection.as_named(name, held, ()) for name, held in pairs)
+    return any(secret_detection.as_named(name, content, ()) for name, content in pairs)

@@ -1,7 +1,7 @@
-"""An environment as two revisions have it: only those whose output differs are read.
+"""Read the environments whose output differs between two revisions.
 
-What git knows by its index is not read again: of three hundred environments, one changed, the files
-of one are opened.
+Git's index tells which files differ. So if one of three hundred environments changes, only its
+files are opened.
 """
 
 from __future__ import annotations
@@ -28,39 +28,40 @@ _PRODUCTION = "production"
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An environment before and after a change; one of the two may not be there."""
+    """An environment before and after a change; one of the two may be missing."""
 
     name: str
     old: Objects | None
     new: Objects | None
     files: tuple[Mapping[Identity, str], Mapping[Identity, str]]
-    """Where each object stood, and where it stands."""
+    """Object → its file; before and after."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a change is about, before its files are read."""
+class OutputDiff:
+    """The environments whose output differs between two revisions; their files are not read yet."""
 
     root: Path
     names: tuple[str, ...]
-    """All environments that one of the two revisions has, sorted."""
+    """All environments of the two revisions, sorted."""
     changed: tuple[str, ...]
-    """Those whose output differs."""
+    """The environments whose output differs."""
     old: Mapping[str, Blobs]
-    """Environment → its files."""
+    """Environment → its files, before."""
     new: Mapping[str, Blobs]
+    """Environment → its files, after."""
     revisions: tuple[str, str]
-    """Before and after; the working tree is empty."""
+    """Before and after; empty for the working tree."""
     inputs: tuple[str, ...]
-    """Files that differ and are no output."""
+    """Files that differ, but are not output."""
     base: tuple[Blobs, Blobs]
-    """The file that says what all environments have in common, before and after."""
+    """The file with the settings that all environments share, before and after."""
 
 
-def find(root: Path, against: str, to: str = "") -> Found:
-    """Return what differs in the output of environments from a revision to another.
+def diff(root: Path, against: str, to: str = "") -> OutputDiff:
+    """Return which environments' output differs between two revisions.
 
-    to: a revision; the working tree, where it is empty. Raises UsageError for one that git does not
+    to: a revision; empty for the working tree. Raises UsageError for a revision that git does not
     know.
     """
     before = git_revision.listed(root, against)
@@ -74,20 +75,20 @@ def find(root: Path, against: str, to: str = "") -> Found:
     )
     differ = sorted(path for path in before.keys() | after if before.get(path) != after.get(path))
     inputs = tuple(path for path in differ if not git_revision.environment_of(path))
-    return Found(
+    return OutputDiff(
         root, tuple(names), tuple(changed), old, new, (against, to), inputs, (base[0], base[1])
     )
 
 
 def _by_environment(blobs: Blobs) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+    by_environment: dict[str, dict[str, str]] = {}
     for path, blob in blobs.items():
         if name := git_revision.environment_of(path):
-            found.setdefault(name, {})[path] = blob
-    for name, files in found.items():
+            by_environment.setdefault(name, {})[path] = blob
+    for name, files in by_environment.items():
         if (path := _settings(name)) in blobs:
             files[path] = blobs[path]
-    return found
+    return by_environment
 
 
 def _output(files: Blobs | None) -> dict[str, str]:
@@ -98,57 +99,67 @@ def _settings(name: str) -> str:
     return f"overlays/{name}/environment.yaml"
 
 
-def pair(found: Found, name: str) -> Pair:
+def pair(output: OutputDiff, name: str) -> Pair:
     """Return an environment before and after the change.
 
-    Raises UserError for a file that holds no object, or several: nobody knows what it does.
+    Raises UserError if a file contains no object or several, because its effect is unknown.
     """
-    both = found.old.get(name, {}), found.new.get(name, {})
-    files = [{**blobs, **base} for blobs, base in zip(both, found.base, strict=True)]
-    said_in = {
-        file: of for side, of in zip(files, found.revisions, strict=True) for file in side.items()
+    blobs = output.old.get(name, {}), output.new.get(name, {})
+    files = [{**own, **base} for own, base in zip(blobs, output.base, strict=True)]
+    revision_of = {
+        file: revision
+        for own, revision in zip(files, output.revisions, strict=True)
+        for file in own.items()
     }
-    texts = git_revision.texts(found.root, said_in)
-    # What both sides have is read once, and is one Manifest.
-    read = {file: _manifest(texts[file], file[0], of) for file, of in said_in.items()}
-    sides: list[Objects | None] = []
-    places: list[Mapping[Identity, str]] = []
-    for side, blobs in zip(files, both, strict=True):
-        manifests = {file[0]: m for file in side.items() if (m := read[file])}
-        output = _output(blobs)
-        sides.append(_objects(name, manifests) if output else None)
-        places.append({m.identity: path for path, m in manifests.items() if path in output})
-    return Pair(name, sides[0], sides[1], (places[0], places[1]))
+    texts = git_revision.texts(output.root, revision_of)
+    # A file that is the same in both revisions is parsed once, and is one Manifest.
+    parsed = {file: _manifest(texts[file], file[0], of) for file, of in revision_of.items()}
+    old, old_files = _read(name, files[0], blobs[0], parsed)
+    new, new_files = _read(name, files[1], blobs[1], parsed)
+    return Pair(name, old, new, (old_files, new_files))
 
 
-def _manifest(text: str, path: str, revision_of_it: str) -> Manifest | None:
-    """Return a file's manifest; None of an empty file. Raises UserError for any other."""
-    if found := git_revision.manifest_of(text, path):
-        return found
+def _read(
+    name: str, files: Blobs, blobs: Blobs, parsed: Mapping[tuple[str, str], Manifest | None]
+) -> tuple[Objects | None, Mapping[Identity, str]]:
+    """Return an environment in one revision, if it has output there, and object → its file.
+
+    files: all that its settings and objects are read from. blobs: without the shared base.
+    """
+    manifests = {file[0]: m for file in files.items() if (m := parsed[file])}
+    output = _output(blobs)
+    places = {m.identity: path for path, m in manifests.items() if path in output}
+    return (_objects(name, manifests) if output else None), places
+
+
+def _manifest(text: str, path: str, revision: str) -> Manifest | None:
+    """Return a file's manifest; None for an empty file. Raises UserError for any other file."""
+    if manifest := git_revision.manifest_of(text, path):
+        return manifest
     try:
         documents = [each for each in yaml.compose_all(text, yaml.CSafeLoader) if each]
         objects = list(yaml.load_all(text, yaml.CSafeLoader))
     except yaml.MarkedYAMLError as error:
-        raise UserError(_in(yamlio.syntax(error, path, text), revision_of_it)) from None
+        raise UserError(_in(yamlio.syntax(error, path, text), revision)) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         finding = Finding(path, 0, 0, "yaml-syntax", str(error), "run nox -s render")
-        raise UserError(_in(finding, revision_of_it)) from None
+        raise UserError(_in(finding, revision)) from None
     if not any(objects):
         return None
     line = documents[-1].start_mark.line + 1
-    message, rule = "what stands here is no object", "not-an-object"
+    message, rule = "this is not a Kubernetes object, so its effect is unknown", "not-an-object"
     if len(documents) > 1:
-        message, rule = "a second YAML document begins here", "multiple-yaml-documents"
-    finding = Finding(path, line, 0, rule, message, "keep one object in a file")
-    raise UserError(_in(finding, revision_of_it))
+        message, rule = "a second document starts here, so its effect is unknown", "multiple-yaml-documents"
+    finding = Finding(path, line, 0, rule, message, "keep exactly one object in each file")
+    raise UserError(_in(finding, revision))
 
 
-def _in(finding: Finding, revision_of_it: str) -> Finding:
-    """Return a finding with the revision that it is of, which may be none that can be changed."""
-    if not revision_of_it:
+def _in(finding: Finding, revision: str) -> Finding:
+    """Return a finding that names its revision, if that is not the working tree."""
+    if not revision:
         return finding
-    fix = f"{finding.fix}; or compare with a revision in which the file is whole"
-    return replace(finding, message=f"in {revision_of_it}: {finding.message}", fix=fix)
+    fix = f"{finding.fix}; or compare with a revision in which the file is valid"
+    return replace(finding, message=f"in {revision}: {finding.message}", fix=fix)
 
 
 def _objects(name: str, files: Mapping[str, Manifest]) -> Objects:
@@ -156,7 +167,7 @@ def _objects(name: str, files: Mapping[str, Manifest]) -> Objects:
     from scripts.rules.snapshot import Objects
 
     layers = (files[path].object for path in (git_revision.BASE, _settings(name)) if path in files)
-    said: dict[str, Any] = {key: value for layer in layers for key, value in layer.items()}
+    settings: dict[str, Any] = {key: value for layer in layers for key, value in layer.items()}
     folder = layout.manifests_folder(name)
     argocd = [
         files.get(path) or Manifest({}, path)
@@ -164,12 +175,12 @@ def _objects(name: str, files: Mapping[str, Manifest]) -> Objects:
     ]
     return Objects(
         name=name,
-        namespace=str(said.get("namespace", "")),
-        kubernetes_version=str(said.get("kubernetesVersion", "")),
-        zones=tuple(map(str, said.get("zones") or ())),
-        is_production=_PRODUCTION in (said.get("profiles") or ()),
+        namespace=str(settings.get("namespace", "")),
+        kubernetes_version=str(settings.get("kubernetesVersion", "")),
+        zones=tuple(map(str, settings.get("zones") or ())),
+        is_production=_PRODUCTION in (settings.get("profiles") or ()),
         manifests=tuple(files[path] for path in sorted(files) if path.startswith(f"{folder}/")),
         project=argocd[0],
         application=argocd[1],
-        given=Given(node=said.get("node") or {}),
+        given=Given(node=settings.get("node") or {}),
     )

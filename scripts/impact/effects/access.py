@@ -1,4 +1,4 @@
-"""Who reaches whom, who may do what, and what the world sees, before and after. Pure."""
+"""Effects on access: connections, exposure and permissions, before and after. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from scripts.core import paths
 from scripts.impact.compare import difference
 from scripts.impact.compare.difference import Change
-from scripts.impact.effects.context import Changed, Context
-from scripts.impact.effects.effect import Consequence, Risk, listed, verb
+from scripts.impact.effects.context import ChangedObject, Context
+from scripts.impact.effects.effect import Effect, Risk, listed, verb
 from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import PODS, Manifest
 from scripts.kubernetes.network_policies import Connection, Party
@@ -35,23 +35,23 @@ _POD_SECURITY = (
     *("privileged", "procMount", "readOnlyRootFilesystem", "runAsNonRoot", "runAsUser"),
     *("seccompProfile", "appArmorProfile", "seLinuxOptions"),
 )
-"""Fields that https://kubernetes.io/docs/concepts/security/pod-security-standards/ is about."""
+"""Fields that https://kubernetes.io/docs/concepts/security/pod-security-standards/ restricts."""
 _ACCOUNT = ("automountServiceAccountToken", "serviceAccountName")
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Who gets to something that is served."""
+    """Who can reach something that is served."""
 
     where: str
     ranges: tuple[str, ...] = ()
-    """The only addresses that may; none where all may."""
+    """The addresses that are allowed; empty if all are."""
 
     def __str__(self) -> str:
-        return f"{self.where}, from {', '.join(self.ranges)}" if self.ranges else self.where
+        return f"{self.where}, only for {', '.join(self.ranges)}" if self.ranges else self.where
 
     def is_within(self, other: Audience | None) -> bool:
-        """Return whether nobody is in it who is not in the other."""
+        """Return whether everybody in it is in the other, too."""
         if other is None or self.where not in (other.where, _PRIVATE):
             return False
         return not other.ranges or (
@@ -61,7 +61,7 @@ class Audience:
 
 
 def _holds(outer: str, inner: str) -> bool:
-    """Return whether a block of addresses has all of another."""
+    """Return whether a block of addresses contains another."""
     blocks = network_policies.network(outer), network_policies.network(inner)
     if isinstance(blocks[0], IPv4Network) and isinstance(blocks[1], IPv4Network):
         return blocks[1].subnet_of(blocks[0])
@@ -70,54 +70,61 @@ def _holds(outer: str, inner: str) -> bool:
     return outer == inner
 
 
-def connections(found: Context) -> Iterator[Consequence]:
+def connections(context: Context) -> Iterator[Effect]:
     """Yield which connections the NetworkPolicies open and close."""
-    if not found.touches("NetworkPolicy", *_MAKERS):
+    if not context.touches("NetworkPolicy", *_MAKERS):
         return
-    old, new = found.old, found.new
+    old, new = context.old, context.new
     if not old.policies and not new.policies:
         return
-    # What is there on one side only opens or closes nothing: it comes or goes.
+    # Pods that are added or removed are no new or closed connections; other effects name them.
     pods = _pods(new).keys() & _pods(old).keys()
-    parties = [_pods(side) for side in (old, new)]
-    others = {one.name: one for side in (old, new) for one in _others(side)}
-    ports = sorted({port for side in (old, new) for port in _ports(side)})
-    was, now = (
+    others = {party.name: party for objects in (old, new) for party in _others(objects)}
+    ports = sorted({port for objects in (old, new) for port in _ports(objects)})
+    before, after = (
         network_policies.openings(
-            side.policies, [*(own[name] for name in sorted(pods)), *others.values()], ports
+            objects.policies,
+            [*(_pods(objects)[name] for name in sorted(pods)), *others.values()],
+            ports,
         )
-        for side, own in zip((old, new), parties, strict=True)
+        for objects in (old, new)
     )
-    known = lambda one: one[0] in pods or one[1] in pods  # noqa: E731
-    for sources, target, on in _grouped(filter(known, now - was)):
+    opened = [each for each in after - before if _is_of(each, pods)]
+    for sources, target, on in _grouped(opened):
         message = f"{listed(sources)} may connect to {target} on {', '.join(on)}"
-        yield Consequence(Risk.OPENS, message, "NetworkPolicies")
-    called = {
+        yield Effect(Risk.OPENS, message, "NetworkPolicies now allow it")
+    used = {
         (call.source.manifest.name, target.manifest.name, f"{call.port}/TCP")
         for call in new.calls
         for target in call.targets
     }
-    closed = set(filter(known, was - now))
-    for some, risk, reason in (
-        (closed & called, Risk.STOPS, "NetworkPolicies; it is called there"),
-        (closed - called, Risk.CHANGES, "NetworkPolicies"),
+    closed = {each for each in before - after if _is_of(each, pods)}
+    reason = "NetworkPolicies no longer allow it"
+    for some, risk, why in (
+        (closed & used, Risk.STOPS, f"{reason}, although the pods use this connection"),
+        (closed - used, Risk.CHANGES, reason),
     ):
         for sources, target, on in _grouped(some):
             message = f"{listed(sources)} may no longer connect to {target} on {', '.join(on)}"
-            yield Consequence(risk, message, reason)
+            yield Effect(risk, message, why)
 
 
-def _pods(side: Objects) -> dict[str, Party]:
-    return {party.name: party for party in side.parties.values()}
+def _is_of(connection: Connection, pods: Iterable[str]) -> bool:
+    """Return whether one of the pods is an end of a connection."""
+    return connection[0] in pods or connection[1] in pods
 
 
-def _others(side: Objects) -> Iterator[Party]:
-    """Yield whom policies name beside the pods of their own namespace."""
+def _pods(objects: Objects) -> dict[str, Party]:
+    return {party.name: party for party in objects.parties.values()}
+
+
+def _others(objects: Objects) -> Iterator[Party]:
+    """Yield whom policies name in addition to the pods of their own namespace."""
     yield Party(_INTERNET)
     yield Party(_OTHERS, "")
-    for policy in side.policies:
+    for policy in objects.policies:
         for rules in policy.rules.values():
-            for _, peer in (one for rule in rules for one in rule.peers or ()):
+            for _, peer in (each for rule in rules for each in rule.peers or ()):
                 if cidr := network_policies.network(paths.get(peer, ("ipBlock", "cidr"))):
                     if cidr.prefixlen:
                         yield Party(str(cidr), address=str(cidr.network_address))
@@ -128,13 +135,13 @@ def _others(side: Objects) -> Iterator[Party]:
                 if isinstance(name, str):
                     labels = paths.get(peer, ("podSelector", "matchLabels"))
                     labels = labels if isinstance(labels, dict) else {}
-                    said = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
-                    title = f"pods {said} of namespace {name}" if said else f"namespace {name}"
+                    pods = ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
+                    title = f"pods {pods} in namespace {name}" if pods else f"namespace {name}"
                     yield Party(title, name, labels)
 
 
 def _ports(side: Objects) -> Iterator[tuple[int, str]]:
-    """Yield the ports that pods have, and those that policies name by their numbers."""
+    """Yield the ports of pods, and the ports that policies name by number."""
     for party in side.parties.values():
         for (_, protocol), number in party.ports.items():
             yield number, protocol
@@ -146,10 +153,10 @@ def _ports(side: Objects) -> Iterator[tuple[int, str]]:
 
 
 def _grouped(some: Iterable[Connection]) -> list[tuple[list[str], str, list[str]]]:
-    """Return sources, target and ports of connections, those that are alike together."""
+    """Return sources, target and ports of connections, with equal ones in one group."""
     ports: dict[tuple[str, str], list[str]] = {}
-    # Whoever is outside comes first.
-    for source, target, port in sorted(some, key=lambda one: (one[0] != _INTERNET, one)):
+    # The internet comes first.
+    for source, target, port in sorted(some, key=lambda each: (each[0] != _INTERNET, each)):
         ports.setdefault((source, target), []).append(port)
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for (source, target), on in ports.items():
@@ -157,65 +164,65 @@ def _grouped(some: Iterable[Connection]) -> list[tuple[list[str], str, list[str]
     return [(sources, target, list(on)) for (target, on), sources in alike.items()]
 
 
-def permissions(found: Context) -> Iterator[Consequence]:
-    """Yield who may do more or less: roles, accounts, cloud roles, what containers may."""
-    for each in found.changed:
+def permissions(context: Context) -> Iterator[Effect]:
+    """Yield changed permissions: RBAC, service accounts, cloud roles, rights of containers."""
+    for each in context.changed:
         kind, label = each.manifest.kind, each.manifest.label
         if kind in _RBAC:
-            what = "changes" if each.stays else "is new" if each.new else "is gone"
+            what = "changes" if each.is_modified else "is new" if each.new else "is removed"
             risk = Risk.OPENS if each.new else Risk.CHANGES
-            yield Consequence(risk, f"{label} {what}: {_allowed(each)}", "RBAC", "", (label,))
+            message = f"{label} {what}: {_granted(each)}"
+            reason = "RBAC decides what service accounts may do"
+            yield Effect(risk, message, reason, "", (label,))
         for change in each.difference.changes:
             if reason := _permission(each.manifest, change):
-                message = f"{label}: {difference.shown(change.path)} {_moves(change)}"
-                yield Consequence(Risk.OPENS, message, reason, "", (label,))
+                old, new = _text(change.old), _text(change.new)
+                message = f"{label}: {difference.shown(change.path)} changes from {old} to {new}"
+                yield Effect(Risk.OPENS, message, reason, "", (label,))
 
 
-def _allowed(each: Changed) -> str:
+def _granted(each: ChangedObject) -> str:
+    """Return the verbs and resources of a role, or the role of a binding."""
     rules = paths.get(each.manifest.object, ("rules",))
-    told = [
+    rights = [
         " ".join(", ".join(map(str, rule.get(part) or ())) for part in ("verbs", "resources"))
         for _, rule in mappings(rules)
     ]
-    if told:
-        return "; ".join(told)
+    if rights:
+        return "; ".join(rights)
     return f"role {paths.get(each.manifest.object, ('roleRef', 'name'))}"
 
 
 def _permission(manifest: Manifest, change: Change) -> str:
-    """Return why a change is one of permissions; empty where it is none."""
+    """Return why a change is about permissions; empty if it is not."""
     path = change.path
     if manifest.kind == "ServiceAccount" and path[-1] == "eks.amazonaws.com/role-arn":
-        return "the AWS role that its pods take"
+        return "pods with this account use this AWS role"
     if manifest.kind in ("SecretStore", "ExternalSecret") and path[:1] == ("spec",):
-        return "which secrets are read, and as whom"
+        return "this decides which secrets are read, and with which identity"
     if manifest.kind.lower() in PODS and any(part in _POD_SECURITY for part in path):
-        return "what the containers may do (Pod Security Standards)"
+        return "this decides what the containers may do (Pod Security Standards)"
     if manifest.kind.lower() in PODS and path[-1] in _ACCOUNT:
-        return "as whom the pods call the API server"
+        return "this decides with which account the pods call the API server"
     return ""
 
 
-def _moves(change: Change) -> str:
-    return f"{_text(change.old)} → {_text(change.new)}"
-
-
 def _text(value: Any) -> str:
-    return "nothing" if value is None else difference.compact(value)
+    return "unset" if value is None else difference.compact(value)
 
 
-def exposure(found: Context) -> Iterator[Consequence]:
-    """Yield what the world, or the network around the cluster, gets to see, and no longer sees."""
-    if not found.touches("Service", "Ingress"):
+def exposure(context: Context) -> Iterator[Effect]:
+    """Yield what becomes reachable, or unreachable, from the internet or the network around."""
+    if not context.touches("Service", "Ingress"):
         return
-    was, now = (dict(_exposed(side)) for side in (found.old, found.new))
-    hosts = {where.partition("/")[0] for _, where in now}
+    before, after = (dict(_exposed(side)) for side in (context.old, context.new))
+    hosts = {where.partition("/")[0] for _, where in after}
     alike: dict[tuple[str, Audience | None, Audience | None], list[str]] = {}
-    for label, what in dict.fromkeys((*was, *now)):
-        # Of a host that is gone as a whole, a rule tells.
+    for label, what in dict.fromkeys((*before, *after)):
+        # A rule reports a host that is removed as a whole.
         if label.startswith("Ingress/") and what.partition("/")[0] not in hosts:
             continue
-        key = (label, was.get((label, what)), now.get((label, what)))
+        key = (label, before.get((label, what)), after.get((label, what)))
         alike.setdefault(key, []).append(what)
     for (label, old, new), served in alike.items():
         what, be = listed(_short(served)), verb(served, "is", "are")
@@ -224,22 +231,23 @@ def exposure(found: Context) -> Iterator[Consequence]:
         risk = Risk.OPENS if new and not new.is_within(old) else Risk.CHANGES
         message = f"{what} {be} served {new}" if new else f"{what} {be} no longer served"
         if old and new:
-            message += f"; before: {old}"
-        yield Consequence(risk, message, label, "", (label,))
+            message += f" (before: {old})"
+        reason = f"{label} {'exposes' if new else 'no longer exposes'} {verb(served, 'it', 'them')}"
+        yield Effect(risk, message, reason, "", (label,))
 
 
 def _short(served: Sequence[str]) -> list[str]:
-    """Return host/path of several, the host only where it is another than before."""
-    host, told = "", []
-    for one in served:
-        is_same = bool(host) and one.startswith(f"{host}/")
-        told.append(one.removeprefix(host) if is_same else one)
-        host = one.partition("/")[0]
-    return told
+    """Return host/path of each; without the host if it is the same as the one before."""
+    host, names = "", []
+    for name in served:
+        is_same = bool(host) and name.startswith(f"{host}/")
+        names.append(name.removeprefix(host) if is_same else name)
+        host = name.partition("/")[0]
+    return names
 
 
 def _exposed(side: Objects) -> Iterator[tuple[tuple[str, str], Audience]]:
-    """Yield (object, what) and to whom."""
+    """Yield (object, what it serves), and its audience."""
     for manifest in side.of_kind("Service"):
         kind = paths.get(manifest.object, ("spec", "type"))
         if kind not in _OPEN:
@@ -247,7 +255,7 @@ def _exposed(side: Objects) -> Iterator[tuple[tuple[str, str], Audience]]:
         ranges = paths.get(manifest.object, ("spec", "loadBalancerSourceRanges"))
         whom = _whom(manifest.annotations, ranges if isinstance(ranges, list) else [])
         if kind == "NodePort":
-            whom = Audience("on each node")
+            whom = Audience("on a port of every node")
         for _, port in mappings(paths.get(manifest.object, ("spec", "ports"))):
             what = (
                 f"{port.get('name') or 'port'} {port.get('port')}/{network_policies.protocol(port)}"

@@ -1,4 +1,4 @@
-"""What comes of a change in one environment, each with its reason; the worst first. Pure."""
+"""Find all effects of a change on one environment, each with its reason. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from scripts.impact.effects import access, availability, resources, sync
 from scripts.impact.effects.context import Context
-from scripts.impact.effects.effect import Consequence
+from scripts.impact.effects.effect import Effect
 
-FAMILIES: Sequence[Callable[[Context], Iterator[Consequence]]] = (
-    sync.refused,
-    sync.by_hand,
-    sync.told,
-    sync.added,
+FAMILIES: Sequence[Callable[[Context], Iterator[Effect]]] = (
+    sync.rejected,
+    sync.manual,
+    sync.rule_problems,
+    sync.created,
     sync.pruned,
     availability.restarts,
     availability.taken_over,
@@ -28,7 +28,7 @@ FAMILIES: Sequence[Callable[[Context], Iterator[Consequence]]] = (
 )
 
 
-def consequences(found: Context) -> list[Consequence]:
-    """Return what comes of a change, the worst first."""
-    every = [one for family in FAMILIES for one in family(found)]
-    return sorted(dict.fromkeys(every), key=lambda one: one.risk)
+def all_effects(context: Context) -> list[Effect]:
+    """Return the effects of a change, the worst first."""
+    effects = [effect for family in FAMILIES for effect in family(context)]
+    return sorted(dict.fromkeys(effects), key=lambda effect: effect.risk)

@@ -1,4 +1,4 @@
-"""What becomes of pods, and of what they do: JSON-RPC, blocks, the dashboard, transfers. Pure."""
+"""Effects on pods and on what they serve: JSON-RPC, blocks, the dashboard, transfers. Pure."""
 
 from __future__ import annotations
 
@@ -7,236 +7,278 @@ from collections.abc import Iterator, Sequence
 
 from scripts.impact.compare import difference
 from scripts.impact.effects.context import Context
-from scripts.impact.effects.effect import Consequence, Risk, listed, verb
+from scripts.impact.effects.effect import Effect, Risk, listed, verb
 from scripts.impact.effects.rollout import PAUSED, Rollout
 from scripts.kubernetes import resilience, sync
 from scripts.kubernetes.manifest import Where, config_maps
-from scripts.kubernetes.workloads import selects
+from scripts.kubernetes.workloads import Workload, selects
 
 _MOST = 3
-"""Reasons that are told."""
+"""Fields that a reason names."""
 _MOST_PODS = 6
 """Pods that are named."""
-_UNTIL = ", and none of its other pods is replaced before all are there"
+_UNTIL = ", and none of its other pods restarts until all of them exist"
 """A StatefulSet's controller creates missing pods first."""
 _VALIDATORS = ("sequencer", "maru")
-_DONE = {"besu": "JSON-RPC", "ethstats": "the dashboard", "tx-sender": "transfers"}
-"""Component → what is missing while it is away."""
+_SERVICE = {"besu": "JSON-RPC", "ethstats": "the dashboard", "tx-sender": "transfers"}
+"""Component → what it serves."""
+_OTHER_SERVICE = "its work"
 
 
-def restarts(found: Context) -> Iterator[Consequence]:
-    """Yield which pods are replaced, in what order, and what that interrupts."""
-    for one in found.rollouts:
-        label = one.workload.manifest.label
-        if one.waits:
-            message = f"pods of {label} keep running as they are: {one.waits}"
-            risk = Risk.WAITS if one.waits == PAUSED else Risk.CHANGES
-            yield Consequence(risk, message, _reasons(found, one), "", (label,))
-        made = found.pods(one)
-        if made.restarted:
-            stops, interrupted = _interrupted(found, made)
+def restarts(context: Context) -> Iterator[Effect]:
+    """Yield which pods are replaced, added and removed, in what order, and what that interrupts."""
+    for rollout in context.rollouts:
+        label = rollout.workload.manifest.label
+        if rollout.waits:
+            risk = Risk.WAITS if rollout.waits == PAUSED else Risk.CHANGES
+            message = f"{label}: {rollout.waits}"
+            yield Effect(risk, message, _template_changes(context, rollout), "", (label,))
+        limited = context.limited(rollout)
+        if limited.restarted:
+            stops, interrupted = _interrupted(context, limited)
             risk = Risk.STOPS if stops else Risk.RESTARTS
-            wave = f"wave {sync.wave_of(one.workload.manifest)}"
-            message = f"{label}: {_pods(made)} ({wave}); {interrupted}"
-            reason = _reasons(found, made) + _undrained(found, made)
-            yield Consequence(risk, message, reason, "", (label,))
-        yield from _ended(found, one)
-        for names, what in ((one.added, "more"), (one.removed, "fewer")):
-            if names and one.pods and one.after:
-                count = f"{len(names)} {'pod' if len(names) == 1 else 'pods'} {what}"
-                message = f"{label}: {count}, {one.pods} → {one.after}"
-                yield Consequence(Risk.CHANGES, message, "its replicas", "", (label,))
-    for labels, message in _short(found):
-        message = f"{listed(labels)}: {message}; the sync waits there"
-        reason = "what a ResourceQuota rejects is tried again for ever, and later waves wait"
-        fix = "give the quota room in a commit before, or with this one"
-        yield Consequence(Risk.STOPS, message, reason, fix, tuple(labels))
+            wave = f"wave {sync.wave_of(rollout.workload.manifest)}"
+            message = f"{label}: {_restarted_pods(limited)} ({wave}); {interrupted}"
+            reason = _template_changes(context, limited) + _blocked_drains(context, limited)
+            yield Effect(risk, message, reason, "", (label,))
+        yield from _last_pods_removed(context, rollout)
+        for names, adds in ((rollout.added, "adds"), (rollout.removed, "removes")):
+            if names and rollout.pods and rollout.after:
+                count = f"{len(names)} {'pod' if len(names) == 1 else 'pods'}"
+                message = f"{label}: {adds} {count}, {rollout.pods} → {rollout.after}"
+                reason = "its replicas, or its autoscaler's minReplicas, change"
+                yield Effect(Risk.CHANGES, message, reason, "", (label,))
+    yield from _quota_shortages(context)
 
 
-def _short(found: Context) -> Iterator[tuple[Sequence[str], str]]:
+def _quota_shortages(context: Context) -> Iterator[Effect]:
     """Yield which workloads a quota has no room for, and what that means for their pods."""
-    if not (short := found.short):
+    for labels, message in _shortages(context):
+        message = f"{listed(labels)}: {message}; the sync waits in this wave"
+        reason = (
+            "the API server rejects pods beyond a ResourceQuota; their controllers retry forever,"
+            " and later waves do not start"
+        )
+        procedure = "raise the quota in this commit, or in one before it"
+        yield Effect(Risk.STOPS, message, reason, procedure, tuple(labels))
+
+
+def _shortages(context: Context) -> Iterator[tuple[Sequence[str], str]]:
+    """Yield workloads that a quota has no room for, with the missing pods."""
+    if not (shortage := context.shortage):
         return
-    asked = {one.workload.manifest.label: one for one in found.rollouts}
-    some = short.some
-    chance = [label for label in short.rejected if some and {*asked[label].added} & {*some.pods}]
-    stuck = [label for label in short.rejected if asked[label].restarted and asked[label].added]
-    if some:
-        counted = Counter(some.pods)
-        names = [name if count == 1 else f"{count} × {name}" for name, count in counted.items()]
-        most = f"{some.least}" if some.least == some.most else f"{some.least} to {some.most}"
-        message = f"the quota has room for {most} of {listed(names, _MOST_PODS)}, whichever"
-        message += f" {'is' if some.most == 1 else 'are'} created first"
-        yield chance, message + (_UNTIL if {*chance} & {*stuck} else "")
-    for label in short.rejected:
-        if label not in chance:
-            message = _missing(asked[label], short.rollouts[label])
+    wanted = {rollout.workload.manifest.label: rollout for rollout in context.rollouts}
+    uncertain = shortage.uncertain
+    by_chance = [
+        label
+        for label in shortage.rejected
+        if uncertain and {*wanted[label].added} & {*uncertain.pods}
+    ]
+    stuck = [
+        label for label in shortage.rejected if wanted[label].restarted and wanted[label].added
+    ]
+    if uncertain:
+        pods = [
+            name if count == 1 else f"{count} × {name}"
+            for name, count in Counter(uncertain.pods).items()
+        ]
+        least, most = uncertain.least, uncertain.most
+        number = f"{least}" if least == most else f"{least} to {most}"
+        message = f"the quota has room for {number} of {listed(pods, _MOST_PODS)}, whichever"
+        message += f" {'is' if most == 1 else 'are'} created first"
+        yield by_chance, message + (_UNTIL if {*by_chance} & {*stuck} else "")
+    for label in shortage.rejected:
+        if label not in by_chance:
+            message = _missing_pods(wanted[label], shortage.rollouts[label])
             yield [label], message + (_UNTIL if label in stuck else "")
 
 
-def _missing(asked: Rollout, made: Rollout) -> str:
-    """Return which pods of a workload a quota has no room for, where that is no chance."""
-    is_named = asked.workload.manifest.kind == "StatefulSet"
-    if asked.restarted and not is_named:
-        count, every = len(made.restarted), len(asked.restarted)
-        stops = f"the rollout stops at {count} of {every}"
-        return f"the quota has no room to replace its pods, and {stops}"
-    if not asked.added:
-        away = listed([name for name in made.removed if name not in asked.removed])
-        return f"the quota has no room for {away} once it is ended, and the rollout stops"
-    missing, count = asked.added[len(made.added) :], len(asked.added)
-    if is_named:
-        return f"the quota has no room for {listed(missing, _MOST_PODS)}"
-    pods = "its new pod" if count == 1 else f"{len(missing)} of {count} new pods"
+def _missing_pods(wanted: Rollout, limited: Rollout) -> str:
+    """Return which pods of a workload a quota has no room for, if that is certain."""
+    is_set = wanted.workload.manifest.kind == "StatefulSet"
+    if wanted.restarted and not is_set:
+        count, total = len(limited.restarted), len(wanted.restarted)
+        return f"the quota has no room for new pods, so the rollout stops at {count} of {total}"
+    if not wanted.added:
+        missing = listed([name for name in limited.removed if name not in wanted.removed])
+        return f"the quota has no room to create {missing} again, so the rollout stops"
+    missing_pods, count = wanted.added[len(limited.added) :], len(wanted.added)
+    if is_set:
+        return f"the quota has no room for {listed(missing_pods, _MOST_PODS)}"
+    pods = "its new pod" if count == 1 else f"{len(missing_pods)} of {count} new pods"
     return f"the quota has no room for {pods}"
 
 
-def _ended(found: Context, one: Rollout) -> Iterator[Consequence]:
-    """Yield that a workload's last pods go."""
-    label = one.workload.manifest.label
-    _, asks, stays = found.prunes
-    if one.after or not one.removed or label in stays:
+def _last_pods_removed(context: Context, rollout: Rollout) -> Iterator[Effect]:
+    """Yield that a workload's last pods are removed."""
+    manifest = rollout.workload.manifest
+    if rollout.after or not rollout.removed or manifest.label in context.pruned.kept:
         return
-    pods = "its pod goes" if one.pods == 1 else f"its {one.pods} pods go"
-    what = _DONE.get(one.workload.manifest.component, "what they do")
-    stops = f"{what} {'end' if what == 'transfers' else 'ends'}"
-    once = " once a person has confirmed it" if label in asks else ""
-    message = f"{label}: {pods}{once}; {stops}"
-    is_gone = label in (each.manifest.label for each in found.changed if each.new is None)
-    reason = "it is no longer in git" if is_gone else "its replicas"
-    yield Consequence(Risk.STOPS, message, reason, "", (label,))
+    pods = "its only pod is" if rollout.pods == 1 else f"its {rollout.pods} pods are"
+    service = _SERVICE.get(manifest.component, _OTHER_SERVICE)
+    ends = f"{service} {_verb_of(service, 'end', 'ends')}"
+    when = " once a person confirms it" if manifest.label in context.pruned.confirmed else ""
+    message = f"{manifest.label}: {pods} removed{when}; {ends}"
+    removed = (each.manifest.label for each in context.changed if each.new is None)
+    is_gone = manifest.label in removed
+    reason = "it is removed from git" if is_gone else "it has 0 replicas"
+    yield Effect(Risk.STOPS, message, reason, "", (manifest.label,))
 
 
-def taken_over(found: Context) -> Iterator[Consequence]:
+def taken_over(context: Context) -> Iterator[Effect]:
     """Yield the workloads whose number of pods an autoscaler takes over.
 
-    Seen on a cluster: both happens, as the Application and what it syncs change at once.
+    On a real cluster, both happens: the sync changes the Application and its objects in any order.
     """
-    old = {one.manifest.identity: one for one in found.old.workloads}
-    for one in found.new.workloads:
-        was = old.get(one.manifest.identity)
-        counts = [each.get("spec", "replicas") if each else None for each in (was, one)]
-        if was and was.least > 1 and counts[0] is not None and counts[1] is None:
-            label = one.manifest.label
-            message = f"all pods of {label} but one may go, until its autoscaler brings them back"
-            reason = "its replicas leave git: Kubernetes takes 1, where that comes before the"
-            reason += " Application leaves the field to the autoscaler"
-            yield Consequence(Risk.RESTARTS, message, reason, "", (label,))
+    old = {workload.manifest.identity: workload for workload in context.old.workloads}
+    for workload in context.new.workloads:
+        before = old.get(workload.manifest.identity)
+        if before and before.least > 1 and _loses_replicas(before, workload):
+            label = workload.manifest.label
+            message = f"{label}: may shrink to 1 pod until its autoscaler adds pods again"
+            reason = (
+                "its replicas are removed from git; if that is applied before the Application"
+                " leaves the field to the autoscaler, Kubernetes sets 1"
+            )
+            yield Effect(Risk.RESTARTS, message, reason, "", (label,))
 
 
-def _pods(one: Rollout) -> str:
-    count = len(one.restarted)
-    if one.workload.manifest.kind == "Deployment":
-        return "the pod is replaced" if count == 1 else f"{count} pods are replaced"
-    ordinals = [name.rpartition("-")[2] for name in one.restarted]
+def _loses_replicas(old: Workload, new: Workload) -> bool:
+    return old.get("spec", "replicas") is not None and new.get("spec", "replicas") is None
+
+
+def _restarted_pods(rollout: Rollout) -> str:
+    count = len(rollout.restarted)
+    if rollout.workload.manifest.kind == "Deployment":
+        return "1 pod is replaced" if count == 1 else f"{count} pods are replaced"
+    ordinals = [name.rpartition("-")[2] for name in rollout.restarted]
     if count == 1:
         return f"pod {ordinals[0]} restarts"
-    order = "one by one" if one.at_once == 1 else f"up to {one.at_once} at once"
+    order = "one at a time" if rollout.at_once == 1 else f"up to {rollout.at_once} at a time"
     return f"pods {', '.join(ordinals)} restart in this order, {order}"
 
 
-def _interrupted(found: Context, one: Rollout) -> tuple[bool, str]:
-    """Return whether something stops, and what stops or goes on."""
-    component, chain = one.workload.manifest.component, found.old.chain
-    back = "until it is back" if len(one.restarted) == 1 else "until they are back"
-    for_s = f" for {one.least_s} s at least" if one.least_s else f" {back}"
+def _interrupted(context: Context, rollout: Rollout) -> tuple[bool, str]:
+    """Return whether something stops, and what stops or continues."""
+    component, chain = rollout.workload.manifest.component, context.old.chain
+    until = "until the new pod is ready"
+    if len(rollout.restarted) > 1:
+        until = "until the new pods are ready"
+    duration = f"for at least {rollout.least_s} s" if rollout.least_s else until
     if component in _VALIDATORS and chain:
-        # Those of one wave don't wait for each other.
-        wave = sync.wave_of(one.workload.manifest)
-        left = chain.running - sum(
-            each.at_once
-            for each in map(found.pods, found.rollouts)
-            if each.workload.manifest.component in _VALIDATORS
-            and each.restarted
-            and sync.wave_of(each.workload.manifest) == wave
-        )
-        if left >= chain.quorum:
-            most = f"{left} of {chain.validators} validators"
-            return False, f"blocks go on with {most}, {chain.quorum} are needed{for_s}"
-        return (
-            True,
-            f"no blocks{for_s}: {max(left, 0)} of {chain.quorum} needed validators are left",
-        )
-    what = _DONE.get(component, "what they do")
-    if one.left < 1:
-        return True, f"{what} {'stop' if what == 'transfers' else 'stops'}{for_s}"
-    goes = "go on" if what == "transfers" else "goes on"
-    if one.left >= one.pods:
-        return False, f"{what} {goes}: a new pod is ready before an old one goes"
-    return False, f"{what} {goes} with {one.left} of {one.pods}{for_s}"
+        running = chain.running - _validators_down(context, rollout)
+        if running >= chain.quorum:
+            validators = f"{running} of {chain.validators} validators ({chain.quorum} needed)"
+            return False, f"blocks continue with {validators} {duration}"
+        left = f"{max(running, 0)} of the {chain.quorum} needed validators run"
+        return True, f"no blocks {duration}: only {left}"
+    service = _SERVICE.get(component, _OTHER_SERVICE)
+    if rollout.left < 1:
+        return True, f"{service} {_verb_of(service, 'stop', 'stops')} {duration}"
+    continues = f"{service} {_verb_of(service, 'continue', 'continues')}"
+    if rollout.left >= rollout.pods:
+        return False, f"{continues}: each new pod is ready before an old one stops"
+    return False, f"{continues} with {rollout.left} of {rollout.pods} pods {duration}"
 
 
-def _reasons(found: Context, one: Rollout) -> str:
-    fields = [each.path[len(one.workload.template) :] for each in one.reasons]
-    plain = [difference.shown(path) or "all of it" for path in fields if not _is_checksum(path)]
-    if len(plain) < len(fields):
-        # Whose contents they are of is what a reader wants to know.
-        used = config_maps(one.workload.manifest.object)
-        changed = (each.manifest for each in found.all_changed if each.manifest.name in used)
+def _validators_down(context: Context, rollout: Rollout) -> int:
+    """Return how many validators may be down at once: workloads of a wave restart in parallel."""
+    wave = sync.wave_of(rollout.workload.manifest)
+    return sum(
+        each.at_once
+        for each in map(context.limited, context.rollouts)
+        if each.workload.manifest.component in _VALIDATORS
+        and each.restarted
+        and sync.wave_of(each.workload.manifest) == wave
+    )
+
+
+def _verb_of(service: str, plural: str, singular: str) -> str:
+    return plural if service == "transfers" else singular
+
+
+def _template_changes(context: Context, rollout: Rollout) -> str:
+    """Return which fields of the pod template change."""
+    start = len(rollout.workload.template)
+    paths = [change.path[start:] for change in rollout.reasons]
+    fields = [difference.shown(path) or "all of it" for path in paths if not _is_checksum(path)]
+    if len(fields) < len(paths):
+        # A reader wants to know which ConfigMap changes, not that its checksum does.
+        used = config_maps(rollout.workload.manifest.object)
+        changed = (each.manifest for each in context.all_changed if each.manifest.name in used)
         names = [each.label for each in changed if each.kind == "ConfigMap"]
-        plain.insert(0, f"the checksum of {listed(names)}" if names else "a checksum")
-    more = f" and {len(plain) - _MOST} more" if len(plain) > _MOST else ""
-    return f"the pods' template changes at {', '.join(plain[:_MOST])}{more}"
+        fields.insert(0, f"the checksum of {listed(names)}" if names else "a checksum")
+    more = f" and {len(fields) - _MOST} more fields" if len(fields) > _MOST else ""
+    return f"its pod template changes: {', '.join(fields[:_MOST])}{more}"
 
 
 def _is_checksum(path: Where) -> bool:
     return bool(path) and str(path[-1]).startswith("checksum/")
 
 
-def _undrained(found: Context, one: Rollout) -> str:
-    """Return which budget lets no other pod be evicted while one is replaced; empty for none."""
-    for budget in found.new.of_kind("PodDisruptionBudget"):
+def _blocked_drains(context: Context, rollout: Rollout) -> str:
+    """Return which budget blocks the eviction of other pods meanwhile; empty if none does."""
+    for budget in context.new.of_kind("PodDisruptionBudget"):
         spec = budget.object.get("spec")
         spec = spec if isinstance(spec, dict) else {}
-        is_its = selects(spec.get("selector"), one.workload.labels)
-        if one.after > 1 and is_its and resilience.let_go(spec, one.after) <= one.after - one.left:
-            return f"; meanwhile {budget.label} lets no node with such a pod be drained"
+        is_selected = selects(spec.get("selector"), rollout.workload.labels)
+        down = rollout.after - rollout.left
+        if rollout.after > 1 and is_selected and resilience.let_go(spec, rollout.after) <= down:
+            return f"; meanwhile {budget.label} blocks draining nodes with its pods"
     return ""
 
 
-def unread(found: Context) -> Iterator[Consequence]:
-    """Yield the ConfigMaps that change without a restart of the pods that have them."""
-    moved = {one.workload.manifest.label for one in found.rollouts if one.restarted}
+def unread(context: Context) -> Iterator[Effect]:
+    """Yield the ConfigMaps that change without a restart of the pods that use them."""
+    restarted = {each.workload.manifest.label for each in context.rollouts if each.restarted}
     used = {
-        one.manifest.label: config_maps(one.manifest.object)
-        for one in found.new.workloads
-        if one.manifest.kind != "CronJob" and one.manifest.label not in moved
+        workload.manifest.label: config_maps(workload.manifest.object)
+        for workload in context.new.workloads
+        if workload.manifest.kind != "CronJob" and workload.manifest.label not in restarted
     }
-    for each in found.changed:
-        if each.manifest.kind == "ConfigMap" and each.stays:
-            left = [label for label, names in used.items() if each.manifest.name in names]
-            if left:
+    for each in context.changed:
+        manifest = each.manifest
+        if manifest.kind == "ConfigMap" and each.is_modified:
+            users = [label for label, names in used.items() if manifest.name in names]
+            if users:
                 message = (
-                    f"{each.manifest.label} changes and {listed(left)} {verb(left, 'does', 'do')}"
+                    f"{manifest.label} changes, but {listed(users)} {verb(users, 'does', 'do')} not"
+                    " restart: mounted files change within minutes, but programs keep what they"
+                    " have read"
                 )
-                message += (
-                    " not restart: mounted files change within some minutes, what was read stays"
-                )
-                reason = "nothing in the pods' template changes with it"
-                yield Consequence(Risk.CHANGES, message, reason, "", (each.manifest.label,))
+                reason = "the pod template has nothing that changes with it, such as a checksum"
+                yield Effect(Risk.CHANGES, message, reason, "", (manifest.label,))
 
 
-def chain(found: Context) -> Iterator[Consequence]:
-    """Yield what becomes of the validators, and of what the environment survives."""
-    old, new = found.old.chain, found.new.chain
-    counts = [
-        f"{one.running} of {one.validators} validators run, and a block needs {one.quorum}"
-        if one
-        else "no validator"
-        for one in (old, new)
-    ]
+def chain(context: Context) -> Iterator[Effect]:
+    """Yield what changes for the validators, and in what the environment survives."""
+    old, new = context.old.chain, context.new.chain
+    counts = [_validators(each) for each in (old, new)]
     if counts[0] != counts[1]:
         stops = old is not None and (new is None or new.spare < 0)
         risk = Risk.STOPS if stops else Risk.CHANGES
-        yield Consequence(risk, f"{counts[1]}; before: {counts[0]}", "QBFT needs two thirds")
-    was, now = (
-        resilience.words(side.manifests, side.zones).split("; ") for side in (found.old, found.new)
-    )
-    if was != now:
+        reason = "QBFT needs two thirds of the validators for a block"
+        yield Effect(risk, f"{counts[1]} (before: {counts[0]})", reason)
+    parts = [
+        resilience.words(each.manifests, each.zones).split("; ")
+        for each in (context.old, context.new)
+    ]
+    if parts[0] != parts[1]:
         before, after = (
-            "; ".join(one for one in own if one not in other)
-            for own, other in ((was, now), (now, was))
+            "; ".join(part for part in own if part not in other)
+            for own, other in ((parts[0], parts[1]), (parts[1], parts[0]))
         )
-        message = "; no longer: ".join(filter(None, (after, before)))
-        message = f"what it survives: {message}" if after else f"no longer: {before}"
-        yield Consequence(Risk.CHANGES, message, "replicas, affinities, budgets and zones")
+        if before and after:
+            message = f"resilience: now “{after}”, before “{before}”"
+        else:
+            message = (
+                f"resilience: now also “{after}”" if after else f"resilience: no longer “{before}”"
+            )
+        reason = "replicas, affinities, disruption budgets or zones change"
+        yield Effect(Risk.CHANGES, message, reason)
+
+
+def _validators(chain: resilience.Chain | None) -> str:
+    if not chain:
+        return "no validator runs"
+    return f"{chain.running} of {chain.validators} validators run, {chain.quorum} are needed"

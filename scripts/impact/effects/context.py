@@ -1,4 +1,4 @@
-"""An environment before and after a change, and what all consequences are found from. Pure."""
+"""An environment before and after a change, and what several effects are derived from. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scripts.core import paths
 from scripts.impact.compare import difference
 from scripts.impact.compare.difference import Difference
 from scripts.impact.effects import quota_room
-from scripts.impact.effects.quota_room import Short
+from scripts.impact.effects.quota_room import Shortage
 from scripts.impact.effects.rollout import Rollout, rollout
 from scripts.kubernetes import sync
 from scripts.kubernetes.manifest import Identity, Manifest
@@ -19,80 +19,92 @@ from scripts.rules.rule import Outcome, Problem, Rule
 from scripts.rules.snapshot import Objects
 
 POLICY = ("spec", "syncPolicy", "automated")
-"""Where an Application says what Argo CD does by itself."""
+"""Path in an Application: what Argo CD does automatically."""
 
-NOTHING = Difference(())
+NO_DIFFERENCE = Difference(())
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """An object that a change makes another, brings, or takes away."""
+class ChangedObject:
+    """An object that a change modifies, adds or removes."""
 
     old: Manifest | None
     new: Manifest | None
     difference: Difference
-    """Empty where the object comes or goes, or only its spelling is another."""
+    """Empty if the object is added or removed, or differs only in form."""
 
     @property
     def manifest(self) -> Manifest:
-        """Return it as it is; as it was, where it is gone."""
-        found = self.new or self.old
-        assert found is not None
-        return found
+        """Return the new manifest; the old one if the object is removed."""
+        manifest = self.new or self.old
+        assert manifest is not None
+        return manifest
 
     @property
-    def stays(self) -> bool:
-        """Return whether it was there and is there."""
+    def is_modified(self) -> bool:
+        """Return whether the object exists before and after the change."""
         return self.old is not None and self.new is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Objects that are removed from git, as Kind/name, by what Argo CD does with them."""
+
+    deleted: tuple[str, ...]
+    """Deleted at the end of the sync."""
+    confirmed: tuple[str, ...]
+    """Deleted once a person confirms it."""
+    kept: tuple[str, ...]
+    """Never deleted."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """An environment before and after, and what is found out once."""
+    """An environment before and after a change, and what is derived from the two once."""
 
     old: Objects
     new: Objects
-    """It knows the old objects, as rules about changes ask for them."""
+    """It contains the old objects, too, for the rules about changes."""
 
     @cached_property
-    def all_changed(self) -> list[Changed]:
-        """Return the objects that differ at all, in the order of their waves."""
-        was, now = _by_identity(self.old), _by_identity(self.new)
-        found = []
-        for key in dict.fromkeys((*was, *now)):
-            old, new = was.get(key), now.get(key)
-            if old is new:
+    def all_changed(self) -> list[ChangedObject]:
+        """Return the objects that differ, even only in form, in the order of their waves."""
+        old, new = _by_identity(self.old), _by_identity(self.new)
+        changed = []
+        for key in dict.fromkeys((*old, *new)):
+            before, after = old.get(key), new.get(key)
+            if before is after:
                 continue
-            differs = difference.between(old, new) if old and new else NOTHING
-            found.append(Changed(old, new, differs))
-        return sorted(found, key=lambda one: (sync.wave_of(one.manifest), one.manifest.label))
+            differs = difference.between(before, after) if before and after else NO_DIFFERENCE
+            changed.append(ChangedObject(before, after, differs))
+        return sorted(changed, key=lambda one: (sync.wave_of(one.manifest), one.manifest.label))
 
     @cached_property
-    def changed(self) -> list[Changed]:
-        """Return the objects that differ by more than spelling, in the order of their waves."""
-        return [one for one in self.all_changed if one.difference.changes or not one.stays]
+    def changed(self) -> list[ChangedObject]:
+        """Return the objects that differ by more than their form, in the order of their waves."""
+        return [
+            each for each in self.all_changed if each.difference.changes or not each.is_modified
+        ]
 
     @cached_property
     def rollouts(self) -> list[Rollout]:
-        """Return what becomes of pods, in the order of the waves; within one, in no order.
+        """Return what happens to pods, in the order of waves; within a wave, in no order.
 
-        It is as if quotas had room for all: `pods` says what comes true of it.
+        It ignores quotas: `limited` returns what a quota allows of a rollout.
         """
-        old = {one.manifest.identity: one for one in self.old.workloads}
-        new = {one.manifest.identity: one for one in self.new.workloads}
-        differs = {one.manifest.identity: one.difference for one in self.all_changed}
-        found = [
-            rollout(
-                old.get(key), new.get(key), differs.get(key, NOTHING), self.new.kubernetes_version
-            )
+        old = {workload.manifest.identity: workload for workload in self.old.workloads}
+        new = {workload.manifest.identity: workload for workload in self.new.workloads}
+        differences = {each.manifest.identity: each.difference for each in self.all_changed}
+        version = self.new.kubernetes_version
+        rollouts = [
+            rollout(old.get(key), new.get(key), differences.get(key, NO_DIFFERENCE), version)
             for key in dict.fromkeys((*old, *new))
         ]
-        made = [one for one in found if one]
-        return sorted(made, key=lambda one: sync.wave_of(one.workload.manifest))
+        return sorted(filter(None, rollouts), key=lambda one: sync.wave_of(one.workload.manifest))
 
     @cached_property
     def problems(self) -> list[tuple[Rule, Problem]]:
-        """Return what the rules about changes say."""
+        """Return the problems that the rules about changes report."""
         return [
             (rule, problem)
             for rule in catalogue.RULES.values()
@@ -101,72 +113,76 @@ class Context:
         ]
 
     @cached_property
-    def refused(self) -> list[Problem]:
-        """Return what the API server refuses of objects that are there.
+    def rejected(self) -> list[Problem]:
+        """Return the problems for which the API server rejects an object that exists already.
 
-        Argo CD asks it first what would differ: no sync begins, and nothing else comes true.
+        Argo CD compares with the API server first, and that fails. So no sync starts, and nothing
+        of the change is applied.
         """
-        said = [
+        changes = [
             problem
             for rule, problem in self.problems
             if rule.outcome is Outcome.REJECTED and not _is_left_headless(problem)
         ]
-        there = _by_identity(self.old)
-        return [*said, *(one for one in self._not_taken if one.manifest.identity in there)]
+        old = _by_identity(self.old)
+        return [*changes, *(each for each in self._invalid if each.manifest.identity in old)]
 
     @cached_property
-    def failing(self) -> list[Problem]:
-        """Return what the API server refuses of new objects, of which it is asked only in the sync.
+    def rejected_in_sync(self) -> list[Problem]:
+        """Return the problems for which the API server rejects a new object, during the sync.
 
-        Their wave and those before come true, later ones don't; the sync is tried again for ever.
+        Its wave and earlier ones are applied, later ones are not. The sync is retried forever.
         """
-        there = _by_identity(self.old)
-        return [one for one in self._not_taken if one.manifest.identity not in there]
+        old = _by_identity(self.old)
+        return [each for each in self._invalid if each.manifest.identity not in old]
 
     @cached_property
-    def _not_taken(self) -> list[Problem]:
-        touched = {one.new.identity for one in self.changed if one.new}
+    def _invalid(self) -> list[Problem]:
+        """Return the problems of changed objects that are invalid by themselves."""
+        changed = {each.new.identity for each in self.changed if each.new}
         return [
             problem
             for rule in catalogue.RULES.values()
             if rule.outcome is Outcome.REJECTED and not rule.is_about_changes
             for _, problem in rule.check([self.new])
-            if problem.manifest.identity in touched
+            if problem.manifest.identity in changed
         ]
 
     @cached_property
-    def prunes(self) -> tuple[list[str], list[str], list[str]]:
-        """Return of what leaves git what is deleted, what waits for a person, and what stays."""
-        goes, asks, stays = list[str](), list[str](), list[str]()
+    def pruned(self) -> Pruned:
+        """Return the objects that are removed from git."""
+        deleted, confirmed, kept = list[str](), list[str](), list[str]()
         automated = paths.get(self.new.application.object, (*POLICY, "prune")) is True
-        for one in self.changed:
-            if one.new is None:
-                options = sync.options(one.manifest.annotations.get(sync.OPTIONS))
-                kind = {"confirm": asks, "false": stays}.get(options.get("Prune", ""), goes)
-                (kind if automated else stays).append(one.manifest.label)
-        return goes, asks, stays
+        for each in self.changed:
+            if each.new is None:
+                options = sync.options(each.manifest.annotations.get(sync.OPTIONS))
+                names = {"confirm": confirmed, "false": kept}.get(options.get("Prune", ""), deleted)
+                (names if automated else kept).append(each.manifest.label)
+        return Pruned(tuple(deleted), tuple(confirmed), tuple(kept))
 
     @cached_property
-    def short(self) -> Short | None:
-        """Return the first wave in which a quota has no room for a pod; None where all have."""
-        return quota_room.short(self.old, self.new, self.rollouts)
+    def shortage(self) -> Shortage | None:
+        """Return the first wave in which a quota has no room for a pod; None if there is none."""
+        return quota_room.shortage(self.old, self.new, self.rollouts)
 
-    def pods(self, one: Rollout) -> Rollout:
-        """Return what comes true of a rollout: less than was asked for, where a quota is full."""
-        return self.short.rollouts.get(one.workload.manifest.label, one) if self.short else one
+    def limited(self, rollout: Rollout) -> Rollout:
+        """Return what quotas allow of a rollout."""
+        if not self.shortage:
+            return rollout
+        return self.shortage.rollouts.get(rollout.workload.manifest.label, rollout)
 
     @property
     def is_synced(self) -> bool:
-        """Return whether Argo CD syncs the environment by itself."""
+        """Return whether Argo CD syncs the environment automatically."""
         return isinstance(paths.get(self.new.application.object, POLICY), dict)
 
     def touches(self, *kinds: str) -> bool:
-        """Return whether an object of some kind changes, comes or goes."""
-        return any(one.manifest.kind in kinds for one in self.changed)
+        """Return whether the change modifies, adds or removes an object of one of the kinds."""
+        return any(each.manifest.kind in kinds for each in self.changed)
 
 
 def _is_left_headless(problem: Problem) -> bool:
-    """Return whether it is about a Service that no longer says it is headless, and stays so."""
+    """Return whether a Service no longer sets clusterIP: None; the API server then keeps it."""
     address = ("spec", "clusterIP")
     return problem.path == address and paths.get(problem.manifest.object, address) is None
 
@@ -176,11 +192,11 @@ def _by_identity(objects: Objects) -> Mapping[Identity, Manifest]:
 
 
 def context(old: Objects, new: Objects) -> Context:
-    """Return what the consequences of a change of an environment are found from."""
-    knowing = replace(
+    """Return the context of a change of an environment."""
+    with_old = replace(
         new,
         before=old.manifests,
         application_before=old.application,
         kubernetes_version_before=old.kubernetes_version,
     )
-    return Context(old, knowing)
+    return Context(old, with_old)

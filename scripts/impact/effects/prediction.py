@@ -1,101 +1,117 @@
-"""What a cluster shows once a change is synced: checked on a real one. Pure."""
+"""Predict what a cluster shows once a change is synced; tests compare it with a real one. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from scripts.impact.effects.context import Context
-from scripts.impact.effects.quota_room import Some
+from scripts.impact.effects.quota_room import UncertainPods
 from scripts.kubernetes import sync
 
 
 @dataclass(frozen=True, slots=True)
-class Restarted:
-    """The pods of one workload that are replaced."""
+class RestartedPods:
+    """The replaced pods of one workload."""
 
     wave: int
-    """Those of a wave are all replaced before those of a later one; within a wave, workloads don't
+    """Pods of a wave are all replaced before those of a later one; within a wave, workloads do not
     wait for each other."""
     pods: tuple[str, ...]
-    """In the order in which they are ended; of a Deployment, whose pods have no names of their own,
-    once its name."""
+    """In the order in which they stop; for a Deployment, whose pods have random names, its name
+    once."""
     at_once: int
-    """A pod is ended when fewer than so many of those before it are away."""
+    """A pod stops when fewer than this number of the pods before it are down."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What becomes of pods and objects; all empty where nothing does, or no sync begins.
+class Prediction:
+    """What happens to pods and objects; all empty if nothing happens, or no sync starts.
 
-    It says what Argo CD and Kubernetes promise, and nothing about what is chance: but for what it
-    says of `restarted`, no order means anything.
+    It contains what Argo CD and Kubernetes guarantee, and leaves out what is chance. Except in
+    `restarted`, the order of items has no meaning.
     """
 
     is_refused: bool
-    """The API server refuses a part, so that Argo CD applies nothing at all."""
-    restarted: tuple[Restarted, ...] = ()
-    """Pods that are replaced."""
+    """The API server rejects an object, so that Argo CD applies nothing."""
+    restarted: tuple[RestartedPods, ...] = ()
+    """Replaced pods."""
     added: tuple[str, ...] = ()
-    """Pods that are sure to come; of a Deployment, its name once for each."""
-    added_some: Some | None = None
-    """Pods of which only some come beside them: a quota has no room for all."""
+    """Pods that are certainly created; a pod of a Deployment stands as the Deployment's name."""
+    added_some: UncertainPods | None = None
+    """Pods of which only some are created in addition, because a quota has no room for all."""
     removed: tuple[str, ...] = ()
-    """Pods that go, named as those that come."""
+    """Removed pods, named like the added ones."""
     pruned: tuple[str, ...] = ()
-    """Kind/name of the objects that are deleted."""
+    """Kind/name of the deleted objects."""
     confirmed: tuple[str, ...] = ()
-    """Kind/name of those that stay until a person confirms: the sync waits for it, and prunes
-    nothing before, also of what asks for no confirmation."""
+    """Kind/name of the objects that stay until a person confirms their deletion. The sync waits for
+    that, and prunes nothing before, not even objects that need no confirmation."""
     kept: tuple[str, ...] = ()
-    """Kind/name of those that leave git and stay in the cluster."""
+    """Kind/name of the objects that are removed from git and stay in the cluster."""
     is_failing: bool = False
-    """The API server refuses a new object: the waves until its own come, later ones don't."""
+    """The API server rejects a new object: later waves than its own are not applied."""
     is_short: bool = False
-    """A quota has no room for a pod: the sync waits in its wave, for ever."""
+    """A quota has no room for a pod: the sync waits in its wave forever."""
 
 
-def outcome(found: Context) -> Outcome:
-    """Return what becomes of an environment."""
-    if found.refused:
-        return Outcome(is_refused=True)
-    goes, asks, stays = found.prunes
-    if not found.is_synced:
-        return Outcome(is_refused=False, kept=tuple(stays))
-    failing = min((sync.wave_of(one.manifest) for one in found.failing), default=None)
-    short = found.short
-    # Argo CD waits for a Deployment that is paused as for one that is not ready.
-    paused = [one.manifest for one in found.new.workloads if one.get("spec", "paused") is True]
-    held = [*map(sync.wave_of, paused), *([short.wave] if short else [])]
-    last = min([*held, *([] if failing is None else [failing])], default=None)
+def prediction(context: Context) -> Prediction:
+    """Return what happens to an environment."""
+    if context.rejected:
+        return Prediction(is_refused=True)
+    pruned, confirmed, kept = (
+        context.pruned.deleted,
+        context.pruned.confirmed,
+        context.pruned.kept,
+    )
+    if not context.is_synced:
+        return Prediction(is_refused=False, kept=kept)
+    failing = min(
+        (sync.wave_of(problem.manifest) for problem in context.rejected_in_sync), default=None
+    )
+    shortage = context.shortage
+    last = _last_wave(context, failing)
     if last is not None:
-        goes, asks, stays = [], [], [*goes, *asks, *stays]
-    elif asks:
-        goes, asks = [], [*asks, *goes]
-    if short and short.wave != last:
-        short = None
+        pruned, confirmed, kept = (), (), (*pruned, *confirmed, *kept)
+    elif confirmed:
+        pruned, confirmed = (), (*confirmed, *pruned)
+    if shortage and shortage.wave != last:
+        shortage = None
     rollouts = [
-        found.pods(one)
-        for one in found.rollouts
-        if one.workload.manifest.label not in (*asks, *stays)
-        and (last is None or sync.wave_of(one.workload.manifest) <= last)
+        context.limited(rollout)
+        for rollout in context.rollouts
+        if rollout.workload.manifest.label not in (*confirmed, *kept)
+        and (last is None or sync.wave_of(rollout.workload.manifest) <= last)
     ]
-    return Outcome(
+    return Prediction(
         is_refused=False,
         restarted=tuple(
-            Restarted(
-                wave=sync.wave_of(one.workload.manifest),
-                pods=tuple(dict.fromkeys(one.restarted)),
-                at_once=one.at_once if one.workload.manifest.kind == "StatefulSet" else 1,
+            RestartedPods(
+                wave=sync.wave_of(rollout.workload.manifest),
+                pods=tuple(dict.fromkeys(rollout.restarted)),
+                at_once=rollout.at_once if rollout.workload.manifest.kind == "StatefulSet" else 1,
             )
-            for one in rollouts
-            if one.restarted
+            for rollout in rollouts
+            if rollout.restarted
         ),
-        added=tuple(name for one in rollouts for name in one.added),
-        added_some=short.some if short else None,
-        removed=tuple(name for one in rollouts for name in one.removed),
-        pruned=tuple(goes),
-        confirmed=tuple(asks),
-        kept=tuple(stays),
+        added=tuple(name for rollout in rollouts for name in rollout.added),
+        added_some=shortage.uncertain if shortage else None,
+        removed=tuple(name for rollout in rollouts for name in rollout.removed),
+        pruned=pruned,
+        confirmed=confirmed,
+        kept=kept,
         is_failing=failing is not None and failing == last,
-        is_short=short is not None,
+        is_short=shortage is not None,
     )
+
+
+def _last_wave(context: Context, failing: int | None) -> int | None:
+    """Return the wave in which the sync fails or waits forever; None if it completes.
+
+    failing: the first wave with an object that the API server rejects.
+    """
+    # Argo CD waits for a paused Deployment as for one that is not ready.
+    workloads = context.new.workloads
+    waves = [sync.wave_of(w.manifest) for w in workloads if w.get("spec", "paused") is True]
+    waves += [context.shortage.wave] if context.shortage else []
+    waves += [] if failing is None else [failing]
+    return min(waves, default=None)

@@ -1,4 +1,4 @@
-"""What a change takes and gives back: CPU, memory, volumes, load balancers; alerts. Pure."""
+"""Effects on resources and alerts: CPU, memory, volumes, load balancers. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from decimal import Decimal
 from scripts.core import paths
 from scripts.impact.effects import quota_room
 from scripts.impact.effects.context import Context
-from scripts.impact.effects.effect import Consequence, Risk, listed, verb
+from scripts.impact.effects.effect import Effect, Risk, listed, verb
 from scripts.kubernetes.manifest import Manifest
+from scripts.kubernetes.resource_usage import Claim
 from scripts.kubernetes.workloads import mappings
 from scripts.rules.snapshot import Objects
 
 _MOST = 6
 """Alerts that are named."""
+_MAXIMUM = "autoscalers at their limit, Deployments in a rollout"
 _GIB = Decimal(2**30)
 _GROUP = "alb.ingress.kubernetes.io/group.name"
 _PAID = {
@@ -24,112 +26,122 @@ _PAID = {
     "services.loadbalancers": ("load balancers of Services", "", Decimal(1)),
     "ingresses": ("load balancers of Ingresses", "", Decimal(1)),
 }
-"""Resource → what people call it, its unit, and how much of it one unit is."""
+"""Resource → its name, its unit, and how much one unit is."""
 
 
-def costs(found: Context) -> Iterator[Consequence]:
-    """Yield what is paid for, before and after, beside the room that a quota leaves."""
-    was, now = (_totals(side) for side in (found.old, found.new))
-    hard = quota_room.hard(found.new)
-    told: dict[Risk, list[str]] = {}
-    for resource, (name, unit, one) in _PAID.items():
-        old, new = was.get(resource, Decimal(0)), now.get(resource, Decimal(0))
+def costs(context: Context) -> Iterator[Effect]:
+    """Yield the changes of what costs money, with the limits of quotas."""
+    old_totals, new_totals = _totals(context.old), _totals(context.new)
+    limits = quota_room.hard(context.new)
+    by_risk: dict[Risk, list[str]] = {}
+    for resource, (name, unit, size) in _PAID.items():
+        old, new = (each.get(resource, Decimal(0)) for each in (old_totals, new_totals))
         if old == new:
             continue
-        limit = hard.get(resource)
-        is_over = limit is not None and new > limit
-        left = f" of {_number(limit / one)} in the quota" if limit is not None else ""
-        more = "+" if new > old else "−"
-        words = f"{name} {_number(old / one)} → {_number(new / one)}{f' {unit}' if unit else ''}"
-        words += f"{left} ({more}{_number(abs(new - old) / one)})"
-        risk = Risk.STOPS if is_over else Risk.COSTS if new > old else Risk.CHANGES
-        told.setdefault(risk, []).append(words)
-    for risk, every in told.items():
-        beyond = "; what goes beyond the quota is not made" if risk is Risk.STOPS else ""
-        yield Consequence(risk, f"{', '.join(every)}{beyond}", "at the environment's largest")
+        limit = limits.get(resource)
+        amounts = f"{_number(old / size)} → {_number(new / size)}{f' {unit}' if unit else ''}"
+        more = f"{'+' if new > old else '−'}{_number(abs(new - old) / size)}"
+        quota = f"; quota {_number(limit / size)}" if limit is not None else ""
+        risk = Risk.COSTS if new > old else Risk.CHANGES
+        if limit is not None and new > limit:
+            risk = Risk.STOPS
+        by_risk.setdefault(risk, []).append(f"{name} {amounts} ({more}{quota})")
+    reason = "requests, replicas, volumes or load balancers change"
+    for risk, resources in by_risk.items():
+        exceeded = "; the API server rejects what exceeds the quota" if risk is Risk.STOPS else ""
+        message = f"maximum use ({_MAXIMUM}): {', '.join(resources)}{exceeded}"
+        yield Effect(risk, message, reason)
 
 
-def taken(side: Objects) -> list[str]:
-    """Return what is paid for at an environment's largest: 12 cores of CPU, 40 GiB of memory."""
-    totals = _totals(side)
-    told = []
-    for resource, (name, unit, one) in _PAID.items():
+def used(objects: Objects) -> list[str]:
+    """Return what an environment uses at most: 12 cores of CPU, 40 GiB of memory."""
+    totals = _totals(objects)
+    amounts = []
+    for resource, (name, unit, size) in _PAID.items():
         if amount := totals.get(resource):
-            number = _number(amount / one)
-            told.append(f"{number} {unit} of {name}" if unit else f"{number} {name}")
-    return told
+            number = _number(amount / size)
+            amounts.append(f"{number} {unit} of {name}" if unit else f"{number} {name}")
+    return amounts
 
 
-def _totals(side: Objects) -> Mapping[str, Decimal]:
-    found: dict[str, Decimal] = {}
-    for share in side.counted.shares:
-        found[share.resource] = found.get(share.resource, Decimal(0)) + share.total
-    groups = {str(one.annotations.get(_GROUP) or one.name) for one in side.of_kind("Ingress")}
-    return found | {"ingresses": Decimal(len(groups))}
+def _totals(objects: Objects) -> Mapping[str, Decimal]:
+    totals: dict[str, Decimal] = {}
+    for share in objects.counted.shares:
+        totals[share.resource] = totals.get(share.resource, Decimal(0)) + share.total
+    ingresses = objects.of_kind("Ingress")
+    groups = {str(each.annotations.get(_GROUP) or each.name) for each in ingresses}
+    return totals | {"ingresses": Decimal(len(groups))}
 
 
 def _number(amount: Decimal) -> str:
     return f"{amount.quantize(Decimal('0.01')).normalize():f}"
 
 
-def volumes(found: Context) -> Iterator[Consequence]:
-    """Yield the volumes that come, grow, or stay behind."""
-    was, now = (
-        {c.manifest.label: c for c in side.counted.claims} for side in (found.old, found.new)
+def volumes(context: Context) -> Iterator[Effect]:
+    """Yield the volumes that are added, change their size, or stay without a pod."""
+    old_claims, new_claims = (
+        {claim.manifest.label: claim for claim in each.counted.claims}
+        for each in (context.old, context.new)
     )
-    for label in dict.fromkeys((*was, *now)):
-        old, new = was.get(label), now.get(label)
-        before, after = old.count if old else 0, new.count if new else 0
-        one = new or old
-        assert one is not None
-        size = f"{_number(one.storage / _GIB)} GiB"
-        kind = f" of class {one.storage_class}" if one.storage_class else ""
-        # That of a StatefulSet can't: what is refused is told of already.
-        if old and new and new.storage != old.storage and one.manifest.kind != "StatefulSet":
-            is_kept = one.manifest.kind == "PersistentVolumeClaim"
-            whose = "its volume" if is_kept else "the volume of its later pods"
-            message = f"{label}: {whose}: {_number(old.storage / _GIB)} → {size}"
-            reason = "it never shrinks again" if is_kept else "made anew for each pod"
-            yield Consequence(Risk.CHANGES, message, reason, "", (label,))
-        if one.manifest.kind != "StatefulSet":
-            continue
-        if after > before:
-            count = after - before
-            message = (
-                f"{label}: {count} new {'volume' if count == 1 else 'volumes'} of {size}{kind}"
-            )
-            yield Consequence(Risk.CHANGES, message, "one for each pod", "", (label,))
-        elif after < before:
-            count = before - after
-            stay = "volume of {} stays" if count == 1 else "volumes of {} stay"
-            message = f"{label}: {count} {stay.format(size)} behind"
-            reason = "claims outlive their pods; a later pod of that ordinal takes its own again"
-            yield Consequence(Risk.CHANGES, message, reason, "", (label,))
+    for label in dict.fromkeys((*old_claims, *new_claims)):
+        old, new = old_claims.get(label), new_claims.get(label)
+        is_of_set = (new or old_claims[label]).manifest.kind == "StatefulSet"
+        # The API server rejects another size in a StatefulSet; another effect says that.
+        if old and new and new.storage != old.storage and not is_of_set:
+            yield _resized(label, old, new)
+        if is_of_set:
+            yield from _pods_volumes(label, old, new)
 
 
-def alerts(found: Context) -> Iterator[Consequence]:
-    """Yield the alerts that are new or mean something else; rules tell which are gone."""
-    if not found.touches("PrometheusRule"):
+def _resized(label: str, old: Claim, new: Claim) -> Effect:
+    sizes = f"from {_number(old.storage / _GIB)} to {_number(new.storage / _GIB)} GiB"
+    if new.manifest.kind == "PersistentVolumeClaim":
+        message, reason = f"{label}: its volume changes", "a volume can grow, but never shrink"
+    else:
+        message, reason = f"{label}: volumes of later pods change", "each pod gets a new volume"
+    return Effect(Risk.CHANGES, f"{message} {sizes}", reason, "", (label,))
+
+
+def _pods_volumes(label: str, old: Claim | None, new: Claim | None) -> Iterator[Effect]:
+    """Yield the volumes of a StatefulSet that are added, or stay without a pod."""
+    claim = new or old
+    assert claim is not None
+    size = f"{_number(claim.storage / _GIB)} GiB"
+    added = (new.count if new else 0) - (old.count if old else 0)
+    if added > 0:
+        storage_class = f" of class {claim.storage_class}" if claim.storage_class else ""
+        volumes = "volume" if added == 1 else "volumes"
+        message = f"{label}: {added} new {volumes} of {size}{storage_class}"
+        yield Effect(Risk.CHANGES, message, "each new pod gets its own volume", "", (label,))
+    elif added < 0:
+        volumes = "1 volume of {} stays" if added == -1 else f"{-added} volumes of {{}} stay"
+        message = f"{label}: {volumes.format(size)} without a pod"
+        reason = "claims outlive their pods; a later pod with the same ordinal uses its claim again"
+        yield Effect(Risk.CHANGES, message, reason, "", (label,))
+
+
+def alerts(context: Context) -> Iterator[Effect]:
+    """Yield new alerts, and alerts with another condition; a rule reports removed alerts."""
+    if not context.touches("PrometheusRule"):
         return
-    was, now = (_alerts(side.of_kind("PrometheusRule")) for side in (found.old, found.new))
-    new = sorted(now.keys() - was.keys())
-    other = sorted(name for name in now.keys() & was.keys() if now[name] != was[name])
-    if new:
-        yield Consequence(
-            Risk.CHANGES, f"{verb(new, 'a new alert', 'new alerts')}: {listed(new, _MOST)}", ""
-        )
-    if other:
-        message = (
-            f"{listed(other, _MOST)} {verb(other, 'fires', 'fire')} on something else than before"
-        )
-        yield Consequence(Risk.CHANGES, message, "its expression or duration")
+    old, new = (_alerts(each.of_kind("PrometheusRule")) for each in (context.old, context.new))
+    added = sorted(new.keys() - old.keys())
+    modified = sorted(name for name in new.keys() & old.keys() if new[name] != old[name])
+    if added:
+        message = f"{verb(added, 'new alert', 'new alerts')}: {listed(added, _MOST)}"
+        yield Effect(Risk.CHANGES, message, "")
+    if modified:
+        names = listed(modified, _MOST)
+        message = f"{names} {verb(modified, 'fires', 'fire')} under another condition than before"
+        reason = f"the expression or duration of the {verb(modified, 'alert', 'alerts')} changes"
+        yield Effect(Risk.CHANGES, message, reason)
 
 
 def _alerts(rules: list[Manifest] | object) -> dict[str, object]:
-    found: dict[str, object] = {}
+    conditions: dict[str, object] = {}
     for manifest in rules if isinstance(rules, list) else ():
         for _, group in mappings(paths.get(manifest.object, ("spec", "groups"))):
-            for _, one in mappings(group.get("rules")):
-                if "alert" in one:
-                    found[str(one["alert"])] = (one.get("expr"), one.get("for"))
-    return found
+            for _, rule in mappings(group.get("rules")):
+                if "alert" in rule:
+                    conditions[str(rule["alert"])] = (rule.get("expr"), rule.get("for"))
+    return conditions

@@ -1,12 +1,12 @@
-"""Which pods a change replaces, adds and takes away, in what order, and what is left. Pure.
+"""Predict which pods a change replaces, adds and removes, in what order, and what runs on. Pure.
 
 https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#update-strategies and
-deployment/#strategy. A rollout asks no PodDisruptionBudget; those bound evictions only.
+deployment/#strategy. A rollout ignores PodDisruptionBudgets; those limit evictions only.
 
-Named is only what a controller promises: a StatefulSet ends its pods from the highest ordinal down,
-and takes the highest away. With podManagementPolicy Parallel it creates and deletes several in no
-particular order (stateful_set_control.go in Kubernetes' pkg/controller/statefulset). Which pods a
-Deployment replaces or takes away, nobody can say.
+It names only what controllers guarantee: a StatefulSet replaces its pods from the highest ordinal
+down, and removes the highest ones. With podManagementPolicy Parallel it creates and deletes several
+in no particular order (stateful_set_control.go in Kubernetes' pkg/controller/statefulset). Which
+pods a Deployment replaces or removes is unknown.
 """
 
 from __future__ import annotations
@@ -17,59 +17,63 @@ from scripts.impact.compare.difference import Change, Difference
 from scripts.kubernetes.workloads import Workload, mappings, rolled, scaled, whole
 
 _MAX_UNAVAILABLE = 35
-"""Minor version of Kubernetes from which a StatefulSet may have maxUnavailable; the API server
-drops it before."""
-PAUSED = "the Deployment is paused, and later waves wait until it goes on"
+"""Minor version of Kubernetes from which a StatefulSet can have maxUnavailable; earlier API servers
+drop the field."""
+PAUSED = (
+    "its pods keep the old template: the Deployment is paused, and the sync waits until somebody"
+    " resumes it"
+)
+_ON_DELETE = "its pods keep the old template until somebody deletes them (updateStrategy OnDelete)"
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """What becomes of a workload's pods."""
+    """What happens to the pods of a workload."""
 
     workload: Workload
-    """As it is after the change; as it was, where it is gone."""
+    """The new workload; the old one if it is removed."""
     restarted: tuple[str, ...]
-    """The pods that are replaced, in the order in which they are ended; of a Deployment, whose pods
-    have no names of their own, as many times its name."""
+    """The replaced pods, in the order in which they stop. The name of a Deployment's pod is random,
+    so it stands as the Deployment's name."""
     added: tuple[str, ...]
-    """By their ordinals; they come in this order where `is_ordered`, otherwise in any."""
+    """By ordinals; created in this order if `is_ordered`, otherwise in any order."""
     removed: tuple[str, ...]
     at_once: int
-    """How many are away at the same time, at most."""
+    """How many pods are down at the same time, at most."""
     pods: int
-    """How many there are before it begins."""
+    """How many pods there are before."""
     after: int
-    """How many there are in the end."""
+    """How many pods there are in the end."""
     least_s: int
-    """How long some of them are away, at the least."""
+    """How long some pods are down, at least, in seconds."""
     reasons: tuple[Change, ...]
-    """What differs in the pods' template."""
+    """The changes of the pod template."""
     waits: str = ""
-    """Why pods that differ are not replaced; empty where they are."""
+    """Why some pods are not replaced although the template changes; otherwise empty."""
 
     @property
     def left(self) -> int:
-        """Return how many pods go on, at the least."""
+        """Return how many pods keep running, at least."""
         return self.pods - self.at_once if self.restarted else self.pods
 
     @property
     def is_ordered(self) -> bool:
-        """Return whether a pod comes only when all before it are ready."""
+        """Return whether a pod is created only when all pods before it are ready."""
         is_set = self.workload.manifest.kind == "StatefulSet"
         return is_set and self.workload.get("spec", "podManagementPolicy") != "Parallel"
 
     @property
     def is_quiet(self) -> bool:
-        """Return whether nothing becomes of any pod."""
+        """Return whether nothing happens to any pod."""
         return not (self.restarted or self.added or self.removed or self.waits)
 
 
 def rollout(
     old: Workload | None, new: Workload | None, difference: Difference, kubernetes_version: str
 ) -> Rollout | None:
-    """Return what becomes of a workload's pods; None where that is nothing, or there are none.
+    """Return what happens to the pods of a workload; None if nothing does.
 
-    difference: what differs in its manifest, by meaning. kubernetes_version: like 1.34.
+    difference: between the old and new manifest. kubernetes_version: like 1.34.
     """
     workload = new or old
     assert workload is not None
@@ -80,23 +84,23 @@ def rollout(
     added = _names(workload, before, after)
     removed = _names(workload, after, before)[::-1]
     reasons = tuple(difference.within(*workload.template)) if old and new else ()
-    made = _Restarts((), 0, "")
+    restarts = _Restarts((), 0, "")
     if reasons:
         minor = kubernetes_version.partition(".")[2]
-        made = _restarts(workload, kept, int(minor) if minor.isdecimal() else 0)
-    found = Rollout(
+        restarts = _restarts(workload, kept, int(minor) if minor.isdecimal() else 0)
+    predicted = Rollout(
         workload=workload,
-        restarted=made.pods,
+        restarted=restarts.pods,
         added=added,
         removed=removed,
-        at_once=min(made.at_once, kept),
+        at_once=min(restarts.at_once, kept),
         pods=before,
         after=after,
-        least_s=_least_s(workload) * -(-len(made.pods) // max(made.at_once, 1)),
+        least_s=_least_s(workload) * -(-len(restarts.pods) // max(restarts.at_once, 1)),
         reasons=reasons,
-        waits=made.waits,
+        waits=restarts.waits,
     )
-    return None if found.is_quiet else found
+    return None if predicted.is_quiet else predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +118,22 @@ def _restarts(workload: Workload, pods: int, minor: int) -> _Restarts:
     strategy = workload.get("spec", "updateStrategy")
     strategy = strategy if isinstance(strategy, dict) else {}
     if strategy.get("type") == "OnDelete":
-        return _Restarts((), 0, "each pod is replaced when somebody deletes it (OnDelete)")
+        return _Restarts((), 0, _ON_DELETE)
     rolling = strategy.get("rollingUpdate")
     rolling = rolling if isinstance(rolling, dict) else {}
     partition = whole(rolling.get("partition"), 0)
     names = _names(workload, partition, pods)[::-1]
-    waits = f"pods below {partition} stay as they are (partition)" if partition and pods else ""
+    waits = f"pods with an ordinal below {partition} keep the old template (partition {partition})"
+    waits = waits if partition and pods else ""
     at_once = 1
     if minor >= _MAX_UNAVAILABLE:
-        # Of all replicas, rounded down, and one at least: getStatefulSetMaxUnavailable.
+        # A share of all replicas, rounded down, but at least one: getStatefulSetMaxUnavailable.
         at_once = max(1, scaled(rolling.get("maxUnavailable", 1), workload.least, up=False))
     return _Restarts(names, at_once, waits)
 
 
 def _away(workload: Workload, pods: int) -> int:
-    """Return how many pods of a Deployment may be away while it rolls."""
+    """Return how many pods of a Deployment may be down during its rollout."""
     if workload.get("spec", "strategy", "type") == "Recreate":
         return pods
     return rolled(workload, pods)[1]
@@ -143,9 +148,9 @@ def _names(workload: Workload, first: int, end: int) -> tuple[str, ...]:
 
 
 def _least_s(workload: Workload) -> int:
-    """Return how long a pod that is replaced is not available, at the least, in seconds.
+    """Return how long a replaced pod is unavailable, at least, in seconds.
 
-    Until its probes may first succeed, and for as long as it must be ready to count.
+    That is the time until its probes first run, and minReadySeconds.
     """
     spec = workload.get(*workload.template, "spec")
     probes = [0]

@@ -1,4 +1,4 @@
-"""What the sync of a change does: what is refused, pruned, asked; its own settings. Pure."""
+"""Effects on the sync: rejected, pruned and confirmed objects, and changed settings. Pure."""
 
 from __future__ import annotations
 
@@ -8,132 +8,148 @@ from scripts.core.findings import Severity
 from scripts.impact.compare import difference
 from scripts.impact.compare.difference import Change, Item
 from scripts.impact.effects.context import POLICY, Context
-from scripts.impact.effects.effect import Consequence, Risk, listed, verb
+from scripts.impact.effects.effect import Effect, Risk, listed, verb
 from scripts.kubernetes.manifest import Where
 
-_CONFIRMING = "argocd/README.md, “Confirming a prune”"
+_NO_SYNC = (
+    "Argo CD asks the API server before it syncs; the API server rejects this object, so no sync"
+    " starts, and nothing of the change is applied"
+)
+_FAILING_SYNC = (
+    "the API server rejects this new object during the sync; Argo CD retries forever, does not"
+    " apply later waves, and prunes nothing"
+)
 
 
-def refused(found: Context) -> Iterator[Consequence]:
-    """Yield what the API server refuses, and what that holds up."""
+def rejected(context: Context) -> Iterator[Effect]:
+    """Yield the objects that the API server rejects, and what that stops."""
     for problems, reason in (
-        (
-            found.refused,
-            "Argo CD asks the API server first: no sync begins, and nothing of the rest comes true",
-        ),
-        (
-            found.failing,
-            "the sync fails there, again and again: nothing of later waves comes, or is pruned",
-        ),
+        (context.rejected, _NO_SYNC),
+        (context.rejected_in_sync, _FAILING_SYNC),
     ):
         for problem in problems:
             label = problem.manifest.label
-            yield Consequence(Risk.BLOCKED, problem.message, reason, problem.fix, (label,))
+            yield Effect(Risk.BLOCKED, problem.message, reason, problem.fix, (label,))
 
 
-def by_hand(found: Context) -> Iterator[Consequence]:
-    """Yield that a person has to sync, where Argo CD doesn't by itself."""
-    if found.changed and not found.is_synced:
-        yield Consequence(
+def manual(context: Context) -> Iterator[Effect]:
+    """Yield that a person must start the sync, if Argo CD does not sync automatically."""
+    if context.changed and not context.is_synced:
+        yield Effect(
             Risk.WAITS,
-            "nothing of this happens until a person syncs",
+            "nothing of this happens until a person starts a sync",
             "the Application has no automated sync (sync.automated in environment.yaml)",
         )
 
 
-def told(found: Context) -> Iterator[Consequence]:
-    """Yield what else the rules about changes say."""
-    for rule, problem in found.problems:
-        if problem in found.refused:
+def rule_problems(context: Context) -> Iterator[Effect]:
+    """Yield the other problems that the rules about changes report."""
+    for rule, problem in context.problems:
+        if problem in context.rejected:
             continue
         risk = Risk.DATA if rule.severity is Severity.ERROR else Risk.CHANGES
         label = problem.manifest.label
-        reason = rule.promise[:1].lower() + rule.promise[1:]
-        yield Consequence(risk, problem.message, reason, problem.fix, (label,))
+        promise = rule.promise[:1].lower() + rule.promise[1:]
+        reason = f"it breaks the rule {rule.id}: {promise}"
+        yield Effect(risk, problem.message, reason, problem.fix, (label,))
 
 
-def added(found: Context) -> Iterator[Consequence]:
-    """Yield what comes to git."""
-    new = [one.manifest.label for one in found.changed if one.old is None]
+def created(context: Context) -> Iterator[Effect]:
+    """Yield the objects that the sync creates."""
+    new = [each.manifest.label for each in context.changed if each.old is None]
     if new:
-        message = f"{listed(new)} {verb(new, 'is', 'are')} new"
-        yield Consequence(Risk.CHANGES, message, "made by the sync", "", tuple(new))
+        message = f"{listed(new)} {verb(new, 'is', 'are')} created"
+        reason = f"{verb(new, 'it is', 'they are')} new in git"
+        yield Effect(Risk.CHANGES, message, reason, "", tuple(new))
 
 
-def pruned(found: Context) -> Iterator[Consequence]:
-    """Yield what leaves git: what is deleted, what a person must confirm, what stays."""
-    goes, asks, stays = found.prunes
-    if asks:
-        yield Consequence(
+def pruned(context: Context) -> Iterator[Effect]:
+    """Yield the objects that are removed from git: deleted, to be confirmed, or kept."""
+    removed = context.pruned
+    if names := removed.confirmed:
+        it = verb(names, "it", "they")
+        yield Effect(
             Risk.WAITS,
-            f"{listed(asks)} {verb(asks, 'leaves', 'leave')} git and"
-            f" {verb(asks, 'stays', 'stay')} until a person confirms; the sync and all later ones"
-            " wait so long",
-            "Prune=confirm: it holds data; its claims and volumes stay even then",
-            _CONFIRMING,
-            tuple(asks),
+            f"{listed(names)} {verb(names, 'is', 'are')} removed from git, but"
+            f" {verb(names, 'stays', 'stay')} in the cluster until a person confirms the deletion;"
+            " this sync and all later ones wait for that",
+            f"{it} {verb(names, 'holds', 'hold')} data (sync option Prune=confirm); claims and"
+            " volumes stay even after the deletion",
+            "follow “Confirming a prune” in argocd/README.md",
+            names,
         )
-    if goes:
-        when = "when that is confirmed" if asks else "at the end of the sync"
-        message = f"{listed(goes)} {verb(goes, 'is', 'are')} deleted {when}"
-        yield Consequence(Risk.CHANGES, message, "no longer in git (PruneLast)", "", tuple(goes))
-    if stays:
-        message = f"{listed(stays)} {verb(stays, 'stays', 'stay')} in the cluster"
-        reason = "no longer in git, and the Application does not prune: it is OutOfSync"
-        yield Consequence(Risk.CHANGES, message, reason, "", tuple(stays))
+    if names := removed.deleted:
+        when = "after that is confirmed" if removed.confirmed else "at the end of the sync"
+        message = f"{listed(names)} {verb(names, 'is', 'are')} deleted {when}"
+        reason = f"{verb(names, 'it is', 'they are')} removed from git (sync option PruneLast)"
+        yield Effect(Risk.CHANGES, message, reason, "", names)
+    if names := removed.kept:
+        are, stay = verb(names, "is", "are"), verb(names, "stays", "stay")
+        message = f"{listed(names)} {are} removed from git, but {stay} in the cluster"
+        reason = "Argo CD does not prune here; the Application stays OutOfSync"
+        yield Effect(Risk.CHANGES, message, reason, "", names)
 
 
-def settings(found: Context) -> Iterator[Consequence]:
-    """Yield what changes in the Application and its project: how, whereto and what is synced."""
+def settings(context: Context) -> Iterator[Effect]:
+    """Yield the changes of the Application and its project."""
     for old, new in (
-        (found.old.application, found.new.application),
-        (found.old.project, found.new.project),
+        (context.old.application, context.new.application),
+        (context.old.project, context.new.project),
     ):
         changes = difference.between(old, new).changes if old.object and new.object else ()
-        alike: dict[tuple[Where, bool], list[str]] = {}
+        items: dict[tuple[Where, bool], list[str]] = {}
         for change in changes:
             risk, reason = _setting(change)
             if isinstance(change.path[-1], Item) and None in (change.old, change.new):
                 key = (change.path[:-1], change.old is None)
-                alike.setdefault(key, []).append(change.path[-1])
+                items.setdefault(key, []).append(change.path[-1])
                 continue
-            what = f"{difference.shown(change.path)}: {_shown(change)}"
-            yield Consequence(risk, f"{new.label}: {what}", reason, "", (new.label,))
-        for (path, is_new), names in alike.items():
+            message = f"{new.label}: {difference.shown(change.path)} {_becomes(change)}"
+            yield Effect(risk, message, reason, "", (new.label,))
+        for (path, is_new), names in items.items():
             risk, reason = _setting(Change(path, None if is_new else "", "" if is_new else None))
-            what = "new" if is_new else "gone"
-            message = f"{new.label}: {difference.shown(path)}: {listed(names)}"
-            message += f" {verb(names, 'is', 'are')} {what}"
-            yield Consequence(risk, message, reason, "", (new.label,))
+            message = f"{new.label}: {listed(names)} {verb(names, 'is', 'are')}"
+            message += f" {'added to' if is_new else 'removed from'} {difference.shown(path)}"
+            yield Effect(risk, message, reason, "", (new.label,))
 
 
 _SETTINGS: dict[tuple[str, ...], tuple[Risk, str]] = {
     ("spec", "destination"): (
         Risk.DATA,
-        "it syncs to another place: what it made stays where it was, and nothing prunes it",
+        "Argo CD then syncs elsewhere; existing objects stay where they are, and are not pruned",
     ),
-    ("spec", "source"): (Risk.CHANGES, "it reads another place of git"),
-    POLICY: (Risk.CHANGES, "what Argo CD does by itself"),
-    ("spec", "namespaceResourceWhitelist"): (Risk.OPENS, "the kinds that the project allows"),
-    ("spec", "clusterResourceWhitelist"): (Risk.OPENS, "the kinds that the project allows"),
-    ("spec", "destinations"): (Risk.OPENS, "where the project may sync to"),
-    ("spec", "sourceRepos"): (Risk.OPENS, "where the project may sync from"),
-    ("spec", "ignoreDifferences"): (Risk.CHANGES, "fields that Argo CD leaves to others"),
+    ("spec", "source"): (Risk.CHANGES, "Argo CD then reads manifests from another place in git"),
+    POLICY: (Risk.CHANGES, "this decides what Argo CD does automatically"),
+    ("spec", "namespaceResourceWhitelist"): (
+        Risk.OPENS,
+        "this decides which kinds the project allows",
+    ),
+    ("spec", "clusterResourceWhitelist"): (
+        Risk.OPENS,
+        "this decides which kinds the project allows",
+    ),
+    ("spec", "destinations"): (Risk.OPENS, "this decides where the project may deploy to"),
+    ("spec", "sourceRepos"): (
+        Risk.OPENS,
+        "this decides from which repositories the project may deploy",
+    ),
+    ("spec", "ignoreDifferences"): (Risk.CHANGES, "Argo CD leaves these fields to others"),
 }
 
 
 def _setting(change: Change) -> tuple[Risk, str]:
+    """Return risk and reason of a change in an Application or a project."""
     for path, (risk, reason) in _SETTINGS.items():
         if change.path[: len(path)] == path:
             is_narrower = risk is Risk.OPENS and change.new is None
             return (Risk.CHANGES if is_narrower else risk), reason
-    return Risk.CHANGES, "how Argo CD syncs this environment"
+    return Risk.CHANGES, "this decides how Argo CD syncs the environment"
 
 
-def _shown(change: Change) -> str:
+def _becomes(change: Change) -> str:
     if change.new is None:
-        return f"{difference.compact(change.old)} is gone"
+        return f"is removed (old: {difference.compact(change.old)})"
     new = difference.compact(change.new)
-    return (
-        f"{difference.compact(change.old)} → {new}" if change.old is not None else f"{new} is new"
-    )
+    if change.old is None:
+        return f"is set to {new}"
+    return f"changes from {difference.compact(change.old)} to {new}"

@@ -1,1 +1,1 @@
-"""The ways to write a report: terminal, comment, page, and its pictures."""
+"""The formats of a report: terminal, comment, page, and their diagrams."""

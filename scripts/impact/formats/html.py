@@ -1,7 +1,7 @@
-"""A report as one HTML file, for large changes: it needs no network, and scripts only to search.
+"""A report as one HTML file, for large changes: without a network, and with scripts only to search.
 
-What it shows is not trusted, as anybody's pull request may hold it: all is escaped, and the page's
-own policy lets nothing run, load or be sent but what stands in the files beside this one.
+Its content is not trusted, because it comes from pull requests: everything is escaped, and the
+page's Content-Security-Policy allows only the script and style of the files beside this one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from string import Template
 from urllib.parse import quote
 
 from scripts.environments import layout
-from scripts.impact.effects.effect import CALLED, Consequence, Risk
+from scripts.impact.effects.effect import LABELS, Effect, Risk
 from scripts.impact.formats import mermaid, svg, text
-from scripts.impact.report import Environment, Field, Object, Report, Step, together
+from scripts.impact.report import (
+    EnvironmentImpact,
+    FieldChange,
+    ObjectChange,
+    Report,
+    Step,
+    grouped,
+)
 
 _OPEN = 3
-"""So many environments are shown at once; of more, only what they are called and their risks."""
-_WHOLE = {"new": "new", "gone": "no longer in git", "spelling": "only spelt otherwise"}
-"""What an environment is that has no consequences → in words."""
+"""Up to this number of environments, all are open; of more, only names and risks are shown."""
 
 
 def page(report: Report) -> str:
@@ -44,7 +49,7 @@ def page(report: Report) -> str:
 
 
 def _text(words: str) -> str:
-    """Return words as the text of an element; within a tag, quotes are escaped, too."""
+    """Return words escaped as the text of an element; in attributes, escape() also needs quotes."""
     return escape(words, quote=False)
 
 
@@ -53,7 +58,7 @@ def _beside(name: str) -> str:
 
 
 def _hash(source: str) -> str:
-    """Return what a Content-Security-Policy calls a text: https://www.w3.org/TR/CSP3/."""
+    """Return the hash of a text for a Content-Security-Policy: https://www.w3.org/TR/CSP3/."""
     return f"'sha256-{b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
@@ -66,24 +71,24 @@ def _body(report: Report) -> Iterator[str]:
     if many:
         yield from _filters(report)
         yield '<section aria-labelledby="environments">'
-        yield '<h2 id="environments" tabindex="-1">Environments, the worst first</h2>'
-        for one in report.environments:
-            yield from _environment(one, is_open=len(report.environments) <= _OPEN)
+        yield '<h2 id="environments" tabindex="-1">Environments, highest risk first</h2>'
+        for impact in report.environments:
+            yield from _environment(impact, is_open=len(report.environments) <= _OPEN)
         yield f"</section>{svg.SHARED}"
     yield "</main>"
 
 
 def _filters(report: Report) -> Iterator[str]:
-    """Yield how many environments each risk is in, to choose from, and what searches them."""
+    """Yield the number of environments with each risk, as a filter, and the search field."""
     counts = Counter[str]()
-    for one in report.environments:
-        for kind in _kinds(one):
-            counts[kind] += len(one.names)
+    for impact in report.environments:
+        for kind in _kinds(impact):
+            counts[kind] += len(impact.names)
     yield '<section class="filters" aria-labelledby="summary"><h2 id="summary">Summary</h2>'
-    yield '<fieldset class="risks"><legend>Environments by what happens; choose one to see only'
-    yield "those</legend>"
+    yield '<fieldset class="risks"><legend>Number of environments by risk; choose one to filter'
+    yield "them</legend>"
     yield _choice("", "all", report.changed)
-    for kind in (*(risk.name.lower() for risk in Risk), *_WHOLE):
+    for kind in (*(risk.name.lower() for risk in Risk), *text.ENVIRONMENTS):
         if kind in counts:
             yield _choice(kind, _called(kind), counts[kind])
     yield '</fieldset><div class="search" hidden><label for="filter">Search environments, objects'
@@ -92,18 +97,18 @@ def _filters(report: Report) -> Iterator[str]:
     yield '<p class="quiet" role="status"></p></div></section>'
 
 
-def _kinds(one: Environment) -> list[str]:
-    """Return the risks that there are in an environment, or what else it is."""
-    found = [risk.name.lower() for risk, _ in text.by_risk(one.consequences)]
-    return [*found, *([one.what] if one.what in _WHOLE else [])]
+def _kinds(impact: EnvironmentImpact) -> list[str]:
+    """Return the risks in an environment, or that it is new, gone, or differs only in form."""
+    risks = [risk.name.lower() for risk, _ in text.by_risk(impact.effects)]
+    return [*risks, *([impact.what] if impact.what in text.ENVIRONMENTS else [])]
 
 
 def _called(kind: str) -> str:
-    return _WHOLE[kind] if kind in _WHOLE else " ".join(CALLED[Risk[kind.upper()]])
+    return text.ENVIRONMENTS.get(kind) or " ".join(LABELS[Risk[kind.upper()]])
 
 
 def _style(kind: str) -> str:
-    """Return how a risk looks: any other change is no reason for a colour."""
+    """Return the style of a risk; other changes have none."""
     return "" if kind == "changes" else mermaid.CLASS.get(kind, "")
 
 
@@ -115,70 +120,72 @@ def _choice(kind: str, words: str, count: int) -> str:
     )
 
 
-def _environment(one: Environment, *, is_open: bool) -> Iterator[str]:
-    kinds = _kinds(one)
+def _environment(impact: EnvironmentImpact, *, is_open: bool) -> Iterator[str]:
+    kinds = _kinds(impact)
     style = _style(kinds[0]) if kinds else ""
     classes = " ".join(["environment", style, *(f"is-{kind}" for kind in kinds)])
-    yield f'<details class="{classes}" data-count="{len(one.names)}"{" open" * is_open}><summary>'
-    yield f"<h3>{_text(layout.called(one.names))}</h3>"
+    size = len(impact.names)
+    yield f'<details class="{classes}" data-count="{size}"{" open" * is_open}><summary>'
+    yield f"<h3>{_text(layout.called(impact.names))}</h3>"
     for kind in kinds:
         yield f'<span class="chip {_style(kind)}">{_text(_called(kind))}</span>'
     yield '</summary><div class="inside">'
-    yield _names(one)
-    if one.summary:
-        yield f'<ul class="told">{"".join(f"<li>{_text(line)}</li>" for line in one.summary)}</ul>'
-    for risk, told in text.by_risk(one.consequences):
+    yield _names(impact)
+    if impact.summary:
+        items = "".join(f"<li>{_text(line)}</li>" for line in impact.summary)
+        yield f'<ul class="effects">{items}</ul>'
+    for risk, effects in text.by_risk(impact.effects):
         kind = risk.name.lower()
-        yield f'<section class="{_style(kind)}"><h4>{_text(_called(kind))}</h4><ul class="told">'
-        yield from map(_consequence, told)
+        yield f'<section class="{_style(kind)}"><h4>{_text(_called(kind))}</h4><ul class="effects">'
+        yield from map(_effect, effects)
         yield "</ul></section>"
-    if one.components or one.steps:
-        yield from _plan(one)
-    if one.objects:
-        count = f"{len(one.objects)} object{'' if len(one.objects) == 1 else 's'}"
+    if impact.components or impact.steps:
+        yield from _plan(impact)
+    if impact.objects:
+        count = f"{len(impact.objects)} object{'' if len(impact.objects) == 1 else 's'}"
         yield f"<details><summary>{count}, field by field</summary>"
-        yield from map(_objects, together(one.objects))
+        yield from map(_objects, grouped(impact.objects))
         yield "</details>"
     yield "</div></details>"
 
 
-def _names(one: Environment) -> str:
-    """Return links to an environment, and of several alike to whose names are shown."""
-    names = (quote(f"environment/{name}") for name in one.names)
+def _names(impact: EnvironmentImpact) -> str:
+    """Return links to the environments that share this section."""
+    names = (quote(f"environment/{name}") for name in impact.names)
     links = [
         f'<a id="{link}" href="#{link}">{_text(name)}</a>'
-        for link, name in zip(names, one.names, strict=True)
+        for link, name in zip(names, impact.names, strict=True)
     ]
-    first = f"{links[0]}, namespace {_text(one.namespace)}"
-    alike = f"; the same happens to {', '.join(links[1:])}" if links[1:] else ""
-    return f'<p class="names quiet">{first}{alike}</p>'
+    first = f"{links[0]}, namespace {_text(impact.namespace)}"
+    others = f"; the same happens to {', '.join(links[1:])}" if links[1:] else ""
+    return f'<p class="names quiet">{first}{others}</p>'
 
 
-def _consequence(one: Consequence) -> str:
-    reason = f'<p class="quiet">because {_text(one.reason)}</p>' if one.reason else ""
-    do = f'<p class="do"><b>do:</b> {_text(one.procedure)}</p>' if one.procedure else ""
-    return f"<li><p>{_text(one.message)}</p>{reason}{do}</li>"
+def _effect(effect: Effect) -> str:
+    reason = f'<p class="quiet">because {_text(effect.reason)}</p>' if effect.reason else ""
+    do = f'<p class="do"><b>do:</b> {_text(effect.procedure)}</p>' if effect.procedure else ""
+    return f"<li><p>{_text(effect.message)}</p>{reason}{do}</li>"
 
 
-def _plan(one: Environment) -> Iterator[str]:
-    """Yield who is there and calls whom, and what happens in which order."""
+def _plan(impact: EnvironmentImpact) -> Iterator[str]:
+    """Yield the components with their calls, and the order of the sync."""
     yield '<div class="plan">'
-    if one.components:
-        label = escape(f"the components of {one.names[0]}")
-        yield "<section><h4>Components, and who calls whom</h4>"
+    if impact.components:
+        label = escape(f"the components of {impact.names[0]}")
+        yield "<section><h4>Components and their calls</h4>"
         yield f'<div class="picture" role="group" aria-label="{label}" tabindex="0">'
-        yield f"{svg.svg(one.components)}</div></section>"
-    if one.steps:
-        steps = "".join(map(_step, one.steps))
-        yield f'<section><h4>The order of the sync</h4><ol class="steps">{steps}</ol></section>'
+        yield f"{svg.svg(impact.components)}</div></section>"
+    if impact.steps:
+        steps = "".join(map(_step, impact.steps))
+        yield f'<section><h4>Order of the sync</h4><ol class="steps">{steps}</ol></section>'
     yield "</div>"
 
 
-def _step(one: Step) -> str:
-    wave = "after all" if one.wave is None else f"wave {one.wave}"
-    restarts = f"<p>restarts {_text(text.restarts(one))}</p>" if one.pods else ""
-    what = "deletes" if one.wave is None else "changes"
-    changes = f'<p class="quiet">{what} {_listed(one.objects)}</p>' if one.objects else ""
+def _step(step: Step) -> str:
+    wave = "after all" if step.wave is None else f"wave {step.wave}"
+    restarts = f"<p>restarts {_text(text.restarts(step))}</p>" if step.pods else ""
+    what = "deletes" if step.wave is None else "changes"
+    changes = f'<p class="quiet">{what} {_listed(step.objects)}</p>' if step.objects else ""
     return f"<li><b>{wave}</b>{restarts}{changes}</li>"
 
 
@@ -186,26 +193,26 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(_text, names))
 
 
-def _objects(same: list[Object]) -> str:
-    """Return objects of which the same is told."""
-    names = ", ".join(_text(one.name) for one in same)
-    files = "<br>".join(_text(one.file) for one in same)
-    fields = "".join(map(_field, same[0].fields))
+def _objects(group: list[ObjectChange]) -> str:
+    """Return objects with the same changes."""
+    names = ", ".join(_text(each.name) for each in group)
+    files = "<br>".join(_text(each.file) for each in group)
+    fields = "".join(map(_field, group[0].fields))
     return (
-        f'<div class="object"><h5>{names}: {_text(text.becomes(same[0]))}</h5>'
+        f'<div class="object"><h5>{names}: {_text(text.becomes(group[0]))}</h5>'
         f"<small>{files}</small>{f'<dl>{fields}</dl>' if fields else ''}</div>"
     )
 
 
-def _field(one: Field) -> str:
-    lines = list(one.lines)
+def _field(field: FieldChange) -> str:
+    lines = list(field.lines)
     if not lines:
-        lines += [] if one.old is None else [f"-{one.old}"]
-        lines += [] if one.new is None else [f"+{one.new}"]
-    return f"<dt>{_text(one.path)}</dt><dd>{''.join(map(_line, lines))}</dd>"
+        lines += [] if field.old is None else [f"-{field.old}"]
+        lines += [] if field.new is None else [f"+{field.new}"]
+    return f"<dt>{_text(field.path)}</dt><dd>{''.join(map(_line, lines))}</dd>"
 
 
 def _line(line: str) -> str:
-    """Return a line of a difference: its sign says to all what its colour says to some."""
+    """Return a line of a diff; the sign has the same meaning as the colour."""
     tag = {"-": "del", "+": "ins"}.get(line[:1], "span")
     return f"<{tag}>{_text(line[:1])} {_text(line[1:])}</{tag}>"

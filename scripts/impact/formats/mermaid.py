@@ -1,11 +1,11 @@
-"""The components of an environment with what happens to them, as Mermaid. Pure."""
+"""The components of an environment and what happens to them, as a Mermaid diagram. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.impact.effects.effect import CALLED, Risk
-from scripts.impact.report import Component, Environment
+from scripts.impact.effects.effect import LABELS, Risk
+from scripts.impact.report import Component, EnvironmentImpact
 
 _STYLES = {
     "bad": ("#ffd7d5", "#cf222e"),
@@ -13,7 +13,7 @@ _STYLES = {
     "new": ("#dafbe1", "#1a7f37"),
     "gone": ("#eaeef2", "#6e7781"),
 }
-"""Class → fill and stroke, which are told apart in light and in dark."""
+"""Style → fill and stroke, which differ in a light and in a dark theme."""
 CLASS = {
     **dict.fromkeys(("blocked", "data", "stops"), "bad"),
     **dict.fromkeys(("opens", "waits", "restarts", "costs", "changes"), "care"),
@@ -23,33 +23,33 @@ CLASS = {
 """Mark of a component → its style: bad, care, new or gone."""
 
 
-def mermaid(one: Environment) -> Iterator[str]:
-    """Yield the lines of a flowchart: who calls whom, what changes marked in words and colour."""
+def mermaid(impact: EnvironmentImpact) -> Iterator[str]:
+    """Yield the lines of a flowchart of the calls, with changes marked in words and colours."""
     yield "flowchart LR"
-    numbers = {each.name: f"c{index}" for index, each in enumerate(one.components)}
-    for each in one.components:
-        style = f":::{CLASS[each.mark]}" if each.mark else ""
-        yield f'  {numbers[each.name]}["{_label(each)}"]{style}'
-    for each in one.components:
-        for target in each.calls:
-            if target in numbers:
-                yield f"  {numbers[each.name]} --> {numbers[target]}"
-    used = {CLASS[each.mark] for each in one.components if each.mark}
+    ids = {component.name: f"c{index}" for index, component in enumerate(impact.components)}
+    for component in impact.components:
+        style = f":::{CLASS[component.mark]}" if component.mark else ""
+        yield f'  {ids[component.name]}["{_label(component)}"]{style}'
+    for component in impact.components:
+        for target in component.calls:
+            if target in ids:
+                yield f"  {ids[component.name]} --> {ids[target]}"
+    used = {CLASS[component.mark] for component in impact.components if component.mark}
     for name, (fill, stroke) in _STYLES.items():
         if name in used:
             yield f"  classDef {name} fill:{fill},stroke:{stroke},color:#1f2328"
 
 
-def marked(one: Component) -> str:
-    """Return a component's mark as people see it: a sign and words; empty for none."""
-    if one.mark.upper() in Risk.__members__:
-        return " ".join(CALLED[Risk[one.mark.upper()]])
-    return one.mark
+def mark(component: Component) -> str:
+    """Return a component's mark for people, with sign and words; empty if it has none."""
+    if component.mark.upper() in Risk.__members__:
+        return " ".join(LABELS[Risk[component.mark.upper()]])
+    return {"gone": "removed"}.get(component.mark, component.mark)
 
 
-def _label(one: Component) -> str:
-    mark = marked(one)
-    pods = f"{one.title} × {one.pods}"
-    # A label that is no valid one must not leave its quotes.
+def _label(component: Component) -> str:
+    words = mark(component)
+    pods = f"{component.title} × {component.pods}"
+    # An invalid label must not end the quotes around it.
     pods = "".join(sign if sign.isalnum() or sign in " -×→" else " " for sign in pods)
-    return f"{pods}<br/>{mark}" if mark else pods
+    return f"{pods}<br/>{words}" if words else pods

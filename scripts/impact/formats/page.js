@@ -5,27 +5,27 @@ const environments = [...document.querySelectorAll(".environment")];
 function reveal() {
   const target = document.getElementById(location.hash.slice(1));
   if (!target) return;
-  for (let one = target; one; one = one.parentElement) {
-    one.hidden = false;
-    if (one.localName === "details") one.open = true;
+  for (let element = target; element; element = element.parentElement) {
+    element.hidden = false;
+    if (element.localName === "details") element.open = true;
   }
   target.scrollIntoView();
 }
 
 if (search) {
   const field = search.querySelector("input");
-  const told = search.querySelector("[role=status]");
-  const texts = environments.map((one) => one.textContent.toLowerCase());
-  const count = (some) => some.reduce((sum, one) => sum + Number(one.dataset.count), 0);
+  const status = search.querySelector("[role=status]");
+  const texts = environments.map((environment) => environment.textContent.toLowerCase());
+  const count = (sections) => sections.reduce((sum, one) => sum + Number(one.dataset.count), 0);
 
   const filter = () => {
     const words = field.value.toLowerCase().split(/\s+/);
-    environments.forEach((one, index) => {
-      one.hidden = !words.every((word) => texts[index].includes(word));
+    environments.forEach((environment, index) => {
+      environment.hidden = !words.every((word) => texts[index].includes(word));
     });
     const risk = document.querySelector("[name=only]:checked").id.replace("only-", "is-");
     const shown = environments.filter((one) => !one.hidden && (!risk || one.matches(`.${risk}`)));
-    told.textContent = `${count(shown)} of ${count(environments)} shown`;
+    status.textContent = `${count(shown)} of ${count(environments)} shown`;
   };
 
   search.hidden = false;
@@ -45,6 +45,6 @@ if (search) {
 
 addEventListener("hashchange", reveal);
 addEventListener("beforeprint", () => {
-  for (const one of document.querySelectorAll("details")) one.open = true;
+  for (const details of document.querySelectorAll("details")) details.open = true;
 });
 reveal();

@@ -1,4 +1,4 @@
-"""A report for people: on a terminal, and as the comment of a pull request. Pure."""
+"""A report for people: as text for a terminal, and as Markdown for a pull request. Pure."""
 
 from __future__ import annotations
 
@@ -6,81 +6,97 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from scripts.environments import layout
-from scripts.impact.effects.effect import CALLED, Consequence, Risk
+from scripts.impact.effects.effect import LABELS, Effect, Risk
 from scripts.impact.formats import mermaid
-from scripts.impact.report import Environment, Field, Object, Report, Step, together
+from scripts.impact.report import (
+    EnvironmentImpact,
+    FieldChange,
+    ObjectChange,
+    Report,
+    Step,
+    grouped,
+)
 
 WIDTH = 100
 COMMENT = 65_536
 """Characters of a comment: https://docs.github.com/en/rest/issues/comments."""
 _MOST = 8
-"""Fields of an object, and objects of an environment, that a terminal shows."""
+"""Fields of an object, and groups of objects of an environment, that a terminal shows."""
 _MOST_LINES = 40
-_WHOLE = "--format html shows all"
-_WHAT = {"added": "new", "removed": "gone", "spelling": "spelt otherwise, the same to a cluster"}
+_ALL = "--format html shows all"
+ENVIRONMENTS = {"new": "new", "gone": "removed from git", "spelling": "differs only in form"}
+"""What an environment without effects is → in words."""
+_OBJECTS = {"added": "new", "spelling": "differs only in form, which the cluster does not see"}
+"""What an object is → in words, if they are others."""
 
 
 def heading(report: Report) -> str:
-    """Return the one line that says what the report is of; all there is, where nothing changes."""
+    """Return the line that says what the report is about; the whole report if nothing changes."""
     to = report.to or "the working tree"
     if not report.environments:
         return f"no environment changes from {report.against} to {to}"
-    spelt = all(one.what == "spelling" for one in report.environments)
-    what = "differ only in their spelling" if spelt else "change"
-    if report.changed == 1:
-        what = "differs only in its spelling" if spelt else "changes"
-    of = f"{report.changed} of {report.count} environments {what}"
-    return f"{of} from {report.against} to {to}"
+    is_singular = report.changed == 1
+    if all(impact.what == "spelling" for impact in report.environments):
+        what = "differs only in form" if is_singular else "differ only in form"
+    else:
+        what = "changes" if is_singular else "change"
+    count = f"{report.changed} of {report.count} environments {what}"
+    return f"{count} from {report.against} to {to}"
 
 
 def text(report: Report) -> str:
     """Return the report for a terminal."""
     lines = [heading(report)]
-    for one in report.environments:
-        lines += ["", f"{layout.called(one.names)}{kind(one)}"]
-        for line in one.summary:
-            lines += _wrapped(line, "  ")
-        for risk, told in by_risk(one.consequences):
-            lines.append(f"  {CALLED[risk][1].upper()}")
-            for each in told:
-                lines += _wrapped(each.message, "    ", "      ")
-                lines += _wrapped(f"because {each.reason}", "      ") if each.reason else []
-                lines += _wrapped(f"do: {each.procedure}", "      ") if each.procedure else []
-        if any(step.pods for step in one.steps):
-            lines.append("  IN THIS ORDER")
-        for step in one.steps:
-            if step.pods:
-                lines += _wrapped(f"wave {step.wave}: {restarts(step)}", "    ", "      ")
-        groups = together(one.objects)
-        if groups:
-            lines.append("  OBJECTS")
-        for same in groups[:_MOST]:
-            names = ", ".join(each.name for each in same)
-            lines += _wrapped(f"{names}: {becomes(same[0])}", "    ", "      ")
-            for field in same[0].fields[:_MOST]:
-                lines += (f"      {line}" for line in _lines(field))
-            lines += _left(len(same[0].fields) - _MOST, "field", "      ")
-        lines += _left(sum(map(len, groups[_MOST:])), "object", "    ")
+    for impact in report.environments:
+        lines += ["", f"{layout.called(impact.names)}{kind(impact)}", *_text_section(impact)]
     return clean("\n".join(lines)) + "\n"
 
 
-def kind(one: Environment) -> str:
-    """Return what is said behind an environment's name: nothing of one that changes."""
-    own = {"new": ": new", "gone": ": no longer in git", "spelling": ": only spelt otherwise"}
-    return own.get(one.what, "")
+def _text_section(impact: EnvironmentImpact) -> Iterator[str]:
+    """Yield the lines about an environment."""
+    for line in impact.summary:
+        yield from _wrapped(line, "  ")
+    for risk, effects in by_risk(impact.effects):
+        yield f"  {LABELS[risk][1].upper()}"
+        for effect in effects:
+            yield from _wrapped(effect.message, "    ", "      ")
+            if effect.reason:
+                yield from _wrapped(f"because {effect.reason}", "      ")
+            if effect.procedure:
+                yield from _wrapped(f"do: {effect.procedure}", "      ")
+    if any(step.pods for step in impact.steps):
+        yield "  IN THIS ORDER"
+    for step in impact.steps:
+        if step.pods:
+            yield from _wrapped(f"wave {step.wave}: {restarts(step)}", "    ", "      ")
+    groups = grouped(impact.objects)
+    if groups:
+        yield "  OBJECTS"
+    for group in groups[:_MOST]:
+        names = ", ".join(each.name for each in group)
+        yield from _wrapped(f"{names}: {becomes(group[0])}", "    ", "      ")
+        for field in group[0].fields[:_MOST]:
+            yield from (f"      {line}" for line in _lines(field))
+        yield from _left(len(group[0].fields) - _MOST, "field", "      ")
+    yield from _left(sum(map(len, groups[_MOST:])), "object", "    ")
 
 
-def restarts(one: Step) -> str:
-    """Return the pods that are replaced in a wave: those of a workload in their order."""
-    return "; at the same time ".join(", ".join(pods) for pods in one.pods)
+def kind(impact: EnvironmentImpact) -> str:
+    """Return what follows an environment's name: nothing if it changes."""
+    return f": {ENVIRONMENTS[impact.what]}" if impact.what in ENVIRONMENTS else ""
 
 
-def becomes(one: Object) -> str:
-    """Return in words what becomes of an object."""
-    moved = f", moved from {one.moved_from}" if one.moved_from and one.what != "moved" else ""
-    if one.what == "moved":
-        return f"moved from {one.moved_from}, the same to a cluster"
-    return f"{_WHAT.get(one.what, one.what)}{moved}"
+def restarts(step: Step) -> str:
+    """Return the pods that are replaced in a wave: the pods of each workload in their order."""
+    return "; at the same time ".join(", ".join(pods) for pods in step.pods)
+
+
+def becomes(change: ObjectChange) -> str:
+    """Return in words what happens to an object."""
+    if change.what == "moved":
+        return f"moved from {change.moved_from}, otherwise unchanged"
+    moved = f", moved from {change.moved_from}" if change.moved_from else ""
+    return f"{_OBJECTS.get(change.what, change.what)}{moved}"
 
 
 def _wrapped(line: str, indent: str, further: str = "") -> list[str]:
@@ -94,20 +110,20 @@ def _wrapped(line: str, indent: str, further: str = "") -> list[str]:
 
 
 def _left(count: int, what: str, indent: str) -> list[str]:
-    return (
-        [f"{indent}… {count} more {what}{'' if count == 1 else 's'}; {_WHOLE}"] if count > 0 else []
-    )
+    """Return a line about what is not shown; nothing if all is."""
+    plural = "" if count == 1 else "s"
+    return [f"{indent}… {count} more {what}{plural}; {_ALL}"] if count > 0 else []
 
 
-def by_risk(told: Sequence[Consequence]) -> Iterator[tuple[Risk, list[Consequence]]]:
-    """Yield each risk that there is with its consequences, the worst first."""
+def by_risk(effects: Sequence[Effect]) -> Iterator[tuple[Risk, list[Effect]]]:
+    """Yield the risks of effects, the worst first, each with its effects."""
     for risk in Risk:
-        if own := [one for one in told if one.risk is risk]:
+        if own := [effect for effect in effects if effect.risk is risk]:
             yield risk, own
 
 
-def _lines(field: Field) -> list[str]:
-    """Return a field's change in lines."""
+def _lines(field: FieldChange) -> list[str]:
+    """Return the change of a field as lines."""
     if field.lines:
         shown = [f"  {line}" for line in field.lines[:_MOST_LINES]]
         return [f"{field.path}:", *shown, *_left(len(field.lines) - _MOST_LINES, "line", "  ")]
@@ -119,73 +135,65 @@ def _lines(field: Field) -> list[str]:
 
 
 def markdown(report: Report, limit: int = COMMENT) -> str:
-    """Return the report as Markdown for GitHub: what happens, and what differs folded away.
+    """Return the report as Markdown for GitHub: effects first, details folded away.
 
-    limit: characters; beyond it the objects are left out, then the pictures, at last the
-    environments to which the least happens.
+    limit: characters. A longer report loses first the objects, then the diagrams, and at last the
+    environments with the least severe effects.
     """
     title = _escaped(f"Impact: {heading(report)}")
-    for pictures, objects in ((True, True), (True, False), (False, False)):
-        parts = [_section(one, pictures=pictures, objects=objects) for one in report.environments]
-        found = "\n".join([f"### {title}", *parts])
-        if len(found) <= limit:
-            return found
-    note = f"\n… and more than a comment holds; `{_command(report)}` shows all\n"
-    found, room = f"### {title}", limit - len(note)
+    for diagrams, objects in ((True, True), (True, False), (False, False)):
+        parts = [
+            _section(impact, diagrams=diagrams, objects=objects) for impact in report.environments
+        ]
+        comment = "\n".join([f"### {title}", *parts])
+        if len(comment) <= limit:
+            return comment
+    note = f"\n… the rest is too long for a comment; `{_command(report)}` shows it\n"
+    comment, room = f"### {title}", limit - len(note)
     for part in parts:
-        if len(found) + len(part) + 1 > room:
+        if len(comment) + len(part) + 1 > room:
             break
-        found += f"\n{part}"
-    return found + note
+        comment += f"\n{part}"
+    return comment + note
 
 
 def _command(report: Report) -> str:
     return f"nox -s impact -- --against {report.against}"
 
 
-def _section(one: Environment, *, pictures: bool, objects: bool) -> str:
-    return clean("\n".join(_lines_of(one, pictures=pictures, objects=objects)))
+def _section(impact: EnvironmentImpact, *, diagrams: bool, objects: bool) -> str:
+    return clean("\n".join(_markdown_lines(impact, diagrams=diagrams, objects=objects)))
 
 
-def _lines_of(one: Environment, *, pictures: bool, objects: bool) -> Iterator[str]:
-    yield from ("", f"#### {_escaped(layout.called(one.names))}{kind(one)}", "")
-    for line in one.summary:
+def _markdown_lines(impact: EnvironmentImpact, *, diagrams: bool, objects: bool) -> Iterator[str]:
+    yield from ("", f"#### {_escaped(layout.called(impact.names))}{kind(impact)}", "")
+    for line in impact.summary:
         yield f"- {_escaped(line)}"
-    for risk, told in by_risk(one.consequences):
-        sign, words = CALLED[risk]
+    for risk, effects in by_risk(impact.effects):
+        sign, words = LABELS[risk]
         yield f"**{sign} {words}**"
-        for each in told:
-            yield f"- {_escaped(each.message)}"
-            if each.reason:
-                yield f"  <br>_{_escaped(each.reason)}_"
-            if each.procedure:
-                yield f"  <br>→ {_escaped(each.procedure)}"
+        for effect in effects:
+            yield f"- {_escaped(effect.message)}"
+            if effect.reason:
+                yield f"  <br>_because {_escaped(effect.reason)}_"
+            if effect.procedure:
+                yield f"  <br>→ {_escaped(effect.procedure)}"
         yield ""
-    if pictures and one.components:
-        yield from ("```mermaid", *mermaid.mermaid(one), "```", "")
-    if one.steps:
-        yield from _order(one)
-    if objects and one.objects:
-        count = f"{len(one.objects)} object{'' if len(one.objects) == 1 else 's'}"
-        yield f"<details><summary>{count}, field by field</summary>"
-        yield ""
-        for same in together(one.objects):
-            names = ", ".join(f"**{_escaped(each.name)}**" for each in same)
-            yield f"{names}: {_escaped(becomes(same[0]))}"
-            shown = [line for field in same[0].fields for line in _diff(field)]
-            if shown:
-                fence = _fence(shown)
-                yield from (f"{fence}diff", *shown, fence)
-            yield ""
-        yield "</details>"
+    if diagrams and impact.components:
+        yield from ("```mermaid", *mermaid.mermaid(impact), "```", "")
+    if impact.steps:
+        yield from _order(impact)
+    if objects and impact.objects:
+        yield from _details(impact)
 
 
-def _order(one: Environment) -> Iterator[str]:
-    yield "<details><summary>the order of the sync</summary>"
+def _order(impact: EnvironmentImpact) -> Iterator[str]:
+    """Yield the table of the sync's waves."""
+    yield "<details><summary>Order of the sync</summary>"
     yield ""
     yield "| wave | changes | restarts |"
     yield "|---|---|---|"
-    for step in one.steps:
+    for step in impact.steps:
         wave = "after all" if step.wave is None else step.wave
         yield f"| {wave} | {_escaped(', '.join(step.objects))} | {_escaped(restarts(step))} |"
     yield ""
@@ -193,16 +201,32 @@ def _order(one: Environment) -> Iterator[str]:
     yield ""
 
 
-def _diff(field: Field) -> list[str]:
+def _details(impact: EnvironmentImpact) -> Iterator[str]:
+    """Yield the changed objects, field by field."""
+    count = f"{len(impact.objects)} object{'' if len(impact.objects) == 1 else 's'}"
+    yield f"<details><summary>{count}, field by field</summary>"
+    yield ""
+    for group in grouped(impact.objects):
+        names = ", ".join(f"**{_escaped(each.name)}**" for each in group)
+        yield f"{names}: {_escaped(becomes(group[0]))}"
+        shown = [line for field in group[0].fields for line in _diff(field)]
+        if shown:
+            fence = _fence(shown)
+            yield from (f"{fence}diff", *shown, fence)
+        yield ""
+    yield "</details>"
+
+
+def _diff(field: FieldChange) -> list[str]:
     if field.lines:
         return [f"@@ {field.path} @@", *field.lines]
-    was = [] if field.old is None else [f"- {field.path}: {field.old}"]
-    now = [] if field.new is None else [f"+ {field.path}: {field.new}"]
-    return [*was, *now]
+    old = [] if field.old is None else [f"- {field.path}: {field.old}"]
+    new = [] if field.new is None else [f"+ {field.path}: {field.new}"]
+    return [*old, *new]
 
 
 def _fence(lines: Sequence[str]) -> str:
-    """Return a fence that none of the lines ends."""
+    """Return a fence that is in none of the lines."""
     fence = "```"
     while any(fence in line for line in lines):
         fence += "`"
@@ -210,14 +234,14 @@ def _fence(lines: Sequence[str]) -> str:
 
 
 def clean(text: str) -> str:
-    """Return a text without signs that move a terminal's cursor, or turn words around."""
+    """Return a text without characters that move a terminal's cursor or reverse its direction."""
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd" for sign in text)
 
 
 def _escaped(words: str) -> str:
-    """Return text that Markdown takes for text, also where it names people or has HTML in it."""
+    """Return words that Markdown shows as plain text, even with mentions and HTML in them."""
     for sign in "\\`*_{}[]<>#|":
         words = words.replace(sign, f"\\{sign}" if sign not in "<>" else f"&#{ord(sign)};")
-    # GitHub looks for mentions after Markdown: no escape hides one, a space of no width does.
+    # GitHub finds mentions after Markdown: an escape does not stop it, a zero-width space does.
     words = words.replace("@", "@\u200b")
     return " ".join(words.split())
