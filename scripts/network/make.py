@@ -212,9 +212,9 @@ def _independent(root: Path, name: str, names: Secrets, wanted: Wanted) -> dict[
     path = f"{names.tx_sender}/toAddress"
     existing = secret_files.read(top / path)
     if existing is None:
-        address, key = _recipient(root, top / RECIPIENT, wanted)
+        address, private_key = _recipient(root, top / RECIPIENT, wanted)
         # The key is written first: after a killed run, no address may be without its key.
-        return contents | key | {path: address}
+        return contents | private_key | {path: address}
     if wanted.to_address and existing.strip().lower() != wanted.to_address.lower():
         message = "the TX Sender's recipient differs from --to-address"
         fix = "write the address into this file yourself, or omit the option"

@@ -149,10 +149,8 @@ def _manifest(text: str, path: str, revision: str) -> Manifest | None:
     line = documents[-1].start_mark.line + 1
     message, rule = "this is not a Kubernetes object, so its effect is unknown", "not-an-object"
     if len(documents) > 1:
-        message, rule = (
-            "a second document starts here, so its effect is unknown",
-            "multiple-yaml-documents",
-        )
+        rule = "multiple-yaml-documents"
+        message = "a second document starts here, so its effect is unknown"
     finding = Finding(path, line, 0, rule, message, "keep exactly one object in each file")
     raise UserError(_in(finding, revision))
 
