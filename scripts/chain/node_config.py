@@ -7,22 +7,22 @@ manifests is not known here, and neither is what stands in it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any
 
 from scripts.core import paths, tomlio
 from scripts.core.findings import UserError
-from scripts.kubernetes import containers
-from scripts.kubernetes.containers import Container, Mounted
-from scripts.kubernetes.manifest import PODS, Manifest, Where
-from scripts.kubernetes.workloads import Workload, mappings, whole
+from scripts.kubernetes import containers, volumes
+from scripts.kubernetes.containers import Container
+from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.volumes import File
+from scripts.kubernetes.workloads import Workload, whole
 
 BESU, MARU = "Besu", "Maru"
 
-_VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _OVERRIDE = "config."
 """How the keys begin that Maru's variables override, __ being dots."""
 
@@ -39,21 +39,12 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """What a path in a container leads to."""
+class Option:
+    """An argument like --name=value; the value may also be the word after it."""
 
-    kind: str
-    """ConfigMap, Secret, or the kind of volume as a pod spec has it: emptyDir, hostPath…
-
-    persistentVolumeClaim is also for claims of a StatefulSet's own; nothing, where none is mounted.
-    """
+    path: Where
     name: str
-    """Of the object, or of the volume that is the pod's own."""
-    key: str
-    """In the object; the path in the volume for others."""
-    is_there: bool | None
-    """None where only the cluster knows."""
-    mounted: Mounted | None
+    value: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +97,7 @@ class Node:
     @property
     def container_name(self) -> str:
         """Return the name of its container."""
-        return str(self.container.data.get("name", ""))
+        return self.container.name
 
     @property
     def name(self) -> str:
@@ -127,9 +118,8 @@ class Node:
     @cached_property
     def options(self) -> dict[str, Setting]:
         """Return its arguments by name, without --; a switch without a value is on."""
-        words = self.container.words()
         found = {}
-        for option in containers.options(words):
+        for option in options(self.container.words()):
             value = "true" if option.value is None else self.expanded(option.value)
             called = f"--{option.name}"
             found[option.name] = Setting(self.workload.manifest, option.path, called, value)
@@ -139,9 +129,11 @@ class Node:
     def variables(self) -> dict[str, Setting]:
         """Return the environment, without what only the cluster knows."""
         return {
-            name: Setting(self.workload.manifest, (*path, "value"), name, value)
-            for path, name, value in self.container.variables()
-            if value is not None
+            str(one.get("name")): Setting(
+                self.workload.manifest, (*path, "value"), str(one.get("name")), value
+            )
+            for path, one in self.container.variables()
+            if (value := containers.known_value(one)) is not None
         }
 
     @cached_property
@@ -214,16 +206,28 @@ class Node:
         """Return what a path in its container leads to, in a pod or the first."""
         key = path, pod or self.pod
         if key not in self._files:
-            self._files[key] = look(self.workload, self.container, *key, self.config_maps)
+            self._files[key] = volumes.file(self.container, *key, self._keys)
         return self._files[key]
+
+    @cached_property
+    def _keys(self) -> volumes.Known:
+        return {("ConfigMap", name): volumes.keys(one) for name, one in self.config_maps.items()}
 
     def volume(self, file: File) -> Where:
         """Return the path of the volume that a file is in; of a StatefulSet's claim, its mount."""
-        name = file.mounted.mount.get("name") if file.mounted else None
-        for index, volume in enumerate(self.container.volumes):
-            if paths.get(volume, ["name"]) == name:
-                return (*PODS[self.workload.manifest.kind.lower()], "volumes", index)
-        return file.mounted.path if file.mounted else self.container.path
+        if file.mounted is None:
+            return self.container.path
+        names = (
+            path for path, one in self.workload.volumes() if one.get("name") == file.mounted.volume
+        )
+        return next(names, file.mounted.path)
+
+    def claim(self, file: File) -> str:
+        """Return the claim that a pod's volume names; nothing for one of the StatefulSet's own."""
+        for _, volume in self.workload.volumes():
+            if volume.get("name") == file.name:
+                return str(paths.get(volume, ["persistentVolumeClaim", "claimName"]) or "")
+        return ""
 
     def place(self, setting: Setting | None) -> tuple[Manifest, Where]:
         """Return where a setting is, or where it belongs: with the others in the file."""
@@ -250,7 +254,7 @@ class Node:
 
     def expanded(self, text: str) -> str:
         """Return a text with the variables that are known in their places."""
-        return expanded(text, self.container, self.pod)
+        return containers.expanded(text, containers.values(self.container, self.pod))
 
     def _of_files(self, named: Setting | None) -> Iterator[tuple[str, Setting]]:
         for path in str(named.value).split(",") if named else ():
@@ -276,25 +280,47 @@ def nodes(workloads: Sequence[Workload], config_maps: Sequence[Manifest]) -> lis
     for workload in workloads:
         start = whole(workload.get("spec", "ordinals", "start"), 0)
         ordinals = tuple(range(start, start + max(workload.most, 1)))
-        for container in of_workload(workload):
-            program = containers.program(container)
-            if not program:
+        for container in containers.of(workload):
+            runs = "" if container.is_init else program(container)
+            if not runs:
                 continue
-            configs = [o.value or "" for o in containers.options(container.words())]
-            apart = any(name in value for name in _pod_names(container) for value in configs)
+            own = {
+                str(one.get("name"))
+                for _, one in container.variables()
+                if containers.is_pod_name(one)
+            }
+            told = (option.value or "" for option in options(container.words()))
+            apart = any(own & containers.references(value) for value in told)
             groups = [(one,) for one in ordinals] if apart else [ordinals]
-            found += [Node(workload, container, program, group, by_name) for group in groups]
+            found += [Node(workload, container, runs, group, by_name) for group in groups]
     return found
 
 
-def of_workload(workload: Workload, field: str = "containers") -> Iterator[Container]:
-    """Yield the containers of a workload's pods."""
-    path = PODS[workload.manifest.kind.lower()]
-    volumes = containers.listed(workload.get(*path, "volumes"))
-    for index, data in mappings(workload.get(*path, field)):
-        manifest = workload.manifest
-        where: Where = (*path, field, index)
-        yield Container(manifest.kind, manifest.name, where, data, volumes, {})
+def program(container: Container) -> str:
+    """Return which program a container runs, Besu or Maru; nothing for another."""
+    words = [word for _, word in container.words()]
+    if any(PurePosixPath(word).name == "maru.jar" for word in words):
+        return MARU
+    started = any(PurePosixPath(word).name == "besu" for word in words)
+    # A script may start it with the arguments that it was given itself.
+    passed = "besu" in container.image and any(word.startswith("--") for word in words)
+    return BESU if started or passed else ""
+
+
+def options(words: Sequence[tuple[Where, str]]) -> list[Option]:
+    """Return the arguments that begin with --, each with its value."""
+    found = []
+    for index, (path, word) in enumerate(words):
+        if not word.startswith("--"):
+            continue
+        name, equals, value = word[2:].partition("=")
+        if equals:
+            found.append(Option(path, name, value))
+        elif index + 1 < len(words) and not words[index + 1][1].startswith("-"):
+            found.append(Option(path, name, words[index + 1][1]))
+        else:
+            found.append(Option(path, name, None))
+    return found
 
 
 def listed(setting: Setting | None) -> list[str]:
@@ -303,84 +329,6 @@ def listed(setting: Setting | None) -> list[str]:
     if isinstance(value, str):
         return value.split(",")
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
-
-
-def expanded(text: str, container: Container, pod: str) -> str:
-    """Return a text as Kubernetes gives it to a container of a pod: $(VARIABLE) is its value."""
-    if "$(" not in text:
-        return text
-    known = {name: value for _, name, value in container.variables() if value is not None}
-    known |= dict.fromkeys((name[2:-1] for name in _pod_names(container)), pod)
-    return _VARIABLE.sub(lambda found: known.get(found[1], found[0]), text)
-
-
-def look(
-    workload: Workload,
-    container: Container,
-    path: str,
-    pod: str,
-    config_maps: Mapping[str, Manifest],
-) -> File:
-    """Return what a path in a container of a pod leads to."""
-    found = containers.mounted(container, path)
-    if found is None:
-        return File("", "", path, None, None)
-    name, inner = found.mount.get("name"), expanded(found.inner, container, pod)
-    for _, template in mappings(workload.get("spec", "volumeClaimTemplates")):
-        if paths.get(template, ["metadata", "name"]) == name:
-            return File("persistentVolumeClaim", str(name), inner, None, found)
-    for volume in container.volumes:
-        if isinstance(volume, dict) and volume.get("name") == name:
-            return _in_volume(volume, inner, found, config_maps)
-    return File("", "", path, None, found)
-
-
-def _in_volume(
-    volume: Mapping[str, Any], inner: str, found: Mounted, config_maps: Mapping[str, Manifest]
-) -> File:
-    name, projected = str(volume.get("name")), paths.get(volume, ["projected", "sources"])
-    missing: File | None = None
-    for source in [volume, *containers.listed(projected)]:
-        file = _in_source(source, inner, found, config_maps)
-        if file is None:
-            continue
-        if file.is_there is not False:
-            return file
-        missing = missing or file
-    kind = next((key for key in volume if key != "name"), "emptyDir")
-    kind = "projected" if projected else kind
-    return missing or File(kind, name, inner, None, found)
-
-
-def _in_source(
-    source: Any, inner: str, found: Mounted, config_maps: Mapping[str, Manifest]
-) -> File | None:
-    """Return a file of a ConfigMap or a Secret; None for another source."""
-    for kind, field, key in (
-        ("ConfigMap", "configMap", "name"),
-        ("Secret", "secret", "secretName"),
-        ("Secret", "secret", "name"),
-    ):
-        name = paths.get(source, [field, key])
-        if not isinstance(name, str):
-            continue
-        items = [item for _, item in mappings(paths.get(source, [field, "items"]))]
-        keys = [str(item.get("key")) for item in items if item.get("path") == inner]
-        if items:
-            return File(kind, name, keys[0] if keys else inner, bool(keys), found)
-        held = paths.get(config_maps[name].object, ["data"]) if name in config_maps else None
-        known = kind == "ConfigMap" and isinstance(held, dict)
-        return File(kind, name, inner, inner in held if known and held else None, found)
-    return None
-
-
-def _pod_names(container: Container) -> list[str]:
-    """Return $(VARIABLE) for each variable that holds the pod's name."""
-    return [
-        f"$({variable.get('name')})"
-        for _, variable in mappings(container.data.get("env"))
-        if paths.get(variable, ["valueFrom", "fieldRef", "fieldPath"]) == "metadata.name"
-    ]
 
 
 def _leaves(table: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ import yaml
 from scripts.cluster import cluster as clusters
 from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
-from scripts.impact.compare import difference, equivalence
+from scripts.impact.compare import difference
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.objects import fields
 from tests.conftest import ROOT
@@ -261,7 +261,7 @@ SERVERS = {
 
 def is_servers(one: Manifest, path: Where) -> bool:
     """Return whether a field is the server's; the defaults of custom resources are so, too."""
-    return path[-1] in SERVERS or (equivalence.is_custom(one.group) and path[0] == "spec")
+    return path[-1] in SERVERS or (one.is_custom and path[0] == "spec")
 
 
 def test_items_of_lists_are_told_apart_as_kubernetes_does(bare: Cluster) -> None:

@@ -87,7 +87,7 @@ def between(old: Manifest, new: Manifest) -> Difference:
     """Return what differs between two objects."""
     if old.object == new.object:
         return Difference(())
-    walk = _Walk(new.kind, is_exact=equivalence.is_custom(new.group))
+    walk = _Walk(new.kind, is_exact=new.is_custom)
     return Difference(tuple(walk.mapping((), (), old.object, new.object)))
 
 

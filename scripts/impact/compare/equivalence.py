@@ -119,11 +119,6 @@ _COMPARED_AS_TEXT = {"daemonset", "statefulset"}
 """Kinds whose controllers compare the texts of templates: another unit is another template."""
 
 
-def is_custom(group: str) -> bool:
-    """Return whether an API group is of custom resources, which say their own defaults."""
-    return "." in group and not group.endswith(".k8s.io")
-
-
 def default(kind: str, fields: Sequence[str], key: str, siblings: Mapping[str, Any]) -> Any:
     """Return what the API server takes where a field is not said; None for nothing.
 

@@ -15,7 +15,7 @@ from scripts.impact.effects.rollout import Rollout, rollout
 from scripts.kubernetes import sync
 from scripts.kubernetes.manifest import Identity, Manifest
 from scripts.rules import catalogue
-from scripts.rules.rule import Outcome, Problem, Rule
+from scripts.rules.rule import Outcome, Problem, Rule, is_rejected
 from scripts.rules.snapshot import Objects
 
 POLICY = ("spec", "syncPolicy", "automated")
@@ -106,11 +106,8 @@ class Context:
 
         Argo CD asks it first what would differ: no sync begins, and nothing else comes true.
         """
-        said = [
-            problem
-            for rule, problem in self.problems
-            if rule.outcome is Outcome.REJECTED and not _is_left_headless(problem)
-        ]
+        version = self.new.kubernetes_version
+        said = [one for rule, one in self.problems if is_rejected(rule, one, version)]
         there = _by_identity(self.old)
         return [*said, *(one for one in self._not_taken if one.manifest.identity in there)]
 
@@ -132,6 +129,7 @@ class Context:
             if rule.outcome is Outcome.REJECTED and not rule.is_about_changes
             for _, problem in rule.check([self.new])
             if problem.manifest.identity in touched
+            and is_rejected(rule, problem, self.new.kubernetes_version)
         ]
 
     @cached_property
@@ -163,12 +161,6 @@ class Context:
     def touches(self, *kinds: str) -> bool:
         """Return whether an object of some kind changes, comes or goes."""
         return any(one.manifest.kind in kinds for one in self.changed)
-
-
-def _is_left_headless(problem: Problem) -> bool:
-    """Return whether it is about a Service that no longer says it is headless, and stays so."""
-    address = ("spec", "clusterIP")
-    return problem.path == address and paths.get(problem.manifest.object, address) is None
 
 
 def _by_identity(objects: Objects) -> Mapping[Identity, Manifest]:
