@@ -225,7 +225,7 @@ func (in *Other) APILifecycleRemoved() (major, minor int) {
 	return 1, 40
 }
 """
-TABLE = Path(catalogue.__file__).with_name("deprecations.yaml")
+TABLE = api_deprecations.TABLE
 
 
 def test_the_table_of_removed_apis_is_read_from_their_own_source(tmp_path: Path) -> None:
