@@ -117,20 +117,42 @@ def mounts_on_one_path(objects: Objects) -> Iterator[Problem]:
 
     The API server refuses two, and the sync fails or does not begin.
     """
-    for workload in objects.makers:
-        for container in containers.of(workload):
-            first: dict[str, Where] = {}
-            for path, mount in container.mounts():
-                where = mount.get("mountPath", mount.get("devicePath"))
-                if not isinstance(where, str):
-                    continue
-                other = first.setdefault(where.rstrip("/"), path)
-                if other != path:
-                    message = (
-                        f"the container {container.name} mounts two volumes on {where}: {_REFUSED}"
-                    )
-                    fix = "mount one of them elsewhere"
-                    yield Problem(workload.manifest, (*path, "mountPath"), message, fix)
+    for container, path, where, other in _on_one_path(objects):
+        if where == other:
+            message = f"the container {container.name} mounts two volumes on {where}: {_REFUSED}"
+            fix = "mount one of them elsewhere"
+            yield Problem(container.workload.manifest, path, message, fix)
+
+
+@rule(_VOLUMES, outcome=Outcome.HIDDEN)
+def mount_hides_another(objects: Objects) -> Iterator[Problem]:
+    """What a container mounts is not on a path that it mounts something else on, but for a "/".
+
+    The API server compares paths as they are written and takes /tmp and /tmp/; in the container,
+    one of the two volumes hides the other.
+    """
+    for container, path, where, other in _on_one_path(objects):
+        if where != other:
+            message = (
+                f"the container {container.name} mounts a volume on {where}, and another on"
+                f" {other}: one hides the other"
+            )
+            fix = "mount one of them elsewhere"
+            yield Problem(container.workload.manifest, path, message, fix)
+
+
+def _on_one_path(objects: Objects) -> Iterator[tuple[Container, Where, str, str]]:
+    """Yield each mount on the path of an earlier one: its container, place, and both paths."""
+    for container in (one for workload in objects.makers for one in containers.of(workload)):
+        first: dict[str, tuple[str, Where]] = {}
+        for place, mount in container.mounts():
+            key = "mountPath" if "mountPath" in mount else "devicePath"
+            where = mount.get(key)
+            if isinstance(where, str):
+                path = (*place, key)
+                other, earlier = first.setdefault(where.rstrip("/"), (where, path))
+                if earlier != path:
+                    yield container, path, where, other
 
 
 @rule(_VOLUMES, outcome=Outcome.REJECTED)
