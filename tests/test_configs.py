@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.checks import node_options
-from scripts.core import json_schema, tomlio, yamlio
+from scripts.core import json_schema, tomlio
 from scripts.core.findings import UserError
+from scripts.kubernetes.manifest import Manifest
 from tests.conftest import ROOT
 from tests.objects import ENVIRONMENTS, of_environment
 
@@ -79,20 +80,10 @@ class Pod:
             "volumeMounts": [{"name": "files", **self.mount}],
         }
         spec = {"containers": [container], "volumes": [{"name": "files", **self.volume}]}
-        return node_options.check(
-            {
-                "m/statefulset-node.yaml": yamlio.dump(
-                    {
-                        "kind": "StatefulSet",
-                        "metadata": {"name": "node"},
-                        "spec": {"template": {"spec": spec}},
-                    }
-                ),
-                "m/configmap-files.yaml": yamlio.dump(
-                    {"kind": "ConfigMap", "metadata": {"name": "files"}, "data": self.files}
-                ),
-            }
-        )
+        template = {"spec": {"template": {"spec": spec}}}
+        node = {"kind": "StatefulSet", "metadata": {"name": "node"}, **template}
+        files = {"kind": "ConfigMap", "metadata": {"name": "files"}, "data": self.files}
+        return node_options.check([Manifest(one, "") for one in (node, files)])
 
 
 def besu(text: str = "", *args: str, **more: Any) -> Pod:
@@ -135,8 +126,7 @@ def test_an_option_that_opens_a_node_to_everybody_is_invalid(text: str, argument
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_every_configuration_of_each_environment_is_read_and_valid(name: str) -> None:
     _, manifests = of_environment(name)
-    texts = {m.file_name: yamlio.dump(m.object) for m in manifests}
-    assert node_options.check(texts) == []
+    assert node_options.check(manifests) == []
     # Each configuration is really read: an unknown key is reported in every one.
     files = {
         (m.name, key)
@@ -145,15 +135,14 @@ def test_every_configuration_of_each_environment_is_read_and_valid(name: str) ->
         for key in m.object.get("data", {})
         if key.endswith(".toml")
     }
-    for manifest in manifests:
+    for index, manifest in enumerate(manifests):
         for key in manifest.object.get("data", {}) if manifest.kind == "ConfigMap" else ():
             if key.endswith(".toml"):
                 text = manifest.object["data"][key]
                 data = manifest.object["data"] | {key: f"nobody-knows = 1\n{text}"}
-                texts[manifest.file_name] = yamlio.dump(manifest.object | {"data": data})
-                told = node_options.check(texts)
+                changed = replace(manifest, object=manifest.object | {"data": data})
+                told = node_options.check([*manifests[:index], changed, *manifests[index + 1 :]])
                 assert [(p.name, p.path[1], p.line) for p in told] == [(manifest.name, key, 1)]
-                texts[manifest.file_name] = yamlio.dump(manifest.object)
                 files.remove((manifest.name, key))
     assert not files
 
@@ -456,8 +445,9 @@ def test_an_object_of_a_wrong_form_is_left_to_the_schemas(kind: Any) -> None:
         },
     ]
     for pod in pods:
-        text = yamlio.dump({"kind": "Pod", "metadata": kind, "spec": pod})
-        assert node_options.check({"pod-besu.yaml": text + "# besu maru\n"}) == []
+        assert (
+            node_options.check([Manifest({"kind": "Pod", "metadata": kind, "spec": pod}, "")]) == []
+        )
 
 
 def test_a_date_is_not_a_valid_value() -> None:

@@ -204,7 +204,7 @@ def configurations(root: Path, renderings: Sequence[Rendering]) -> list[Finding]
     """Layer 2, too: Besu and Maru know every key, argument and variable that they are given."""
     findings = list[Finding]()
     for rendering in renderings:
-        problems = node_options.check(rendering.files)
+        problems = node_options.check(rendering.manifests)
         if problems:
             found = environment.load(root, rendering.name)
             findings += (

@@ -175,8 +175,7 @@ def apart(workload: Workload, key: str) -> bool:
 
 def constraints(workload: Workload, key: str) -> Iterator[tuple[int, int]]:
     """Yield maxSkew and minDomains of what spreads the pods over the key's domains, for sure."""
-    spec = _spec(workload)
-    for _, constraint in mappings(spec.get("topologySpreadConstraints")):
+    for _, constraint in mappings(workload.pod_spec.get("topologySpreadConstraints")):
         if (
             constraint.get("topologyKey") == key
             and constraint.get("whenUnsatisfiable") == "DoNotSchedule"
@@ -218,20 +217,15 @@ def followed(sequencer: Workload, maru: Workload, first: Spread, key: str) -> in
 def terms(workload: Workload, affinity: str, key: str) -> Iterator[dict[str, Any]]:
     """Yield the required terms over a topology, for pods of the same namespace."""
     required = "requiredDuringSchedulingIgnoredDuringExecution"
-    for _, term in mappings(paths.get(_spec(workload), ["affinity", affinity, required])):
+    for _, term in mappings(paths.get(workload.pod_spec, ["affinity", affinity, required])):
         elsewhere = term.keys() & {"namespaces", "namespaceSelector"}
         if term.get("topologyKey") == key and not elsewhere:
             yield term
 
 
-def _spec(workload: Workload) -> dict[str, Any]:
-    found = workload.get(*workload.template, "spec")
-    return found if isinstance(found, dict) else {}
-
-
 def may_be_in(workload: Workload, zone: str) -> bool:
     """Return whether the pods' own choice of nodes leaves a zone to them."""
-    spec, labels = _spec(workload), {ZONE: zone}
+    spec, labels = workload.pod_spec, {ZONE: zone}
     if paths.get(spec, ["nodeSelector", ZONE]) not in (None, zone):
         return False
     required = "requiredDuringSchedulingIgnoredDuringExecution"

@@ -8,7 +8,7 @@ from scripts.chain import genesis_diff, identity
 from scripts.chain.node_config import BESU, MARU, Node, Setting
 from scripts.core import paths
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import Workload, whole
+from scripts.kubernetes.workloads import Workload
 from scripts.rules.chain.targets import calls, is_address, peer_of, resolved
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -79,9 +79,8 @@ def _list_of_peers(node: Node) -> Setting | None:
 
 def _pods(objects: Objects, workload: Workload, service: Manifest) -> list[str]:
     """Return the names of the pods that are to be there: no more than there are validators."""
-    start = whole(workload.get("spec", "ordinals", "start"), 0)
     most = len(objects.once(_every_validator)) or workload.least
-    ordinals = range(start, start + min(workload.least, most))
+    ordinals = workload.ordinals(least=True)[:most]
     return [f"{workload.manifest.name}-{number}.{service.name}" for number in ordinals]
 
 

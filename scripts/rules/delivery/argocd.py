@@ -8,10 +8,10 @@ from typing import Any
 
 from scripts.core import paths
 from scripts.environments import layout
-from scripts.kubernetes import sync
+from scripts.kubernetes import autoscalers, sync
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation, nearest, spec_of
 
 _DOCS = "https://argo-cd.readthedocs.io/en/stable"
@@ -97,7 +97,7 @@ def _plain(url: str) -> str:
     return url.lower().rstrip("/").removesuffix(".git")
 
 
-@rule(_PROJECTS)
+@rule(_PROJECTS, outcome=Outcome.RISK)
 def project_allows_everything(objects: Objects) -> Iterator[Problem]:
     """The AppProject names what it allows: repositories, clusters, namespaces and kinds.
 
@@ -116,7 +116,7 @@ def project_allows_everything(objects: Objects) -> Iterator[Problem]:
                     yield Problem(objects.project, path, message, fix)
 
 
-@rule(_PROJECTS)
+@rule(_PROJECTS, outcome=Outcome.RISK)
 def project_is_not_kept_to_its_namespace(objects: Objects) -> Iterator[Problem]:
     """Of what belongs to the whole cluster, the AppProject allows its own Namespace only.
 
@@ -226,7 +226,7 @@ def application_is_skipped(objects: Objects) -> Iterator[Problem]:
 _FINALIZER = "resources-finalizer.argocd.argoproj.io"
 
 
-@rule(f"{_DOCS}/user-guide/app_deletion/")
+@rule(f"{_DOCS}/user-guide/app_deletion/", outcome=Outcome.RISK)
 def application_without_finalizer(objects: Objects) -> Iterator[Problem]:
     """The Application has Argo CD's finalizer.
 
@@ -240,7 +240,7 @@ def application_without_finalizer(objects: Objects) -> Iterator[Problem]:
         yield Problem(objects.application, ("metadata", "finalizers"), message, fix)
 
 
-@rule(_AUTOMATED)
+@rule(_AUTOMATED, outcome=Outcome.RISK)
 def application_may_be_emptied(objects: Objects) -> Iterator[Problem]:
     """A sync that prunes is not allowed to remove every object of the environment.
 
@@ -274,7 +274,8 @@ def application_gives_up(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(
-    "https://kubernetes.io/docs/tasks/configure-pod-container/enforce-standards-namespace-labels/"
+    "https://kubernetes.io/docs/tasks/configure-pod-container/enforce-standards-namespace-labels/",
+    outcome=Outcome.RISK,
 )
 def namespace_is_not_restricted(objects: Objects) -> Iterator[Problem]:
     """The namespace enforces the Pod Security Standard "restricted".
@@ -314,12 +315,11 @@ def _is_of(entry: dict[str, Any], manifest: Manifest) -> bool:
 
 def _scaled(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
     """Yield each autoscaler with what it scales."""
-    for scaler in objects.of_kind("HorizontalPodAutoscaler"):
-        reference = spec_of(scaler, "scaleTargetRef")
-        reference = reference if isinstance(reference, dict) else {}
-        target = objects.find(str(reference.get("kind")), reference.get("name"))
-        if target is not None:
-            yield scaler, target
+    for scaler in objects.of_kind(autoscalers.KIND):
+        target = autoscalers.target(scaler)
+        found = objects.find(target.kind, target.name)
+        if found is not None and found.group == target.group:
+            yield scaler, found
 
 
 _REPLICAS = "/spec/replicas"
@@ -363,7 +363,7 @@ def ignored_difference_is_applied(objects: Objects) -> Iterator[Problem]:
         yield Problem(objects.application, path, message, "add RespectIgnoreDifferences=true")
 
 
-@rule(_DIFFING)
+@rule(_DIFFING, outcome=Outcome.RISK)
 def ignored_difference_hides_git(objects: Objects) -> Iterator[Problem]:
     """A difference is ignored only of an object that is there, in a field that another sets.
 

@@ -10,8 +10,7 @@ from scripts.core import paths
 from scripts.core.findings import Severity
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.pod_templates import pods
-from scripts.rules.rule import Problem, across, rule
+from scripts.rules.rule import Outcome, Problem, across, rule
 from scripts.rules.snapshot import Objects, annotation, spec_of
 
 _ROLE = "eks.amazonaws.com/role-arn"
@@ -42,7 +41,7 @@ def _shared(among: Sequence[Objects], of: Any, message: str) -> Iterator[tuple[O
 _NODES = {"besu", "maru", "sequencer"}
 
 
-@rule(_IRSA)
+@rule(_IRSA, outcome=Outcome.RISK)
 def role_of_another(objects: Objects) -> Iterator[Problem]:
     """An IAM role is one component's; only the nodes that restore a backup have one together.
 
@@ -58,7 +57,7 @@ def role_of_another(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, path, message, fix)
 
 
-@across(_IRSA)
+@across(_IRSA, outcome=Outcome.RISK)
 def role_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """An IAM role belongs to one environment.
 
@@ -94,20 +93,18 @@ def backups_in_one_place(among: Sequence[Objects]) -> Iterator[tuple[Objects, Pr
 
 
 def _places_of_backups(objects: Objects) -> Iterator[_Owned]:
-    for pod in pods(objects):
-        if pod.manifest.kind != "CronJob":
-            continue
-        for path, container in pod.containers():
+    for container in objects.containers:
+        manifest = container.workload.manifest
+        if manifest.kind == "CronJob":
             said = {
-                str(one.get("name")): (("env", index, "value"), one.get("value"))
-                for index, one in mappings(container.get("env"))
+                str(one.get("name")): ((*path, "value"), one.get("value"))
+                for path, one in container.variables()
             }
             bucket, prefix = said.get("BUCKET"), said.get("PREFIX")
             if bucket and prefix:
                 _, endpoint = said.get("RCLONE_CONFIG_S3_ENDPOINT", ((), "s3:/"))
-                place = (*pod.path, *path, *prefix[0])
                 fix = f"write another bucket, or the prefix {objects.namespace}"
-                yield f"{endpoint}/{bucket[1]}/{prefix[1]}", pod.manifest, place, fix
+                yield f"{endpoint}/{bucket[1]}/{prefix[1]}", manifest, prefix[0], fix
 
 
 @across("https://external-secrets.io/latest/api/externalsecret/")

@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 from scripts.core import paths
-from scripts.kubernetes import sync
+from scripts.kubernetes import containers, services, sync, volumes
 from scripts.kubernetes.manifest import PODS, Manifest
 from scripts.kubernetes.workloads import Workload, mappings
-from scripts.rules.rule import Problem, rule
-from scripts.rules.snapshot import Objects, annotation, containers, pod, spec_of
+from scripts.rules.rule import Outcome, Problem, rule
+from scripts.rules.snapshot import Objects, annotation, spec_of
 
 _DOCS = "https://argo-cd.readthedocs.io/en/stable"
 _WAVES = f"{_DOCS}/user-guide/sync-waves/"
@@ -30,7 +30,7 @@ def _is_moved(manifest: Manifest) -> bool:
     return sync.wave_of(manifest) != sync.wave(manifest)
 
 
-@rule(_WAVES)
+@rule(_WAVES, outcome=Outcome.HIDDEN)
 def wave_is_no_number(objects: Objects) -> Iterator[Problem]:
     """A sync wave is a whole number, in quotes.
 
@@ -90,8 +90,8 @@ def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
         if account is not None:
             yield store, account
     for ingress in objects.of_kind("Ingress"):
-        for name in _backends(ingress):
-            service = objects.find("Service", name)
+        for backend in services.backends(ingress):
+            service = objects.find("Service", backend.service)
             if service is not None:
                 yield ingress, service
     # The TX Sender is ready only while its node takes its transfers.
@@ -111,38 +111,22 @@ def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
             yield workload.manifest, policy
 
 
-def _backends(ingress: Manifest) -> Iterator[Any]:
-    yield spec_of(ingress, "defaultBackend", "service", "name")
-    for _, one in mappings(spec_of(ingress, "rules")):
-        for _, path in mappings(paths.get(one, ("http", "paths"))):
-            yield paths.get(path, ("backend", "service", "name"))
-
-
 def _references(workload: Workload) -> Iterator[tuple[str, Any]]:
     """Yield kind and name of what a workload's pods need to start."""
-    _, spec = pod(workload)
-    yield "ServiceAccount", spec.get("serviceAccountName")
+    yield "ServiceAccount", workload.pod_spec.get("serviceAccountName")
     if workload.manifest.kind == "StatefulSet":
         yield "Service", workload.get("spec", "serviceName")
-    for _, volume in mappings(spec.get("volumes")):
-        sources = [volume, *(one for _, one in mappings(_projected(volume)))]
-        for source in sources:
-            yield "ConfigMap", paths.get(source, ("configMap", "name"))
-            yield "Secret", paths.get(source, ("secret", "secretName"))
-            yield "Secret", paths.get(source, ("secret", "name"))
+    for _, volume in workload.volumes():
+        yield from ((source.kind, source.name) for source in volumes.sources(volume))
         claim = paths.get(volume, ("persistentVolumeClaim", "claimName"))
         yield "PersistentVolumeClaim", claim
-    for container in containers(workload):
-        for _, variable in mappings(container.get("env")):
+    for container in containers.of(workload):
+        for _, variable in container.variables():
             yield "ConfigMap", paths.get(variable, ("valueFrom", "configMapKeyRef", "name"))
             yield "Secret", paths.get(variable, ("valueFrom", "secretKeyRef", "name"))
         for _, source in mappings(container.get("envFrom")):
             yield "ConfigMap", paths.get(source, ("configMapRef", "name"))
             yield "Secret", paths.get(source, ("secretRef", "name"))
-
-
-def _projected(volume: dict[str, Any]) -> Any:
-    return paths.get(volume, ("projected", "sources"))
 
 
 _ORDER = ("sequencer", "maru", "besu")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from scripts.core import paths
 from scripts.core.findings import Severity
-from scripts.kubernetes import network_policies
+from scripts.kubernetes import network_policies, services
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy, Rule
 from scripts.kubernetes.workloads import Workload, selects, whole
@@ -31,7 +31,7 @@ from scripts.rules.networking.policies import (
     pods_behind,
     selected,
 )
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
 _LARGEST_VPC = 16
@@ -39,7 +39,7 @@ _LARGEST_VPC = 16
 _LAST_PORT = 65535
 
 
-@rule(CONCEPTS)
+@rule(CONCEPTS, outcome=Outcome.RISK)
 def pod_without_policy(objects: Objects) -> Iterator[Problem]:
     """Where policies isolate pods, they isolate all of them, in both directions.
 
@@ -60,7 +60,7 @@ def pod_without_policy(objects: Objects) -> Iterator[Problem]:
             )
 
 
-@rule(CONCEPTS + "#default-deny-all-ingress-and-all-egress-traffic")
+@rule(CONCEPTS + "#default-deny-all-ingress-and-all-egress-traffic", outcome=Outcome.RISK)
 def production_without_default_deny(objects: Objects) -> Iterator[Problem]:
     """In production a policy denies what no other allows, for the whole namespace, both ways.
 
@@ -95,7 +95,7 @@ def production_without_default_deny(objects: Objects) -> Iterator[Problem]:
     yield Problem(widest.manifest, path, message, fix)
 
 
-@rule(CONCEPTS)
+@rule(CONCEPTS, outcome=Outcome.RISK)
 def policy_lets_everyone_in(objects: Objects) -> Iterator[Problem]:
     """In production, policies let in somebody in particular, but for peers and load balancers.
 
@@ -131,8 +131,8 @@ def _public(objects: Objects) -> set[Port]:
     balanced = {
         port
         for service in objects.of_kind("Service")
-        if paths.get(service.object, ("spec", "type")) in ("LoadBalancer", "NodePort")
-        for _, port in pods_behind(objects, service, None)
+        if service.get("spec", "type") in ("LoadBalancer", "NodePort")
+        for _, port in pods_behind(objects, services.ports(service))
     }
     return p2p_ports(objects) | balanced
 
@@ -156,7 +156,7 @@ def policy_lets_whole_network_in(objects: Objects) -> Iterator[Problem]:
                 yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
 
 
-@rule(CONCEPTS)
+@rule(CONCEPTS, outcome=Outcome.RISK)
 def policy_lets_out_everywhere(objects: Objects) -> Iterator[Problem]:
     """In production, policies let pods out to somebody in particular, or to some ports.
 
@@ -245,7 +245,7 @@ def _targets(objects: Objects, policy: Policy, direction: str, one: Rule) -> lis
     return selected(objects, policy) if direction == INGRESS else list(named_pods(objects, one))
 
 
-@rule(CONNECTIVITY)
+@rule(CONNECTIVITY, outcome=Outcome.RISK)
 def engine_api_open_to_others(objects: Objects) -> Iterator[Problem]:
     """Policies let only the Maru that drives a node connect to its Engine API.
 
@@ -254,7 +254,7 @@ def engine_api_open_to_others(objects: Objects) -> Iterator[Problem]:
     yield from _open_to_others(objects, "engine", "the Engine API")
 
 
-@rule(CONNECTIVITY)
+@rule(CONNECTIVITY, outcome=Outcome.RISK)
 def maru_api_open_to_others(objects: Objects) -> Iterator[Problem]:
     """Policies let only the sequencers connect to Maru's API.
 
@@ -316,7 +316,7 @@ def _beside(objects: Objects, peer: Peer, callers: Sequence[str]) -> str:
     return f"the pods of {joined(sorted(others))}" if others else ""
 
 
-@rule(CONNECTIVITY)
+@rule(CONNECTIVITY, outcome=Outcome.RISK)
 def ethstats_open_to_others(objects: Objects) -> Iterator[Problem]:
     """Policies let those pods of the environment connect to EthStats that report to it.
 
@@ -363,7 +363,7 @@ def _is_for_all_ports(one: Rule) -> bool:
     )
 
 
-@rule("https://datatracker.ietf.org/doc/html/rfc5737")
+@rule("https://datatracker.ietf.org/doc/html/rfc5737", outcome=Outcome.HIDDEN)
 def block_of_no_addresses(objects: Objects) -> Iterator[Problem]:
     """In production, an ipBlock's addresses are somebody's.
 
@@ -380,7 +380,7 @@ def block_of_no_addresses(objects: Objects) -> Iterator[Problem]:
 _DOCUMENTATION = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 
 
-@rule(CONCEPTS)
+@rule(CONCEPTS, outcome=Outcome.RISK)
 def way_out_for_others(objects: Objects) -> Iterator[Problem]:
     """In production, policies let those pods out to the internet that call somebody there.
 

@@ -7,18 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from scripts.core import paths
+from scripts.kubernetes import monitors
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import Workload, holds, mappings, selects
-from scripts.rules.networking.selection import (
-    labels,
-    looks_here,
-    monitored,
-    namespaces,
-    own_namespace,
-    peers,
-)
+from scripts.kubernetes.workloads import STATEFUL, Workload, holds, mappings, picks, selects
+from scripts.rules.networking.selection import monitored, own_namespace, peers
 from scripts.rules.rule import Outcome, Problem, rule
-from scripts.rules.snapshot import STATEFUL, Objects, picks, pod
+from scripts.rules.snapshot import Objects
 
 _COMPONENT = "app.kubernetes.io/component"
 _SELECTOR: Where = ("spec", "selector")
@@ -54,11 +48,11 @@ def _has_endpoints(objects: Objects, service: Manifest) -> bool:
     if paths.get(service.object, ["spec", "type"]) == "ExternalName":
         return True
     slices = objects.of_kind("EndpointSlice")
-    named = (labels(one).get("kubernetes.io/service-name") for one in slices)
+    named = (one.labels.get("kubernetes.io/service-name") for one in slices)
     return service.name in named or objects.has("Endpoints", service.name)
 
 
-@rule(_BUDGETS)
+@rule(_BUDGETS, outcome=Outcome.HIDDEN)
 def budget_selects_nothing(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget selects the pods of a workload.
 
@@ -94,7 +88,7 @@ def budgets_overlap(objects: Objects) -> Iterator[Problem]:
                 break
 
 
-@rule(_POLICIES)
+@rule(_POLICIES, outcome=Outcome.HIDDEN)
 def policy_selects_nothing(objects: Objects) -> Iterator[Problem]:
     """A NetworkPolicy selects pods of the environment.
 
@@ -121,7 +115,7 @@ def policy_peer_selects_nothing(objects: Objects) -> Iterator[Problem]:
                 yield from _nothing(objects, manifest, place, selector, "it lets nobody through")
 
 
-@rule(_MONITORS)
+@rule(_MONITORS, outcome=Outcome.HIDDEN)
 def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
     """A ServiceMonitor selects a Service, and a PodMonitor pods, in a namespace that it looks in.
 
@@ -131,16 +125,16 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
         selector, told = paths.get(manifest.object, _SELECTOR), "nothing is scraped"
         if monitored(objects, manifest) or not isinstance(selector, dict):
             continue
-        if not looks_here(objects, manifest):
+        if not monitors.looks_in(manifest, objects.namespace):
             path: Where = ("spec", "namespaceSelector")
-            where = ", ".join(namespaces(objects, manifest))
+            where = ", ".join(monitors.namespaces(manifest, objects.namespace))
             message = f"{manifest.label} looks in {where} only, not in {objects.namespace}: {told}"
             fix = f"write matchNames: [{objects.namespace}]"
             yield Problem(manifest, path, message, fix)
         elif manifest.kind == "PodMonitor":
             yield from _nothing(objects, manifest, _SELECTOR, selector, told)
         else:
-            known = [labels(service) for service in objects.of_kind("Service")]
+            known = [service.labels for service in objects.of_kind("Service")]
             part, fix = mend(selector, known)
             message = f"{manifest.label} selects no Service of this environment: {told}"
             yield Problem(manifest, (*_SELECTOR, *part), message, fix)
@@ -215,7 +209,7 @@ def selector_of_another_component(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, (*path, _COMPONENT), message, f"write {own}")
 
 
-@rule(_LABELS)
+@rule(_LABELS, outcome=Outcome.HIDDEN)
 def selector_value_misspelt(objects: Objects) -> Iterator[Problem]:
     """Each value that a selector of pods lists after In is a label's value of some pod.
 
@@ -276,7 +270,7 @@ def affinity_selects_nothing(objects: Objects) -> Iterator[Problem]:
 
 def _terms(workload: Workload) -> Iterator[tuple[str, bool, Where, dict[str, Any]]]:
     """Yield the terms by which pods are placed beside others: kind, required, path, term."""
-    path, spec = pod(workload)
+    path, spec = workload.pod_path, workload.pod_spec
     for kind in ("podAffinity", "podAntiAffinity"):
         for strictness in ("required", "preferred"):
             field = f"{strictness}DuringSchedulingIgnoredDuringExecution"
@@ -289,14 +283,14 @@ def _terms(workload: Workload) -> Iterator[tuple[str, bool, Where, dict[str, Any
                     yield kind, False, inner, item["podAffinityTerm"]
 
 
-@rule(_SPREAD)
+@rule(_SPREAD, outcome=Outcome.HIDDEN)
 def spread_of_other_pods(objects: Objects) -> Iterator[Problem]:
     """A topology spread constraint selects the pods that have it.
 
     Else they are spread by where other pods are, or not at all: one zone may get them all.
     """
     for workload in objects.makers:
-        path, spec = pod(workload)
+        path, spec = workload.pod_path, workload.pod_spec
         for index, constraint in mappings(spec.get("topologySpreadConstraints")):
             selector = constraint.get("labelSelector")
             if not picks(selector, workload):
@@ -333,7 +327,7 @@ def _expressions(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, 
         for manifest in objects.of_kind("NetworkPolicy", "PodDisruptionBudget", "ServiceMonitor")
     ]
     for workload in objects.makers:
-        path, spec = pod(workload)
+        path, spec = workload.pod_path, workload.pod_spec
         parts.append((workload.manifest, _SELECTOR, workload.get(*_SELECTOR)))
         fields = ("affinity", "topologySpreadConstraints")
         parts += [(workload.manifest, (*path, field), spec.get(field)) for field in fields]
@@ -357,7 +351,7 @@ def toleration_operator_and_value(objects: Objects) -> Iterator[Problem]:
     The API server refuses anything else, and the sync fails or does not begin.
     """
     for workload in objects.makers:
-        path, spec = pod(workload)
+        path, spec = workload.pod_path, workload.pod_spec
         label = workload.manifest.label
         for index, one in mappings(spec.get("tolerations")):
             place = (*path, "tolerations", index)
@@ -369,21 +363,6 @@ def toleration_operator_and_value(objects: Objects) -> Iterator[Problem]:
                 message = f"a toleration of {label} has no key: {_REFUSED}"
                 fix = "write the taint's key, or operator: Exists for all taints"
                 yield Problem(workload.manifest, place, message, fix)
-
-
-@rule(_POLICIES + "#behavior-of-to-and-from-selectors", outcome=Outcome.REJECTED)
-def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
-    """A NetworkPolicy's peer is an ipBlock or selectors, not both.
-
-    The API server refuses both in one, and the sync fails or does not begin.
-    """
-    for manifest in objects.of_kind("NetworkPolicy"):
-        for path, peer in peers(manifest):
-            beside = [key for key in ("podSelector", "namespaceSelector") if key in peer]
-            if "ipBlock" in peer and beside:
-                message = f"a peer of {manifest.label} has ipBlock and {beside[0]}: {_REFUSED}"
-                fix = "write two peers, a list item for each"
-                yield Problem(manifest, (*path, "ipBlock"), message, fix)
 
 
 def _nothing(

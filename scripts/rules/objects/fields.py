@@ -74,14 +74,15 @@ def value_is_no_choice(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.manifests:
         for path, value in _fields(manifest):
             choices = _choices(manifest, path)
-            for one in value if isinstance(value, list) else [value]:
+            listed = isinstance(value, list)
+            for index, one in enumerate(value if listed else [value]):
                 if isinstance(one, str) and one and choices and one not in choices:
                     names = ", ".join(sorted(choices))
                     message = f"{path[-1]} of {manifest.label} is {one}, which there is not"
                     alike = [each for each in choices if each.lower() == one.lower()]
                     otherwise = f"write one of {names}"
                     fix = f"write {alike[0]}" if alike else nearest(one, choices, otherwise)
-                    yield Problem(manifest, path, message, fix)
+                    yield Problem(manifest, (*path, index) if listed else path, message, fix)
 
 
 def _choices(manifest: Manifest, path: Where) -> frozenset[str] | None:

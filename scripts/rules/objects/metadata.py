@@ -38,7 +38,7 @@ _OF_APPLICATIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-@rule(_SYNC_OPTIONS)
+@rule(_SYNC_OPTIONS, outcome=Outcome.HIDDEN)
 def sync_option_is_unknown(objects: Objects) -> Iterator[Problem]:
     """Sync options are ones that Argo CD knows, with a value that it knows.
 
@@ -80,7 +80,7 @@ _COMPARE_OPTIONS = (
 )
 
 
-@rule(f"{_DOCS}/user-guide/compare-options/")
+@rule(f"{_DOCS}/user-guide/compare-options/", outcome=Outcome.HIDDEN)
 def compare_option_is_unknown(objects: Objects) -> Iterator[Problem]:
     """Compare options are ones that Argo CD knows.
 
@@ -114,7 +114,7 @@ _HOOK_VALUES: dict[str, tuple[str, ...]] = {
 }
 
 
-@rule(f"{_DOCS}/user-guide/helm/#helm-hooks")
+@rule(f"{_DOCS}/user-guide/helm/#helm-hooks", outcome=Outcome.HIDDEN)
 def hook_is_unknown(objects: Objects) -> Iterator[Problem]:
     """Hooks, and when they are deleted, are words that Argo CD knows; of Helm's, those it takes.
 
@@ -173,7 +173,7 @@ def _is_to_stay(objects: Objects, hook: Manifest) -> bool:
     return not hooks or len(hooks) < len(users)
 
 
-@rule(_SYNC_OPTIONS + "#resource-pruning-with-confirmation")
+@rule(_SYNC_OPTIONS + "#resource-pruning-with-confirmation", outcome=Outcome.RISK)
 def data_goes_unasked(objects: Objects) -> Iterator[Problem]:
     """What holds data, and the Application that does, is pruned only when a person confirms it.
 

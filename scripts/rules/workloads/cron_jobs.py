@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from scripts.kubernetes import cron
 from scripts.kubernetes.manifest import Where
-from scripts.kubernetes.workloads import Workload, mappings
+from scripts.kubernetes.workloads import Workload
 from scripts.rules.rule import Outcome, Problem, rule
-from scripts.rules.snapshot import Objects, pod
+from scripts.rules.snapshot import Objects
 
 _CRON_JOBS = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/"
 _JOBS = "https://kubernetes.io/docs/concepts/workloads/controllers/job/"
@@ -42,7 +42,7 @@ def job_outlasts_its_interval(objects: Objects) -> Iterator[Problem]:
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
-@rule(f"{_CRON_JOBS}#schedule-syntax")
+@rule(f"{_CRON_JOBS}#schedule-syntax", outcome=Outcome.HIDDEN)
 def schedule_never_comes(objects: Objects) -> Iterator[Problem]:
     """A CronJob's schedule names a day that its months have.
 
@@ -63,15 +63,14 @@ def job_restarts_always(objects: Objects) -> Iterator[Problem]:
     The API server refuses Always, which is the default, and the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "CronJob", "Job"):
-        path, spec = pod(workload)
-        said = spec.get("restartPolicy")
+        path, said = workload.pod_path, workload.pod_spec.get("restartPolicy")
         if said in (None, "Always"):
             message = f"restartPolicy of a Job is {said or 'not said'}: Kubernetes refuses that"
             fix = "write restartPolicy: Never"
             yield Problem(workload.manifest, (*path, "restartPolicy"), message, fix)
 
 
-@rule(f"{_JOBS}#job-termination-and-cleanup")
+@rule(f"{_JOBS}#job-termination-and-cleanup", outcome=Outcome.RISK)
 def job_without_end(objects: Objects) -> Iterator[Problem]:
     """A CronJob that forbids two Jobs at once gives a Job up after some time.
 
@@ -115,14 +114,14 @@ def jobs_at_once(objects: Objects) -> Iterator[Problem]:
     for workload in _of_kind(objects, "CronJob"):
         if workload.get("spec", "concurrencyPolicy") not in (None, "Allow"):
             continue
-        volumes = [volume for _, volume in mappings(pod(workload)[1].get("volumes"))]
-        if any({"ephemeral", "persistentVolumeClaim"} & volume.keys() for volume in volumes):
+        disks = {"ephemeral", "persistentVolumeClaim"}
+        if any(disks & volume.keys() for _, volume in workload.volumes()):
             message = "a Job begins beside one that still runs: two work on one place at once"
             path: Where = ("spec", "concurrencyPolicy")
             yield Problem(workload.manifest, path, message, "write concurrencyPolicy: Forbid")
 
 
-@rule(_CRON_JOBS)
+@rule(_CRON_JOBS, outcome=Outcome.RISK)
 def backup_suspended(objects: Objects) -> Iterator[Problem]:
     """In production backups are made.
 

@@ -1,21 +1,16 @@
-"""Changes: what a cluster refuses, or does to what holds data, when objects become others.
-
-What is immutable stands in Kubernetes' own validation code, of the version that base/ names.
-"""
+"""Immutable fields: the API server rejects a change of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 from scripts.core import paths
-from scripts.core.findings import Severity
-from scripts.kubernetes import api_deprecations, quantity
+from scripts.kubernetes import quantity
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.rules.changes.compared import HOW, NOTHING, changed_in_place, keys, templates, text_of
+from scripts.rules.changes.compared import HOW, NOTHING, changed_in_place, templates, text_of
 from scripts.rules.rule import Outcome, Problem, rule
-from scripts.rules.snapshot import Objects, destination, spec_of
+from scripts.rules.snapshot import Objects, spec_of
 
 _VALIDATION = "https://github.com/kubernetes/kubernetes/blob/v1.34.4/pkg/apis"
 _GROW = "docs/runbooks/LineaVolumeAlmostFull.md"
@@ -47,10 +42,6 @@ _DEFAULTS = {
     "type": "Opaque",
     "volumeMode": "Filesystem",
 }
-_REMOVED = api_deprecations.TABLE
-"""API versions that go, by nox -s lock."""
-_NEXT = 2
-"""Minor versions of Kubernetes ahead: eight months."""
 _SIZE = ("resources", "requests", "storage")
 
 
@@ -212,42 +203,51 @@ def job_changed(objects: Objects) -> Iterator[Problem]:
 def service_address_changed(objects: Objects) -> Iterator[Problem]:
     """A Service keeps its address, its IP family and the class of its load balancer.
 
-    Kubernetes refuses another, and no sync begins; where the field is left out, the Service
-    silently stays what it was.
+    Kubernetes refuses another, and no sync begins.
     """
     for old, new in changed_in_place(objects, "Service"):
-        if "ExternalName" in [spec_of(old, "type"), spec_of(new, "type")]:
-            continue
-        found = next(_other_address(old, new), None)
-        if found:
-            path, message = found
-            command = f"kubectl -n {new.namespace} delete service {new.name}"
-            was = _shown(old, path)
-            kept = f"leave {path[-1]} out" if was == NOTHING else f"leave it at {was}"
-            fix = f"{kept}, or give the new Service another name;"
-            fix += f" if connections may break, merge, then {command}: Argo CD makes it anew"
-            yield Problem(new, path, message, fix)
+        if "ExternalName" not in [spec_of(old, "type"), spec_of(new, "type")]:
+            for path, message in _other_address(old, new):
+                yield Problem(new, path, message, _of_another_name(old, new, path))
+                break
+
+
+@rule(f"{_VALIDATION}/core/validation/validation.go#L8784", outcome=Outcome.HIDDEN)
+def service_stays_headless(objects: Objects) -> Iterator[Problem]:
+    """A headless Service gets an address by being made anew only.
+
+    Where its clusterIP: None is taken away, Kubernetes leaves it headless, and nothing says so.
+    """
+    path: Where = ("spec", "clusterIP")
+    for old, new in changed_in_place(objects, "Service"):
+        is_external = "ExternalName" in [spec_of(old, "type"), spec_of(new, "type")]
+        if _address(old) == "None" and _address(new) is None and not is_external:
+            message = f"{new.label} no longer says clusterIP: None, and still has no address"
+            message += " afterwards: the cluster leaves it headless"
+            yield Problem(new, path, message, _of_another_name(old, new, path))
+
+
+def _of_another_name(old: Manifest, new: Manifest, path: Where) -> str:
+    """Return how to leave a field of a Service, or to make the Service anew."""
+    was = _shown(old, path)
+    kept = f"leave {path[-1]} out" if was == NOTHING else f"leave it at {was}"
+    command = f"kubectl -n {new.namespace} delete service {new.name}"
+    fix = f"{kept}, or give the new Service another name; if connections may break, merge, then"
+    return f"{fix} {command}: Argo CD makes it anew"
 
 
 def _other_address(old: Manifest, new: Manifest) -> Iterator[tuple[Where, str]]:
     """Yield what can't change in a Service: path and message."""
     was, now = _address(old), _address(new)
     path: Where = ("spec", "clusterIP")
-    if "None" in (was, now) and was != now:
-        if now is None:
-            message = f"{new.label} no longer says clusterIP: None, and still has no address"
-            message += " afterwards: the cluster leaves it headless"
-        else:
-            message = f"{new.label} becomes headless: Kubernetes refuses that in a Service that has"
-            message += " an address, and no sync begins"
-        if was != "None" or now is None:
-            yield path, message
-            return
-    if was and now and was != now:
-        message = f"the address of {new.label} changes from {was} to {now}: Kubernetes refuses"
-        message += " that, and no sync begins"
-        yield path, message
+    if was == "None" and now is None:
         return
+    if now == "None" and was != now:
+        message = f"{new.label} becomes headless: Kubernetes refuses that in a Service that has"
+        yield path, f"{message} an address, and no sync begins"
+    elif was and now and was != now:
+        message = f"the address of {new.label} changes from {was} to {now}: Kubernetes refuses"
+        yield path, f"{message} that, and no sync begins"
     families = [spec_of(manifest, "ipFamilies") for manifest in (old, new)]
     if was != "None" and all(isinstance(one, list) and one for one in families):
         before, after = families
@@ -312,135 +312,6 @@ def quota_scopes_changed(objects: Objects) -> Iterator[Problem]:
             message += " Kubernetes refuses that, and no sync begins"
             fix = f"leave them at {text_of(was)}, or give the new quota another name"
             yield Problem(new, ("spec", "scopes"), message, fix)
-
-
-@rule("docs/environments.md")
-def environment_moved(objects: Objects) -> Iterator[Problem]:
-    """An environment stays in its cluster and namespace.
-
-    In another place its volumes are empty, and what runs in the old one goes on with the same
-    validator keys: two nodes with one key fork the chain.
-    """
-    earlier = objects.application_before
-    if earlier is None or objects.before is None:
-        return
-    (was, old), (now, new) = (_parts(one) for one in (earlier, objects.application))
-    if (was, old) == (now, new):
-        return
-    path: Where = ("spec", "destination")
-    kind = "cluster"
-    if was == now:
-        path, kind, was, now = (*path, "namespace"), "namespace", old, new
-    message = f"{objects.name} moves from the {kind} {was} to {now}: it starts there"
-    message += " with empty volumes, and what runs in the old place goes on with the same validator"
-    message += " keys, so that the chain forks"
-    fix = f"leave it at {was}, or make a new environment with a chain of its own; to move a"
-    fix += f" chain, stop the old one and restore its backup: {HOW}"
-    yield Problem(objects.application, path, message, fix)
-
-
-def _parts(application: Manifest) -> tuple[str, str]:
-    """Return the cluster, by its address or name, and the namespace of an Application."""
-    server, name, namespace = destination(application)
-    return text_of(server or name), text_of(namespace)
-
-
-@rule("docs/environments.md")
-def data_object_gone(objects: Objects) -> Iterator[Problem]:
-    """What holds data is not removed in passing.
-
-    Argo CD's sync waits until a person confirms, and then deletes it; its volumes are lost, or left
-    behind with nobody to use them.
-    """
-    for old in _data_gone(objects):
-        if _successor(objects, old) is not None:
-            continue
-        lost = "whenDeleted" in _deleting(old) or old.kind == "PersistentVolumeClaim"
-        message = f"{old.label} is gone, which holds data: the sync, and all later ones, wait for a"
-        message += " person to confirm; then it is deleted"
-        message += " with its data" if lost else ", and nobody uses its volumes"
-        fix = "bring it back; if it is to go, make a backup, and waive this for the object in"
-        fix += f" environment.yaml: {HOW}"
-        yield Problem(old, (), message, fix)
-
-
-@rule("docs/environments.md")
-def data_object_renamed(objects: Objects) -> Iterator[Problem]:
-    """What holds data keeps its name and namespace.
-
-    Under another name it is another object: it starts with new, empty volumes, and Argo CD deletes
-    the old one.
-    """
-    for old in _data_gone(objects):
-        new = _successor(objects, old)
-        if new is None:
-            continue
-        path: Where = ("apiVersion",)
-        if new.name != old.name:
-            path = ("metadata", "name")
-        elif new.namespace != old.namespace:
-            path = ("metadata", "namespace")
-        was, now = (paths.get(manifest.object, path) for manifest in (old, new))
-        message = f"{old.label} becomes another object, as its {path[-1]} changes from {was} to"
-        message += f" {now}: it starts with new, empty volumes, and the old one is deleted"
-        fix = f"leave it at {was}; data come to another name by a backup and a restore: {HOW}"
-        yield Problem(new, path, message, fix)
-
-
-@rule(
-    "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#persistentvolumeclaim-retention"
-)
-def claims_deleted_with_statefulset(objects: Objects) -> Iterator[Problem]:
-    """The claims of a StatefulSet outlive it, and those of a validator its pod.
-
-    Else a StatefulSet that is deleted or made anew, or a validator that is scaled down, loses its
-    chain with it.
-    """
-    for manifest in objects.of_kind("StatefulSet"):
-        if not templates(manifest):
-            continue
-        for field in _deleting(manifest):
-            path = ("spec", "persistentVolumeClaimRetentionPolicy", field)
-            event = "it is deleted" if field == "whenDeleted" else "it has fewer pods"
-            message = f"{manifest.label} takes the chain's data with it when {event}: {field} is"
-            yield Problem(manifest, path, f"{message} Delete", "write Retain")
-
-
-@rule("https://kubernetes.io/docs/reference/using-api/deprecation-guide/", Severity.WARNING)
-def api_version_ends_soon(objects: Objects) -> Iterator[Problem]:
-    """An object's API version is there in the next two versions of Kubernetes, too.
-
-    After the upgrade that removes it no sync works, and it is better to move before.
-    """
-    for manifest in objects.manifests:
-        group, _, version = manifest.api_version.rpartition("/")
-        if version.isalpha() or version[1:].isdigit():
-            continue  # Only what is alpha or beta was ever removed.
-        row = _removed().get((group, version, manifest.kind))
-        now = _minor(objects.kubernetes_version)
-        if row and now and 0 < _minor(row["removed"]) - now <= _NEXT:
-            message = f"{manifest.api_version} of {manifest.label} is removed in Kubernetes"
-            message += f" {row['removed']}, and {objects.name} has {objects.kubernetes_version}"
-            instead = row.get("replacement")
-            fix = f"write apiVersion: {instead}" if instead else "write a newer apiVersion"
-            yield Problem(manifest, ("apiVersion",), message, fix)
-
-
-@rule("https://kubernetes.io/releases/version-skew-policy/", Severity.WARNING)
-def kubernetes_version_skipped(objects: Objects) -> Iterator[Problem]:
-    """Kubernetes goes up by one minor version at a time, and never down.
-
-    A cluster's control plane can't be upgraded otherwise, so that the environment would be checked
-    against a version that its cluster does not have.
-    """
-    was, now = map(_minor, (objects.kubernetes_version_before, objects.kubernetes_version))
-    if was and now and (now < was or now > was + 1):
-        step = "goes down" if now < was else f"goes up by {now - was} minor versions at once"
-        message = f"kubernetesVersion {step}, from {objects.kubernetes_version_before} to"
-        message += f" {objects.kubernetes_version}: no cluster can do that"
-        fix = f"write 1.{was + 1}, and upgrade again later" if now > was else f"leave it at 1.{was}"
-        fix += f"; keep what is written where the cluster has 1.{now} already"
-        yield Problem(objects.application, ("kubernetesVersion",), message, fix)
 
 
 def _made_anew(was: str) -> str:
@@ -525,46 +396,3 @@ def _address(manifest: Manifest) -> Any:
     return spec_of(manifest, "clusterIP") or (
         several[0] if isinstance(several, list) and several else None
     )
-
-
-def _data_gone(objects: Objects) -> Iterator[Manifest]:
-    for old in objects.gone:
-        if old.kind == "PersistentVolumeClaim" or templates(old):
-            yield old
-
-
-def _successor(objects: Objects, old: Manifest) -> Manifest | None:
-    """Return the object that is new where an old one was: of its kind, and its component."""
-    there = {was.identity for was in objects.old}
-    for new in objects.of_kind(old.kind):
-        alike = (
-            new.name == old.name
-            or (old.component and new.component == old.component)
-            or new.template == old.template
-        )
-        if alike and new.identity not in there:
-            return new
-    return None
-
-
-def _deleting(manifest: Manifest) -> list[str]:
-    """Return when the claims of a StatefulSet are deleted and should not be.
-
-    A node that only follows the chain gets it again from its peers.
-    """
-    policy = spec_of(manifest, "persistentVolumeClaimRetentionPolicy")
-    if not isinstance(policy, dict):
-        return []
-    events = ["whenDeleted", "whenScaled"] if keys(manifest) else ["whenDeleted"]
-    return [event for event in events if policy.get(event) == "Delete"]
-
-
-@lru_cache
-def _removed() -> dict[api_deprecations.Key, dict[str, str]]:
-    return api_deprecations.load(_REMOVED)
-
-
-def _minor(version: str) -> int:
-    """Return 34 of 1.34; 0 where it is none."""
-    major, _, minor = version.partition(".")
-    return int(minor) if major == "1" and minor.isdecimal() else 0
