@@ -452,7 +452,7 @@ def test_an_object_of_a_wrong_form_is_left_to_the_schemas(kind: Any) -> None:
 
 def test_a_date_is_not_a_valid_value() -> None:
     assert besu("identity = 2020-01-01\n").messages() == [
-        "wrong-type: config.toml: identity is a date"
+        "wrong-type: config.toml: identity is a date, which no option takes"
     ]
 
 
