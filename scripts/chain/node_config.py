@@ -226,7 +226,7 @@ class Node:
         """Return the name of the claim of a pod's volume; empty for a claim template's."""
         for _, volume in self.workload.volumes():
             if volume.get("name") == file.name:
-                return str(paths.get(volume, ["persistentVolumeClaim", "claimName"]) or "")
+                return volumes.claim(volume)
         return ""
 
     def place(self, setting: Setting | None) -> tuple[Manifest, Where]:

@@ -24,6 +24,10 @@ HANDLERS: tuple[Where, ...] = (
 
 _POD_NAME = "metadata.name"
 
+_KEYS = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}
+_OBJECTS = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
+"""Fields of env and envFrom → kind of the object that they name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -78,6 +82,19 @@ class Container:
         for index, variable in mappings(self.data.get("env")):
             yield (*self.path, "env", index), variable
 
+    def env_sources(self) -> Iterator[EnvSource]:
+        """Yield the ConfigMaps and Secrets that it reads variables from, first those of env."""
+        for path, variable in self.variables():
+            for field, kind in _KEYS.items():
+                data = paths.get(variable, ("valueFrom", field))
+                if isinstance(data, dict):
+                    yield EnvSource((*path, "valueFrom", field), kind, data, None)
+        for index, item in mappings(self.data.get("envFrom")):
+            for field, kind in _OBJECTS.items():
+                if isinstance(data := item.get(field), dict):
+                    path, prefix = (*self.path, "envFrom", index, field), item.get("prefix")
+                    yield EnvSource(path, kind, data, str(prefix or ""))
+
     def mounts(self) -> Iterator[tuple[Where, dict[str, Any]]]:
         """Yield what it mounts, files and devices, each with its path."""
         for kind in ("volumeMounts", "volumeDevices"):
@@ -90,6 +107,34 @@ class Container:
             number = whole(port.get("containerPort"), 0)
             path = (*self.path, "ports", index)
             yield Port(str(port.get("name") or ""), number, protocol(port), self, path)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvSource:
+    """A ConfigMap or a Secret that a container reads one variable from, or all."""
+
+    path: Where
+    """The path of the reference: it ends in secretKeyRef, or in secretRef."""
+    kind: str
+    data: Mapping[str, Any]
+    """The reference itself."""
+    prefix: str | None
+    """The prefix of all its keys in the names of variables; None if it is read for one variable."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the object; empty if it is missing."""
+        return str(self.data.get("name") or "")
+
+    @property
+    def key(self) -> str:
+        """Return the key that is read; empty if all are."""
+        return str(self.data.get("key") or "") if self.prefix is None else ""
+
+    @property
+    def is_optional(self) -> bool:
+        """Return whether the pod starts without it."""
+        return self.data.get("optional") is True
 
 
 @dataclass(frozen=True, slots=True)

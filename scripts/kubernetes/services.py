@@ -136,6 +136,13 @@ class Backend:
         return self.port == (port.name if isinstance(self.port, str) else port.number)
 
 
+def rules(ingress: Manifest) -> list[tuple[Where, dict[str, Any]]]:
+    """Return the rules of an Ingress, each with its path."""
+    return [
+        (("spec", "rules", index), rule) for index, rule in mappings(ingress.get("spec", "rules"))
+    ]
+
+
 def backends(ingress: Manifest) -> list[Backend]:
     """Return where an Ingress leads: its default backend, and that of each of its paths."""
     nothing: dict[str, Any] = {}
@@ -143,9 +150,9 @@ def backends(ingress: Manifest) -> list[Backend]:
     default = ingress.get("spec", "defaultBackend")
     if isinstance(default, dict):
         found.append(Backend(ingress, ("spec", "defaultBackend"), nothing, nothing, default))
-    for index, rule in mappings(ingress.get("spec", "rules")):
-        for place, one in mappings(paths.get(rule, ("http", "paths"))):
-            path: Where = ("spec", "rules", index, "http", "paths", place, "backend")
+    for path, rule in rules(ingress):
+        for index, one in mappings(paths.get(rule, ("http", "paths"))):
+            place = (*path, "http", "paths", index, "backend")
             if isinstance(one.get("backend"), dict):
-                found.append(Backend(ingress, path, rule, one, one["backend"]))
+                found.append(Backend(ingress, place, rule, one, one["backend"]))
     return found

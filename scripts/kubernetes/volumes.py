@@ -188,6 +188,11 @@ def _in_volume(volume: Mapping[str, Any], inner: str, found: Mounted, known: Kno
     return File(kind, str(volume.get("name")), inner, None, found)
 
 
+def claim(volume: Mapping[str, Any]) -> str:
+    """Return the name of the PersistentVolumeClaim of a volume; empty if it is none."""
+    return str(paths.get(volume, ("persistentVolumeClaim", "claimName")) or "")
+
+
 def names(workload: Workload) -> dict[str, Where]:
     """Return the names of a pod's volumes and of its StatefulSet's claims, with their paths."""
     found = {str(one["name"]): path for path, one in workload.volumes() if "name" in one}

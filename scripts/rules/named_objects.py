@@ -22,8 +22,6 @@ _ALWAYS: dict[tuple[str, str], Keys] = {
 }
 """What Kubernetes makes by itself."""
 
-_OF_VARIABLES = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}
-_FROM = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
 _CLASS = "kubernetes.io/ingress.class"
 _ISSUERS = ("cert-manager.io/issuer", "cert-manager.io/cluster-issuer")
 
@@ -150,19 +148,10 @@ def _of_volume(manifest: Manifest, volume: Mapping[str, Any], path: Where) -> Fo
 
 def _of_container(container: Container) -> Found:
     manifest = container.workload.manifest
-    for place, variable in container.variables():
-        for field, kind in _OF_VARIABLES.items():
-            path = (*place, "valueFrom", field)
-            source = paths.get(variable, ["valueFrom", field])
-            if isinstance(source, dict):
-                keys = (((*path, "key"), str(source["key"])),) if "key" in source else ()
-                optional = source.get("optional") is True
-                yield from _one(manifest, kind, source, path, "name", keys=keys, optional=optional)
-    for index, source in mappings(container.data.get("envFrom")):
-        for field, kind in _FROM.items():
-            path = (*container.path, "envFrom", index, field)
-            optional = paths.get(source, [field, "optional"]) is True
-            yield from _one(manifest, kind, source.get(field), path, "name", optional=optional)
+    for source in container.env_sources():
+        keys = (((*source.path, "key"), source.key),) if source.key else ()
+        more = {"keys": keys, "optional": source.is_optional}
+        yield from _one(manifest, source.kind, source.data, source.path, "name", **more)
 
 
 def _of_claim(manifest: Manifest, claim: Mapping[str, Any], path: Where) -> Found:

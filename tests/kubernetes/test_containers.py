@@ -58,11 +58,28 @@ def test_values_are_known_where_they_are_texts_or_the_pod_s_name() -> None:
     assert containers.values(one, "one-0") == {"A": "a$b", "C": "one-0"}
 
 
+def test_env_sources_are_the_config_maps_and_secrets_of_env_and_env_from() -> None:
+    env = [
+        {"name": "A", "value": "a"},
+        {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "optional": True}}},
+    ]
+    many = [{"prefix": "P_", "configMapRef": {"name": "m", "key": "ignored"}}]
+    (container,) = containers.of(workload(containers=[{"env": env, "envFrom": many}]))
+    one, every = container.env_sources()
+    assert (one.kind, one.name, one.key, one.prefix) == ("Secret", "s", "k", None)
+    assert one.path == ("spec", "containers", 0, "env", 1, "valueFrom", "secretKeyRef")
+    assert one.is_optional
+    assert (every.kind, every.name, every.key, every.prefix) == ("ConfigMap", "m", "", "P_")
+    assert every.path == ("spec", "containers", 0, "envFrom", 0, "configMapRef")
+    assert not every.is_optional
+
+
 @pytest.mark.parametrize("odd", [None, 1, "x", [], ["x"], [{}], {}, {"name": 1}])
 def test_objects_of_any_shape_do_no_harm(odd: Any) -> None:
-    fields = ("ports", "env", "command", "args", "volumeMounts", "name", "image")
+    fields = ("ports", "env", "command", "args", "envFrom", "volumeMounts", "name", "image")
     spec = {"initContainers": odd, "containers": [odd, dict.fromkeys(fields, odd)], "volumes": odd}
     for made in (workload(**spec), workload(containers=odd)):
         for one in containers.of(made):
             list(one.ports()), list(one.variables()), list(one.mounts()), one.words()
+            assert all(source.name == "" for source in one.env_sources())
             assert (one.name, one.image, containers.values(one, "")) is not None

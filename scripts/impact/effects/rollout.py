@@ -14,7 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.impact.compare.difference import Change, Difference
-from scripts.kubernetes.workloads import Workload, mappings, rolled, scaled, whole
+from scripts.kubernetes import containers
+from scripts.kubernetes.workloads import Workload, rolled, scaled, whole
 
 _MAX_UNAVAILABLE = 35
 """Minor version of Kubernetes from which a StatefulSet can have maxUnavailable; earlier API servers
@@ -152,9 +153,10 @@ def _least_s(workload: Workload) -> int:
 
     That is the time until its probes first run, and minReadySeconds.
     """
-    spec = workload.get(*workload.template, "spec")
     probes = [0]
-    for _, container in mappings(spec.get("containers") if isinstance(spec, dict) else None):
+    for container in containers.of(workload):
+        if container.is_init:
+            continue
         delays = [
             whole(probe.get("initialDelaySeconds"), 0)
             for probe in (container.get("startupProbe"), container.get("readinessProbe"))

@@ -11,7 +11,7 @@ from typing import Any
 from scripts.core import paths
 from scripts.core.findings import Severity
 from scripts.environments import image_lock
-from scripts.kubernetes import containers
+from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import HANDLERS, Container
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.workloads import Workload, mappings
@@ -325,9 +325,7 @@ def _of_root(objects: Objects, workload: Workload) -> Iterator[tuple[str, str]]:
     claims = [(name, one) for _, name, one in workload.claim_templates()]
     for _, volume in workload.volumes():
         name = str(volume.get("name"))
-        claim = objects.find(
-            "PersistentVolumeClaim", paths.get(volume, ("persistentVolumeClaim", "claimName"))
-        )
+        claim = objects.find("PersistentVolumeClaim", volumes.claim(volume))
         if claim:
             claims.append((name, claim.object))
         for kind in ("secret", "projected"):

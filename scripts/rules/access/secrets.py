@@ -10,7 +10,7 @@ from scripts.core import paths, secret_detection
 from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import Workload, mappings
+from scripts.kubernetes.workloads import Workload
 from scripts.rules.pod_templates import called
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -152,15 +152,9 @@ def _secrets(workload: Workload) -> Iterator[tuple[str, str, Where]]:
                 for key in [key for _, key, _ in source.items or ()] or [""]:
                     yield source.name, key, (*path, *source.name_path)
     for container in containers.of(workload):
-        for path, variable in container.variables():
-            found = paths.get(variable, ("valueFrom", "secretKeyRef"))
-            if isinstance(found, dict):
-                place = (*path, "valueFrom", "secretKeyRef", "name")
-                yield str(found.get("name")), str(found.get("key")), place
-        for index, one in mappings(container.get("envFrom")):
-            if isinstance(one.get("secretRef"), dict):
-                place = (*container.path, "envFrom", index, "secretRef", "name")
-                yield str(one["secretRef"].get("name")), "", place
+        for read in container.env_sources():
+            if read.kind == "Secret":
+                yield read.name, read.key, (*read.path, "name")
 
 
 _OTHERS = 0o007

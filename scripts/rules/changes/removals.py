@@ -76,7 +76,7 @@ def host_gone(objects: Objects) -> Iterator[Problem]:
 
 
 def _hosts(manifest: Manifest) -> Iterator[str]:
-    for _, found in mappings(spec_of(manifest, "rules")):
+    for _, found in services.rules(manifest):
         if isinstance(found.get("host"), str):
             yield found["host"]
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from scripts.core import paths
 from scripts.core.findings import Severity
+from scripts.kubernetes import services
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import mappings
 from scripts.rules.rule import Outcome, Problem, across, rule
-from scripts.rules.snapshot import Objects, annotation, spec_of
+from scripts.rules.snapshot import Objects, annotation
 
 _ROLE = "eks.amazonaws.com/role-arn"
 _IRSA = "https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html"
@@ -213,7 +214,7 @@ def host_of_two_ingresses(among: Sequence[Objects]) -> Iterator[tuple[Objects, P
         cluster = _cluster(objects)
         known = dict[tuple[object, ...], Manifest]()
         for manifest in objects.of_kind("Ingress"):
-            for index, one in mappings(spec_of(manifest, "rules")):
+            for path, one in services.rules(manifest):
                 host = str(one.get("host", ""))
                 owner = hosts.setdefault((cluster, host), objects)
                 found = mappings(paths.get(one, ("http", "paths")))
@@ -225,8 +226,7 @@ def host_of_two_ingresses(among: Sequence[Objects]) -> Iterator[tuple[Objects, P
                     whose = other if owner is objects else owner.name
                     message = f"{whose} has the host {host or '(every one)'}, too"
                     fix = "write a host that nothing else has"
-                    place = ("spec", "rules", index, "host")
-                    yield objects, Problem(manifest, place, message, fix)
+                    yield objects, Problem(manifest, (*path, "host"), message, fix)
 
 
 _GROUP = "alb.ingress.kubernetes.io/group.name"

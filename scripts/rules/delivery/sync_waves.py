@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from scripts.core import paths
 from scripts.kubernetes import containers, services, sync, volumes
 from scripts.kubernetes.manifest import PODS, Manifest
-from scripts.kubernetes.workloads import Workload, mappings
+from scripts.kubernetes.workloads import Workload
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation, spec_of
 
@@ -118,15 +117,9 @@ def _references(workload: Workload) -> Iterator[tuple[str, Any]]:
         yield "Service", workload.get("spec", "serviceName")
     for _, volume in workload.volumes():
         yield from ((source.kind, source.name) for source in volumes.sources(volume))
-        claim = paths.get(volume, ("persistentVolumeClaim", "claimName"))
-        yield "PersistentVolumeClaim", claim
+        yield "PersistentVolumeClaim", volumes.claim(volume)
     for container in containers.of(workload):
-        for _, variable in container.variables():
-            yield "ConfigMap", paths.get(variable, ("valueFrom", "configMapKeyRef", "name"))
-            yield "Secret", paths.get(variable, ("valueFrom", "secretKeyRef", "name"))
-        for _, source in mappings(container.get("envFrom")):
-            yield "ConfigMap", paths.get(source, ("configMapRef", "name"))
-            yield "Secret", paths.get(source, ("secretRef", "name"))
+        yield from ((source.kind, source.name) for source in container.env_sources())
 
 
 _ORDER = ("sequencer", "maru", "besu")

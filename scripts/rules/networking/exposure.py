@@ -227,11 +227,11 @@ def _hosts_without_tls(ingress: Manifest) -> Iterator[tuple[Where, str]]:
         for _, one in mappings(paths.get(ingress.object, ("spec", "tls")))
         for host in listed(one.get("hosts"))
     }
-    for index, data in mappings(paths.get(ingress.object, ("spec", "rules"))):
-        host = str(data.get("host", ""))
+    for path, one in services.rules(ingress):
+        host = str(one.get("host", ""))
         wildcard = f"*.{host.partition('.')[2]}"
         if not {host, wildcard} & covered:
-            yield ("spec", "rules", index, "host"), host or "every host"
+            yield (*path, "host"), host or "every host"
 
 
 @rule(_ALB_GUIDE, outcome=Outcome.RISK)
@@ -308,11 +308,10 @@ def ingress_for_every_host(objects: Objects) -> Iterator[Problem]:
     web page whose own name leads there reaches the nodes from its visitors' browsers.
     """
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
-        for index, one in mappings(paths.get(ingress.object, ("spec", "rules"))):
+        for path, one in services.rules(ingress):
             if one.get("host") in (None, "", "*"):
                 message = f"{ingress.label} takes the requests for every host"
-                place = ("spec", "rules", index, "host")
-                yield Problem(ingress, place, message, "write the host that it is for")
+                yield Problem(ingress, (*path, "host"), message, "write the host that it is for")
 
 
 # The load balancers of AWS

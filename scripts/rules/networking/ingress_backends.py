@@ -9,7 +9,6 @@ from scripts.core import paths
 from scripts.kubernetes import containers, services
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.services import Backend
-from scripts.kubernetes.workloads import mappings
 from scripts.rules.networking.port_advice import instead
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -75,13 +74,13 @@ def ingress_rule_without_paths(objects: Objects) -> Iterator[Problem]:
     The API server refuses one with an empty list of them, and the sync fails or does not begin.
     """
     for manifest in objects.of_kind("Ingress"):
-        for index, one in mappings(manifest.get("spec", "rules")):
+        for place, one in services.rules(manifest):
             if isinstance(one.get("http"), dict) and not one["http"].get("paths"):
                 message = (
                     f"{manifest.label} has no path for {one.get('host', 'any host')}: {_REFUSED}"
                 )
-                path: Where = ("spec", "rules", index, "http")
-                yield Problem(manifest, path, message, "write one with pathType and backend")
+                fix = "write one with pathType and backend"
+                yield Problem(manifest, (*place, "http"), message, fix)
 
 
 @rule(_ALB + "#healthcheck-port")

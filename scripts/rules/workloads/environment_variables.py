@@ -12,7 +12,6 @@ from scripts.core import paths
 from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import PROBES, Container
 from scripts.kubernetes.manifest import Where
-from scripts.kubernetes.workloads import mappings
 from scripts.rules import named_objects
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, once
@@ -120,13 +119,13 @@ def _own(container: Container) -> frozenset[str]:
 def _variables(objects: Objects, container: Container) -> frozenset[str] | None:
     """Return the names of a container's variables; None where one can't know all."""
     found = set(_own(container))
-    for _, source in mappings(container.data.get("envFrom")):
-        for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
-            if isinstance(source.get(field), dict):
-                keys = objects.once(named_objects.there).get((kind, str(source[field].get("name"))))
-                if keys is None:
-                    return None
-                found |= {f"{source.get('prefix', '')}{key}" for key in keys}
+    for source in container.env_sources():
+        if source.prefix is None:
+            continue
+        keys = objects.once(named_objects.there).get((source.kind, source.name))
+        if keys is None:
+            return None
+        found |= {f"{source.prefix}{key}" for key in keys}
     return frozenset(found)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from scripts.core import paths
 from scripts.core.findings import Severity
-from scripts.kubernetes import resilience
+from scripts.kubernetes import resilience, volumes
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.resilience import ZONE
 from scripts.kubernetes.workloads import Workload, scaled, whole
@@ -148,7 +148,7 @@ def rollout_waits_for_its_volume(objects: Objects) -> Iterator[Problem]:
         if workload.get(*strategy) == "Recreate" or not _surge(workload):
             continue
         for path, volume in workload.volumes():
-            name = paths.get(volume, ("persistentVolumeClaim", "claimName"))
+            name = volumes.claim(volume)
             claim = objects.find("PersistentVolumeClaim", name)
             modes = paths.get(claim.object, ("spec", "accessModes")) if claim else None
             if not isinstance(modes, list) or not modes:
