@@ -62,7 +62,7 @@ secret:
     {{- end }}
 {{- end -}}
 
-{{/* Names of the keys in a Secret for so many pods, separated by spaces. */}}
+{{/* Names of the keys in a Secret for this number of pods, separated by spaces. */}}
 {{- define "linea-stack.keyNames" -}}
 key{{ range $i := until (int .) }}{{ if $i }} key-{{ $i }}{{ end }}{{ end }}
 {{- end -}}

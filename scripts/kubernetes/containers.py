@@ -15,7 +15,7 @@ from scripts.core import paths
 from scripts.kubernetes.manifest import PODS, Where
 
 EXPANDED = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
-"""What Kubernetes puts a variable in the place of."""
+"""A reference that Kubernetes replaces with the variable's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _object(text: str) -> Any:
 
 
 def listed(value: Any) -> list[Any]:
-    """Return a list, nothing where there is something else: the schemas' layer tells of that."""
+    """Return a list; empty if the value is not one, which the schemas' layer reports."""
     return value if isinstance(value, list) else []
 
 
@@ -163,7 +163,7 @@ def program(container: Container) -> str:
 
 
 def mounted(container: Container, file: str) -> Mounted | None:
-    """Return what a path in a container leads to; None where it is in the image's own files."""
+    """Return what a path in a container leads to; None if it is in the image's own files."""
     mounts = [m for m in enumerate(listed(container.data.get("volumeMounts"))) if _is_mount(m[1])]
     wanted = PurePosixPath(file).parts
     for index, mount in sorted(mounts, key=lambda m: -len(m[1]["mountPath"])):

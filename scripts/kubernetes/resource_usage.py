@@ -208,7 +208,7 @@ def _container(
 ) -> Container:
     """Return a container with what it gets where it says nothing.
 
-    A request is its limit; then come a LimitRange's defaults, for which its max and min stand in
+    A request is its limit; then come a LimitRange's defaults, or, without those, its max and min
     (SetDefaults_Pod and SetDefaults_LimitRangeItem in Kubernetes' pkg/apis/core/v1/defaults.go).
     """
     requests = amounts(manifest, (*path, "resources", "requests"))
@@ -253,7 +253,7 @@ def _of_a_job(workload: Workload, path: Where) -> tuple[int, int]:
     completions = whole(workload.get(*path, "completions"), parallelism)
     running = min(parallelism, completions)
     existing = completions + running - 1
-    # Else a failed container is started again in the pod that there is.
+    # Otherwise a failed container is started again in the existing pod.
     if workload.get(*workload.template, "spec", "restartPolicy") == "Never":
         existing += whole(workload.get(*path, "backoffLimit"), 6)
     return running, existing
