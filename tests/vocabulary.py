@@ -13,7 +13,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 
 import yaml
 
@@ -30,6 +29,9 @@ READ = re.compile(
 )
 """The files of git that people read: pages, settings with their comments, templates, and code."""
 
+_MARKUP = re.compile(r"`[^`]+`|\]\([^)]*\)|https?://\S+")
+"""Code, and where links lead: names, not prose."""
+
 RENDERED = re.compile(r"overlays/[^/]+/manifests/.*|argocd/(projects|applications)/.*")
 """Copies of other texts."""
 
@@ -40,6 +42,10 @@ class Phrase:
 
     pattern: re.Pattern[str]
     write: str
+    finds: str
+    """A sentence with the phrase."""
+    allows: str
+    """A similar sentence that is fine; may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ def phrases() -> list[Phrase]:
         Phrase(
             re.compile(entry["pattern"], 0 if re.search("[A-Z]", entry["pattern"]) else re.I),
             entry["write"],
+            entry["finds"],
+            entry.get("allows", ""),
         )
         for entry in entries
     ]
@@ -93,9 +101,7 @@ def hits(path: str, text: str, avoided: list[Phrase]) -> list[str]:
         for phrase in avoided
         for line, words in part.find(phrase)
     }
-    return [
-        f'{path}:{line}: "{words}": write {write}' for line, words, write in sorted(found)
-    ]
+    return [f'{path}:{line}: "{words}": write {write}' for line, words, write in sorted(found)]
 
 
 def parts(path: str, text: str) -> Iterator[Text]:
@@ -106,12 +112,12 @@ def parts(path: str, text: str) -> Iterator[Text]:
         return
     lines = text.splitlines()
     if path.endswith(".md"):
-        lines = [re.sub(r"`[^`]+`|\]\([^)]*\)|https?://\S+", "`…`", line) for line in lines]
+        lines = [_MARKUP.sub("`…`", line) for line in lines]
     yield from _paragraphs(lines, 1)
 
 
 def _paragraphs(lines: list[str], first: int) -> Iterator[Text]:
-    """Yield blocks of lines without their marks (#, -, |); an empty line or a mark begins one."""
+    """Yield blocks of lines without #; an empty line, an item, a table row or a key begins one."""
     block: list[str] = []
     start = first
     for number, line in enumerate([*lines, ""], first):
@@ -148,4 +154,5 @@ def _strings(source: str) -> Iterator[Text]:
         else:
             continue
         if " " in value:
-            yield from _paragraphs([re.sub("`[^`]+`", "`…`", one) for one in value.split("\n")], node.lineno)
+            lines = [_MARKUP.sub("`…`", line) for line in value.split("\n")]
+            yield from _paragraphs(lines, node.lineno)

@@ -40,7 +40,7 @@ def rendered(root: Path, names: Sequence[str]) -> list[Rendering]:
 def validate(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
     """Return all findings of all layers on the environments.
 
-    against: a git revision to whose committed output the change is compared; None for no comparison.
+    against: the git revision to whose committed output the change is compared; None for none.
     Raises UsageError where git does not know the revision.
     """
     findings = [finding for layer in LAYERS for finding in layer(root, renderings)]

@@ -104,7 +104,7 @@ class Processes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that no program listens on; each call returns new ones.
+    """Return free ports of the loopback interface; each call returns new ones.
 
     As long as this process lives, no other process on the machine gets them from this function.
     Raises UsageError if there are too few.

@@ -140,7 +140,7 @@ def spread(workload: Workload, zones: Sequence[str]) -> Spread:
 
 
 def packed(pods: int, skew: int, domains: int) -> int:
-    """Return the most pods in one of a number of domains, with at most the skew more than in the emptiest.
+    """Return the most pods that one domain can have, with at most skew more than the emptiest.
 
     With m in one, each other has at least m - skew: m + (domains - 1)(m - skew) ≤ pods.
     """
