@@ -145,7 +145,7 @@ def _plain(message: str) -> str:
     for pattern, meaning in _FORMS.items():
         if message.endswith(f"does not match pattern {_quoted(pattern)}"):
             value = message.partition(" does not match")[0]
-            # The value may be a secret that somebody forgot to encode.
+            # The value may be a secret that is not encoded by mistake.
             return f"the value {meaning}" if pattern == openapi.BASE64 else f"{value} {meaning}"
     return message.replace("want null or ", "want ").strip()
 

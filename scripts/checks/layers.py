@@ -1,4 +1,4 @@
-"""The layers that prove an environment before it is merged; all of them run before the verdict.
+"""The layers that prove an environment before it is merged; all of them run before the result.
 
 1 inputs, 2 Kubernetes schemas, 3 rules across objects, 5 committed output equals rendered output:
 each a function from renderings to findings. Policy (4) is policy.py's.
@@ -40,7 +40,7 @@ def rendered(root: Path, names: Sequence[str]) -> list[Rendering]:
 def validate(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
     """Return all findings of all layers on the environments.
 
-    against: a git revision whose committed output the change is judged by; else none is.
+    against: the git revision to whose committed output the change is compared; None for none.
     Raises UsageError where git does not know the revision.
     """
     findings = [finding for layer in LAYERS for finding in layer(root, renderings)]

@@ -29,7 +29,7 @@ from scripts.rendering import provenance
 
 BESU = Path(__file__).with_name("besu.schema.json")
 BESU_OPEN = Path(__file__).with_name("besu-open.schema.json")
-"""Options of Besu that are valid, but would open the node to everybody who reaches the port."""
+"""Options of Besu that are valid, but would open the node to everyone who reaches the port."""
 MARU = Path(__file__).with_name("maru.schema.json")
 BESU_GENESIS = Path(__file__).with_name("besu-genesis.schema.json")
 MARU_GENESIS = Path(__file__).with_name("maru-genesis.schema.json")

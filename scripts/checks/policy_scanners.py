@@ -171,7 +171,7 @@ def _checkov(files: Mapping[str, Manifest], folder: Path) -> Iterator[FailedChec
         name = result["check_id"]
         message = result["check_name"]
         if kind == "skipped_checks":
-            # Such a waiver would have no reason, and nobody would notice that it is unused.
+            # Such a waiver would have no reason, and would go unnoticed once it is unused.
             path: tuple[str | int, ...] = ("metadata", "annotations")
             message = f"an annotation turns this check off, not base/policy.yaml: {message}"
         elif kind == "failed_checks":

@@ -216,7 +216,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
 
 
 def _unused(root: Path, folder: Path) -> Iterable[Finding]:
-    """Yield a finding for each file in an environment's folder that is no input."""
+    """Yield a finding for each file in an environment's folder that is not an input."""
     import difflib
 
     for path in safe_files.entries(folder, root):

@@ -1,6 +1,6 @@
 """The image lock: digests for the tags of images, and manifests with these digests.
 
-Whoever may push to a repository can move its tags; a digest always means the same content. If an
+Anyone who may push to a repository can move its tags; a digest always means the same content. If an
 image has both, the digest is pulled, and the tag is only for people
 (https://kubernetes.io/docs/concepts/containers/images/#image-names).
 """

@@ -191,7 +191,7 @@ def ports(workload: Workload) -> list[Port]:
 
 
 def listed(value: Any) -> list[Any]:
-    """Return a list, nothing where there is something else: the schemas' layer tells of that."""
+    """Return a list; empty if the value is not one, which the schemas' layer reports."""
     return value if isinstance(value, list) else []
 
 

@@ -72,7 +72,7 @@ class Manifest:
 
     @property
     def namespace(self) -> str:
-        """Return metadata.namespace, or nothing where it isn't set."""
+        """Return metadata.namespace, or nothing if it isn't set."""
         return str(self.metadata.get("namespace", ""))
 
     @property

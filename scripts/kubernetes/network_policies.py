@@ -99,7 +99,7 @@ def _policy(manifest: Manifest) -> Policy:
 
 
 def _items(value: Any, path: Where) -> tuple[tuple[Where, Mapping[str, Any]], ...] | None:
-    """Return the items of a list, each with its path; None where there are none at all."""
+    """Return the items of a list, each with its path; None if there are none at all."""
     return tuple(((*path, index), item) for index, item in mappings(value)) if value else None
 
 
@@ -162,7 +162,7 @@ def is_for_port(rule: Rule, target: Party, port: int, protocol: str = "TCP") -> 
 
 
 def names(peer: Mapping[str, Any], other: Party, namespace: str) -> bool:
-    """Return whether a peer of a policy in a namespace is, or includes, somebody."""
+    """Return whether a peer of a policy in a namespace is, or includes, another party."""
     block = peer.get("ipBlock")
     if block is not None:
         return _has(block, other)
@@ -192,7 +192,7 @@ def _has(block: Any, other: Party) -> bool:
 
 
 def network(value: Any) -> Network | None:
-    """Return what a text like 10.0.0.0/8 means; None where it is no such text."""
+    """Return what a text like 10.0.0.0/8 means; None if it is invalid."""
     return _network(value) if isinstance(value, str) else None
 
 

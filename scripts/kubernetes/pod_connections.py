@@ -1,6 +1,6 @@
-"""Whom pods call, by what they are told: manifests → calls. Pure.
+"""Whom pods call, by their configuration: manifests → calls. Pure.
 
-A pod is told by its arguments, its variables, and the files of its ConfigMaps.
+The configuration is a pod's arguments, its variables, and the files of its ConfigMaps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _BY_NAME = ("MARU", "EXECUTION")
 """Variables with a host alone: the script that reads them has the port."""
 _ORDINAL = "-N."
-"""What synced.sh puts the pod's ordinal in the place of."""
+"""What synced.sh replaces with the pod's ordinal."""
 _ENDPOINT = "RCLONE_CONFIG_S3_ENDPOINT"
 """A bucket that has none is Amazon's."""
 _LOCAL = re.compile(r"localhost|0\.0\.0\.0|127\.[0-9.]+")
@@ -40,7 +40,7 @@ class Call:
     port: int
     """As the pods have it that answer, where these are known."""
     targets: tuple[Workload, ...]
-    """Whose pods answer; none where that is elsewhere."""
+    """Whose pods answer; none if that is elsewhere."""
     namespace: str = ""
     """Of the Service, where that is another; empty outside of the cluster."""
 
@@ -115,7 +115,7 @@ def _numbers(service: Manifest, port: int, pod: Workload) -> set[int]:
 
 
 def _told(workload: Workload, maps: Mapping[str, Manifest]) -> Iterator[tuple[str, int, bool]]:
-    """Yield the hosts and ports in what a pod is told, and whether each is surely called."""
+    """Yield the hosts and ports in a pod's configuration, and whether each is certainly called."""
     files = list(_files(workload, maps))
     for name, text in files:
         yield from _addresses(text, name.endswith((".toml", ".json")))
@@ -152,7 +152,7 @@ def _files(workload: Workload, maps: Mapping[str, Manifest]) -> Iterator[tuple[s
 
 @lru_cache
 def _addresses(text: str, is_sure: bool) -> tuple[tuple[str, int, bool], ...]:
-    """Return the hosts and ports in a text; those without a scheme are not surely called."""
+    """Return the hosts and ports in a text; those without a scheme are not certainly called."""
     found = dict[tuple[str, int, bool], None]()
     for line in text.splitlines():
         if line.lstrip().startswith("#"):

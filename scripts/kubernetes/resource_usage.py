@@ -193,7 +193,7 @@ def _pods(workload: Workload, bounds: Sequence[Bound]) -> PodResources:
 def _resources(container: Container, bounds: Sequence[Bound]) -> ContainerResources:
     """Return what a container gets where it says nothing.
 
-    A request is its limit; then come a LimitRange's defaults, for which its max and min stand in
+    A request is its limit; then come a LimitRange's defaults, or, without those, its max and min
     (SetDefaults_Pod and SetDefaults_LimitRangeItem in Kubernetes' pkg/apis/core/v1/defaults.go).
     """
     manifest = container.workload.manifest
@@ -238,7 +238,7 @@ def _of_a_job(workload: Workload, path: Where) -> tuple[int, int]:
     completions = whole(workload.get(*path, "completions"), parallelism)
     running = min(parallelism, completions)
     existing = completions + running - 1
-    # Else a failed container is started again in the pod that there is.
+    # Otherwise a failed container is started again in the existing pod.
     if workload.pod_spec.get("restartPolicy") == "Never":
         existing += whole(workload.get(*path, "backoffLimit"), 6)
     return running, existing

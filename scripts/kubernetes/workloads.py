@@ -12,7 +12,7 @@ from scripts.kubernetes.manifest import PODS, Manifest, Where
 
 MOST_PODS = 5_000
 """Nodes of a cluster: https://kubernetes.io/docs/setup/best-practices/cluster-large/. A workload
-of more pods is a slip of the finger, over which nothing here is to count for minutes."""
+of more pods is a typing error, for which nothing here should compute for minutes."""
 
 _COUNTED = {"CronJob", "Deployment", "Job", "Pod", "StatefulSet"}
 """Kinds whose manifests say how many pods there are."""
@@ -32,12 +32,12 @@ class Workload:
     template: Where
     """Where its pod's metadata and spec stand."""
     least: int
-    """Pods that it keeps where all is well; 1 for what is no set of replicas."""
+    """Pods that it keeps if all is well; 1 for a kind without replicas."""
     most: int
     """Pods that it may be scaled to."""
 
     def get(self, *path: str | int) -> Any:
-        """Return a field of the object; None where there is none."""
+        """Return a field of the object; None if it is missing."""
         return paths.get(self.manifest.object, path)
 
     @property
@@ -81,7 +81,7 @@ class Workload:
 
 
 def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
-    """Return what makes pods, with an autoscaler's bounds in the place of replicas."""
+    """Return what makes pods, with an autoscaler's bounds instead of replicas."""
     bounds = {
         autoscalers.target(manifest): (
             whole(manifest.get("spec", "minReplicas"), 1),

@@ -157,7 +157,7 @@ def text(
     maru = genesis.maru(chain_id, [v["address"] for v in every])
     head = (
         '# Written once by "nox -s network": the validators and the genesis of one chain. '
-        "Another file is another chain.\n"
+        "A different genesis is a different chain.\n"
     )
     return head + yamlio.dump(
         {"network": {"validators": every}, "genesis": {"besu": _json(besu), "maru": _json(maru)}}

@@ -51,7 +51,7 @@ class Audience:
         return f"{self.where}, only for {', '.join(self.ranges)}" if self.ranges else self.where
 
     def is_within(self, other: Audience | None) -> bool:
-        """Return whether everybody in it is in the other, too."""
+        """Return whether everyone in it is in the other, too."""
         if other is None or self.where not in (other.where, _PRIVATE):
             return False
         return not other.ranges or (
@@ -77,7 +77,7 @@ def connections(context: Context) -> Iterator[Effect]:
     old, new = context.old, context.new
     if not old.policies and not new.policies:
         return
-    # Pods that are added or removed are no new or closed connections; other effects name them.
+    # Added or removed pods do not count as new or closed connections; other effects name them.
     pods = _pods(new).keys() & _pods(old).keys()
     others = {party.name: party for objects in (old, new) for party in _others(objects)}
     ports = sorted({port for objects in (old, new) for port in _ports(objects)})

@@ -21,10 +21,10 @@ _MAX_UNAVAILABLE = 35
 """Minor version of Kubernetes from which a StatefulSet can have maxUnavailable; earlier API servers
 drop the field."""
 PAUSED = (
-    "its pods keep the old template: the Deployment is paused, and the sync waits until somebody"
+    "its pods keep the old template: the Deployment is paused, and the sync waits until someone"
     " resumes it"
 )
-_ON_DELETE = "its pods keep the old template until somebody deletes them (updateStrategy OnDelete)"
+_ON_DELETE = "its pods keep the old template until someone deletes them (updateStrategy OnDelete)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Rollout:
     """The new workload; the old one if it is removed."""
     restarted: tuple[str, ...]
     """The replaced pods, in the order in which they stop. The name of a Deployment's pod is random,
-    so it stands as the Deployment's name."""
+    so it is listed as the Deployment's name."""
     added: tuple[str, ...]
     """By ordinals; created in this order if `is_ordered`, otherwise in any order."""
     removed: tuple[str, ...]
