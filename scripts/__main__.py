@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_cluster, format="text", interrupted="nothing is left of it")
 
     for name, what, run in (
-        ("values-table", "the table of values into the chart's README", _values_table),
+        ("values-table", "the table of values and their descriptions in the schema", _values_table),
         ("rules-table", "the tables of rules into docs/rules.md", _rules_table),
     ):
         command = commands.add_parser(name, help=f"write {what}")
@@ -333,22 +333,22 @@ def _cluster(root: Path, options: argparse.Namespace) -> int:
 def _values_table(root: Path, options: argparse.Namespace) -> int:
     from scripts import values_table
 
-    stale = values_table.update(root, check=options.check)
-    return _table("chart/README.md", stale and options.check)
+    changed = values_table.update(root, check=options.check)
+    return _stale(changed if options.check else [])
 
 
 def _rules_table(root: Path, options: argparse.Namespace) -> int:
     from scripts import rules_table
 
     stale = rules_table.update(root, check=options.check)
-    return _table("docs/rules.md", stale and options.check)
+    return _stale(["docs/rules.md"] if stale and options.check else [])
 
 
-def _table(file: str, stale: bool) -> int:
-    """Say what to do where a file's table is stale, and return the exit code."""
-    if stale:
-        print(f"the table in {file} is stale: run nox -s docs", file=sys.stderr)
-    return int(stale)
+def _stale(names: Sequence[str]) -> int:
+    """Say which generated files are out of date, and return the exit code."""
+    for name in names:
+        print(f"{name} is out of date: run nox -s docs", file=sys.stderr)
+    return int(bool(names))
 
 
 if __name__ == "__main__":
