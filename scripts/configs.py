@@ -41,12 +41,6 @@ OVERRIDE = "config.override."
 """How a variable that overrides a key begins once its __ are dots: Hoplite 2.9,
 EnvironmentVariableOverridePropertySource."""
 
-_SHORT = 200
-"""Characters of a message that lists all keys, of which Besu has hundreds."""
-
-_OF_YAML = "a list (- item)", 'a list: ["…"]'
-"""How the schemas' messages call a list, and how TOML and JSON have it."""
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
@@ -331,9 +325,7 @@ def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[Pro
         text = by_file[finding.file]
         lines = text.text.split("\n")
         line = lines[finding.line - 1] if 0 < finding.line <= len(lines) else ""
-        fix = finding.fix.replace(*_OF_YAML)
-        if len(fix) > _SHORT and fix.startswith("remove it; known are"):
-            fix = _listed(BESU)
+        fix = _listed(BESU) if finding.fix == "remove it" else finding.fix
         message = f"{text.key}: {finding.message}"
         path = ("data", text.key)
         yield Problem(

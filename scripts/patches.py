@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scripts import files, yamlio
-from scripts.findings import Finding, UserError
+from scripts.findings import Finding, UserError, may_be_secret
 from scripts.manifest import Manifest
-from scripts.schema import check, shown
+from scripts.schema import check
+from scripts.schema_words import flow, shown
 
 SCHEMA = Path(__file__).with_name("patch.schema.json")
 
@@ -48,11 +49,68 @@ def _load(path: Path, root: Path) -> Patch:
         message, fix = "only *.yaml are patches", "rename or remove the file"
         raise UserError(Finding(files.name(path, root), 0, 0, "patch-file", message, fix))
     document = yamlio.load(path, root)
-    findings = check(document, SCHEMA) or list(_untested(document))
+    other = _of_another_form(document)
+    findings = [other] if other else check(document, SCHEMA) or list(_untested(document))
     if findings:
         raise UserError(*findings)
     target, operations = document.data["target"], document.data["patch"]
     return Patch(target["kind"], target["name"], tuple(operations), document)
+
+
+_KUSTOMIZE = ("patches", "patchesJson6902", "patchesStrategicMerge", "resources")
+"""Keys of a kustomization, of which its kind is optional."""
+
+
+def _of_another_form(document: yamlio.Document) -> Finding | None:
+    """Return that a file is a patch as kubectl or Kustomize know it, and how to write it here."""
+    data = document.data
+    operation = "{op: add, path: /spec/replicas, value: 3}"
+    if isinstance(data, list):
+        message = "the file is a list, so it does not say which object it changes"
+        fix = 'write "target: {kind: StatefulSet, name: linea-stack-besu}" at the top, and the '
+        return document.finding("wrong-type", [], message, fix + 'operations below "patch:"')
+    if not isinstance(data, dict) or "target" in data:
+        if isinstance(data, dict) and isinstance(data.get("patch"), str):
+            message = "patch is a string, as in a kustomization"
+            fix = f'write the operations as a list below "patch:", for example - {operation}'
+            return document.finding("wrong-type", ["patch"], message, fix)
+        return None
+    kind, what = str(data.get("kind", "")), ""
+    if kind == "Kustomization" or any(key in data for key in _KUSTOMIZE):
+        what = "a kustomization"
+        fix = 'write one file for each patch, with "target: {kind: …, name: …}" and "patch:" with '
+        fix += f"operations, for example - {operation}"
+    elif "kind" in data and "apiVersion" in data:
+        what = f"a strategic merge patch (a manifest of kind {kind})"
+        metadata = data.get("metadata")
+        name = metadata.get("name", "…") if isinstance(metadata, dict) else "…"
+        target = flow({"kind": kind, "name": str(name)})
+        first = next(_leaves(data, ()), None)
+        if first:
+            hidden = kind == "Secret" or may_be_secret(first[0])
+            value = "…" if hidden else first[1]
+            path = "".join(f"/{str(p).replace('~', '~0').replace('/', '~1')}" for p in first[0])
+            operation = flow({"op": "add", "path": path, "value": value})
+        fix = f'write "target: {target}" and "patch:" with an operation for each field, for '
+        fix += f"example - {operation}"
+    if not what:
+        return None
+    message = f"the file is {what}, but patches here are RFC 6902 operations"
+    return document.finding("patch-file", [], message, fix)
+
+
+def _leaves(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield the fields of a manifest, without those that only say which object it is."""
+    if isinstance(data, dict):
+        inner: Iterable[tuple[str | int, Any]] = data.items()
+    elif isinstance(data, list):
+        inner = enumerate(data)
+    else:
+        yield path, data
+        return
+    for key, value in inner:
+        if key not in ("apiVersion", "kind", "name", "namespace"):
+            yield from _leaves(value, (*path, key))
 
 
 def _untested(document: yamlio.Document) -> Iterable[Finding]:
