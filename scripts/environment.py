@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ READ = ("environment.yaml", NETWORK, "values.yaml", "patches", "manifests")
 PRODUCTION = "base/profiles/production.yaml"
 
 SCHEMA = Path(__file__).with_name("environment.schema.json")
+NETWORK_SCHEMA = Path(__file__).with_name("network.schema.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +179,12 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
             layers.append(_read(path, root))
         else:
             findings.append(_no_profile(root, document, index, profile))
-    overlay = (folder / NETWORK, folder / "values.yaml")
     # A link to nothing is a mistake, not an absent file.
-    layers += [yamlio.load(path, root) for path in overlay if os.path.lexists(path)]
+    network = yamlio.load(folder / NETWORK, root) if os.path.lexists(folder / NETWORK) else None
+    if network:
+        layers.append(network)
+    if os.path.lexists(folder / "values.yaml"):
+        layers.append(yamlio.load(folder / "values.yaml", root))
     found: tuple[patches.Patch, ...] = ()
     try:
         found = patches.load(folder / "patches", root)
@@ -206,7 +210,11 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
             for entry in data.get("waivers", [])
         ),
     )
-    findings += _check_values(root, environment) or images.old_digests(environment.layers)
+    wrong = schema.check(network, NETWORK_SCHEMA) if network else []
+    # The chart's schema would report the same mistakes once more.
+    told = {finding.file for finding in wrong}
+    wrong += [f for f in _check_values(root, environment) if f.file not in told]
+    findings += wrong or images.old_digests(environment.layers)
     if findings:
         raise UserError(*findings)
     return environment
@@ -247,7 +255,8 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
                     return (overlay if layer.file.startswith("base/") else layer), path
         return document, inside
 
-    merged = coalesce(chart.data or {}, environment.values)
+    # With its nulls: where the schema allows one, Helm drops the default.
+    merged = merge(chart.data or {}, environment.values)
     path = root / "chart" / "values.schema.json"
     try:
         return schema.check_merged(merged, path, locate)
@@ -310,17 +319,7 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
                 with_account.setdefault(server, []).append(name)
     findings = []
     for name in documents.keys() & wanted:
-        server, namespace = places[name]
-        others = [other for other in owners[places[name]] if other != name]
-        if others:
-            message = (
-                f"the namespace {namespace} on this cluster belongs to {others[0]} too: "
-                "each would delete what the other makes"
-            )
-            fix = "write another namespace, or another cluster"
-            findings.append(
-                documents[name].finding("shared-namespace", ["namespace"], message, fix)
-            )
+        server, _ = places[name]
         synced = with_account.get(server, [])
         if synced and name not in synced:
             message = (
@@ -329,11 +328,65 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
             )
             fix = "write cluster.serviceAccount in all environments of the cluster, or in none"
             findings.append(documents[name].finding("service-account", ["cluster"], message, fix))
+    chains = _shared_chains(root, wanted)
+    for (_, namespace), names in owners.items():
+        if len(names) == 1 or not wanted.intersection(names):
+            continue
+        for name, other in _newer(root, names, wanted, f"namespace: {namespace}\n"):
+            chain = chains.get(name)
+            if chain and chain[0] == other:
+                del chains[name]
+            findings.append(_shared_namespace(documents[name], name, other, namespace, chain))
     return (
         findings
-        + _shared_chains(root, set(names))
-        + _without_chain(root, documents.keys() & set(names))
+        + [finding for _, finding in chains.values()]
+        + _without_chain(root, documents.keys() & wanted)
     )
+
+
+def _shared_namespace(
+    document: Document, name: str, other: str, namespace: str, chain: tuple[str, Finding] | None
+) -> Finding:
+    """Return that two environments have one namespace; chain: what else they share."""
+    message = (
+        f"the namespace {namespace} on this cluster belongs to {other}, too: each environment "
+        "would delete the other's objects"
+    )
+    fix = "write another namespace, or another cluster"
+    if chain and chain[0] == other:
+        message = (
+            f"{name} has the namespace and the validators of {other}, as a copy of its folder has: "
+            "each would delete the other's objects, and validators with one key fork the chain"
+        )
+        fix = (
+            f"write a namespace of its own, remove overlays/{name}/{NETWORK}, then run "
+            f"nox -s network -- {name} and nox -s render"
+        )
+    return document.finding("shared-namespace", ["namespace"], message, fix)
+
+
+def _newer(
+    root: Path, names: Sequence[str], wanted: set[str], mark: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Yield which of the environments that share something came later, each with an older one.
+
+    mark: what the Application of one that has it already says. Where the committed Applications
+    don't tell the older from the newer, all that are wanted count as newer.
+    """
+    older = [name for name in names if mark in _application(root, name)]
+    newer = [name for name in names if name not in older]
+    if not older or not newer:
+        newer = [name for name in names if name in wanted]
+    for name in newer:
+        yield name, next(other for other in [*older, *names] if other != name)
+
+
+def _application(root: Path, name: str) -> str:
+    """Return the committed Application of an environment; nothing where there is none."""
+    try:
+        return (root / tree.argocd_file("applications", name)).read_text("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _without_chain(root: Path, names: set[str]) -> list[Finding]:
@@ -361,8 +414,11 @@ _IDENTITY = re.compile(
 file of every environment, each time."""
 
 
-def _shared_chains(root: Path, names: set[str]) -> list[Finding]:
-    """Return where the named environments have a validator or the chain id of another."""
+def _shared_chains(root: Path, wanted: set[str]) -> dict[str, tuple[str, Finding]]:
+    """Return which environments have a validator or the chain id of another, and of which one.
+
+    Only of pairs that one of the wanted is part of.
+    """
     owners = dict[bytes, list[str]]()
     lines = dict[tuple[str, bytes], int]()
     for name in tree.environments(root):
@@ -375,27 +431,35 @@ def _shared_chains(root: Path, names: set[str]) -> list[Finding]:
                 if (name, what) not in lines:
                     owners.setdefault(what, []).append(name)
                     lines[name, what] = text.count(b"\n", 0, found.start()) + 1
-    findings = dict[str, Finding]()
-    for (name, what), line in lines.items():
-        others = [other for other in owners[what] if other != name]
-        if not others or name not in names:
+    findings = dict[str, tuple[str, Finding]]()
+    # Validators first: whoever has another's has its chain id, too.
+    for what, names in sorted(owners.items(), key=lambda item: not item[0].startswith(b"0x")):
+        if len(names) == 1 or not wanted.intersection(names):
             continue
-        told, file = what.decode(), f"overlays/{name}/{NETWORK}"
-        if what.startswith(b"0x"):
-            rule = "shared-validator"
-            message = f"the validator {told} is {others[0]}'s, too: two with one key fork the chain"
-            fix = (
-                "one of the two is a copy: remove network.yaml of the one that has never run "
-                "(not of the other!), and make it a chain of its own with nox -s network"
-            )
-            findings[name] = Finding(file, line, 1, rule, message, fix)
-        else:
-            rule = "shared-chain-id"
-            message = f"the chain id {told} is {others[0]}'s, too: what is signed for one of them"
-            message += " is good for the other"
-            fix = "make a network of its own with nox -s network, where it has never run"
-            findings.setdefault(name, Finding(file, line, 1, rule, message, fix))
-    return list(findings.values())
+        for name, other in _newer(root, names, wanted, mark="kind: Application\n"):
+            shared = _shared_chain(name, other, what, lines[name, what])
+            findings.setdefault(name, (other, shared))
+    return findings
+
+
+def _shared_chain(name: str, other: str, what: bytes, line: int) -> Finding:
+    file = f"overlays/{name}/{NETWORK}"
+    if what.startswith(b"0x"):
+        message = (
+            f"the validator {what.decode()} is {other}'s, too: two validators with one key fork "
+            "the chain"
+        )
+        fix = (
+            f"if {name} is a copy that has never run, remove {file} and run nox -s network -- "
+            f"{name}; otherwise restore it from git"
+        )
+        return Finding(file, line, 1, "shared-validator", message, fix)
+    message = (
+        f"the chain id {what.decode()} is {other}'s, too: a transaction signed for one chain is "
+        "valid on the other"
+    )
+    fix = f"if {name} has never run, remove {file} and run nox -s network -- {name}"
+    return Finding(file, line, 1, "shared-chain-id", message, fix)
 
 
 _HERE = "https://kubernetes.default.svc"
