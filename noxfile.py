@@ -17,6 +17,8 @@ from nox.command import CommandFailed
 nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["check", "validate", "policy", "lint", "tests", "e2e"]
+# A mistake in an input fails `render`, and would fail `validate` and `policy` with the same words.
+nox.options.stop_on_first_error = True
 
 ROOT = Path(__file__).resolve().parent
 LOCKS = ROOT / "tools" / "python"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from scripts import (
     configs,
@@ -23,7 +23,7 @@ from scripts import (
     yamlio,
 )
 from scripts.files import links_out
-from scripts.findings import Finding, UsageError, UserError
+from scripts.findings import Finding, Severity, UsageError, UserError
 from scripts.kubeconform import FREE, Problem, check
 from scripts.parallel import each
 from scripts.render import Rendering, render, settings
@@ -46,14 +46,26 @@ def validate(root: Path, renderings: Sequence[Rendering], against: str = "") -> 
     against: a git revision whose committed output the change is judged by; else none is.
     Raises UsageError where git does not know the revision.
     """
-    findings = [finding for layer in LAYERS for finding in layer(root, renderings)]
-    return findings + judge.check(root, renderings, against)
+    findings = inputs(root, renderings)
+    sound = _sound(renderings, findings)
+    findings += [finding for layer in LAYERS for finding in layer(root, sound)]
+    return findings + judge.check(root, sound, against)
 
 
 def compare(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Return where the committed output is not what the inputs give, or these are not sound."""
-    layers = (inputs, committed, orphaned)
-    return [finding for layer in layers for finding in layer(root, renderings)]
+    findings = inputs(root, renderings)
+    sound = _sound(renderings, findings)
+    return findings + committed(root, sound) + orphaned(root, sound)
+
+
+def _sound(renderings: Sequence[Rendering], findings: Sequence[Finding]) -> list[Rendering]:
+    """Return the environments without errors in their inputs.
+
+    Of the others, whatever else is found may be a consequence, and nothing is rendered.
+    """
+    wrong = [finding.file for finding in findings if finding.severity is Severity.ERROR]
+    return [r for r in renderings if not any(f.startswith(f"overlays/{r.name}/") for f in wrong)]
 
 
 def survived(renderings: Sequence[Rendering]) -> list[str]:
@@ -225,18 +237,41 @@ def committed(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
         except UserError as error:
             findings += error.findings
             continue
-        for file in sorted(there.keys() | rendering.files.keys()):
-            wanted = rendering.files.get(file)
-            if wanted is None:
-                message = "the inputs no longer give this file"
-            elif file not in there:
-                message = "the inputs give this file, and it is not there"
-            elif there[file] != wanted.encode():
-                message = "the file is not what the inputs give"
-            else:
-                continue
-            findings.append(_stale(file, message, rendering.name))
+        findings += _difference(rendering, there)
     return findings
+
+
+_SHOWN = 3
+"""Files that a message names."""
+
+
+def _difference(rendering: Rendering, there: Mapping[str, bytes]) -> Iterator[Finding]:
+    """Yield one finding for an environment whose output is not what its inputs give."""
+    name, wanted = rendering.name, rendering.files
+    if not any(tree.argocd_file(folder, name) in there for folder in tree.ARGOCD_FOLDERS):
+        # A copy of another environment has that one's manifests.
+        message = f"overlays/{name} has no rendered output yet"
+        yield _stale(f"overlays/{name}/environment.yaml", message, name)
+        return
+    kinds = {
+        "out of date": [f for f in wanted if f in there and there[f] != wanted[f].encode()],
+        "missing": [f for f in wanted if f not in there],
+        "no longer rendered": [f for f in there if f not in wanted],
+    }
+    files = sorted(file for found in kinds.values() for file in found)
+    if len(files) == 1:
+        what = next(kind for kind, found in kinds.items() if found)
+        yield _stale(files[0], f"the file is {what}", name)
+    elif files:
+        told = [f"{kind}: {_some(found)}" for kind, found in kinds.items() if found]
+        yield _stale(files[0], f"{len(files)} files are not up to date; {'; '.join(told)}", name)
+
+
+def _some(files: Sequence[str]) -> str:
+    """Return the names of files as a sentence lists them, without their folders."""
+    names = sorted(PurePosixPath(file).name for file in files)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def orphaned(root: Path, _: Sequence[Rendering]) -> list[Finding]:
@@ -254,7 +289,6 @@ def _stale(file: str, message: str, environment: str = "") -> Finding:
 
 
 LAYERS: tuple[Layer, ...] = (
-    inputs,
     links,
     schemas,
     configurations,
