@@ -126,7 +126,9 @@ def _besu_value(
         return
     document = Document("", {name: _typed(value, types)}, None)
     for finding in schema.check(document, BESU) + schema.check(document, BESU_OPEN):
-        yield _problem(container, path, finding.rule, f"{prefix}{finding.message}", finding.fix)
+        # What stands in an argument or a variable has no quotes.
+        fix = finding.fix.removesuffix(" without quotes")
+        yield _problem(container, path, finding.rule, f"{prefix}{finding.message}", fix)
 
 
 def _typed(value: str, types: str | list[str]) -> Any:
@@ -263,7 +265,8 @@ def _override(
     for finding in schema.check(Document("", data, None), MARU):
         if finding.rule != "missing-key":
             message = f"{variable}: {finding.message}"
-            yield _problem(container, (*path, "value"), finding.rule, message, finding.fix)
+            fix = finding.fix.removesuffix(" without quotes")
+            yield _problem(container, (*path, "value"), finding.rule, message, fix)
 
 
 def _resolved(table: dict[str, Any]) -> dict[str, Any]:

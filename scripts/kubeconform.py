@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import yaml
 
-from scripts import openapi, schemas, tools
+from scripts import openapi, schema_places, schema_words, schemas, tools, yamlio
 from scripts.findings import UsageError
+from scripts.schema_words import label
 
 TIMEOUT_S = 600
 
@@ -105,10 +107,12 @@ def _errors(
     for pointer, message in leaves:
         path = _path(pointer.replace("\\'", "'"), found)
         unknown = _UNKNOWN.fullmatch(message.strip())
-        if unknown and path and path[-1] in FREE:
-            for key in _QUOTED.findall(unknown.group(1)):
+        for key in _QUOTED.findall(unknown.group(1)) if unknown else ():
+            if path and path[-1] in FREE:
                 yield (*path, key), f"{key!r} is no key of {path[-1]}: {_KEY_FORM}"
-        else:
+            else:
+                yield path, f"additional properties '{key}' not allowed"
+        if not unknown:
             yield path, _plain(message)
 
 
@@ -148,3 +152,52 @@ def _plain(message: str) -> str:
 def _quoted(text: str) -> str:
     """Return the text as kubeconform quotes it."""
     return "'" + text.replace("\\", "\\\\") + "'"
+
+
+_MISSING = re.compile(r"missing propert(?:y|ies) (.*)")
+_TYPES = re.compile(r"got \w+, want ([\w ]+)")
+
+
+def sentences(
+    problem: Problem, found: Mapping[str, Any], kubernetes_version: str
+) -> tuple[str, str]:
+    """Return what is wrong with a field of an object, and what to write instead."""
+    path, message = problem.path, problem.message
+    if path == ("apiVersion",):
+        return message, "write an apiVersion and kind that exist"
+    fields = [problem.kind.lower(), *(part for part in path if isinstance(part, str))]
+    explained = f"write what `kubectl explain {'.'.join(fields)}` describes"
+    if unknown := _UNKNOWN.fullmatch(message):
+        (key,) = _QUOTED.findall(unknown.group(1))
+        root = _schema(found, problem.kind, kubernetes_version)
+        value = yamlio.get(found, [*path, key])
+        targets = schema_places.meant(root, path, key, value, None, lambda *_: True)
+        fix = schema_words.moving(path, key, targets, schema_places.keys(root, path))
+        return f"Kubernetes {kubernetes_version} has no field {label([*path, key])}", fix
+    if missing := _MISSING.fullmatch(message):
+        keys = _QUOTED.findall(missing.group(1))
+        return schema_words.lacking(path, keys), schema_words.adding(path, dict.fromkeys(keys))
+    if wanted := _TYPES.fullmatch(message):
+        types, value = wanted.group(1).split(" or "), yamlio.get(found, path)
+        # A Secret's fields have other names than what is secret elsewhere.
+        place = (*path[:-1], "secret") if problem.kind == "Secret" else path
+        told = schema_words.wrong_type(value, place, types).replace(label(place), label(path))
+
+        def valid(other: Any) -> bool:
+            return jsonschema_rs.is_valid({"type": types}, other)
+
+        return told, schema_words.retyped(value, None, place, valid) or explained
+    if FREE.intersection(path):
+        explained = "write it in that form"
+    return f"Kubernetes {kubernetes_version} rejects {label(path)}: {message}", explained
+
+
+def _schema(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> dict[str, Any]:
+    """Return the schema of an object's kind; an empty one where there is none."""
+    file = openapi.file_name(str(found.get("apiVersion")), kind)
+    for location in schemas.locations(kubernetes_version):
+        path = Path(location.removesuffix(openapi.LOCATION)) / file
+        if path.is_file():
+            schema: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return schema
+    return {}

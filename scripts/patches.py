@@ -13,7 +13,7 @@ from scripts import files, yamlio
 from scripts.findings import Finding, UserError, may_be_secret
 from scripts.manifest import Manifest
 from scripts.schema import check
-from scripts.schema_words import flow, shown
+from scripts.schema_words import HIDDEN, flow, shown
 
 SCHEMA = Path(__file__).with_name("patch.schema.json")
 
@@ -208,7 +208,7 @@ def _found(kind: str, data: Any, path: str) -> str:
     try:
         found = jsonpointer.resolve_pointer(data, path)
         if kind == "Secret":
-            return "is something not shown here"
+            return f"is {HIDDEN}"
         return f"is {shown(found, jsonpointer.JsonPointer(path).parts)}"
     except (jsonpointer.JsonPointerException, TypeError):  # the place after a list's end: -
         return _NOTHING

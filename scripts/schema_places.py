@@ -20,6 +20,9 @@ Fits = Callable[[Schema, Any], bool]
 ITEM = -1
 """Stands in the path of a key for the index of a list: any, or the last."""
 
+_DEEPEST = 16
+"""Keys from the root on: some schemas refer to themselves."""
+
 MOST = 4
 """Places that a message offers to choose from; more are no help."""
 
@@ -39,8 +42,12 @@ def applying(root: Schema, path: ValuePath) -> list[Schema]:
     """
     found = list(_spread(root, [root]))
     for key in path:
-        found = list(_spread(root, [inner for part in found for inner in _below(part, key)]))
+        found = _step(root, found, key)
     return found
+
+
+def _step(root: Schema, parts: Sequence[Schema], key: str | int) -> list[Schema]:
+    return list(_spread(root, [inner for part in parts for inner in _below(part, key)]))
 
 
 def _spread(root: Schema, parts: Iterable[Any]) -> Iterator[Schema]:
@@ -80,13 +87,13 @@ def every(root: Schema) -> list[tuple[str | int, ...]]:
     found = dict[tuple[str | int, ...], None]()
 
     def visit(parts: list[Schema], path: tuple[str | int, ...]) -> None:
-        for part in parts:
-            for key in part.get("properties", {}):
-                if (*path, key) not in found:
-                    found[*path, key] = None
-                    visit(applying(root, (*path, key)), (*path, key))
-            if isinstance(part.get("items"), dict):
-                visit(applying(root, (*path, ITEM)), (*path, ITEM))
+        if len(path) > _DEEPEST:
+            return
+        for key in {key: None for part in parts for key in part.get("properties", {})}:
+            found[*path, key] = None
+            visit(_step(root, parts, key), (*path, key))
+        if any(isinstance(part.get("items"), dict) for part in parts):
+            visit(_step(root, parts, ITEM), (*path, ITEM))
 
     visit(list(_spread(root, [root])), ())
     return list(found)
@@ -105,18 +112,19 @@ def meant(
     if same:
         return [[*path, same[0]]]
     for first in range(len(parts) - 1):
-        for above in (list(path), []):
-            if _fits(root, [*above, *parts[first:]], value, fits):
-                return [[*above, *parts[first:]]]
+        for nested in ([*path, *parts[first:]], parts[first:]):
+            if _fits(root, nested, value, fits):
+                return [nested]
     if len(parts) > 1 and parts[0] in known:
         return []
     for length in range(len(path) - 1, -1, -1):  # a level too low
         outside = [*path[:length], key]
         if _fits(root, outside, value, fits):
             return [outside]
+    above = [ITEM if isinstance(part, int) else part for part in path]
     named = [list(place) for place in every(root) if place[-1] == key]
     named = [place for place in named if _fits(root, place, value, fits)]
-    inside = [place for place in named if place[: len(path)] == list(path)]
+    inside = [[*path, *p[len(path) :]] for p in named if p[: len(path)] == above]
     if beside := [place for place in inside if place[len(path)] == before]:
         return beside[:1]
     shallowest = min(map(len, inside), default=0)

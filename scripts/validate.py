@@ -24,7 +24,7 @@ from scripts import (
 )
 from scripts.files import links_out
 from scripts.findings import Finding, Severity, UsageError, UserError
-from scripts.kubeconform import FREE, Problem, check
+from scripts.kubeconform import Problem, check, sentences
 from scripts.parallel import each
 from scripts.render import Rendering, render, settings
 from scripts.schemas import versions
@@ -133,14 +133,7 @@ def _located(root: Path, rendering: Rendering, problem: Problem) -> Finding:
     manifest = next(m for m in everything if (m.kind, m.name) == (problem.kind, problem.name))
     path = _field(problem)
     file, line, column = origin.of_field(root, found, manifest, path)
-    where = "/".join(map(str, problem.path))
-    fields = [manifest.kind.lower(), *(part for part in problem.path if isinstance(part, str))]
-    message = f"Kubernetes {found.kubernetes_version} refuses /{where}: {problem.message}"
-    fix = f"write what `kubectl explain {'.'.join(fields)}` describes"
-    if FREE.intersection(problem.path):
-        fix = "write it in that form"
-    elif problem.path == ("apiVersion",):
-        message, fix = problem.message, "write an apiVersion and kind that there are"
+    message, fix = sentences(problem, manifest.object, found.kubernetes_version)
     return Finding(
         file, line, column, "kubernetes-schema", message, fix, manifest.label, found.name
     )
@@ -174,8 +167,7 @@ def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Findi
         kind, name = document.data["kind"], document.data["metadata"]["name"]
         for problem in problems:
             if (problem.kind, problem.name) == (kind, name):
-                message = f"{kind} is refused: {problem.message}"
-                fix = "write what Argo CD's documentation of the kind describes"
+                message, fix = sentences(problem, document.data, max(known))
                 findings.append(
                     document.finding("kubernetes-schema", _field(problem), message, fix)
                 )

@@ -189,7 +189,7 @@ def test_an_environment_that_needs_no_waiver_is_told(repository: Repository) -> 
         ({"objects": []}, "objects"),
         ({"check": "CKV_K8S_16"}, "check"),
         ({"environments": ["nowhere"]}, "there is no nowhere"),
-        ({"until": "2030"}, "until is not known"),
+        ({"until": "2030"}, "until is an unknown key"),
     ],
 )
 def test_a_waiver_that_does_not_say_what_or_why_is_refused(

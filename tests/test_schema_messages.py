@@ -21,12 +21,13 @@ CASES = Path(__file__).with_name("schema_messages.txt")
 """Paragraphs: a file, and after => what is said of it: line, rule, message; what to write. A
 heading of several names its schema."""
 
-SCHEMAS = {
-    "values": ROOT / "chart" / "values.schema.json",
-    **{
-        name: ROOT / "scripts" / f"{name}.schema.json"
-        for name in ("environment", "images", "network", "patch", "policy")
-    },
+SCHEMAS: dict[str, Path] = {
+    name: ROOT / folder / f"{name}.schema.json"
+    for folder, names in (
+        ("chart", ["values"]),
+        ("scripts", ["environment", "images", "network", "patch", "policy"]),
+    )
+    for name in names
 }
 """Schemas of the files that people write."""
 
@@ -112,7 +113,9 @@ def test_every_pattern_is_explained_in_words(name: str) -> None:
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_what_may_be_written_is_an_instruction_and_its_examples_are_valid(name: str) -> None:
     root = schema.read(SCHEMAS[name])
-    context = {key: root[key] for key in ("$schema", "$defs", "definitions") if key in root}
+    context: dict[str, Any] = {
+        key: root[key] for key in ("$schema", "$defs", "definitions") if key in root
+    }
     for path, part in parts(root):
         if isinstance(message := part.get("errorMessage"), str):
             assert message.startswith(("Write ", "Pin ", "Remove ", "Restore ")), message

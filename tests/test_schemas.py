@@ -95,6 +95,74 @@ def test_what_the_api_server_would_refuse_is_refused(
     assert [problem.path for problem in found if told in problem.message] == [path], found
 
 
+RESOURCES = "spec.template.spec.containers[0].resources"
+CONTAINER = ("spec", "template", "spec", "containers", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "told"),
+    [
+        (
+            CONTAINER,
+            "additional properties 'comand' not allowed",
+            (
+                "Kubernetes 1.34 has no field spec.template.spec.containers[0].comand",
+                "write command",
+            ),
+        ),
+        (
+            CONTAINER,
+            "additional properties 'limits' not allowed",
+            (
+                "Kubernetes 1.34 has no field spec.template.spec.containers[0].limits",
+                f"did you mean {RESOURCES}.limits? Move it below {RESOURCES}",
+            ),
+        ),
+        (
+            CONTAINER,
+            "missing property 'name'",
+            (
+                "spec.template.spec.containers[0].name is missing",
+                "add name to spec.template.spec.containers[0]",
+            ),
+        ),
+        (
+            ("spec", "replicas"),
+            "got string, want integer",
+            ('spec.replicas is the string "2", not a whole number', "write 2 without quotes"),
+        ),
+        (
+            ("metadata", "labels", "team"),
+            "'the chain' is no value of a label",
+            (
+                "Kubernetes 1.34 rejects metadata.labels.team: 'the chain' is no value of a label",
+                "write it in that form",
+            ),
+        ),
+    ],
+)
+def test_what_kubernetes_rejects_is_told_in_sentences(
+    path: tuple[str | int, ...], message: str, told: tuple[str, str]
+) -> None:
+    container = {"image": "a", "comand": ["b"], "limits": {"cpu": "1"}}
+    found = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "a", "labels": {"team": "the chain"}},
+        "spec": {"replicas": "2", "template": {"spec": {"containers": [container]}}},
+    }
+    problem = Problem("a.yaml", "StatefulSet", "a", path, message)
+    assert kubeconform.sentences(problem, found, "1.34") == told
+
+
+def test_a_value_of_a_secret_is_not_told() -> None:
+    found = {"apiVersion": "v1", "kind": "Secret", "stringData": {"a": 12345}}
+    problem = Problem("a.yaml", "Secret", "a", ("stringData", "a"), "got number, want string")
+    message, fix = kubeconform.sentences(problem, found, "1.34")
+    assert message == "stringData.a is a number, not a string"
+    assert fix == "write it in quotes"
+
+
 @pytest.mark.parametrize(
     ("kind", "api_version"),
     [
