@@ -173,7 +173,8 @@ def sentences(
         value = yamlio.get(found, [*path, key])
         targets = schema_places.meant(root, path, key, value, None, lambda *_: True)
         fix = schema_words.moving(path, key, targets, schema_places.keys(root, path))
-        return f"Kubernetes {kubernetes_version} has no field {label([*path, key])}", fix
+        of = _called(found, problem.kind, kubernetes_version)
+        return f"{of} has no field {label([*path, key])}", fix
     if missing := _MISSING.fullmatch(message):
         keys = _QUOTED.findall(missing.group(1))
         return schema_words.lacking(path, keys), schema_words.adding(path, dict.fromkeys(keys))
@@ -190,6 +191,13 @@ def sentences(
     if FREE.intersection(path):
         explained = "write it in that form"
     return f"Kubernetes {kubernetes_version} rejects {label(path)}: {message}", explained
+
+
+def _called(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> str:
+    """Return a kind, with the version of Kubernetes where it is one of its own."""
+    group = str(found.get("apiVersion")).rpartition("/")[0]
+    own = "." not in group or group.endswith(".k8s.io")
+    return f"a {kind} of Kubernetes {kubernetes_version}" if own else f"the kind {kind}"
 
 
 def _schema(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> dict[str, Any]:

@@ -212,6 +212,8 @@ def _at_missing(checked: _Checked, errors: Sequence[_Error]) -> Iterator[Finding
             message = f"{label([*path, because[0]])} needs {label([*path, names[0]])}"
         examples = {name: words.example(checked.applying([*path, name])) for name in names}
         fix = words.advice([own]) if "errorMessage" in own else words.adding(path, examples)
+        if because and (rival := _rival(checked, path, names[0])):
+            fix = words.replacing(path, rival, names[0], examples[names[0]])
         yield checked.finding(path, "missing-key", message, fix)
 
 
@@ -222,6 +224,16 @@ def _asking(checked: _Checked, error: _Error) -> Iterator[str]:
             needs = places.subschema(checked.root, error.keyword[: length + 1])
             there = get(checked.data, error.path)
             yield from (k for k, v in needs.items() if k in there and error.detail.property in v)
+
+
+def _rival(checked: _Checked, path: _Place, key: str) -> str | None:
+    """Return the key that is there and can't stand beside the missing one."""
+    for part in checked.applying(path):
+        keys = [str(name) for form in part.get("oneOf", ()) for name in form.get("required", ())]
+        there = [name for name in keys if name != key and name in get(checked.data, path)]
+        if key in keys and there:
+            return there[0]
+    return None
 
 
 def _choice(checked: _Checked, error: _Error) -> list[str]:
@@ -264,6 +276,8 @@ def _at_name(checked: _Checked, error: _Error) -> Finding:
     near = difflib.get_close_matches(key, map(str, words.first(parts, "examples") or ()), 1)
     what = f"the key {key}" + (f" of {label(error.path)}" if error.path else "")
     message = f"{what} is not a valid {words.first(parts, 'title') or 'name'}"
+    if type(error.detail.error.kind).__name__ == "Not":
+        message = f"{what} is not allowed"
     fix = f"write {near[0]}" if near else words.advice(parts)
     return checked.finding([*error.path, key], "wrong-key", message, fix)
 

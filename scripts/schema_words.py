@@ -312,6 +312,12 @@ def adding(path: ValuePath, examples: dict[str, Any]) -> str:
     return f"add {listed(examples, 'and')}{where}" + (f", for example {lines}" if lines else "")
 
 
+def replacing(path: ValuePath, old: str, new: str, good: Any) -> str:
+    """Return the instruction to write one key instead of another; good: a value for it."""
+    for_example = f", for example {_line({new: good})}" if good is not None else ""
+    return f"write {new} instead of {old} in {label(path)}{for_example}"
+
+
 def _line(values: dict[str, Any]) -> str:
     return next((f'"{key}: {flow(value)}"' for key, value in values.items()), "")
 

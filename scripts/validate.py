@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from scripts import (
     configs,
@@ -255,13 +255,17 @@ def _difference(rendering: Rendering, there: Mapping[str, bytes]) -> Iterator[Fi
         what = next(kind for kind, found in kinds.items() if found)
         yield _stale(files[0], f"the file is {what}", name)
     elif files:
-        told = [f"{kind}: {_some(found)}" for kind, found in kinds.items() if found]
-        yield _stale(files[0], f"{len(files)} files are not up to date; {'; '.join(told)}", name)
+        told = [(kind, found) for kind, found in kinds.items() if found]
+        message = f"{len(files)} files are {told[0][0]}: {_some(told[0][1])}"
+        if len(told) > 1:
+            named = "; ".join(f"{_some(found)} ({kind})" for kind, found in told)
+            message = f"{len(files)} files are not up to date: {named}"
+        yield _stale(files[0], message, name)
 
 
 def _some(files: Sequence[str]) -> str:
-    """Return the names of files as a sentence lists them, without their folders."""
-    names = sorted(PurePosixPath(file).name for file in files)
+    """Return the names of files as a sentence lists them, of manifests without their folder."""
+    names = [re.sub(r"^overlays/[^/]+/manifests/", "", file) for file in sorted(files)]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 

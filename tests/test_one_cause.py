@@ -72,7 +72,7 @@ def test_output_that_is_out_of_date_is_one_finding_for_each_environment(
     (found,) = findings(repository, "render", "dev", "--check")
     assert found["rule"] == "stale-output"
     assert found["environment"] == "dev"
-    for kind in ("out of date: ", "missing: ", "no longer rendered: "):
+    for kind in ("(out of date)", "(missing)", "(no longer rendered)"):
         assert kind in found["message"]
     assert "statefulset-linea-stack-besu.yaml" in found["message"]
 

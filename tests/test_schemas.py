@@ -95,7 +95,7 @@ def test_what_the_api_server_would_refuse_is_refused(
     assert [problem.path for problem in found if told in problem.message] == [path], found
 
 
-RESOURCES = "spec.template.spec.containers[0].resources"
+FIRST = "spec.template.spec.containers[0]"
 CONTAINER = ("spec", "template", "spec", "containers", 0)
 
 
@@ -106,7 +106,7 @@ CONTAINER = ("spec", "template", "spec", "containers", 0)
             CONTAINER,
             "additional properties 'comand' not allowed",
             (
-                "Kubernetes 1.34 has no field spec.template.spec.containers[0].comand",
+                f"a StatefulSet of Kubernetes 1.34 has no field {FIRST}.comand",
                 "write command",
             ),
         ),
@@ -114,16 +114,16 @@ CONTAINER = ("spec", "template", "spec", "containers", 0)
             CONTAINER,
             "additional properties 'limits' not allowed",
             (
-                "Kubernetes 1.34 has no field spec.template.spec.containers[0].limits",
-                f"did you mean {RESOURCES}.limits? Move it below {RESOURCES}",
+                f"a StatefulSet of Kubernetes 1.34 has no field {FIRST}.limits",
+                f"did you mean {FIRST}.resources.limits? Move it below {FIRST}.resources",
             ),
         ),
         (
             CONTAINER,
             "missing property 'name'",
             (
-                "spec.template.spec.containers[0].name is missing",
-                "add name to spec.template.spec.containers[0]",
+                f"{FIRST}.name is missing",
+                f"add name to {FIRST}",
             ),
         ),
         (
