@@ -298,7 +298,7 @@ def _at_value(checked: _Checked, error: _Error) -> Finding:
         retyped = words.retyped(value, document.scalar(inside), path, valid)
         fix = retyped or words.of_type(value, detail.types, parts)
         if value is None and path and not places.required(checked.root, path):
-            fix += ", or remove the line"
+            fix += (", [] for none" if valid([]) else "") + ", or remove the line"
     elif error.kind in ("Enum", "Constant"):
         options = detail.options if error.kind == "Enum" else [detail.expected_value]
         message = message if len(options) > 1 else words.forbidden(value, path)

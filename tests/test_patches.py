@@ -186,4 +186,4 @@ def test_a_patch_whose_ground_moves_fails_the_render(repository: Repository) -> 
     done = repository.run("render", "prod")
     assert done.code == 1
     assert "patch-test" in done.out
-    assert "overlays/prod/patches/rpc-only-at-the-root.yaml:6:5" in done.out
+    assert "overlays/prod/patches/rpc-only-at-the-root.yaml:7:5" in done.out
