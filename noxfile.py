@@ -164,7 +164,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the tables anew: of values, from the chart's comments, and of rules."""
+    """Update generated text: the chart's values (README, descriptions in its schema), the rules."""
     install(session, "pipeline")
     run(session, "scripts", "values-table", *session.posargs)
     run(session, "scripts", "rules-table", *session.posargs)

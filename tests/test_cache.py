@@ -230,7 +230,7 @@ def test_a_collision_with_an_unchanged_environment_is_seen(rendered: Repository)
     rendered.replace("overlays/staging/environment.yaml", "linea-staging", "linea-dev")
     done = rendered.run("render")
     assert done.code == 1
-    assert "belongs to dev too" in done.out
+    assert "belongs to dev, too" in done.out
 
 
 def test_a_file_that_nothing_reads_is_told_where_nothing_else_changed(

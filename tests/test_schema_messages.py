@@ -12,6 +12,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripts import scanners, schema, schema_places, schema_words, yamlio
 from scripts.environment import merge
@@ -61,6 +63,31 @@ def test_what_may_be_a_secret_is_not_shown() -> None:
     for _, text, expected in cases():
         for secret in ("hunter2-long-secret", "1234567890"):
             assert secret not in text or secret not in "".join(expected)
+
+
+KEYS = {name: sorted({str(key) for path in schema_places.every(schema.read(file)) for key in path})
+        for name, file in SCHEMAS.items()}  # fmt: skip
+
+
+@given(st.sampled_from(sorted(SCHEMAS)), st.data())
+def test_whatever_a_file_holds_is_told_in_words(name: str, data: st.DataObject) -> None:
+    leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=9)
+    keys = st.sampled_from(KEYS[name] or ["a:1"]) | st.text(max_size=9)
+    found = data.draw(
+        st.recursive(
+            leaves,
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
+            max_leaves=20,
+        )
+    )
+    document = yamlio.Document("v.yaml", found, None)
+    for finding in schema.check(document, SCHEMAS[name]):
+        assert finding.message
+        assert finding.fix
+        assert "None" not in finding.message + finding.fix
+    if name == "values":
+        merged = merge(DEFAULTS, found if isinstance(found, dict) else {})
+        schema.check_merged(merged, SCHEMAS[name], lambda path: (document, path))
 
 
 def parts(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
