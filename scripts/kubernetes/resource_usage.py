@@ -220,7 +220,7 @@ def _container(
             limits = default | limits
             requests = bound.amounts["min"] | default | bound.amounts["defaultRequest"] | requests
     sidecar = data.get("restartPolicy") == "Always"
-    return Container(str(data.get("name")), path, data, sidecar, requests, limits)
+    return Container(str(data.get("name", "without a name")), path, data, sidecar, requests, limits)
 
 
 def _most(workload: Workload) -> tuple[int, int, int]:

@@ -268,7 +268,7 @@ def node_without_probe(objects: Objects) -> Iterator[Problem]:
             told = kind == "readinessProbe" and _place(container) in answered
             if container.get(kind) or told:
                 continue
-            message = f"the container {container.name} has no {kind}: {missed}"
+            message = f"the container {container.name or 'without a name'} has no {kind}: {missed}"
             fix = f"write a {kind}, as chart/values.yaml has one for it"
             yield Problem(container.workload.manifest, (*container.path, kind), message, fix)
 
