@@ -229,15 +229,15 @@ def test_the_table_of_maru_knows_the_sync_target_most_frequent() -> None:
     choice = '{ _type = "MostFrequent", peer-chain-height-granularity = 10 }'
     assert maru(config=FOLLOWER.replace('"Highest"', choice)).messages() == []
     wrong = choice.replace("Frequent", "Recent")
-    assert maru(config=FOLLOWER.replace('"Highest"', wrong)).messages() == [
-        'wrong-value: config.toml: syncing.sync-target-selection._type is "MostRecent"'
-    ]
+    (message,) = maru(config=FOLLOWER.replace('"Highest"', wrong)).messages()
+    place = "config.toml: syncing.sync-target-selection._type"
+    assert message == f'wrong-value: {place} is "MostRecent", which is not allowed'
 
 
 def test_besu_ignores_the_tables_of_toml() -> None:
     text = '[rpc]\nrpc-http-enabled = true\n[other]\nrpc-http-prt = 1\ndata-path = "/data"\n'
     (problem,) = besu(text).problems()
-    assert (problem.message, problem.line) == ("config.toml: rpc-http-prt is not known", 4)
+    assert (problem.message, problem.line) == ("config.toml: rpc-http-prt is an unknown key", 4)
     assert problem.fix == "write rpc-http-port"
 
 
@@ -258,7 +258,7 @@ def test_the_files_of_all_pods_are_checked() -> None:
     files = {"config": FOLLOWER + VALIDATOR, "node_0": ENDPOINT}
     assert maru(*args, env=[name], **files, node_1=ENDPOINT).messages() == []
     assert maru(*args, env=[name], **files, node_1="").messages() == [
-        "missing-key: config.toml: payload-validator is missing"
+        "missing-key: config.toml: qbft needs payload-validator"
     ]
 
 
@@ -317,7 +317,7 @@ def test_a_file_is_followed_through_mounts_and_volumes(
     mount: dict[str, Any], volume: dict[str, Any]
 ) -> None:
     pod = besu("sync-mod = 'FULL'\n", mount=mount, volume=volume)
-    assert pod.messages() == ["unknown-key: config.toml: sync-mod is not known"]
+    assert pod.messages() == ["unknown-key: config.toml: sync-mod is an unknown key"]
 
 
 def test_a_missing_file_is_reported() -> None:
@@ -336,7 +336,7 @@ def test_files_of_the_cluster_or_the_image_are_not_checked() -> None:
 
 def test_besu_behind_a_script_is_detected_by_its_image() -> None:
     pod = replace(besu("sync-mod = 'FULL'\n"), command=["/bin/sh", "/config/start.sh"])
-    assert pod.messages() == ["unknown-key: config.toml: sync-mod is not known"]
+    assert pod.messages() == ["unknown-key: config.toml: sync-mod is an unknown key"]
     assert replace(pod, args=[]).messages() == []
 
 
@@ -345,12 +345,18 @@ def test_besu_behind_a_script_is_detected_by_its_image() -> None:
     [
         ("--rpc-http-enabled", []),
         ("--rpc-http-enabled=false", []),
-        ("--rpc-http-enabled=no", ['wrong-type: --rpc-http-enabled is a text: "no"']),
+        (
+            "--rpc-http-enabled=no",
+            ['wrong-type: --rpc-http-enabled is the string "no", not a boolean'],
+        ),
         ("--p2p-host=$(POD_IP)", []),
         ("--p2p-port=$(PORT)", []),
-        ("--p2p-port=1e4", ['wrong-type: --p2p-port is a text: "1e4"']),
+        ("--p2p-port=1e4", ['wrong-type: --p2p-port is the string "1e4", not a whole number']),
         ("--sync-mode=snap", []),
-        ("--sync-mode=fastest", ['wrong-value: --sync-mode is "fastest"']),
+        (
+            "--sync-mode=fastest",
+            ['wrong-value: --sync-mode is "fastest", which is not a valid value'],
+        ),
         ("--min-gas-price=1000000000000000000000", []),
         ("--rpc-http-api=ETH,NET", []),
         (
@@ -422,7 +428,7 @@ def test_a_variable_that_overrides_a_key_of_maru_is_checked_against_the_table(
 def test_no_message_shows_a_secret() -> None:
     pod = besu("engine-jwt-secret = 12345\n", "--rpc-ws-ssl-keystore-password=")
     assert pod.messages() == [
-        "wrong-type: config.toml: engine-jwt-secret is a number: something not shown here"
+        "wrong-type: config.toml: engine-jwt-secret is a number, not a string"
     ]
 
 

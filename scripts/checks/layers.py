@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from scripts.checks import image_digests, node_options, run_rules
 from scripts.checks.api_schemas import versions
-from scripts.checks.kubeconform import FREE, InvalidField, check
+from scripts.checks.kubeconform import InvalidField, check, sentences
 from scripts.core import paths, yamlio
-from scripts.core.findings import Finding, UsageError, UserError
+from scripts.core.findings import Finding, Severity, UsageError, UserError
 from scripts.core.parallel import each
 from scripts.core.programs import QUERY_TIMEOUT_S, run
 from scripts.core.progress import progress
@@ -43,14 +43,26 @@ def validate(root: Path, renderings: Sequence[Rendering], against: str = "") -> 
     against: the git revision to whose committed output the change is compared; None for none.
     Raises UsageError where git does not know the revision.
     """
-    findings = [finding for layer in LAYERS for finding in layer(root, renderings)]
-    return findings + run_rules.check(root, renderings, against)
+    findings = inputs(root, renderings)
+    valid = _valid(renderings, findings)
+    findings += [finding for layer in LAYERS for finding in layer(root, valid)]
+    return findings + run_rules.check(root, valid, against)
 
 
 def compare(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Return where the committed output is not what the inputs give, or these are not sound."""
-    layers = (inputs, current, orphaned)
-    return [finding for layer in layers for finding in layer(root, renderings)]
+    findings = inputs(root, renderings)
+    valid = _valid(renderings, findings)
+    return findings + current(root, valid) + orphaned(root, valid)
+
+
+def _valid(renderings: Sequence[Rendering], findings: Sequence[Finding]) -> list[Rendering]:
+    """Return the environments without errors in their inputs.
+
+    Of the others, nothing is rendered, and whatever else is found could be a consequence.
+    """
+    invalid = [finding.file for finding in findings if finding.severity is Severity.ERROR]
+    return [r for r in renderings if not any(f.startswith(f"overlays/{r.name}/") for f in invalid)]
 
 
 def survived(renderings: Sequence[Rendering]) -> list[str]:
@@ -118,14 +130,7 @@ def _located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding
     manifest = next(m for m in everything if (m.kind, m.name) == (problem.kind, problem.name))
     path = _field(problem)
     file, line, column = provenance.of_field(root, found, manifest, path)
-    where = "/".join(map(str, problem.path))
-    fields = [manifest.kind.lower(), *(part for part in problem.path if isinstance(part, str))]
-    message = f"Kubernetes {found.kubernetes_version} refuses /{where}: {problem.message}"
-    fix = f"write what `kubectl explain {'.'.join(fields)}` describes"
-    if FREE.intersection(problem.path):
-        fix = "write it in that form"
-    elif problem.path == ("apiVersion",):
-        message, fix = problem.message, "write an apiVersion and kind that there are"
+    message, fix = sentences(problem, manifest.object, found.kubernetes_version)
     return Finding(
         file, line, column, "kubernetes-schema", message, fix, manifest.label, found.name
     )
@@ -159,8 +164,7 @@ def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Findi
         kind, name = document.data["kind"], document.data["metadata"]["name"]
         for problem in problems:
             if (problem.kind, problem.name) == (kind, name):
-                message = f"{kind} is refused: {problem.message}"
-                fix = "write what Argo CD's documentation of the kind describes"
+                message, fix = sentences(problem, document.data, max(known))
                 findings.append(
                     document.finding("kubernetes-schema", _field(problem), message, fix)
                 )
@@ -224,18 +228,45 @@ def current(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
         except UserError as error:
             findings += error.findings
             continue
-        for file in sorted(there.keys() | rendering.files.keys()):
-            wanted = rendering.files.get(file)
-            if wanted is None:
-                message = "the inputs no longer give this file"
-            elif file not in there:
-                message = "the inputs give this file, and it is not there"
-            elif there[file] != wanted.encode():
-                message = "the file is not what the inputs give"
-            else:
-                continue
-            findings.append(_stale(file, message, rendering.name))
+        findings += _difference(rendering, there)
     return findings
+
+
+_SHOWN = 3
+"""Files that a message names."""
+
+
+def _difference(rendering: Rendering, there: Mapping[str, bytes]) -> Iterator[Finding]:
+    """Yield one finding for an environment whose output is not what its inputs give."""
+    name, wanted = rendering.name, rendering.files
+    if not any(layout.argocd_file(folder, name) in there for folder in layout.ARGOCD_FOLDERS):
+        # A copy of another environment has that one's manifests.
+        message = f"overlays/{name} has no rendered output yet"
+        yield _stale(f"overlays/{name}/environment.yaml", message, name)
+        return
+    kinds = {
+        "out of date": [f for f in wanted if f in there and there[f] != wanted[f].encode()],
+        "missing": [f for f in wanted if f not in there],
+        "no longer rendered": [f for f in there if f not in wanted],
+    }
+    files = sorted(file for found in kinds.values() for file in found)
+    if len(files) == 1:
+        what = next(kind for kind, found in kinds.items() if found)
+        yield _stale(files[0], f"the file is {what}", name)
+    elif files:
+        told = [(kind, found) for kind, found in kinds.items() if found]
+        message = f"{len(files)} files are {told[0][0]}: {_some(told[0][1])}"
+        if len(told) > 1:
+            named = "; ".join(f"{_some(found)} ({kind})" for kind, found in told)
+            message = f"{len(files)} files are not up to date: {named}"
+        yield _stale(files[0], message, name)
+
+
+def _some(files: Sequence[str]) -> str:
+    """Return the names of files as a sentence lists them, of manifests without their folder."""
+    names = [re.sub(r"^overlays/[^/]+/manifests/", "", file) for file in sorted(files)]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def orphaned(root: Path, _: Sequence[Rendering]) -> list[Finding]:
@@ -253,7 +284,6 @@ def _stale(file: str, message: str, environment: str = "") -> Finding:
 
 
 LAYERS: tuple[Layer, ...] = (
-    inputs,
     links,
     schemas,
     configurations,

@@ -45,12 +45,6 @@ OVERRIDE = "config.override."
 """Prefix of a variable that overrides a key, with its __ replaced by dots: Hoplite 2.9,
 EnvironmentVariableOverridePropertySource."""
 
-_SHORT = 200
-"""Characters. A longer list of all keys, of which Besu has hundreds, is not shown."""
-
-_OF_YAML = "a list (- item)", 'a list: ["…"]'
-"""How the messages of the schemas call a list, and how TOML and JSON write it."""
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class InvalidOption:
@@ -162,7 +156,9 @@ def _besu_value(
         return
     document = Document("", {name: _typed(value, types)}, None)
     for finding in json_schema.check(document, BESU) + json_schema.check(document, BESU_OPEN):
-        yield program.problem(path, finding.rule, f"{prefix}{finding.message}", finding.fix)
+        # What stands in an argument or a variable has no quotes.
+        fix = finding.fix.removesuffix(" without quotes")
+        yield program.problem(path, finding.rule, f"{prefix}{finding.message}", fix)
 
 
 def _typed(value: str, types: str | list[str]) -> Any:
@@ -299,7 +295,8 @@ def _override(
     for finding in json_schema.check(Document("", data, None), MARU):
         if finding.rule != "missing-key":
             message = f"{variable}: {finding.message}"
-            yield program.problem((*path, "value"), finding.rule, message, finding.fix)
+            fix = finding.fix.removesuffix(" without quotes")
+            yield program.problem((*path, "value"), finding.rule, message, fix)
 
 
 def _resolved(table: dict[str, Any]) -> dict[str, Any]:
@@ -354,6 +351,10 @@ def _listed(table: Path) -> str:
     return f"remove it; scripts/checks/{table.name} lists the valid ones"
 
 
+_UNQUOTED = re.compile(r"^write (?!true$|false$)([A-Za-z][A-Za-z0-9_-]*)$")
+"""A fix with a string as YAML has it, which needs quotes in TOML and JSON."""
+
+
 def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[InvalidOption]:
     """Yield findings in documents as problems of the ConfigMaps that contain them."""
     by_file = {text.file: text for text in texts}
@@ -361,9 +362,9 @@ def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[Inv
         text = by_file[finding.file]
         lines = text.text.split("\n")
         line = lines[finding.line - 1] if 0 < finding.line <= len(lines) else ""
-        fix = finding.fix.replace(*_OF_YAML)
-        if finding.rule == "unknown-key" and len(fix) > _SHORT:
-            fix = _listed(BESU)
+        fix = _listed(BESU) if finding.fix == "remove it" else finding.fix
+        if finding.rule == "wrong-value":
+            fix = _UNQUOTED.sub(r'write "\1"', fix)
         message = f"{text.key}: {finding.message}"
         path = ("data", text.key)
         yield InvalidOption(
