@@ -350,7 +350,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             ),
         ],
     ),
-    "alert-gone": (
+    "alert-removed": (
         "prod",
         (on("PrometheusRule/linea-stack-tx-sender", to=None),),
         [

@@ -25,12 +25,12 @@ def problem(api: str, kind: str, path: Where) -> Problem:
         ("duplicate-container-name", "apps/v1", "Deployment", POD, "1.33", True),
         ("duplicate-container-name", "apps/v1", "StatefulSet", POD, "1.33", False),
         ("duplicate-container-name", "apps/v1", "StatefulSet", POD, "1.34", True),
-        ("claim-incomplete", "apps/v1", "StatefulSet", CLAIM, "1.33", False),
-        ("claim-incomplete", "apps/v1", "StatefulSet", CLAIM, "1.34", True),
+        ("incomplete-volume-claim", "apps/v1", "StatefulSet", CLAIM, "1.33", False),
+        ("incomplete-volume-claim", "apps/v1", "StatefulSet", CLAIM, "1.34", True),
         # What a StatefulSet's claims were is compared in every version.
         ("volume-claim-template-changed", "apps/v1", "StatefulSet", CLAIM, "1.33", True),
         (
-            "strategy-of-two-types",
+            "rolling-update-settings-ignored",
             "apps/v1",
             "StatefulSet",
             ("spec", "updateStrategy"),
@@ -39,14 +39,14 @@ def problem(api: str, kind: str, path: Where) -> Problem:
         ),
         # The schema of a custom resource knows nothing of selectors, the server of its metadata.
         (
-            *("selector-operator-and-values", "monitoring.coreos.com/v1", "ServiceMonitor"),
+            *("invalid-selector-operator", "monitoring.coreos.com/v1", "ServiceMonitor"),
             *(("spec", "selector"), "1.34", False),
         ),
         (
-            *("annotations-are-too-large", "monitoring.coreos.com/v1", "ServiceMonitor"),
+            *("annotations-too-large", "monitoring.coreos.com/v1", "ServiceMonitor"),
             *(("metadata", "annotations"), "1.34", True),
         ),
-        ("volume-not-mounted", "apps/v1", "Deployment", POD, "1.34", False),
+        ("unused-volume", "apps/v1", "Deployment", POD, "1.34", False),
     ],
 )
 def test_whether_the_api_server_rejects_it(

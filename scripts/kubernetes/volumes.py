@@ -177,7 +177,7 @@ def _in_volume(volume: Mapping[str, Any], inner: str, found: Mounted, known: Kno
     for source in reversed(every):
         own = source.files(known) or {}
         if inner in own and source.name:
-            # What an item names and the object lacks is not mounted at all: key-missing tells.
+            # An item that the object lacks is not mounted at all: missing-config-key reports it.
             return File(source.kind, source.name, own[inner], True, found)
     for source in named:
         if source.files(known) is None:

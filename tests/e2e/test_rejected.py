@@ -34,9 +34,9 @@ WORDS = ("is invalid", "failed to create typed patch object")
 prints something else if the API server is down, or has no such kind or namespace."""
 
 NOT_HERE: Mapping[str, str] = {
-    "service-address-changed/wrong/another-address": "the cluster's Services are in 10.96.0.0/16",
-    "service-address-changed/wrong/another-family": "the cluster has one IP family",
-    "service-address-changed/wrong/second-family-removed": "the cluster has one IP family",
+    "immutable-service-field-changed/wrong/another-address": "the cluster's Services are in 10.96.0.0/16",
+    "immutable-service-field-changed/wrong/another-family": "the cluster has one IP family",
+    "immutable-service-field-changed/wrong/second-family-removed": "the cluster has one IP family",
 }
 """Example → why this cluster cannot have its old objects."""
 

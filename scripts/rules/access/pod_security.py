@@ -52,7 +52,7 @@ _OF_THE_HOST = {"hostNetwork": "network", "hostPID": "processes", "hostIPC": "sh
 
 
 @rule("https://kubernetes.io/docs/concepts/security/pod-security-standards/#baseline")
-def pod_shares_the_host(objects: Objects) -> Iterator[Problem]:
+def pod_uses_host_namespaces(objects: Objects) -> Iterator[Problem]:
     """Pods have no part of their node: not its network, processes, memory, files or ports.
 
     Else what breaks into one pod has the node, and with it all other pods on it; and the namespace
@@ -90,7 +90,7 @@ def _on_the_host(container: Container) -> Iterator[Problem]:
 
 
 @rule(_STANDARD)
-def container_is_privileged(objects: Objects) -> Iterator[Problem]:
+def privileged_container(objects: Objects) -> Iterator[Problem]:
     """Containers can do no more than any program: no privilege, no capability, default profiles.
 
     Else a mistake in a program is one on its node; and the namespace refuses the pods.
@@ -205,7 +205,7 @@ def _as_root(context: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     "https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/",
     outcome=Outcome.RISK,
 )
-def root_filesystem_is_writable(objects: Objects) -> Iterator[Problem]:
+def writable_root_filesystem(objects: Objects) -> Iterator[Problem]:
     """Containers cannot change the files of their image; they write into volumes.
 
     Else what breaks into a program can put another in its place, and what is written fills the
@@ -224,7 +224,7 @@ def root_filesystem_is_writable(objects: Objects) -> Iterator[Problem]:
     "https://kubernetes.io/docs/tasks/configure-pod-container/share-process-namespace/",
     Severity.WARNING,
 )
-def containers_see_each_other(objects: Objects) -> Iterator[Problem]:
+def shared_process_namespace(objects: Objects) -> Iterator[Problem]:
     """The containers of a pod do not see each other's processes.
 
     Else each of them can read the variables and the files of the others, the keys among them.
@@ -237,7 +237,7 @@ def containers_see_each_other(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/containers/images/#image-names", outcome=Outcome.RISK)
-def image_from_elsewhere(objects: Objects) -> Iterator[Problem]:
+def untrusted_registry(objects: Objects) -> Iterator[Problem]:
     """Images come from the registries that environment.yaml lists.
 
     Else a name that is misspelt, or a copy by somebody else, runs with the keys of the chain.
@@ -266,7 +266,7 @@ def _full(image: str) -> str:
 
 
 @rule("https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy")
-def image_never_pulled(objects: Objects) -> Iterator[Problem]:
+def image_pull_policy_never(objects: Objects) -> Iterator[Problem]:
     """Nodes pull the images that they do not have.
 
     Else a pod starts only on nodes that have the image already: on a new one, it never does.
@@ -290,7 +290,7 @@ _READ_BY_ALL = 0o004
     "https://kubernetes.io/docs/tasks/configure-pod-container/security-context/"
     "#set-the-security-context-for-a-pod"
 )
-def volume_of_no_group(objects: Objects) -> Iterator[Problem]:
+def missing_fs_group(objects: Objects) -> Iterator[Problem]:
     """Pods that are not root have an fsGroup for the volumes that belong to root otherwise.
 
     A new disk, and the files of a Secret with a mode like 0440, are root's: the program can't write

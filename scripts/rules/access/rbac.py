@@ -23,7 +23,7 @@ _RBAC = "https://kubernetes.io/docs/concepts/security/rbac-good-practices/"
 
 
 @rule(_RBAC, outcome=Outcome.RISK)
-def role_allows_everything(objects: Objects) -> Iterator[Problem]:
+def wildcard_role(objects: Objects) -> Iterator[Problem]:
     """Roles name the API groups, resources and verbs that they allow.
 
     Else they allow what nobody thought of, also what comes with the next version of Kubernetes.
@@ -64,7 +64,7 @@ def _rights(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, Any]]
     "https://kubernetes.io/docs/reference/access-authn-authz/rbac/#user-facing-roles",
     outcome=Outcome.RISK,
 )
-def account_is_an_administrator(objects: Objects) -> Iterator[Problem]:
+def cluster_admin_binding(objects: Objects) -> Iterator[Problem]:
     """Nothing of an environment is bound to cluster-admin, admin or edit.
 
     Else one pod of it can read all Secrets and run whatever it likes, in its namespace or anywhere.
@@ -88,7 +88,7 @@ _TOKENS = (
 
 
 @rule(_TOKENS, outcome=Outcome.RISK)
-def token_in_vain(objects: Objects) -> Iterator[Problem]:
+def unused_service_account_token(objects: Objects) -> Iterator[Problem]:
     """Pods have no token for the Kubernetes API, unless a binding gives their account a right.
 
     Else what breaks into a pod can speak to the API server in its name. (Roles of IAM come by a
@@ -146,7 +146,7 @@ def default_service_account(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_IRSA, outcome=Outcome.RISK)
-def service_account_of_another(objects: Objects) -> Iterator[Problem]:
+def shared_service_account(objects: Objects) -> Iterator[Problem]:
     """No two components' pods run as one service account.
 
     Else the one has the other's rights: with the IAM role of backups, it can read or overwrite
@@ -174,7 +174,7 @@ _ADMINISTRATOR = re.compile(r"(^|[-_/.])(admin|administrator|poweruser)s?(access
 
 
 @rule("https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html", outcome=Outcome.RISK)
-def role_of_an_administrator(objects: Objects) -> Iterator[Problem]:
+def administrator_iam_role(objects: Objects) -> Iterator[Problem]:
     """No service account has an administrator's role of IAM.
 
     Else what breaks into one pod has the whole account: the nodes, the disks and all backups.
@@ -196,7 +196,7 @@ _STORE_ACCOUNT = ("spec", "provider", "aws", "auth", "jwt", "serviceAccountRef",
 
 
 @rule("https://external-secrets.io/latest/provider/aws-access/")
-def store_without_role(objects: Objects) -> Iterator[Problem]:
+def missing_iam_role(objects: Objects) -> Iterator[Problem]:
     """The service account that a SecretStore reads AWS with has a role of IAM.
 
     Else External Secrets reads nothing: no Secret is made, and pods wait for theirs.
@@ -214,7 +214,7 @@ _AUTOMATIC = "RCLONE_CONFIG_S3_ENV_AUTH"
 
 
 @rule("docs/eks.md")
-def bucket_without_credentials(objects: Objects) -> Iterator[Problem]:
+def missing_bucket_credentials(objects: Objects) -> Iterator[Problem]:
     """Pods that use a bucket have a role or a key for it.
 
     Else S3 answers 403: no backup is written, and none is restored.

@@ -109,7 +109,7 @@ EthStats', and what reads and writes backups. Every other key has one reader."""
 
 
 @rule("chart/README.md", outcome=Outcome.RISK)
-def secret_of_another(objects: Objects) -> Iterator[Problem]:
+def secret_of_another_component(objects: Objects) -> Iterator[Problem]:
     """A component reads its own Secrets, and no other's.
 
     Else the private key of a validator or of an account lies where it is not needed, and two
@@ -162,7 +162,7 @@ _OTHERS = 0o007
 
 
 @rule("https://kubernetes.io/docs/concepts/configuration/secret/", outcome=Outcome.RISK)
-def secret_file_for_everybody(objects: Objects) -> Iterator[Problem]:
+def world_readable_secret_file(objects: Objects) -> Iterator[Problem]:
     """The files of a Secret can be read by the pod's user and group only.
 
     Else every program of the pod reads them, whichever user it runs as. Kubernetes makes them so

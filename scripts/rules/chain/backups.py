@@ -17,7 +17,7 @@ _POD_LABEL = STATEFUL[0]
 
 
 @rule("docs/backups.md")
-def backup_of_half_a_node(objects: Objects) -> Iterator[Problem]:
+def incomplete_backup(objects: Objects) -> Iterator[Problem]:
     """A backup clones a volume with the data of both Besu and Maru, of one moment.
 
     A node starts from both alone: a backup of one half fails, or restores nothing.
@@ -37,7 +37,7 @@ def backup_of_half_a_node(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/backups.md")
-def backup_away_from_its_volume(objects: Objects) -> Iterator[Problem]:
+def backup_in_wrong_zone(objects: Objects) -> Iterator[Problem]:
     """A backup runs in the zone of the pod whose volume it clones.
 
     A clone is made where its source is, and a pod elsewhere can't have it: it stays Pending.
@@ -76,7 +76,7 @@ def backup_away_from_its_volume(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/backups.md", outcome=Outcome.RISK)
-def backups_all_deleted(objects: Objects) -> Iterator[Problem]:
+def backup_retention_deletes_last(objects: Objects) -> Iterator[Problem]:
     """A backup is kept until newer ones are there, whatever its age.
 
     Else, once backups have failed for long enough, the last good one is deleted.

@@ -19,7 +19,7 @@ from scripts.rules.snapshot import Objects, once
 
 
 @rule("docs/chain.md")
-def port_unlike_program(objects: Objects) -> Iterator[Problem]:
+def container_port_mismatch(objects: Objects) -> Iterator[Problem]:
     """A container's port has the number that its program is configured to listen on.
 
     Else Services, probes and scrapes that use the port by its name reach nothing.
@@ -56,7 +56,7 @@ def port_unlike_program(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#service-hosts")
-def port_closed_to_others(objects: Objects) -> Iterator[Problem]:
+def disabled_or_local_api(objects: Objects) -> Iterator[Problem]:
     """What a container's port is for is switched on, and listens on the pod's address.
 
     Besu's APIs are off and on 127.0.0.1 unless told otherwise: then nothing outside of the pod
@@ -80,7 +80,7 @@ def port_closed_to_others(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#host-allowlist")
-def host_not_allowed(objects: Objects) -> Iterator[Problem]:
+def missing_host_allowlist_entry(objects: Objects) -> Iterator[Problem]:
     """Besu answers under all names that it is called by.
 
     Probes come with the pod's address and clients with a Service's name: what is not in the
@@ -118,7 +118,7 @@ def host_not_allowed(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/")
-def endpoint_leads_nowhere(objects: Objects) -> Iterator[Problem]:
+def unknown_endpoint_host(objects: Objects) -> Iterator[Problem]:
     """The hosts that nodes are told to call are Services of this environment, or pods behind one.
 
     A name that nothing resolves is a peer that is never found, a sequencer that is never driven.
@@ -140,7 +140,7 @@ def endpoint_leads_nowhere(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def endpoint_on_closed_port(objects: Objects) -> Iterator[Problem]:
+def unknown_endpoint_port(objects: Objects) -> Iterator[Problem]:
     """What a node is told to call listens on that port, and a Service in between has it.
 
     Else the connection is refused, or waits until it times out.
@@ -159,7 +159,7 @@ def endpoint_on_closed_port(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def endpoint_of_another_api(objects: Objects) -> Iterator[Problem]:
+def endpoint_of_wrong_api(objects: Objects) -> Iterator[Problem]:
     """What a node is told to call is the API that it wants, not another port of the same pod.
 
     JSON-RPC over HTTP gets no answer on the port for WebSockets, nor the Engine API on JSON-RPC's.
@@ -178,7 +178,7 @@ def endpoint_of_another_api(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def sequencer_of_another_maru(objects: Objects) -> Iterator[Problem]:
+def sequencer_maru_mismatch(objects: Objects) -> Iterator[Problem]:
     """The Maru and the sequencer of one ordinal belong to each other, and to no other.
 
     Two Marus that drive one sequencer order it to build on different blocks, and the other
@@ -220,7 +220,7 @@ def sequencer_of_another_maru(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-engine-api")
-def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
+def engine_jwt_mismatch(objects: Objects) -> Iterator[Problem]:
     """Maru and the Besu that it drives have the Engine API's secret from one place.
 
     With two secrets Besu answers 401 to Maru, and no block comes.
@@ -264,7 +264,7 @@ def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-engine-api")
-def engine_secret_not_made(objects: Objects) -> Iterator[Problem]:
+def missing_engine_jwt(objects: Objects) -> Iterator[Problem]:
     """What makes a pod's own secret for the Engine API writes it where the pod's nodes read it.
 
     Else they find no file, and do not start.
@@ -395,7 +395,7 @@ def _number(port: ServicePort, among: Sequence[Workload]) -> int | None:
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api/json-rpc#readiness")
-def health_check_of_another_port(objects: Objects) -> Iterator[Problem]:
+def invalid_health_check(objects: Objects) -> Iterator[Problem]:
     """A load balancer asks Besu for its health where Besu tells it: /liveness or /readiness of RPC.
 
     Elsewhere Besu answers nothing, or 404: all targets are unhealthy, and clients get 503.
@@ -435,7 +435,7 @@ def _behind_ingress(objects: Objects, ingress: Manifest) -> list[Workload]:
 
 
 @rule("chart/templates/ethstats/deployment.yaml")
-def port_unlike_variable(objects: Objects) -> Iterator[Problem]:
+def port_variable_mismatch(objects: Objects) -> Iterator[Problem]:
     """A container has the port that its variable PORT tells its program to listen on.
 
     Else Services and probes that use the port reach nothing.

@@ -17,7 +17,7 @@ from scripts.rules.snapshot import Objects, once
 
 
 @rule("docs/chain.md")
-def pod_that_is_no_validator(objects: Objects) -> Iterator[Problem]:
+def pod_not_in_genesis(objects: Objects) -> Iterator[Problem]:
     """Each Maru that is set up as a validator is one in the genesis.
 
     Else it never makes a block, and its pod and its sequencer's are there for nothing.
@@ -33,7 +33,7 @@ def pod_that_is_no_validator(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md", Severity.WARNING)
-def validator_without_pod(objects: Objects) -> Iterator[Problem]:
+def genesis_validator_without_pod(objects: Objects) -> Iterator[Problem]:
     """Each validator of the genesis has a pod.
 
     One that never runs counts as one that is away: the chain survives the loss of fewer.
@@ -50,7 +50,7 @@ def validator_without_pod(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def validator_listed_twice(objects: Objects) -> Iterator[Problem]:
+def duplicate_genesis_validator(objects: Objects) -> Iterator[Problem]:
     """A genesis lists each validator once.
 
     One key can't sign twice, so the second is a validator that is always away.
@@ -64,7 +64,7 @@ def validator_listed_twice(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def nodes_of_two_chains(objects: Objects) -> Iterator[Problem]:
+def conflicting_genesis(objects: Objects) -> Iterator[Problem]:
     """All nodes of a program start from one genesis.
 
     One with another genesis has another first block: it follows none of the others' blocks.
@@ -89,7 +89,7 @@ def nodes_of_two_chains(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/genesis-file")
-def besu_without_genesis(objects: Objects) -> Iterator[Problem]:
+def missing_genesis(objects: Objects) -> Iterator[Problem]:
     """Besu is given the genesis of this chain.
 
     Else it joins Ethereum's mainnet.
@@ -103,7 +103,7 @@ def besu_without_genesis(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/network-and-chain-id")
-def network_id_of_another_chain(objects: Objects) -> Iterator[Problem]:
+def network_id_mismatch(objects: Objects) -> Iterator[Problem]:
     """Besu's network id is the chain id of its genesis, as it is where none is written.
 
     Nodes with different network ids don't become peers, and get neither blocks nor transactions.
@@ -122,7 +122,7 @@ def network_id_of_another_chain(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/private-networks/concepts/node-sync-private")
-def sequencer_syncs_by_snapshot(objects: Objects) -> Iterator[Problem]:
+def sequencer_without_full_sync(objects: Objects) -> Iterator[Problem]:
     """A Besu that makes the chain's blocks syncs in full.
 
     With any other mode it first waits for peers that have the state: where all do, none ever comes
@@ -141,7 +141,7 @@ def sequencer_syncs_by_snapshot(objects: Objects) -> Iterator[Problem]:
 @rule(
     "https://besu.hyperledger.org/public-networks/reference/cli/options#tx-pool-max-prioritized-by-type"
 )
-def sequencer_takes_blobs(objects: Objects) -> Iterator[Problem]:
+def sequencer_accepts_blobs(objects: Objects) -> Iterator[Problem]:
     """A Besu that makes blocks for Maru puts no blob transaction (EIP-4844) into them.
 
     Maru hands payloads over without the hashes of blobs: Besu refuses a block that has one, and the
@@ -161,7 +161,7 @@ def sequencer_takes_blobs(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/reference/cli/options#min-gas-price")
-def sequencer_asks_higher_price(objects: Objects) -> Iterator[Problem]:
+def sequencer_min_gas_price_too_high(objects: Objects) -> Iterator[Problem]:
     """The sequencers take transactions at the price at which the public nodes take them.
 
     What a public node takes for less stays in its pool: its sender waits for ever.
@@ -264,7 +264,7 @@ def _json(manifest: Manifest, key: str, text: str) -> Any:
 
 
 @rule("docs/chain.md")
-def follower_leaves_besu_behind(objects: Objects) -> Iterator[Problem]:
+def missing_el_sync_refresh(objects: Objects) -> Iterator[Problem]:
     """A Maru that follows the chain looks after the Besu that it leads.
 
     Else a Besu that has fallen behind, as after a restart, is not brought back to the chain's head.

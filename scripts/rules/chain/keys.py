@@ -20,7 +20,7 @@ _KEY_FILES = {BESU: "node-private-key-file", MARU: "persistence.private-key-path
 
 
 @rule("docs/chain.md")
-def validators_unpaired(objects: Objects) -> Iterator[Problem]:
+def unpaired_validators(objects: Objects) -> Iterator[Problem]:
     """There are as many Marus as sequencers.
 
     Each Maru drives the sequencer of its own ordinal: one without the other makes no block.
@@ -56,7 +56,7 @@ def autoscaled_validators(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def pod_without_key(objects: Objects) -> Iterator[Problem]:
+def missing_node_key(objects: Objects) -> Iterator[Problem]:
     """Each pod that starts with a key from a Secret finds it there.
 
     Else its start script fails, and a validator never starts: a block needs two thirds of them.
@@ -85,7 +85,7 @@ def pod_without_key(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def key_shared_by_pods(objects: Objects) -> Iterator[Problem]:
+def shared_node_key(objects: Objects) -> Iterator[Problem]:
     """No two nodes have one private key.
 
     Two validators with one key sign two blocks at one height, which forks the chain; two nodes with
@@ -121,7 +121,7 @@ def key_shared_by_pods(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def sender_in_two_pods(objects: Objects) -> Iterator[Problem]:
+def several_tx_senders(objects: Objects) -> Iterator[Problem]:
     """The TX Sender has one pod, also while it is updated.
 
     Two pods with one account take the same nonces, and each makes transfers of the other fail.

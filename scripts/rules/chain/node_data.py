@@ -16,7 +16,7 @@ _ISOLATED = ("emptyDir", "ephemeral", "")
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/volumes/#emptydir", outcome=Outcome.RISK)
-def data_not_kept(objects: Objects) -> Iterator[Problem]:
+def ephemeral_chain_data(objects: Objects) -> Iterator[Problem]:
     """A node's data folder is on a persistent volume.
 
     Else the chain goes with the pod: with the pods of all validators, for ever.
@@ -48,7 +48,7 @@ def data_not_kept(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes")
-def data_on_shared_volume(objects: Objects) -> Iterator[Problem]:
+def shared_access_mode_for_chain_data(objects: Objects) -> Iterator[Problem]:
     """A node's volume is for one node to write: ReadWriteOnce or ReadWriteOncePod.
 
     RocksDB is for one process on a disk of its own: what many may mount is a network's file system,
@@ -68,7 +68,7 @@ def data_on_shared_volume(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://github.com/facebook/rocksdb/wiki/RocksDB-FAQ")
-def folder_of_two_nodes(objects: Objects) -> Iterator[Problem]:
+def shared_data_folder(objects: Objects) -> Iterator[Problem]:
     """No two nodes write one data folder.
 
     The second finds the database locked and does not start; where locks don't hold, both damage it.

@@ -25,7 +25,7 @@ _MOST = 3
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath")
-def data_moved_in_volume(objects: Objects) -> Iterator[Problem]:
+def data_path_changed(objects: Objects) -> Iterator[Problem]:
     """A node's data stay where they are in its volume.
 
     A container that sees another folder of the volume starts with an empty one: a node without its
@@ -63,7 +63,7 @@ def genesis_changed(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/genesis-file")
-def past_fork_changed(objects: Objects) -> Iterator[Problem]:
+def active_fork_changed(objects: Objects) -> Iterator[Problem]:
     """What is in force on a chain stays, and a new fork lies in the future.
 
     The blocks that are there were made by other rules: nodes that read them again refuse them, and
@@ -195,7 +195,7 @@ def _other_items(new: Manifest, path: Where, was: Any, now: Any) -> Iterator[Pro
 
 
 @rule("docs/eks.md", Severity.WARNING)
-def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
+def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
     """A node's key comes from the same entry of the store.
 
     If the new entry has another key, the node becomes another one at its next start.
@@ -225,7 +225,7 @@ def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
 @rule(
     "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#migrating-deployments-and-statefulsets-to-horizontal-autoscaling"
 )
-def autoscaler_gone_with_pods(objects: Objects) -> Iterator[Problem]:
+def autoscaler_removed_with_pods(objects: Objects) -> Iterator[Problem]:
     """Where an autoscaler goes, the pods that it kept stay.
 
     Without it, `replicas` counts from one moment to the next: pods that serve go at once.
@@ -294,7 +294,7 @@ def _format(node: node_config.Node) -> str:
 
 
 @rule("https://external-secrets.io/latest/guides/ownership-deletion-policy/", Severity.WARNING)
-def secret_deleted_with_its_entry(objects: Objects) -> Iterator[Problem]:
+def secret_deleted_with_its_source(objects: Objects) -> Iterator[Problem]:
     """A Secret outlives its entry in the secrets manager.
 
     Else one wrong click there deletes it here, too: the pods that need it don't start again.
@@ -307,7 +307,7 @@ def secret_deleted_with_its_entry(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://helm.sh/docs/howto/charts_tips_and_tricks/", Severity.WARNING)
-def pods_keep_old_files(objects: Objects) -> Iterator[Problem]:
+def config_change_without_rollout(objects: Objects) -> Iterator[Problem]:
     """Pods start again when a ConfigMap changes that they read at their start.
 
     Its checksum in their template does that; without, they go on with the old files until somebody

@@ -43,7 +43,7 @@ def _parts(application: Manifest) -> tuple[str, str]:
 
 
 @rule("docs/environments.md")
-def data_object_gone(objects: Objects) -> Iterator[Problem]:
+def data_object_removed(objects: Objects) -> Iterator[Problem]:
     """What holds data is not removed in passing.
 
     Argo CD's sync waits until a person confirms, and then deletes it; its volumes are lost, or left

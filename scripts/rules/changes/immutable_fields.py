@@ -64,7 +64,7 @@ def selector_changed(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_VALIDATION}/apps/validation/validation.go#L238", outcome=Outcome.REJECTED)
-def statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
+def immutable_statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
     """A StatefulSet keeps the fields that Kubernetes lets nobody change.
 
     No sync begins, of nothing else either; only a StatefulSet made anew around its pods
@@ -149,7 +149,7 @@ def volume_shrunk(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_VALIDATION}/core/validation/validation.go#L2464", outcome=Outcome.REJECTED)
-def claim_changed(objects: Objects) -> Iterator[Problem]:
+def immutable_claim_field_changed(objects: Objects) -> Iterator[Problem]:
     """A volume claim keeps all but its size, which may grow.
 
     Kubernetes refuses anything else, such as another storage class, and no sync begins.
@@ -175,7 +175,7 @@ def claim_changed(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_VALIDATION}/batch/validation/validation.go#L623", outcome=Outcome.REJECTED)
-def job_changed(objects: Objects) -> Iterator[Problem]:
+def job_template_changed(objects: Objects) -> Iterator[Problem]:
     """A Job keeps its pods' template.
 
     Kubernetes refuses another one, also where the Job has ended, and no sync begins.
@@ -200,7 +200,7 @@ def job_changed(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_VALIDATION}/core/validation/validation.go#L8784", outcome=Outcome.REJECTED)
-def service_address_changed(objects: Objects) -> Iterator[Problem]:
+def immutable_service_field_changed(objects: Objects) -> Iterator[Problem]:
     """A Service keeps its address, its IP family and the class of its load balancer.
 
     Kubernetes refuses another, and no sync begins.
@@ -213,7 +213,7 @@ def service_address_changed(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_VALIDATION}/core/validation/validation.go#L8784", outcome=Outcome.HIDDEN)
-def service_stays_headless(objects: Objects) -> Iterator[Problem]:
+def headless_service_changed(objects: Objects) -> Iterator[Problem]:
     """A headless Service gets an address by being made anew only.
 
     Where its clusterIP: None is taken away, Kubernetes leaves it headless, and nothing says so.

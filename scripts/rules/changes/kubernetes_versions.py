@@ -17,7 +17,7 @@ _NEXT = 2
 
 
 @rule("https://kubernetes.io/docs/reference/using-api/deprecation-guide/", Severity.WARNING)
-def api_version_ends_soon(objects: Objects) -> Iterator[Problem]:
+def deprecated_api_version(objects: Objects) -> Iterator[Problem]:
     """An object's API version is there in the next two versions of Kubernetes, too.
 
     After the upgrade that removes it no sync works, and it is better to move before.

@@ -21,7 +21,7 @@ _GUARDS = {
 
 
 @rule("docs/monitoring.md", Severity.WARNING)
-def alert_gone(objects: Objects) -> Iterator[Problem]:
+def alert_removed(objects: Objects) -> Iterator[Problem]:
     """An alert that watches a running chain stays.
 
     Where it goes, what it told of happens unseen, and nothing tells that.
@@ -44,7 +44,7 @@ def _alerts(manifest: Manifest) -> Iterator[str]:
 
 
 @rule("docs/environments.md", Severity.WARNING)
-def guard_gone(objects: Objects) -> Iterator[Problem]:
+def safeguard_removed(objects: Objects) -> Iterator[Problem]:
     """What bounds or protects the pods of an environment stays.
 
     Without it everything works as before, until the day for which it was there.
@@ -61,7 +61,7 @@ def guard_gone(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/eks.md", Severity.WARNING)
-def host_gone(objects: Objects) -> Iterator[Problem]:
+def ingress_host_removed(objects: Objects) -> Iterator[Problem]:
     """A host that is served stays.
 
     Who knows the environment by it gets an error from the moment of the sync.
@@ -82,7 +82,7 @@ def _hosts(manifest: Manifest) -> Iterator[str]:
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/service/", Severity.WARNING)
-def service_port_gone(objects: Objects) -> Iterator[Problem]:
+def service_port_removed(objects: Objects) -> Iterator[Problem]:
     """A port by which clients reach a Service stays.
 
     Who has the old number in a configuration outside of this repository is refused.

@@ -43,7 +43,7 @@ _NODES = {"besu", "maru", "sequencer"}
 
 
 @rule(_IRSA, outcome=Outcome.RISK)
-def role_of_another(objects: Objects) -> Iterator[Problem]:
+def shared_iam_role(objects: Objects) -> Iterator[Problem]:
     """An IAM role is one component's; only the nodes that restore a backup have one together.
 
     Else one has what the other may: nodes that have the role of backups can delete every backup.
@@ -59,7 +59,7 @@ def role_of_another(objects: Objects) -> Iterator[Problem]:
 
 
 @across(_IRSA, outcome=Outcome.RISK)
-def role_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+def iam_role_shared_by_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """An IAM role belongs to one environment.
 
     Else what breaks into one environment has the backups and the Secrets of the other.
@@ -81,7 +81,9 @@ def _roles(objects: Objects) -> Iterator[tuple[str, Manifest, Where, str]]:
 
 
 @across("docs/backups.md")
-def backups_in_one_place(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+def backup_location_shared_by_environments(
+    among: Sequence[Objects],
+) -> Iterator[tuple[Objects, Problem]]:
     """Environments keep their backups apart: each has a bucket, or a prefix in it, of its own.
 
     Else each deletes the other's as outdated, and restores what the other's chain has been.
@@ -109,7 +111,7 @@ def _places_of_backups(objects: Objects) -> Iterator[_Owned]:
 
 
 @across("https://external-secrets.io/latest/api/externalsecret/")
-def secret_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+def secret_shared_by_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """An entry of a store of secrets is read by one environment only.
 
     Else two environments have one key: who has the one's has the other's, two validators with one
@@ -145,7 +147,7 @@ def _entries(objects: Objects) -> Iterator[_Owned]:
 
 
 @across("https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/")
-def object_in_namespace_of_another(
+def object_in_foreign_namespace(
     among: Sequence[Objects],
 ) -> Iterator[tuple[Objects, Problem]]:
     """No environment has an object in the namespace of another on the same cluster.
@@ -160,7 +162,7 @@ def object_in_namespace_of_another(
             owner = owners.get((cluster, manifest.namespace))
             if owner is None or owner is objects or manifest.namespace == objects.namespace:
                 continue
-            # That both have the object is object-of-two-applications.
+            # That both have the object is object-in-two-applications.
             if manifest.identity not in {one.identity for one in owner.of_kind(manifest.kind)}:
                 message = (
                     f"{manifest.label} is in {manifest.namespace}, the namespace of {owner.name}: "
@@ -182,7 +184,7 @@ def _cluster(objects: Objects) -> str:
     "https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/"
     "#fail-the-sync-if-a-shared-resource-is-found"
 )
-def object_of_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+def object_in_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """An object belongs to one Application.
 
     Else the sync of the second fails; without that guard, each undoes what the other does.
@@ -203,7 +205,7 @@ def object_of_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objec
 
 
 @across("https://kubernetes.io/docs/concepts/services-networking/ingress/#the-ingress-resource")
-def host_of_two_ingresses(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+def duplicate_ingress_host(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """A host and path lead to one place on a cluster.
 
     Else the controller takes one of the two, and which one changes: users of prod's JSON-RPC are
@@ -233,7 +235,7 @@ _GROUP = "alb.ingress.kubernetes.io/group.name"
 
 
 @across("docs/eks.md", Severity.WARNING)
-def load_balancer_of_two_environments(
+def load_balancer_shared_by_environments(
     among: Sequence[Objects],
 ) -> Iterator[tuple[Objects, Problem]]:
     """An environment's Ingresses have a load balancer of their own.

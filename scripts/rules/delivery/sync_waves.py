@@ -30,7 +30,7 @@ def _is_moved(manifest: Manifest) -> bool:
 
 
 @rule(_WAVES, outcome=Outcome.HIDDEN)
-def wave_is_no_number(objects: Objects) -> Iterator[Problem]:
+def invalid_sync_wave(objects: Objects) -> Iterator[Problem]:
     """A sync wave is a whole number, in quotes.
 
     Else Argo CD takes it for 0: the object comes before what it needs.
@@ -44,7 +44,7 @@ def wave_is_no_number(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_WAVES)
-def wave_before_what_it_needs(objects: Objects) -> Iterator[Problem]:
+def sync_wave_before_dependency(objects: Objects) -> Iterator[Problem]:
     """What an object needs comes in its wave, or in one before.
 
     Else the wave waits for pods that can't start until a later one brings their ConfigMap or
@@ -128,7 +128,7 @@ _AFTER = (_SENDER, "backup")
 
 
 @rule(_WAVES)
-def component_starts_too_early(objects: Objects) -> Iterator[Problem]:
+def sync_wave_out_of_order(objects: Objects) -> Iterator[Problem]:
     """Sequencers start before Maru, Maru before Besu, and Besu before what uses it.
 
     Else a change of two components restarts halves of two validators at a time, which can be more
@@ -157,7 +157,7 @@ def component_starts_too_early(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_WAVES)
-def wave_waits_for_the_outside(objects: Objects) -> Iterator[Problem]:
+def sync_wave_waits_for_external_health(objects: Objects) -> Iterator[Problem]:
     """What becomes healthy only through something outside comes after the chain.
 
     Else the chain waits for it: for an address of a load balancer, metrics of an autoscaler, or an
@@ -172,7 +172,7 @@ def wave_waits_for_the_outside(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.manifests:
         # By itself, it would come after them.
         waits = sync.wave(manifest) > least and not _is_hook(manifest)
-        # Of pods, component-starts-too-early tells.
+        # Of pods, sync-wave-out-of-order tells.
         if manifest.kind.lower() in PODS:
             continue
         if waits and sync.wave_of(manifest) < sync.wave_of(last):

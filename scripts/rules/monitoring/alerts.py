@@ -20,7 +20,7 @@ _DOCS = "https://prometheus.io/docs/prometheus/latest/"
 
 
 @rule(f"{_DOCS}configuration/alerting_rules/", outcome=Outcome.RISK)
-def alert_without_severity(objects: Objects) -> Iterator[Problem]:
+def missing_alert_severity(objects: Objects) -> Iterator[Problem]:
     """An alert says how bad it is: severity critical or warning.
 
     Alertmanager sends alerts by that label: one without goes to nobody in particular.
@@ -35,7 +35,7 @@ def alert_without_severity(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_DOCS}configuration/alerting_rules/", Severity.WARNING)
-def alert_without_duration(objects: Objects) -> Iterator[Problem]:
+def missing_alert_duration(objects: Objects) -> Iterator[Problem]:
     """An alert waits (for) before it fires.
 
     Else one late scrape, or one restart of a pod, calls people.
@@ -47,7 +47,7 @@ def alert_without_duration(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/monitoring.md", outcome=Outcome.RISK)
-def alert_without_runbook(objects: Objects) -> Iterator[Problem]:
+def missing_alert_runbook(objects: Objects) -> Iterator[Problem]:
     """An alert leads to its page of docs/runbooks.
 
     Who is called at night else has nothing but its name.
@@ -68,7 +68,7 @@ def alert_without_runbook(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_DOCS}configuration/alerting_rules/", outcome=Outcome.HIDDEN)
-def alert_twice(objects: Objects) -> Iterator[Problem]:
+def duplicate_alert(objects: Objects) -> Iterator[Problem]:
     """No two alerts have one name and one severity.
 
     Alertmanager takes them for one: it tells what one of them says, and a silence is for both.
@@ -84,7 +84,7 @@ def alert_twice(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/monitoring.md")
-def alert_of_another_quorum(objects: Objects) -> Iterator[Problem]:
+def alert_quorum_mismatch(objects: Objects) -> Iterator[Problem]:
     """Alerts that count validators compare with the chain's: a block's quorum, or all of them.
 
     With the number of another chain they call nobody before this one stands still.

@@ -18,7 +18,7 @@ _DOCS = "https://prometheus.io/docs/prometheus/latest/"
 
 
 @rule(f"{_DOCS}querying/basics/")
-def query_is_no_promql(objects: Objects) -> Iterator[Problem]:
+def invalid_promql(objects: Objects) -> Iterator[Problem]:
     """The expressions of rules and dashboards are PromQL.
 
     The operator refuses a rule that is none, and all others of its object with it; a panel stays
@@ -34,7 +34,7 @@ def query_is_no_promql(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/metrics.md", outcome=Outcome.HIDDEN)
-def metric_unknown(objects: Objects) -> Iterator[Problem]:
+def unknown_metric(objects: Objects) -> Iterator[Problem]:
     """The metrics and labels of rules and dashboards are exported, or recorded by another rule.
 
     An expression over a metric that is not there has no result: an alert on it never fires.

@@ -13,7 +13,7 @@ from scripts.rules.snapshot import Objects
 
 
 @rule("docs/monitoring.md", outcome=Outcome.HIDDEN)
-def scrape_without_metrics(objects: Objects) -> Iterator[Problem]:
+def scrape_of_wrong_port(objects: Objects) -> Iterator[Problem]:
     """What a ServiceMonitor scrapes is the port and path that a node gives metrics on.
 
     Else there are no series, and alerts that need them stay silent.
@@ -41,7 +41,7 @@ def scrape_without_metrics(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/monitoring.md", outcome=Outcome.RISK)
-def node_not_scraped(objects: Objects) -> Iterator[Problem]:
+def missing_scrape(objects: Objects) -> Iterator[Problem]:
     """Where there are alerts on nodes, the metrics of each node are scraped.
 
     Else nothing tells when one that is not stands still.
@@ -68,7 +68,7 @@ def _named(workload: Workload | None, numbers: Mapping[int | None, Any]) -> set[
 @rule(
     "https://github.com/prometheus-operator/prometheus-operator/blob/main/Documentation/api-reference/api.md"
 )
-def scrape_outlasts_its_interval(objects: Objects) -> Iterator[Problem]:
+def scrape_timeout_above_interval(objects: Objects) -> Iterator[Problem]:
     """A scrape is given up before the next one begins.
 
     The operator refuses a ServiceMonitor whose scrapeTimeout is longer than its interval: nothing

@@ -41,7 +41,7 @@ _DNS_PODS = Party("DNS", "kube-system", {"k8s-app": "kube-dns"})
 
 
 @rule(CONCEPTS)
-def policy_blocks_call(objects: Objects) -> Iterator[Problem]:
+def network_policy_blocks_connection(objects: Objects) -> Iterator[Problem]:
     """Policies let pods connect to what their configuration names, at both ends.
 
     Else they try for ever: Maru makes no block without its sequencer, a node finds no peer, and
@@ -56,7 +56,7 @@ def policy_blocks_call(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONCEPTS)
-def half_open_connection(objects: Objects) -> Iterator[Problem]:
+def network_policy_opens_one_end(objects: Objects) -> Iterator[Problem]:
     """What one end's policy opens to the pods at the other end, the policy there opens, too.
 
     A connection needs both: with one end shut, the rule at the other does nothing.
@@ -214,7 +214,7 @@ def _opened(
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/")
-def policy_blocks_names(objects: Objects) -> Iterator[Problem]:
+def network_policy_blocks_dns(objects: Objects) -> Iterator[Problem]:
     """Policies let pods that connect to names ask the cluster's DNS, by UDP and by TCP.
 
     Else no name leads anywhere, and they reach nobody; without TCP, long answers fail alone.
@@ -272,7 +272,7 @@ def _is_dns(peer: Peer | None) -> bool:
 
 
 @rule(CONCEPTS)
-def policy_blocks_way_out(objects: Objects) -> Iterator[Problem]:
+def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
     """Policies let pods reach what their configuration names outside of the namespace.
 
     Else backups don't reach their bucket, or transfers their node, and it is missed when needed.

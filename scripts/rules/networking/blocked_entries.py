@@ -31,7 +31,7 @@ _MONITORING = {"namespaceSelector": {"matchLabels": {network_policies.NAMESPACE:
 
 
 @rule(CONNECTIVITY)
-def policy_blocks_scrape(objects: Objects) -> Iterator[Problem]:
+def network_policy_blocks_scrape(objects: Objects) -> Iterator[Problem]:
     """Policies let somebody outside of the environment in to the ports that Prometheus scrapes.
 
     Else there are no metrics, and alerts on them stay silent.
@@ -55,7 +55,7 @@ def policy_blocks_scrape(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONNECTIVITY)
-def scrape_from_another_namespace(objects: Objects) -> Iterator[Problem]:
+def network_policy_blocks_prometheus(objects: Objects) -> Iterator[Problem]:
     """All ports that Prometheus scrapes are open to one and the same peer.
 
     One Prometheus scrapes them all: where a port is open to another, its metrics are missing.
@@ -106,7 +106,7 @@ def _scraped(objects: Objects) -> Iterator[tuple[Workload, Port]]:
 
 
 @rule(CONNECTIVITY)
-def policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
+def network_policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
     """Policies let in who comes through an Ingress, a load balancer or a node's port.
 
     Else the health checks fail, and clients get an error 503 or 504, or no answer at all.

@@ -40,7 +40,7 @@ _LAST_PORT = 65535
 
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
-def pod_without_policy(objects: Objects) -> Iterator[Problem]:
+def pod_without_network_policy(objects: Objects) -> Iterator[Problem]:
     """Where policies isolate pods, they isolate all of them, in both directions.
 
     A pod that no policy selects is open to everyone, and reaches everyone.
@@ -61,7 +61,7 @@ def pod_without_policy(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONCEPTS + "#default-deny-all-ingress-and-all-egress-traffic", outcome=Outcome.RISK)
-def production_without_default_deny(objects: Objects) -> Iterator[Problem]:
+def missing_default_deny(objects: Objects) -> Iterator[Problem]:
     """In production a policy denies what no other allows, for the whole namespace, both ways.
 
     Else a pod that somebody adds is open to everyone, and may connect to the nodes' peers.
@@ -96,7 +96,7 @@ def production_without_default_deny(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
-def policy_lets_everyone_in(objects: Objects) -> Iterator[Problem]:
+def network_policy_allows_all_ingress(objects: Objects) -> Iterator[Problem]:
     """In production, policies let in somebody in particular, but for peers and load balancers.
 
     What is open to everyone is open to every pod of the cluster, and past the load balancer.
@@ -138,7 +138,7 @@ def _public(objects: Objects) -> set[Port]:
 
 
 @rule(CONCEPTS, severity=Severity.WARNING)
-def policy_lets_whole_network_in(objects: Objects) -> Iterator[Problem]:
+def network_policy_allows_whole_vpc(objects: Objects) -> Iterator[Problem]:
     """In production, policies let in subnets, not the network that all the pods are in.
 
     Pods have addresses of the VPC: its whole range lets in every pod of the cluster.
@@ -157,7 +157,7 @@ def policy_lets_whole_network_in(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
-def policy_lets_out_everywhere(objects: Objects) -> Iterator[Problem]:
+def network_policy_allows_all_egress(objects: Objects) -> Iterator[Problem]:
     """In production, policies let pods out to somebody in particular, or to some ports.
 
     Whoever gets into a pod that may go everywhere gets on to all that the cluster reaches.
@@ -182,7 +182,7 @@ def policy_lets_out_everywhere(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONNECTIVITY, severity=Severity.WARNING)
-def way_out_leads_to_private_networks(objects: Objects) -> Iterator[Problem]:
+def internet_egress_reaches_private_networks(objects: Objects) -> Iterator[Problem]:
     """In production, what lets pods out to the internet excepts private networks.
 
     Else it is a way to other pods, other machines and the node's metadata service, too.
@@ -213,7 +213,7 @@ def way_out_leads_to_private_networks(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONCEPTS + "#targeting-a-range-of-ports", severity=Severity.WARNING)
-def policy_opens_all_ports(objects: Objects) -> Iterator[Problem]:
+def network_policy_allows_all_ports(objects: Objects) -> Iterator[Problem]:
     """In production, the rules of policies name the ports that they are for.
 
     Without ports a rule is for all of them, those that somebody adds later, too.
@@ -246,7 +246,7 @@ def _targets(objects: Objects, policy: Policy, direction: str, one: Rule) -> lis
 
 
 @rule(CONNECTIVITY, outcome=Outcome.RISK)
-def engine_api_open_to_others(objects: Objects) -> Iterator[Problem]:
+def engine_api_too_open(objects: Objects) -> Iterator[Problem]:
     """Policies let only the Maru that drives a node connect to its Engine API.
 
     The Engine API decides what the chain is: whoever reaches it can make other blocks.
@@ -255,7 +255,7 @@ def engine_api_open_to_others(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONNECTIVITY, outcome=Outcome.RISK)
-def maru_api_open_to_others(objects: Objects) -> Iterator[Problem]:
+def maru_api_too_open(objects: Objects) -> Iterator[Problem]:
     """Policies let only the sequencers connect to Maru's API.
 
     It is for their readiness; it asks nobody who he is, and a validator has better to do.
@@ -317,7 +317,7 @@ def _beside(objects: Objects, peer: Peer, callers: Sequence[str]) -> str:
 
 
 @rule(CONNECTIVITY, outcome=Outcome.RISK)
-def ethstats_open_to_others(objects: Objects) -> Iterator[Problem]:
+def ethstats_too_open(objects: Objects) -> Iterator[Problem]:
     """Policies let those pods of the environment connect to EthStats that report to it.
 
     Who may connect may also report, as any node: the dashboard would show what is not so.
@@ -364,7 +364,7 @@ def _is_for_all_ports(one: Rule) -> bool:
 
 
 @rule("https://datatracker.ietf.org/doc/html/rfc5737", outcome=Outcome.HIDDEN)
-def block_of_no_addresses(objects: Objects) -> Iterator[Problem]:
+def reserved_ip_block(objects: Objects) -> Iterator[Problem]:
     """In production, an ipBlock's addresses are somebody's.
 
     Those of documentation, which stand in examples, are nobody's: the rule opens nothing.
@@ -381,7 +381,7 @@ _DOCUMENTATION = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8
 
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
-def way_out_for_others(objects: Objects) -> Iterator[Problem]:
+def unneeded_internet_egress(objects: Objects) -> Iterator[Problem]:
     """In production, policies let those pods out to the internet that call somebody there.
 
     The others have no use for it, but for whoever gets into them.

@@ -74,7 +74,7 @@ def _is_narrowed(service: Manifest) -> bool:
 
 
 @rule("docs/connectivity.md", outcome=Outcome.RISK)
-def service_is_public(objects: Objects) -> Iterator[Problem]:
+def public_service(objects: Objects) -> Iterator[Problem]:
     """In production, only Ingresses are open to the public, and Services for peers of the chain.
 
     Else requests go in plain text, past the TLS, the limits and the logs of the load balancer that
@@ -85,7 +85,7 @@ def service_is_public(objects: Objects) -> Iterator[Problem]:
         opened = _opened(service)
         if opened and not (_is_narrowed(service) and opened[1].startswith("has")):
             ports = list(_reached(objects, services.ports(service)))
-            # Of those that nobody may reach, private-port-is-public tells.
+            # Of those that nobody may reach, public-private-port tells.
             is_told = any(map(_private, ports))
             if not is_told and (not ports or {port.name for port in ports} - _P2P):
                 path, how = opened
@@ -113,7 +113,7 @@ def _private(port: _Port) -> str:
 
 
 @rule("docs/connectivity.md", outcome=Outcome.RISK)
-def private_port_is_public(objects: Objects) -> Iterator[Problem]:
+def public_private_port(objects: Objects) -> Iterator[Problem]:
     """Nothing leads from outside of the cluster to the Engine API, Maru's API or metrics.
 
     Else the chain can be rewritten, or its nodes be watched and stopped, by whoever finds the port.
@@ -151,7 +151,7 @@ _REPORTING = "/api"
 
 
 @rule("https://github.com/cubedro/eth-netstats/blob/master/app.js", outcome=Outcome.RISK)
-def reporting_is_public(objects: Objects) -> Iterator[Problem]:
+def public_ethstats_api(objects: Objects) -> Iterator[Problem]:
     """An Ingress leads to EthStats' page, and not to /api, where the nodes report.
 
     Else anybody can report there: of what it is told, the program asks for its password only once.
@@ -255,7 +255,7 @@ def ingress_without_tls(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_ALB_GUIDE, outcome=Outcome.RISK)
-def http_without_redirect(objects: Objects) -> Iterator[Problem]:
+def missing_https_redirect(objects: Objects) -> Iterator[Problem]:
     """In production, what asks over plain HTTP is sent to HTTPS.
 
     Else a client that was given http:// goes on that way, and nobody notices that it is not safe.
@@ -280,7 +280,7 @@ _OLD_TLS = re.compile(
     "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html",
     outcome=Outcome.RISK,
 )
-def tls_is_old(objects: Objects) -> Iterator[Problem]:
+def outdated_tls_policy(objects: Objects) -> Iterator[Problem]:
     """In production, load balancers speak TLS 1.2 and later only.
 
     Else connections can be brought down to TLS 1.0 or 1.1, which can be broken; that is what the
@@ -301,7 +301,7 @@ def tls_is_old(objects: Objects) -> Iterator[Problem]:
     "https://kubernetes.io/docs/concepts/services-networking/ingress/#ingress-rules",
     outcome=Outcome.RISK,
 )
-def ingress_for_every_host(objects: Objects) -> Iterator[Problem]:
+def ingress_without_host(objects: Objects) -> Iterator[Problem]:
     """In production, each rule of an Ingress names its host.
 
     Else it takes the requests for every host of its load balancer, the others' among them; and a
@@ -318,7 +318,7 @@ def ingress_for_every_host(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_ALB_GUIDE}#target-type")
-def target_without_node_port(objects: Objects) -> Iterator[Problem]:
+def missing_node_port(objects: Objects) -> Iterator[Problem]:
     """A Service that a load balancer reaches by the nodes has a port on them.
 
     Else the AWS Load Balancer Controller refuses the Ingress: nothing is reached by it.
@@ -358,7 +358,7 @@ _EXCLUSIVE = (
 
 
 @rule(f"{_ALB_GUIDE}#ingressgroup")
-def ingresses_disagree(objects: Objects) -> Iterator[Problem]:
+def conflicting_ingress_group(objects: Objects) -> Iterator[Problem]:
     """The Ingresses of one load balancer say the same about it as a whole.
 
     Else the AWS Load Balancer Controller changes nothing any more, for none of them.
@@ -389,7 +389,7 @@ _GATE = "elbv2.k8s.aws/pod-readiness-gate-inject"
 @rule(
     "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/pod_readiness_gate/"
 )
-def pods_ready_before_the_load_balancer(objects: Objects) -> Iterator[Problem]:
+def missing_readiness_gate(objects: Objects) -> Iterator[Problem]:
     """A pod that a load balancer reaches is ready only when the load balancer says so, too.
 
     Else an update goes on to the next pod before the last one gets requests: for a time, nobody

@@ -21,7 +21,7 @@ _REFUSED = "a cluster refuses that"
 
 
 @rule(_INGRESS + "#the-ingress-resource")
-def ingress_leads_nowhere(objects: Objects) -> Iterator[Problem]:
+def unknown_ingress_backend(objects: Objects) -> Iterator[Problem]:
     """An Ingress leads to a Service that is there, and to one of its ports.
 
     Else who asks for its host gets an error, or what the load balancer says of its own.
@@ -84,7 +84,7 @@ def ingress_rule_without_paths(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_ALB + "#healthcheck-port")
-def load_balancer_asks_missing_port(objects: Objects) -> Iterator[Problem]:
+def unknown_health_check_port(objects: Objects) -> Iterator[Problem]:
     """The port by which a load balancer looks after pods is a port of those pods.
 
     Else it takes all of them for dead, and answers every request with an error.

@@ -29,7 +29,7 @@ _REFERENCE = (
 
 
 @rule(_REFERENCE, outcome=Outcome.HIDDEN)
-def rules_without_their_policy_type(objects: Objects) -> Iterator[Problem]:
+def missing_policy_type(objects: Objects) -> Iterator[Problem]:
     """A policy's policyTypes have each direction that it has rules for.
 
     Else those rules do nothing, and the pods are as open, or as shut, as other policies have it.
@@ -47,7 +47,7 @@ def rules_without_their_policy_type(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_REFERENCE, outcome=Outcome.REJECTED)
-def unknown_policy_type(objects: Objects) -> Iterator[Problem]:
+def invalid_policy_type(objects: Objects) -> Iterator[Problem]:
     """A policy's policyTypes are Ingress and Egress.
 
     The API server takes no others: the sync fails or does not begin.
@@ -79,7 +79,7 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_REFERENCE, outcome=Outcome.REJECTED)
-def block_of_no_range(objects: Objects) -> Iterator[Problem]:
+def invalid_cidr(objects: Objects) -> Iterator[Problem]:
     """An ipBlock's addresses are ranges, like 10.30.0.0/22.
 
     The API server takes nothing else: the sync fails or does not begin.
@@ -94,7 +94,7 @@ def block_of_no_range(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_REFERENCE, outcome=Outcome.REJECTED)
-def exception_outside_of_block(objects: Objects) -> Iterator[Problem]:
+def cidr_exception_outside_block(objects: Objects) -> Iterator[Problem]:
     """What an ipBlock excepts is a part of it.
 
     The API server takes nothing else: the sync fails or does not begin.
@@ -138,7 +138,7 @@ def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONCEPTS + "#targeting-a-range-of-ports", outcome=Outcome.REJECTED)
-def range_of_ports_without_an_end(objects: Objects) -> Iterator[Problem]:
+def invalid_end_port(objects: Objects) -> Iterator[Problem]:
     """An endPort stands beside a port that is a number, and is not less than it.
 
     The API server takes nothing else: the sync fails or does not begin.
@@ -158,7 +158,7 @@ def range_of_ports_without_an_end(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONNECTIVITY, outcome=Outcome.HIDDEN)
-def port_name_beside_a_block(objects: Objects) -> Iterator[Problem]:
+def named_port_with_ip_block(objects: Objects) -> Iterator[Problem]:
     """Beside an ipBlock a policy has ports by number.
 
     Addresses have no names for ports, and the VPC CNI leaves such a rule out: it opens nothing.

@@ -85,7 +85,7 @@ def selected(objects: Objects, policy: Policy) -> list[Workload]:
 def has_dead_rules(objects: Objects, direction: str, workload: Workload) -> bool:
     """Return whether a policy of a workload's pods has rules for a direction that it is not for.
 
-    Of that rules-without-their-policy-type tells, and not of what comes of it.
+    Of that missing-policy-type tells, and not of what comes of it.
     """
     party = objects.parties[label_of(workload)]
     return any(

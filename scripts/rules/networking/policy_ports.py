@@ -16,7 +16,7 @@ from scripts.rules.snapshot import Objects
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/network-policies/")
-def policy_port_missing(objects: Objects) -> Iterator[Problem]:
+def unknown_network_policy_port(objects: Objects) -> Iterator[Problem]:
     """A port that a NetworkPolicy lets through is a port of the pods that it leads to.
 
     Else it opens nothing that anybody listens on: connections to the right port time out.

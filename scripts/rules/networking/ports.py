@@ -21,7 +21,7 @@ _REFUSED = "a cluster refuses that"
 
 
 @rule(_SERVICES + "#field-spec-ports")
-def service_target_port_missing(objects: Objects) -> Iterator[Problem]:
+def unknown_target_port(objects: Objects) -> Iterator[Problem]:
     """A Service's targetPort is a port of the pods that it selects, in name or number and protocol.
 
     Else connections to it are refused, or it has no endpoints.
@@ -42,7 +42,7 @@ def service_target_port_missing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SERVICES + "#field-spec-ports")
-def service_port_of_another_name(objects: Objects) -> Iterator[Problem]:
+def service_port_name_mismatch(objects: Objects) -> Iterator[Problem]:
     """A Service's port that has the name of a port of its pods leads to that one.
 
     Else who connects to it by that name gets another API, which does not understand them.
@@ -61,7 +61,7 @@ def service_port_of_another_name(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SERVICES + "#field-spec-ports")
-def service_mixes_pods(objects: Objects) -> Iterator[Problem]:
+def service_selects_pods_without_port(objects: Objects) -> Iterator[Problem]:
     """All pods that a Service selects have the ports that it leads to.
 
     Else a part of the connections go to pods that refuse them.
@@ -92,7 +92,7 @@ def _service_ports(objects: Objects) -> Iterator[tuple[ServicePort, list[Workloa
 
 
 @rule(_SERVICES + "#multi-port-services", outcome=Outcome.REJECTED)
-def service_ports_collide(objects: Objects) -> Iterator[Problem]:
+def duplicate_service_port(objects: Objects) -> Iterator[Problem]:
     """A Service's ports differ in number or protocol, and each of several has a name of its own.
 
     The API server refuses anything else, and the sync fails or does not begin.
@@ -118,7 +118,7 @@ def service_ports_collide(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_PROBES)
-def probe_port_missing(objects: Objects) -> Iterator[Problem]:
+def unknown_probe_port(objects: Objects) -> Iterator[Problem]:
     """The port of a probe or a lifecycle hook is one of the container's.
 
     Else the probe fails: the container is restarted without end, or never gets requests.
@@ -151,7 +151,7 @@ def _asked(container: Container) -> Iterator[tuple[Where, Any]]:
 
 
 @rule(_CONTAINERS)
-def container_ports_collide(objects: Objects) -> Iterator[Problem]:
+def duplicate_container_port(objects: Objects) -> Iterator[Problem]:
     """No two containers of a pod have the same port.
 
     They share one network: the second to listen on it fails, and is restarted without end.

@@ -17,7 +17,7 @@ _MONITORS = "https://prometheus-operator.dev/docs/api-reference/api/#monitoring.
 
 
 @rule(_MONITORS, outcome=Outcome.HIDDEN)
-def monitor_port_missing(objects: Objects) -> Iterator[Problem]:
+def unknown_monitor_port(objects: Objects) -> Iterator[Problem]:
     """An endpoint of a ServiceMonitor or a PodMonitor is a port of what it selects.
 
     Else Prometheus scrapes nothing there, and alerts on those metrics never fire.

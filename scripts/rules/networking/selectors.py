@@ -28,7 +28,7 @@ _BY_KEY = {"Exists", "DoesNotExist"}
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors")
-def service_selects_nothing(objects: Objects) -> Iterator[Problem]:
+def service_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """A Service selects the pods of a workload.
 
     Else it has no endpoints: connections to it are refused, and nothing says so.
@@ -53,7 +53,7 @@ def _has_endpoints(objects: Objects, service: Manifest) -> bool:
 
 
 @rule(_BUDGETS, outcome=Outcome.HIDDEN)
-def budget_selects_nothing(objects: Objects) -> Iterator[Problem]:
+def pdb_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget selects the pods of a workload.
 
     Else it protects none: a drain of nodes takes all pods of a workload at once.
@@ -68,7 +68,7 @@ def budget_selects_nothing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_BUDGETS)
-def budgets_overlap(objects: Objects) -> Iterator[Problem]:
+def pdbs_overlap(objects: Objects) -> Iterator[Problem]:
     """A pod is selected by one PodDisruptionBudget at most.
 
     The eviction API answers an error where two select it: a drain of its node never ends.
@@ -89,7 +89,7 @@ def budgets_overlap(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_POLICIES, outcome=Outcome.HIDDEN)
-def policy_selects_nothing(objects: Objects) -> Iterator[Problem]:
+def network_policy_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """A NetworkPolicy selects pods of the environment.
 
     Else it restricts and allows nothing: pods are as open, or as closed, as without it.
@@ -102,7 +102,7 @@ def policy_selects_nothing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_POLICIES)
-def policy_peer_selects_nothing(objects: Objects) -> Iterator[Problem]:
+def network_policy_peer_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """A podSelector among a NetworkPolicy's peers selects pods of the environment.
 
     Else it lets nobody through: the pods that are meant time out.
@@ -144,7 +144,7 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
     "https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector",
     outcome=Outcome.REJECTED,
 )
-def workload_selector_misses_its_pods(objects: Objects) -> Iterator[Problem]:
+def workload_selector_mismatch(objects: Objects) -> Iterator[Problem]:
     """A workload's selector matches the labels of its own pods.
 
     Else the API server refuses it, and the sync fails or does not begin.
@@ -164,7 +164,7 @@ def workload_selector_misses_its_pods(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector")
-def workload_selector_takes_others_pods(objects: Objects) -> Iterator[Problem]:
+def workload_selectors_overlap(objects: Objects) -> Iterator[Problem]:
     """A workload's selector matches no pods of another workload.
 
     Controllers and autoscalers count what the selector matches: they fight over those pods.
@@ -189,7 +189,7 @@ def _with_selectors(objects: Objects) -> Iterator[tuple[Workload, dict[str, Any]
 
 
 @rule("https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/")
-def selector_of_another_component(objects: Objects) -> Iterator[Problem]:
+def selector_of_wrong_component(objects: Objects) -> Iterator[Problem]:
     """What is labelled as a component's selects that component, where it selects one.
 
     Else it works on the pods of another: a Service leads to them, a budget counts them.
@@ -210,7 +210,7 @@ def selector_of_another_component(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_LABELS, outcome=Outcome.HIDDEN)
-def selector_value_misspelt(objects: Objects) -> Iterator[Problem]:
+def unknown_selector_value(objects: Objects) -> Iterator[Problem]:
     """Each value that a selector of pods lists after In is a label's value of some pod.
 
     A misspelt one selects nothing, while the others hide it.
@@ -243,7 +243,7 @@ def _pod_selectors(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str
 
 
 @rule(_PLACES)
-def affinity_selects_nothing(objects: Objects) -> Iterator[Problem]:
+def affinity_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """What pods are to be near, or far from, are pods of the environment.
 
     Else a required affinity leaves them Pending, and an anti-affinity keeps nobody apart.
@@ -284,7 +284,7 @@ def _terms(workload: Workload) -> Iterator[tuple[str, bool, Where, dict[str, Any
 
 
 @rule(_SPREAD, outcome=Outcome.HIDDEN)
-def spread_of_other_pods(objects: Objects) -> Iterator[Problem]:
+def topology_spread_selects_other_pods(objects: Objects) -> Iterator[Problem]:
     """A topology spread constraint selects the pods that have it.
 
     Else they are spread by where other pods are, or not at all: one zone may get them all.
@@ -303,7 +303,7 @@ def spread_of_other_pods(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_LABELS + "#resources-that-support-set-based-requirements", outcome=Outcome.REJECTED)
-def selector_operator_and_values(objects: Objects) -> Iterator[Problem]:
+def invalid_selector_operator(objects: Objects) -> Iterator[Problem]:
     """A selector's In and NotIn have values, and its Exists and DoesNotExist have none.
 
     The API server refuses anything else, and the sync fails or does not begin.
@@ -345,7 +345,7 @@ def _expressions(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, 
     "https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/",
     outcome=Outcome.REJECTED,
 )
-def toleration_operator_and_value(objects: Objects) -> Iterator[Problem]:
+def invalid_toleration(objects: Objects) -> Iterator[Problem]:
     """A toleration's Exists has no value, and any other operator has a key.
 
     The API server refuses anything else, and the sync fails or does not begin.

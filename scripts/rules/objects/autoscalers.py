@@ -21,7 +21,7 @@ _SCALABLE = ("Deployment", "ReplicaSet", "StatefulSet")
 
 
 @rule(_SCALERS, outcome=Outcome.HIDDEN)
-def autoscaler_target_missing(objects: Objects) -> Iterator[Problem]:
+def unknown_autoscaler_target(objects: Objects) -> Iterator[Problem]:
     """A HorizontalPodAutoscaler's target is there, and can be scaled.
 
     Else it never scales, and its target keeps the replicas that it has.
@@ -51,7 +51,7 @@ def autoscaler_target_missing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SCALERS + "#algorithm-details", outcome=Outcome.HIDDEN)
-def autoscalers_on_one_target(objects: Objects) -> Iterator[Problem]:
+def autoscalers_share_target(objects: Objects) -> Iterator[Problem]:
     """A workload has one HorizontalPodAutoscaler at most.
 
     Of two, the controller says AmbiguousSelector, and scales by neither.
@@ -70,7 +70,7 @@ def autoscalers_on_one_target(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SCALERS + "#support-for-resource-metrics", outcome=Outcome.HIDDEN)
-def autoscaler_without_request(objects: Objects) -> Iterator[Problem]:
+def autoscaler_without_resource_request(objects: Objects) -> Iterator[Problem]:
     """Containers request the resource by whose use in percent they are scaled.
 
     Percent are of the request: without one the autoscaler knows no use, and never scales.
@@ -124,7 +124,7 @@ def _requests(objects: Objects, container: Container, resource: str) -> bool:
 
 
 @rule(_SCALERS + "#algorithm-details", outcome=Outcome.HIDDEN)
-def autoscaler_never_scales(objects: Objects) -> Iterator[Problem]:
+def unreachable_autoscaler_target(objects: Objects) -> Iterator[Problem]:
     """A HorizontalPodAutoscaler's target in percent can be reached within the limits.
 
     Percent are of the requests, and nothing uses more than its limit: beyond that it never scales.

@@ -17,7 +17,7 @@ _MOST_BYTES = 2**20
 
 
 @rule(_CONFIG_MAPS, outcome=Outcome.REJECTED)
-def contents_too_large(objects: Objects) -> Iterator[Problem]:
+def config_map_too_large(objects: Objects) -> Iterator[Problem]:
     """A ConfigMap or a Secret holds 1 MiB at most.
 
     The API server refuses more, and the sync fails or does not begin.
@@ -39,7 +39,7 @@ def contents_too_large(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_CLAIMS + "#access-modes", outcome=Outcome.REJECTED)
-def once_pod_with_another_mode(objects: Objects) -> Iterator[Problem]:
+def read_write_once_pod_with_other_modes(objects: Objects) -> Iterator[Problem]:
     """ReadWriteOncePod is a claim's only access mode.
 
     The API server refuses it beside another, and the sync fails or does not begin.
@@ -56,7 +56,7 @@ def once_pod_with_another_mode(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_CLAIMS + "#persistentvolumeclaims", outcome=Outcome.REJECTED)
-def claim_incomplete(objects: Objects) -> Iterator[Problem]:
+def incomplete_volume_claim(objects: Objects) -> Iterator[Problem]:
     """A claim has an access mode, and says how much storage it wants.
 
     The API server refuses anything else: the sync fails or does not begin, or pods wait for it.

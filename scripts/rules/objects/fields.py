@@ -66,7 +66,7 @@ _FREE = {
 
 
 @rule(_API, outcome=Outcome.REJECTED)
-def value_is_no_choice(objects: Objects) -> Iterator[Problem]:
+def invalid_enum_value(objects: Objects) -> Iterator[Problem]:
     """A field that has one of some values has one that there is.
 
     The API server refuses anything else, and the sync fails or does not begin.
@@ -100,7 +100,7 @@ def _choices(manifest: Manifest, path: Where) -> frozenset[str] | None:
 
 
 @rule(_API, outcome=Outcome.REJECTED)
-def port_out_of_range(objects: Objects) -> Iterator[Problem]:
+def invalid_port_number(objects: Objects) -> Iterator[Problem]:
     """A port is a number from 1 to 65535.
 
     The API server refuses anything else, and the sync fails or does not begin.

@@ -29,7 +29,7 @@ _FEW = 3
 
 
 @rule(_CONFIG_MAPS)
-def config_map_missing(objects: Objects) -> Iterator[Problem]:
+def missing_config_map(objects: Objects) -> Iterator[Problem]:
     """A ConfigMap that a pod needs is there.
 
     Else its containers are not started: they wait for it.
@@ -38,7 +38,7 @@ def config_map_missing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SECRETS)
-def secret_missing(objects: Objects) -> Iterator[Problem]:
+def missing_secret(objects: Objects) -> Iterator[Problem]:
     """A Secret that is needed is made by a manifest, an ExternalSecret or the contract, or given.
 
     Else pods that mount it do not start, and what signs or encrypts with it has no key.
@@ -56,7 +56,7 @@ def secret_missing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_CONFIG_MAPS)
-def key_missing(objects: Objects) -> Iterator[Problem]:
+def missing_config_key(objects: Objects) -> Iterator[Problem]:
     """A key that is taken of a ConfigMap or a Secret is one that it has.
 
     Else the containers are not started; where it is optional, they run without it.
@@ -94,7 +94,7 @@ def _at_the_maker(
 
 
 @rule("https://kubernetes.io/docs/concepts/security/service-accounts/")
-def service_account_missing(objects: Objects) -> Iterator[Problem]:
+def missing_service_account(objects: Objects) -> Iterator[Problem]:
     """A ServiceAccount that pods or a SecretStore use is there.
 
     Else no pod is made, and nothing is read from the store.
@@ -103,7 +103,7 @@ def service_account_missing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_CLAIMS)
-def claim_missing(objects: Objects) -> Iterator[Problem]:
+def missing_volume_claim(objects: Objects) -> Iterator[Problem]:
     """A PersistentVolumeClaim that is mounted or cloned is there.
 
     Else the pod stays Pending; of a StatefulSet's claims those below its replicas are there.
@@ -112,7 +112,7 @@ def claim_missing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/storage-classes/")
-def storage_class_missing(objects: Objects) -> Iterator[Problem]:
+def unknown_storage_class(objects: Objects) -> Iterator[Problem]:
     """A StorageClass that a claim names is one that the cluster has.
 
     Else nobody makes the volume: the claim and the pod stay Pending.
@@ -124,7 +124,7 @@ def storage_class_missing(objects: Objects) -> Iterator[Problem]:
     "https://kubernetes.io/docs/concepts/storage/storage-classes/#default-storageclass",
     outcome=Outcome.RISK,
 )
-def claim_without_class(objects: Objects) -> Iterator[Problem]:
+def claim_without_storage_class(objects: Objects) -> Iterator[Problem]:
     """A claim names its StorageClass where the environment says which ones there are.
 
     Else it gets the cluster's default, which may be another, or none: slower disks, or no volume.
@@ -133,7 +133,7 @@ def claim_without_class(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/ingress/#ingress-class")
-def ingress_class_missing(objects: Objects) -> Iterator[Problem]:
+def unknown_ingress_class(objects: Objects) -> Iterator[Problem]:
     """An IngressClass that an Ingress names is one that the cluster has.
 
     Else no controller serves the Ingress, and its hosts lead nowhere.
@@ -154,7 +154,7 @@ def ingress_without_class(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/")
-def priority_class_missing(objects: Objects) -> Iterator[Problem]:
+def unknown_priority_class(objects: Objects) -> Iterator[Problem]:
     """A PriorityClass that pods name is one that the cluster has.
 
     Else the API server refuses the pods, and none is made.
@@ -163,7 +163,7 @@ def priority_class_missing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://external-secrets.io/latest/api/externalsecret/")
-def secret_store_missing(objects: Objects) -> Iterator[Problem]:
+def missing_secret_store(objects: Objects) -> Iterator[Problem]:
     """The store that an ExternalSecret reads from is there.
 
     Else its Secret is not made, and the pods that need it do not start.
@@ -213,7 +213,7 @@ def _without(objects: Objects, kind: str) -> Iterator[Problem]:
 
 
 @rule(_STATEFUL + "#stable-network-id")
-def stateful_set_without_its_service(objects: Objects) -> Iterator[Problem]:
+def statefulset_without_headless_service(objects: Objects) -> Iterator[Problem]:
     """A StatefulSet's serviceName is a headless Service that selects its pods.
 
     Else the pods have no names of their own, by which others find them.

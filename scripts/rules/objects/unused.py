@@ -17,7 +17,7 @@ _CONFIG_MAPS = "https://kubernetes.io/docs/concepts/configuration/configmap/"
 
 
 @rule(_CONFIG_MAPS, Severity.WARNING, outcome=Outcome.HIDDEN)
-def config_map_unused(objects: Objects) -> Iterator[Problem]:
+def unused_config_map(objects: Objects) -> Iterator[Problem]:
     """A ConfigMap is used by something of the environment.
 
     Else a change of it changes nothing, whatever it seems to say.
@@ -53,7 +53,7 @@ def _says(part: Any, name: str) -> bool:
     Severity.WARNING,
     outcome=Outcome.HIDDEN,
 )
-def service_account_unused(objects: Objects) -> Iterator[Problem]:
+def unused_service_account(objects: Objects) -> Iterator[Problem]:
     """A ServiceAccount is used by pods or by a SecretStore.
 
     Else those that it was made for act as `default`, without the rights that it has.

@@ -21,7 +21,7 @@ _LEAST_DEADLINE_S = 10
 
 
 @rule(_CRON_JOBS)
-def job_outlasts_its_interval(objects: Objects) -> Iterator[Problem]:
+def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
     """A CronJob's Job is given up before the next one is due.
 
     Else with concurrencyPolicy Forbid the next is left out, and with Replace it kills this one.
@@ -43,7 +43,7 @@ def job_outlasts_its_interval(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_CRON_JOBS}#schedule-syntax", outcome=Outcome.HIDDEN)
-def schedule_never_comes(objects: Objects) -> Iterator[Problem]:
+def schedule_never_runs(objects: Objects) -> Iterator[Problem]:
     """A CronJob's schedule names a day that its months have.
 
     Else no Job ever begins, and no backup is made.
@@ -57,7 +57,7 @@ def schedule_never_comes(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_JOBS}#handling-pod-and-container-failures", outcome=Outcome.REJECTED)
-def job_restarts_always(objects: Objects) -> Iterator[Problem]:
+def invalid_job_restart_policy(objects: Objects) -> Iterator[Problem]:
     """The pod of a Job has the restartPolicy Never or OnFailure.
 
     The API server refuses Always, which is the default, and the sync fails or does not begin.
@@ -71,7 +71,7 @@ def job_restarts_always(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_JOBS}#job-termination-and-cleanup", outcome=Outcome.RISK)
-def job_without_end(objects: Objects) -> Iterator[Problem]:
+def missing_job_deadline(objects: Objects) -> Iterator[Problem]:
     """A CronJob that forbids two Jobs at once gives a Job up after some time.
 
     Else one that hangs keeps all later ones from beginning, and no backup is made any more.
@@ -85,7 +85,7 @@ def job_without_end(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_JOBS}#job-termination-and-cleanup")
-def job_without_time(objects: Objects) -> Iterator[Problem]:
+def job_deadline_too_short(objects: Objects) -> Iterator[Problem]:
     """A Job has a minute and more.
 
     Else it is given up before its volume is made and its image pulled.
@@ -105,7 +105,7 @@ def job_without_time(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_CRON_JOBS}#concurrency-policy")
-def jobs_at_once(objects: Objects) -> Iterator[Problem]:
+def concurrent_jobs_share_volumes(objects: Objects) -> Iterator[Problem]:
     """Jobs of a CronJob that work on volumes run one at a time.
 
     Else a slow one and the next write to one place, and each has its clone of the volume, which no
@@ -135,7 +135,7 @@ def backup_suspended(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_CRON_JOBS)
-def job_begins_too_late(objects: Objects) -> Iterator[Problem]:
+def starting_deadline_too_short(objects: Objects) -> Iterator[Problem]:
     """A CronJob may begin a Job 10 seconds late and more.
 
     The controller looks every 10 seconds: with less it may never begin one.

@@ -19,7 +19,7 @@ _VALIDATORS = ("sequencer", "maru")
 
 
 @rule(_BUDGETS)
-def drain_never_ends(objects: Objects) -> Iterator[Problem]:
+def pdb_blocks_drain(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget lets a pod go when all are well.
 
     Else no node with one of them can be drained: upgrades of nodes wait, then kill the pods.
@@ -37,7 +37,7 @@ def drain_never_ends(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_BUDGETS, outcome=Outcome.RISK)
-def budget_beyond_quorum(objects: Objects) -> Iterator[Problem]:
+def pdb_allows_loss_of_quorum(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget lets no more validators go at once than the chain can spare.
 
     Else two nodes that are drained together stop it.
@@ -58,7 +58,7 @@ def budget_beyond_quorum(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_BUDGETS, outcome=Outcome.RISK)
-def no_budget(objects: Objects) -> Iterator[Problem]:
+def missing_pdb(objects: Objects) -> Iterator[Problem]:
     """In production a PodDisruptionBudget selects the pods of what has several.
 
     Else an upgrade of the nodes may take all of them at once.
@@ -79,7 +79,7 @@ def no_budget(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_BUDGETS, outcome=Outcome.HIDDEN)
-def budget_of_nothing(objects: Objects) -> Iterator[Problem]:
+def pdb_protects_no_pod(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget keeps one of several pods.
 
     Else drains may take all of them at once, as if it were not there.
@@ -96,7 +96,7 @@ def budget_of_nothing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_BUDGETS + "#unhealthy-pod-eviction-policy", Severity.WARNING)
-def budget_keeps_broken_pods(objects: Objects) -> Iterator[Problem]:
+def pdb_protects_unready_pods(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget lets pods go that are not ready anyway.
 
     Kubernetes' default keeps them where others are away, too: a node with a pod that never becomes
@@ -116,7 +116,7 @@ def budget_keeps_broken_pods(objects: Objects) -> Iterator[Problem]:
     "https://kubernetes.io/docs/tasks/run-application/configure-pdb/#specifying-a-poddisruptionbudget",
     outcome=Outcome.REJECTED,
 )
-def budget_with_two_bounds(objects: Objects) -> Iterator[Problem]:
+def pdb_with_both_bounds(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget says minAvailable or maxUnavailable, not both.
 
     Else Kubernetes refuses it.

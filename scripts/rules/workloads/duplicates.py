@@ -52,7 +52,7 @@ def duplicate_port_name(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_APPLY, outcome=Outcome.REJECTED)
-def duplicate_variable(objects: Objects) -> Iterator[Problem]:
+def duplicate_environment_variable(objects: Objects) -> Iterator[Problem]:
     """The variables in a container's env have different names.
 
     Argo CD uses server-side apply, which rejects duplicate entries of a list with keys. Applied in

@@ -62,7 +62,7 @@ _REPORTED = ("ETHSTATS_SECRET", "ETHSTATS_HOST", "POD_NAME")
 
 
 @rule(_VARIABLES, outcome=Outcome.HIDDEN)
-def variable_misspelt(objects: Objects) -> Iterator[Problem]:
+def unknown_environment_variable(objects: Objects) -> Iterator[Problem]:
     """A variable is one that the container's program or script reads, where it is like one.
 
     A misspelt one is read by nobody: the program takes its default, as if nothing had been said.
@@ -79,7 +79,7 @@ def variable_misspelt(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_DEPENDENT)
-def variable_missing(objects: Objects) -> Iterator[Problem]:
+def unresolved_environment_variable(objects: Objects) -> Iterator[Problem]:
     """A $(VARIABLE) is one that the container has, and one above the variable that uses it.
 
     Else it is not replaced: the program gets the text $(VARIABLE).
@@ -144,7 +144,7 @@ def _texts(container: Container) -> Iterator[tuple[Where, str, frozenset[str] | 
 
 
 @rule(_SHELL)
-def script_lacks_variable(objects: Objects) -> Iterator[Problem]:
+def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
     """A script finds the variables in its container that it can't do without.
 
     It ends at once else: the container restarts for ever, or a backup is never made.
@@ -166,7 +166,7 @@ def script_lacks_variable(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def ethstats_report_incomplete(objects: Objects) -> Iterator[Problem]:
+def incomplete_ethstats_settings(objects: Objects) -> Iterator[Problem]:
     """A node that reports to EthStats is told where, with which secret, and as whom.
 
     Without one of them its script ends with an error, or it reports nothing.
@@ -187,7 +187,7 @@ def ethstats_report_incomplete(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://rclone.org/docs/")
-def rclone_remote_incomplete(objects: Objects) -> Iterator[Problem]:
+def incomplete_rclone_remote(objects: Objects) -> Iterator[Problem]:
     """A remote of rclone's that variables describe has a type and, for S3, credentials.
 
     Without a type there is no such remote, and without credentials S3 refuses it: no backup is
@@ -221,7 +221,7 @@ def _incomplete(options: Mapping[str, Any]) -> str:
 
 
 @rule("docs/chain.md")
-def ethstats_secrets_differ(objects: Objects) -> Iterator[Problem]:
+def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
     """Nodes report to EthStats with the secret that it knows.
 
     With another, it turns them away, and its page stays empty.

@@ -28,7 +28,7 @@ _VALIDATORS = ("sequencer", "maru")
 
 
 @rule("docs/capacity.md", outcome=Outcome.RISK)
-def zones_not_said(objects: Objects) -> Iterator[Problem]:
+def missing_zones(objects: Objects) -> Iterator[Problem]:
     """Production says which zones its nodes are in where pods must be spread over them.
 
     Else nobody can tell whether the pods find places, and what the loss of a zone takes.
@@ -51,7 +51,7 @@ def zones_not_said(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SURVIVAL)
-def blocks_never_come(objects: Objects) -> Iterator[Problem]:
+def too_few_schedulable_validators(objects: Objects) -> Iterator[Problem]:
     """As many validators find a place as a block needs.
 
     Else the chain stands still from the start.
@@ -72,7 +72,7 @@ def blocks_never_come(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SURVIVAL)
-def maru_away_from_its_sequencer(objects: Objects) -> Iterator[Problem]:
+def unschedulable_maru(objects: Objects) -> Iterator[Problem]:
     """Every Maru that must be beside its sequencer finds a place there.
 
     Else it waits as Pending for ever, and its validator is away.
@@ -89,7 +89,7 @@ def maru_away_from_its_sequencer(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SURVIVAL, outcome=Outcome.RISK)
-def chain_needs_every_validator(objects: Objects) -> Iterator[Problem]:
+def no_validator_may_fail(objects: Objects) -> Iterator[Problem]:
     """In production blocks go on without one of the validators.
 
     Else each update, each drained node and each crash stops the chain for as long as it takes.
@@ -134,7 +134,7 @@ def chain_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SURVIVAL, outcome=Outcome.RISK)
-def validator_in_two_zones(objects: Objects) -> Iterator[Problem]:
+def validator_split_over_zones(objects: Objects) -> Iterator[Problem]:
     """In production a sequencer and its Maru are in the same zone.
 
     A validator is both: else the loss of a zone takes a half of one and a half of another, which

@@ -59,7 +59,7 @@ def heap_too_large(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_JAVA, Severity.WARNING)
-def heap_without_bound(objects: Objects) -> Iterator[Problem]:
+def missing_max_heap(objects: Objects) -> Iterator[Problem]:
     """Who says a JVM's first heap also says its largest.
 
     The JVM takes a quarter of the memory limit else, which may be less than what it begins with.
@@ -75,7 +75,7 @@ def heap_without_bound(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_JAVA)
-def heap_starts_above_its_most(objects: Objects) -> Iterator[Problem]:
+def initial_heap_above_max(objects: Objects) -> Iterator[Problem]:
     """A JVM's first heap (-Xms) is no larger than its largest (-Xmx).
 
     Else the JVM refuses to start.
@@ -91,7 +91,7 @@ def heap_starts_above_its_most(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_JAVA)
-def heap_of_no_size(objects: Objects) -> Iterator[Problem]:
+def invalid_heap_size(objects: Objects) -> Iterator[Problem]:
     """Sizes of a JVM's heap are numbers with k, m or g, of 1 MiB and more.
 
     The JVM knows no Gi and no gb, takes a bare number for bytes, and refuses to start.

@@ -38,7 +38,7 @@ _LOG4J = "-Dlog4j2.configurationFile="
 
 
 @rule(_VOLUMES + "#using-subpath")
-def sub_path_missing(objects: Objects) -> Iterator[Problem]:
+def missing_sub_path(objects: Objects) -> Iterator[Problem]:
     """A subPath of a volume made of files is one of the files.
 
     Else an empty folder is mounted in its place.
@@ -97,7 +97,7 @@ def file_not_mounted(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://docs.oracle.com/en/java/javase/25/docs/specs/man/java.html")
-def java_without_jar(objects: Objects) -> Iterator[Problem]:
+def missing_java_jar(objects: Objects) -> Iterator[Problem]:
     """What starts a JVM with a jar says -jar, and the jar after it.
 
     Else java takes the next word for a class, and ends at once.

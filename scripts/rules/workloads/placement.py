@@ -26,7 +26,7 @@ _KEYS = (ZONE, "kubernetes.io/hostname", "topology.kubernetes.io/region")
 
 
 @rule(_SPREAD)
-def more_pods_than_places(objects: Objects) -> Iterator[Problem]:
+def more_pods_than_zones(objects: Objects) -> Iterator[Problem]:
     """Where pods must be in different zones, there are zones enough for all of them.
 
     Else some wait as Pending for ever, or from the day on which the autoscaler asks for them.
@@ -61,7 +61,7 @@ def more_pods_than_places(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_AFFINITY)
-def zone_without_nodes(objects: Objects) -> Iterator[Problem]:
+def unknown_zone(objects: Objects) -> Iterator[Problem]:
     """Pods are sent to zones that the environment has nodes in.
 
     Else the zone is a misspelt one, and pods that must be there wait as Pending for ever.
@@ -87,7 +87,7 @@ def zone_without_nodes(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/reference/labels-annotations-taints/")
-def topology_key_misspelt(objects: Objects) -> Iterator[Problem]:
+def unknown_topology_key(objects: Objects) -> Iterator[Problem]:
     """The topologyKey of an affinity or a spread is a label of nodes.
 
     With one that no node has, pods that must be somewhere wait as Pending, and nothing is kept
@@ -112,7 +112,7 @@ def topology_key_misspelt(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_AFFINITY + "#inter-pod-affinity-and-anti-affinity")
-def affinity_against_itself(objects: Objects) -> Iterator[Problem]:
+def contradicting_affinity(objects: Objects) -> Iterator[Problem]:
     """Pods that must be beside others are not kept away from those, by either's rules.
 
     An anti-affinity holds in both directions: the pods that come second stay Pending for ever.

@@ -36,7 +36,7 @@ _DEFAULTS = {"periodSeconds": 10, "timeoutSeconds": 1, "failureThreshold": 3, "s
 
 
 @rule(_PROBES)
-def service_without_readiness(objects: Objects) -> Iterator[Problem]:
+def missing_readiness_probe(objects: Objects) -> Iterator[Problem]:
     """Who answers a Service has a readiness probe.
 
     Else it is sent connections from its first moment on, before it listens or has caught up.
@@ -53,7 +53,7 @@ def service_without_readiness(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_PROBES)
-def node_without_probe(objects: Objects) -> Iterator[Problem]:
+def chain_node_without_probe(objects: Objects) -> Iterator[Problem]:
     """Sequencers, Marus and Besus have a liveness and a readiness probe.
 
     Without the first nothing starts one again that hangs; without the second an update goes on to
@@ -71,7 +71,7 @@ def node_without_probe(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def probe_of_another_api(objects: Objects) -> Iterator[Problem]:
+def probe_path_of_wrong_api(objects: Objects) -> Iterator[Problem]:
     """An httpGet probe of Besu or Maru asks for what that port of it answers.
 
     Else it always fails, and the container is restarted without end, or never gets requests; or it
@@ -118,7 +118,7 @@ def probe_of_another_api(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_PROBES, outcome=Outcome.RISK)
-def liveness_too_hasty(objects: Objects) -> Iterator[Problem]:
+def liveness_probe_too_strict(objects: Objects) -> Iterator[Problem]:
     """A liveness probe fails several times, and a node's for half a minute, before a restart.
 
     Else one slow answer restarts what is only busy, which makes it slower.
@@ -142,7 +142,7 @@ def liveness_too_hasty(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_PROBES)
-def start_too_short(objects: Objects) -> Iterator[Problem]:
+def startup_probe_too_short(objects: Objects) -> Iterator[Problem]:
     """Sequencers, Marus and Besus have a minute and more to start, by a startup probe.
 
     Else RocksDB's recovery after a kill is killed, again and again.
@@ -171,7 +171,7 @@ def start_too_short(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_PROBES, outcome=Outcome.REJECTED)
-def probe_refused(objects: Objects) -> Iterator[Problem]:
+def invalid_success_threshold(objects: Objects) -> Iterator[Problem]:
     """A liveness or startup probe has a successThreshold of 1.
 
     Else Kubernetes refuses the object.
@@ -188,7 +188,7 @@ def probe_refused(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_PROBES, Severity.WARNING, outcome=Outcome.HIDDEN)
-def probe_number_ignored(objects: Objects) -> Iterator[Problem]:
+def invalid_probe_number(objects: Objects) -> Iterator[Problem]:
     """The numbers of a probe are 1 and more.
 
     Kubernetes takes a 0 for a number that is not given, and puts its default there.

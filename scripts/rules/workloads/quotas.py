@@ -55,7 +55,7 @@ def quota_too_small(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_QUOTAS, outcome=Outcome.HIDDEN)
-def quota_of_nothing(objects: Objects) -> Iterator[Problem]:
+def quota_without_limits(objects: Objects) -> Iterator[Problem]:
     """A ResourceQuota bounds something.
 
     Else it only looks as if the namespace could not exhaust the cluster.
@@ -68,7 +68,7 @@ def quota_of_nothing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/policy/resource-quotas/#requests-vs-limits")
-def not_in_quota(objects: Objects) -> Iterator[Problem]:
+def missing_request_for_quota(objects: Objects) -> Iterator[Problem]:
     """Containers say what a ResourceQuota counts, or have a LimitRange's default.
 
     Else Kubernetes refuses the pods, and only the events of their owner tell it.

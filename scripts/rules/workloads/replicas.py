@@ -14,7 +14,7 @@ _SCALING = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-auto
 
 
 @rule("docs/chain.md")
-def ethstats_more_than_once(objects: Objects) -> Iterator[Problem]:
+def several_ethstats_replicas(objects: Objects) -> Iterator[Problem]:
     """EthStats has one pod.
 
     It keeps what nodes report in memory: of two, each knows some of the nodes, and the page shows
@@ -27,7 +27,7 @@ def ethstats_more_than_once(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SCALING, outcome=Outcome.REJECTED)
-def autoscaler_bounds_crossed(objects: Objects) -> Iterator[Problem]:
+def autoscaler_min_above_max(objects: Objects) -> Iterator[Problem]:
     """An autoscaler's minReplicas is no more than its maxReplicas.
 
     Else Kubernetes refuses it.
@@ -62,7 +62,7 @@ def replicas_outside_autoscaler(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/")
-def no_replicas(objects: Objects) -> Iterator[Problem]:
+def zero_replicas(objects: Objects) -> Iterator[Problem]:
     """What is in an environment runs there.
 
     With no replicas everything is there but the pods, and nothing else says that it is off.

@@ -74,7 +74,7 @@ def pod_fits_no_node(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_RESOURCES)
-def amount_without_unit(objects: Objects) -> Iterator[Problem]:
+def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
     """Amounts of memory and cpu have the unit that is meant: Mi or Gi, and m.
 
     Memory of 4 is 4 bytes, and of 512m half a byte, in which no container starts; a cpu of 500 is
@@ -97,7 +97,7 @@ def amount_without_unit(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_RESOURCES, outcome=Outcome.RISK)
-def container_without_memory_limit(objects: Objects) -> Iterator[Problem]:
+def missing_memory_limit(objects: Objects) -> Iterator[Problem]:
     """A container has a limit of memory, of its own or by a LimitRange's default.
 
     Else what leaks takes the memory of its whole node, validators on it included, and a JVM sizes
@@ -114,7 +114,7 @@ def container_without_memory_limit(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_RESOURCES, outcome=Outcome.RISK)
-def container_without_cpu_request(objects: Objects) -> Iterator[Problem]:
+def missing_cpu_request(objects: Objects) -> Iterator[Problem]:
     """A container requests cpu, itself, by its limit or by a LimitRange's default.
 
     Else the scheduler takes it for nothing, and puts it on a node that has none left.

@@ -19,7 +19,7 @@ _VALIDATORS = ("sequencer", "maru")
 
 
 @rule(_DEPLOYMENTS, outcome=Outcome.REJECTED)
-def rollout_of_nothing(objects: Objects) -> Iterator[Problem]:
+def rollout_without_progress(objects: Objects) -> Iterator[Problem]:
     """A Deployment's update may add a pod, or take one away.
 
     With maxSurge and maxUnavailable both 0 it could do neither: Kubernetes refuses it.
@@ -36,7 +36,7 @@ def rollout_of_nothing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_STATEFUL, outcome=Outcome.REJECTED)
-def strategy_of_two_types(objects: Objects) -> Iterator[Problem]:
+def rolling_update_settings_ignored(objects: Objects) -> Iterator[Problem]:
     """Only an update of type RollingUpdate has settings in rollingUpdate.
 
     Else Kubernetes refuses the object.
@@ -51,7 +51,7 @@ def strategy_of_two_types(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_STATEFUL)
-def update_beyond_quorum(objects: Objects) -> Iterator[Problem]:
+def update_breaks_quorum(objects: Objects) -> Iterator[Problem]:
     """An update takes no more validators away at once than the chain can spare.
 
     Else each update stops the chain.
@@ -74,7 +74,7 @@ def update_beyond_quorum(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_STATEFUL, Severity.WARNING)
-def update_by_hand(objects: Objects) -> Iterator[Problem]:
+def update_strategy_on_delete(objects: Objects) -> Iterator[Problem]:
     """A change of a StatefulSet reaches its pods by itself.
 
     With OnDelete what is merged runs only once somebody has deleted each pod, and Argo CD calls it
@@ -91,7 +91,7 @@ def update_by_hand(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_STATEFUL}#partitions", outcome=Outcome.HIDDEN)
-def update_of_no_pod(objects: Objects) -> Iterator[Problem]:
+def partition_excludes_all_pods(objects: Objects) -> Iterator[Problem]:
     """A StatefulSet's partition leaves pods to update.
 
     From as many as there are pods on, none ever gets what is merged, and Argo CD calls it synced.
@@ -103,7 +103,7 @@ def update_of_no_pod(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_STATEFUL}#partitions", Severity.WARNING)
-def update_of_some_pods(objects: Objects) -> Iterator[Problem]:
+def partition_left_behind(objects: Objects) -> Iterator[Problem]:
     """A StatefulSet's partition is 0, but while an update is tried on some of the pods.
 
     Pods below it keep what ran before, also once they are started anew.
@@ -119,7 +119,7 @@ def update_of_some_pods(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_STATEFUL}#parallel-pod-management")
-def ordered_validators(objects: Objects) -> Iterator[Problem]:
+def validators_start_in_order(objects: Objects) -> Iterator[Problem]:
     """Validators start without waiting for each other.
 
     A node is ready when it has caught up with the others: after an outage the first would wait for
@@ -137,7 +137,7 @@ def ordered_validators(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes")
-def rollout_waits_for_its_volume(objects: Objects) -> Iterator[Problem]:
+def rolling_update_with_exclusive_volume(objects: Objects) -> Iterator[Problem]:
     """A Deployment whose pods share a volume of one node replaces them by Recreate.
 
     Else the new pod may be on another node, and waits for the volume of the old one, which stays
@@ -163,7 +163,7 @@ def rollout_waits_for_its_volume(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_DEPLOYMENTS)
-def surge_without_a_place(objects: Objects) -> Iterator[Problem]:
+def surge_without_free_zone(objects: Objects) -> Iterator[Problem]:
     """Where a Deployment's pods must be in different zones, an update has a zone for the new one.
 
     Else that waits for the place of an old one, which stays until the new one is ready.

@@ -23,7 +23,7 @@ _VOLUMES = "https://kubernetes.io/docs/concepts/storage/volumes/#emptydir"
 
 
 @rule(_VOLUMES)
-def scratch_above_storage_limit(objects: Objects) -> Iterator[Problem]:
+def empty_dirs_above_ephemeral_storage_limit(objects: Objects) -> Iterator[Problem]:
     """A pod's emptyDir volumes have room in its limit of ephemeral storage.
 
     Else the pod is evicted before its volumes are as full as they may be.
@@ -48,7 +48,7 @@ def scratch_above_storage_limit(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_VOLUMES)
-def memory_volume_above_limit(objects: Objects) -> Iterator[Problem]:
+def memory_volume_above_memory_limit(objects: Objects) -> Iterator[Problem]:
     """An emptyDir in memory is smaller than the memory limit of who writes it.
 
     What is in it counts as the container's memory: it is killed before the volume is full.
@@ -83,7 +83,7 @@ def volume_too_small(objects: Objects) -> Iterator[Problem]:
     bounds = [b for b in objects.counted.bounds if b.kind == "PersistentVolumeClaim"]
     low = max((b.amounts["min"].get("storage", Decimal(0)) for b in bounds), default=Decimal(0))
     for claim in objects.counted.claims:
-        # One of nothing is no claim: claim-incomplete and the schemas tell.
+        # One of nothing is no claim: incomplete-volume-claim and the schemas tell.
         if low <= claim.storage < GIB and claim.storage:
             path = (*claim.path, "resources", "requests", "storage")
             value = paths.get(claim.manifest.object, path)
@@ -95,7 +95,7 @@ def volume_too_small(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/volume-pvc-datasource/")
-def clone_smaller_than_its_source(objects: Objects) -> Iterator[Problem]:
+def clone_smaller_than_source(objects: Objects) -> Iterator[Problem]:
     """A claim that clones another asks for no less than that one.
 
     Else the volume is never made, and the backup's pod waits as Pending until its time is over.

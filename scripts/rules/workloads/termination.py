@@ -21,7 +21,7 @@ _DEFAULT_GRACE_S = 30
 
 
 @rule("https://docs.aws.amazon.com/eks/latest/best-practices/load-balancing.html")
-def stop_before_load_balancer(objects: Objects) -> Iterator[Problem]:
+def missing_shutdown_delay(objects: Objects) -> Iterator[Problem]:
     """In production a container goes on for some seconds while load balancers still call it.
 
     The load balancer learns late that a pod is going: until then its requests get errors.
@@ -51,7 +51,7 @@ def _balanced(objects: Objects) -> Iterator[tuple[Container, Manifest]]:
 
 
 @rule(f"{_PODS}#pod-termination")
-def stop_cut_short(objects: Objects) -> Iterator[Problem]:
+def pre_stop_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
     """A pod's preStop hook ends before its terminationGracePeriodSeconds are over.
 
     Else the container is killed in it, before it is even told to stop.
@@ -69,7 +69,7 @@ def stop_cut_short(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_PODS}#pod-termination")
-def stop_too_short(objects: Objects) -> Iterator[Problem]:
+def grace_period_too_short(objects: Objects) -> Iterator[Problem]:
     """Besus have a minute and Marus half a minute and more for a clean stop.
 
     Else each update kills them while they write RocksDB's memory to disk, and each start begins

@@ -22,7 +22,7 @@ _REFUSED = "a cluster refuses that"
 
 
 @rule(_VOLUMES, outcome=Outcome.REJECTED)
-def mount_without_volume(objects: Objects) -> Iterator[Problem]:
+def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
     """What a container mounts is a volume of its pod, or a claim of its StatefulSet.
 
     The API server refuses anything else, and the sync fails or does not begin.
@@ -43,7 +43,7 @@ def mount_without_volume(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_VOLUMES, outcome=Outcome.HIDDEN)
-def volume_not_mounted(objects: Objects) -> Iterator[Problem]:
+def unused_volume(objects: Objects) -> Iterator[Problem]:
     """A volume of a pod is mounted by one of its containers.
 
     Else the files that were meant to be there are not, and what is written is lost.
@@ -59,7 +59,7 @@ def volume_not_mounted(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_VOLUMES + "#emptydir")
-def volume_that_nobody_writes(objects: Objects) -> Iterator[Problem]:
+def empty_dir_never_written(objects: Objects) -> Iterator[Problem]:
     """An emptyDir is mounted for writing by one container at least.
 
     Else it stays empty, and who looks for a file in it never finds one.
@@ -79,7 +79,7 @@ def volume_that_nobody_writes(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/tasks/configure-pod-container/security-context/")
-def read_only_without_tmp(objects: Objects) -> Iterator[Problem]:
+def read_only_root_without_tmp(objects: Objects) -> Iterator[Problem]:
     """What writes to /tmp has a volume there where its root filesystem is read-only.
 
     Besu unpacks RocksDB's library there, and does not start without; so do other JVMs and shells.
@@ -112,7 +112,7 @@ def _is_moved(container: Container) -> bool:
 
 
 @rule(_VOLUMES, outcome=Outcome.REJECTED)
-def mounts_on_one_path(objects: Objects) -> Iterator[Problem]:
+def duplicate_mount_path(objects: Objects) -> Iterator[Problem]:
     """A container mounts one volume on a path.
 
     The API server refuses two, and the sync fails or does not begin.
@@ -156,7 +156,7 @@ def _on_one_path(objects: Objects) -> Iterator[tuple[Container, Where, str, str]
 
 
 @rule(_VOLUMES, outcome=Outcome.REJECTED)
-def volume_without_one_source(objects: Objects) -> Iterator[Problem]:
+def volume_with_several_sources(objects: Objects) -> Iterator[Problem]:
     """A volume of a pod has no two sources, and a ConfigMap's or Secret's has a name.
 
     The API server refuses anything else, and the sync fails or does not begin.
@@ -199,7 +199,7 @@ def _kinds(volume: Mapping[str, Any]) -> list[str]:
 
 
 @rule(_HOOKS, outcome=Outcome.REJECTED)
-def handler_without_one_action(objects: Objects) -> Iterator[Problem]:
+def probe_without_one_handler(objects: Objects) -> Iterator[Problem]:
     """A probe or a lifecycle hook does one thing: exec, httpGet, tcpSocket, grpc or sleep.
 
     The API server refuses anything else, and the sync fails or does not begin.
