@@ -641,7 +641,7 @@ def test_a_default_is_there_for_every_value_that_the_schema_knows() -> None:
 def test_the_table_of_values_is_that_of_the_values(repository: Repository) -> None:
     repository.write("docs/rules.md", (ROOT / "docs/rules.md").read_text("utf-8"))
     assert repository.run("docs", "--check").code == 0
-    repository.replace("chart/values.yaml", "# -- Image\n", "# -- The image\n")
+    repository.replace("chart/values.yaml", "# -- Image repository.\n", "# -- The image\n")
     done = repository.run("docs", "--check")
     assert (done.code, done.err) == (1, "chart/README.md is out of date: run nox -s docs\n")
     assert repository.run("docs").code == 0
