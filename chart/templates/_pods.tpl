@@ -213,7 +213,7 @@ resources:
     storage: {{ .size }}
 {{- end -}}
 
-{{/* Budget of a component: minAvailable where it is set, else maxUnavailable. */}}
+{{/* Budget of a component: minAvailable if it is set, otherwise maxUnavailable. */}}
 {{- define "linea-stack.podDisruptionBudget" -}}
 {{- $budget := .values.podDisruptionBudget -}}
 {{- $pods := .values.replicas -}}
