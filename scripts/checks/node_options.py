@@ -156,7 +156,7 @@ def _besu_value(
         return
     document = Document("", {name: _typed(value, types)}, None)
     for finding in json_schema.check(document, BESU) + json_schema.check(document, BESU_OPEN):
-        # What stands in an argument or a variable has no quotes.
+        # The value of an argument or a variable has no quotes.
         fix = finding.fix.removesuffix(" without quotes")
         yield program.problem(path, finding.rule, f"{prefix}{finding.message}", fix)
 

@@ -69,7 +69,7 @@ class Document:
         return mark.line + 1, mark.column + 1
 
     def scalar(self, path: ValuePath) -> str | None:
-        """Return a scalar as it is written in the file; None where there is none at the path."""
+        """Return a scalar as it is written in the file; None if there is none at the path."""
         node = self.node
         for part in path:
             children = _children(node) if node is not None else ()

@@ -379,7 +379,7 @@ def _copies(
     """Yield the environments to change, of those that share something, each with another one.
 
     mark: what a committed Application contains if the environment has been rendered with what is
-    shared. If this is true of all or of none, nobody knows which is the copy, and each wanted
+    shared. If this is true of all or of none, it is unknown which is the copy, and each wanted
     environment is yielded.
     """
     rendered = [name for name in names if mark in _application(root, name)]

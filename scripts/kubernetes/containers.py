@@ -41,7 +41,7 @@ class Container:
 
     @property
     def name(self) -> str:
-        """Return its name, or nothing where it has none."""
+        """Return its name, or an empty text."""
         return str(self.data.get("name", ""))
 
     @property
@@ -65,7 +65,7 @@ class Container:
         return not self.is_init or self.is_sidecar
 
     def get(self, *path: str | int) -> Any:
-        """Return a field of the container; None where there is none."""
+        """Return a field of the container; None if there is none."""
         return paths.get(self.data, path)
 
     def words(self) -> list[tuple[Where, str]]:
@@ -172,7 +172,7 @@ def of(workload: Workload) -> Iterator[Container]:
 
 
 def of_object(manifest: Manifest) -> Iterator[Container]:
-    """Yield the containers of the pods that an object makes; none where it makes no pods."""
+    """Yield the containers of the pods that an object makes; none if it makes no pods."""
     for workload in makers([manifest]):
         yield from of(workload)
 

@@ -36,7 +36,7 @@ class Manifest:
     """The patch files that changed it, in their order, relative to the repository."""
 
     def get(self, *path: str | int) -> Any:
-        """Return a field of the object; None where there is none."""
+        """Return a field of the object; None if there is none."""
         return paths.get(self.object, path)
 
     @property

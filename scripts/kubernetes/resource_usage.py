@@ -79,7 +79,7 @@ class PodResources:
 
     @property
     def main(self) -> list[ContainerResources]:
-        """Return those that are no init containers."""
+        """Return the containers without the init containers."""
         return [one for one in self.containers if not one.container.is_init]
 
     def effective(self, field: str) -> Amounts:

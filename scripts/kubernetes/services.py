@@ -61,7 +61,7 @@ def is_headless(service: Manifest) -> bool:
 
 
 def selector(service: Manifest) -> dict[str, Any] | None:
-    """Return a label selector of the pods that a Service leads to; None where it selects none.
+    """Return a label selector of the pods that a Service leads to; None if it selects none.
 
     The controllers give no endpoints to one without labels, or of type ExternalName.
     """
@@ -78,7 +78,7 @@ def pods(service: Manifest, among: Iterable[Workload]) -> list[Workload]:
 
 
 def reached(port: ServicePort, workload: Workload) -> int | None:
-    """Return the number of the pods' port that a Service's leads to; None where they have none.
+    """Return the port number of the pods that a Service's port leads to; None if they have none.
 
     A number is taken as it is, whatever the containers say; a name is one of a running container's,
     with the same protocol: FindPort in Kubernetes' pkg/api/v1/pod/util.go.
@@ -120,7 +120,7 @@ class Backend:
 
     @property
     def service(self) -> str:
-        """Return the name of the Service; nothing where it leads to another object."""
+        """Return the name of the Service; empty if it leads to another object."""
         return str(paths.get(self.data, ("service", "name")) or "")
 
     @property

@@ -14,7 +14,7 @@ from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload, mappings
 
 Keys = frozenset[str] | None
-"""Those of a ConfigMap or Secret; None where they are not known."""
+"""Those of a ConfigMap or Secret; None if they are not known."""
 Known = Mapping[tuple[str, str], Keys]
 """Kind and name → keys."""
 
@@ -34,14 +34,14 @@ class Source:
     kind: str
     """ConfigMap or Secret; otherwise the field's own name, like downwardAPI."""
     name: str
-    """Of the object; nothing where there is none."""
+    """Of the object; empty if there is none."""
     name_path: Where
     items: tuple[tuple[Where, str, str], ...] | None
     """Path of the item, key, and file. None where each key is a file of that name."""
     is_optional: bool
 
     def files(self, known: Known) -> dict[str, str] | None:
-        """Return file → key, by their names; None where they are not known."""
+        """Return file → key, by their names; None if they are not known."""
         if self.items is not None:
             return {file: key for _, key, file in self.items}
         keys = known.get((self.kind, self.name))
@@ -82,7 +82,7 @@ def _sources(
 
 
 def files(volume: Mapping[str, Any], known: Known) -> dict[str, Source] | None:
-    """Return the files of a volume with their sources; None where not all of them are known.
+    """Return the files of a volume with their sources; None if not all of them are known.
 
     Of two sources with one file, the later is in effect: collectData in Kubernetes'
     pkg/volume/projected/projected.go.
@@ -115,12 +115,12 @@ class Mounted:
 
     @property
     def folder(self) -> str:
-        """Return where the volume is mounted, without a / at its end: nothing for the root."""
+        """Return where the volume is mounted, without a final /: empty for the root."""
         return str(self.mount.get("mountPath")).rstrip("/")
 
 
 def mounted(container: Container, file: str) -> Mounted | None:
-    """Return what a path in a container leads to; None where it is in the image's own files."""
+    """Return what a path in a container leads to; None if it is in the image's own files."""
     wanted, found, depth = PurePosixPath(file).parts, None, 0
     for path, mount in container.mounts():
         place = mount.get("mountPath")
@@ -157,7 +157,7 @@ def file(container: Container, path: str, pod: str, known: Known) -> File:
     if found is None:
         return File("", "", path, None, None)
     inner = containers.expanded(found.inner, containers.values(container, pod))
-    # A claim of the StatefulSet's own stands in for a volume of the same name.
+    # A claim of the StatefulSet's own replaces a volume of the same name.
     if any(name == found.volume for _, name, _ in container.workload.claim_templates()):
         return File("persistentVolumeClaim", found.volume, inner, None, found)
     volume = of_mount(container.workload, found.mount)

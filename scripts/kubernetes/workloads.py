@@ -58,7 +58,7 @@ class Workload:
 
     @property
     def pod_spec(self) -> Mapping[str, Any]:
-        """Return the spec of its pods, empty where there is none."""
+        """Return the spec of its pods, empty if there is none."""
         found = self.get(*self.template, "spec")
         return found if isinstance(found, dict) else {}
 
