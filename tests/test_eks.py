@@ -302,7 +302,7 @@ def test_another_store_gets_the_path_of_its_entries_in_words(repository: Reposit
     repository.write("overlays/prod/values.yaml", other)
     done = repository.run("network", "prod")
     assert done.code == 0
-    assert "put .secrets/prod/ into your store  chains/prod/<folder>, a property a file" in done.out
+    assert "into your store  as chains/prod/<folder>, with a property per file" in done.out
     assert not (repository / ".secrets/prod/create-secrets.sh").exists()
 
 

@@ -58,7 +58,7 @@ def read(root: Path, name: str) -> Public | None:
         return None
     document = yamlio.load(path, root)
     if findings := json_schema.check(document, environment.NETWORK_SCHEMA):
-        raise UserError(*(replace(finding, rule="network") for finding in findings))
+        raise UserError(*(replace(finding, rule="invalid-network") for finding in findings))
     try:
         besu = json.loads(document.data["genesis"]["besu"])
         maru = json.loads(document.data["genesis"]["maru"])

@@ -34,7 +34,9 @@ WORDS = ("is invalid", "failed to create typed patch object")
 prints something else if the API server is down, or has no such kind or namespace."""
 
 NOT_HERE: Mapping[str, str] = {
-    "immutable-service-field-changed/wrong/another-address": "the cluster's Services are in 10.96.0.0/16",
+    "immutable-service-field-changed/wrong/another-address": (
+        "the cluster's Services are in 10.96.0.0/16"
+    ),
     "immutable-service-field-changed/wrong/another-family": "the cluster has one IP family",
     "immutable-service-field-changed/wrong/second-family-removed": "the cluster has one IP family",
 }
