@@ -1,4 +1,4 @@
-"""What containers request and may take, as several families look at it."""
+"""Helpers about the resource requests and limits of containers."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from scripts.rules.snapshot import Objects
 
 _MIB = Decimal(1024**2)
 _MOST_CORES = 32
-"""Of one container: whoever writes more means thousandths."""
+"""Of one container: a larger number is more likely meant as millicores."""
 
 
 def above_limit(objects: Objects) -> Iterator[tuple[ContainerResources, str, str, str]]:
     """Yield the containers that request more than their limit: resource, request and limit."""
-    for one in containers_of(objects):
-        for resource, request in one.requests.items():
-            limit = one.limits.get(resource)
+    for own in containers_of(objects):
+        for resource, request in own.requests.items():
+            limit = own.limits.get(resource)
             misread = any(is_misread(resource, size) for size in (request, limit or request))
             if limit is not None and request > limit and not misread:
-                yield one, resource, shown(resource, request), shown(resource, limit)
+                yield own, resource, shown(resource, request), shown(resource, limit)
 
 
 def containers_of(objects: Objects) -> Iterator[ContainerResources]:
-    """Yield the containers of all workloads, with what they request and may take."""
-    return (one for pods in objects.counted.pods for one in pods.containers)
+    """Yield the containers of all workloads, with their requests and limits."""
+    return (own for pods in objects.counted.pods for own in pods.containers)
 
 
 def largest_of(pods: PodResources, field: str, resource: str) -> ContainerResources:
-    """Return the container that has the most of what the pod as a whole has."""
-    return max(pods.containers, key=lambda one: one.amounts(field).get(resource, Decimal(0)))
+    """Return the container with the largest share of a pod's requests or limits."""
+    return max(pods.containers, key=lambda own: own.amounts(field).get(resource, Decimal(0)))
 
 
 def is_misread(resource: str, amount: Decimal) -> bool:
-    """Return whether an amount can't be meant as Kubernetes reads it."""
+    """Return whether an amount is implausible, so that its unit is probably missing or wrong."""
     if resource == "cpu":
         return amount > _MOST_CORES
     return resource in COMPUTE and 0 < amount < (_MIB if resource == "memory" else 1024)
 
 
 def with_unit(value: Any, unit: str = "") -> str:
-    """Return an amount of bytes as it is likely meant."""
+    """Return an amount of bytes with the unit that is probably meant."""
     number = re.match("[0-9]+", str(value))
     if number is None or int(number[0]) == 0:
         return "1Gi"

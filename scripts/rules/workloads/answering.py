@@ -1,4 +1,4 @@
-"""The containers that keep a chain, and those that Services lead to."""
+"""Containers of chain nodes, and containers that Services send connections to."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from scripts.kubernetes.manifest import Manifest
 from scripts.rules.snapshot import Objects
 
 _NODES = ("sequencer", "maru", "besu")
-"""Components whose pods keep a chain in RocksDB."""
+"""Components whose pods store the chain in RocksDB."""
 
 
-def of_nodes(objects: Objects) -> Iterator[Container]:
-    """Yield the containers that keep a chain; what runs before them keeps nothing."""
+def chain_nodes(objects: Objects) -> Iterator[Container]:
+    """Yield the containers of chain nodes, without their init containers."""
     for container in objects.containers:
         manifest = container.workload.manifest
         of_stack = manifest.kind in ("StatefulSet", "Deployment") and manifest.component in _NODES
@@ -23,11 +23,11 @@ def of_nodes(objects: Objects) -> Iterator[Container]:
 
 
 def answering(objects: Objects, service: Manifest) -> Iterator[Container]:
-    """Yield the containers that have a port which a Service leads to."""
+    """Yield the containers that listen on a target port of a Service."""
     ports = services.ports(service)
     for workload in objects.behind(service):
-        found = [services.answering(port, workload) for port in ports]
-        answers = {port.container.path for port in found if port}
+        targets = [services.answering(port, workload) for port in ports]
+        listening = {target.container.path for target in targets if target}
         for container in containers.running(workload):
-            if container.path in answers:
+            if container.path in listening:
                 yield container

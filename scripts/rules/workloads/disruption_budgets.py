@@ -1,4 +1,4 @@
-"""Disruption budgets: nodes can be drained, and drains leave enough pods."""
+"""PodDisruptionBudgets: nodes can be drained, and a drain leaves enough pods running."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from scripts.rules.workloads.placing import counted
 
 _BUDGETS = "https://kubernetes.io/docs/tasks/run-application/configure-pdb/"
 _VALIDATORS = ("sequencer", "maru")
-"""Components that are a validator together."""
+"""The components of a validator."""
 
 
 @rule(_BUDGETS)
 def pdb_blocks_drain(objects: Objects) -> Iterator[Problem]:
-    """A PodDisruptionBudget lets a pod go when all are well.
+    """A PodDisruptionBudget allows the eviction of a pod if all pods are ready.
 
-    Else no node with one of them can be drained: upgrades of nodes wait, then kill the pods.
+    Otherwise no node with such a pod can be drained: node upgrades hang, and kill the pods after a
+    timeout.
     """
     for manifest, spec, own in _budgets(objects):
-        pods = sum(one.least for one in own)
+        pods = sum(workload.least for workload in own)
         if pods and resilience.let_go(spec, pods) < 1:
             field = "maxUnavailable" if "maxUnavailable" in spec else "minAvailable"
             message = (
-                f"{field} is {spec[field]} of {pods} pods, so none may go: no node with one of "
-                "them can be drained"
+                f"{field} is {spec[field]} for {pods} {_pods(pods)}, so no pod may be evicted: "
+                f"drains of {'its node' if pods == 1 else 'their nodes'} hang"
             )
             fix = "write maxUnavailable: 1"
             yield Problem(manifest, ("spec", field), message, fix)
@@ -38,75 +39,80 @@ def pdb_blocks_drain(objects: Objects) -> Iterator[Problem]:
 
 @rule(_BUDGETS, outcome=Outcome.RISK)
 def pdb_allows_loss_of_quorum(objects: Objects) -> Iterator[Problem]:
-    """A PodDisruptionBudget lets no more validators go at once than the chain can spare.
+    """A PodDisruptionBudget lets no more validators be evicted at once than the chain can spare.
 
-    Else two nodes that are drained together stop it.
+    Otherwise the chain stops if two nodes are drained at the same time.
     """
     spare = objects.chain.spare if objects.chain else 0
     for manifest, spec, own in _budgets(objects):
-        pods = sum(one.least for one in own if one.manifest.component in _VALIDATORS)
+        pods = sum(w.least for w in own if w.manifest.component in _VALIDATORS)
         gone = min(resilience.let_go(spec, pods), pods)
         if pods > 1 and gone > max(1, spare):
             field = "minAvailable" if "minAvailable" in spec else "maxUnavailable"
             message = (
-                f"the budget lets {gone} of {pods} validators go at once, and the chain goes on "
-                f"without {max(0, spare)} only"
+                f"{field} is {spec.get(field)}, so drains may evict {gone} of {pods} validators at "
+                f"once, and the chain can spare only {max(0, spare)}: it stops"
             )
-            yield Problem(
-                manifest, ("spec", field), message, f"write maxUnavailable: {max(1, spare)}"
-            )
+            fix = f"write maxUnavailable: {max(1, spare)}"
+            yield Problem(manifest, ("spec", field), message, fix)
 
 
 @rule(_BUDGETS, outcome=Outcome.RISK)
 def missing_pdb(objects: Objects) -> Iterator[Problem]:
-    """In production a PodDisruptionBudget selects the pods of what has several.
+    """In production, a PodDisruptionBudget selects the pods of each workload with several pods.
 
-    Else an upgrade of the nodes may take all of them at once.
+    Otherwise a node upgrade may evict all of them at once.
     """
     if not objects.is_production:
         return
-    kept = {id(one) for _, _, own in _budgets(objects) for one in own}
+    protected = {id(workload) for _, _, own in _budgets(objects) for workload in own}
     if not all(own for _, _, own in _budgets(objects)):
-        return  # the budget that is meant selects nothing, which is told
+        return  # pdb-selects-no-pods reports the budget that is meant for these pods
     for workload in objects.workloads:
-        if workload.least > 1 and id(workload) not in kept and workload.manifest.kind != "Job":
+        is_job = workload.manifest.kind == "Job"
+        if workload.least > 1 and id(workload) not in protected and not is_job:
             message = (
-                f"no PodDisruptionBudget selects the {workload.least} pods: drains may take all of "
-                "them at once"
+                f"no PodDisruptionBudget selects the {workload.least} pods of "
+                f"{workload.manifest.label}: drains may evict all of them at once"
             )
-            fix = "write podDisruptionBudget: {enabled: true, maxUnavailable: 1}"
+            fix = "add podDisruptionBudget: {enabled: true, maxUnavailable: 1}"
             yield Problem(*counted(objects, workload, "minReplicas"), message, fix)
 
 
 @rule(_BUDGETS, outcome=Outcome.HIDDEN)
 def pdb_protects_no_pod(objects: Objects) -> Iterator[Problem]:
-    """A PodDisruptionBudget keeps one of several pods.
+    """A PodDisruptionBudget for several pods keeps at least one of them running.
 
-    Else drains may take all of them at once, as if it were not there.
+    Otherwise it has no effect: drains may evict all of them at once.
     """
     for manifest, spec, own in _budgets(objects):
-        pods = sum(one.least for one in own)
-        of_chain = any(one.manifest.component in _VALIDATORS for one in own)
+        pods = sum(workload.least for workload in own)
+        of_chain = any(workload.manifest.component in _VALIDATORS for workload in own)
         if pods > 1 and resilience.let_go(spec, pods) >= pods and not of_chain:
             field = "maxUnavailable" if "maxUnavailable" in spec else "minAvailable"
             message = (
-                f"{field} is {spec.get(field)} of {pods} pods: drains may take all of them at once"
+                f"{field} is {spec.get(field)} for {pods} pods: drains may evict all of them at "
+                "once"
             )
             yield Problem(manifest, ("spec", field), message, "write maxUnavailable: 1")
 
 
 @rule(_BUDGETS + "#unhealthy-pod-eviction-policy", Severity.WARNING)
 def pdb_protects_unready_pods(objects: Objects) -> Iterator[Problem]:
-    """A PodDisruptionBudget lets pods go that are not ready anyway.
+    """A PodDisruptionBudget allows the eviction of pods that are not ready.
 
-    Kubernetes' default keeps them where others are away, too: a node with a pod that never becomes
-    ready can't be drained, and an upgrade of the cluster stops there.
+    Otherwise a node with a pod that never becomes ready can't be drained while other pods are
+    down, too, and the upgrade of the cluster hangs there.
     """
-    # The field is there from 1.27 on.
-    there = int(objects.kubernetes_version.partition(".")[2]) >= 27
-    for manifest, spec, own in _budgets(objects) if there else ():
+    # The field exists since 1.27.
+    exists = int(objects.kubernetes_version.partition(".")[2]) >= 27
+    for manifest, spec, own in _budgets(objects) if exists else ():
         if own and spec.get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
-            message = "pods that are not ready hold up drains, as those do that serve"
+            policy = spec.get("unhealthyPodEvictionPolicy") or "not set"
+            message = (
+                f"unhealthyPodEvictionPolicy is {policy}: a pod that never becomes ready may block "
+                "the drain of its node"
+            )
             path = ("spec", "unhealthyPodEvictionPolicy")
             fix = "write unhealthyPodEvictionPolicy: AlwaysAllow"
             yield Problem(manifest, path, message, fix)
@@ -117,21 +123,27 @@ def pdb_protects_unready_pods(objects: Objects) -> Iterator[Problem]:
     outcome=Outcome.REJECTED,
 )
 def pdb_with_both_bounds(objects: Objects) -> Iterator[Problem]:
-    """A PodDisruptionBudget says minAvailable or maxUnavailable, not both.
+    """A PodDisruptionBudget sets minAvailable or maxUnavailable, not both.
 
-    Else Kubernetes refuses it.
+    Otherwise the API server rejects it, and the sync fails or does not begin.
     """
     for manifest, spec, _ in _budgets(objects):
         if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
-            message = "minAvailable and maxUnavailable are both set: Kubernetes refuses that"
-            yield Problem(
-                manifest, ("spec", "minAvailable"), message, "keep maxUnavailable: 1 only"
+            message = (
+                "minAvailable and maxUnavailable are both set: the API server rejects the object, "
+                "so the sync fails"
             )
+            fix = "remove minAvailable, and write maxUnavailable: 1"
+            yield Problem(manifest, ("spec", "minAvailable"), message, fix)
 
 
 def _budgets(objects: Objects) -> Iterator[tuple[Manifest, dict[str, Any], list[Workload]]]:
-    """Yield the PodDisruptionBudgets, each with its spec and with what it selects."""
+    """Yield the PodDisruptionBudgets, each with its spec and the workloads that it selects."""
     for manifest in objects.of_kind("PodDisruptionBudget"):
         spec = manifest.object.get("spec")
         if isinstance(spec, dict):
             yield manifest, spec, objects.selected(spec.get("selector"))
+
+
+def _pods(count: int) -> str:
+    return "pod" if count == 1 else "pods"

@@ -1,4 +1,4 @@
-"""Duplicates: what is told apart by its name has a name of its own."""
+"""Duplicates: names that must be unique within a pod or a container."""
 
 from __future__ import annotations
 
@@ -19,60 +19,60 @@ _Named = tuple[Where, str]
 
 @rule(_PODS + "#PodSpec", outcome=Outcome.REJECTED)
 def duplicate_container_name(objects: Objects) -> Iterator[Problem]:
-    """The containers of a pod, init containers among them, have different names.
+    """The containers of a pod, including its init containers, have unique names.
 
-    The API server rejects two containers with one name, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
     for workload in objects.makers:
-        named = (((*one.path, "name"), one.name) for one in containers.of(workload))
-        yield from _duplicates(workload, named, f"{workload.manifest.label} has two containers")
+        names = (((*c.path, "name"), c.name) for c in containers.of(workload))
+        yield from _duplicates(workload, names, f"{workload.manifest.label} has two containers")
 
 
 @rule(_PODS + "#PodSpec", outcome=Outcome.REJECTED)
 def duplicate_volume_name(objects: Objects) -> Iterator[Problem]:
-    """The volumes of a pod have different names.
+    """The volumes of a pod have unique names.
 
-    The API server rejects two volumes with one name, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
     for workload in objects.makers:
-        named = (((*path, "name"), str(one.get("name"))) for path, one in workload.volumes())
-        yield from _duplicates(workload, named, f"{workload.manifest.label} has two volumes")
+        names = (((*path, "name"), str(v.get("name"))) for path, v in workload.volumes())
+        yield from _duplicates(workload, names, f"{workload.manifest.label} has two volumes")
 
 
 @rule(_PODS + "#Ports", outcome=Outcome.REJECTED)
 def duplicate_port_name(objects: Objects) -> Iterator[Problem]:
-    """The ports of a container have different names.
+    """The ports of a container have unique names.
 
-    The API server rejects two ports with one name, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
-    for container in (one for workload in objects.makers for one in containers.of(workload)):
-        named = (((*port.path, "name"), port.name) for port in container.ports() if port.name)
-        what = f"the container {container.name} of {container.workload.manifest.label}"
-        yield from _duplicates(container.workload, named, f"{what} has two ports")
+    for container in (c for workload in objects.makers for c in containers.of(workload)):
+        names = (((*port.path, "name"), port.name) for port in container.ports() if port.name)
+        label = f"the container {container.name} of {container.workload.manifest.label}"
+        yield from _duplicates(container.workload, names, f"{label} has two ports")
 
 
 @rule(_APPLY, outcome=Outcome.REJECTED)
 def duplicate_environment_variable(objects: Objects) -> Iterator[Problem]:
-    """The variables in a container's env have different names.
+    """The environment variables of a container have unique names.
 
-    Argo CD uses server-side apply, which rejects duplicate entries of a list with keys. Applied in
-    any other way, the last of the two is in effect, and hides the first.
+    Otherwise the sync fails: Argo CD uses server-side apply, which rejects duplicate keys in a
+    list. If the object is applied client-side, the last value overrides the others.
     """
-    for container in (one for workload in objects.makers for one in containers.of(workload)):
-        named = (
+    for container in (c for workload in objects.makers for c in containers.of(workload)):
+        names = (
             ((*path, "name"), str(variable["name"]))
             for path, variable in container.variables()
             if "name" in variable
         )
-        what = f"the container {container.name} of {container.workload.manifest.label}"
-        yield from _duplicates(container.workload, named, f"{what} has two variables")
+        label = f"the container {container.name} of {container.workload.manifest.label}"
+        yield from _duplicates(container.workload, names, f"{label} has two environment variables")
 
 
-def _duplicates(workload: Workload, named: Iterable[_Named], what: str) -> Iterator[Problem]:
-    """Yield each name that stands there for the second time."""
+def _duplicates(workload: Workload, names: Iterable[_Named], what: str) -> Iterator[Problem]:
+    """Yield a problem for each name that repeats an earlier one."""
     seen = set[str]()
-    for path, name in named:
+    for path, name in names:
         if name in seen:
-            message = f"{what} named {name}: the API server rejects that"
-            yield Problem(workload.manifest, path, message, "remove one, or rename it")
+            message = f"{what} named {name}: the API server rejects the object, so the sync fails"
+            yield Problem(workload.manifest, path, message, "rename or remove one of the two")
         seen.add(name)

@@ -1,4 +1,4 @@
-"""Where pods may go, and where their number is said, as several families look at it."""
+"""Helpers about the placement of pods, and about where their number is set."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
 def constraints(workload: Workload) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Yield the spread constraints of a workload's pods, each with its path."""
+    """Yield the topology spread constraints of a workload's pods, each with its path."""
     path, spec = workload.pod_path, workload.pod_spec
     for index, constraint in mappings(spec.get("topologySpreadConstraints")):
         yield (*path, "topologySpreadConstraints", index), constraint
 
 
 def is_hard(constraint: Mapping[str, Any], workload: Workload) -> bool:
-    """Return whether pods wait rather than break a constraint, which is about them."""
+    """Return whether a constraint selects the workload's pods and is DoNotSchedule."""
     return constraint.get("whenUnsatisfiable") == "DoNotSchedule" and selects(
         constraint.get("labelSelector"), workload.labels
     )
@@ -31,7 +31,7 @@ def is_hard(constraint: Mapping[str, Any], workload: Workload) -> bool:
 def pod_terms(
     workload: Workload, affinity: str, kind: str
 ) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Yield the terms about pods of the same namespace, each with its selector's path."""
+    """Yield the affinity terms about pods of the same namespace, with their selector's path."""
     start, spec = workload.pod_path, workload.pod_spec
     path: Where = (*start, "affinity", affinity, kind)
     for index, item in mappings(paths.get(spec, ("affinity", affinity, kind))):
@@ -42,6 +42,6 @@ def pod_terms(
 
 
 def counted(objects: Objects, workload: Workload, bound: str) -> tuple[Manifest, Where]:
-    """Return where the number of pods is said: by the autoscaler, or by the workload."""
+    """Return the field with the number of pods: in the autoscaler, or in the workload."""
     scalers = objects.autoscalers(workload.manifest)
     return (scalers[0], ("spec", bound)) if scalers else (workload.manifest, ("spec", "replicas"))

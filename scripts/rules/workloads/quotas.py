@@ -24,18 +24,18 @@ from scripts.rules.workloads.amounts import above_limit, containers_of, largest_
 _QUOTAS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
 _RANGES = "https://kubernetes.io/docs/concepts/policy/limit-range/"
 _SHOWN = 6
-"""Shares that a message names, the largest first."""
+"""The number of shares that a message lists, the largest first."""
 _DEMANDED = {f"{field}.{name}" for field in ("requests", "limits") for name in ("cpu", "memory")}
-"""A quota of these refuses a pod with a container that doesn't say them; of others it doesn't:
-validationSet in pods.go."""
+"""Only a quota of these rejects pods with a container that doesn't set them: validationSet in
+pods.go."""
 
 
 @rule(_QUOTAS)
 def quota_too_small(objects: Objects) -> Iterator[Problem]:
-    """A ResourceQuota lets the environment be at its largest.
+    """A ResourceQuota has room for the environment at its largest.
 
-    Else the autoscaler's next pod is refused, or a rollout or a backup does not get on, on the day
-    that needs it.
+    Otherwise the quota rejects pods when they are needed most: an autoscaler does not scale up, a
+    rollout stops, or a backup does not start. The events of their owner say so.
     """
     for manifest, hard in quotas(objects.manifests):
         for name, amount in hard.items():
@@ -44,98 +44,104 @@ def quota_too_small(objects: Objects) -> Iterator[Problem]:
             total = sum((share.total for share in own), Decimal(0))
             if total > amount:
                 message = (
-                    f"the quota of {name} is {shown(resource, amount)}, and at its largest the "
-                    f"environment takes {shown(resource, total)}: {_told(own)}"
+                    f"the quota of {name} is {shown(resource, amount)}, and the environment at its "
+                    f"largest needs {shown(resource, total)} ({_listed(own)}): the quota rejects "
+                    "what exceeds it"
                 )
                 fix = (
-                    f"write {least(resource, total)} or more, by resourceQuota.hard in overlays/"
-                    f"{objects.name}/values.yaml, or let the environment take less"
+                    f"write {least(resource, total)} or more in resourceQuota.hard in overlays/"
+                    f"{objects.name}/values.yaml, or reduce what the environment needs"
                 )
                 yield Problem(manifest, ("spec", "hard", name), message, fix)
 
 
 @rule(_QUOTAS, outcome=Outcome.HIDDEN)
 def quota_without_limits(objects: Objects) -> Iterator[Problem]:
-    """A ResourceQuota bounds something.
+    """A ResourceQuota limits at least one resource.
 
-    Else it only looks as if the namespace could not exhaust the cluster.
+    Otherwise it has no effect: the namespace may exhaust the cluster.
     """
     for manifest in objects.of_kind("ResourceQuota"):
         if not paths.get(manifest.object, ("spec", "hard")):
-            message = f"{manifest.label} has no amount in hard: it bounds nothing"
-            fix = "write amounts in resourceQuota.hard, or resourceQuota.enabled: false"
+            message = f"{manifest.label} has no entry in hard: it has no effect"
+            fix = (
+                "add limits to resourceQuota.hard, for example pods: 20, or write "
+                "resourceQuota.enabled: false"
+            )
             yield Problem(manifest, ("spec", "hard"), message, fix)
 
 
 @rule("https://kubernetes.io/docs/concepts/policy/resource-quotas/#requests-vs-limits")
 def missing_request_for_quota(objects: Objects) -> Iterator[Problem]:
-    """Containers say what a ResourceQuota counts, or have a LimitRange's default.
+    """Containers set the requests and limits that a ResourceQuota counts, or have a default.
 
-    Else Kubernetes refuses the pods, and only the events of their owner tell it.
+    Otherwise the quota rejects the pods, and none is created: only the events of their owner say
+    so. The default may come from a LimitRange.
     """
     for _, hard in quotas(objects.manifests):
         for name in sorted(_DEMANDED & {SAME.get(name, name) for name in hard}):
             field, _, resource = name.partition(".")
-            for one in containers_of(objects):
-                if resource not in one.amounts(field):
+            for own in containers_of(objects):
+                if resource not in own.amounts(field):
                     message = (
-                        f"the container {one.container.name} has no {name}, which the quota counts:"
-                        " Kubernetes refuses such a pod"
+                        f"the container {own.container.name} has no {name}, which the ResourceQuota"
+                        " counts: the API server rejects its pods"
                     )
-                    fix = (
-                        f"write resources.{name}, or a default for containers in limitRange.limits"
-                    )
-                    yield in_container(one.container, ("resources", field, resource), message, fix)
+                    fix = f"add resources.{name}, or a default for containers in limitRange.limits"
+                    yield in_container(own.container, ("resources", field, resource), message, fix)
 
 
 @rule(_RANGES)
 def request_above_default_limit(objects: Objects) -> Iterator[Problem]:
-    """A container without a limit requests no more than the limit that a LimitRange gives it.
+    """A container without a limit requests no more than the default limit of a LimitRange.
 
-    Else Kubernetes refuses the pods, and only the events of their owner tell it.
+    Otherwise the API server rejects the pods, and none is created: only the events of their owner
+    say so.
     """
-    for one, resource, request, limit in above_limit(objects):
-        if one.container.get("resources", "limits", resource) is None:
+    for own, resource, request, limit in above_limit(objects):
+        if own.container.get("resources", "limits", resource) is None:
             message = (
-                f"the container {one.container.name} requests {request} of {resource}, and a "
-                f"LimitRange gives it a limit of {limit}: Kubernetes refuses its pods"
+                f"the container {own.container.name} requests {request} of {resource}, above its "
+                f"default limit of {limit} from a LimitRange: the API server rejects its pods"
             )
-            fix = f"write a limit of {request} or more, or a request of at most {limit}"
-            yield in_container(one.container, ("resources", "requests", resource), message, fix)
+            fix = f"add a limit of {request} or more, or reduce the request to {limit}"
+            yield in_container(own.container, ("resources", "requests", resource), message, fix)
 
 
 @rule(_RANGES)
 def outside_limit_range(objects: Objects) -> Iterator[Problem]:
-    """Containers, pods and claims keep within the bounds of a LimitRange.
+    """Containers, pods and claims are within the min and max of a LimitRange.
 
-    Else Kubernetes refuses the pods and the claims, and only the events of their owner tell it.
+    Otherwise the API server rejects the pods and claims, and none is created: only the events of
+    their owner say so.
     """
-    # A max is held against limits, a min against requests: requests above limits are told anyway.
-    # admission.go in limitranger/.
+    # A max is compared with limits, a min with requests (admission.go in limitranger/). Requests
+    # above limits have a rule of their own.
     for bound in objects.counted.bounds:
         for side, field in (("max", "limits"), ("min", "requests")):
             if bound.kind == "PersistentVolumeClaim":
                 for claim in objects.counted.claims:
                     path = (*claim.path, "resources", "requests")
-                    asked = {"storage": claim.storage}
-                    yield from _beyond(bound, side, claim.manifest, path, "a claim asks for", asked)
+                    requested = {"storage": claim.storage}
+                    what = "the claim requests"
+                    yield from _beyond(bound, side, claim.manifest, path, what, requested)
             elif bound.kind == "Container":
-                for one in containers_of(objects):
-                    path = (*one.container.path, "resources", field)
-                    what = f"the container {one.container.name} {_VERBS[field]}"
-                    manifest, own = one.container.workload.manifest, one.amounts(field)
-                    yield from _beyond(bound, side, manifest, path, what, own)
+                for own in containers_of(objects):
+                    path = (*own.container.path, "resources", field)
+                    what = f"the container {own.container.name} {_VERBS[field]}"
+                    manifest = own.container.workload.manifest
+                    yield from _beyond(bound, side, manifest, path, what, own.amounts(field))
             elif bound.kind == "Pod":
                 for pods in objects.counted.pods:
                     yield from _pod_beyond(bound, side, field, pods)
 
 
-def _told(shares: Iterable[Share]) -> str:
+def _listed(shares: Iterable[Share]) -> str:
     ordered = sorted(shares, key=lambda share: (-share.total, share.label))
-    told = [f"{_times(share)} by {share.label}" for share in ordered]
-    if len(told) > _SHOWN:
-        told[_SHOWN - 1 :] = [f"{len(told) - _SHOWN + 1} more"]
-    return ", ".join(told)
+    texts = [f"{_times(share)} by {share.label}" for share in ordered]
+    if len(texts) > _SHOWN:
+        texts[_SHOWN - 1 :] = [f"{len(texts) - _SHOWN + 1} more"]
+    return ", ".join(texts)
 
 
 def _times(share: Share) -> str:
@@ -146,7 +152,7 @@ def _times(share: Share) -> str:
 
 
 _VERBS = {"requests": "requests", "limits": "has a limit of"}
-_EACH = {"Container": "a container", "Pod": "a pod", "PersistentVolumeClaim": "a claim"}
+_EACH = {"Container": "container", "Pod": "pod", "PersistentVolumeClaim": "claim"}
 
 
 def _beyond(
@@ -159,11 +165,12 @@ def _beyond(
         end = shown(resource, allowed)
         message = (
             f"{what} {shown(resource, amount)} of {resource}, and {bound.manifest.label} allows "
-            f"{'at most' if side == 'max' else 'at least'} {end} {_EACH[bound.kind]}"
+            f"{'at most' if side == 'max' else 'at least'} {end} per {_EACH[bound.kind]}: the API "
+            "server rejects it"
         )
         fix = (
             f"write {end} or {'less' if side == 'max' else 'more'}, "
-            f"or another {side} of {bound.kind} in limitRange.limits"
+            f"or change the {side} of {bound.kind} in limitRange.limits"
         )
         yield Problem(manifest, (*path, resource), message, fix)
 
@@ -174,14 +181,14 @@ def _pod_beyond(bound: Bound, side: str, field: str, pods: PodResources) -> Iter
         largest = largest_of(pods, field, resource)
         path = (*largest.container.path, "resources", field)
         yield from _beyond(
-            bound, side, manifest, path, f"a pod {_VERBS[field]}", {resource: own[resource]}
+            bound, side, manifest, path, f"the pod {_VERBS[field]}", {resource: own[resource]}
         )
     for resource in sorted(bound.amounts[side].keys() - own.keys()) if pods.main else ():
         name = f"{field}.{resource}"
         message = (
-            f"no container of a pod says {name}, of which {bound.manifest.label} has a {side} for "
-            "a pod: Kubernetes refuses such a pod"
+            f"no container of the pod has {name}, and {bound.manifest.label} has a {side} of "
+            f"{resource} per pod: the API server rejects the pod"
         )
-        fix = f"write resources.{name}, or a default for containers in limitRange.limits"
+        fix = f"add resources.{name}, or a default for containers in limitRange.limits"
         path = ("resources", field, resource)
         yield in_container(pods.main[0].container, path, message, fix)

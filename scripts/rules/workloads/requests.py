@@ -1,4 +1,4 @@
-"""Requests: containers request what they need, and a node has it."""
+"""Requests: containers request what they need, and nodes have enough for them."""
 
 from __future__ import annotations
 
@@ -26,126 +26,141 @@ from scripts.rules.workloads.amounts import (
 )
 
 _RESOURCES = "https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/"
+_MISREAD = {
+    ("requests", "cpu"): "no node has that many, so the pod stays Pending",
+    ("limits", "cpu"): "it limits nothing",
+    ("requests", "memory"): "the scheduler reserves almost nothing for it",
+    ("limits", "memory"): "too little for the container to start",
+    ("requests", "ephemeral-storage"): "the scheduler reserves almost nothing for it",
+    ("limits", "ephemeral-storage"): "the kubelet evicts the pod as soon as it writes a file",
+}
+"""What happens with an amount that is read in the wrong unit."""
 
 
 @rule(_RESOURCES, outcome=Outcome.REJECTED)
 def request_above_limit(objects: Objects) -> Iterator[Problem]:
-    """A container requests no more than its limit.
+    """A container's requests do not exceed its limits.
 
-    Else Kubernetes refuses the object.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
-    for one, resource, request, limit in above_limit(objects):
-        if one.container.get("resources", "limits", resource) is not None:
+    for own, resource, request, limit in above_limit(objects):
+        if own.container.get("resources", "limits", resource) is not None:
             message = (
-                f"the container {one.container.name} requests {request} of {resource}, and its "
-                f"limit is {limit}: Kubernetes refuses such a pod"
+                f"the container {own.container.name} requests {request} of {resource}, above its "
+                f"limit of {limit}: the API server rejects the object, so the sync fails"
             )
-            fix = f"write a request of at most {limit}, or a higher limit"
-            yield in_container(one.container, ("resources", "requests", resource), message, fix)
+            fix = f"write {limit} or less, or raise the limit to {request}"
+            yield in_container(own.container, ("resources", "requests", resource), message, fix)
 
 
 @rule("docs/capacity.md")
 def pod_fits_no_node(objects: Objects) -> Iterator[Problem]:
-    """A pod requests no more than a node has.
+    """A pod requests no more than one node provides.
 
-    Else it waits as Pending for ever, or until somebody adds larger nodes.
+    Otherwise it stays Pending until larger nodes are added.
     """
-    room = {name: amount for name, v in objects.given.node.items() if (amount := parse(v))}
+    node = {name: amount for name, v in objects.given.node.items() if (amount := parse(v))}
     for pods in objects.counted.pods:
-        for resource, asked in pods.effective("requests").items():
-            has = room.get(resource)
-            if has is None or asked <= has:
+        for resource, requested in pods.effective("requests").items():
+            allocatable = node.get(resource)
+            if allocatable is None or requested <= allocatable:
                 continue
             largest = largest_of(pods, "requests", resource)
             own = largest.requests.get(resource, Decimal(0))
             if is_misread(resource, own) or own > largest.limits.get(resource, own):
                 continue
             message = (
-                f"a pod requests {shown(resource, asked)} of {resource}, and a node has "
-                f"{shown(resource, has)} (node in overlays/{objects.name}/environment.yaml): it "
-                "never starts"
+                f"the pod requests {shown(resource, requested)} of {resource}, and a node provides "
+                f"{shown(resource, allocatable)} (node in overlays/{objects.name}/environment.yaml"
+                "): the pod stays Pending"
             )
-            fix = f"request {shown(resource, asked - has)} less"
-            if asked - has < own:
-                enough = shown(resource, own - asked + has)
-                fix = f"let {largest.container.name} request {enough} or less"
-            fix += ", or take larger nodes and write what they have as node"
-            yield in_container(largest.container, _said(largest.container, resource), message, fix)
+            excess = requested - allocatable
+            fix = f"reduce the requests of the pod by {shown(resource, excess)}"
+            if excess < own:
+                enough = shown(resource, own - excess)
+                fix = f"reduce the request of {largest.container.name} to {enough} or less"
+            fix += ", or use larger nodes and update node in environment.yaml"
+            path = _request_path(largest.container, resource)
+            yield in_container(largest.container, path, message, fix)
 
 
 @rule(_RESOURCES)
 def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
-    """Amounts of memory and cpu have the unit that is meant: Mi or Gi, and m.
+    """Amounts of memory have the unit Mi or Gi, and fractions of a cpu have the unit m.
 
-    Memory of 4 is 4 bytes, and of 512m half a byte, in which no container starts; a cpu of 500 is
-    500 cores.
+    Otherwise the amount is not the intended one: memory "4" means 4 bytes and "512m" half a byte,
+    in which no container starts; cpu "500" means 500 cores, and the pod stays Pending.
     """
-    for container in (one.container for one in containers_of(objects)):
+    for container in (own.container for own in containers_of(objects)):
         for field in ("requests", "limits"):
             written = container.get("resources", field)
             for resource, value in (written if isinstance(written, dict) else {}).items():
                 amount = parse(value)
                 if amount is None or not is_misread(resource, amount):
                     continue
+                singular = field.removesuffix("s")
+                what = f"the {resource} {singular} of the container {container.name} is {value}"
                 if resource == "cpu":
-                    message, fix = f"{value} of cpu is {value} cores", f"write {value}m"
+                    message, fix = f"{what}, which means {value} cores", f"write {value}m"
                 else:
-                    message = f"{value} of {resource} is {shown('', amount)} bytes"
+                    message = f"{what}, which means {shown('', amount)} bytes"
                     fix = f"write {with_unit(value)}"
-                message = f"the container {container.name}: {message}"
+                message += f": {_MISREAD[field, resource]}"
                 yield in_container(container, ("resources", field, resource), message, fix)
 
 
 @rule(_RESOURCES, outcome=Outcome.RISK)
 def missing_memory_limit(objects: Objects) -> Iterator[Problem]:
-    """A container has a limit of memory, of its own or by a LimitRange's default.
+    """A container has a memory limit, either its own or the default of a LimitRange.
 
-    Else what leaks takes the memory of its whole node, validators on it included, and a JVM sizes
-    its heap by the node.
+    Otherwise a memory leak exhausts the memory of the node, and other pods there are OOMKilled or
+    evicted, including validators. A JVM without a limit sizes its heap by the memory of the node.
     """
-    for one in containers_of(objects):
-        if "memory" not in one.limits and not _is_counted(objects, "limits.memory"):
+    for own in containers_of(objects):
+        if "memory" not in own.limits and not _is_counted(objects, "limits.memory"):
             message = (
-                f"the container {one.container.name} has no limit of memory: it may take all of its"
-                " node's, and then others are killed with it"
+                f"the container {own.container.name} has no memory limit: it may exhaust the "
+                "memory of its node, and other pods there are killed, too"
             )
-            fix = "write resources.limits.memory"
-            yield in_container(one.container, ("resources", "limits", "memory"), message, fix)
+            fix = "add resources.limits.memory, for example 512Mi"
+            yield in_container(own.container, ("resources", "limits", "memory"), message, fix)
 
 
 @rule(_RESOURCES, outcome=Outcome.RISK)
 def missing_cpu_request(objects: Objects) -> Iterator[Problem]:
-    """A container requests cpu, itself, by its limit or by a LimitRange's default.
+    """A container has a cpu request: its own, its limit, or the default of a LimitRange.
 
-    Else the scheduler takes it for nothing, and puts it on a node that has none left.
+    Otherwise the scheduler assumes that it needs no cpu, and may place it on a node that has none
+    left.
     """
-    # Without a request of memory there is no limit of it either, which is told.
-    for one in containers_of(objects):
-        container = one.container
-        if "cpu" in one.requests or _is_counted(objects, "requests.cpu"):
+    # A container without a memory request has no memory limit either: missing-memory-limit.
+    for own in containers_of(objects):
+        container = own.container
+        if "cpu" in own.requests or _is_counted(objects, "requests.cpu"):
             continue
-        if any(map(_goes_by_cpu, objects.autoscalers(container.workload.manifest))):
-            continue  # which then never scales: that is told
+        if any(map(_scales_by_cpu, objects.autoscalers(container.workload.manifest))):
+            continue  # autoscaler-without-resource-request
         message = (
-            f"the container {container.name} requests no cpu: the scheduler may put it on a node"
-            " that has none left"
+            f"the container {container.name} has no cpu request: the scheduler may place it on a "
+            "node that has no cpu left"
         )
         path = ("resources", "requests", "cpu")
-        yield in_container(container, path, message, "write resources.requests.cpu")
+        fix = "add resources.requests.cpu, for example 100m"
+        yield in_container(container, path, message, fix)
 
 
 def _is_counted(objects: Objects, name: str) -> bool:
-    """Return whether a quota demands an amount of every container: that is told by itself."""
-    return any(SAME.get(own, own) == name for _, hard in quotas(objects.manifests) for own in hard)
+    """Return whether a quota requires the amount: missing-request-for-quota reports that."""
+    return any(SAME.get(key, key) == name for _, hard in quotas(objects.manifests) for key in hard)
 
 
-def _said(container: Container, resource: str) -> Where:
-    """Return where a container's request is written: it may be its limit."""
+def _request_path(container: Container, resource: str) -> Where:
+    """Return the path of a container's request, or of its limit, which is the default request."""
     fields = [("resources", field, resource) for field in ("requests", "limits")]
     return next((path for path in fields if paths.has(container.data, path)), fields[0])
 
 
-def _goes_by_cpu(scaler: Manifest) -> bool:
-    """Return whether an autoscaler looks at the use of cpu."""
+def _scales_by_cpu(scaler: Manifest) -> bool:
+    """Return whether an autoscaler has a cpu metric."""
     metrics = mappings(paths.get(scaler.object, ("spec", "metrics")))
     return any(paths.get(metric, ("resource", "name")) == "cpu" for _, metric in metrics)

@@ -1,4 +1,4 @@
-"""Storage: volumes and claims are as large as they must be, and no larger than their limits."""
+"""Storage: volumes and claims are large enough, and fit into the limits of their pods."""
 
 from __future__ import annotations
 
@@ -24,81 +24,89 @@ _VOLUMES = "https://kubernetes.io/docs/concepts/storage/volumes/#emptydir"
 
 @rule(_VOLUMES)
 def empty_dirs_above_ephemeral_storage_limit(objects: Objects) -> Iterator[Problem]:
-    """A pod's emptyDir volumes have room in its limit of ephemeral storage.
+    """A pod's emptyDir volumes fit into its ephemeral-storage limit.
 
-    Else the pod is evicted before its volumes are as full as they may be.
+    Otherwise the kubelet evicts the pod before the volumes reach their sizeLimit.
     """
     what = "ephemeral-storage"
     for pods in objects.counted.pods:
-        if not pods.main or not all(what in one.limits for one in pods.main):
+        if not pods.main or not all(what in own.limits for own in pods.main):
             continue
         limit = pods.effective("limits")[what]
         sized = [(size, name) for _, size, medium, name in _scratch(pods) if medium != "Memory"]
         total = sum((size for size, _ in sized), Decimal(0))
         if total > limit:
             message = (
-                f"the pod's emptyDir volumes may take {shown(what, total)}, and its limit of "
-                f"{what} is {shown(what, limit)}: it is evicted before they are full"
+                f"the pod's emptyDir volumes may grow to {shown(what, total)}, and its {what} "
+                f"limit is {shown(what, limit)}: the kubelet evicts the pod before they are full"
             )
             _, largest = max(sized)
             writer = next((c for c in pods.main if _mounts(c.container, largest)), pods.main[0])
             enough = shown(what, writer.limits[what] + total - limit)
-            fix = f"write {enough} or more, or a smaller sizeLimit of the volume {largest}"
+            fix = f"write {enough} or more, or reduce the sizeLimit of the volume {largest}"
             yield in_container(writer.container, ("resources", "limits", what), message, fix)
 
 
 @rule(_VOLUMES)
 def memory_volume_above_memory_limit(objects: Objects) -> Iterator[Problem]:
-    """An emptyDir in memory is smaller than the memory limit of who writes it.
+    """An emptyDir with medium Memory is smaller than the memory limit of its containers.
 
-    What is in it counts as the container's memory: it is killed before the volume is full.
+    Otherwise the container is OOMKilled before the volume is full: files in such a volume count
+    as memory of the container.
     """
     for pods in objects.counted.pods:
         for path, size, medium, name in _scratch(pods):
             if medium != "Memory":
                 continue
-            for one in pods.containers:
-                container, limit = one.container, one.limits.get("memory")
+            for own in pods.containers:
+                container, limit = own.container, own.limits.get("memory")
                 if limit is None or size < limit or not _mounts(container, name):
                     continue
                 if is_misread("memory", limit):
                     continue
                 message = (
-                    f"the volume {name} may take {shown('memory', size)} of memory, and the "
-                    f"container {container.name} may have {shown('memory', limit)} in all: it is "
-                    "killed before the volume is full"
+                    f"the volume {name} may use {shown('memory', size)} of memory, and the memory "
+                    f"limit of the container {container.name} is {shown('memory', limit)}: it is "
+                    "OOMKilled before the volume is full"
                 )
-                fix = f"write a sizeLimit below {shown('memory', limit)}, or a higher limit"
+                fix = (
+                    f"write a sizeLimit below {shown('memory', limit)}, or raise the memory limit "
+                    "of the container"
+                )
                 yield Problem(pods.workload.manifest, path, message, fix)
                 break
 
 
 @rule("https://docs.aws.amazon.com/ebs/latest/userguide/ebs-volume-types.html")
 def volume_too_small(objects: Objects) -> Iterator[Problem]:
-    """A claim asks for 1Gi or more.
+    """A claim requests at least 1Gi of storage.
 
-    A number without Gi is one of bytes, and no volume for a chain, nor one that EBS has, is smaller
-    than 1Gi.
+    Otherwise the unit is probably missing: a number without a unit is in bytes. EBS volumes have
+    at least 1Gi, and the data of a chain needs more.
     """
     bounds = [b for b in objects.counted.bounds if b.kind == "PersistentVolumeClaim"]
     low = max((b.amounts["min"].get("storage", Decimal(0)) for b in bounds), default=Decimal(0))
     for claim in objects.counted.claims:
-        # One of nothing is no claim: incomplete-volume-claim and the schemas tell.
+        # A request of 0 is reported by incomplete-volume-claim and by the schemas.
         if low <= claim.storage < GIB and claim.storage:
             path = (*claim.path, "resources", "requests", "storage")
             value = paths.get(claim.manifest.object, path)
-            message = f"a claim asks for {value}: too little for any data of a chain"
+            message = f"the claim requests {value} of storage: too little for the data of a chain"
             if isinstance(value, int) or str(value).isdecimal():
-                message = f"a claim asks for {value}, which is a number of bytes"
+                message = (
+                    f"the claim requests {value} bytes of storage, because the unit is missing: "
+                    "too little for the data of a chain"
+                )
             fix = f"write {with_unit(value, 'Gi')}"
             yield Problem(claim.manifest, path, message, fix)
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/volume-pvc-datasource/")
 def clone_smaller_than_source(objects: Objects) -> Iterator[Problem]:
-    """A claim that clones another asks for no less than that one.
+    """A claim that clones another claim requests at least as much storage.
 
-    Else the volume is never made, and the backup's pod waits as Pending until its time is over.
+    Otherwise the volume is never provisioned, and the backup's pod stays Pending until its Job
+    reaches its deadline.
     """
     sources = dict[str, Decimal]()
     for claim in objects.counted.claims:
@@ -112,19 +120,19 @@ def clone_smaller_than_source(objects: Objects) -> Iterator[Problem]:
         named = str(paths.get(source, ("name",)))
         if paths.get(source, ("kind",)) != "PersistentVolumeClaim":
             continue
-        asked = sources.get(named, sources.get(re.sub("-[0-9]+$", "", named)))
-        if asked is not None and claim.storage < asked:
+        size = sources.get(named, sources.get(re.sub("-[0-9]+$", "", named)))
+        if size is not None and claim.storage < size:
             path = (*claim.path, "resources", "requests", "storage")
             message = (
-                f"a clone of {named} asks for {shown('storage', claim.storage)}, and that claim has"
-                f" {shown('storage', asked)}: the clone is never made"
+                f"the claim clones {named} and requests {shown('storage', claim.storage)}, less "
+                f"than the {shown('storage', size)} of {named}: the volume is never provisioned"
             )
-            fix = f"write {shown('storage', asked)}, as the claim that is cloned"
+            fix = f"write {shown('storage', size)}, the size of the source claim"
             yield Problem(claim.manifest, path, message, fix)
 
 
 def _scratch(pods: PodResources) -> Iterator[tuple[Where, Decimal, Any, str]]:
-    """Yield the emptyDir volumes that have a sizeLimit: its path, it, their medium and name."""
+    """Yield the emptyDir volumes with a sizeLimit: its path and value, the medium, the name."""
     for path, volume in pods.workload.volumes():
         size = parse(paths.get(volume, ("emptyDir", "sizeLimit")))
         if size is not None:

@@ -1,4 +1,4 @@
-"""Termination: containers stop cleanly, and late enough for their clients."""
+"""Termination: containers have time to stop cleanly, and stop after their last requests."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload, whole
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
-from scripts.rules.workloads.answering import answering, of_nodes
+from scripts.rules.workloads.answering import answering, chain_nodes
 
 _PODS = "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/"
 _LEAST_STOP_S = {"sequencer": 60, "besu": 60, "maru": 30}
-"""For RocksDB's memory to be written to disk; the chart gives Besu 300 s, and Maru 60."""
+"""Time for RocksDB to flush its memory to disk; the chart gives Besu 300 s, and Maru 60."""
 _DEFAULT_GRACE_S = 30
 
 
 @rule("https://docs.aws.amazon.com/eks/latest/best-practices/load-balancing.html")
 def missing_shutdown_delay(objects: Objects) -> Iterator[Problem]:
-    """In production a container goes on for some seconds while load balancers still call it.
+    """In production, containers behind a load balancer have a preStop hook that delays their stop.
 
-    The load balancer learns late that a pod is going: until then its requests get errors.
+    Otherwise requests fail with 502 or 504 during each rollout: the load balancer sends requests to
+    a terminating pod for some seconds, until it has deregistered its address.
     """
     for container, service in _balanced(objects) if objects.is_production else ():
         if not container.get("lifecycle", "preStop"):
             message = (
-                f"the container {container.name} stops while the load balancer of {service.label}"
-                " still sends it requests"
+                f"the container {container.name} has no preStop hook: it stops while the load "
+                f"balancer of {service.label} still sends it requests, which fail"
             )
             path = (*container.path, "lifecycle", "preStop")
-            fix = "write lifecycle: {preStop: {sleep: {seconds: 20}}}"
+            fix = "add lifecycle: {preStop: {sleep: {seconds: 20}}}"
             yield Problem(container.workload.manifest, path, message, fix)
 
 
 def _balanced(objects: Objects) -> Iterator[tuple[Container, Manifest]]:
-    """Yield the containers that load balancers of AWS know by their pods' addresses."""
+    """Yield the containers that are IP targets of an AWS load balancer, with their Service."""
     names = {
         backend.service
         for ingress in objects.of_kind("Ingress")
@@ -47,22 +48,23 @@ def _balanced(objects: Objects) -> Iterator[tuple[Container, Manifest]]:
     }
     for name in sorted(names):
         if service := objects.find("Service", name):
-            yield from ((one, service) for one in answering(objects, service))
+            yield from ((container, service) for container in answering(objects, service))
 
 
 @rule(f"{_PODS}#pod-termination")
 def pre_stop_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
-    """A pod's preStop hook ends before its terminationGracePeriodSeconds are over.
+    """A preStop hook ends before the pod's terminationGracePeriodSeconds are over.
 
-    Else the container is killed in it, before it is even told to stop.
+    Otherwise the kubelet kills the container during the hook, before it gets SIGTERM.
     """
     for container in objects.containers:
         path, seconds = _sleep(container)
         grace = _grace(container.workload)
         if seconds and seconds >= grace:
             message = (
-                f"the container {container.name} sleeps for {seconds:f} s before it stops, and its "
-                f"pod has {grace} s: it is killed without having stopped"
+                f"the preStop hook of the container {container.name} sleeps for {seconds:f} s, and "
+                f"terminationGracePeriodSeconds is {grace}: the container is killed before it gets "
+                "SIGTERM"
             )
             fix = f"write fewer seconds, or terminationGracePeriodSeconds: {int(seconds) + 30}"
             yield Problem(container.workload.manifest, path, message, fix)
@@ -70,25 +72,25 @@ def pre_stop_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
 
 @rule(f"{_PODS}#pod-termination")
 def grace_period_too_short(objects: Objects) -> Iterator[Problem]:
-    """Besus have a minute and Marus half a minute and more for a clean stop.
+    """Besu has at least 60 s to stop cleanly, and Maru 30 s.
 
-    Else each update kills them while they write RocksDB's memory to disk, and each start begins
-    with a recovery.
+    Otherwise each rollout kills it while RocksDB flushes its memory to disk, and each start begins
+    with a recovery of the database.
     """
-    told = set[str]()
-    for container in of_nodes(objects):
+    reported = set[str]()
+    for container in chain_nodes(objects):
         workload = container.workload
         _, seconds = _sleep(container)
         left, enough = _grace(workload) - seconds, _LEAST_STOP_S[workload.manifest.component]
-        cut_short = seconds and left <= 0
-        if left >= enough or cut_short or workload.manifest.label in told:
+        is_exceeded = seconds and left <= 0  # pre-stop-exceeds-grace-period
+        if left >= enough or is_exceeded or workload.manifest.label in reported:
             continue
-        told.add(workload.manifest.label)
+        reported.add(workload.manifest.label)
         after = f" after its preStop hook of {seconds:f} s" if seconds else ""
         usual = (60 if workload.manifest.component == "maru" else 300) + int(seconds)
         message = (
-            f"the container {container.name} has {left:f} s to stop{after}: it is killed while it "
-            "writes its database"
+            f"the container {container.name} has {left:f} s to stop{after}: it is killed while "
+            "RocksDB flushes its memory to disk"
         )
         path = (*workload.pod_path, "terminationGracePeriodSeconds")
         yield Problem(
@@ -104,7 +106,7 @@ _SLEEP = re.compile(r"\bsleep ([0-9]+(?:\.[0-9]+)?)\b")
 
 
 def _sleep(container: Container) -> tuple[Where, Decimal]:
-    """Return how long a preStop hook sleeps, and where that is said."""
+    """Return the path of a preStop hook's sleep, and its seconds."""
     path: Where = (*container.path, "lifecycle", "preStop")
     seconds = container.get("lifecycle", "preStop", "sleep", "seconds")
     if isinstance(seconds, int):
