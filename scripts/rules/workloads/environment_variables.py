@@ -1,4 +1,4 @@
-"""Variables: what containers and the scripts that they run read of their environment is there."""
+"""Environment variables: containers have those that their programs and scripts read."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _DEPENDENT = (
 )
 _LIKE_A_VARIABLE = re.compile("[A-Z_][A-Z0-9_]*")
 _OF_SERVICES = re.compile("KUBERNETES_(SERVICE|PORT)(_.*)?|.*_(SERVICE_(HOST|PORT.*)|PORT(_.*)?)")
-"""Variables that the kubelet gives containers of Services."""
+"""Variables that the kubelet adds to containers for Services."""
 _NEAR = 0.85
-"""How alike two names must be for one to be a misspelling of the other."""
+"""How similar two names must be for one to count as a misspelling of the other."""
 
 _SOURCED = re.compile(r"^\s*\. \"?\$\{0%/\*\}/([-\w.]+)\"?", re.MULTILINE)
-"""A file beside the script, which it reads as a part of itself."""
+"""A file in the same folder that a script sources."""
 _READ = re.compile(r"\$\{?([A-Z_][A-Z0-9_]+)")
 _REQUIRED = re.compile(r"\$\{([A-Z_]+)(:?)\?")
-"""${NAME:?} of a shell: it must not be empty either; ${NAME?}: it must be there."""
+"""In a shell, ${NAME:?} must be set and not empty, and ${NAME?} must be set."""
 _NEEDED = re.compile(r"^\s*need ([A-Z_ ]+)$", re.MULTILINE)
 
 _OF_ALL = ("HOME",)
@@ -42,7 +42,7 @@ _OF_PROGRAMS = {
     MARU: ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"),
     "ethstats": ("PORT", "WS_SECRET"),
 }
-"""What programs themselves read."""
+"""The variables that programs themselves read."""
 _REMOTE = re.compile("RCLONE_CONFIG_([A-Z0-9]+)_([A-Z0-9_]+)")
 _OF_REMOTES = (
     "TYPE",
@@ -58,14 +58,14 @@ _OF_REMOTES = (
     "LOCATION_CONSTRAINT",
 )
 _REPORTED = ("ETHSTATS_SECRET", "ETHSTATS_HOST", "POD_NAME")
-"""How, where and as whom a node reports to EthStats."""
+"""With these, a node reports to EthStats: the secret, the host, and its own name."""
 
 
 @rule(_VARIABLES, outcome=Outcome.HIDDEN)
 def unknown_environment_variable(objects: Objects) -> Iterator[Problem]:
-    """A variable is one that the container's program or script reads, where it is like one.
+    """The name of an environment variable is not a misspelling of one that the container reads.
 
-    A misspelt one is read by nobody: the program takes its default, as if nothing had been said.
+    Otherwise it has no effect: the program uses its default.
     """
     for container, own, texts in objects.once(_environments):
         required = _required(texts, own)
@@ -73,16 +73,19 @@ def unknown_environment_variable(objects: Objects) -> Iterator[Problem]:
         for name, (path, _) in own.items():
             near = _nearest(name, read - own.keys() - set(required)) if name not in read else ""
             if near:
-                message = f"nothing in the container {container.name} reads {name}, but {near}"
+                message = (
+                    f"nothing in the container {container.name} reads {name}, which is probably "
+                    f"meant as {near}: it has no effect"
+                )
                 manifest = container.workload.manifest
                 yield Problem(manifest, (*path, "name"), message, f"write {near}")
 
 
 @rule(_DEPENDENT)
 def unresolved_environment_variable(objects: Objects) -> Iterator[Problem]:
-    """A $(VARIABLE) is one that the container has, and one above the variable that uses it.
+    """A $(VARIABLE) refers to a variable of the container that is defined above its use.
 
-    Else it is not replaced: the program gets the text $(VARIABLE).
+    Otherwise it is not expanded: the program gets the literal text $(VARIABLE).
     """
     for workload in objects.makers:
         linked = workload.pod_spec.get("enableServiceLinks") is not False
@@ -99,16 +102,17 @@ def unresolved_environment_variable(objects: Objects) -> Iterator[Problem]:
                     if service and (linked or name.startswith("KUBERNETES_")):
                         continue
                     message = (
-                        f"the container {container.name} has no variable {name}: $({name}) stays"
-                        " as it is"
+                        f"the container {container.name} has no variable {name}: $({name}) is not "
+                        "expanded"
                     )
                     near = difflib.get_close_matches(name, allowed, 1)
                     fix = f"write $({near[0]})" if near else f"add {name} to env"
                     if name in names:
                         message = (
-                            f"{name} stands below the variable that uses it: it is no value yet"
+                            f"the variable {name} is defined below the variable that uses it: "
+                            f"$({name}) is not expanded"
                         )
-                        fix = f"write {name} above it"
+                        fix = f"move {name} above this variable"
                     yield Problem(workload.manifest, path, message, fix)
 
 
@@ -117,7 +121,7 @@ def _own(container: Container) -> frozenset[str]:
 
 
 def _variables(objects: Objects, container: Container) -> frozenset[str] | None:
-    """Return the names of a container's variables; None where one can't know all."""
+    """Return the names of a container's variables; None if some of them are not known."""
     found = set(_own(container))
     for source in container.env_sources():
         if source.prefix is None:
@@ -130,7 +134,7 @@ def _variables(objects: Objects, container: Container) -> frozenset[str] | None:
 
 
 def _texts(container: Container) -> Iterator[tuple[Where, str, frozenset[str] | None]]:
-    """Yield the texts that may use variables, with those above, where the order counts."""
+    """Yield the texts that may use $(VARIABLES), with the variables above if the order matters."""
     for path, text in container.words():
         yield path, text, None
     above = set[str]()
@@ -145,9 +149,9 @@ def _texts(container: Container) -> Iterator[tuple[Where, str, frozenset[str] | 
 
 @rule(_SHELL)
 def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
-    """A script finds the variables in its container that it can't do without.
+    """A container has the environment variables that its script requires.
 
-    It ends at once else: the container restarts for ever, or a backup is never made.
+    Otherwise the script exits at once: the pod ends in CrashLoopBackOff, or no backup is made.
     """
     for container, own, texts in objects.once(_environments):
         missing = [name for name in _required(texts, own) if not own.get(name, ((), ""))[1]]
@@ -155,9 +159,12 @@ def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
             continue
         names = " and ".join(missing)
         script = next(iter(_scripts(container)))[1]
-        message = f"{script} of {container.name} can't do without {names}: it fails at once"
+        message = (
+            f"{script} of the container {container.name} requires {names}, which "
+            f"{'is' if len(missing) == 1 else 'are'} missing or empty: the script fails at once"
+        )
         path: Where = (*container.path, "env")
-        fix = f"give the container {names}, as the script says at its beginning"
+        fix = f"add {names} to env, as described at the top of the script"
         unread = own.keys() - _read(objects, container, own, texts)
         for wrong in sorted(unread):
             if near := _nearest(wrong, missing):
@@ -167,31 +174,33 @@ def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
 
 @rule("docs/chain.md")
 def incomplete_ethstats_settings(objects: Objects) -> Iterator[Problem]:
-    """A node that reports to EthStats is told where, with which secret, and as whom.
+    """A node that reports to EthStats has the variables for the host, the secret and its name.
 
-    Without one of them its script ends with an error, or it reports nothing.
+    Otherwise its script exits with an error, or the node is missing on the EthStats page.
     """
     for container, own, texts in objects.once(_environments):
         missing = [name for name in _REPORTED if name not in own]
-        told = [name for name in _REPORTED[:2] if name in own]
-        if not told or not missing or not all(name in _READ.findall(texts) for name in _REPORTED):
+        present = [name for name in _REPORTED[:2] if name in own]
+        reads_all = all(name in _READ.findall(texts) for name in _REPORTED)
+        if not present or not missing or not reads_all:
             continue
         unread = own.keys() - _read(objects, container, own, texts)
         if not any(_nearest(wrong, missing) for wrong in unread):
-            comes = "it reports nothing" if missing == ["ETHSTATS_SECRET"] else "it does not start"
+            is_silent = missing == ["ETHSTATS_SECRET"]
+            effect = "it does not report to EthStats" if is_silent else "it does not start"
             names = " and ".join(missing)
-            message = f"the container {container.name} has {told[0]}, and not {names}: {comes}"
+            message = f"the container {container.name} has {present[0]} but not {names}: {effect}"
             path = (*container.path, "env")
-            fix = f"add {names}, or remove {' and '.join(told)}"
+            fix = f"add {names}, or remove {' and '.join(present)}"
             yield Problem(container.workload.manifest, path, message, fix)
 
 
 @rule("https://rclone.org/docs/")
 def incomplete_rclone_remote(objects: Objects) -> Iterator[Problem]:
-    """A remote of rclone's that variables describe has a type and, for S3, credentials.
+    """An rclone remote that is configured by variables has a type and, for S3, credentials.
 
-    Without a type there is no such remote, and without credentials S3 refuses it: no backup is
-    made.
+    Otherwise no backup is made: rclone doesn't know a remote without a type, and S3 answers 403
+    without credentials.
     """
     for container, own, _ in objects.once(_environments):
         remotes: dict[str, dict[str, Any]] = {}
@@ -203,28 +212,31 @@ def incomplete_rclone_remote(objects: Objects) -> Iterator[Problem]:
             if not wrong or any(_nearest(name, {wrong} - options.keys()) for name in options):
                 continue
             variable = f"RCLONE_CONFIG_{remote}_{wrong}"
-            what, fix = "type", f"add {variable}, like s3"
+            what, fix = "type", f"add {variable}, for example s3"
             if wrong != "TYPE":
                 what, fix = "credentials", f'write {variable}: "true", or add an access key'
-            message = f"the remote {remote.lower()} of {container.name} has no {what}: it fails"
+            message = (
+                f"the rclone remote {remote.lower()} of the container {container.name} has no "
+                f"{what}: every copy to it fails"
+            )
             path, _ = own.get(variable, ((*container.path, "env"), ""))
             yield Problem(container.workload.manifest, path, message, fix)
 
 
 def _incomplete(options: Mapping[str, Any]) -> str:
-    """Return what a remote lacks that can't be used as it is."""
+    """Return the option that a remote lacks; "" if it is complete."""
     if "TYPE" not in options:
         return "TYPE"
-    by_itself = str(options.get("ENV_AUTH")).lower() in ("true", "?")
-    found = options["TYPE"] != "s3" or by_itself or "ACCESS_KEY_ID" in options
-    return "" if found else "ENV_AUTH"
+    from_environment = str(options.get("ENV_AUTH")).lower() in ("true", "?")
+    is_complete = options["TYPE"] != "s3" or from_environment or "ACCESS_KEY_ID" in options
+    return "" if is_complete else "ENV_AUTH"
 
 
 @rule("docs/chain.md")
 def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
-    """Nodes report to EthStats with the secret that it knows.
+    """Nodes and EthStats use the same secret.
 
-    With another, it turns them away, and its page stays empty.
+    Otherwise EthStats rejects the reports, and its page stays empty.
     """
     server = {
         _reference(variable)
@@ -236,26 +248,30 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
         if container.workload.manifest.component == "ethstats" and "WS_SECRET" not in own:
             if any(_nearest(name, ["WS_SECRET"]) for name in own):
                 continue
-            message = f"{container.name} has no WS_SECRET: it turns away whoever reports to it"
-            fix = "add WS_SECRET, from the Secret and the key that ETHSTATS_SECRET has"
+            message = (
+                f"the container {container.name} has no WS_SECRET: EthStats rejects the reports of "
+                "all nodes"
+            )
+            fix = "add WS_SECRET with the secretKeyRef of the nodes' ETHSTATS_SECRET"
             yield Problem(container.workload.manifest, (*container.path, "env"), message, fix)
     for container in objects.containers:
         for place, variable in container.variables():
-            told = _reference(variable) if variable.get("name") == "ETHSTATS_SECRET" else None
-            if told is None or len(server) != 1 or told in server:
+            own = _reference(variable) if variable.get("name") == "ETHSTATS_SECRET" else None
+            if own is None or len(server) != 1 or own in server:
                 continue
-            (known,) = server
+            (expected,) = server
             message = (
                 f"{container.name} of {container.workload.manifest.label} reports to EthStats with "
-                f"the secret {told}, and EthStats knows {known}: it is turned away"
+                f"the secret {own}, and EthStats expects {expected}: it rejects the reports"
             )
             path = (*place, "valueFrom", "secretKeyRef", "name")
-            fix = "write the Secret and the key that EthStats has"
+            name, _, key = expected.partition("/")
+            fix = f"write secretKeyRef: {{name: {name}, key: {key}}}"
             yield Problem(container.workload.manifest, path, message, fix)
 
 
 def _reference(variable: Mapping[str, Any]) -> str | None:
-    """Return Secret/key of a variable."""
+    """Return the Secret/key that a variable refers to; None without a secretKeyRef."""
     found = paths.get(variable, ["valueFrom", "secretKeyRef"])
     return f"{found.get('name')}/{found.get('key')}" if isinstance(found, dict) else None
 
@@ -265,7 +281,10 @@ Own = Mapping[str, tuple[Where, Any]]
 
 @once
 def _environments(objects: Objects) -> Iterator[tuple[Container, Own, str]]:
-    """Yield the containers whose variables are all known: name → path and value, its scripts."""
+    """Yield the containers whose variables are all known, with these and the text of its scripts.
+
+    Variables are by name, each with its path and value.
+    """
     for container in objects.containers:
         if container.get("envFrom"):
             continue
@@ -281,7 +300,7 @@ def _environments(objects: Objects) -> Iterator[tuple[Container, Own, str]]:
 
 
 def _scripts(container: Container) -> Iterator[tuple[Where, str]]:
-    """Yield the scripts that shells of a container run: its command, and those of its probes."""
+    """Yield the scripts that a container runs in a shell: its command, and those of its probes."""
     commands: list[Where] = [("command",)]
     commands += [(probe, "exec", "command") for probe in PROBES]
     for path in commands:
@@ -294,14 +313,14 @@ def _scripts(container: Container) -> Iterator[tuple[Where, str]]:
 
 
 def _script(objects: Objects, container: Container, path: str) -> str:
-    """Return the text of a script, with what it reads of the files beside it."""
+    """Return the text of a script, with the files that it sources from its own folder."""
     text = _text(objects, container, path)
     beside = [f"{path.rpartition('/')[0]}/{name}" for name in _SOURCED.findall(text)]
     return "\n".join([text, *(_text(objects, container, other) for other in beside)])
 
 
 def _text(objects: Objects, container: Container, path: str) -> str:
-    """Return a file of a container, where a ConfigMap of the environment holds it."""
+    """Return the text of a file in a container; "" if it is not in a ConfigMap."""
     first = f"{container.workload.manifest.name}-{container.workload.ordinals().start}"
     file = volumes.file(container, path, first, objects.once(named_objects.there))
     manifest = objects.find("ConfigMap", file.name) if file.kind == "ConfigMap" else None
@@ -310,14 +329,14 @@ def _text(objects: Objects, container: Container, path: str) -> str:
 
 
 def _required(texts: str, own: Own) -> Sequence[str]:
-    """Return the variables without which the scripts end; some may be empty, if they are there."""
+    """Return the variables that scripts require, except those that may be empty and are set."""
     found = [name for name, colon in _REQUIRED.findall(texts) if colon or name not in own]
     found += [name for names in _NEEDED.findall(texts) for name in names.split()]
     return list(dict.fromkeys(found))
 
 
 def _read(objects: Objects, container: Container, own: Own, texts: str) -> set[str]:
-    """Return the variables that a container's program and its scripts read, as far as known."""
+    """Return the variables that a container's program and scripts are known to read."""
     programs = [
         node.program for node in objects.programs if node.container.place == container.place
     ]
@@ -333,7 +352,10 @@ def _read(objects: Objects, container: Container, own: Own, texts: str) -> set[s
 
 
 def _nearest(wrong: str, known: Iterable[str]) -> str:
-    """Return the name that is meant, if it is like one; of rclone's, the option's part counts."""
+    """Return the most similar known name, or "".
+
+    Of rclone's variables, only the part after the remote's name is compared.
+    """
     remote = _REMOTE.fullmatch(wrong)
     start = wrong[: remote.start(2)] if remote else ""
     parts = [name[len(start) :] for name in known if name.startswith(start)]

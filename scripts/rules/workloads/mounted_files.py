@@ -1,4 +1,4 @@
-"""Files: what containers start, read and mount by its path is in the volumes that they mount."""
+"""Files: the paths that containers use exist in the volumes that they mount."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _PATH = re.compile(r"(?:^|[=,\s])(/[-\w./]*[-\w.])(?=$|[,\s])")
 """An absolute path in an argument, or after its =."""
 _QUOTED = re.compile(r"\"(/[-\w./]*[-\w.])\"")
 _BELOW = re.compile(r"\$\{?([A-Z_]+)\}?/([\w.-]*\w)(?=[\s\")]|$)", re.MULTILINE)
-"""A file that a script looks for in a folder, $FOLDER/file."""
+"""A file that a script reads in a folder from a variable, $FOLDER/file."""
 _SOURCED = re.compile(r"^\s*\. \"?\$\{0%/\*\}/([-\w.]+)\"?", re.MULTILINE)
-"""A file beside a script, which it reads as a part of itself."""
+"""A file in the same folder that a script sources."""
 _MISSPELT = 0.9
-"""How near two paths must be for one to be taken for the other."""
+"""How similar a path must be to a mountPath to count as a misspelling."""
 
 _OF_NODES = {
     BESU: ("node-private-key-file", "engine-jwt-secret", "static-nodes-file"),
@@ -35,13 +35,14 @@ _OF_NODES = {
 }
 _OPTIONS = ("config-file", "genesis-file", "maru-genesis-file", "config")
 _LOG4J = "-Dlog4j2.configurationFile="
+_FAILS = "the container or its probe fails"
 
 
 @rule(_VOLUMES + "#using-subpath")
 def missing_sub_path(objects: Objects) -> Iterator[Problem]:
-    """A subPath of a volume made of files is one of the files.
+    """A subPath of a ConfigMap, Secret or projected volume is a file of the volume.
 
-    Else an empty folder is mounted in its place.
+    Otherwise an empty directory is mounted instead of the file.
     """
     for workload in objects.makers:
         holds, places = _files(objects, workload), volumes.names(workload)
@@ -53,13 +54,13 @@ def missing_sub_path(objects: Objects) -> Iterator[Problem]:
                     continue
                 for name in _expanded(container, mount[field]):
                     if _lacks(known, name):
-                        has = f"only {', '.join(sorted(known))}" if known else "no file"
                         message = (
-                            f"the container {container.name} mounts {name} of the volume"
-                            f" {mount['name']}, which has {has}"
+                            f"the container {container.name} mounts {name} of the volume "
+                            f"{mount['name']}, which has {_only(known)}: an empty directory is "
+                            "mounted instead"
                         )
                         near = difflib.get_close_matches(name, known, 1)
-                        fix = f"write {near[0] if near else 'one that it has'}"
+                        fix = f"write {near[0] if near else 'the name of a file of the volume'}"
                         where = (*path, field)
                         if field == "subPathExpr":
                             fix = f"add {name} to the volume's items"
@@ -70,37 +71,38 @@ def missing_sub_path(objects: Objects) -> Iterator[Problem]:
 
 @rule(_VOLUMES)
 def file_not_mounted(objects: Objects) -> Iterator[Problem]:
-    """A file that a container starts, reads or is told of by its path is mounted there.
+    """A file that a container runs, reads or gets as an option is mounted at its path.
 
-    Else it ends at once, or its probe fails; Maru makes up a key of its own, and is no validator.
+    Otherwise the pod ends in CrashLoopBackOff, or its probe fails. Without its key file, Maru
+    generates a new key, and is no longer a validator.
     """
-    told = dict[tuple[str, Where], set[str]]()
+    reported = dict[tuple[str, Where], set[str]]()
     for workload in objects.makers:
         holds = _files(objects, workload)
-        everything = list(containers.of(workload))
+        every = list(containers.of(workload))
         folders = {
             mount["mountPath"].rstrip("/")
-            for one in everything
-            for _, mount in one.mounts()
+            for container in every
+            for _, mount in container.mounts()
             if isinstance(mount.get("mountPath"), str)
         }
-        for container in everything:
+        for container in every:
             done = set[Where]()
             for path, text, whole in (*_paths(container), *_in_files(objects, container)):
-                found = _no_file(objects, container, path, text, holds, folders, whole)
-                if found and found.path not in done:
-                    done.add(found.path)
-                    told.setdefault(container.place, set()).add(text)
-                    yield found
-    yield from _not_of_nodes(objects, told)
-    yield from _not_beside(objects)
+                problem = _missing_file(objects, container, path, text, holds, folders, whole)
+                if problem and problem.path not in done:
+                    done.add(problem.path)
+                    reported.setdefault(container.place, set()).add(text)
+                    yield problem
+    yield from _missing_files_of_nodes(objects, reported)
+    yield from _missing_sourced_files(objects)
 
 
 @rule("https://docs.oracle.com/en/java/javase/25/docs/specs/man/java.html")
 def missing_java_jar(objects: Objects) -> Iterator[Problem]:
-    """What starts a JVM with a jar says -jar, and the jar after it.
+    """A java command that runs a jar has -jar, followed by the jar.
 
-    Else java takes the next word for a class, and ends at once.
+    Otherwise java reads the next argument as a class name, or as the jar, and exits at once.
     """
     for container in objects.containers:
         words = container.words()
@@ -108,19 +110,22 @@ def missing_java_jar(objects: Objects) -> Iterator[Problem]:
         for (path, word), before, after in zip(words, ["", *texts], [*texts[1:], ""], strict=False):
             message, fix = "", ""
             if word == "-jar" and not after.endswith(".jar"):
-                message = f"-jar of {container.name} is followed by {after or 'nothing'}"
+                message = (
+                    f"-jar of the container {container.name} is followed by {after or 'nothing'}, "
+                    "not by a jar"
+                )
                 path = (*path[:-1], int(path[-1]) + 1)
-                fix = "write the jar after it, like maru.jar"
+                fix = "add the jar after -jar, for example maru.jar"
             elif word.endswith(".jar") and before != "-jar" and _is_class(texts, word):
                 message = f"{word} of the container {container.name} has no -jar before it"
-                fix = f"write -jar before {word}"
+                fix = f"add -jar before {word}"
             if message:
-                message += ": java ends at once"
+                message += ": java exits at once"
                 yield Problem(container.workload.manifest, path, message, fix)
 
 
 def _is_class(texts: Sequence[str], word: str) -> bool:
-    """Return whether java would take a jar for the class to start: only options are before it."""
+    """Return whether java would read a jar as the main class: only options are before it."""
     before = texts[: texts.index(word)]
     options = [text for text in before if text.startswith("-")]
     known = {"-jar", "-cp", "-classpath", "--class-path", "-p", "--module-path", "-m"}
@@ -129,8 +134,8 @@ def _is_class(texts: Sequence[str], word: str) -> bool:
     return jvm and not known & set(options)
 
 
-def _not_beside(objects: Objects) -> Iterator[Problem]:
-    """Yield what scripts in ConfigMaps read of the same folder, where it is not there."""
+def _missing_sourced_files(objects: Objects) -> Iterator[Problem]:
+    """Yield the missing files that scripts in ConfigMaps source from their own folder."""
     for manifest in objects.of_kind("ConfigMap"):
         found = manifest.object.get("data")
         data = found if isinstance(found, dict) else {}
@@ -138,35 +143,38 @@ def _not_beside(objects: Objects) -> Iterator[Problem]:
             for beside in _SOURCED.findall(text) if isinstance(text, str) else ():
                 if beside not in data:
                     message = (
-                        f"{name} of {manifest.label} reads {beside}, which is not beside it: it"
-                        " fails at once"
+                        f"{name} of {manifest.label} sources {beside}, which is not in the same "
+                        "ConfigMap: the script fails at once"
                     )
-                    yield Problem(manifest, ("data", beside), message, f"add {beside} to it")
+                    fix = f"add {beside} to the ConfigMap"
+                    yield Problem(manifest, ("data", beside), message, fix)
 
 
-def _not_of_nodes(objects: Objects, told: dict[tuple[str, Where], set[str]]) -> Iterator[Problem]:
-    """Yield what settings of Besu and Maru name in vain, but what is told of already."""
+def _missing_files_of_nodes(
+    objects: Objects, reported: dict[tuple[str, Where], set[str]]
+) -> Iterator[Problem]:
+    """Yield the missing files in settings of Besu and Maru, except those already reported."""
     for node in objects.nodes:
-        done = told.setdefault(node.container.place, set())
-        for setting in _named(node):
+        done = reported.setdefault(node.container.place, set())
+        for setting in _file_settings(node):
             for path in str(setting.value).split(","):
                 file = node.file(path)
                 of_one = len(node.ordinals) == 1 < node.workload.most and node.pod in path
                 if _is_there(setting, file, of_one) or path in done or (done and not file.kind):
                     continue
                 done.add(path)
-                found = _not_there(setting, path, file, node.name)
+                problem = _missing_setting_file(setting, path, file, node.name)
                 if file.kind:  # its volume has no such item
                     where = node.volume(file)
-                    found = Problem(node.workload.manifest, where, found.message, found.fix)
-                    holder = objects.find(file.kind, file.name)
-                    if of_one and holder and not paths.has(holder.object, ("data", file.key)):
-                        fix = f"add {file.key} to it"
-                        found = Problem(holder, ("data", file.key), found.message, fix)
-                yield found
+                    problem = Problem(node.workload.manifest, where, problem.message, problem.fix)
+                    source = objects.find(file.kind, file.name)
+                    if of_one and source and not paths.has(source.object, ("data", file.key)):
+                        fix = f"add {file.key} to {source.label}"
+                        problem = Problem(source, ("data", file.key), problem.message, fix)
+                yield problem
 
 
-def _no_file(
+def _missing_file(
     objects: Objects,
     container: Container,
     path: Where,
@@ -175,7 +183,7 @@ def _no_file(
     folders: set[str],
     whole: bool,
 ) -> Problem | None:
-    """Return that a file is not where a container looks for it, if what is there is known."""
+    """Return a problem if a file that a container uses is certainly missing."""
     workload = container.workload
     mounted = [
         (where.rstrip("/"), mount)
@@ -187,19 +195,21 @@ def _no_file(
         elsewhere = _elsewhere(text, mounted, holds)
         place = (*container.path, "volumeMounts")
         if elsewhere:
-            message = f"the container {container.name} uses {text}, but {elsewhere}"
+            message = f"the container {container.name} uses {text}, but {elsewhere}: {_FAILS}"
             right = _used(container, text, mounted, holds) if whole else ""
             if right:
                 return Problem(workload.manifest, path, message, f"write {right}")
-            return Problem(workload.manifest, place, message, "mount it there, or write its path")
+            fix = "change the mountPath, or the path that the container uses"
+            return Problem(workload.manifest, place, message, fix)
         near = sorted(folder for folder in folders if _inside(f"{text}/", folder))
         if not near:
             return None
         message = (
-            f"the container {container.name} uses {text}, and mounts nothing at {near[0]}, as"
-            " another container of the pod does"
+            f"the container {container.name} uses {text}, but does not mount the volume that "
+            f"another container of the pod mounts at {near[0]}: {_FAILS}"
         )
-        return Problem(workload.manifest, place, message, f"mount it at {near[0]} here, too")
+        fix = f"add a volumeMount with mountPath: {near[0]} to this container"
+        return Problem(workload.manifest, place, message, fix)
     folder, volume, name = under.folder, under.volume, text[len(under.folder) + 1 :]
     known = holds.get(volume)
     if not name or known is None or {"subPath", "subPathExpr"} & under.mount.keys():
@@ -207,27 +217,27 @@ def _no_file(
     if not _lacks(known, name):
         return None
     message = (
-        f"the container {container.name} uses {text}, and the volume {volume} has no {name}; it"
-        f" has {', '.join(sorted(known)) or 'none'}"
+        f"the container {container.name} uses {text}, but the volume {volume} has "
+        f"{_only(known)}: {_FAILS}"
     )
-    left_out = _left_out(objects, workload, volume, name)
-    if left_out:
-        return Problem(workload.manifest, *left_out[:1], message, left_out[1])
-    # What an option says of Besu's and Maru's files, their own checks look after.
+    item = _missing_item(objects, workload, volume, name)
+    if item:
+        return Problem(workload.manifest, item[0], message, item[1])
+    # Files in options of Besu and Maru are checked by _missing_files_of_nodes.
     if not whole:
         return None
     close = difflib.get_close_matches(name, known, 1)
-    fix = f"write {folder}/{close[0]}" if close else f"add {name} to what is mounted at {folder}"
+    fix = f"write {folder}/{close[0]}" if close else f"add {name} to the volume {volume}"
     return Problem(workload.manifest, path, message, fix)
 
 
-def _left_out(
+def _missing_item(
     objects: Objects, workload: Workload, volume: str, name: str
 ) -> tuple[Where, str] | None:
-    """Return where a volume's items miss a file that its source has, and what to write."""
+    """Return the path of a volume's items that miss a file of its source, and what to write."""
     known = objects.once(named_objects.there)
-    for path, one in workload.volumes():
-        for source in volumes.sources(one) if one.get("name") == volume else ():
+    for path, found in workload.volumes():
+        for source in volumes.sources(found) if found.get("name") == volume else ():
             if source.items is None or len(source.path) > 1:
                 continue
             for place, key, _ in source.items:
@@ -239,8 +249,8 @@ def _left_out(
     return None
 
 
-def _named(node: Node) -> Iterator[Setting]:
-    """Yield the settings that name files."""
+def _file_settings(node: Node) -> Iterator[Setting]:
+    """Yield the settings whose value is the path of a file."""
     for key, setting in node.settings.items():
         if key in _OF_NODES[node.program] or key.endswith(".jwt-secret-path"):
             yield setting
@@ -256,32 +266,34 @@ def _named(node: Node) -> Iterator[Setting]:
 
 
 def _is_there(setting: Setting, file: File, of_one: bool) -> bool:
-    """Return whether a file is there, or what is missing is told elsewhere.
+    """Return whether a file exists, or another rule or check reports that it does not.
 
-    of_one: it is one pod's, and others have files of their own.
+    of_one: it is the file of one pod, and other pods have their own.
     """
     if not file.kind:
         return False
-    # What a ConfigMap here lacks of these, the configurations' check tells; of keys, chain's rules.
+    # Missing configurations are reported by checks/node_options, and missing keys by rules/chain.
     configs = ("--config", "--config-file")
-    told = file.kind == "ConfigMap" and setting.called in configs and not of_one
+    reported = file.kind == "ConfigMap" and setting.called in configs and not of_one
     inner = file.mounted.inner if file.mounted else ""
-    told = told or (file.kind == "Secret" and ("key" in setting.called.lower()))
-    return told or file.is_there is not False or (inner == "." and "key" in setting.called)
+    reported = reported or (file.kind == "Secret" and ("key" in setting.called.lower()))
+    return reported or file.is_there is not False or (inner == "." and "key" in setting.called)
 
 
-def _not_there(setting: Setting, path: str, file: File, who: str) -> Problem:
+def _missing_setting_file(setting: Setting, path: str, file: File, node: str) -> Problem:
+    """Return the problem of a setting whose file is missing."""
     if file.kind:
-        message = f"{setting.called} of {who} is {path}: {file.kind}/{file.name} has no {file.key}"
-        fix = "write a file that is there, or add it to the volume's items"
+        missing = f"{file.kind}/{file.name} has no {file.key}"
+        fix = "write the path of an existing file, or add the file to the volume's items"
     else:
-        message = f"{setting.called} of {who} is {path}, and no volume is mounted there"
+        missing = "no volume is mounted there"
         fix = "write the path of a mounted file, or mount its volume there"
+    message = f"{setting.called} of {node} is {path}, but {missing}: the node can't read the file"
     return Problem(setting.manifest, setting.path, message, fix)
 
 
 def _in_files(objects: Objects, container: Container) -> Iterator[tuple[Where, str, bool]]:
-    """Yield the absolute paths in the files that a container is told to read."""
+    """Yield the absolute paths in the files that a container reads."""
     known = objects.once(named_objects.there)
     place = (*container.path, "volumeMounts")
     for named in dict.fromkeys(path for _, path, _ in _paths(container)):
@@ -294,7 +306,7 @@ def _in_files(objects: Objects, container: Container) -> Iterator[tuple[Where, s
 
 
 def _below(container: Container, script: str) -> Iterator[str]:
-    """Yield the files that a script looks for in the folders that variables name."""
+    """Yield the files that a script reads in folders from variables."""
     values = containers.values(container, "")
     for name, file in _BELOW.findall(script):
         if values.get(name, "").startswith("/"):
@@ -306,16 +318,16 @@ def _elsewhere(
     mounted: Sequence[tuple[str, Mapping[str, Any]]],
     holds: Mapping[str, Collection[str] | None],
 ) -> str:
-    """Return where what a path means is mounted, as far as one can tell."""
+    """Return a clause that says where the file of a path is mounted; "" if it is not known."""
     for folder, mount in mounted:
         for file in holds.get(str(mount.get("name"))) or ():
             if text.endswith(f"/{file}"):
-                return f"{mount['name']}, which has {file}, is mounted at {folder}"
+                return f"the volume {mount['name']}, which has {file}, is mounted at {folder}"
     above = [text, *(text[:index] for index, part in enumerate(text) if part == "/" and index)]
     for path in above:
         near = difflib.get_close_matches(path, [folder for folder, _ in mounted], 1, _MISSPELT)
         if near:
-            return f"what is mounted is {near[0]}"
+            return f"the volume is mounted at {near[0]}"
     return ""
 
 
@@ -325,7 +337,7 @@ def _used(
     mounted: Sequence[tuple[str, Mapping[str, Any]]],
     holds: Mapping[str, Collection[str] | None],
 ) -> str:
-    """Return where a file is, if other paths of the container are right in that folder."""
+    """Return the path of a file, if the container uses other files in the same folder."""
     for folder, mount in mounted:
         for file in holds.get(str(mount.get("name"))) or ():
             others = [other for _, other, _ in _paths(container) if other != text]
@@ -338,14 +350,19 @@ def _inside(path: str, folder: str) -> bool:
     return bool(folder) and path.startswith(f"{folder}/")
 
 
+def _only(files: Collection[str]) -> str:
+    """Return what a message says about the files of a volume."""
+    return f"only {', '.join(sorted(files))}" if files else "no files"
+
+
 def _lacks(known: Collection[str], name: str) -> bool:
-    """Return whether there is no file, and no folder, of that name among the files."""
+    """Return whether neither a file nor a folder has that name."""
     name = name.strip("/")
     return name not in known and not any(file.startswith(f"{name}/") for file in known)
 
 
 def _paths(container: Container) -> Iterator[tuple[Where, str, bool]]:
-    """Yield the absolute paths that a container is told, each with whether it is all of a text."""
+    """Yield the absolute paths in a container, each with whether it is the whole value."""
     lists: list[Where] = [("command",), ("args",)]
     lists += [(*place, "exec", "command") for place in HANDLERS if place[-1] != "postStart"]
     for place in lists:
@@ -360,7 +377,7 @@ def _paths(container: Container) -> Iterator[tuple[Where, str, bool]]:
 
 
 def _files(objects: Objects, workload: Workload) -> dict[str, Collection[str] | None]:
-    """Return the volumes made of files, name → the files; None where they are not known."""
+    """Return the files of the volumes that have sources, by name; None if they are not known."""
     known = objects.once(named_objects.there)
     return {
         str(volume.get("name")): volumes.files(volume, known)
@@ -370,10 +387,10 @@ def _files(objects: Objects, workload: Workload) -> dict[str, Collection[str] | 
 
 
 def _expanded(container: Container, text: str) -> list[str]:
-    """Return what a text with $(VARIABLES) is in each pod; nothing where one can't know."""
+    """Return the expansions of a text with $(VARIABLES) in each pod; empty if not known."""
     workload = container.workload
     pods = [f"{workload.manifest.name}-{ordinal}" for ordinal in workload.ordinals()]
-    own = {str(one.get("name")) for _, one in container.variables() if containers.is_pod_name(one)}
+    own = {str(v.get("name")) for _, v in container.variables() if containers.is_pod_name(v)}
     of_pods = bool(own & containers.references(text))
     if of_pods and workload.manifest.kind != "StatefulSet":
         return []

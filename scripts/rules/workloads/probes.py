@@ -45,12 +45,13 @@ def missing_readiness_probe(objects: Objects) -> Iterator[Problem]:
     for container, service in _behind_services(objects).values():
         if not container.get("readinessProbe"):
             message = (
-                f"the container {container.name} has no readinessProbe: the target port of "
-                f"{service.label} gets connections before it can answer them"
+                f"the container {container.name} has no readinessProbe: {service.label} sends "
+                "it connections before it can answer them"
             )
             path = (*container.path, "readinessProbe")
             fix = (
-                "add a readinessProbe on that port: httpGet, or tcpSocket if it has no health path"
+                "add a readinessProbe on the target port of the Service: httpGet, or tcpSocket if "
+                "it has no health path"
             )
             yield Problem(container.workload.manifest, path, message, fix)
 

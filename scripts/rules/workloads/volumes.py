@@ -1,4 +1,4 @@
-"""Volumes: what the containers of a pod mount and call by its name is in the pod."""
+"""Volumes: pods have the volumes that their containers mount, and mount those that they have."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _APPLY = "https://kubernetes.io/docs/reference/using-api/server-side-apply/#merg
 _HOOKS = "https://kubernetes.io/docs/concepts/containers/container-lifecycle-hooks/"
 _ACTIONS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _TMP = "/tmp"  # noqa: S108 - of containers
-_REFUSED = "a cluster refuses that"
+_REJECTED = "the API server rejects the object, so the sync fails"
 
 
 @rule(_VOLUMES, outcome=Outcome.REJECTED)
 def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
-    """What a container mounts is a volume of its pod, or a claim of its StatefulSet.
+    """A container mounts volumes of its pod, or claim templates of its StatefulSet.
 
-    The API server refuses anything else, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
     for workload in objects.makers:
         known = volumes.names(workload)
@@ -36,42 +36,53 @@ def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
                     near = difflib.get_close_matches(name, known, 1)
                     message = (
                         f"the container {container.name} mounts the volume {name}, which"
-                        f" {workload.manifest.label} does not have: {_REFUSED}"
+                        f" {workload.manifest.label} does not have: {_REJECTED}"
                     )
-                    fix = f"write {near[0]}" if near else "add the volume, or remove the mount"
+                    fix = (
+                        f"write {near[0]}"
+                        if near
+                        else f"add the volume {name}, or remove the mount"
+                    )
                     yield Problem(workload.manifest, (*path, "name"), message, fix)
 
 
 @rule(_VOLUMES, outcome=Outcome.HIDDEN)
 def unused_volume(objects: Objects) -> Iterator[Problem]:
-    """A volume of a pod is mounted by one of its containers.
+    """A volume of a pod is mounted by at least one of its containers.
 
-    Else the files that were meant to be there are not, and what is written is lost.
+    Otherwise it has no effect: the intended files are missing in the container, or its data is
+    written to the container's filesystem and lost with the pod.
     """
     for workload in objects.makers:
-        mounted = {str(m.get("name")) for one in containers.of(workload) for _, m in one.mounts()}
+        mounted = {str(m.get("name")) for c in containers.of(workload) for _, m in c.mounts()}
         for name, path in volumes.names(workload).items():
             if name not in mounted:
                 label = workload.manifest.label
-                message = f"no container of {label} mounts the volume {name}: nobody has use of it"
-                fix = "mount it, or remove it"
+                message = f"no container of {label} mounts the volume {name}: it has no effect"
+                fix = f"add a volumeMount with name: {name} to a container, or remove the volume"
                 yield Problem(workload.manifest, path, message, fix)
 
 
 @rule(_VOLUMES + "#emptydir")
 def empty_dir_never_written(objects: Objects) -> Iterator[Problem]:
-    """An emptyDir is mounted for writing by one container at least.
+    """At least one container mounts an emptyDir without readOnly.
 
-    Else it stays empty, and who looks for a file in it never finds one.
+    Otherwise it stays empty, and containers that read a file in it fail.
     """
     for workload in objects.makers:
-        mounted = [(one, *found) for one in containers.of(workload) for found in one.mounts()]
+        mounted = [(c, *mount) for c in containers.of(workload) for mount in c.mounts()]
         for _, volume in workload.volumes():
-            own = [one for one in mounted if one[2].get("name") == volume.get("name")]
+            own = [mount for mount in mounted if mount[2].get("name") == volume.get("name")]
             if "emptyDir" in volume and own and all(m.get("readOnly") is True for _, _, m in own):
                 label, name = workload.manifest.label, volume.get("name")
-                message = f"all containers of {label} mount {name} readOnly: it stays empty"
-                fix = "write readOnly: false where it is filled, or add what fills it"
+                message = (
+                    f"all containers of {label} mount the emptyDir {name} with readOnly: it stays "
+                    "empty"
+                )
+                fix = (
+                    "write readOnly: false in the container that fills it, or add an init container"
+                    " that does"
+                )
                 first, place, _ = own[0]
                 inits = (*workload.pod_path, "initContainers")
                 where = (*place, "readOnly") if first.is_init else inits
@@ -80,13 +91,14 @@ def empty_dir_never_written(objects: Objects) -> Iterator[Problem]:
 
 @rule("https://kubernetes.io/docs/tasks/configure-pod-container/security-context/")
 def read_only_root_without_tmp(objects: Objects) -> Iterator[Problem]:
-    """What writes to /tmp has a volume there where its root filesystem is read-only.
+    """A container with a read-only root filesystem has a volume at /tmp if it writes there.
 
-    Besu unpacks RocksDB's library there, and does not start without; so do other JVMs and shells.
+    Otherwise Besu, Maru and other JVMs do not start, because they unpack native libraries there,
+    and shell scripts fail.
     """
-    nodes = {one.container.place for one in objects.programs}
+    nodes = {node.container.place for node in objects.programs}
     for workload in objects.makers:
-        empty = [one.get("name") for _, one in workload.volumes() if "emptyDir" in one]
+        empty = [v.get("name") for _, v in workload.volumes() if "emptyDir" in v]
         for container in containers.of(workload):
             places = {str(m.get("mountPath")).rstrip("/"): m for _, m in container.mounts()}
             is_there = any(f"{_TMP}/".startswith(f"{place}/") for place in places)
@@ -98,52 +110,52 @@ def read_only_root_without_tmp(objects: Objects) -> Iterator[Problem]:
             if not near and container.place not in nodes:
                 continue
             message = (
-                f"the root filesystem of {container.name} is read-only, and nothing is mounted at"
-                f" {_TMP}: it can't write there"
+                f"the container {container.name} has a read-only root filesystem and no volume at"
+                f" {_TMP}: it fails when it writes a temporary file"
             )
             fix = f"mount an emptyDir at {_TMP}" + (f", not at {near[0]}" if near else "")
             yield Problem(workload.manifest, (*container.path, "volumeMounts"), message, fix)
 
 
 def _is_moved(container: Container) -> bool:
-    """Return whether a container is told of another folder for its temporary files."""
-    told = str([container.get("env"), container.get("args")])
-    return "TMPDIR" in told or "java.io.tmpdir" in told
+    """Return whether a container is configured to use another folder for temporary files."""
+    settings = str([container.get("env"), container.get("args")])
+    return "TMPDIR" in settings or "java.io.tmpdir" in settings
 
 
 @rule(_VOLUMES, outcome=Outcome.REJECTED)
 def duplicate_mount_path(objects: Objects) -> Iterator[Problem]:
-    """A container mounts one volume on a path.
+    """The mount paths of a container are unique.
 
-    The API server refuses two, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
     for container, path, where, other in _on_one_path(objects):
         if where == other:
-            message = f"the container {container.name} mounts two volumes on {where}: {_REFUSED}"
-            fix = "mount one of them elsewhere"
+            message = f"the container {container.name} mounts two volumes at {where}: {_REJECTED}"
+            fix = "write another mountPath, or remove one of the two mounts"
             yield Problem(container.workload.manifest, path, message, fix)
 
 
 @rule(_VOLUMES, outcome=Outcome.HIDDEN)
 def mount_hides_another(objects: Objects) -> Iterator[Problem]:
-    """What a container mounts is not on a path that it mounts something else on, but for a "/".
+    """Two mount paths of a container differ by more than a trailing slash.
 
-    The API server compares paths as they are written and takes /tmp and /tmp/; in the container,
-    one of the two volumes hides the other.
+    Otherwise one volume hides the other in the container. The API server accepts /tmp and /tmp/,
+    because it compares the texts.
     """
     for container, path, where, other in _on_one_path(objects):
         if where != other:
             message = (
-                f"the container {container.name} mounts a volume on {where}, and another on"
-                f" {other}: one hides the other"
+                f"the container {container.name} mounts volumes at {other} and {where}, which are "
+                "the same path: one hides the other"
             )
-            fix = "mount one of them elsewhere"
+            fix = "write another mountPath, or remove one of the two mounts"
             yield Problem(container.workload.manifest, path, message, fix)
 
 
 def _on_one_path(objects: Objects) -> Iterator[tuple[Container, Where, str, str]]:
-    """Yield each mount on the path of an earlier one: its container, place, and both paths."""
-    for container in (one for workload in objects.makers for one in containers.of(workload)):
+    """Yield each mount at the path of an earlier mount: its container, place, and both paths."""
+    for container in (c for workload in objects.makers for c in containers.of(workload)):
         first: dict[str, tuple[str, Where]] = {}
         for place, mount in container.mounts():
             key = "mountPath" if "mountPath" in mount else "devicePath"
@@ -157,52 +169,58 @@ def _on_one_path(objects: Objects) -> Iterator[tuple[Container, Where, str, str]
 
 @rule(_VOLUMES, outcome=Outcome.REJECTED)
 def volume_with_several_sources(objects: Objects) -> Iterator[Problem]:
-    """A volume of a pod has no two sources, and a ConfigMap's or Secret's has a name.
+    """A volume of a pod has at most one source, and a ConfigMap or Secret source has a name.
 
-    The API server refuses anything else, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
     for workload in objects.makers:
         for place, volume in workload.volumes():
             label, name = workload.manifest.label, volume.get("name")
             sources = _kinds(volume)
             if len(sources) > 1:
-                message = f"the volume {name} of {label} has {' and '.join(sources)}: {_REFUSED}"
-                fix = "write one source, like emptyDir: {}"
+                message = (
+                    f"the volume {name} of {label} has {len(sources)} sources, "
+                    f"{' and '.join(sources)}: {_REJECTED}"
+                )
+                fix = "keep one source, for example emptyDir: {}"
                 yield Problem(workload.manifest, place, message, fix)
             field = {"configMap": "name", "secret": "secretName"}.get("".join(sources))
             if field and not paths.get(volume, [sources[0], field]):
-                message = f"the volume {name} of {label} names no {sources[0]}: {_REFUSED}"
-                yield Problem(workload.manifest, (*place, sources[0]), message, f"write {field}")
+                message = (
+                    f"the {sources[0]} of the volume {name} of {label} has no {field}: {_REJECTED}"
+                )
+                yield Problem(
+                    workload.manifest, (*place, sources[0]), message, f"add {field} to it"
+                )
 
 
 @rule(_VOLUMES)
 def volume_without_source(objects: Objects) -> Iterator[Problem]:
     """A volume of a pod has a source.
 
-    Without one it is an emptyDir: the files that were meant to be there are missing, and what is
-    written goes with the pod.
+    Otherwise it is an emptyDir: the intended files are missing, and data is lost with the pod.
     """
     for workload in objects.makers:
         for place, volume in workload.volumes():
             if not _kinds(volume):
                 message = (
                     f"the volume {volume.get('name')} of {workload.manifest.label} has no source:"
-                    " it is an emptyDir"
+                    " it is an emptyDir, whose data is lost with the pod"
                 )
-                fix = "write the source that is meant, or emptyDir: {}"
+                fix = "add a source, for example persistentVolumeClaim or emptyDir: {}"
                 yield Problem(workload.manifest, place, message, fix)
 
 
 def _kinds(volume: Mapping[str, Any]) -> list[str]:
-    """Return the sources that a volume has, by their fields."""
+    """Return the fields of a volume's sources."""
     return [key for key, value in volume.items() if key != "name" and value is not None]
 
 
 @rule(_HOOKS, outcome=Outcome.REJECTED)
 def probe_without_one_handler(objects: Objects) -> Iterator[Problem]:
-    """A probe or a lifecycle hook does one thing: exec, httpGet, tcpSocket, grpc or sleep.
+    """A probe or lifecycle hook has one action: exec, httpGet, tcpSocket, grpc or sleep.
 
-    The API server refuses anything else, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
     for workload in objects.makers:
         for container in containers.of(workload):
@@ -214,9 +232,8 @@ def probe_without_one_handler(objects: Objects) -> Iterator[Problem]:
                 if len(actions) != 1:
                     what = " and ".join(actions) or "no action"
                     message = (
-                        f"{place[-1]} of the container {container.name} has {what}: {_REFUSED}"
+                        f"{place[-1]} of the container {container.name} has {what}: {_REJECTED}"
                     )
                     path = (*container.path, *place)
-                    yield Problem(
-                        workload.manifest, path, message, "write one action, like httpGet"
-                    )
+                    fix = "write one action, for example httpGet"
+                    yield Problem(workload.manifest, path, message, fix)
