@@ -1,4 +1,4 @@
-"""Jobs: they run when they should, one at a time, and end."""
+"""Jobs: they start on schedule, run one at a time, and have a deadline."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ _CRON_JOBS = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-job
 _JOBS = "https://kubernetes.io/docs/concepts/workloads/controllers/job/"
 
 _LEAST_JOB_S = 60
-"""For a volume to be made and a pod to start."""
+"""Time to provision a volume and start a pod."""
 
 _LEAST_DEADLINE_S = 10
-"""The controller looks every 10 s."""
+"""The CronJob controller checks schedules every 10 s."""
 
 
 @rule(_CRON_JOBS)
 def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
-    """A CronJob's Job is given up before the next one is due.
+    """The activeDeadlineSeconds of a CronJob are less than the interval of its schedule.
 
-    Else with concurrencyPolicy Forbid the next is left out, and with Replace it kills this one.
+    Otherwise a long Job makes the next one be skipped (concurrencyPolicy Forbid), or is killed by
+    it (Replace).
     """
     for workload in _of_kind(objects, "CronJob"):
         path: Where = ("spec", "jobTemplate", "spec", "activeDeadlineSeconds")
@@ -33,123 +34,135 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
         if policy not in ("Forbid", "Replace") or not isinstance(longest, int):
             continue
         if longest >= between:
-            then = "is left out" if policy == "Forbid" else "kills it"
+            effect = "the next one is skipped" if policy == "Forbid" else "the next one kills it"
             message = (
-                f"a Job may take {longest} s (activeDeadlineSeconds), and the next, due after "
-                f"{between} s, {then}"
+                f"a Job may run for {longest} s (activeDeadlineSeconds), and the next one is due "
+                f"after {between} s: {effect}"
             )
-            fix = f"begin less often, or write activeDeadlineSeconds below {between}"
+            fix = f"write a less frequent schedule, or activeDeadlineSeconds below {between}"
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
 @rule(f"{_CRON_JOBS}#schedule-syntax", outcome=Outcome.HIDDEN)
 def schedule_never_runs(objects: Objects) -> Iterator[Problem]:
-    """A CronJob's schedule names a day that its months have.
+    """The day of month in a CronJob's schedule exists in one of its months.
 
-    Else no Job ever begins, and no backup is made.
+    Otherwise no Job ever starts, and no backup is made.
     """
     for workload in _of_kind(objects, "CronJob"):
         if not cron.comes(str(workload.get("spec", "schedule"))):
-            said = workload.get("spec", "schedule")
-            message = f"{said}: no month that it names has such a day, so no Job ever begins"
-            fix = "write a day of the month that there is, or *"
+            schedule = workload.get("spec", "schedule")
+            message = (
+                f"the schedule {schedule} has a day that none of its months has: no Job ever starts"
+            )
+            fix = "write an existing day of the month, for example 1, or *"
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
 @rule(f"{_JOBS}#handling-pod-and-container-failures", outcome=Outcome.REJECTED)
 def invalid_job_restart_policy(objects: Objects) -> Iterator[Problem]:
-    """The pod of a Job has the restartPolicy Never or OnFailure.
+    """The restartPolicy of a Job's pod is Never or OnFailure.
 
-    The API server refuses Always, which is the default, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, and the sync fails or does not begin. Always, the
+    default, is not valid for a Job.
     """
     for workload in _of_kind(objects, "CronJob", "Job"):
-        path, said = workload.pod_path, workload.pod_spec.get("restartPolicy")
-        if said in (None, "Always"):
-            message = f"restartPolicy of a Job is {said or 'not said'}: Kubernetes refuses that"
+        path, policy = workload.pod_path, workload.pod_spec.get("restartPolicy")
+        if policy in (None, "Always"):
+            message = (
+                f"restartPolicy of a Job is {policy or 'not set, which means Always'}: the API "
+                "server rejects the object, so the sync fails"
+            )
             fix = "write restartPolicy: Never"
             yield Problem(workload.manifest, (*path, "restartPolicy"), message, fix)
 
 
 @rule(f"{_JOBS}#job-termination-and-cleanup", outcome=Outcome.RISK)
 def missing_job_deadline(objects: Objects) -> Iterator[Problem]:
-    """A CronJob that forbids two Jobs at once gives a Job up after some time.
+    """A CronJob with concurrencyPolicy Forbid has activeDeadlineSeconds.
 
-    Else one that hangs keeps all later ones from beginning, and no backup is made any more.
+    Otherwise one Job that hangs blocks all later ones, and no more backups are made.
     """
     for workload in _of_kind(objects, "CronJob"):
         path: Where = ("spec", "jobTemplate", "spec", "activeDeadlineSeconds")
         if workload.get("spec", "concurrencyPolicy") == "Forbid" and workload.get(*path) is None:
-            message = "a Job that hangs is never given up, and no other begins beside it"
-            fix = "write activeDeadlineSeconds, less than the interval of the schedule"
+            message = (
+                "activeDeadlineSeconds is not set, and concurrencyPolicy is Forbid: a Job that "
+                "hangs blocks all later ones"
+            )
+            fix = "add activeDeadlineSeconds, less than the interval of the schedule"
             yield Problem(workload.manifest, path, message, fix)
 
 
 @rule(f"{_JOBS}#job-termination-and-cleanup")
 def job_deadline_too_short(objects: Objects) -> Iterator[Problem]:
-    """A Job has a minute and more.
+    """The activeDeadlineSeconds of a Job are at least 60.
 
-    Else it is given up before its volume is made and its image pulled.
+    Otherwise the Job is terminated before its volume is provisioned and its image is pulled.
     """
     for workload in _of_kind(objects, "CronJob", "Job"):
         outer: Where = ("jobTemplate", "spec") if workload.manifest.kind == "CronJob" else ()
         path: Where = ("spec", *outer, "activeDeadlineSeconds")
         seconds = workload.get(*path)
         if isinstance(seconds, int) and seconds < _LEAST_JOB_S:
-            message = f"a Job is given up after {seconds} s, which its pod may need to start"
-            yield Problem(
-                workload.manifest,
-                path,
-                message,
-                "write activeDeadlineSeconds: 3600, or what its work takes",
+            message = (
+                f"activeDeadlineSeconds is {seconds}: the Job may be terminated before its pod has "
+                "started"
             )
+            fix = "write activeDeadlineSeconds: 3600, or longer than the Job takes"
+            yield Problem(workload.manifest, path, message, fix)
 
 
 @rule(f"{_CRON_JOBS}#concurrency-policy")
 def concurrent_jobs_share_volumes(objects: Objects) -> Iterator[Problem]:
-    """Jobs of a CronJob that work on volumes run one at a time.
+    """Jobs of a CronJob with volumes run one at a time.
 
-    Else a slow one and the next write to one place, and each has its clone of the volume, which no
-    quota counts.
+    Otherwise a slow Job and the next one write to the same place. Each also has its own clone of
+    the volume, which quota-too-small does not count.
     """
     for workload in _of_kind(objects, "CronJob"):
         if workload.get("spec", "concurrencyPolicy") not in (None, "Allow"):
             continue
         disks = {"ephemeral", "persistentVolumeClaim"}
         if any(disks & volume.keys() for _, volume in workload.volumes()):
-            message = "a Job begins beside one that still runs: two work on one place at once"
+            policy = workload.get("spec", "concurrencyPolicy") or "not set, which means Allow"
+            message = (
+                f"concurrencyPolicy is {policy}: a Job may start while the previous one runs, and "
+                "both write to the same place"
+            )
             path: Where = ("spec", "concurrencyPolicy")
             yield Problem(workload.manifest, path, message, "write concurrencyPolicy: Forbid")
 
 
 @rule(_CRON_JOBS, outcome=Outcome.RISK)
 def backup_suspended(objects: Objects) -> Iterator[Problem]:
-    """In production backups are made.
+    """In production, the CronJob for backups is not suspended.
 
-    A CronJob that is suspended begins no Job, and what is lost then stays lost.
+    Otherwise no backup is made, and data that is lost can't be restored.
     """
     for workload in _of_kind(objects, "CronJob") if objects.is_production else ():
         path = ("spec", "suspend")
         if workload.get(*path) is True:
-            message = f"{workload.manifest.label} is suspended: it makes nothing"
+            message = f"{workload.manifest.label} is suspended: no backup is made"
             yield Problem(workload.manifest, path, message, "write suspend: false")
 
 
 @rule(_CRON_JOBS)
 def starting_deadline_too_short(objects: Objects) -> Iterator[Problem]:
-    """A CronJob may begin a Job 10 seconds late and more.
+    """The startingDeadlineSeconds of a CronJob are at least 10.
 
-    The controller looks every 10 seconds: with less it may never begin one.
+    Otherwise it may never start a Job: the CronJob controller checks schedules every 10 seconds.
     """
     for workload in _of_kind(objects, "CronJob"):
         path = ("spec", "startingDeadlineSeconds")
         seconds = workload.get(*path)
         if isinstance(seconds, int) and seconds < _LEAST_DEADLINE_S:
             message = (
-                f"a Job may begin {seconds} s late at most, and the controller looks every 10 s: "
-                "it may never begin"
+                f"startingDeadlineSeconds is {seconds}, and the CronJob controller checks "
+                "schedules every 10 s: it may never start a Job"
             )
             yield Problem(workload.manifest, path, message, "write startingDeadlineSeconds: 1200")
 
 
 def _of_kind(objects: Objects, *kinds: str) -> Iterator[Workload]:
-    return (one for one in objects.workloads if one.manifest.kind in kinds)
+    return (w for w in objects.workloads if w.manifest.kind in kinds)

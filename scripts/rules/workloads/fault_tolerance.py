@@ -1,4 +1,4 @@
-"""Fault tolerance: blocks and JSON-RPC go on without a node, a zone or a validator."""
+"""Fault tolerance: block production and JSON-RPC survive the loss of a validator, node or zone."""
 
 from __future__ import annotations
 
@@ -24,64 +24,69 @@ from scripts.rules.workloads.placing import (
 
 _SURVIVAL = "docs/capacity.md"
 _VALIDATORS = ("sequencer", "maru")
-"""Components that are a validator together."""
+"""The components of a validator."""
 
 
 @rule("docs/capacity.md", outcome=Outcome.RISK)
 def missing_zones(objects: Objects) -> Iterator[Problem]:
-    """Production says which zones its nodes are in where pods must be spread over them.
+    """In production, environment.yaml lists the zones if pods must be spread over zones.
 
-    Else nobody can tell whether the pods find places, and what the loss of a zone takes.
+    Otherwise other rules can't check whether the pods can be scheduled, and what the loss of a zone
+    stops.
     """
     if objects.zones or not objects.is_production:
         return
     for workload in objects.workloads:
         spread = any(
-            is_hard(one, workload) and one.get("topologyKey") == ZONE
-            for _, one in constraints(workload)
+            is_hard(constraint, workload) and constraint.get("topologyKey") == ZONE
+            for _, constraint in constraints(workload)
         )
         if spread or resilience.apart(workload, ZONE):
             message = (
-                f"pods of {workload.manifest.label} must be in different zones, and zones is not "
-                "given: nobody can tell whether there are enough"
+                f"pods of {workload.manifest.label} must be in different zones, but zones is not "
+                "set: rules can't check whether there are enough"
             )
-            fix = "write zones: those that the nodes are in, as topology.kubernetes.io/zone says"
+            fix = (
+                "add zones with the values of the nodes' label topology.kubernetes.io/zone, for "
+                "example zones: [us-east-1a, us-east-1b, us-east-1c]"
+            )
             yield Problem(objects.application, (), message, fix)
             return
 
 
 @rule(_SURVIVAL)
 def too_few_schedulable_validators(objects: Objects) -> Iterator[Problem]:
-    """As many validators find a place as a block needs.
+    """Enough validators can be scheduled for the quorum.
 
-    Else the chain stands still from the start.
+    Otherwise the chain never produces a block.
     """
-    found, sequencer, maru = objects.chain, *map(objects.component, _VALIDATORS)
-    if found is None or sequencer is None or maru is None or found.spare >= 0:
+    chain, sequencer, maru = objects.chain, *map(objects.component, _VALIDATORS)
+    if chain is None or sequencer is None or maru is None or chain.spare >= 0:
         return
     pairs = min(sequencer.least, maru.least)
-    if found.running < pairs or not pairs:
-        return  # told where they find no place, and where there are none
+    if chain.running < pairs or not pairs:
+        return  # reported by unschedulable-maru and zero-replicas
     message = (
-        f"a block needs {found.quorum} of {found.validators} validators, and {found.running} may "
-        "run: the chain never makes one"
+        f"a block needs {chain.quorum} of {chain.validators} validators, and only {chain.running} "
+        "can run: the chain never produces a block"
     )
-    fix = f"write {found.validators} replicas for sequencer and maru, one for each validator"
-    fewer = min(sequencer, maru, key=lambda one: one.least)
+    fix = f"write replicas: {chain.validators} for sequencer and maru"
+    fewer = min(sequencer, maru, key=lambda workload: workload.least)
     yield Problem(fewer.manifest, ("spec", "replicas"), message, fix)
 
 
 @rule(_SURVIVAL)
 def unschedulable_maru(objects: Objects) -> Iterator[Problem]:
-    """Every Maru that must be beside its sequencer finds a place there.
+    """Each Maru can be scheduled where its sequencer is, if it must be there.
 
-    Else it waits as Pending for ever, and its validator is away.
+    Otherwise it stays Pending, and its validator is down.
     """
     stranded, (sequencer, maru) = _stranded(objects), map(objects.component, _VALIDATORS)
-    if stranded and sequencer and maru and not _is_void(objects, *_VALIDATORS):
+    if stranded and sequencer and maru and not _selects_nothing(objects, *_VALIDATORS):
         message = (
-            f"each Maru must be where its sequencer is, and other rules for Maru than for the "
-            f"sequencer may keep {stranded} of {maru.least} from there: they never start"
+            f"each Maru must be where its sequencer is, but Maru and sequencer have different "
+            f"anti-affinities or spread constraints: {stranded} of {maru.least} Marus may stay "
+            "Pending"
         )
         fix = "write the same antiAffinity and topologySpreadConstraints for maru and sequencer"
         odd = maru if resilience.apart(sequencer, ZONE) else sequencer
@@ -90,98 +95,108 @@ def unschedulable_maru(objects: Objects) -> Iterator[Problem]:
 
 @rule(_SURVIVAL, outcome=Outcome.RISK)
 def no_validator_may_fail(objects: Objects) -> Iterator[Problem]:
-    """In production blocks go on without one of the validators.
+    """In production, the chain produces blocks without any one of its validators.
 
-    Else each update, each drained node and each crash stops the chain for as long as it takes.
+    Otherwise each update, each drained node and each crash stops the chain until it is over.
     """
-    found, (sequencer, maru) = objects.chain, map(objects.component, _VALIDATORS)
-    if not objects.is_production or found is None or found.spare != 0 or not sequencer or not maru:
+    chain, (sequencer, maru) = objects.chain, map(objects.component, _VALIDATORS)
+    if not objects.is_production or chain is None or chain.spare != 0 or not sequencer or not maru:
         return
     message = (
-        f"a block needs {found.quorum} of {found.validators} validators, and {found.running} run "
-        "here: the chain stops with any of them"
+        f"a block needs {chain.quorum} of {chain.validators} validators, and {chain.running} run: "
+        "the chain stops if any of them is down"
     )
-    if found.validators == 1:
-        message = "there is one validator: the chain stops with its pod, its node or its zone"
-    fix = "make a network of four validators or more (nox -s network), and run all of them"
-    if found.validators > found.running:
-        fix = f"write {found.validators} replicas for sequencer and maru"
-    fewer = min(sequencer, maru, key=lambda one: one.least)
+    if chain.validators == 1:
+        message = (
+            "there is only one validator: the chain stops if its pod, its node or its zone is down"
+        )
+    fix = "create a network with at least four validators (nox -s network), and run all of them"
+    if chain.validators > chain.running:
+        fix = f"write replicas: {chain.validators} for sequencer and maru"
+    fewer = min(sequencer, maru, key=lambda workload: workload.least)
     yield Problem(fewer.manifest, ("spec", "replicas"), message, fix)
 
 
 @rule(_SURVIVAL, outcome=Outcome.RISK)
 def chain_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
-    """In production blocks go on without any one node and any one zone.
+    """In production, the chain produces blocks without any one node or zone.
 
-    Else the chain stops with it, wherever the scheduler happens to put the validators.
+    Otherwise it stops if that node or zone is down. The rule assumes the worst placement that the
+    scheduler may choose.
     """
-    found, sequencer = objects.chain, objects.component("sequencer")
-    if not objects.is_production or found is None or sequencer is None or found.spare < 1:
+    chain, sequencer = objects.chain, objects.component("sequencer")
+    if not objects.is_production or chain is None or sequencer is None or chain.spare < 1:
         return
-    most, place = max((found.zone, "zone"), (found.node, "node"))
-    if most <= found.spare or _torn(objects) or _is_void(objects, *_VALIDATORS):
+    most, place = max((chain.zone, "zone"), (chain.node, "node"))
+    if most <= chain.spare or _is_split(objects) or _selects_nothing(objects, *_VALIDATORS):
         return
-    enough = -(-found.validators // found.spare)
+    enough = -(-chain.validators // chain.spare)
     message = (
-        f"one {place} may have {most} of {found.running} validators, and a block needs "
-        f"{found.quorum}: the chain stops with it"
+        f"one {place} may run {most} of {chain.running} validators, and a block needs "
+        f"{chain.quorum}: the chain stops if that {place} is down"
     )
     fix = "write antiAffinity: hard for sequencer and maru"
     if objects.zones:
-        fix += f", and {enough} zones" if len(objects.zones) < enough else ""
+        fix += f", and use {enough} zones" if len(objects.zones) < enough else ""
     yield Problem(sequencer.manifest, _placing(sequencer), message, fix)
 
 
 @rule(_SURVIVAL, outcome=Outcome.RISK)
 def validator_split_over_zones(objects: Objects) -> Iterator[Problem]:
-    """In production a sequencer and its Maru are in the same zone.
+    """In production, a sequencer and its Maru are in the same zone.
 
-    A validator is both: else the loss of a zone takes a half of one and a half of another, which
-    are two, and the chain stops.
+    Otherwise the loss of one zone may stop the sequencer of one validator and the Maru of another,
+    which are two validators, and the chain stops.
     """
-    maru, found = objects.component("maru"), objects.chain
-    if maru is None or found is None or _is_void(objects, *_VALIDATORS):
+    maru, chain = objects.component("maru"), objects.chain
+    if maru is None or chain is None or _selects_nothing(objects, *_VALIDATORS):
         return
-    if _torn(objects):
+    if _is_split(objects):
         message = (
-            f"nothing keeps a Maru in the zone of its sequencer: one zone may have halves of "
-            f"{found.zone} validators, and the chain goes on without {found.spare} only"
+            f"Maru may be in another zone than its sequencer: the loss of one zone may stop "
+            f"{chain.zone} validators, and the chain can spare only {chain.spare}"
         )
         fix = (
-            "leave maru.affinity to the chart, or add its podAffinity: to the sequencer, with "
-            "matchLabelKeys: [apps.kubernetes.io/pod-index]"
+            "remove maru.affinity, so that the chart's applies, or add a podAffinity to the "
+            "sequencer, with matchLabelKeys: [apps.kubernetes.io/pod-index]"
         )
         yield Problem(maru.manifest, (*maru.pod_path, "affinity"), message, fix)
 
 
 @rule(_SURVIVAL, outcome=Outcome.RISK)
 def rpc_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
-    """In production JSON-RPC answers without any one node and any one zone.
+    """In production, JSON-RPC is available without any one node or zone.
 
-    Else it is gone with it, wherever the scheduler happens to put the pods of Besu.
+    Otherwise it is unavailable if that node or zone is down. The rule assumes the worst placement
+    that the scheduler may choose.
     """
     besu = objects.component("besu")
     if not objects.is_production or besu is None or not besu.least:
         return
-    # Not as after a scaling down: that may leave any pods, and seldom leaves all in one zone.
-    found = resilience.spread(replace(besu, most=besu.least), objects.zones)
+    # Of the fewest pods. A scale-down may leave any of them, but seldom all in one zone.
+    spread = resilience.spread(replace(besu, most=besu.least), objects.zones)
     if besu.least < 2:
         manifest, path = counted(objects, besu, "minReplicas")
-        message = "one pod of Besu answers JSON-RPC: none does while it, its node or zone is away"
+        message = (
+            "only one pod of Besu serves JSON-RPC, which is unavailable if the pod, its node or "
+            "its zone is down"
+        )
         yield Problem(manifest, path, message, "write 2 or more")
-    elif found.zone >= found.pods and found.pods and not _is_void(objects, "besu"):
-        place = "node" if found.node >= found.pods else "zone"
-        message = f"one {place} may have all {found.pods} pods of Besu: JSON-RPC is gone with it"
+    elif spread.zone >= spread.pods and spread.pods and not _selects_nothing(objects, "besu"):
+        place = "node" if spread.node >= spread.pods else "zone"
+        message = (
+            f"one {place} may run all {spread.pods} pods of Besu: JSON-RPC is unavailable if that "
+            f"{place} is down"
+        )
         fix = (
-            f"write in besu.topologySpreadConstraints one of {ZONE} with maxSkew: 1 and "
-            f"whenUnsatisfiable: DoNotSchedule, in overlays/{objects.name}/values.yaml"
+            f"add to besu.topologySpreadConstraints in overlays/{objects.name}/values.yaml: "
+            f"{{topologyKey: {ZONE}, maxSkew: 1, whenUnsatisfiable: DoNotSchedule}}"
         )
         yield Problem(besu.manifest, _placing(besu), message, fix)
 
 
 def _placing(workload: Workload) -> Where:
-    """Return the path of what spreads a workload's pods, as far as anything does."""
+    """Return the path of the constraint or anti-affinity that spreads a workload's pods, if any."""
     start, spec = workload.pod_path, workload.pod_spec
     apart = ("affinity", "podAntiAffinity")
     places: tuple[Where, ...] = (
@@ -195,14 +210,14 @@ def _placing(workload: Workload) -> Where:
 def _void_affinities(
     objects: Objects, workload: Workload
 ) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Yield the required affinities to no pod that there is."""
+    """Yield the required affinities that select no existing pod."""
     for path, term in pod_terms(workload, "podAffinity", REQUIRED):
         if not _selected(objects, term):
             yield path, term
 
 
 def _void_spreads(objects: Objects, workload: Workload) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Yield the anti-affinities to no pod that there is, and the constraints on others' pods."""
+    """Yield the anti-affinities that select no pod, and constraints that select other pods."""
     for kind in (REQUIRED, PREFERRED):
         for path, term in pod_terms(workload, "podAntiAffinity", kind):
             if not _selected(objects, term):
@@ -212,23 +227,23 @@ def _void_spreads(objects: Objects, workload: Workload) -> Iterator[tuple[Where,
             yield (*path, "labelSelector"), constraint
 
 
-def _is_void(objects: Objects, *components: str) -> bool:
-    """Return whether a part's affinities are told by themselves, as they select nothing."""
+def _selects_nothing(objects: Objects, *components: str) -> bool:
+    """Return whether affinities of a component select nothing, which other rules report."""
     return any(
-        any(found(objects, workload))
+        any(terms(objects, workload))
         for workload in map(objects.component, components)
         if workload is not None
-        for found in (_void_affinities, _void_spreads)
+        for terms in (_void_affinities, _void_spreads)
     )
 
 
 def _selected(objects: Objects, term: Mapping[str, Any]) -> bool:
-    """Return whether a term is about any pod that is always there."""
-    return any(picks(term.get("labelSelector"), one, least=True) for one in objects.workloads)
+    """Return whether a term selects a pod that always exists."""
+    return any(picks(term.get("labelSelector"), w, least=True) for w in objects.workloads)
 
 
 def _stranded(objects: Objects) -> int:
-    """Return how many Marus may find no place beside their sequencers."""
+    """Return how many Marus may not be schedulable where their sequencers are."""
     sequencer, maru = objects.component("sequencer"), objects.component("maru")
     key = resilience.together(maru, sequencer) if maru and sequencer else None
     if maru is None or sequencer is None or key is None:
@@ -237,16 +252,16 @@ def _stranded(objects: Objects) -> int:
     return max(0, min(first.pods, maru.least) - resilience.followed(sequencer, maru, first, key))
 
 
-def _torn(objects: Objects) -> bool:
-    """Return whether the chain stops with a zone only because it may have halves of validators."""
-    sequencer, maru, found = (
+def _is_split(objects: Objects) -> bool:
+    """Return whether a zone is critical only because validators may be split over zones."""
+    sequencer, maru, chain = (
         objects.component("sequencer"),
         objects.component("maru"),
         objects.chain,
     )
-    if not objects.is_production or not sequencer or not maru or not found or found.spare < 1:
+    if not objects.is_production or not sequencer or not maru or not chain or chain.spare < 1:
         return False
-    if found.zone <= found.spare or resilience.together(maru, sequencer):
+    if chain.zone <= chain.spare or resilience.together(maru, sequencer):
         return False
-    first, second = (resilience.spread(one, objects.zones) for one in (sequencer, maru))
-    return min(first.zone, second.zone) <= found.spare
+    first, second = (resilience.spread(w, objects.zones) for w in (sequencer, maru))
+    return min(first.zone, second.zone) <= chain.spare

@@ -1,4 +1,4 @@
-"""Placement: pods find nodes and zones that they may be in."""
+"""Placement: there are nodes and zones in which pods may be scheduled."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _KEYS = (ZONE, "kubernetes.io/hostname", "topology.kubernetes.io/region")
 
 @rule(_SPREAD)
 def more_pods_than_zones(objects: Objects) -> Iterator[Problem]:
-    """Where pods must be in different zones, there are zones enough for all of them.
+    """Pods that must be in different zones have enough zones.
 
-    Else some wait as Pending for ever, or from the day on which the autoscaler asks for them.
+    Otherwise some of them stay Pending, perhaps only when the autoscaler adds them.
     """
     for workload in objects.workloads if objects.zones else ():
         allowed = [zone for zone in objects.zones if resilience.may_be_in(workload, zone)]
         places = len(allowed)
         if not places:
             continue
-        told = f"there may be {workload.most} pods, and {_zones(places)} that they may be in"
         if workload.most > places and resilience.apart(workload, ZONE):
             message = (
-                f"{told}: no two may be in the same, so {workload.most - places} wait for ever"
+                f"up to {workload.most} pods must be in different zones, and there "
+                f"{_zones(places)} for them: {_pending(workload.most - places)}"
             )
-            fix = f"write {places} pods at most, {PREFERRED} for antiAffinity, or more zones"
+            fix = f"reduce the pods to {places}, use {PREFERRED}, or add zones"
             yield Problem(workload.manifest, _apart(workload, ZONE), message, fix)
             continue
         for path, constraint in constraints(workload):
@@ -53,45 +53,51 @@ def more_pods_than_zones(objects: Objects) -> Iterator[Problem]:
                 continue
             if needed > places and workload.most > skew * places:
                 message = (
-                    f"{told}: while they are in fewer than {needed} zones (minDomains), none may "
-                    f"have more than {skew}, so {workload.most - skew * places} wait for ever"
+                    f"minDomains is {needed}, and there {_zones(places)} for up to {workload.most} "
+                    f"pods, so no zone may have more than {skew}: "
+                    f"{_pending(workload.most - skew * places)}"
                 )
-                fix = f"write minDomains: {places} or less, or more zones"
+                fix = f"write minDomains: {places} or less, or add zones"
                 yield Problem(workload.manifest, (*path, "minDomains"), message, fix)
 
 
 @rule(_AFFINITY)
 def unknown_zone(objects: Objects) -> Iterator[Problem]:
-    """Pods are sent to zones that the environment has nodes in.
+    """The zones that pods require are zones of the environment.
 
-    Else the zone is a misspelt one, and pods that must be there wait as Pending for ever.
+    Otherwise the zone is misspelled or has no nodes, and the pods stay Pending.
     """
     for workload in objects.workloads if objects.zones else ():
-        unknown = [(path, zone) for path, zone in _asked(workload) if zone not in objects.zones]
+        unknown = [
+            (path, zone) for path, zone in _required_zones(workload) if zone not in objects.zones
+        ]
         for path, zone in unknown:
             near = difflib.get_close_matches(str(zone), objects.zones, 1)
             message = (
-                f"{zone} is none of the environment's zones ({', '.join(objects.zones)}): pods "
-                "that must be there never start"
+                f"{zone} is not a zone of the environment ({', '.join(objects.zones)}): pods that "
+                "require it stay Pending"
             )
             fix = (
-                f"write {near[0] if near else ' or '.join(objects.zones)}, or add it to zones in "
-                f"overlays/{objects.name}/environment.yaml, if nodes are there"
+                f"write {near[0] if near else ' or '.join(objects.zones)}, or add {zone} to zones in "
+                f"overlays/{objects.name}/environment.yaml if it has nodes"
             )
             yield Problem(workload.manifest, path, message, fix)
         if not unknown and not any(resilience.may_be_in(workload, z) for z in objects.zones):
             path = workload.pod_path
-            message = f"none of {', '.join(objects.zones)} is left to the pods: they never start"
-            fix = "let the required node affinity allow one of them"
+            message = (
+                f"the required node affinity excludes all zones of the environment "
+                f"({', '.join(objects.zones)}): the pods stay Pending"
+            )
+            fix = "change the node affinity so that it allows one of these zones"
             yield Problem(workload.manifest, (*path, "affinity", "nodeAffinity"), message, fix)
 
 
 @rule("https://kubernetes.io/docs/reference/labels-annotations-taints/")
 def unknown_topology_key(objects: Objects) -> Iterator[Problem]:
-    """The topologyKey of an affinity or a spread is a label of nodes.
+    """The topologyKey of an affinity or a spread constraint is a label of the nodes.
 
-    With one that no node has, pods that must be somewhere wait as Pending, and nothing is kept
-    apart.
+    Otherwise required affinities and constraints leave the pods Pending, and anti-affinities have
+    no effect.
     """
     for workload in objects.workloads:
         terms = [
@@ -104,18 +110,19 @@ def unknown_topology_key(objects: Objects) -> Iterator[Problem]:
             near = difflib.get_close_matches(key, _KEYS, 1, 0.9)
             if near and key not in _KEYS:
                 message = (
-                    f"no node has the label {key}, by which {workload.manifest.label} is placed"
+                    f"no node has the label {key}, the topologyKey of {workload.manifest.label}: "
+                    "the pods stay Pending, or are not spread"
                 )
-                yield Problem(
-                    workload.manifest, (*path, "topologyKey"), message, f"write {near[0]}"
-                )
+                fix = f"write {near[0]}"
+                yield Problem(workload.manifest, (*path, "topologyKey"), message, fix)
 
 
 @rule(_AFFINITY + "#inter-pod-affinity-and-anti-affinity")
 def contradicting_affinity(objects: Objects) -> Iterator[Problem]:
-    """Pods that must be beside others are not kept away from those, by either's rules.
+    """Pods with a required affinity to other pods have no anti-affinity between them.
 
-    An anti-affinity holds in both directions: the pods that come second stay Pending for ever.
+    Otherwise the pods that are scheduled second stay Pending: an anti-affinity applies in both
+    directions.
     """
     for workload in objects.workloads:
         for key in _KEYS:
@@ -125,36 +132,40 @@ def contradicting_affinity(objects: Objects) -> Iterator[Problem]:
 
 
 def _kept_away(workload: Workload, other: Workload, key: str) -> Iterator[Problem]:
-    """Yield the terms that keep away from each other what an affinity wants together."""
-    for own, kept in ((workload, other), (other, workload)):
+    """Yield the required anti-affinities between two workloads that must be together."""
+    for own, avoided in ((workload, other), (other, workload)):
         terms = list(resilience.terms(own, "podAntiAffinity", key))
-        for term in terms if own.manifest is not kept.manifest else ():
-            # Terms by ordinal keep away from the pods of other ordinals only.
-            if selects(term.get("labelSelector"), kept.labels) and "matchLabelKeys" not in term:
+        for term in terms if own.manifest is not avoided.manifest else ():
+            # A term with matchLabelKeys applies only to pods with another ordinal.
+            if selects(term.get("labelSelector"), avoided.labels) and "matchLabelKeys" not in term:
                 message = (
-                    f"{own.manifest.label} keeps away from the pods of {kept.manifest.label}, and "
-                    f"{workload.manifest.label} must be beside {other.manifest.label}: its pods "
-                    "stay Pending"
+                    f"{own.manifest.label} has an anti-affinity to {avoided.manifest.label}, but "
+                    f"{workload.manifest.label} must run beside {other.manifest.label}: the pods that "
+                    "are scheduled second stay Pending"
                 )
-                fix = "let labelSelector of podAntiAffinity select its own component alone"
+                fix = "write a labelSelector in podAntiAffinity that selects only its own component"
                 path = (*own.pod_path, "affinity", "podAntiAffinity")
                 yield Problem(own.manifest, path, message, fix)
 
 
 def _zones(count: int) -> str:
-    return "one zone" if count == 1 else f"{count} zones"
+    return "is one zone" if count == 1 else f"are {count} zones"
+
+
+def _pending(count: int) -> str:
+    return "1 pod stays Pending" if count == 1 else f"{count} pods stay Pending"
 
 
 def _apart(workload: Workload, key: str) -> Where:
-    """Return the path of what forbids two pods in one domain."""
+    """Return the path of the anti-affinity that forbids two pods in one domain."""
     for path, term in pod_terms(workload, "podAntiAffinity", REQUIRED):
         if term.get("topologyKey") == key and selects(term.get("labelSelector"), workload.labels):
             return (*path[:-1], "topologyKey")
     return (*workload.pod_path, "affinity")
 
 
-def _asked(workload: Workload) -> Iterator[tuple[Where, Any]]:
-    """Yield the zones that pods must be in, each with its path."""
+def _required_zones(workload: Workload) -> Iterator[tuple[Where, Any]]:
+    """Yield the zones that pods require, each with its path."""
     start, spec = workload.pod_path, workload.pod_spec
     selected = paths.get(spec, ("nodeSelector", ZONE))
     if selected is not None:

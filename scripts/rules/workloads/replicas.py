@@ -1,4 +1,4 @@
-"""Replicas: there are as many pods as there should be, and one place says so."""
+"""Replicas: the number of pods is plausible, and set in one place only."""
 
 from __future__ import annotations
 
@@ -17,35 +17,40 @@ _SCALING = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-auto
 def several_ethstats_replicas(objects: Objects) -> Iterator[Problem]:
     """EthStats has one pod.
 
-    It keeps what nodes report in memory: of two, each knows some of the nodes, and the page shows
-    now these and now those.
+    Otherwise each pod shows only some of the nodes, because it keeps their reports in memory, and
+    the page changes from request to request.
     """
-    found = objects.component("ethstats")
-    if found is not None and found.most > 1:
-        message = f"there may be {found.most} pods of EthStats, each with a part of the nodes"
-        yield Problem(*counted(objects, found, "maxReplicas"), message, "write 1")
+    ethstats = objects.component("ethstats")
+    if ethstats is not None and ethstats.most > 1:
+        message = (
+            f"EthStats may have {ethstats.most} pods: each of them shows only some of the nodes"
+        )
+        yield Problem(*counted(objects, ethstats, "maxReplicas"), message, "write 1")
 
 
 @rule(_SCALING, outcome=Outcome.REJECTED)
 def autoscaler_min_above_max(objects: Objects) -> Iterator[Problem]:
-    """An autoscaler's minReplicas is no more than its maxReplicas.
+    """The minReplicas of a HorizontalPodAutoscaler do not exceed its maxReplicas.
 
-    Else Kubernetes refuses it.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
     for manifest in objects.of_kind(autoscalers.KIND):
         least = whole(manifest.get("spec", "minReplicas"), 1)
         most = whole(manifest.get("spec", "maxReplicas"), least)
         if least > most:
-            message = f"minReplicas is {least}, and maxReplicas {most}: Kubernetes refuses that"
+            message = (
+                f"minReplicas is {least}, more than maxReplicas, {most}: the API server rejects the"
+                " object, so the sync fails"
+            )
             fix = f"write minReplicas: {most} or less, or maxReplicas: {least} or more"
             yield Problem(manifest, ("spec", "minReplicas"), message, fix)
 
 
 @rule(_SCALING)
 def replicas_outside_autoscaler(objects: Objects) -> Iterator[Problem]:
-    """Replicas of what an autoscaler scales are within its bounds, or left to it.
+    """The replicas of an autoscaled workload are unset, or within the autoscaler's range.
 
-    Else whatever applies them starts or stops pods that the autoscaler then stops or starts again.
+    Otherwise each sync starts or stops pods, and the autoscaler reverts that.
     """
     for workload in objects.workloads:
         replicas = workload.get("spec", "replicas")
@@ -55,21 +60,22 @@ def replicas_outside_autoscaler(objects: Objects) -> Iterator[Problem]:
         if not workload.least <= replicas <= workload.most:
             message = (
                 f"replicas is {replicas}, and {scalers[0].label} keeps {workload.least} to "
-                f"{workload.most} pods: each undoes what the other did"
+                f"{workload.most} pods: each sync changes the number, and the autoscaler reverts it"
             )
-            fix = "leave replicas out: the autoscaler owns it"
+            fix = "remove replicas: the autoscaler sets it"
             yield Problem(workload.manifest, ("spec", "replicas"), message, fix)
 
 
 @rule("https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/")
 def zero_replicas(objects: Objects) -> Iterator[Problem]:
-    """What is in an environment runs there.
+    """A Deployment or StatefulSet has at least one replica.
 
-    With no replicas everything is there but the pods, and nothing else says that it is off.
+    Otherwise its Service, volumes and alerts remain without a pod, and nothing else shows that it
+    is switched off.
     """
     for workload in objects.workloads:
         if workload.manifest.kind in ("Deployment", "StatefulSet") and not workload.least:
             name = workload.manifest.component or workload.manifest.name
             manifest, path = counted(objects, workload, "minReplicas")
-            message = f"there are 0 pods of {name}, and its Service, volumes and alerts stay"
+            message = f"{name} has 0 pods, but its Service, volumes and alerts remain"
             yield Problem(manifest, path, message, f"write 1 or more, or {name}.enabled: false")

@@ -1,4 +1,4 @@
-"""Rollouts: updates reach the pods, and end."""
+"""Rollouts: updates reach all pods, complete, and keep the chain running."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _VALIDATORS = ("sequencer", "maru")
 
 @rule(_DEPLOYMENTS, outcome=Outcome.REJECTED)
 def rollout_without_progress(objects: Objects) -> Iterator[Problem]:
-    """A Deployment's update may add a pod, or take one away.
+    """The maxSurge and maxUnavailable of a Deployment are not both 0.
 
-    With maxSurge and maxUnavailable both 0 it could do neither: Kubernetes refuses it.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "Deployment"):
         path: Where = ("spec", "strategy", "rollingUpdate")
@@ -30,118 +30,125 @@ def rollout_without_progress(objects: Objects) -> Iterator[Problem]:
         if not isinstance(rolling, dict) or not {"maxSurge", "maxUnavailable"} <= rolling.keys():
             continue
         if not any(scaled(rolling[key], 100) for key in ("maxSurge", "maxUnavailable")):
-            message = "maxSurge and maxUnavailable are both 0: Kubernetes refuses that"
-            fix = "write maxSurge: 1, or type: Recreate where two pods must not run at once"
+            message = (
+                "maxSurge and maxUnavailable are both 0: the API server rejects the object, so the "
+                "sync fails"
+            )
+            fix = "write maxSurge: 1, or type: Recreate if two pods must not run at the same time"
             yield Problem(workload.manifest, (*path, "maxSurge"), message, fix)
 
 
 @rule(_STATEFUL, outcome=Outcome.REJECTED)
 def rolling_update_settings_ignored(objects: Objects) -> Iterator[Problem]:
-    """Only an update of type RollingUpdate has settings in rollingUpdate.
+    """Only an update strategy of type RollingUpdate has rollingUpdate settings.
 
-    Else Kubernetes refuses the object.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "Deployment", "StatefulSet"):
         path = _strategy(workload)
         type_ = workload.get(*path, "type")
         if type_ in ("OnDelete", "Recreate") and workload.get(*path, "rollingUpdate") is not None:
-            message = f"type is {type_}, and rollingUpdate is set: Kubernetes refuses that"
+            message = (
+                f"the strategy has type {type_} and rollingUpdate settings: the API server rejects "
+                "the object, so the sync fails"
+            )
             fix = "write rollingUpdate: null, or type: RollingUpdate"
             yield Problem(workload.manifest, (*path, "type"), message, fix)
 
 
 @rule(_STATEFUL)
 def update_breaks_quorum(objects: Objects) -> Iterator[Problem]:
-    """An update takes no more validators away at once than the chain can spare.
+    """An update stops no more validators at once than the chain can spare.
 
-    Else each update stops the chain.
+    Otherwise each update stops the chain.
     """
     spare = objects.chain.spare if objects.chain else 0
     for workload in _of_kind(objects, "StatefulSet"):
         path = (*_strategy(workload), "rollingUpdate", "maxUnavailable")
-        away = workload.get(*path)
-        if away is None or workload.manifest.component not in _VALIDATORS:
+        max_unavailable = workload.get(*path)
+        if max_unavailable is None or workload.manifest.component not in _VALIDATORS:
             continue
-        gone = min(scaled(away, workload.least), workload.least)
+        gone = min(scaled(max_unavailable, workload.least), workload.least)
         if gone > max(1, spare):
             message = (
-                f"an update takes {gone} of {workload.least} validators away at once, and the chain"
-                f" goes on without {max(0, spare)} only"
+                f"an update stops {gone} of {workload.least} validators at once, and the chain can "
+                f"spare only {max(0, spare)}: each update stops the chain"
             )
-            yield Problem(
-                workload.manifest, path, message, f"write maxUnavailable: {max(1, spare)}"
-            )
+            fix = f"write maxUnavailable: {max(1, spare)}"
+            yield Problem(workload.manifest, path, message, fix)
 
 
 @rule(_STATEFUL, Severity.WARNING)
 def update_strategy_on_delete(objects: Objects) -> Iterator[Problem]:
-    """A change of a StatefulSet reaches its pods by itself.
+    """A StatefulSet does not have the update strategy OnDelete.
 
-    With OnDelete what is merged runs only once somebody has deleted each pod, and Argo CD calls it
-    synced before.
+    Otherwise a merged change reaches a pod only when someone deletes it, while Argo CD shows the
+    StatefulSet as synced.
     """
     for workload in _of_kind(objects, "StatefulSet"):
         path = (*_strategy(workload), "type")
-        refused = workload.get(*_strategy(workload), "rollingUpdate") is not None
-        if workload.get(*path) == "OnDelete" and not refused:
+        rejected = workload.get(*_strategy(workload), "rollingUpdate") is not None
+        if workload.get(*path) == "OnDelete" and not rejected:
             message = (
-                "pods are replaced only when somebody deletes them: until then the old ones run"
+                "the update strategy is OnDelete: each pod runs the old version until someone "
+                "deletes it"
             )
             yield Problem(workload.manifest, path, message, "write type: RollingUpdate")
 
 
 @rule(f"{_STATEFUL}#partitions", outcome=Outcome.HIDDEN)
 def partition_excludes_all_pods(objects: Objects) -> Iterator[Problem]:
-    """A StatefulSet's partition leaves pods to update.
+    """The partition of a StatefulSet is less than its number of pods.
 
-    From as many as there are pods on, none ever gets what is merged, and Argo CD calls it synced.
+    Otherwise merged changes reach no pod, while Argo CD shows the StatefulSet as synced.
     """
     for workload, path, partition in _partitions(objects):
         if partition >= workload.most > 0:
-            message = f"partition is {partition} of {workload.most} pods: no pod is updated"
+            message = f"partition is {partition}, with {workload.most} pods: no pod is updated"
             yield Problem(workload.manifest, path, message, "write partition: 0")
 
 
 @rule(f"{_STATEFUL}#partitions", Severity.WARNING)
 def partition_left_behind(objects: Objects) -> Iterator[Problem]:
-    """A StatefulSet's partition is 0, but while an update is tried on some of the pods.
+    """The partition of a StatefulSet is 0, except during a staged rollout.
 
-    Pods below it keep what ran before, also once they are started anew.
+    Otherwise pods with a lower ordinal keep the old version, even after a restart.
     """
     for workload, path, partition in _partitions(objects):
         if 0 < partition < workload.most:
             message = (
-                f"partition is {partition} of {workload.most} pods: those with ordinals below it "
-                "are not updated"
+                f"partition is {partition}, with {workload.most} pods: those with an ordinal below "
+                f"{partition} are not updated"
             )
-            fix = "write partition: 0 once the update has proved itself, or waive this until then"
+            fix = "write partition: 0 after the staged rollout, or waive this rule until then"
             yield Problem(workload.manifest, path, message, fix)
 
 
 @rule(f"{_STATEFUL}#parallel-pod-management")
 def validators_start_in_order(objects: Objects) -> Iterator[Problem]:
-    """Validators start without waiting for each other.
+    """The StatefulSets of validators have the podManagementPolicy Parallel.
 
-    A node is ready when it has caught up with the others: after an outage the first would wait for
-    those that wait for it, and no block comes.
+    Otherwise the chain does not restart after an outage: the first pod becomes ready only when it
+    has caught up with the others, and these are not started until it is ready.
     """
     for workload in _of_kind(objects, "StatefulSet"):
         path = ("spec", "podManagementPolicy")
         of_chain = workload.manifest.component in _VALIDATORS and workload.most > 1
         if of_chain and workload.get(*path) != "Parallel":
             message = (
-                f"each of {workload.most} validators waits until the one before is ready, which may"
-                " need those after it: after an outage no block comes"
+                f"podManagementPolicy is {workload.get(*path) or 'OrderedReady'}: each of the "
+                f"{workload.most} validators starts only when the previous one is ready, which "
+                "needs the others, so the chain does not restart after an outage"
             )
             yield Problem(workload.manifest, path, message, "write podManagementPolicy: Parallel")
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes")
 def rolling_update_with_exclusive_volume(objects: Objects) -> Iterator[Problem]:
-    """A Deployment whose pods share a volume of one node replaces them by Recreate.
+    """A Deployment with a ReadWriteOnce volume has the strategy Recreate.
 
-    Else the new pod may be on another node, and waits for the volume of the old one, which stays
-    until the new one is ready.
+    Otherwise an update never completes: on another node, the new pod waits for the volume, which
+    the old pod uses until the new one is ready.
     """
     for workload in _of_kind(objects, "Deployment"):
         strategy = ("spec", "strategy", "type")
@@ -155,8 +162,8 @@ def rolling_update_with_exclusive_volume(objects: Objects) -> Iterator[Problem]:
                 continue
             if all(mode in ("ReadWriteOnce", "ReadWriteOncePod") for mode in modes):
                 message = (
-                    f"the new pod of an update waits for {name}, which is {modes[0]} and the old "
-                    "pod's: the update never ends"
+                    f"the new pod of an update waits for the claim {name}, which is {modes[0]} and "
+                    "in use by the old pod: the update never completes"
                 )
                 fix = "write strategy: {type: Recreate}"
                 yield Problem(workload.manifest, path, message, fix)
@@ -164,17 +171,20 @@ def rolling_update_with_exclusive_volume(objects: Objects) -> Iterator[Problem]:
 
 @rule(_DEPLOYMENTS)
 def surge_without_free_zone(objects: Objects) -> Iterator[Problem]:
-    """Where a Deployment's pods must be in different zones, an update has a zone for the new one.
+    """A Deployment whose pods must be in different zones has a free zone for its surge pod.
 
-    Else that waits for the place of an old one, which stays until the new one is ready.
+    Otherwise an update never completes: the new pod stays Pending until an old one is removed,
+    which happens only when the new one is ready.
     """
     for workload in _of_kind(objects, "Deployment") if objects.zones else ():
         places = sum(resilience.may_be_in(workload, zone) for zone in objects.zones)
-        rolls = workload.get("spec", "strategy", "type") != "Recreate" and not _away(workload)
+        rolls = workload.get("spec", "strategy", "type") != "Recreate" and not _unavailable(
+            workload
+        )
         if rolls and resilience.apart(workload, ZONE) and workload.most == places:
             message = (
-                f"{workload.most} pods must be in different ones of {places} zones, and an update "
-                "adds one before it takes one away: it never ends"
+                f"{workload.most} pods must be in different zones, and there are {places} zones "
+                "for them: the pod that an update adds stays Pending, so it never completes"
             )
             fix = "write maxSurge: 0 and maxUnavailable: 1"
             path = ("spec", "strategy", "rollingUpdate", "maxUnavailable")
@@ -183,25 +193,25 @@ def surge_without_free_zone(objects: Objects) -> Iterator[Problem]:
 
 @rule(_DEPLOYMENTS, outcome=Outcome.REJECTED)
 def progress_deadline_too_short(objects: Objects) -> Iterator[Problem]:
-    """A Deployment's progressDeadlineSeconds is more than its minReadySeconds.
+    """The progressDeadlineSeconds of a Deployment is more than its minReadySeconds.
 
-    Else Kubernetes refuses it.
+    Otherwise the API server rejects the object, and the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "Deployment"):
         ready = whole(workload.get("spec", "minReadySeconds"), 0)
         deadline = whole(workload.get("spec", "progressDeadlineSeconds"), 600)
         if deadline <= ready:
             message = (
-                f"minReadySeconds is {ready}, and progressDeadlineSeconds {deadline}: Kubernetes "
-                "refuses that"
+                f"minReadySeconds is {ready}, not less than progressDeadlineSeconds, {deadline}: "
+                "the API server rejects the object, so the sync fails"
             )
             field = "minReadySeconds" if deadline == 600 else "progressDeadlineSeconds"
-            fix = f"write progressDeadlineSeconds: {ready + 600}, or fewer minReadySeconds"
+            fix = f"write progressDeadlineSeconds: {ready + 600}, or reduce minReadySeconds"
             yield Problem(workload.manifest, ("spec", field), message, fix)
 
 
 def _of_kind(objects: Objects, *kinds: str) -> Iterator[Workload]:
-    return (one for one in objects.workloads if one.manifest.kind in kinds)
+    return (w for w in objects.workloads if w.manifest.kind in kinds)
 
 
 def _strategy(workload: Workload) -> Where:
@@ -215,12 +225,12 @@ def _partitions(objects: Objects) -> Iterator[tuple[Workload, Where, int]]:
 
 
 def _surge(workload: Workload) -> int:
-    """Return how many pods an update has above the replicas."""
-    said = workload.get("spec", "strategy", "rollingUpdate", "maxSurge")
-    return scaled("25%" if said is None else said, workload.most)
+    """Return how many pods an update may add to the replicas."""
+    value = workload.get("spec", "strategy", "rollingUpdate", "maxSurge")
+    return scaled("25%" if value is None else value, workload.most)
 
 
-def _away(workload: Workload) -> int:
-    """Return how many pods an update takes away before there are others."""
-    said = workload.get("spec", "strategy", "rollingUpdate", "maxUnavailable")
-    return scaled("25%" if said is None else said, workload.most, up=False)
+def _unavailable(workload: Workload) -> int:
+    """Return how many pods an update may stop before new ones are ready."""
+    value = workload.get("spec", "strategy", "rollingUpdate", "maxUnavailable")
+    return scaled("25%" if value is None else value, workload.most, up=False)
