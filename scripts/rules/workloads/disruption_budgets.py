@@ -83,7 +83,7 @@ def missing_pdb(objects: Objects) -> Iterator[Problem]:
 def pdb_protects_no_pod(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget for several pods keeps at least one of them running.
 
-    Otherwise it has no effect: drains may evict all of them at once.
+    Otherwise drains may evict all of them at once, as without a budget.
     """
     for manifest, spec, own in _budgets(objects):
         pods = sum(workload.least for workload in own)

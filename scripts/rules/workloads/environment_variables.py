@@ -65,7 +65,7 @@ _REPORTED = ("ETHSTATS_SECRET", "ETHSTATS_HOST", "POD_NAME")
 def unknown_environment_variable(objects: Objects) -> Iterator[Problem]:
     """The name of an environment variable is not a misspelling of one that the container reads.
 
-    Otherwise it has no effect: the program uses its default.
+    Otherwise the program ignores the variable, and uses its default.
     """
     for container, own, texts in objects.once(_environments):
         required = _required(texts, own)

@@ -78,8 +78,8 @@ def unknown_zone(objects: Objects) -> Iterator[Problem]:
                 "require it stay Pending"
             )
             fix = (
-                f"write {near[0] if near else ' or '.join(objects.zones)}, or add {zone} to zones in "
-                f"overlays/{objects.name}/environment.yaml if it has nodes"
+                f"write {near[0] if near else ' or '.join(objects.zones)}, or add {zone} to zones "
+                f"in overlays/{objects.name}/environment.yaml if it has nodes"
             )
             yield Problem(workload.manifest, path, message, fix)
         if not unknown and not any(resilience.may_be_in(workload, z) for z in objects.zones):
@@ -140,8 +140,8 @@ def _kept_away(workload: Workload, other: Workload, key: str) -> Iterator[Proble
             if selects(term.get("labelSelector"), avoided.labels) and "matchLabelKeys" not in term:
                 message = (
                     f"{own.manifest.label} has an anti-affinity to {avoided.manifest.label}, but "
-                    f"{workload.manifest.label} must run beside {other.manifest.label}: the pods that "
-                    "are scheduled second stay Pending"
+                    f"{workload.manifest.label} must run beside {other.manifest.label}: the pods "
+                    "that are scheduled second stay Pending"
                 )
                 fix = "write a labelSelector in podAntiAffinity that selects only its own component"
                 path = (*own.pod_path, "affinity", "podAntiAffinity")

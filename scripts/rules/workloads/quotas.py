@@ -59,7 +59,7 @@ def quota_too_small(objects: Objects) -> Iterator[Problem]:
 def quota_without_limits(objects: Objects) -> Iterator[Problem]:
     """A ResourceQuota limits at least one resource.
 
-    Otherwise it has no effect: the namespace may exhaust the cluster.
+    Otherwise the pods of the namespace may exhaust the cluster.
     """
     for manifest in objects.of_kind("ResourceQuota"):
         if not paths.get(manifest.object, ("spec", "hard")):

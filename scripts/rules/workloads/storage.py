@@ -81,8 +81,8 @@ def memory_volume_above_memory_limit(objects: Objects) -> Iterator[Problem]:
 def volume_too_small(objects: Objects) -> Iterator[Problem]:
     """A claim requests at least 1Gi of storage.
 
-    Otherwise the unit is probably missing: a number without a unit is in bytes. EBS volumes have
-    at least 1Gi, and the data of a chain needs more.
+    Otherwise the data of a chain does not fit. A number without a unit is in bytes, and EBS volumes
+    have at least 1Gi.
     """
     bounds = [b for b in objects.counted.bounds if b.kind == "PersistentVolumeClaim"]
     low = max((b.amounts["min"].get("storage", Decimal(0)) for b in bounds), default=Decimal(0))

@@ -50,8 +50,8 @@ def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
 def unused_volume(objects: Objects) -> Iterator[Problem]:
     """A volume of a pod is mounted by at least one of its containers.
 
-    Otherwise it has no effect: the intended files are missing in the container, or its data is
-    written to the container's filesystem and lost with the pod.
+    Otherwise the intended files are missing in the container, or its data is written to the
+    container's filesystem and lost with it.
     """
     for workload in objects.makers:
         mounted = {str(m.get("name")) for c in containers.of(workload) for _, m in c.mounts()}
