@@ -283,8 +283,8 @@ def _is_dns(peer: Peer | None) -> bool:
 def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
     """NetworkPolicies allow the connections out of the namespace that the configuration names.
 
-    Otherwise they time out: backups do not reach their bucket, and the TX Sender does not
-    reach its node.
+    Otherwise they time out: backups do not reach their bucket, and the TX Sender does not reach its
+    node.
     """
     blocked: dict[str, tuple[Workload, dict[str, Call]]] = {}
     for call in objects.calls:
@@ -303,10 +303,12 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
             f"no NetworkPolicy allows egress from {label} to {names}, which its configuration"
             " uses: the connections time out"
         )
-        peers = list({flow(_peer_of(call)): _peer_of(call) for call in hosts.values()}.values())
+        by_text = {flow(_peer_of(call)): _peer_of(call) for call in hosts.values()}
         ports = {(call.port, "TCP") for call in hosts.values()}
         value = "txSenderTo" if workload.manifest.component == "tx-sender" else "backupTo"
-        yield at_own_policy(objects, EGRESS, workload, message, peers, ports, value)
+        yield at_own_policy(
+            objects, EGRESS, workload, message, list(by_text.values()), ports, value
+        )
 
 
 def _peer_of(call: Call) -> Peer:

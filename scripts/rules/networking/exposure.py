@@ -297,8 +297,8 @@ _OLD_TLS = re.compile(
 def outdated_tls_policy(objects: Objects) -> Iterator[Problem]:
     """In production, load balancers accept only TLS 1.2 and later.
 
-    Otherwise an attacker can downgrade connections to TLS 1.0 or 1.1, which are insecure; the default
-    policy of AWS allows that.
+    Otherwise an attacker can downgrade connections to TLS 1.0 or 1.1, which are insecure. The
+    default policy of AWS allows that.
     """
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
         if _is_alb(ingress) and _listeners(ingress).has_tls:
