@@ -410,7 +410,7 @@ _GATE = "elbv2.k8s.aws/pod-readiness-gate-inject"
     "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/pod_readiness_gate/"
 )
 def missing_readiness_gate(objects: Objects) -> Iterator[Problem]:
-    """A pod behind a load balancer is ready only after the load balancer sends it requests.
+    """A pod behind a load balancer is ready only if the load balancer reports it as healthy.
 
     Otherwise a rolling update replaces the next pod before the last one gets requests: for a while,
     no pod answers.

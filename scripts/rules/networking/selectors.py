@@ -111,7 +111,7 @@ def network_policy_selects_no_pods(objects: Objects) -> Iterator[Problem]:
 def network_policy_peer_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """Every podSelector in a NetworkPolicy's from and to selects pods of the environment.
 
-    Otherwise the peer allows no connection: those of the pods that were meant time out.
+    Otherwise the rule does not allow the intended pods, and their connections time out.
     """
     for manifest in objects.of_kind("NetworkPolicy"):
         for path, peer in peers(manifest):
@@ -123,7 +123,7 @@ def network_policy_peer_selects_no_pods(objects: Objects) -> Iterator[Problem]:
 
 @rule(_MONITORS, outcome=Outcome.HIDDEN)
 def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
-    """Every ServiceMonitor selects a Service, every PodMonitor pods, in a namespace it watches.
+    """Every ServiceMonitor selects a Service, and every PodMonitor pods, in a watched namespace.
 
     Otherwise Prometheus scrapes nothing, and alerts on those metrics never fire.
     """
@@ -176,7 +176,8 @@ def workload_selector_mismatch(objects: Objects) -> Iterator[Problem]:
 def workload_selectors_overlap(objects: Objects) -> Iterator[Problem]:
     """The selector of a workload matches no pods of another workload.
 
-    Otherwise controllers and autoscalers count the pods of both, and scale or delete wrong ones.
+    Otherwise controllers and autoscalers count the pods of both: they scale or delete the wrong
+    ones.
     """
     for workload, selector in _with_selectors(objects):
         for other in objects.makers:
@@ -222,9 +223,9 @@ def selector_of_wrong_component(objects: Objects) -> Iterator[Problem]:
 
 @rule(_LABELS, outcome=Outcome.HIDDEN)
 def unknown_selector_value(objects: Objects) -> Iterator[Problem]:
-    """Every value that a pod selector lists for the operator In is the label value of a pod.
+    """No value that a pod selector lists for the operator In is a misspelled label value.
 
-    Otherwise a misspelled value selects no pods, and because the other values do, no one notices.
+    Otherwise the value selects no pods, and because the other values do, no one notices.
     """
     for manifest, path, selector in _pod_selectors(objects):
         for index, expression in mappings(selector.get("matchExpressions")):
