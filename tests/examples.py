@@ -11,8 +11,8 @@ A file has two parts, `wrong` and `right`, with examples by name:
               - {op: replace, path: /spec/ports/1/targetPort, value: wss}
         reported: |
           7:11  error  unknown-target-port  Service/linea-stack-besu in prod
-            Service/linea-stack-besu leads to port wss (TCP), which no container has
-            → write one of metrics, p2p, rpc, ws
+            Service/linea-stack-besu forwards to port wss (TCP), but no container has that port
+            → write ws
 
     right:
       ...

@@ -1,1 +1,1 @@
-"""Rules across objects: what passes every schema, and still breaks. One file a family."""
+"""Rules across objects: mistakes that pass every schema. One module per family."""

@@ -1,4 +1,4 @@
-"""All rules, by family, and what they say together."""
+"""The catalogue of all rules, by family."""
 
 from __future__ import annotations
 
@@ -105,16 +105,16 @@ _FAMILIES = (
 )
 
 RULES: dict[str, Rule] = {
-    found.id: found
+    member.id: member
     for family in _FAMILIES
-    for found in vars(family).values()
-    if isinstance(found, Rule)
+    for member in vars(family).values()
+    if isinstance(member, Rule)
 }
-"""By id, family after family, in the order in which the files have them."""
+"""Id → rule, family by family, in the order of the modules."""
 
 
 def check(among: Sequence[Objects]) -> list[tuple[Objects, Rule, Problem]]:
-    """Return what is wrong in environments that live side by side, each with the rule it breaks."""
+    """Return the problems of environments, each with its environment and rule."""
     return [
         (objects, rule, problem)
         for rule in RULES.values()

@@ -1,4 +1,4 @@
-"""What findings in SARIF say of each rule."""
+"""The descriptions of rules, for findings in SARIF."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scripts.rules import catalogue
 
 
 def described() -> dict[str, Description]:
-    """Return what is known of each rule, by its id."""
+    """Return the description of each rule, by id."""
     return {
         rule.id: Description(rule.promise, rule.why, rule.source, rule.severity)
         for rule in catalogue.RULES.values()

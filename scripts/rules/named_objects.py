@@ -1,4 +1,4 @@
-"""What objects name by name, and what there is to be named."""
+"""References by name from objects to other objects, and the objects that exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALWAYS: dict[tuple[str, str], Keys] = {
     ("PriorityClass", "system-cluster-critical"): None,
     ("PriorityClass", "system-node-critical"): None,
 }
-"""What Kubernetes makes by itself."""
+"""Objects that Kubernetes creates in every cluster, with their keys."""
 
 _CLASS = "kubernetes.io/ingress.class"
 _ISSUERS = ("cert-manager.io/issuer", "cert-manager.io/cluster-issuer")
@@ -28,35 +28,35 @@ _ISSUERS = ("cert-manager.io/issuer", "cert-manager.io/cluster-issuer")
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A place where an object names another."""
+    """A field where an object names another."""
 
     manifest: Manifest
     path: Where
-    """To the name; where it is missing, to where it belongs."""
+    """The path of the name; if the name is missing, the path where it belongs."""
     name: str
     keys: tuple[tuple[Where, str], ...] = ()
-    """Those it takes, with their places."""
+    """The keys that it uses, each with its path."""
     optional: bool = False
-    """It may be missing."""
+    """Whether the other object may be missing."""
 
 
 def there(objects: Objects) -> dict[tuple[str, str], Keys]:
-    """Return (kind, name) → keys of all that there is to name."""
-    found = dict(_ALWAYS)
+    """Return (kind, name) → keys of all objects that exist or that controllers create."""
+    existing = dict(_ALWAYS)
     for kind, names in objects.given.objects.items():
         for name, keys in names.items():
-            found[kind, name] = frozenset(keys) or None
+            existing[kind, name] = frozenset(keys) or None
     for manifest in objects.manifests:
-        found[manifest.kind, manifest.name] = volumes.keys(manifest)
+        existing[manifest.kind, manifest.name] = volumes.keys(manifest)
     for manifest in objects.of_kind("ExternalSecret", "SealedSecret", "Certificate"):
-        found.update(_made_secret(manifest))
+        existing.update(_created_secret(manifest))
     for workload in objects.workloads:
-        found.update(dict.fromkeys(_claims(workload)))
-    return found
+        existing.update(dict.fromkeys(_claims(workload)))
+    return existing
 
 
-def _made_secret(manifest: Manifest) -> Iterator[tuple[tuple[str, str], Keys]]:
-    """Yield the Secret that a controller makes of an object."""
+def _created_secret(manifest: Manifest) -> Iterator[tuple[tuple[str, str], Keys]]:
+    """Yield the Secret that a controller creates from an object, with its keys."""
     spec = manifest.object.get("spec")
     spec = spec if isinstance(spec, dict) else {}
     target = _mapping(spec, "target")
@@ -72,7 +72,7 @@ def _made_secret(manifest: Manifest) -> Iterator[tuple[tuple[str, str], Keys]]:
 
 
 def _external_keys(spec: Mapping[str, Any], template: Mapping[str, Any]) -> Keys:
-    """Return the keys of an ExternalSecret's Secret; a template's stand in for its own."""
+    """Return the keys of an ExternalSecret's Secret; those of a template replace its own."""
     if spec.get("dataFrom") or template.get("templateFrom"):
         return None
     own = frozenset(str(item.get("secretKey")) for _, item in mappings(spec.get("data")))
@@ -81,42 +81,45 @@ def _external_keys(spec: Mapping[str, Any], template: Mapping[str, Any]) -> Keys
 
 
 def _claims(workload: Workload) -> Iterator[tuple[str, str]]:
-    """Yield the claims that a StatefulSet makes of its templates and keeps."""
+    """Yield the claims that a StatefulSet creates from its templates and keeps."""
     for _, name, _ in workload.claim_templates():
         for ordinal in workload.ordinals(least=True):
             yield "PersistentVolumeClaim", f"{name}-{workload.manifest.name}-{ordinal}"
 
 
 def by_kind(objects: Objects) -> dict[str, list[Mention]]:
-    """Return kind → where objects name one of that kind."""
-    found: dict[str, list[Mention]] = {}
+    """Return kind → the fields where objects name an object of that kind."""
+    mentions: dict[str, list[Mention]] = {}
     for workload in objects.makers:
         for kind, mention in _of_pods(workload):
-            found.setdefault(kind, []).append(mention)
+            mentions.setdefault(kind, []).append(mention)
     for manifest in objects.manifests:
-        for kind, mention in _OF_OBJECTS.get(manifest.kind, _nothing)(manifest):
-            found.setdefault(kind, []).append(mention)
-    return found
+        for kind, mention in _OF_OBJECTS.get(manifest.kind, _none)(manifest):
+            mentions.setdefault(kind, []).append(mention)
+    return mentions
 
 
-Found = Iterator[tuple[str, Mention]]
+Mentions = Iterator[tuple[str, Mention]]
+"""Kinds, each with a field that names an object of the kind."""
 
 
-def _nothing(_: Manifest) -> Found:
+def _none(_: Manifest) -> Mentions:
     yield from ()
 
 
-def _one(manifest: Manifest, kind: str, holder: Any, base: Where, field: str, **more: Any) -> Found:
-    """Yield what a field of a mapping names, if it is a name."""
+def _of_field(
+    manifest: Manifest, kind: str, holder: Any, base: Where, field: str, **more: Any
+) -> Mentions:
+    """Yield the mention in a field of a mapping, if the field has a name."""
     name = holder.get(field) if isinstance(holder, dict) else None
     if isinstance(name, str) and name:
         yield kind, Mention(manifest, (*base, field), name, **more)
 
 
-def _of_pods(workload: Workload) -> Found:
+def _of_pods(workload: Workload) -> Mentions:
     manifest, path, spec = workload.manifest, workload.pod_path, workload.pod_spec
-    yield from _one(manifest, "ServiceAccount", spec, path, "serviceAccountName")
-    yield from _one(manifest, "PriorityClass", spec, path, "priorityClassName")
+    yield from _of_field(manifest, "ServiceAccount", spec, path, "serviceAccountName")
+    yield from _of_field(manifest, "PriorityClass", spec, path, "priorityClassName")
     yield from _pull_secrets(manifest, spec, path)
     for place, volume in workload.volumes():
         yield from _of_volume(manifest, volume, place)
@@ -126,12 +129,13 @@ def _of_pods(workload: Workload) -> Found:
         yield from _of_claim(manifest, template, place)
 
 
-def _pull_secrets(manifest: Manifest, holder: Mapping[str, Any], path: Where) -> Found:
-    for index, one in mappings(holder.get("imagePullSecrets")):
-        yield from _one(manifest, "Secret", one, (*path, "imagePullSecrets", index), "name")
+def _pull_secrets(manifest: Manifest, holder: Mapping[str, Any], path: Where) -> Mentions:
+    for index, item in mappings(holder.get("imagePullSecrets")):
+        place = (*path, "imagePullSecrets", index)
+        yield from _of_field(manifest, "Secret", item, place, "name")
 
 
-def _of_volume(manifest: Manifest, volume: Mapping[str, Any], path: Where) -> Found:
+def _of_volume(manifest: Manifest, volume: Mapping[str, Any], path: Where) -> Mentions:
     for source in volumes.sources(volume):
         if source.name:
             items = source.items or ()
@@ -140,42 +144,44 @@ def _of_volume(manifest: Manifest, volume: Mapping[str, Any], path: Where) -> Fo
             yield source.kind, Mention(manifest, where, source.name, keys, source.is_optional)
     claim = volume.get("persistentVolumeClaim")
     where = (*path, "persistentVolumeClaim")
-    yield from _one(manifest, "PersistentVolumeClaim", claim, where, "claimName")
+    yield from _of_field(manifest, "PersistentVolumeClaim", claim, where, "claimName")
     template = paths.get(volume, ["ephemeral", "volumeClaimTemplate"])
     if isinstance(template, dict):
         yield from _of_claim(manifest, template, (*path, "ephemeral", "volumeClaimTemplate"))
 
 
-def _of_container(container: Container) -> Found:
+def _of_container(container: Container) -> Mentions:
     manifest = container.workload.manifest
     for source in container.env_sources():
         keys = (((*source.path, "key"), source.key),) if source.key else ()
         more = {"keys": keys, "optional": source.is_optional}
-        yield from _one(manifest, source.kind, source.data, source.path, "name", **more)
+        yield from _of_field(manifest, source.kind, source.data, source.path, "name", **more)
 
 
-def _of_claim(manifest: Manifest, claim: Mapping[str, Any], path: Where) -> Found:
+def _of_claim(manifest: Manifest, claim: Mapping[str, Any], path: Where) -> Mentions:
     spec, place = _mapping(claim, "spec"), (*path, "spec")
     if "volumeName" not in spec or "storageClassName" in spec:
         name = spec.get("storageClassName")
-        if name != "":  # no class at all: a volume made by hand
+        if name != "":  # without a class: a statically provisioned volume
             field = (*place, "storageClassName")
             yield "StorageClass", Mention(manifest, field, str(name or ""))
     for origin in ("dataSource", "dataSourceRef"):
         source = _mapping(spec, origin)
         if source.get("kind") == "PersistentVolumeClaim":
-            yield from _one(manifest, "PersistentVolumeClaim", source, (*place, origin), "name")
+            yield from _of_field(
+                manifest, "PersistentVolumeClaim", source, (*place, origin), "name"
+            )
 
 
-def _of_volume_claim(manifest: Manifest) -> Found:
+def _of_volume_claim(manifest: Manifest) -> Mentions:
     yield from _of_claim(manifest, manifest.object, ())
 
 
-def _of_account(manifest: Manifest) -> Found:
+def _of_account(manifest: Manifest) -> Mentions:
     yield from _pull_secrets(manifest, manifest.object, ())
 
 
-def _of_ingress(manifest: Manifest) -> Found:
+def _of_ingress(manifest: Manifest) -> Mentions:
     path: Where = ("spec", "ingressClassName")
     annotations = _mapping(manifest.metadata, "annotations")
     name = paths.get(manifest.object, path)
@@ -187,10 +193,10 @@ def _of_ingress(manifest: Manifest) -> Found:
     for index, tls in mappings(paths.get(manifest.object, ["spec", "tls"])):
         place: Where = ("spec", "tls", index)
         keys = tuple(((*place, "secretName"), key) for key in ("tls.crt", "tls.key"))
-        yield from _one(manifest, "Secret", tls, place, "secretName", keys=keys)
+        yield from _of_field(manifest, "Secret", tls, place, "secretName", keys=keys)
 
 
-def _of_external_secret(manifest: Manifest) -> Found:
+def _of_external_secret(manifest: Manifest) -> Mentions:
     spec = _mapping(manifest.object, "spec")
     places: list[Where] = [("secretStoreRef",)]
     places += [("data", i, "sourceRef", "storeRef") for i, _ in mappings(spec.get("data"))]
@@ -198,21 +204,21 @@ def _of_external_secret(manifest: Manifest) -> Found:
     for place in places:
         source = paths.get(spec, place)
         kind = source.get("kind", "SecretStore") if isinstance(source, dict) else ""
-        yield from _one(manifest, str(kind), source, ("spec", *place), "name")
+        yield from _of_field(manifest, str(kind), source, ("spec", *place), "name")
 
 
-def _of_secret_store(manifest: Manifest) -> Found:
-    """Yield the service accounts and Secrets by which a store is read, whatever its provider."""
+def _of_secret_store(manifest: Manifest) -> Mentions:
+    """Yield the ServiceAccounts and Secrets that a store uses, whatever its provider."""
     left: list[tuple[Where, Any]] = [(("spec",), manifest.object.get("spec"))]
     while left:
         path, part = left.pop()
         if isinstance(part, dict):
             left += [((*path, key), value) for key, value in part.items()]
             if path[-1] == "serviceAccountRef":
-                yield from _one(manifest, "ServiceAccount", part, path, "name")
+                yield from _of_field(manifest, "ServiceAccount", part, path, "name")
             elif str(path[-1]).endswith("SecretRef") and "key" in part:
                 keys = (((*path, "key"), str(part["key"])),)
-                yield from _one(manifest, "Secret", part, path, "name", keys=keys)
+                yield from _of_field(manifest, "Secret", part, path, "name", keys=keys)
         elif isinstance(part, list):
             left += [((*path, index), value) for index, value in enumerate(part)]
 
@@ -227,6 +233,6 @@ _OF_OBJECTS = {
 
 
 def _mapping(holder: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """Return a field that is a mapping, empty where it is none."""
-    found = holder.get(field)
-    return found if isinstance(found, dict) else {}
+    """Return the mapping in a field; empty if the field is not a mapping."""
+    value = holder.get(field)
+    return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""What is wrong in the pods that an object makes, whichever kind it is of."""
+"""Problems in pod templates, of workloads of any kind."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from scripts.rules.rule import Problem
 
 
 def in_pod(workload: Workload, path: Sequence[str | int], message: str, fix: str) -> Problem:
-    """Return what is wrong at a path in the spec of a workload's pods."""
+    """Return the problem at a path in the pod spec of a workload."""
     return Problem(workload.manifest, (*workload.pod_path, *path), message, fix)
 
 
 def in_container(
     container: Container, path: Sequence[str | int], message: str, fix: str
 ) -> Problem:
-    """Return what is wrong at a path in a container."""
+    """Return the problem at a path in a container."""
     return Problem(container.workload.manifest, (*container.path, *path), message, fix)
 
 
 def contexts(workload: Workload) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Yield the security contexts of a workload's pods and of their containers."""
+    """Yield the security contexts of a workload's pods and of their containers, with paths."""
     holders = [(workload.pod_path, workload.pod_spec)]
-    holders += [(one.path, one.data) for one in containers.of(workload)]
+    holders += [(container.path, container.data) for container in containers.of(workload)]
     for path, holder in holders:
-        found = holder.get("securityContext")
-        yield (*path, "securityContext"), found if isinstance(found, dict) else {}
+        context = holder.get("securityContext")
+        yield (*path, "securityContext"), context if isinstance(context, dict) else {}
 
 
 def called(container: Container) -> str:
-    """Return what a container is called in messages."""
+    """Return the name of a container for messages."""
     return f"the container {container.data.get('name', 'without a name')}"

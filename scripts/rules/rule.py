@@ -1,4 +1,4 @@
-"""What a rule is: a small pure function from an environment's objects to what is wrong in them."""
+"""Rules: pure functions from the objects of an environment to the problems in them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from scripts.rules.snapshot import Objects
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with one place in one object."""
+    """A mistake in one field of one object."""
 
     manifest: Manifest
     path: Where
-    """To the field; where it is missing, to where it belongs."""
+    """The path of the field; if the field is missing, the path where it belongs."""
     message: str
-    """What is wrong, and what comes of it."""
+    """What is wrong, and what happens if it stays."""
     fix: str
     """What to write instead."""
     part: str = ""
-    """The part of the field that is meant, where several values make it together."""
+    """The part of the field with the mistake, if several values make up the field."""
 
 
 class Outcome(StrEnum):
-    """What happens where a rule does not hold."""
+    """What happens if a rule is broken."""
 
     REJECTED = "rejected by the API server"
     BREAKS = "breaks at run time"
@@ -42,44 +42,44 @@ Across = Callable[[Sequence[Objects]], Iterator[tuple[Objects, Problem]]]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule; its function's name is its id, its docstring says what must hold and why."""
+    """A rule: the name of its function is its id, the docstring its promise and its reason."""
 
     id: str
-    """In kebab case: what is wrong where it fails."""
+    """In kebab case: the mistake that it reports."""
     family: str
-    """The module that it stands in, below scripts/rules: workloads/probes."""
+    """Its module below scripts/rules, for example workloads/probes."""
     severity: Severity
     outcome: Outcome
     promise: str
-    """What holds, in one line."""
+    """What is true if the rule reports nothing, in one line."""
     why: str
-    """What breaks where it does not hold."""
+    """What happens otherwise."""
     source: str
-    """Where that is documented: an address, or a file of this repository."""
+    """The documentation of it: a URL, or a file of this repository."""
     check: Across
     together: bool
-    """Whether it looks at several environments at once."""
+    """Whether it checks several environments together."""
 
     @property
     def is_about_changes(self) -> bool:
-        """Return whether it compares objects with what they were.
+        """Return whether it compares objects with those of the base revision.
 
-        Its findings end with the merge: a waiver of one is of use only once.
+        Its findings disappear with the merge, so a waiver of one is needed only once.
         """
         return self.family.startswith("changes/")
 
 
 _STATEFUL = (("spec", "template", "spec"), ("spec", "volumeClaimTemplates"))
 _VALIDATED_FROM = 34
-"""The minor version of Kubernetes from which on the API server validates a StatefulSet's pods and
-claims: https://github.com/kubernetes/kubernetes/pull/131790 and .../132212."""
+"""The first minor version of Kubernetes that validates the pod and claim templates of StatefulSets:
+https://github.com/kubernetes/kubernetes/pull/131790 and .../132212."""
 
 
 def is_rejected(rule: Rule, problem: Problem, kubernetes_version: str) -> bool:
-    """Return whether the API server rejects an object for a problem that a rule finds in it.
+    """Return whether the API server rejects an object for a problem that a rule reports.
 
-    It knows custom resources by their schemas only; and before it validated StatefulSets' pods, it
-    rejected each pod that was made of them.
+    It validates custom resources only by their schemas. Before it validated the pod templates of
+    StatefulSets, it rejected each of their pods instead.
     """
     manifest, path = problem.manifest, tuple(problem.path)
     if rule.outcome is not Outcome.REJECTED or (manifest.is_custom and path[:1] == ("spec",)):
@@ -93,9 +93,9 @@ def is_rejected(rule: Rule, problem: Problem, kubernetes_version: str) -> bool:
 def rule(
     source: str, severity: Severity = Severity.ERROR, *, outcome: Outcome | None = None
 ) -> Callable[[Check], Rule]:
-    """Return a decorator that makes a function a rule about single environments.
+    """Return a decorator that turns a function into a rule about single environments.
 
-    outcome: by default, an error breaks at run time, and a warning is a risk.
+    outcome: by default BREAKS for an error, and RISK for a warning.
     """
 
     def of(function: Check) -> Rule:
@@ -110,7 +110,7 @@ def rule(
 def across(
     source: str, severity: Severity = Severity.ERROR, *, outcome: Outcome | None = None
 ) -> Callable[[Across], Rule]:
-    """Return a decorator that makes a function a rule about several environments together."""
+    """Return a decorator that turns a function into a rule about several environments together."""
     return lambda function: _rule(function, function, source, severity, outcome, together=True)
 
 

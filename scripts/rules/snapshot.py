@@ -1,4 +1,4 @@
-"""What rules look at: the objects of an environment, and what its cluster has beside them."""
+"""Snapshots: what rules check, the objects of an environment and its provided resources."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Objects:
-    """An environment as rules see it: plain data, looked up by kind, name and label."""
+    """The objects of an environment as plain data, with lookups by kind, name and label."""
 
     name: str
     namespace: str
     kubernetes_version: str
-    """A minor version, like 1.34."""
+    """A minor version, for example 1.34."""
     zones: tuple[str, ...]
-    """Those that its nodes are in; none where they are not known."""
+    """The zones of its Kubernetes nodes; empty if they are unknown."""
     is_production: bool
     manifests: tuple[Manifest, ...]
     project: Manifest
     application: Manifest
     given: Given = field(default_factory=Given)
     before: tuple[Manifest, ...] | None = None
-    """The objects as an earlier revision has them; None where there is nothing to compare with."""
+    """The objects in the base revision; None if there is no base revision."""
     application_before: Manifest | None = None
-    """The Application as that revision has it, where it has one."""
+    """The Application in the base revision; None if it has none."""
     kubernetes_version_before: str = ""
-    """The Kubernetes version that the environment had then; empty where it is not known."""
+    """The Kubernetes version in the base revision; empty if it is unknown."""
 
     @cached_property
     def _by_kind(self) -> dict[str, list[Manifest]]:
-        found: dict[str, list[Manifest]] = {}
+        by_kind: dict[str, list[Manifest]] = {}
         for manifest in self.manifests:
-            found.setdefault(manifest.kind, []).append(manifest)
-        return found
+            by_kind.setdefault(manifest.kind, []).append(manifest)
+        return by_kind
 
     @cached_property
     def _by_name(self) -> dict[tuple[str, str], Manifest]:
@@ -68,51 +68,52 @@ class Objects:
         return [manifest for kind in kinds for manifest in self._by_kind.get(kind, ())]
 
     def find(self, kind: str, name: Any) -> Manifest | None:
-        """Return the manifest of a kind and name, if there is one."""
+        """Return the manifest with a kind and name; None if it does not exist."""
         return self._by_name.get((kind, name)) if isinstance(name, str) else None
 
     def has(self, kind: str, name: str) -> bool:
-        """Return whether there is such an object: a manifest, or one that is given."""
+        """Return whether an object exists, as a manifest or as a provided resource."""
         return (kind, name) in self._by_name or name in self.given.objects.get(kind, ())
 
     @cached_property
     def workloads(self) -> list[Workload]:
-        """Return what makes pods."""
-        return [one for one in self.makers if one.manifest.kind not in workloads.OF_THE_CLUSTER]
+        """Return the workloads with a known number of pods."""
+        makers, unknown = self.makers, workloads.OF_THE_CLUSTER
+        return [workload for workload in makers if workload.manifest.kind not in unknown]
 
     @cached_property
     def containers(self) -> list[Container]:
-        """Return the containers of all pods, of each pod the init containers first."""
-        return [one for workload in self.workloads for one in containers.of(workload)]
+        """Return the containers of all workloads; in each workload, init containers come first."""
+        return [own for workload in self.workloads for own in containers.of(workload)]
 
     @cached_property
     def nodes(self) -> list[Node]:
-        """Return what Besu and Maru run with, in each pod."""
+        """Return the configuration of Besu and Maru in each pod."""
         return node_config.nodes(self.workloads, self.of_kind("ConfigMap"))
 
     @cached_property
     def programs(self) -> list[Node]:
-        """Return one node of each container: what holds for all of its pods."""
-        found: dict[tuple[str, Where], Node] = {}
+        """Return the configuration of Besu and Maru in the first pod of each workload."""
+        by_container: dict[tuple[str, Where], Node] = {}
         for node in self.nodes:
-            found.setdefault(node.container.place, node)
-        return list(found.values())
+            by_container.setdefault(node.container.place, node)
+        return list(by_container.values())
 
     def selected(self, selector: Any) -> list[Workload]:
-        """Return the workloads of whose pods a label selector (matchLabels, …) selects some."""
-        return [one for one in self.makers if picks(selector, one)]
+        """Return the workloads with pods that a label selector (matchLabels, …) selects."""
+        return [workload for workload in self.makers if picks(selector, workload)]
 
     @cached_property
     def makers(self) -> list[Workload]:
-        """Return the workloads, and what makes as many pods as only the cluster knows."""
+        """Return all workloads, also those whose number of pods only the cluster knows."""
         return workloads.makers(self.manifests)
 
     def behind(self, service: Manifest) -> list[Workload]:
-        """Return the workloads to whose pods a Service leads."""
+        """Return the workloads with pods that a Service selects."""
         return services.pods(service, self.makers)
 
     def led_to(self, backend: Backend) -> list[ServicePort]:
-        """Return the ports of a Service that an Ingress leads to."""
+        """Return the ports of a Service that a backend of an Ingress names."""
         service = self.find("Service", backend.service)
         among = services.ports(service) if service else []
         return [port for port in among if backend.is_meant(port)]
@@ -122,11 +123,11 @@ class Objects:
         return {}
 
     def once(self, function: Callable[[Objects], _T]) -> _T:
-        """Return what a function says of the objects, which it is asked once."""
+        """Return the result of a function on the objects, which is computed once."""
         if function not in self._known:
             self._known[function] = function(self)
-        found: _T = self._known[function]
-        return found
+        result: _T = self._known[function]
+        return result
 
     @cached_property
     def place(self) -> tuple[Any, ...]:
@@ -135,51 +136,51 @@ class Objects:
 
     @cached_property
     def old(self) -> tuple[Manifest, ...]:
-        """Return the objects as they were, in the same place; none where it is another."""
+        """Return the objects in the base revision; none if the cluster or namespace changed."""
         earlier = self.application_before
         moved = earlier is not None and destination(earlier) != self.place
         return () if moved else self.before or ()
 
     @cached_property
     def changed(self) -> list[tuple[Manifest, Manifest]]:
-        """Return (old, new) of each object that is there still, and is another than it was."""
+        """Return (old, new) of each changed object that both revisions have."""
         new = {manifest.identity: manifest for manifest in self.manifests}
-        pairs = ((was, new.get(was.identity)) for was in self.old)
-        return [(was, now) for was, now in pairs if now and was is not now and was != now]
+        pairs = ((old, new.get(old.identity)) for old in self.old)
+        return [(old, now) for old, now in pairs if now and old is not now and old != now]
 
     @cached_property
     def gone(self) -> list[Manifest]:
-        """Return the objects that were there and are no longer."""
+        """Return the objects of the base revision that no longer exist."""
         new = {manifest.identity for manifest in self.manifests}
-        return [was for was in self.old if was.identity not in new]
+        return [old for old in self.old if old.identity not in new]
 
     @cached_property
     def counted(self) -> resource_usage.Counted:
-        """Return what the environment takes at its largest, and its bounds."""
+        """Return the resources that the environment uses at most, and its quotas."""
         return resource_usage.count(self.manifests)
 
     @cached_property
     def chain(self) -> resilience.Chain | None:
-        """Return the validators at worst; None where there are none."""
+        """Return the validators in the worst case; None if there are none."""
         return resilience.chain(self.manifests, self.zones)
 
     @cached_property
     def _scaled(self) -> dict[Target, list[Manifest]]:
-        found: dict[Target, list[Manifest]] = {}
+        by_target: dict[Target, list[Manifest]] = {}
         for manifest in self.of_kind(autoscalers.KIND):
-            found.setdefault(autoscalers.target(manifest), []).append(manifest)
-        return found
+            by_target.setdefault(autoscalers.target(manifest), []).append(manifest)
+        return by_target
 
     def autoscalers(self, manifest: Manifest) -> Sequence[Manifest]:
         """Return the HorizontalPodAutoscalers of an object."""
         return self._scaled.get(autoscalers.as_target(manifest), ())
 
     def component(self, name: str) -> Workload | None:
-        """Return the StatefulSet or Deployment of one of the stack's parts, if there is one."""
-        for one in self.workloads:
-            kept = one.manifest.kind in ("StatefulSet", "Deployment")
-            if kept and one.manifest.component == name:
-                return one
+        """Return the StatefulSet or Deployment of a component; None if it does not exist."""
+        for workload in self.workloads:
+            is_permanent = workload.manifest.kind in ("StatefulSet", "Deployment")
+            if is_permanent and workload.manifest.component == name:
+                return workload
         return None
 
     @cached_property
@@ -190,7 +191,8 @@ class Objects:
     @cached_property
     def parties(self) -> dict[str, network_policies.Party]:
         """Return a pod of each workload, by the label of its manifest."""
-        return {one.manifest.label: network_policies.pod(one) for one in self.makers}
+        makers = self.makers
+        return {workload.manifest.label: network_policies.pod(workload) for workload in makers}
 
     @cached_property
     def isolating(self) -> dict[tuple[str, str], list[network_policies.Policy]]:
@@ -203,12 +205,12 @@ class Objects:
 
     @cached_property
     def calls(self) -> list[pod_connections.Call]:
-        """Return whom pods call, by what they are told."""
+        """Return the connections that pods make, by their configuration."""
         return pod_connections.calls(self.manifests, self.workloads)
 
 
 def destination(application: Manifest) -> tuple[Any, ...]:
-    """Return the cluster and the namespace that an Application brings its objects to."""
+    """Return the cluster and the namespace that an Application syncs to."""
     path = ("spec", "destination")
     return tuple(
         paths.get(application.object, (*path, key)) for key in ("server", "name", "namespace")
@@ -216,7 +218,7 @@ def destination(application: Manifest) -> tuple[Any, ...]:
 
 
 def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Sequence[_T]]:
-    """Return a function that works out what rules share once for each environment."""
+    """Return the function with its result cached for each environment, to share among rules."""
 
     def listed(objects: Objects) -> Sequence[_T]:
         return tuple(function(objects))
@@ -225,7 +227,7 @@ def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Seq
 
 
 def spec_of(manifest: Manifest, *path: str | int) -> Any:
-    """Return a field of an object's spec; None where there is none."""
+    """Return a field of an object's spec; None if it is missing."""
     return manifest.get("spec", *path)
 
 
@@ -235,7 +237,7 @@ def annotation(name: str) -> Where:
 
 
 def nearest(value: str, known: Iterable[str], otherwise: str) -> str:
-    """Return that the most similar name is to be written, or else what there is to do."""
+    """Return the fix to write the most similar name; the other fix if none is similar."""
     import difflib
 
     near = difflib.get_close_matches(value, list(known), 1)

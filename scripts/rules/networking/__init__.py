@@ -1,1 +1,1 @@
-"""Rules about who reaches whom: ports, selectors, Ingresses, NetworkPolicies."""
+"""Rules about connections: ports, selectors, Ingresses, NetworkPolicies."""

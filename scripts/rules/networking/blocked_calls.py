@@ -1,4 +1,4 @@
-"""Blocked calls: NetworkPolicies let through what pods call."""
+"""Blocked calls: NetworkPolicies allow the connections that pods make."""
 
 from __future__ import annotations
 
@@ -42,52 +42,53 @@ _DNS_PODS = Party("DNS", "kube-system", {"k8s-app": "kube-dns"})
 
 @rule(CONCEPTS)
 def network_policy_blocks_connection(objects: Objects) -> Iterator[Problem]:
-    """Policies let pods connect to what their configuration names, at both ends.
+    """NetworkPolicies at both ends allow the connections that the pods' configuration names.
 
-    Else they try for ever: Maru makes no block without its sequencer, a node finds no peer, and
-    nothing but a log says why.
+    Otherwise the connections time out: Maru builds no blocks without its sequencer, a chain node
+    has no peers, and only the logs show why.
     """
     blocked = _blocked_calls(objects)
     for key, (_, others) in _half_open(objects, blocked).items() if blocked else ():
-        # Most often the same mistake.
+        # Usually the same mistake.
         for label, (other, ports) in others.items() if key in blocked else ():
             blocked[key][1].setdefault(label, (other, set()))[1].update(ports)
-    yield from _told(objects, blocked, "as their configuration or the other end's policy has it")
+    why = "which the pods' configuration or the policy at the other end expects"
+    yield from _problems(objects, blocked, why)
 
 
 @rule(CONCEPTS)
 def network_policy_opens_one_end(objects: Objects) -> Iterator[Problem]:
-    """What one end's policy opens to the pods at the other end, the policy there opens, too.
+    """A connection that the policy at one end allows is also allowed by the policy at the other.
 
-    A connection needs both: with one end shut, the rule at the other does nothing.
+    Otherwise the connection times out, and the rule at the first end has no effect.
     """
     calls = _blocked_calls(objects)
     blocked = {key: at for key, at in _half_open(objects, calls).items() if key not in calls}
-    yield from _told(objects, blocked, "which the other end's policy opens")
+    yield from _problems(objects, blocked, "which the policy at the other end allows")
 
 
 def _blocked_calls(objects: Objects) -> _Blocked:
-    """Return what pods call, and can't reach."""
+    """Return the calls that policies block."""
     blocked: _Blocked = {}
     for source, target, port in _called(objects).values():
-        _note(objects, source, target, port, blocked)
+        _add_if_blocked(objects, source, target, port, blocked)
     return blocked
 
 
 def _half_open(objects: Objects, calls: _Blocked) -> _Blocked:
-    """Return what policies open at one end alone, but for what is called.
+    """Return the connections that policies allow at only one end, except calls.
 
-    Where calls between the same pods are blocked at the end that opens it, its port is what is
-    wrong.
+    If calls between the same pods are blocked at the end that allows it, the port in its rule is
+    the mistake, and the connection is left out.
     """
-    called, found = _called(objects), _Blocked()
+    called, one_sided = _called(objects), _Blocked()
     for policy in objects.policies:
         for direction in sorted(FIELDS.keys() & policy.isolates):
             for source, target, port in _opened(objects, policy, direction):
                 if (label_of(source), label_of(target), port) not in called:
-                    _note(objects, source, target, port, found)
+                    _add_if_blocked(objects, source, target, port, one_sided)
     blocked: _Blocked = {}
-    for (direction, label), (end, others) in found.items():
+    for (direction, label), (end, others) in one_sided.items():
         opposite = INGRESS if direction == EGRESS else EGRESS
         left = {
             other: at
@@ -100,7 +101,7 @@ def _half_open(objects: Objects, calls: _Blocked) -> _Blocked:
 
 
 def _called(objects: Objects) -> dict[tuple[str, str, Port], tuple[Workload, Workload, Port]]:
-    """Return the calls between pods, each once: source, target and port, by the labels of these."""
+    """Return the calls between pods (source, target and port) without duplicates, by labels."""
     return {
         (label_of(call.source), label_of(target), (call.port, "TCP")): (
             call.source,
@@ -113,13 +114,13 @@ def _called(objects: Objects) -> dict[tuple[str, str, Port], tuple[Workload, Wor
 
 
 _Blocked = dict[tuple[str, str], tuple[Workload, dict[str, tuple[Workload, set[Port]]]]]
-"""Direction and label of the end that denies → that end, and the others, each with its ports."""
+"""Direction and label of the end that blocks → that end, and the other ends with their ports."""
 
 
-def _note(
+def _add_if_blocked(
     objects: Objects, source: Workload, target: Workload, port: Port, blocked: _Blocked
 ) -> None:
-    """Add a connection to those that are blocked, where it is."""
+    """Add a connection to the blocked ones if a policy at an end blocks it."""
     parties = objects.parties
     for direction, end, other in ((EGRESS, source, target), (INGRESS, target, source)):
         isolating = objects.isolating[direction, label_of(end)]
@@ -129,8 +130,9 @@ def _note(
             others.setdefault(label_of(other), (other, set()))[1].add(port)
 
 
-def _told(objects: Objects, blocked: _Blocked, why: str) -> Iterator[Problem]:
-    """Yield what is blocked: a problem for each rule that is missing, or for a whole policy."""
+def _problems(objects: Objects, blocked: _Blocked, why: str) -> Iterator[Problem]:
+    """Yield a problem for each missing rule, or for a missing policy."""
+    effect = "the connections time out"
     for (direction, label), (end, others) in sorted(blocked.items(), key=lambda item: item[0]):
         groups: dict[frozenset[Port], list[Workload]] = {}
         for other, ports in others.values():
@@ -140,28 +142,29 @@ def _told(objects: Objects, blocked: _Blocked, why: str) -> Iterator[Problem]:
             continue
         if policy is None:
             rules = [_rule_to_write(direction, *group) for group in groups.items()]
-            fix = (
-                f"write a NetworkPolicy for them with {FIELDS[direction][0]}: [{', '.join(rules)}]"
-            )
-            ways = "; ".join(_way(direction, label, group) for group in groups.items())
-            message = f"{ways}, {why}: no policy is for the pods of {label} alone"
+            name = FIELDS[direction][0]
+            fix = f"write a NetworkPolicy for these pods with {name}: [{', '.join(rules)}]"
+            connections = [_connections(direction, label, group) for group in groups.items()]
+            message = f"no NetworkPolicy allows {joined(connections)}, {why}: {effect}"
             yield Problem(end.manifest, (*end.template, "metadata", "labels"), message, fix)
             continue
         for group in groups.items():
             path, fix = _to_write(objects, policy, direction, end, *group)
             message = (
-                f"{_way(direction, label, group)}, {why}: "
-                f"{policy.manifest.label} has no such {FIELDS[direction][0]}"
+                f"{policy.manifest.label} does not allow {_connections(direction, label, group)},"
+                f" {why}: {effect}"
             )
             yield Problem(policy.manifest, path, message, fix)
 
 
-def _way(direction: str, label: str, group: tuple[Iterable[Port], Sequence[Workload]]) -> str:
-    """Return who may not connect to whom, in words."""
+def _connections(
+    direction: str, label: str, group: tuple[Iterable[Port], Sequence[Workload]]
+) -> str:
+    """Return connections in words, as their direction at the end with the label."""
     ports, others = group
     names = joined(sorted(map(label_of, others)))
     source, target = (label, names) if direction == EGRESS else (names, label)
-    return f"the pods of {source} may not connect to {target} on {numbered(ports)}"
+    return f"{FIELDS[direction][0]} from {source} to {target} on {numbered(ports)}"
 
 
 def _to_write(
@@ -172,20 +175,22 @@ def _to_write(
     ports: Iterable[Port],
     others: Sequence[Workload],
 ) -> tuple[Where, str]:
-    """Return where in a policy a connection belongs, and what to write there.
+    """Return the field of a policy that should allow a connection, and what to write there.
 
-    That is a rule which has half of it, else the rules.
+    A rule that has its peers or its ports is extended; otherwise a rule is added.
     """
     name, peers = FIELDS[direction]
-    own, *theirs = (objects.parties[label_of(one)] for one in (end, *others))
-    for one in policy.rules[direction]:
-        if one.ports and all(network_policies.is_for(policy, one, other) for other in theirs):
-            return (*one.path, "ports"), f"add to it {port_items(ports)}"
-    for one in policy.rules[direction]:
+    own, *theirs = (objects.parties[label_of(workload)] for workload in (end, *others))
+    for allowed in policy.rules[direction]:
+        is_for_peers = all(network_policies.is_for(policy, allowed, other) for other in theirs)
+        if allowed.ports and is_for_peers:
+            return (*allowed.path, "ports"), f"add to ports: {port_items(ports)}"
+    for allowed in policy.rules[direction]:
         target = theirs[0] if direction == EGRESS else own
-        if one.peers and all(network_policies.is_for_port(one, target, *port) for port in ports):
-            return (*one.path, peers), f"add to it {_pod_items(others)}"
-    fix = f"add to {name} {_rule_to_write(direction, ports, others)}"
+        is_for_ports = all(network_policies.is_for_port(allowed, target, *port) for port in ports)
+        if allowed.peers and is_for_ports:
+            return (*allowed.path, peers), f"add to {peers}: {_pod_items(others)}"
+    fix = f"add to {name}: {_rule_to_write(direction, ports, others)}"
     return of_missing_rule(policy, direction), fix
 
 
@@ -195,29 +200,29 @@ def _rule_to_write(direction: str, ports: Iterable[Port], others: Sequence[Workl
 
 
 def _pod_items(workloads: Iterable[Workload]) -> str:
-    selectors = [one.get("spec", "selector", "matchLabels") or one.labels for one in workloads]
+    selectors = [own.get("spec", "selector", "matchLabels") or own.labels for own in workloads]
     return ", ".join(flow({"podSelector": {"matchLabels": labels}}) for labels in selectors)
 
 
 def _opened(
     objects: Objects, policy: Policy, direction: str
 ) -> Iterator[tuple[Workload, Workload, Port]]:
-    """Yield what a policy opens between pods by their labels: source, target and port."""
+    """Yield what a policy allows between pods by their labels: source, target and port."""
     for own in selected(objects, policy):
-        for one in policy.rules[direction]:
-            for other in named_pods(objects, one):
+        for allowed in policy.rules[direction]:
+            for other in named_pods(objects, allowed):
                 source, target = (own, other) if direction == EGRESS else (other, own)
                 party = objects.parties[label_of(target)]
                 for port in sorted(has_ports(target)):
-                    if one.ports and network_policies.is_for_port(one, party, *port):
+                    if allowed.ports and network_policies.is_for_port(allowed, party, *port):
                         yield source, target, port
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/")
 def network_policy_blocks_dns(objects: Objects) -> Iterator[Problem]:
-    """Policies let pods that connect to names ask the cluster's DNS, by UDP and by TCP.
+    """NetworkPolicies allow DNS queries, by UDP and TCP, to pods that connect to host names.
 
-    Else no name leads anywhere, and they reach nobody; without TCP, long answers fail alone.
+    Otherwise no name resolves, and every connection fails; without TCP, only long answers fail.
     """
     missing: dict[tuple[str, ...], dict[str, Workload]] = {}
     for call in objects.calls:
@@ -229,53 +234,57 @@ def network_policy_blocks_dns(objects: Objects) -> Iterator[Problem]:
                 if not any(_is_dns(peer) for peer in peers_of(isolating, EGRESS, (DNS, protocol)))
             )
             missing.setdefault(lacks, {})[label_of(call.source)] = call.source
-    for lacks, asking in missing.items():
+    for lacks, clients in missing.items():
         if lacks:
-            yield _without_names(objects, lacks, list(asking.values()))
+            yield _without_dns(objects, lacks, list(clients.values()))
 
 
-def _without_names(objects: Objects, lacks: Sequence[str], asking: Sequence[Workload]) -> Problem:
-    """Return that workloads can't ask for names, at the policy that is nearest to it."""
+def _without_dns(objects: Objects, lacks: Sequence[str], clients: Sequence[Workload]) -> Problem:
+    """Return the problem of blocked DNS queries, at the policy to change."""
+    effect = "names with long DNS answers do not resolve"
+    if "UDP" in lacks:
+        effect = "they can't resolve the names that they connect to"
     message = (
-        f"the pods of {joined(sorted(map(label_of, asking)))} may not ask the cluster's DNS by "
-        f"{' or '.join(lacks)}, and they find the others by name"
+        f"no NetworkPolicy allows egress by {' or '.join(lacks)} to the cluster's DNS from"
+        f" {joined(sorted(map(label_of, clients)))}: {effect}"
     )
     of_system = {"matchLabels": {network_policies.NAMESPACE: _DNS_PODS.namespace}}
     peer = {"namespaceSelector": of_system, "podSelector": {"matchLabels": _DNS_PODS.labels}}
     ports = port_items((DNS, protocol) for protocol in lacks)
     for policy in objects.policies:
-        for one in policy.rules[EGRESS]:
-            if any(item.get("port") == DNS for _, item in one.ports or ()):
-                if not all(policy in objects.isolating[EGRESS, label_of(asks)] for asks in asking):
-                    fix = "write a selector that selects them, too"
+        for allowed in policy.rules[EGRESS]:
+            if any(item.get("port") == DNS for _, item in allowed.ports or ()):
+                if not all(policy in objects.isolating[EGRESS, label_of(own)] for own in clients):
+                    fix = "change the selector so that it also selects these pods"
                     return Problem(policy.manifest, ("spec", "podSelector"), message, fix)
                 if all(
-                    network_policies.is_for_port(one, _DNS_PODS, DNS, protocol)
+                    network_policies.is_for_port(allowed, _DNS_PODS, DNS, protocol)
                     for protocol in lacks
                 ):
-                    return Problem(
-                        policy.manifest, (*one.path, "to"), message, f"write {flow(peer)}"
-                    )
-                return Problem(policy.manifest, (*one.path, "ports"), message, f"add to it {ports}")
-    fix = f"write networkPolicy.dnsTo: [{flow(peer)}], or a NetworkPolicy for them with egress: "
-    fix += f"[{{to: [{flow(peer)}], ports: [{ports}]}}]"
-    return Problem(asking[0].manifest, ("metadata", "name"), message, fix)
+                    path, fix = (*allowed.path, "to"), f"write {flow(peer)}"
+                else:
+                    path, fix = (*allowed.path, "ports"), f"add to ports: {ports}"
+                return Problem(policy.manifest, path, message, fix)
+    fix = f"write networkPolicy.dnsTo: [{flow(peer)}], or a NetworkPolicy for these pods with"
+    fix += f" egress: [{{to: [{flow(peer)}], ports: [{ports}]}}]"
+    return Problem(clients[0].manifest, ("metadata", "name"), message, fix)
 
 
 def _is_dns(peer: Peer | None) -> bool:
-    """Return whether a peer can be a cluster's DNS: the usual one, or one that is elsewhere."""
+    """Return whether a peer can be the cluster's DNS: the usual one, or one in another place."""
     if peer is None or "ipBlock" in peer or network_policies.names(peer, _DNS_PODS, ""):
         return True
     name = paths.get(peer, ("namespaceSelector", "matchLabels", network_policies.NAMESPACE))
-    is_misspelt = difflib.get_close_matches(str(name), ["kube-system"], cutoff=0.8)
-    return peer.get("namespaceSelector") is not None and not is_misspelt
+    is_misspelled = difflib.get_close_matches(str(name), ["kube-system"], cutoff=0.8)
+    return peer.get("namespaceSelector") is not None and not is_misspelled
 
 
 @rule(CONCEPTS)
 def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
-    """Policies let pods reach what their configuration names outside of the namespace.
+    """NetworkPolicies allow the connections out of the namespace that the configuration names.
 
-    Else backups don't reach their bucket, or transfers their node, and it is missed when needed.
+    Otherwise they time out: backups do not reach their bucket, and the TX Sender does not reach its
+    node.
     """
     blocked: dict[str, tuple[Workload, dict[str, Call]]] = {}
     for call in objects.calls:
@@ -290,15 +299,20 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
         if has_dead_rules(objects, EGRESS, workload):
             continue
         names = joined([f"{call.host}:{call.port}" for call in hosts.values()])
-        message = f"the pods of {label} may not connect to {names}, as their configuration says"
-        who = list({flow(_peer_of(call)): _peer_of(call) for call in hosts.values()}.values())
+        message = (
+            f"no NetworkPolicy allows egress from {label} to {names}, which its configuration"
+            " uses: the connections time out"
+        )
+        by_text = {flow(_peer_of(call)): _peer_of(call) for call in hosts.values()}
         ports = {(call.port, "TCP") for call in hosts.values()}
         value = "txSenderTo" if workload.manifest.component == "tx-sender" else "backupTo"
-        yield at_own_policy(objects, EGRESS, workload, message, who, ports, value)
+        yield at_own_policy(
+            objects, EGRESS, workload, message, list(by_text.values()), ports, value
+        )
 
 
 def _peer_of(call: Call) -> Peer:
-    """Return what to write for who is called outside of the namespace."""
+    """Return the peer to write for the target of a call out of the namespace."""
     if call.namespace:
         return {"namespaceSelector": {"matchLabels": {network_policies.NAMESPACE: call.namespace}}}
     network = network_policies.network(call.host)
@@ -308,7 +322,7 @@ def _peer_of(call: Call) -> Peer:
 
 
 def _may_be(peer: Peer | None, host: str, namespace: str) -> bool:
-    """Return whether a peer may be, as far as can be known, who is called outside."""
+    """Return whether a peer may include a host outside, as far as that is known."""
     if peer is None:
         return True
     address = network_policies.network(host)
@@ -321,13 +335,13 @@ def _may_be(peer: Peer | None, host: str, namespace: str) -> bool:
 
 
 def _may_select(selector: Any, namespace: str) -> bool:
-    """Return whether a selector may select a namespace: of its labels only its name is known."""
+    """Return whether a selector may select a namespace, of which only the name is known."""
     wanted = paths.get(selector, ("matchLabels", network_policies.NAMESPACE))
     if wanted is not None:
         return bool(wanted == namespace)
     expressions = [
-        one
-        for _, one in mappings(paths.get(selector, ("matchExpressions",)))
-        if one.get("key") == network_policies.NAMESPACE
+        expression
+        for _, expression in mappings(paths.get(selector, ("matchExpressions",)))
+        if expression.get("key") == network_policies.NAMESPACE
     ]
     return selects({"matchExpressions": expressions}, {network_policies.NAMESPACE: namespace})

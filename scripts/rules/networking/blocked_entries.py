@@ -1,4 +1,4 @@
-"""Blocked entries: NetworkPolicies let in who scrapes, and who comes through a load balancer."""
+"""Blocked entries: NetworkPolicies allow ingress from Prometheus and from load balancers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _MONITORING = {"namespaceSelector": {"matchLabels": {network_policies.NAMESPACE:
 
 @rule(CONNECTIVITY)
 def network_policy_blocks_scrape(objects: Objects) -> Iterator[Problem]:
-    """Policies let somebody outside of the environment in to the ports that Prometheus scrapes.
+    """NetworkPolicies open the scraped ports to peers outside of the environment.
 
-    Else there are no metrics, and alerts on them stay silent.
+    Otherwise Prometheus can't scrape them: there are no metrics, and alerts on them never fire.
     """
     blocked: dict[str, tuple[Workload, set[Port]]] = {}
     for workload, port in _scraped(objects):
@@ -43,22 +43,23 @@ def network_policy_blocks_scrape(objects: Objects) -> Iterator[Problem]:
             blocked.setdefault(label_of(workload), (workload, set()))[1].add(port)
     usual = _usual_scraper(objects)
     peer = json.loads(usual) if usual else _MONITORING
-    left = [at for at in blocked.values() if not has_dead_rules(objects, INGRESS, at[0])]
-    # Without any peer to scrape from, it is one value that is missing.
-    for together in [left] if left and not usual else [[at] for at in left]:
-        what = joined(
-            [f"{numbered(ports)} of the pods of {label_of(at)}" for at, ports in together]
+    left = [item for item in blocked.values() if not has_dead_rules(objects, INGRESS, item[0])]
+    # If no port is open to Prometheus, the cause is one missing value: report it once.
+    for together in [left] if left and not usual else [[item] for item in left]:
+        targets = [f"{numbered(ports)} of {label_of(workload)}" for workload, ports in together]
+        message = (
+            f"no NetworkPolicy allows Prometheus to scrape {joined(targets)}: there are no"
+            " metrics, and alerts on them never fire"
         )
-        message = f"Prometheus may not scrape {what}"
-        kin = {port for _, port in _scraped(objects)}
-        yield _shut(objects, *together[0], message, peer, kin, "metricsFrom")
+        scraped = {port for _, port in _scraped(objects)}
+        yield _missing_ingress(objects, *together[0], message, peer, scraped, "metricsFrom")
 
 
 @rule(CONNECTIVITY)
 def network_policy_blocks_prometheus(objects: Objects) -> Iterator[Problem]:
-    """All ports that Prometheus scrapes are open to one and the same peer.
+    """All ports that Prometheus scrapes are open to the same peer.
 
-    One Prometheus scrapes them all: where a port is open to another, its metrics are missing.
+    Otherwise some metrics are missing: one Prometheus scrapes all ports.
     """
     usual = _usual_scraper(objects)
     for workload, port in _scraped(objects):
@@ -66,39 +67,40 @@ def network_policy_blocks_prometheus(objects: Objects) -> Iterator[Problem]:
         if usual and texts and usual not in texts:
             policy, path = _opening(objects, workload, port)
             message = (
-                f"{numbered([port])} of the pods of {label_of(workload)} is open to "
-                f"{flow(json.loads(texts[0]))}, and what Prometheus scrapes elsewhere to another"
+                f"{policy.manifest.label} opens {numbered([port])} of {label_of(workload)} to"
+                f" {flow(json.loads(texts[0]))}, but other policies open scraped ports to"
+                f" {flow(json.loads(usual))}: one Prometheus can't scrape both"
             )
             yield Problem(policy.manifest, path, message, f"write {flow(json.loads(usual))}")
 
 
 def _usual_scraper(objects: Objects) -> str:
     """Return the peer, as JSON, to which most ports that Prometheus scrapes are open."""
-    found = [text for one in _scraped(objects) for text in _scrapers(objects, *one)]
-    return max(sorted(set(found)), key=found.count, default="")
+    peers = [text for scraped in _scraped(objects) for text in _scrapers(objects, *scraped)]
+    return max(sorted(set(peers)), key=peers.count, default="")
 
 
 def _scrapers(objects: Objects, workload: Workload, port: Port) -> list[str]:
-    """Return the peers outside, as JSON, to which a port is open; none where all may."""
-    found = [peer for peer in _into(objects, workload, port) if _is_outside(objects, peer)]
-    return [] if None in found else [json.dumps(peer, sort_keys=True) for peer in found]
+    """Return the peers outside, as JSON, to which a port is open; none if it is open to all."""
+    peers = [peer for peer in _into(objects, workload, port) if _is_outside(objects, peer)]
+    return [] if None in peers else [json.dumps(peer, sort_keys=True) for peer in peers]
 
 
 def _opening(objects: Objects, workload: Workload, port: Port) -> tuple[Policy, Where]:
-    """Return the first policy and peer that open a workload's port to somebody outside."""
+    """Return the first policy, and the path of its peer, that open a port to the outside."""
     party = objects.parties[label_of(workload)]
     return next(
         (policy, path)
         for policy in objects.isolating[INGRESS, label_of(workload)]
-        for one in policy.rules[INGRESS]
-        if network_policies.is_for_port(one, party, *port)
-        for path, peer in one.peers or ()
+        for allowed in policy.rules[INGRESS]
+        if network_policies.is_for_port(allowed, party, *port)
+        for path, peer in allowed.peers or ()
         if _is_outside(objects, peer)
     )
 
 
 def _scraped(objects: Objects) -> Iterator[tuple[Workload, Port]]:
-    """Yield the workloads and ports of ServiceMonitors."""
+    """Yield the workloads and ports that ServiceMonitors scrape."""
     for monitor in objects.of_kind("ServiceMonitor"):
         for service in monitored(objects, monitor):
             for _, endpoint in monitors.endpoints(monitor):
@@ -107,9 +109,9 @@ def _scraped(objects: Objects) -> Iterator[tuple[Workload, Port]]:
 
 @rule(CONNECTIVITY)
 def network_policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
-    """Policies let in who comes through an Ingress, a load balancer or a node's port.
+    """NetworkPolicies allow ingress through Ingresses, load balancers and node ports.
 
-    Else the health checks fail, and clients get an error 503 or 504, or no answer at all.
+    Otherwise health checks fail, and clients get an error 503 or 504, or a timeout.
     """
     blocked: dict[str, tuple[Workload, dict[Port, tuple[Manifest, bool]]]] = {}
     entered = set[Port]()
@@ -126,23 +128,24 @@ def network_policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
     for label, (workload, ports) in blocked.items():
         entries = joined(sorted({entry.label for entry, _ in ports.values()}))
         message = (
-            f"nothing lets what comes by {entries} in to {numbered(ports)} of the pods of {label}"
+            f"no NetworkPolicy allows ingress through {entries} to {numbered(ports)} of {label}:"
+            " health checks and connections time out"
         )
-        name = "the ingress controller's"
+        name = "<the ingress controller's namespace>"
         peer: Peer = {"namespaceSelector": {"matchLabels": {network_policies.NAMESPACE: name}}}
         if any(entry.kind == "Service" or is_by_address for entry, is_by_address in ports.values()):
-            peer = {"ipBlock": {"cidr": "the load balancer's subnets"}}
+            peer = {"ipBlock": {"cidr": "<the load balancer's subnets>"}}
         if not has_dead_rules(objects, INGRESS, workload):
             value = "ethstatsFrom" if workload.manifest.component == "ethstats" else "rpcFrom"
             p2p = p2p_ports(objects)
-            kin = p2p if ports.keys() <= p2p else entered - p2p
-            if kin is p2p:
-                value, peer = "p2pFrom", {"ipBlock": {"cidr": "the addresses of the peers"}}
-            yield _shut(objects, workload, ports, message, peer, kin, value)
+            similar = p2p if ports.keys() <= p2p else entered - p2p
+            if similar is p2p:
+                value, peer = "p2pFrom", {"ipBlock": {"cidr": "<the peers' addresses>"}}
+            yield _missing_ingress(objects, workload, ports, message, peer, similar, value)
 
 
 def _entries(objects: Objects) -> Iterator[tuple[Manifest, Workload, Port, bool]]:
-    """Yield the ways in: the object that opens it, pods and their port, whether by address."""
+    """Yield the entries: the Service or Ingress, the workload, its port, whether by address."""
     for service in objects.of_kind("Service"):
         if service.get("spec", "type") in ("LoadBalancer", "NodePort"):
             for workload, port in pods_behind(objects, services.ports(service)):
@@ -160,19 +163,19 @@ def _entries(objects: Objects) -> Iterator[tuple[Manifest, Workload, Port, bool]
 
 
 def _checked(ingress: Manifest) -> Port:
-    """Return the pods' port for the load balancer's health checks, where an Ingress has one."""
+    """Return the pods' port for the load balancer's health checks; port 0 if none is set."""
     port = str(ingress.annotations.get("alb.ingress.kubernetes.io/healthcheck-port"))
     return (int(port) if port.isdecimal() else 0), "TCP"
 
 
 def _into(objects: Objects, workload: Workload, port: Port) -> Iterator[Peer | None]:
-    """Yield the peers to which policies open a port of a workload; None for everyone."""
+    """Yield the peers to which policies open a port of a workload; None for all peers."""
     isolating = objects.isolating[INGRESS, label_of(workload)]
     return peers_of(isolating, INGRESS, port, objects.parties[label_of(workload)])
 
 
 def _is_outside(objects: Objects, peer: Peer | None) -> bool:
-    """Return whether a peer is, or includes, somebody that the environment does not make."""
+    """Return whether a peer includes clients outside of the environment."""
     if peer is None or peer.get("ipBlock") is not None:
         return True
     if peer.get("namespaceSelector") is not None:
@@ -180,25 +183,25 @@ def _is_outside(objects: Objects, peer: Peer | None) -> bool:
     return not objects.selected(peer.get("podSelector"))
 
 
-def _shut(
+def _missing_ingress(
     objects: Objects,
     workload: Workload,
     ports: Iterable[Port],
     message: str,
     peer: Peer,
-    kin: set[Port],
+    similar: set[Port],
     value: str,
 ) -> Problem:
-    """Return that ports are shut to somebody outside, at the policy that may open them.
+    """Return the problem of ports that are closed to the outside, at the policy to change.
 
-    peer: who it is, as far as that is known. kin: the ports that are for them; a rule that opens
-    some of them to somebody outside is where others belong.
+    peer: the client, as far as it is known. similar: the ports for such clients; a rule that opens
+    some of them to the outside is extended.
     """
     policy, missing = own_policy(objects, INGRESS, workload), set(ports)
-    for one in policy.rules[INGRESS] if policy else ():
-        opened = set(opened_ports(objects, one, workload))
-        is_to_outside = any(_is_outside(objects, item) for _, item in one.peers or ())
-        if policy and is_to_outside and opened & kin and not opened & missing:
-            path = (*one.path, "ports")
-            return Problem(policy.manifest, path, message, f"add to it {port_items(missing)}")
+    for allowed in policy.rules[INGRESS] if policy else ():
+        opened = set(opened_ports(objects, allowed, workload))
+        is_to_outside = any(_is_outside(objects, item) for _, item in allowed.peers or ())
+        if policy and is_to_outside and opened & similar and not opened & missing:
+            path, fix = (*allowed.path, "ports"), f"add to ports: {port_items(missing)}"
+            return Problem(policy.manifest, path, message, fix)
     return at_own_policy(objects, INGRESS, workload, message, [peer], missing, value)

@@ -1,4 +1,4 @@
-"""Openings: NetworkPolicies let through no more than pods need."""
+"""Excess traffic: NetworkPolicies allow only the connections that pods need."""
 
 from __future__ import annotations
 
@@ -41,30 +41,36 @@ _LAST_PORT = 65535
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
 def pod_without_network_policy(objects: Objects) -> Iterator[Problem]:
-    """Where policies isolate pods, they isolate all of them, in both directions.
+    """If NetworkPolicies isolate some pods in a direction, they isolate all pods.
 
-    A pod that no policy selects is open to everyone, and reaches everyone.
+    Otherwise the pods that no policy selects accept connections from anyone, or connect to any
+    address.
     """
     for direction in (INGRESS, EGRESS):
-        left = [one for one in objects.workloads if not objects.isolating[direction, label_of(one)]]
+        isolating = objects.isolating
+        left = [own for own in objects.workloads if not isolating[direction, label_of(own)]]
         if len(left) == len(objects.workloads):
             continue
         for workload in left:
             if has_dead_rules(objects, direction, workload):
                 continue
-            what = "everyone reaches them" if direction == INGRESS else "they reach everyone"
-            message = f"no policy for {direction} selects the pods of {label_of(workload)}: {what}"
-            fix = f"write a NetworkPolicy with policyTypes [{direction}] that selects them"
-            yield Problem(
-                workload.manifest, (*workload.template, "metadata", "labels"), message, fix
+            effect = "they can connect to any address"
+            if direction == INGRESS:
+                effect = "anyone can connect to them"
+            message = (
+                f"no NetworkPolicy for {direction} selects the pods of {label_of(workload)}:"
+                f" {effect}"
             )
+            fix = f"write a NetworkPolicy with policyTypes: [{direction}] that selects them"
+            path = (*workload.template, "metadata", "labels")
+            yield Problem(workload.manifest, path, message, fix)
 
 
 @rule(CONCEPTS + "#default-deny-all-ingress-and-all-egress-traffic", outcome=Outcome.RISK)
 def missing_default_deny(objects: Objects) -> Iterator[Problem]:
-    """In production a policy denies what no other allows, for the whole namespace, both ways.
+    """In production, a default-deny NetworkPolicy applies to all pods, for ingress and egress.
 
-    Else a pod that somebody adds is open to everyone, and may connect to the nodes' peers.
+    Otherwise a new pod accepts connections from anyone, and can connect to any address.
     """
     if not objects.is_production:
         return
@@ -74,8 +80,11 @@ def missing_default_deny(objects: Objects) -> Iterator[Problem]:
     missing = [direction for direction in FIELDS if direction not in denied]
     if not missing:
         return
-    message = f"nothing denies {joined(missing)} to pods of the namespace that no policy selects"
-    # One without rules is there to deny.
+    message = (
+        f"no NetworkPolicy denies {joined(missing)} by default: a pod that no other policy selects"
+        " has unrestricted traffic"
+    )
+    # A policy without rules is a default deny.
     denying = [policy for policy in objects.policies if not any(policy.rules.values())]
     widest = max(denying, key=lambda policy: len(selected(objects, policy)), default=None)
     if widest is None:
@@ -97,37 +106,37 @@ def missing_default_deny(objects: Objects) -> Iterator[Problem]:
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
 def network_policy_allows_all_ingress(objects: Objects) -> Iterator[Problem]:
-    """In production, policies let in somebody in particular, but for peers and load balancers.
+    """In production, NetworkPolicies open only P2P and load balancer ports to all addresses.
 
-    What is open to everyone is open to every pod of the cluster, and past the load balancer.
+    Otherwise every pod of the cluster can connect, and clients can bypass the load balancer.
     """
     if not objects.is_production:
         return
     public = _public(objects)
-    for policy, one in _rules(objects, INGRESS):
-        ports = {
-            port for own in selected(objects, policy) for port in opened_ports(objects, one, own)
-        }
-        if one.peers is None:
-            message = f"everyone may connect to {numbered(ports) or 'the pods'}: there is no from"
-            fix = "write from, with a selector or an ipBlock of those who need it"
-            yield Problem(policy.manifest, one.path, message, fix)
-        for path, peer in one.peers or ():
-            block = paths.get(peer, ("ipBlock", "cidr"))
+    for policy, allowed in _rules(objects, INGRESS):
+        own = selected(objects, policy)
+        ports = {port for workload in own for port in opened_ports(objects, allowed, workload)}
+        label, opened = policy.manifest.label, numbered(ports) or "its pods"
+        if allowed.peers is None:
+            message = f"a rule of {label} has no from, so anyone can connect to {opened}"
+            fix = "write from with a selector or an ipBlock for each client that needs access"
+            yield Problem(policy.manifest, allowed.path, message, fix)
+        for path, peer in allowed.peers or ():
+            cidr = paths.get(peer, ("ipBlock", "cidr"))
             if _is_any_address(peer) and not ports <= public:
-                message = f"{block} may connect to {numbered(ports - public)}, which is everyone"
-                fix = "write the subnets of the load balancer, or whose addresses they are"
+                message = f"{cidr} in {label} opens {numbered(ports - public)} to all addresses"
+                fix = "write the subnets of the load balancer or the addresses of the clients, for"
+                fix += " example 10.30.0.0/22"
                 yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
             if _is_any_namespace(peer):
-                message = f"pods of every namespace may connect to {numbered(ports) or 'the pods'}"
+                message = f"{label} opens {opened} to the pods of all namespaces"
                 labels = f"{{matchLabels: {{{network_policies.NAMESPACE}: …}}}}"
-                fix = f"write namespaceSelector: {labels}, "
-                fix += "with the name of the namespace that needs it"
+                fix = f"write namespaceSelector: {labels} with the namespace of the client"
                 yield Problem(policy.manifest, (*path, "namespaceSelector"), message, fix)
 
 
 def _public(objects: Objects) -> set[Port]:
-    """Return the ports that may be for all of the internet: of peers, and of load balancers."""
+    """Return the ports that may be open to the internet: P2P, and behind load balancers."""
     balanced = {
         port
         for service in objects.of_kind("Service")
@@ -139,132 +148,131 @@ def _public(objects: Objects) -> set[Port]:
 
 @rule(CONCEPTS, severity=Severity.WARNING)
 def network_policy_allows_whole_vpc(objects: Objects) -> Iterator[Problem]:
-    """In production, policies let in subnets, not the network that all the pods are in.
+    """In production, NetworkPolicies allow ingress from subnets, not from a whole VPC.
 
-    Pods have addresses of the VPC: its whole range lets in every pod of the cluster.
+    Otherwise every pod of the cluster can connect: pods have addresses of the VPC.
     """
     if not objects.is_production:
         return
-    private = [network_policies.network(one) for one in PRIVATE]
-    for policy, one in _rules(objects, INGRESS):
-        for path, peer in one.peers or ():
-            found = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-            is_wide = found is not None and 0 < found.prefixlen <= _LARGEST_VPC
-            if is_wide and any(is_within(found, other) for other in private):
-                message = f"{found} is as large as a VPC: it can have all pods of the cluster in it"
-                fix = "write the subnets of the load balancer, like 10.30.0.0/22"
+    private = [network_policies.network(cidr) for cidr in PRIVATE]
+    for policy, allowed in _rules(objects, INGRESS):
+        for path, peer in allowed.peers or ():
+            network = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
+            is_wide = network is not None and 0 < network.prefixlen <= _LARGEST_VPC
+            if is_wide and any(is_within(network, other) for other in private):
+                message = (
+                    f"{network} is as large as a VPC, so it may include all pods of the cluster"
+                )
+                fix = "write the subnets of the load balancer, for example 10.30.0.0/22"
                 yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
 
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
 def network_policy_allows_all_egress(objects: Objects) -> Iterator[Problem]:
-    """In production, policies let pods out to somebody in particular, or to some ports.
+    """In production, NetworkPolicies limit egress to some peers or some ports.
 
-    Whoever gets into a pod that may go everywhere gets on to all that the cluster reaches.
+    Otherwise an attacker in a pod can connect to everything that the cluster can reach.
     """
     if not objects.is_production:
         return
-    for policy, one in _rules(objects, EGRESS):
-        ports = [item for _, item in one.ports or ()]
-        if one.peers is None and not (ports and all(item.get("port") == DNS for item in ports)):
-            message = f"the pods that {policy.manifest.label} selects may connect to everyone: "
-            message += "there is no to"
-            fix = "write to, with a selector or an ipBlock of those whom they need"
-            yield Problem(policy.manifest, one.path, message, fix)
-        for _, peer in one.peers or ():
-            if _is_for_all_ports(one) and (_is_any_address(peer) or _is_any_namespace(peer)):
-                message = (
-                    f"the pods that {policy.manifest.label} selects may connect to {flow(peer)}"
-                )
-                message += " on every port"
-                fix = "write ports, like [{port: 443, protocol: TCP}]"
-                yield Problem(policy.manifest, (*one.path, "ports"), message, fix)
+    for policy, allowed in _rules(objects, EGRESS):
+        ports = [item for _, item in allowed.ports or ()]
+        label, is_for_dns = policy.manifest.label, all(item.get("port") == DNS for item in ports)
+        if allowed.peers is None and not (ports and is_for_dns):
+            message = f"a rule of {label} has no to, so its pods can connect to any address"
+            fix = "write to with a selector or an ipBlock for each target that the pods need"
+            yield Problem(policy.manifest, allowed.path, message, fix)
+        for _, peer in allowed.peers or ():
+            if _is_for_all_ports(allowed) and (_is_any_address(peer) or _is_any_namespace(peer)):
+                message = f"{label} allows its pods to connect to {flow(peer)} on all ports"
+                fix = "write ports, for example [{port: 443, protocol: TCP}]"
+                yield Problem(policy.manifest, (*allowed.path, "ports"), message, fix)
 
 
 @rule(CONNECTIVITY, severity=Severity.WARNING)
 def internet_egress_reaches_private_networks(objects: Objects) -> Iterator[Problem]:
-    """In production, what lets pods out to the internet excepts private networks.
+    """In production, egress rules for the internet have private networks in except.
 
-    Else it is a way to other pods, other machines and the node's metadata service, too.
+    Otherwise the pods can also connect to other pods, to machines in the VPC and to the metadata
+    service of the Kubernetes node.
     """
     if not objects.is_production:
         return
-    for policy, one in _rules(objects, EGRESS):
-        for path, peer in one.peers or ():
+    for policy, allowed in _rules(objects, EGRESS):
+        for path, peer in allowed.peers or ():
             cidr = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-            if cidr is None or cidr.prefixlen or cidr.version != 4 or _is_for_all_ports(one):
+            if cidr is None or cidr.prefixlen or cidr.version != 4 or _is_for_all_ports(allowed):
                 continue
             excepted = paths.get(peer, ("ipBlock", "except"))
-            known = (
-                [network_policies.network(x) for x in excepted]
-                if isinstance(excepted, list)
-                else []
-            )
+            ranges = excepted if isinstance(excepted, list) else []
+            known = [network_policies.network(text) for text in ranges]
             left = [
                 private
                 for private in PRIVATE
                 if not any(is_within(network_policies.network(private), other) for other in known)
             ]
             if left:
-                message = f"{cidr} has private networks in it: {joined(left)}"
-                fix = f"write except: [{', '.join(PRIVATE)}], and subnets that are needed as "
-                fix += "ipBlocks of their own"
+                message = (
+                    f"{cidr} in {policy.manifest.label} also allows connections to private"
+                    f" networks: {joined(left)}"
+                )
+                fix = f"write except: [{', '.join(PRIVATE)}], and a separate ipBlock for each"
+                fix += " private subnet that is needed"
                 yield Problem(policy.manifest, (*path, "ipBlock"), message, fix)
 
 
 @rule(CONCEPTS + "#targeting-a-range-of-ports", severity=Severity.WARNING)
 def network_policy_allows_all_ports(objects: Objects) -> Iterator[Problem]:
-    """In production, the rules of policies name the ports that they are for.
+    """In production, every rule of a NetworkPolicy lists its ports.
 
-    Without ports a rule is for all of them, those that somebody adds later, too.
+    Otherwise it allows all ports, also those that are added to the pods later.
     """
     if not objects.is_production:
         return
     for direction in FIELDS:
-        for policy, one in _rules(objects, direction):
-            is_told = direction == EGRESS and (
-                one.peers is None
-                or any(_is_any_address(p) or _is_any_namespace(p) for _, p in one.peers)
+        for policy, allowed in _rules(objects, direction):
+            is_reported = direction == EGRESS and (  # by network-policy-allows-all-egress
+                allowed.peers is None
+                or any(_is_any_address(p) or _is_any_namespace(p) for _, p in allowed.peers)
             )
-            if one.peers is not None and _is_for_all_ports(one) and not is_told:
-                ports = sorted(
-                    {
-                        port
-                        for own in _targets(objects, policy, direction, one)
-                        for port in has_ports(own)
-                    }
-                )
-                message = f"a rule of {policy.manifest.label} opens every port"
-                message += f", {numbered(ports)} among them" if ports else ""
-                fix = "write ports, with those that it is for, like [{port: 8545, protocol: TCP}]"
-                yield Problem(policy.manifest, (*one.path, "ports"), message, fix)
+            if allowed.peers is not None and _is_for_all_ports(allowed) and not is_reported:
+                targets = _targets(objects, policy, direction, allowed)
+                ports = {port for workload in targets for port in has_ports(workload)}
+                message = f"a rule of {policy.manifest.label} allows all ports"
+                message += f", including {numbered(ports)}" if ports else ""
+                fix = "write the ports that are needed, for example [{port: 8545, protocol: TCP}]"
+                yield Problem(policy.manifest, (*allowed.path, "ports"), message, fix)
 
 
-def _targets(objects: Objects, policy: Policy, direction: str, one: Rule) -> list[Workload]:
-    """Return the workloads that a rule lets connections reach."""
-    return selected(objects, policy) if direction == INGRESS else list(named_pods(objects, one))
+def _targets(objects: Objects, policy: Policy, direction: str, allowed: Rule) -> list[Workload]:
+    """Return the workloads to which a rule allows connections."""
+    if direction == INGRESS:
+        return selected(objects, policy)
+    return list(named_pods(objects, allowed))
 
 
 @rule(CONNECTIVITY, outcome=Outcome.RISK)
 def engine_api_too_open(objects: Objects) -> Iterator[Problem]:
-    """Policies let only the Maru that drives a node connect to its Engine API.
+    """NetworkPolicies open the Engine API of a chain node only to the Maru that drives it.
 
-    The Engine API decides what the chain is: whoever reaches it can make other blocks.
+    Otherwise other clients can reach the API that decides which blocks the chain has.
     """
-    yield from _open_to_others(objects, "engine", "the Engine API")
+    effect = "they can decide which blocks the chain has"
+    yield from _open_to_others(objects, "engine", "the Engine API", effect)
 
 
 @rule(CONNECTIVITY, outcome=Outcome.RISK)
 def maru_api_too_open(objects: Objects) -> Iterator[Problem]:
-    """Policies let only the sequencers connect to Maru's API.
+    """NetworkPolicies open Maru's API only to the sequencers, for their readiness probes.
 
-    It is for their readiness; it asks nobody who he is, and a validator has better to do.
+    Otherwise other clients can use it: it has no authentication, and requests cost validators time.
     """
-    yield from _open_to_others(objects, "api", "Maru's API")
+    effect = "it has no authentication, and requests cost validators time"
+    yield from _open_to_others(objects, "api", "Maru's API", effect)
 
 
-def _open_to_others(objects: Objects, name: str, called: str) -> Iterator[Problem]:
-    """Yield the peers to which a port with a name is open, and that have no use for it."""
+def _open_to_others(objects: Objects, name: str, api: str, effect: str) -> Iterator[Problem]:
+    """Yield the peers to which a named port is open without need."""
     for workload in objects.workloads:
         number = objects.parties[label_of(workload)].ports.get((name, "TCP"))
         if number is None:
@@ -275,105 +283,127 @@ def _open_to_others(objects: Objects, name: str, called: str) -> Iterator[Proble
             if call.port == number and workload in call.targets
         ]
         for policy in objects.isolating[INGRESS, label_of(workload)]:
-            for one in policy.rules[INGRESS]:
+            for allowed in policy.rules[INGRESS]:
                 party = objects.parties[label_of(workload)]
-                if not network_policies.is_for_port(one, party, number) or _is_told(objects, one):
+                is_for_port = network_policies.is_for_port(allowed, party, number)
+                if not is_for_port or _is_reported_elsewhere(objects, allowed):
                     continue
-                who = {path: _beside(objects, peer, callers) for path, peer in one.peers or ()}
+                clients = {path: _others(objects, p, callers) for path, p in allowed.peers or ()}
                 is_peer_wrong = any(
-                    network_policies.is_for(policy, one, objects.parties[caller])
+                    network_policies.is_for(policy, allowed, objects.parties[caller])
                     for caller in callers
                 )
-                for path, others in who.items() if one.peers else [(one.path, "everyone")]:
+                port = f"{number}/TCP of {label_of(workload)}"
+                if not allowed.peers:
+                    clients = {allowed.path: "all clients"}
+                for path, others in clients.items():
                     if others:
-                        message = f"{called}, {number}/TCP of the pods of {label_of(workload)}, "
-                        message += f"is open to {others}"
-                        fix = f"remove it; it is for {joined(sorted(set(callers))) or 'nobody'}"
-                        place = path if is_peer_wrong else _port_item(one, party, number)
+                        message = f"{policy.manifest.label} opens {api} ({port}) to {others}: "
+                        message += effect
+                        fix = f"remove it: {_only(callers, 'need')} access to {api}"
+                        place = path if is_peer_wrong else _port_item(allowed, party, number)
                         yield Problem(policy.manifest, place, message, fix)
 
 
-def _port_item(one: Rule, target: Party, port: int) -> Where:
-    """Return the path of what opens a port in a rule; of the rule, where it opens all."""
+def _only(labels: Sequence[str], verb: str) -> str:
+    """Return that only the pods with the labels do something, in words."""
+    names = sorted(set(labels))
+    if not names:
+        return f"no pod of the environment {verb}s"
+    return f"only {joined(names)} {verb if names[1:] else f'{verb}s'}"
+
+
+def _port_item(allowed: Rule, target: Party, port: int) -> Where:
+    """Return the path of the item that opens a port in a rule; of the rule if it opens all."""
+    items = allowed.ports or ()
     return next(
-        (p for p, item in one.ports or () if network_policies.covers(item, target, port, "TCP")),
-        one.path,
+        (path for path, item in items if network_policies.covers(item, target, port, "TCP")),
+        allowed.path,
     )
 
 
-def _is_told(objects: Objects, one: Rule) -> bool:
-    """Return whether other rules tell of it: in production, what is open to all, or all ports."""
-    return objects.is_production and (one.peers is None or _is_for_all_ports(one))
+def _is_reported_elsewhere(objects: Objects, allowed: Rule) -> bool:
+    """Return whether other rules report it: in production, a rule for all peers or all ports."""
+    return objects.is_production and (allowed.peers is None or _is_for_all_ports(allowed))
 
 
-def _beside(objects: Objects, peer: Peer, callers: Sequence[str]) -> str:
-    """Return in words who a peer is beside the callers; nothing where it is nobody."""
+def _others(objects: Objects, peer: Peer, callers: Sequence[str]) -> str:
+    """Return the clients of a peer other than the callers, in words; empty if there are none."""
     if peer.keys() != {"podSelector"}:
         return flow(peer)
     if not peer["podSelector"]:
-        return "every pod of the namespace"
-    others = {label_of(one) for one in objects.selected(peer["podSelector"])} - set(callers)
+        return "all pods of the namespace"
+    clients = {label_of(workload) for workload in objects.selected(peer["podSelector"])}
+    others = clients - set(callers)
     return f"the pods of {joined(sorted(others))}" if others else ""
 
 
 @rule(CONNECTIVITY, outcome=Outcome.RISK)
 def ethstats_too_open(objects: Objects) -> Iterator[Problem]:
-    """Policies let those pods of the environment connect to EthStats that report to it.
+    """NetworkPolicies open EthStats only to those pods of the environment that report to it.
 
-    Who may connect may also report, as any node: the dashboard would show what is not so.
+    Otherwise other pods can report data under the name of any chain node, and the dashboard shows
+    false data.
     """
     for workload in objects.workloads:
         if workload.manifest.component != "ethstats":
             continue
         callers = [label_of(call.source) for call in objects.calls if workload in call.targets]
         for policy in objects.isolating[INGRESS, label_of(workload)]:
-            for path, peer in (item for one in policy.rules[INGRESS] for item in one.peers or ()):
+            rules = policy.rules[INGRESS]
+            for path, peer in (item for allowed in rules for item in allowed.peers or ()):
                 is_by_labels = peer.keys() == {"podSelector"}
-                if is_by_labels and (who := _beside(objects, peer, callers)):
-                    message = f"EthStats is open to {who}"
-                    fix = f"remove it; those that report are {joined(sorted(set(callers)))}"
+                if is_by_labels and (others := _others(objects, peer, callers)):
+                    message = (
+                        f"{policy.manifest.label} opens EthStats to {others}: they can report false"
+                        " data"
+                    )
+                    fix = f"remove it: {_only(callers, 'report')} to EthStats"
                     yield Problem(policy.manifest, path, message, fix)
 
 
 def _rules(objects: Objects, direction: str) -> Iterator[tuple[Policy, Rule]]:
-    """Yield the rules of policies that are for a direction."""
+    """Yield the rules for a direction, each with its policy."""
     for policy in objects.policies:
         if direction in policy.isolates:
-            yield from ((policy, one) for one in policy.rules[direction])
+            yield from ((policy, allowed) for allowed in policy.rules[direction])
 
 
 def _is_any_address(peer: Peer) -> bool:
-    found = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-    return found is not None and found.prefixlen == 0
+    """Return whether a peer is an ipBlock of all addresses."""
+    network = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
+    return network is not None and network.prefixlen == 0
 
 
 def _is_any_namespace(peer: Peer) -> bool:
-    """Return whether pods of namespaces that nobody has thought of are among a peer."""
+    """Return whether a peer selects all pods of any namespace."""
     selector = peer.get("namespaceSelector")
     return peer.get("podSelector") in (None, {}) and selects(
         selector, {network_policies.NAMESPACE: "any"}
     )
 
 
-def _is_for_all_ports(one: Rule) -> bool:
-    return one.ports is None or any(
+def _is_for_all_ports(allowed: Rule) -> bool:
+    """Return whether a rule allows all ports."""
+    return allowed.ports is None or any(
         item.get("port") is None
         or (whole(item["port"], 2) <= 1 and whole(item.get("endPort"), 0) >= _LAST_PORT)
-        for _, item in one.ports
+        for _, item in allowed.ports
     )
 
 
 @rule("https://datatracker.ietf.org/doc/html/rfc5737", outcome=Outcome.HIDDEN)
 def reserved_ip_block(objects: Objects) -> Iterator[Problem]:
-    """In production, an ipBlock's addresses are somebody's.
+    """In production, the addresses of an ipBlock are not reserved for documentation.
 
-    Those of documentation, which stand in examples, are nobody's: the rule opens nothing.
+    Otherwise the rule has no effect: no machine has the addresses of examples.
     """
+    reserved = [network_policies.network(cidr) for cidr in _DOCUMENTATION]
     for policy, path, block in blocks(objects) if objects.is_production else ():
-        found = network_policies.network(block.get("cidr"))
-        if any(is_within(found, network_policies.network(one)) for one in _DOCUMENTATION):
-            message = f"{found} are addresses for examples, and nobody has them: it opens nothing"
-            fix = "write the addresses of those who connect, as the load balancer's subnets"
+        network = network_policies.network(block.get("cidr"))
+        if any(is_within(network, other) for other in reserved):
+            message = f"{network} is reserved for documentation, so the rule allows nothing"
+            fix = "write the real addresses, for example the subnets of the load balancer"
             yield Problem(policy.manifest, (*path, "cidr"), message, fix)
 
 
@@ -382,24 +412,27 @@ _DOCUMENTATION = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
 def unneeded_internet_egress(objects: Objects) -> Iterator[Problem]:
-    """In production, policies let those pods out to the internet that call somebody there.
+    """In production, NetworkPolicies allow egress to the internet only to pods that need it.
 
-    The others have no use for it, but for whoever gets into them.
+    Otherwise an attacker in one of the other pods can connect to the internet, too.
     """
     if not objects.is_production:
         return
     outside = {label_of(call.source) for call in objects.calls if not call.targets}
-    for policy, one in _rules(objects, EGRESS):
-        if not any(_is_any_address(peer) for _, peer in one.peers or ()):
+    for policy, allowed in _rules(objects, EGRESS):
+        if not any(_is_any_address(peer) for _, peer in allowed.peers or ()):
             continue
         own = {label_of(workload) for workload in selected(objects, policy)}
         if own & outside and (others := sorted(own - outside)):
-            message = f"{policy.manifest.label} lets {joined(others)} out to the internet, too: "
-            message += f"only {joined(sorted(own & outside))} has somebody to call there"
-            fix = "write a podSelector that selects no others"
+            needing = joined(sorted(own & outside))
+            message = (
+                f"{policy.manifest.label} also allows egress to the internet from {joined(others)},"
+                " which do not need it"
+            )
+            fix = f"write a podSelector that selects only the pods of {needing}"
             yield Problem(policy.manifest, ("spec", "podSelector"), message, fix)
 
 
 def _is_whole(policy: Policy) -> bool:
-    """Return whether a policy is about all pods of its namespace, whatever their labels."""
+    """Return whether a policy selects all pods of its namespace, whatever their labels."""
     return policy.selects(Party("any pod", policy.manifest.namespace))

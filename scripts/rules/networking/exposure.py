@@ -1,4 +1,4 @@
-"""Exposure: what is open to others than the environment's pods, and how."""
+"""Exposure: what is reachable from outside of the environment, and how."""
 
 from __future__ import annotations
 
@@ -27,25 +27,27 @@ _INTERNAL = {
     "networking.gke.io/load-balancer-type": "Internal",
     "cloud.google.com/load-balancer-type": "Internal",
 }
-_ANYBODY = {"0.0.0.0/0", "::/0"}
+_ALL_ADDRESSES = {"0.0.0.0/0", "::/0"}
 _P2P = {"maru-p2p", "p2p", "p2p-udp"}
+_BALANCED: tuple[Where, str] = (("spec", "type"), "has its own load balancer, without TLS")
 
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """A port of a Service, and the port of the pods that it leads to."""
+    """A port of a Service, and the port of the pods that it forwards to."""
 
     of: ServicePort
     name: str
-    """As the container calls it, as far as it is known."""
+    """Of the container port, as far as it is known."""
     container: str
     number: int | str
 
 
 def _reached(objects: Objects, ports: Iterable[ServicePort]) -> Iterator[_Port]:
+    """Yield the ports of pods that ports of Services forward to."""
     for port in ports:
-        found = [services.answering(port, one) for one in objects.behind(port.service)]
-        own = next(filter(None, found), None)
+        answering = [services.answering(port, pods) for pods in objects.behind(port.service)]
+        own = next(filter(None, answering), None)
         if own:
             yield _Port(port, own.name, own.container.name, own.number)
         else:
@@ -53,60 +55,61 @@ def _reached(objects: Objects, ports: Iterable[ServicePort]) -> Iterator[_Port]:
 
 
 def _opened(service: Manifest) -> tuple[Where, str] | None:
-    """Return the field that opens a Service to others than the cluster's pods, and how."""
+    """Return the field that opens a Service to the outside of the cluster, and how."""
     spec = service.object.get("spec")
     if not isinstance(spec, dict):
         return None
     if spec.get("externalIPs"):
-        return ("spec", "externalIPs"), "takes addresses of nodes or of the network as its own"
+        return ("spec", "externalIPs"), "receives the traffic of its externalIPs"
     if spec.get("type") == "NodePort":
-        return ("spec", "type"), "is a port on every node"
+        return ("spec", "type"), "is open on a port of every Kubernetes node"
     notes = service.annotations
     is_internal = any(notes.get(key) == value for key, value in _INTERNAL.items())
     if spec.get("type") == "LoadBalancer" and not is_internal:
-        return ("spec", "type"), "has a load balancer of its own, without TLS"
+        return _BALANCED
     return None
 
 
 def _is_narrowed(service: Manifest) -> bool:
+    """Return whether only some addresses reach the load balancer of a Service."""
     ranges = paths.get(service.object, ("spec", "loadBalancerSourceRanges"))
-    return isinstance(ranges, list) and bool(ranges) and not _ANYBODY & {str(r) for r in ranges}
+    listed_ranges = {str(cidr) for cidr in ranges} if isinstance(ranges, list) else set()
+    return bool(listed_ranges) and not _ALL_ADDRESSES & listed_ranges
 
 
 @rule("docs/connectivity.md", outcome=Outcome.RISK)
 def public_service(objects: Objects) -> Iterator[Problem]:
-    """In production, only Ingresses are open to the public, and Services for peers of the chain.
+    """In production, only Ingresses and the Services for P2P are public.
 
-    Else requests go in plain text, past the TLS, the limits and the logs of the load balancer that
-    all share. A load balancer that is internal, or has narrow loadBalancerSourceRanges, is not
+    Otherwise requests are unencrypted, and bypass the TLS, the limits and the logs of the shared
+    load balancer. A load balancer that is internal, or has narrow loadBalancerSourceRanges, is not
     public.
     """
     for service in objects.of_kind("Service") if objects.is_production else ():
         opened = _opened(service)
-        if opened and not (_is_narrowed(service) and opened[1].startswith("has")):
+        if opened and not (opened == _BALANCED and _is_narrowed(service)):
             ports = list(_reached(objects, services.ports(service)))
-            # Of those that nobody may reach, public-private-port tells.
-            is_told = any(map(_private, ports))
-            if not is_told and (not ports or {port.name for port in ports} - _P2P):
+            is_reported = any(map(_private, ports))  # by public-private-port
+            if not is_reported and (not ports or {port.name for port in ports} - _P2P):
                 path, how = opened
-                message = f"{service.label} {how}: production is reached around its Ingress"
-                fix = "write type: ClusterIP, and let an Ingress lead to it"
+                message = f"{service.label} {how}: clients can bypass the Ingress"
+                fix = "write type: ClusterIP, and route requests through an Ingress"
                 if path[-1] == "externalIPs":
-                    fix = "remove externalIPs, and let an Ingress lead to it"
+                    fix = "remove externalIPs, and route requests through an Ingress"
                 yield Problem(service, path, message, fix)
 
 
 _PRIVATE = {
-    "engine": "the Engine API, by which whoever reaches it decides what the chain is",
-    "metrics": "the metrics, which tell how the nodes are and whom they know",
-    "maru-metrics": "the metrics, which tell how the nodes are and whom they know",
-    "api": "Maru's API, which is for its operators",
+    "engine": "the Engine API, through which anyone can change the chain",
+    "metrics": "the metrics, which reveal the state and the peers of chain nodes",
+    "maru-metrics": "the metrics, which reveal the state and the peers of chain nodes",
+    "api": "Maru's API, which is only for operators",
 }
 _ENGINE = 8550
 
 
 def _private(port: _Port) -> str:
-    """Return what a port of pods is that nobody outside may reach; nothing where it may be open."""
+    """Return the private API of a port in words; empty if the port may be public."""
     if port.name == "api" and port.container != "maru":
         return ""
     return _PRIVATE["engine"] if port.number == _ENGINE else _PRIVATE.get(port.name, "")
@@ -114,26 +117,27 @@ def _private(port: _Port) -> str:
 
 @rule("docs/connectivity.md", outcome=Outcome.RISK)
 def public_private_port(objects: Objects) -> Iterator[Problem]:
-    """Nothing leads from outside of the cluster to the Engine API, Maru's API or metrics.
+    """The Engine API, Maru's API and metrics are not reachable from outside of the cluster.
 
-    Else the chain can be rewritten, or its nodes be watched and stopped, by whoever finds the port.
+    Otherwise anyone who finds the port can change the chain, or watch and stop its nodes.
     """
     for service in objects.of_kind("Service"):
         opened = _opened(service)
         every = _reached(objects, services.ports(service)) if opened else ()
-        found = [port for port in every if _private(port)]
-        if opened and found:
-            what = ", and to ".join(dict.fromkeys(map(_private, found)))
-            message = f"{service.label} is open to others, and leads to {what}"
-            path, fix = found[0].of.path, "remove the port here: what needs it has another Service"
-            if len(found) > 1:
+        private = [port for port in every if _private(port)]
+        if opened and private:
+            what = ", and ".join(dict.fromkeys(map(_private, private)))
+            message = f"{service.label} is reachable from outside of the cluster and exposes {what}"
+            path = private[0].of.path
+            fix = "remove the port: pods that need it use the Service inside of the cluster"
+            if len(private) > 1:
                 path, fix = opened[0], "write type: ClusterIP, or remove these ports"
             yield Problem(service, path, message, fix)
     for backend in _backends(objects):
         for port in _reached(objects, objects.led_to(backend)):
             if what := _private(port):
-                message = f"{backend.ingress.label} leads to {what}"
-                fix = "lead to the port rpc or ws of Besu, or remove the path"
+                message = f"{backend.ingress.label} exposes {what}"
+                fix = "write the port rpc or ws of Besu as the backend, or remove the path"
                 yield Problem(backend.ingress, _place(backend), message, fix)
 
 
@@ -143,7 +147,7 @@ def _backends(objects: Objects) -> Iterator[Backend]:
 
 
 def _place(backend: Backend) -> Where:
-    """Return the path of the item of paths; of the backend where none of them is meant."""
+    """Return the path of the item in paths; of the backend if it is the default backend."""
     return backend.path[:-1] if backend.of else backend.path
 
 
@@ -152,33 +156,37 @@ _REPORTING = "/api"
 
 @rule("https://github.com/cubedro/eth-netstats/blob/master/app.js", outcome=Outcome.RISK)
 def public_ethstats_api(objects: Objects) -> Iterator[Problem]:
-    """An Ingress leads to EthStats' page, and not to /api, where the nodes report.
+    """Ingresses expose the page of EthStats, but not /api, where chain nodes report.
 
-    Else anybody can report there: of what it is told, the program asks for its password only once.
+    Otherwise anyone can report false data: EthStats checks the password only in the first message.
     """
     for backend in _backends(objects):
         ports = _reached(objects, objects.led_to(backend))
         if not any(port.container == "ethstats" for port in ports):
             continue
         where, exact = backend.url, backend.of.get("pathType") == "Exact"
-        reaches = where.rstrip("/") == _REPORTING if exact else _leads_to_reporting(where)
+        reaches = where.rstrip("/") == _REPORTING if exact else _includes_reporting(where)
         if reaches:
             label = backend.ingress.label
-            message = f"{label} leads to EthStats' /api, where nodes report, by {where}"
-            fix = "write pathType: Exact, and the page's folders each by its own path"
+            message = (
+                f"the path {where} of {label} exposes /api of EthStats, where chain nodes report:"
+                " anyone can report false data"
+            )
+            fix = "write pathType: Exact, and add a path for each folder of the page"
             if where.startswith(_REPORTING):
-                fix = "remove the path: nodes report through the Service, in the cluster"
+                fix = "remove the path: chain nodes report through the Service, in the cluster"
             yield Problem(backend.ingress, _place(backend), message, fix)
 
 
-def _leads_to_reporting(path: str) -> bool:
+def _includes_reporting(path: str) -> bool:
+    """Return whether a path of type Prefix matches /api."""
     bare = path.removesuffix("*").rstrip("/")
     return bare == _REPORTING or f"{_REPORTING}/".startswith(f"{bare}/") or path.startswith("/api/")
 
 
 @dataclass(frozen=True, slots=True)
 class _Listeners:
-    """How an Ingress is spoken to."""
+    """The protocols of an Ingress."""
 
     has_tls: bool
     has_http: bool
@@ -213,60 +221,66 @@ def _is_alb(ingress: Manifest) -> bool:
 
 @lru_cache(maxsize=64)
 def _listen_ports(text: str) -> list[str]:
-    """Return the protocols of an ALB's listeners, as its annotation says them in JSON."""
+    """Return the protocols of an ALB's listeners, from the JSON in its annotation."""
     try:
-        found = json.loads(text)
+        listeners = json.loads(text)
     except ValueError:
         return []
-    return [key for _, one in mappings(found) for key in one]
+    return [protocol for _, listener in mappings(listeners) for protocol in listener]
 
 
 def _hosts_without_tls(ingress: Manifest) -> Iterator[tuple[Where, str]]:
+    """Yield the hosts that spec.tls does not cover, each with its path."""
     covered = {
         str(host)
-        for _, one in mappings(paths.get(ingress.object, ("spec", "tls")))
-        for host in listed(one.get("hosts"))
+        for _, tls in mappings(paths.get(ingress.object, ("spec", "tls")))
+        for host in listed(tls.get("hosts"))
     }
-    for path, one in services.rules(ingress):
-        host = str(one.get("host", ""))
+    for path, route in services.rules(ingress):
+        host = str(route.get("host", ""))
         wildcard = f"*.{host.partition('.')[2]}"
         if not {host, wildcard} & covered:
-            yield (*path, "host"), host or "every host"
+            yield (*path, "host"), host or "any host"
 
 
 @rule(_ALB_GUIDE, outcome=Outcome.RISK)
 def ingress_without_tls(objects: Objects) -> Iterator[Problem]:
-    """In production, each host of an Ingress is served over TLS.
+    """In production, every host of an Ingress is served over TLS.
 
-    Else requests and signed transactions can be read and changed on their way.
+    Otherwise requests and signed transactions can be read and changed on the way.
     """
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
         if _listeners(ingress).has_tls:
             continue
         if _is_alb(ingress):
             path: Where = ("metadata", "annotations", f"{_ALB}listen-ports")
-            message = f"{ingress.label} listens without TLS: the load balancer speaks plain HTTP"
+            message = f"{ingress.label} has no HTTPS listener: requests are unencrypted"
             fix = 'write [{"HTTP": 80}, {"HTTPS": 443}]'
             yield Problem(ingress, path, message, fix)
         for where, host in () if _is_alb(ingress) else _hosts_without_tls(ingress):
-            message = f"{host} is served without TLS: spec.tls does not name it"
-            fix = "write tlsSecretName of the host: the Secret with its certificate"
+            message = (
+                f"{host} is not listed in spec.tls of {ingress.label}: its requests are unencrypted"
+            )
+            fix = "write tlsSecretName for the host, the name of the Secret with its certificate"
             yield Problem(ingress, where, message, fix)
 
 
 @rule(_ALB_GUIDE, outcome=Outcome.RISK)
 def missing_https_redirect(objects: Objects) -> Iterator[Problem]:
-    """In production, what asks over plain HTTP is sent to HTTPS.
+    """In production, Ingresses redirect plain HTTP to HTTPS.
 
-    Else a client that was given http:// goes on that way, and nobody notices that it is not safe.
+    Otherwise a client with an http:// URL keeps sending unencrypted requests, and no one notices.
     """
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
-        found = _listeners(ingress)
-        if found.has_tls and found.has_http and not found.redirects:
+        listeners = _listeners(ingress)
+        if listeners.has_tls and listeners.has_http and not listeners.redirects:
             key = f"{_ALB}ssl-redirect"
             if not _is_alb(ingress):
                 key = "nginx.ingress.kubernetes.io/ssl-redirect"
-            message = f"{ingress.label} answers over plain HTTP, too, and sends nobody to HTTPS"
+            message = (
+                f"{ingress.label} serves plain HTTP without a redirect to HTTPS: requests to"
+                " http:// stay unencrypted"
+            )
             fix = 'write "443"' if _is_alb(ingress) else 'write "true"'
             yield Problem(ingress, ("metadata", "annotations", key), message, fix)
 
@@ -281,18 +295,18 @@ _OLD_TLS = re.compile(
     outcome=Outcome.RISK,
 )
 def outdated_tls_policy(objects: Objects) -> Iterator[Problem]:
-    """In production, load balancers speak TLS 1.2 and later only.
+    """In production, load balancers accept only TLS 1.2 and later.
 
-    Else connections can be brought down to TLS 1.0 or 1.1, which can be broken; that is what the
-    controller's default allows.
+    Otherwise an attacker can downgrade connections to TLS 1.0 or 1.1, which are insecure. The
+    default policy of AWS allows that.
     """
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
         if _is_alb(ingress) and _listeners(ingress).has_tls:
             path = ("metadata", "annotations", f"{_ALB}ssl-policy")
             policy = paths.get(ingress.object, path)
             if policy is None or _OLD_TLS.fullmatch(str(policy)):
-                said = f"{policy} allows" if policy else "without an ssl-policy, AWS allows"
-                message = f"{said} TLS 1.0 or 1.1 on the hosts of {ingress.label}"
+                actual = f"the ssl-policy {policy}" if policy else "the default ssl-policy of AWS"
+                message = f"{actual} allows the insecure TLS 1.0 or 1.1 for {ingress.label}"
                 fix = "write ELBSecurityPolicy-TLS13-1-2-2021-06"
                 yield Problem(ingress, path, message, fix)
 
@@ -302,16 +316,20 @@ def outdated_tls_policy(objects: Objects) -> Iterator[Problem]:
     outcome=Outcome.RISK,
 )
 def ingress_without_host(objects: Objects) -> Iterator[Problem]:
-    """In production, each rule of an Ingress names its host.
+    """In production, every rule of an Ingress has a host.
 
-    Else it takes the requests for every host of its load balancer, the others' among them; and a
-    web page whose own name leads there reaches the nodes from its visitors' browsers.
+    Otherwise it receives the requests for all hosts of its load balancer, also those of other
+    Ingresses; and by DNS rebinding, a web page can send requests to the chain nodes.
     """
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
-        for path, one in services.rules(ingress):
-            if one.get("host") in (None, "", "*"):
-                message = f"{ingress.label} takes the requests for every host"
-                yield Problem(ingress, (*path, "host"), message, "write the host that it is for")
+        for path, route in services.rules(ingress):
+            if route.get("host") in (None, "", "*"):
+                message = (
+                    f"a rule of {ingress.label} has no host, so it receives the requests for all"
+                    " hosts of its load balancer"
+                )
+                fix = "write the host, for example rpc.example.com"
+                yield Problem(ingress, (*path, "host"), message, fix)
 
 
 # The load balancers of AWS
@@ -319,24 +337,24 @@ def ingress_without_host(objects: Objects) -> Iterator[Problem]:
 
 @rule(f"{_ALB_GUIDE}#target-type")
 def missing_node_port(objects: Objects) -> Iterator[Problem]:
-    """A Service that a load balancer reaches by the nodes has a port on them.
+    """A Service behind an Ingress with the target type instance has a node port.
 
-    Else the AWS Load Balancer Controller refuses the Ingress: nothing is reached by it.
+    Otherwise the AWS Load Balancer Controller rejects the Ingress, and no client can reach it.
     """
     key = f"{_ALB}target-type"
-    found = dict[str, tuple[Manifest, Manifest]]()
+    without = dict[str, tuple[Manifest, Manifest]]()
     for backend in _backends(objects):
         ingress, service = backend.ingress, objects.find("Service", backend.service)
-        # Where nothing is said, the class of the Ingress may say it (IngressClassParams).
-        said = (service.annotations.get(key) if service else None) or ingress.annotations.get(key)
+        # Without the annotation, the class of the Ingress may set it (IngressClassParams).
+        target = (service.annotations.get(key) if service else None) or ingress.annotations.get(key)
         kind = service.get("spec", "type") if service else None
-        if service and said == "instance" and kind not in ("NodePort", "LoadBalancer"):
-            found.setdefault(ingress.label, (ingress, service))
-    for ingress, service in list(found.values())[:1]:
-        more = f" (and {len(found) - 1} more)" if found.keys() - {ingress.label} else ""
+        if service and target == "instance" and kind not in ("NodePort", "LoadBalancer"):
+            without.setdefault(ingress.label, (ingress, service))
+    for ingress, service in list(without.values())[:1]:
+        more = f" (and {len(without) - 1} more)" if without.keys() - {ingress.label} else ""
         message = (
-            f"{ingress.label}{more} reaches pods by a port of their nodes, and {service.label} "
-            "has none there"
+            f"{ingress.label}{more} has target-type: instance, but {service.label} has no node"
+            " port: the AWS Load Balancer Controller rejects the Ingress"
         )
         yield Problem(ingress, annotation(key), message, "write ip")
 
@@ -354,14 +372,15 @@ _EXCLUSIVE = (
     "subnets",
     "wafv2-acl-arn",
 )
-"""Annotations that are a load balancer's, or a listener's, as a whole."""
+"""Annotations that apply to a load balancer or a listener as a whole."""
 
 
 @rule(f"{_ALB_GUIDE}#ingressgroup")
 def conflicting_ingress_group(objects: Objects) -> Iterator[Problem]:
-    """The Ingresses of one load balancer say the same about it as a whole.
+    """The Ingresses that share a load balancer have the same settings for it.
 
-    Else the AWS Load Balancer Controller changes nothing any more, for none of them.
+    Otherwise the AWS Load Balancer Controller reports a conflict, and applies no change to any of
+    them.
     """
     groups = dict[str, list[Manifest]]()
     for ingress in objects.of_kind("Ingress"):
@@ -370,16 +389,17 @@ def conflicting_ingress_group(objects: Objects) -> Iterator[Problem]:
     for group, among in groups.items():
         for name in _EXCLUSIVE:
             key = f"{_ALB}{name}"
-            said = [str(one.annotations[key]) for one in among if key in one.annotations]
-            most = max(said, key=said.count, default="")
+            values = [str(of.annotations[key]) for of in among if key in of.annotations]
+            most = max(values, key=values.count, default="")
             for ingress in among:
                 own = str(ingress.annotations.get(key, most))
                 if own != most:
                     message = (
-                        f"{ingress.label} has the {name} {own}, and the others of its load "
-                        f"balancer ({group}) have {most}"
+                        f"{ingress.label} has the {name} {own}, but the other Ingresses of the"
+                        f" group {group} have {most}: the AWS Load Balancer Controller updates none"
+                        " of them"
                     )
-                    fix = f"write {most}, or give it another group.name"
+                    fix = f"write {most}, or set another group.name for this Ingress"
                     yield Problem(ingress, annotation(key), message, fix)
 
 
@@ -390,20 +410,23 @@ _GATE = "elbv2.k8s.aws/pod-readiness-gate-inject"
     "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/pod_readiness_gate/"
 )
 def missing_readiness_gate(objects: Objects) -> Iterator[Problem]:
-    """A pod that a load balancer reaches is ready only when the load balancer says so, too.
+    """A pod behind a load balancer is ready only if the load balancer reports it as healthy.
 
-    Else an update goes on to the next pod before the last one gets requests: for a time, nobody
-    answers.
+    Otherwise a rolling update replaces the next pod before the last one gets requests: for a while,
+    no pod answers.
     """
     path = ("spec", "syncPolicy", "managedNamespaceMetadata", "labels")
     labels = paths.get(objects.application.object, path)
-    said = labels.get(_GATE) if isinstance(labels, dict) else None
+    gate = labels.get(_GATE) if isinstance(labels, dict) else None
     by_ip = (
         ingress
         for ingress in objects.of_kind("Ingress")
         if ingress.annotations.get(f"{_ALB}target-type") == "ip"
     )
     ingress = next(by_ip, None)
-    if ingress and said != "enabled":
-        message = f"pods count as ready before the load balancer of {ingress.label} reaches them"
+    if ingress and gate != "enabled":
+        message = (
+            f"pods count as ready before the load balancer of {ingress.label} sends them requests:"
+            " during an update, for a while no pod answers"
+        )
         yield Problem(objects.application, (*path, _GATE), message, "write enabled")

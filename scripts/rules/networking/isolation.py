@@ -1,4 +1,4 @@
-"""Isolation: NetworkPolicies mean what they say."""
+"""Isolation: NetworkPolicies are valid, and every part of them has an effect."""
 
 from __future__ import annotations
 
@@ -30,34 +30,38 @@ _REFERENCE = (
 
 @rule(_REFERENCE, outcome=Outcome.HIDDEN)
 def missing_policy_type(objects: Objects) -> Iterator[Problem]:
-    """A policy's policyTypes have each direction that it has rules for.
+    """The policyTypes of a NetworkPolicy list each direction for which it has rules.
 
-    Else those rules do nothing, and the pods are as open, or as shut, as other policies have it.
+    Otherwise these rules have no effect: only other policies decide about that direction.
     """
     for policy in objects.policies:
         types = paths.get(policy.manifest.object, ("spec", "policyTypes"))
-        known = {one for one in types if isinstance(one, str)} if isinstance(types, list) else set()
+        listed = types if isinstance(types, list) else []
+        known = {direction for direction in listed if isinstance(direction, str)}
         if types and known <= FIELDS.keys():
             for direction in FIELDS.keys() - known:
                 if policy.rules[direction]:
                     name = FIELDS[direction][0]
-                    message = f"policyTypes has no {direction}: the rules below {name} do nothing"
+                    message = (
+                        f"policyTypes of {policy.manifest.label} does not list {direction}, so the"
+                        f" rules in {name} have no effect"
+                    )
                     fix = f"write policyTypes: [Ingress, Egress], or remove {name}"
                     yield Problem(policy.manifest, ("spec", "policyTypes"), message, fix)
 
 
 @rule(_REFERENCE, outcome=Outcome.REJECTED)
 def invalid_policy_type(objects: Objects) -> Iterator[Problem]:
-    """A policy's policyTypes are Ingress and Egress.
+    """The policyTypes of a NetworkPolicy are Ingress or Egress.
 
-    The API server takes no others: the sync fails or does not begin.
+    Otherwise the API server rejects the policy, so the sync fails or does not start.
     """
     for policy in objects.policies:
         types = paths.get(policy.manifest.object, ("spec", "policyTypes"))
-        for index, one in enumerate(types if isinstance(types, list) else ()):
-            if isinstance(one, str) and one not in FIELDS:
-                near = difflib.get_close_matches(one.capitalize(), list(FIELDS), 1) or [INGRESS]
-                message = f"there is no policy type {one}"
+        for index, value in enumerate(types if isinstance(types, list) else ()):
+            if isinstance(value, str) and value not in FIELDS:
+                near = difflib.get_close_matches(value.capitalize(), list(FIELDS), 1) or [INGRESS]
+                message = f'"{value}" is not a valid policy type: the API server rejects it'
                 yield Problem(
                     policy.manifest, ("spec", "policyTypes", index), message, f"write {near[0]}"
                 )
@@ -65,53 +69,56 @@ def invalid_policy_type(objects: Objects) -> Iterator[Problem]:
 
 @rule(_REFERENCE, severity=Severity.WARNING)
 def empty_policy_types(objects: Objects) -> Iterator[Problem]:
-    """A policy's policyTypes, where they are written, are not empty.
+    """The policyTypes of a NetworkPolicy, if they are set, are not empty.
 
-    An empty list means what Kubernetes fills in: Ingress always, Egress only beside egress rules.
+    Otherwise Kubernetes uses its defaults: Ingress always, and Egress only if there are egress
+    rules.
     """
     for policy in objects.policies:
         if paths.get(policy.manifest.object, ("spec", "policyTypes")) == []:
             message = (
-                f"policyTypes is empty: pods are isolated for {joined(sorted(policy.isolates))}"
+                f"policyTypes of {policy.manifest.label} is empty, so Kubernetes uses its default"
+                f" for this policy: {joined(sorted(policy.isolates))}"
             )
-            fix = "write the directions that are meant, like [Ingress, Egress]"
+            fix = "list the directions, for example [Ingress, Egress], or remove policyTypes"
             yield Problem(policy.manifest, ("spec", "policyTypes"), message, fix)
 
 
 @rule(_REFERENCE, outcome=Outcome.REJECTED)
 def invalid_cidr(objects: Objects) -> Iterator[Problem]:
-    """An ipBlock's addresses are ranges, like 10.30.0.0/22.
+    """The addresses of an ipBlock are valid CIDR ranges, for example 10.30.0.0/22.
 
-    The API server takes nothing else: the sync fails or does not begin.
+    Otherwise the API server rejects the NetworkPolicy, so the sync fails or does not start.
     """
     for policy, path, block in blocks(objects):
         for inner, text in (((*path, "cidr"), block.get("cidr")), *_excepted(path, block)):
             is_range = isinstance(text, str) and "/" in text and network_policies.network(text)
             if not is_range:
-                message = f"{text} is no range of addresses"
-                fix = "write an address and a length, like 10.30.0.0/22, or /32 for one address"
+                message = f"{text} is not a valid CIDR range: the API server rejects it"
+                fix = "write an address and a prefix length, for example 10.30.0.0/22, or"
+                fix += " 10.30.0.1/32 for one address"
                 yield Problem(policy.manifest, inner, message, fix)
 
 
 @rule(_REFERENCE, outcome=Outcome.REJECTED)
 def cidr_exception_outside_block(objects: Objects) -> Iterator[Problem]:
-    """What an ipBlock excepts is a part of it.
+    """The ranges in except of an ipBlock are strictly inside its cidr.
 
-    The API server takes nothing else: the sync fails or does not begin.
+    Otherwise the API server rejects the NetworkPolicy, so the sync fails or does not start.
     """
     for policy, path, block in blocks(objects):
         cidr = network_policies.network(block.get("cidr"))
         for inner, text in _excepted(path, block):
-            found = network_policies.network(text)
-            if cidr and found and (found == cidr or not is_within(found, cidr)):
-                what = "all of" if found == cidr else "not a part of"
-                message = f"{text} is to be excepted, and it is {what} {cidr}"
-                yield Problem(
-                    policy.manifest, inner, message, "write a narrower range, or remove it"
-                )
+            network = network_policies.network(text)
+            if cidr and network and (network == cidr or not is_within(network, cidr)):
+                what = "is all of" if network == cidr else "is not inside"
+                message = f"{text} in except {what} the cidr {cidr}: the API server rejects it"
+                fix = f"write a smaller range inside {cidr}, or remove it"
+                yield Problem(policy.manifest, inner, message, fix)
 
 
 def _excepted(path: Where, block: Mapping[str, Any]) -> list[tuple[Where, Any]]:
+    """Return the ranges in except of an ipBlock, each with its path."""
     excepted = block.get("except")
     items = excepted if isinstance(excepted, list) else []
     return [((*path, "except", index), text) for index, text in enumerate(items)]
@@ -119,55 +126,60 @@ def _excepted(path: Where, block: Mapping[str, Any]) -> list[tuple[Where, Any]]:
 
 @rule(CONCEPTS + "#behavior-of-to-and-from-selectors", outcome=Outcome.REJECTED)
 def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
-    """A NetworkPolicy's peer is an ipBlock, or pods by selectors: not both, and not nothing.
+    """Every peer of a NetworkPolicy has either an ipBlock or selectors.
 
-    The API server rejects anything else: the sync fails or does not begin.
+    Otherwise the API server rejects the policy, so the sync fails or does not start.
     """
     for policy, path, peer in all_peers(objects):
-        given = {key for key, value in peer.items() if value is not None}
-        beside = [key for key in ("podSelector", "namespaceSelector") if key in given]
+        present = {key for key, value in peer.items() if value is not None}
+        selectors = [key for key in ("podSelector", "namespaceSelector") if key in present]
         label = policy.manifest.label
-        if "ipBlock" in given and beside:
-            message = f"a peer of {label} has ipBlock and {beside[0]}: the API server rejects that"
-            fix = "write two peers, a list item for each"
+        if "ipBlock" in present and selectors:
+            message = (
+                f"a peer of {label} has both ipBlock and {selectors[0]}: the API server rejects it"
+            )
+            fix = "write two peers, each as its own list item"
             yield Problem(policy.manifest, (*path, "ipBlock"), message, fix)
-        elif not given:
-            message = f"a peer of {label} is empty: the API server rejects that"
-            fix = "write podSelector: {} for every pod here"
+        elif not present:
+            message = f"a peer of {label} is empty: the API server rejects it"
+            fix = "write podSelector: {} for all pods of the namespace"
             yield Problem(policy.manifest, path, message, fix)
 
 
 @rule(CONCEPTS + "#targeting-a-range-of-ports", outcome=Outcome.REJECTED)
 def invalid_end_port(objects: Objects) -> Iterator[Problem]:
-    """An endPort stands beside a port that is a number, and is not less than it.
+    """Every endPort of a NetworkPolicy has a numeric port that is not greater.
 
-    The API server takes nothing else: the sync fails or does not begin.
+    Otherwise the API server rejects the policy, so the sync fails or does not start.
     """
     for policy, path, item in _all_ports(objects):
         first, last = item.get("port"), item.get("endPort")
         if last is None:
             continue
         if not isinstance(first, int):
-            given = "missing" if first is None else first
-            message = f"endPort {last} is beside no number: port is {given}"
-            yield Problem(policy.manifest, (*path, "endPort"), message, "write port as a number")
+            actual = "is missing" if first is None else f"is {first}"
+            message = (
+                f"endPort {last} needs a numeric port, but port {actual}: the API server rejects it"
+            )
+            fix = "write port as a number, for example port: 30303"
+            yield Problem(policy.manifest, (*path, "endPort"), message, fix)
         elif whole(last, first) < first:
-            message = f"endPort {last} is less than port {first}"
+            message = f"endPort {last} is less than port {first}: the API server rejects it"
             fix = f"write port: {last} and endPort: {first}, or remove endPort"
             yield Problem(policy.manifest, (*path, "endPort"), message, fix)
 
 
 @rule(CONNECTIVITY, outcome=Outcome.HIDDEN)
 def named_port_with_ip_block(objects: Objects) -> Iterator[Problem]:
-    """Beside an ipBlock a policy has ports by number.
+    """NetworkPolicy rules with an ipBlock have numeric ports.
 
-    Addresses have no names for ports, and the VPC CNI leaves such a rule out: it opens nothing.
+    Otherwise the rule has no effect: addresses have no port names, and the VPC CNI ignores it.
     """
     for policy in objects.policies:
-        for one in (*policy.rules[INGRESS], *policy.rules[EGRESS]):
-            if not any(peer.get("ipBlock") is not None for _, peer in one.peers or ()):
+        for allowed in (*policy.rules[INGRESS], *policy.rules[EGRESS]):
+            if not any(peer.get("ipBlock") is not None for _, peer in allowed.peers or ()):
                 continue
-            for path, item in one.ports or ():
+            for path, item in allowed.ports or ():
                 name = item.get("port")
                 if isinstance(name, str):
                     numbers = {
@@ -175,12 +187,17 @@ def named_port_with_ip_block(objects: Objects) -> Iterator[Problem]:
                         for party in objects.parties.values()
                         if (name, containers.protocol(item)) in party.ports
                     }
-                    message = f"port {name} is a name, and a rule for addresses has no use for it"
-                    fix = f"write {min(numbers)}" if numbers else "write its number"
+                    message = (
+                        f"port {name} is a name, but the rule has an ipBlock, and addresses have no"
+                        " port names: it allows nothing"
+                    )
+                    example = min(numbers) if numbers else "its number, for example 443"
+                    fix = f"write {example}"
                     yield Problem(policy.manifest, (*path, "port"), message, fix)
 
 
 def _all_ports(objects: Objects) -> Iterator[tuple[Policy, Where, Mapping[str, Any]]]:
+    """Yield the ports of all rules, each with its policy and path."""
     for policy in objects.policies:
-        for one in (*policy.rules[INGRESS], *policy.rules[EGRESS]):
-            yield from ((policy, path, item) for path, item in one.ports or ())
+        for allowed in (*policy.rules[INGRESS], *policy.rules[EGRESS]):
+            yield from ((policy, path, item) for path, item in allowed.ports or ())

@@ -1,4 +1,4 @@
-"""NetworkPolicies, as the families of rules about them look at them."""
+"""What the rules about NetworkPolicies share."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Peer = Mapping[str, Any]
 """An item of from or to."""
 
 
-def named_pods(objects: Objects, one: Rule) -> Iterator[Workload]:
-    """Yield the workloads whose pods a rule names by labels."""
-    for _, peer in one.peers or ():
+def named_pods(objects: Objects, allowed: Rule) -> Iterator[Workload]:
+    """Yield the workloads whose pods a rule selects by labels."""
+    for _, peer in allowed.peers or ():
         if peer.get("namespaceSelector") is None and peer.get("podSelector"):
             yield from objects.selected(peer["podSelector"])
 
 
 def pods_behind(objects: Objects, ports: Iterable[ServicePort]) -> Iterator[tuple[Workload, Port]]:
-    """Yield the workloads and ports that ports of Services lead to."""
+    """Yield the workloads and ports that ports of Services forward to."""
     for port in ports:
         for workload in objects.behind(port.service):
             if number := services.reached(port, workload):
@@ -38,7 +38,7 @@ def pods_behind(objects: Objects, ports: Iterable[ServicePort]) -> Iterator[tupl
 
 
 def p2p_ports(objects: Objects) -> set[Port]:
-    """Return the ports for peers of the chain."""
+    """Return the P2P ports of the chain nodes."""
     return {
         (number, protocol)
         for party in objects.parties.values()
@@ -47,23 +47,23 @@ def p2p_ports(objects: Objects) -> set[Port]:
     }
 
 
-def opened_ports(objects: Objects, one: Rule, own: Workload) -> Iterator[Port]:
-    """Yield the ports of a workload that an ingress rule is for."""
+def opened_ports(objects: Objects, allowed: Rule, own: Workload) -> Iterator[Port]:
+    """Yield the ports of a workload that an ingress rule allows."""
     party = objects.parties[label_of(own)]
-    return (port for port in has_ports(own) if network_policies.is_for_port(one, party, *port))
+    return (port for port in has_ports(own) if network_policies.is_for_port(allowed, party, *port))
 
 
 def is_within(
     inner: network_policies.Network | None, outer: network_policies.Network | None
 ) -> bool:
-    """Return whether all addresses of a network are in another; false where one is none."""
+    """Return whether all addresses of a network are in another; false if one is missing."""
     if inner is None or outer is None or inner.version != outer.version:
         return False
     return inner.network_address in outer and inner.prefixlen >= outer.prefixlen
 
 
 def blocks(objects: Objects) -> Iterator[tuple[Policy, Where, Mapping[str, Any]]]:
-    """Yield the ranges of addresses among all peers, each with its path."""
+    """Yield the ipBlocks of all peers, each with its policy and path."""
     for policy, path, peer in all_peers(objects):
         block = peer.get("ipBlock")
         if isinstance(block, dict):
@@ -71,21 +71,22 @@ def blocks(objects: Objects) -> Iterator[tuple[Policy, Where, Mapping[str, Any]]
 
 
 def all_peers(objects: Objects) -> Iterator[tuple[Policy, Where, Peer]]:
-    """Yield the peers of all rules, each with its path."""
+    """Yield the peers of all rules, each with its policy and path."""
     for policy in objects.policies:
-        for one in (*policy.rules[INGRESS], *policy.rules[EGRESS]):
-            yield from ((policy, path, peer) for path, peer in one.peers or ())
+        for allowed in (*policy.rules[INGRESS], *policy.rules[EGRESS]):
+            yield from ((policy, path, peer) for path, peer in allowed.peers or ())
 
 
 def selected(objects: Objects, policy: Policy) -> list[Workload]:
-    """Return the workloads whose pods a policy is about."""
-    return [one for one in objects.workloads if policy.selects(objects.parties[label_of(one)])]
+    """Return the workloads whose pods a policy selects."""
+    parties = objects.parties
+    return [own for own in objects.workloads if policy.selects(parties[label_of(own)])]
 
 
 def has_dead_rules(objects: Objects, direction: str, workload: Workload) -> bool:
-    """Return whether a policy of a workload's pods has rules for a direction that it is not for.
+    """Return whether a policy of a workload has rules for a direction missing in policyTypes.
 
-    Of that missing-policy-type tells, and not of what comes of it.
+    missing-policy-type reports that; its consequences are not reported as well.
     """
     party = objects.parties[label_of(workload)]
     return any(
@@ -95,7 +96,7 @@ def has_dead_rules(objects: Objects, direction: str, workload: Workload) -> bool
 
 
 def has_ports(workload: Workload) -> set[Port]:
-    """Return the ports that the containers of a workload's pods say they have."""
+    """Return the ports that the containers of a workload declare."""
     return {(port.number, port.protocol) for port in containers.ports(workload)}
 
 
@@ -105,13 +106,15 @@ def label_of(workload: Workload) -> str:
 
 
 def numbered(ports: Iterable[Port]) -> str:
-    """Return ports as people write them, in a list of words."""
+    """Return ports as a list in words: 8545/TCP and 8546/TCP."""
     return joined([f"{number}/{protocol}" for number, protocol in sorted(ports)])
 
 
-def joined(items: Sequence[str]) -> str:
+def joined(items: Sequence[str], conjunction: str = "and") -> str:
     """Return a list in words: a, b and c."""
-    return " and ".join([", ".join(items[:-1]), items[-1]] if items[1:] else items)
+    if not items[1:]:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {conjunction} {items[-1]}"
 
 
 def flow(data: Any) -> str:

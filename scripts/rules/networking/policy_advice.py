@@ -1,4 +1,4 @@
-"""Where in a NetworkPolicy something belongs, and what to write there."""
+"""Fixes for NetworkPolicies: which field to change, and what to write there."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from scripts.rules.networking.policies import (
 from scripts.rules.rule import Problem
 from scripts.rules.snapshot import Objects
 
-ANY = Party("a pod of no namespace in particular", "any")
+ANY = Party("any pod", "any")
 
 
 def of_missing_rule(policy: Policy, direction: str) -> Where:
-    """Return the path of a rule that is not there: of all rules, where a patch may have it out."""
+    """Return the path for a rule to add; of all rules if a patch may have removed it."""
     path = ("spec", FIELDS[direction][0])
     return path if policy.manifest.patches else (*path, len(policy.rules[direction]))
 
 
 def port_items(ports: Iterable[Port]) -> str:
-    """Return the items of a rule's ports, as they are to be written."""
+    """Return the items of a rule's ports as YAML on one line."""
     return ", ".join(flow({"port": p, "protocol": protocol}) for p, protocol in sorted(ports))
 
 
@@ -42,39 +42,39 @@ def at_own_policy(
     ports: Iterable[Port],
     value: str,
 ) -> Problem:
-    """Return that a rule is missing, at the policy of a workload, or the workload without one.
+    """Return the problem of a missing rule, at the workload's policy or the workload itself.
 
-    value: the chart's value that has the peers.
+    value: the chart's value for the peers.
     """
-    policy, (name, of) = own_policy(objects, direction, workload), FIELDS[direction]
-    item = f"{{{of}: {flow(peers)}, ports: [{port_items(ports)}]}}"
+    policy, (name, side) = own_policy(objects, direction, workload), FIELDS[direction]
+    item = f"{{{side}: {flow(peers)}, ports: [{port_items(ports)}]}}"
     if policy is None:
-        fix = f"write a NetworkPolicy for them with {name}: [{item}]"
+        fix = f"write a NetworkPolicy for these pods with {name}: [{item}]"
         return Problem(workload.manifest, ("metadata", "name"), message, fix)
-    fix = f"add to {name} {item}"
+    fix = f"add to {name}: {item}"
     if not policy.manifest.patches and policy.manifest.template.startswith("chart/"):
         fix = f"write networkPolicy.{value}: {flow(peers)}"
     wanted = set(ports)
-    for one in policy.rules[direction]:
-        is_for_ports = all(network_policies.is_for_port(one, ANY, *port) for port in wanted)
-        if one.peers and is_for_ports and not any(named_pods(objects, one)):
-            return Problem(policy.manifest, (*one.path, of), message, fix)
+    for allowed in policy.rules[direction]:
+        is_for_ports = all(network_policies.is_for_port(allowed, ANY, *port) for port in wanted)
+        if allowed.peers and is_for_ports and not any(named_pods(objects, allowed)):
+            return Problem(policy.manifest, (*allowed.path, side), message, fix)
     return Problem(policy.manifest, of_missing_rule(policy, direction), message, fix)
 
 
 def peers_of(
     isolating: Iterable[Policy], direction: str, port: Port, target: Party = ANY
 ) -> Iterator[Peer | None]:
-    """Yield the peers of the policies' rules that are for a port; None for everyone."""
+    """Yield the peers of the policies' rules that allow a port; None for all peers."""
     for policy in isolating:
-        for one in policy.rules[direction]:
-            if network_policies.is_for_port(one, target, *port):
-                if one.peers is None:
+        for allowed in policy.rules[direction]:
+            if network_policies.is_for_port(allowed, target, *port):
+                if allowed.peers is None:
                     yield None
-                yield from (peer for _, peer in one.peers or ())
+                yield from (peer for _, peer in allowed.peers or ())
 
 
 def own_policy(objects: Objects, direction: str, workload: Workload) -> Policy | None:
-    """Return the policy that isolates a workload's pods, and no others."""
+    """Return the policy that isolates only the pods of a workload."""
     isolating = objects.isolating[direction, label_of(workload)]
-    return next((one for one in isolating if len(selected(objects, one)) == 1), None)
+    return next((policy for policy in isolating if len(selected(objects, policy)) == 1), None)

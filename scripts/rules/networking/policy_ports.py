@@ -1,4 +1,4 @@
-"""Ports of policies: what a NetworkPolicy lets through is a port that somebody listens on."""
+"""Ports of policies: NetworkPolicies allow ports that the pods have."""
 
 from __future__ import annotations
 
@@ -17,39 +17,42 @@ from scripts.rules.snapshot import Objects
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/network-policies/")
 def unknown_network_policy_port(objects: Objects) -> Iterator[Problem]:
-    """A port that a NetworkPolicy lets through is a port of the pods that it leads to.
+    """Every port that a NetworkPolicy allows is a port of the pods at the other end.
 
-    Else it opens nothing that anybody listens on: connections to the right port time out.
+    Otherwise the rule allows nothing, and connections to the port that was meant time out.
     """
     for manifest in objects.of_kind("NetworkPolicy"):
         own = objects.selected(manifest.get("spec", "podSelector"))
         for direction, side in (("ingress", "from"), ("egress", "to")):
             for index, allowed in mappings(manifest.get("spec", direction)):
-                to = own if direction == "ingress" else _peers(objects, allowed.get(side))
-                known = [port for one in to for port in containers.ports(one)]
+                targets = own if direction == "ingress" else _peers(objects, allowed.get(side))
+                known = [port for workload in targets for port in containers.ports(workload)]
                 for place, port in mappings(allowed.get("ports")) if known else ():
                     path = ("spec", direction, index, "ports", place)
-                    yield from _policy_port(manifest, path, port, to, known)
+                    yield from _policy_port(manifest, path, port, targets, known)
 
 
 def _policy_port(
     manifest: Manifest,
     path: Where,
     port: dict[str, Any],
-    to: Sequence[Workload],
+    targets: Sequence[Workload],
     known: Sequence[Port],
 ) -> Iterator[Problem]:
+    """Yield that a port of a policy is not a port of its targets."""
     wanted, protocol, end = port.get("port"), containers.protocol(port), port.get("endPort")
     if wanted is None or any(own.is_meant(wanted, protocol) for own in known):
         return
+    name = f"port {wanted}"
     if isinstance(end, int) and isinstance(wanted, int):
         numbers = (own.number for own in known if own.protocol == protocol)
         if any(wanted <= number <= end for number in numbers):
             return
+        name = f"ports {wanted} to {end}"
     other = [own for own in known if own.is_meant(wanted, own.protocol)]
     message = (
-        f"{manifest.label} lets port {wanted} ({protocol}) through, which no container of"
-        f" {labels(to)} has"
+        f"{manifest.label} allows {name} ({protocol}), but no container of {labels(targets)}"
+        " listens there: the rule has no effect"
     )
     if other:
         yield Problem(manifest, (*path, "protocol"), message, f"write {other[0].protocol}")
@@ -58,11 +61,11 @@ def _policy_port(
 
 
 def _peers(objects: Objects, peers: Any) -> list[Workload]:
-    """Return the workloads that peers are; none where there may be others that we do not know."""
-    found = list[Workload]()
+    """Return the workloads among peers; none if other pods may be among them."""
+    workloads = list[Workload]()
     for _, peer in mappings(peers):
         inside = own_namespace(objects, peer.get("namespaceSelector"))
         if not inside or not isinstance(peer.get("podSelector"), dict):
             return []
-        found += objects.selected(peer["podSelector"])
-    return found
+        workloads += objects.selected(peer["podSelector"])
+    return workloads

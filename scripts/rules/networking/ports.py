@@ -1,4 +1,4 @@
-"""Ports: a port that a Service leads to, or that a probe asks, is one that the pods have."""
+"""Ports: Services and probes use ports that the containers have."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from scripts.rules.snapshot import Objects
 _SERVICES = "https://kubernetes.io/docs/concepts/services-networking/service/"
 _PROBES = "https://kubernetes.io/docs/concepts/workloads/pods/probes/"
 _CONTAINERS = "https://kubernetes.io/docs/concepts/workloads/pods/#pod-networking"
-_REFUSED = "a cluster refuses that"
+_REJECTED = "the API server rejects it"
 
 
 @rule(_SERVICES + "#field-spec-ports")
 def unknown_target_port(objects: Objects) -> Iterator[Problem]:
-    """A Service's targetPort is a port of the pods that it selects, in name or number and protocol.
+    """Every targetPort of a Service is a port of the pods it selects, with the same protocol.
 
-    Else connections to it are refused, or it has no endpoints.
+    Otherwise clients of the Service get "connection refused", or the Service has no endpoints.
     """
     for port, selected in _service_ports(objects):
         service, wanted, protocol = port.service, port.target, port.protocol
-        known = [own for one in selected for own in containers.ports(one)]
+        known = [own for workload in selected for own in containers.ports(workload)]
         if known and not any(own.is_meant(wanted, protocol) for own in known):
             message = (
-                f"{service.label} leads to port {wanted} ({protocol}), which no container of"
-                f" {labels(selected)} has"
+                f"{service.label} forwards to port {wanted} ({protocol}), but no container of"
+                f" {labels(selected)} has that port: connections fail"
             )
             other = [own for own in known if own.is_meant(wanted, own.protocol)]
             place, fix = port.target_path, instead(wanted, known, protocol)
@@ -43,48 +43,50 @@ def unknown_target_port(objects: Objects) -> Iterator[Problem]:
 
 @rule(_SERVICES + "#field-spec-ports")
 def service_port_name_mismatch(objects: Objects) -> Iterator[Problem]:
-    """A Service's port that has the name of a port of its pods leads to that one.
+    """A Service port with the same name as a port of its pods forwards to that port.
 
-    Else who connects to it by that name gets another API, which does not understand them.
+    Otherwise clients that connect by this name reach another API, and their requests fail.
     """
     for port, selected in _service_ports(objects):
-        known = [own for one in selected for own in containers.ports(one)]
-        meant = [own for own in known if own.name and own.name == port.name]
-        got = [own for own in known if own.is_meant(port.target, port.protocol)]
-        if meant and got and not any(own.number == one.number for own in meant for one in got):
+        known = [own for workload in selected for own in containers.ports(workload)]
+        expected = [own for own in known if own.name and own.name == port.name]
+        actual = [own for own in known if own.is_meant(port.target, port.protocol)]
+        if expected and actual and not {p.number for p in expected} & {p.number for p in actual}:
+            name = expected[0].name
             message = (
-                f"the port {meant[0].name} of {port.service.label} leads to {got[0]}, and its pods"
-                f" have {meant[0]}, too"
+                f"port {name} of {port.service.label} forwards to {actual[0]}, but its pods also"
+                f" have {expected[0]}: clients of {name} reach the wrong API"
             )
-            fix = f"write targetPort: {meant[0].name}"
-            yield Problem(port.service, port.target_path, message, fix)
+            yield Problem(port.service, port.target_path, message, f"write targetPort: {name}")
 
 
 @rule(_SERVICES + "#field-spec-ports")
 def service_selects_pods_without_port(objects: Objects) -> Iterator[Problem]:
-    """All pods that a Service selects have the ports that it leads to.
+    """All pods that a Service selects have the ports that it forwards to.
 
-    Else a part of the connections go to pods that refuse them.
+    Otherwise some connections go to pods that do not listen there: "connection refused".
     """
-    told = set[str]()
+    reported = set[str]()
     for port, selected in _service_ports(objects):
         service = port.service
-        have = [one for one in selected if services.answering(port, one)]
-        lack = [one for one in selected if one not in have and containers.ports(one)]
+        have = [workload for workload in selected if services.answering(port, workload)]
+        without = [workload for workload in selected if workload not in have]
+        lack = [workload for workload in without if containers.ports(workload)]
         is_named = isinstance(port.target, str)
         lack += [one for one in selected if not containers.ports(one) and is_named]
-        if have and lack and service.name not in told:
-            told.add(service.name)
+        if have and lack and service.name not in reported:
+            reported.add(service.name)
             message = (
-                f"{service.label} leads to port {port.target} ({port.protocol}) of {labels(have)},"
-                f" and selects {labels(lack)}, too, without it"
+                f"{service.label} forwards to port {port.target} ({port.protocol}) of"
+                f" {labels(have)}, but also selects the pods of {labels(lack)}, which do not have"
+                " that port: connections to them fail"
             )
-            fix = "select by a label that only the pods with the port have"
+            fix = "add a label to the selector that only the pods with the port have"
             yield Problem(service, ("spec", "selector"), message, fix)
 
 
 def _service_ports(objects: Objects) -> Iterator[tuple[ServicePort, list[Workload]]]:
-    """Yield the ports of Services that select pods, each with what they select."""
+    """Yield the ports of Services with a selector, each with the selected workloads."""
     for service in objects.of_kind("Service"):
         if services.selector(service):
             selected = objects.behind(service)
@@ -93,9 +95,9 @@ def _service_ports(objects: Objects) -> Iterator[tuple[ServicePort, list[Workloa
 
 @rule(_SERVICES + "#multi-port-services", outcome=Outcome.REJECTED)
 def duplicate_service_port(objects: Objects) -> Iterator[Problem]:
-    """A Service's ports differ in number or protocol, and each of several has a name of its own.
+    """The ports of a Service differ in number or protocol; if there are several, each has a name.
 
-    The API server refuses anything else, and the sync fails or does not begin.
+    Otherwise the API server rejects the Service, so the sync fails or does not start.
     """
     for service in objects.of_kind("Service"):
         own = services.ports(service)
@@ -104,45 +106,50 @@ def duplicate_service_port(objects: Objects) -> Iterator[Problem]:
         for port in own:
             key, label = (port.number, port.protocol), service.label
             if key in numbers:
-                message = f"{label} has port {key[0]} ({key[1]}) twice: {_REFUSED}"
-                fix = "write another, or remove it"
+                message = f"{label} has port {key[0]} ({key[1]}) twice: {_REJECTED}"
+                fix = "write another port number, or remove this port"
                 yield Problem(service, (*port.path, "port"), message, fix)
             elif not port.name and len(own) > 1:
-                message = f"port {key[0]} of {label} has no name, and is not the only one"
-                yield Problem(service, (*port.path, "name"), message, "give it a name")
+                message = (
+                    f"port {key[0]} of {label} has no name, but the Service has several ports:"
+                    f" {_REJECTED}"
+                )
+                fix = "write a name that no other port has, for example ws"
+                yield Problem(service, (*port.path, "name"), message, fix)
             elif port.name in names:
-                message = f"{label} has two ports named {port.name}: {_REFUSED}"
-                yield Problem(service, (*port.path, "name"), message, "give one another name")
+                message = f"{label} has two ports named {port.name}: {_REJECTED}"
+                yield Problem(service, (*port.path, "name"), message, "write another name")
             numbers.add(key)
             names.add(port.name)
 
 
 @rule(_PROBES)
 def unknown_probe_port(objects: Objects) -> Iterator[Problem]:
-    """The port of a probe or a lifecycle hook is one of the container's.
+    """The port of a probe or lifecycle hook is a port of its container.
 
-    Else the probe fails: the container is restarted without end, or never gets requests.
+    Otherwise the probe always fails: the container restarts again and again, or never gets ready.
     """
     for workload in objects.makers:
         pod_ports = containers.ports(workload)
         for container in containers.of(workload):
             own = list(container.ports())
-            for path, wanted in _asked(container):
-                # By number a neighbour is reached, too: they have one address.
+            for path, wanted in _handler_ports(container):
+                # A number may belong to another container of the pod: they share one address.
                 known = own if isinstance(wanted, str) else [*pod_ports, *own]
                 if (own or isinstance(wanted, str)) and not any(
                     port.is_meant(wanted, "TCP") for port in known
                 ):
-                    what = next(part for part in path[len(container.path) :] if part != "lifecycle")
+                    inner = path[len(container.path) :]
+                    handler = next(part for part in inner if part != "lifecycle")
                     message = (
-                        f"{what} of the container {container.name} asks port {wanted}, which the"
-                        " container does not have: it always fails"
+                        f"{handler} of the container {container.name} uses port {wanted}, which"
+                        " the container does not have, so it always fails"
                     )
                     yield Problem(workload.manifest, path, message, instead(wanted, own, "TCP"))
 
 
-def _asked(container: Container) -> Iterator[tuple[Where, Any]]:
-    """Yield the ports that the kubelet asks of a container itself, with their paths."""
+def _handler_ports(container: Container) -> Iterator[tuple[Where, Any]]:
+    """Yield the ports that the kubelet connects to in a container, with their paths."""
     for place in HANDLERS:
         for kind in ("httpGet", "tcpSocket", "grpc"):
             handler = container.get(*place, kind)
@@ -154,7 +161,8 @@ def _asked(container: Container) -> Iterator[tuple[Where, Any]]:
 def duplicate_container_port(objects: Objects) -> Iterator[Problem]:
     """No two containers of a pod have the same port.
 
-    They share one network: the second to listen on it fails, and is restarted without end.
+    Otherwise the second to listen on it fails with "address already in use" and restarts again and
+    again: the containers of a pod share one network.
     """
     for workload in objects.makers:
         first: dict[tuple[int, str], Port] = {}
@@ -163,7 +171,8 @@ def duplicate_container_port(objects: Objects) -> Iterator[Problem]:
             if other.container.path != port.container.path:
                 message = (
                     f"the containers {other.container.name} and {port.container.name} both have"
-                    f" port {port.number} ({port.protocol}), in one network: the second fails"
+                    f" port {port.number} ({port.protocol}), but share one network: the second to"
+                    " listen fails"
                 )
-                fix = "let one of them listen on another port"
+                fix = "change the port of one of the two containers"
                 yield Problem(workload.manifest, (*port.path, "containerPort"), message, fix)

@@ -1,4 +1,4 @@
-"""What selectors mean: the peers of NetworkPolicies, what monitors scrape."""
+"""What selectors select: the peers of NetworkPolicies, the targets of monitors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def peers(manifest: Manifest) -> Iterator[tuple[Where, dict[str, Any]]]:
 
 
 def own_namespace(objects: Objects, selector: Any) -> bool:
-    """Return whether a peer's namespaceSelector means the environment's namespace alone."""
+    """Return whether a peer's namespaceSelector selects only the environment's namespace."""
     if selector is None:
         return True
     labels = selector.get("matchLabels") if isinstance(selector, dict) else None
@@ -31,9 +31,10 @@ def own_namespace(objects: Objects, selector: Any) -> bool:
 
 
 def monitored(objects: Objects, monitor: Manifest) -> list[Manifest]:
-    """Return the Services that a ServiceMonitor, the workloads that a PodMonitor selects."""
+    """Return the Services that a ServiceMonitor selects, or the workloads of a PodMonitor."""
     if monitor.kind == "ServiceMonitor":
         return monitors.monitored(monitor, objects.of_kind("Service"), objects.namespace)
     if not monitors.looks_in(monitor, objects.namespace):
         return []
-    return [one.manifest for one in objects.selected(monitor.get("spec", "selector"))]
+    workloads = objects.selected(monitor.get("spec", "selector"))
+    return [workload.manifest for workload in workloads]
