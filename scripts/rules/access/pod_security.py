@@ -55,8 +55,8 @@ _OF_THE_NODE = {"hostNetwork": "network", "hostPID": "processes", "hostIPC": "sh
 def pod_uses_host_namespaces(objects: Objects) -> Iterator[Problem]:
     """Pods do not use the network, processes, memory, files or ports of their node.
 
-    Otherwise Pod Security admission rejects the pods, so the workload has none. Without it, an
-    attacker in one pod controls the node and all other pods on it.
+    Otherwise Pod Security admission rejects the pods, so the workload has none. In a namespace
+    without it, an attacker in one pod controls the node and all other pods on it.
     """
     for workload in objects.makers:
         for field, what in _OF_THE_NODE.items():
@@ -93,8 +93,8 @@ def _on_the_host(container: Container) -> Iterator[Problem]:
 def privileged_container(objects: Objects) -> Iterator[Problem]:
     """Containers run without privileges, with no added capabilities and with the default profiles.
 
-    Otherwise Pod Security admission rejects the pods, so the workload has none. Without it, an
-    attacker in a container can control its node.
+    Otherwise Pod Security admission rejects the pods, so the workload has none. In a namespace
+    without it, an attacker in a container can control its node.
     """
     for workload in objects.makers:
         yield from _annotated_profiles(workload)

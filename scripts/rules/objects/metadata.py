@@ -186,9 +186,8 @@ def _is_permanent(objects: Objects, hook: Manifest) -> bool:
 def missing_prune_confirmation(objects: Objects) -> Iterator[Problem]:
     """Argo CD asks for confirmation before it prunes or deletes objects with data.
 
-    This applies to the AppProject and the Application of these objects, too. Otherwise a commit
-    that renames a StatefulSet or writes manifests to the wrong folder deletes the data of the
-    chain.
+    Otherwise a commit that renames a StatefulSet or writes manifests to the wrong folder deletes
+    the data of the chain. Pruning the AppProject or the Application needs confirmation, too.
     """
     for manifest in objects.manifests:
         if not sync.holds_data(manifest):

@@ -106,7 +106,7 @@ def _at_the_maker(
 def missing_service_account(objects: Objects) -> Iterator[Problem]:
     """Every ServiceAccount that pods or a SecretStore use exists.
 
-    Otherwise no pod is created, and External Secrets cannot read the store.
+    Otherwise no pod is created, or External Secrets cannot read the store.
     """
     return _missing(
         objects,
@@ -141,8 +141,8 @@ def unknown_storage_class(objects: Objects) -> Iterator[Problem]:
 def claim_without_storage_class(objects: Objects) -> Iterator[Problem]:
     """Claims name a StorageClass if environment.yaml lists those of the cluster.
 
-    Otherwise the claim uses the default class of the cluster, which can have slower disks, or does
-    not exist, so that the pod stays Pending.
+    Otherwise the claim uses the default class of the cluster, which can have slower disks. Without
+    a default class, the pod stays Pending.
     """
     return _without(objects, "StorageClass")
 
