@@ -1,4 +1,4 @@
-"""Identity: roles, and the service accounts that pods act as."""
+"""Identity: RBAC roles, IAM roles, and the service accounts of pods."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ _RBAC = "https://kubernetes.io/docs/concepts/security/rbac-good-practices/"
 
 @rule(_RBAC, outcome=Outcome.RISK)
 def wildcard_role(objects: Objects) -> Iterator[Problem]:
-    """Roles name the API groups, resources and verbs that they allow.
+    """Roles list the API groups, resources and verbs that they allow.
 
-    Else they allow what nobody thought of, also what comes with the next version of Kubernetes.
+    Otherwise they also allow what no one has reviewed, including resources of later Kubernetes
+    versions.
     """
     for manifest, path, data in _rights(objects):
         for field in ("apiGroups", "resources", "verbs"):
             if isinstance(data.get(field), list) and "*" in data[field]:
-                message = f'{manifest.label} allows all {field}: "*"'
-                fix = f"write the {field} that are needed, each by its name"
+                message = f'{manifest.label} allows all {field}, including future ones: "*"'
+                fix = f"list the {field} that are needed"
                 yield Problem(manifest, (*path, field), message, fix)
 
 
 @rule(_RBAC, outcome=Outcome.RISK)
 def role_reads_all_secrets(objects: Objects) -> Iterator[Problem]:
-    """Roles allow reading of Secrets by name only.
+    """Roles allow reading only Secrets that they list by name.
 
-    Else whoever has the role has every key of the chain that is in the namespace: who may list
-    Secrets sees what is in them.
+    Otherwise every subject of the role can read all keys of the chain in the namespace; list and
+    watch also return the data of Secrets.
     """
     for manifest, path, data in _rights(objects):
         resources, verbs = data.get("resources"), data.get("verbs")
@@ -49,8 +50,8 @@ def role_reads_all_secrets(objects: Objects) -> Iterator[Problem]:
             continue
         reads = sorted({"get", "list", "watch"} & {str(verb) for verb in verbs})
         if "secrets" in resources and reads and not data.get("resourceNames"):
-            message = f"{manifest.label} may {' and '.join(reads)} every Secret of the namespace"
-            fix = "write verbs: [get], and resourceNames with the Secrets that are needed"
+            message = f"{manifest.label} allows {', '.join(reads)} on all Secrets of the namespace"
+            fix = "write verbs: [get], and list the Secrets that are needed in resourceNames"
             yield Problem(manifest, (*path, "resources"), message, fix)
 
 
@@ -65,21 +66,22 @@ def _rights(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, Any]]
     outcome=Outcome.RISK,
 )
 def cluster_admin_binding(objects: Objects) -> Iterator[Problem]:
-    """Nothing of an environment is bound to cluster-admin, admin or edit.
+    """No subject of an environment is bound to cluster-admin, admin or edit.
 
-    Else one pod of it can read all Secrets and run whatever it likes, in its namespace or anywhere.
+    Otherwise a pod with this role can read all Secrets and run any workload, in its namespace or in
+    the whole cluster.
     """
     for manifest in objects.of_kind("RoleBinding", "ClusterRoleBinding"):
         name = paths.get(manifest.object, ("roleRef", "name"))
         if name in ("cluster-admin", "admin", "edit"):
             subjects = mappings(manifest.object.get("subjects"))
-            whom = ", ".join(f"{s.get('kind')}/{s.get('name')}" for _, s in subjects)
-            message = f"{whom or manifest.label} becomes {name}: it may read every Secret"
-            fix = "bind a Role that allows only what is needed"
+            names = ", ".join(f"{s.get('kind')}/{s.get('name')}" for _, s in subjects)
+            message = f"{names or manifest.label} has the role {name}, which can read every Secret"
+            fix = "bind a Role with only the rights that are needed"
             yield Problem(manifest, ("roleRef", "name"), message, fix)
 
 
-# Service accounts and what they may
+# Service accounts and their rights
 
 _TOKENS = (
     "https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/"
@@ -89,10 +91,10 @@ _TOKENS = (
 
 @rule(_TOKENS, outcome=Outcome.RISK)
 def unused_service_account_token(objects: Objects) -> Iterator[Problem]:
-    """Pods have no token for the Kubernetes API, unless a binding gives their account a right.
+    """Pods have no token for the Kubernetes API unless a binding grants it rights.
 
-    Else what breaks into a pod can speak to the API server in its name. (Roles of IAM come by a
-    token of their own, which this does not concern.)
+    Otherwise an attacker in a pod can authenticate to the API server. (IAM roles use a separate
+    token, which this rule does not report.)
     """
     with_rights = {
         subject.get("name")
@@ -106,17 +108,22 @@ def unused_service_account_token(objects: Objects) -> Iterator[Problem]:
         account = objects.find("ServiceAccount", name)
         inherited = account.object.get("automountServiceAccountToken") if account else None
         if own is True or (own is None and inherited is not False):
-            said = "" if own else ", as nothing says otherwise"
-            message = f"the pods get a token for the Kubernetes API{said}, and need none"
+            default = "" if own else " by default"
+            message = (
+                f"the pods get a token for the Kubernetes API{default}, but have no rights there"
+            )
             fix = "write automountServiceAccountToken: false"
             yield in_pod(workload, ("automountServiceAccountToken",), message, fix)
         for path, volume in workload.volumes():
-            for source, one in mappings(paths.get(volume, ("projected", "sources"))):
-                token = one.get("serviceAccountToken")
+            for source, projection in mappings(paths.get(volume, ("projected", "sources"))):
+                token = projection.get("serviceAccountToken")
                 if isinstance(token, dict) and not token.get("audience"):
                     place = (*path, "projected", "sources", source, "serviceAccountToken")
-                    message = f"the volume {volume.get('name')} has a token for the Kubernetes API"
-                    fix = "remove it, or write the audience that it is for"
+                    message = (
+                        f"the volume {volume.get('name')} contains a token for the Kubernetes API,"
+                        " but the pods have no rights there"
+                    )
+                    fix = "remove it, or set its audience, for example sts.amazonaws.com"
                     yield Problem(workload.manifest, place, message, fix)
 
 
@@ -130,27 +137,28 @@ def _account(workload: Workload) -> str:
     outcome=Outcome.RISK,
 )
 def default_service_account(objects: Objects) -> Iterator[Problem]:
-    """Each component's pods run as a service account of their own, not as the namespace's default.
+    """Pods run with a service account of their own, not with `default`.
 
-    Else a right or a role that somebody gives the default account is given to these pods, too.
+    Otherwise each right or IAM role of the default account also applies to these pods.
     """
-    found = [workload for workload in objects.makers if workload.pod_spec]
-    # Where no pod has an account of its own, nobody gives accounts rights.
-    has_accounts = any(_account(workload) != "default" for workload in found)
-    for workload in found if has_accounts else ():
+    with_pods = [workload for workload in objects.makers if workload.pod_spec]
+    # If all pods use the default account, accounts have no rights here.
+    has_accounts = any(_account(workload) != "default" for workload in with_pods)
+    for workload in with_pods if has_accounts else ():
         if _account(workload) == "default":
-            message = "the pods run as the service account default, with whatever it is allowed"
+            message = "the pods run with the service account default, and get all of its rights"
             own = objects.find("ServiceAccount", workload.manifest.name)
-            fix = f"write {own.name}" if own else "name a service account of their own"
+            fix = "create a ServiceAccount for these pods, and name it here"
+            fix = f"write {own.name}" if own else fix
             yield in_pod(workload, ("serviceAccountName",), message, fix)
 
 
 @rule(_IRSA, outcome=Outcome.RISK)
 def shared_service_account(objects: Objects) -> Iterator[Problem]:
-    """No two components' pods run as one service account.
+    """Each component has its own service account.
 
-    Else the one has the other's rights: with the IAM role of backups, it can read or overwrite
-    every backup.
+    Otherwise each component also has the rights of the other: with the IAM role of the backup, a
+    chain node can read or overwrite every backup.
     """
     first = dict[str, Workload]()
     for workload in objects.makers:
@@ -164,9 +172,9 @@ def shared_service_account(objects: Objects) -> Iterator[Problem]:
             other = before.component if before.component != workload.component else ""
         if other and name != "default":
             role = paths.get(account.object, ("metadata", "annotations", _ROLE)) if account else ""
-            message = f"the pods run as the service account {name} of {other}"
-            message += f", and so with its IAM role {role}" if role else ", and so with its rights"
-            fix = f"name a service account for {workload.component} alone"
+            message = f"the pods run with the service account {name} of {other}"
+            message += f", and have its IAM role {role}" if role else ", and have its rights"
+            fix = f"name a service account that only {workload.component} uses"
             yield in_pod(workload, ("serviceAccountName",), message, fix)
 
 
@@ -175,15 +183,19 @@ _ADMINISTRATOR = re.compile(r"(^|[-_/.])(admin|administrator|poweruser)s?(access
 
 @rule("https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html", outcome=Outcome.RISK)
 def administrator_iam_role(objects: Objects) -> Iterator[Problem]:
-    """No service account has an administrator's role of IAM.
+    """No service account has an IAM role for administrators.
 
-    Else what breaks into one pod has the whole account: the nodes, the disks and all backups.
+    Otherwise an attacker in one pod controls the AWS account: nodes, disks and all backups.
     """
     for account in objects.of_kind("ServiceAccount"):
         role = _role(account)
         if _ADMINISTRATOR.search(role.rpartition(":role/")[2]):
-            message = f"{account.label} has {role}, by its name a role for administrators"
-            fix = f"make a role that allows what {account.component or account.name} needs"
+            message = (
+                f"{account.label} has the IAM role {role}, which is for administrators by its name"
+            )
+            fix = (
+                f"create a role with only the rights that {account.component or account.name} needs"
+            )
             yield Problem(account, annotation(_ROLE), message, fix)
 
 
@@ -197,46 +209,52 @@ _STORE_ACCOUNT = ("spec", "provider", "aws", "auth", "jwt", "serviceAccountRef",
 
 @rule("https://external-secrets.io/latest/provider/aws-access/")
 def missing_iam_role(objects: Objects) -> Iterator[Problem]:
-    """The service account that a SecretStore reads AWS with has a role of IAM.
+    """The service account that a SecretStore uses for AWS has an IAM role.
 
-    Else External Secrets reads nothing: no Secret is made, and pods wait for theirs.
+    Otherwise External Secrets gets AccessDenied and creates no Secret, and the pods that need one
+    do not start.
     """
     for store in objects.of_kind("SecretStore"):
         account = objects.find("ServiceAccount", paths.get(store.object, _STORE_ACCOUNT))
         if account and not _role(account):
-            message = f"{store.label} reads AWS with the role of {account.label}, which has none"
-            fix = "write the ARN of a role that may read the entries"
+            message = (
+                f"{store.label} reads AWS with {account.label}, which has no IAM role: it gets"
+                " AccessDenied"
+            )
+            fix = "write the ARN of a role that can read the entries of the store"
             yield Problem(account, annotation(_ROLE), message, fix)
 
 
-_AGENT = network_policies.Party("the agent of EKS Pod Identity", address="169.254.170.23")
+_AGENT = network_policies.Party("the EKS Pod Identity agent", address="169.254.170.23")
 _AUTOMATIC = "RCLONE_CONFIG_S3_ENV_AUTH"
 
 
 @rule("docs/eks.md")
 def missing_bucket_credentials(objects: Objects) -> Iterator[Problem]:
-    """Pods that use a bucket have a role or a key for it.
+    """Pods that use a bucket have an IAM role or an access key for it.
 
-    Else S3 answers 403: no backup is written, and none is restored.
+    Otherwise S3 responds with 403: no backup is written or restored.
     """
     for workload in objects.makers:
         account = objects.find("ServiceAccount", _account(workload))
-        asks = any(map(_asks_for_credentials, containers.of(workload)))
-        if not account or not asks or _role(account):
+        needs_credentials = any(map(_needs_credentials, containers.of(workload)))
+        if not account or not needs_credentials or _role(account):
             continue
-        # Without a policy, the agent of EKS Pod Identity may be what gives them.
+        # Without a policy, the pods may get credentials from the EKS Pod Identity agent.
         policies = objects.isolating[network_policies.EGRESS, workload.manifest.label]
         if not network_policies.opens(policies, network_policies.EGRESS, _AGENT, _AGENT, 80, "TCP"):
             message = (
-                f"{workload.manifest.label} uses a bucket, and {account.label} has no role of IAM,"
-                " nor may its pods ask the agent of EKS Pod Identity"
+                f"{workload.manifest.label} uses a bucket, but {account.label} has no IAM role, and"
+                " no NetworkPolicy allows the EKS Pod Identity agent: S3 responds with 403"
             )
-            fix = "write the ARN of a role that may use the bucket, or aws.identity: podIdentity"
+            fix = "write the ARN of a role that can use the bucket, or aws.identity: podIdentity"
             yield Problem(account, annotation(_ROLE), message, fix)
 
 
-def _asks_for_credentials(container: Container) -> bool:
-    """Return whether a container looks for credentials that no variable of its own gives it."""
-    said = {str(one.get("name")): one.get("value") for _, one in container.variables()}
-    given = any(re.fullmatch(r".*ACCESS_KEY_ID|AWS_.*(FILE|URI|PROFILE)", name) for name in said)
-    return said.get(_AUTOMATIC) == "true" and not given and not container.get("envFrom")
+def _needs_credentials(container: Container) -> bool:
+    """Return whether a container needs credentials that its own variables do not set."""
+    values = {
+        str(variable.get("name")): variable.get("value") for _, variable in container.variables()
+    }
+    is_set = any(re.fullmatch(r".*ACCESS_KEY_ID|AWS_.*(FILE|URI|PROFILE)", name) for name in values)
+    return values.get(_AUTOMATIC) == "true" and not is_set and not container.get("envFrom")

@@ -1,4 +1,4 @@
-"""Secrets: none in git, and each read by those alone whom it is for."""
+"""Secrets: none in git, and each readable only by the component that needs it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _OPTION = re.compile(r"--?([A-Za-z][\w.-]*)[= ](.+)", re.DOTALL)
 
 @rule("https://kubernetes.io/docs/concepts/security/secrets-good-practices/", outcome=Outcome.RISK)
 def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
-    """Passwords, tokens and private keys come from Secrets, never from what is in git.
+    """Passwords, tokens and private keys come from Secrets and are never in git.
 
-    Else whoever may read the repository, or once could, may do what the secret opens: sign blocks,
-    send the funds of an account, read backups. It stays in git's history after it is removed.
+    Otherwise everyone with access to the repository, now or later, can use the secret to sign
+    blocks, spend funds or read backups. Git keeps it in its history after it is removed.
     """
     references = {m.name for m in objects.of_kind("ExternalSecret", "Secret")}
     references |= set(objects.given.objects.get("Secret", {}))
@@ -31,34 +31,34 @@ def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
         manifest = workload.manifest
         for container in containers.of(workload):
             for path, what in _in_container(container, references):
-                named = manifest.get(*path[:-1], "name") if path[-1] == "value" else None
-                holder = f"{named or 'an argument'} of {called(container)}"
-                yield _told(manifest, path, what, holder)
+                variable = manifest.get(*path[:-1], "name") if path[-1] == "value" else None
+                holder = f"{variable or 'an argument'} of {called(container)}"
+                yield _problem(manifest, path, what, holder)
         if workload.template:
             place: Where = (*workload.template, "metadata", "annotations")
-            yield from _in_notes(manifest, place, manifest.get(*place))
+            yield from _in_annotations(manifest, place, manifest.get(*place))
     for manifest in objects.manifests:
         place = ("metadata", "annotations")
-        yield from _in_notes(manifest, place, manifest.annotations)
+        yield from _in_annotations(manifest, place, manifest.annotations)
     for manifest in objects.of_kind("ConfigMap"):
         data = manifest.object.get("data")
         for key, value in data.items() if isinstance(data, dict) else ():
             what = secret_detection.in_text(value) if isinstance(value, str) else ""
             if what or (what := secret_detection.as_named(key, value, references)):
-                yield _told(manifest, ("data", key), what, f"{key} of {manifest.label}")
+                yield _problem(manifest, ("data", key), what, f"{key} of {manifest.label}")
 
 
-def _told(manifest: Manifest, path: Where, what: str, holder: str) -> Problem:
-    message = f"{holder} holds {what}: all who can read the repository have it"
+def _problem(manifest: Manifest, path: Where, what: str, holder: str) -> Problem:
+    message = f"{holder} contains {what}: everyone who can read the repository can use it"
     fix = (
-        "take another one into use, as git keeps this one for ever, and keep that in a Secret: "
-        "valueFrom.secretKeyRef, or a file of a volume"
+        "create a new secret, as this one stays in the history of git, and read it from a Secret:"
+        " valueFrom.secretKeyRef, or a file in a volume"
     )
     return Problem(manifest, path, message, fix)
 
 
 def _in_container(container: Container, references: set[str]) -> Iterator[tuple[Where, str]]:
-    """Yield the path of each field of a container that holds a secret, and what it is."""
+    """Yield the path of each field of a container that contains a secret, and its kind."""
     for path, variable in container.variables():
         value = variable.get("value")
         what = secret_detection.in_text(value) if isinstance(value, str) else ""
@@ -82,19 +82,19 @@ def _in_container(container: Container, references: set[str]) -> Iterator[tuple[
             before = word.lstrip("-") if word.startswith("-") and "=" not in word else ""
 
 
-def _in_notes(manifest: Manifest, path: Where, notes: Any) -> Iterator[Problem]:
-    for key, value in notes.items() if isinstance(notes, dict) else ():
+def _in_annotations(manifest: Manifest, path: Where, annotations: Any) -> Iterator[Problem]:
+    for key, value in annotations.items() if isinstance(annotations, dict) else ():
         if not isinstance(value, str) or str(key).startswith("checksum/"):
             continue
         name = str(key).rpartition("/")[2]
         what = secret_detection.in_text(value)
-        # An annotation that is called a secret names one.
+        # An annotation named "secret" contains the name of a Secret.
         if not what and secret_detection.is_password(name):
             what = secret_detection.as_named(name, value, set())
         if not what and secret_detection.is_key(name, value):
             what = "a 32-byte key"
         if what:
-            yield _told(manifest, (*path, key), what, f"the annotation {key}")
+            yield _problem(manifest, (*path, key), what, f"the annotation {key}")
 
 
 _CHAIN = {"backup", "besu", "ethstats", "maru", "sequencer", "tx-sender"}
@@ -104,39 +104,42 @@ _READERS = {
     "AWS_ACCESS_KEY_ID": {"backup", "besu", "maru", "sequencer"},
     "AWS_SECRET_ACCESS_KEY": {"backup", "besu", "maru", "sequencer"},
 }
-"""Of the keys that several components read, by chart/README.md, who may: the Engine API's secret,
-EthStats', and what reads and writes backups. Every other key has one reader."""
+"""Keys that several components read, with these components (chart/README.md): the JWT secret of the
+Engine API, the secret of EthStats, and the credentials of backups. Other keys have one reader."""
 
 
 @rule("chart/README.md", outcome=Outcome.RISK)
 def secret_of_another_component(objects: Objects) -> Iterator[Problem]:
-    """A component reads its own Secrets, and no other's.
+    """A component reads only its own Secrets.
 
-    Else the private key of a validator or of an account lies where it is not needed, and two
-    nodes with one key sign against each other.
+    Otherwise the private key of a validator or an account is exposed to pods that do not need it,
+    and two nodes with the same key sign conflicting blocks.
     """
     readers = dict[tuple[str, str], list[tuple[Workload, Where]]]()
     for workload in objects.makers:
         for name, key, path in _secrets(workload):
             readers.setdefault((name, key), []).append((workload, path))
-    told = set[tuple[str, str]]()
-    for (name, key), found in readers.items():
-        components = list(dict.fromkeys(workload.component for workload, _ in found))
+    reported = set[tuple[str, str]]()
+    for (name, key), users in readers.items():
+        components = list(dict.fromkeys(workload.component for workload, _ in users))
         allowed = _READERS.get(key) or {_owner(objects, name, components)}
-        for workload, path in found:
+        for workload, path in users:
             component = workload.component
-            seen = (workload.manifest.label, name)
-            if component in allowed or seen in told or not _CHAIN & {*components, *allowed}:
+            place = (workload.manifest.label, name)
+            if component in allowed or place in reported or not _CHAIN & {*components, *allowed}:
                 continue
-            told.add(seen)
-            whose = " and ".join(sorted(allowed))
-            message = f"{component} reads the Secret {name}, which is {whose}'s alone"
-            fix = f"name the Secret of {component}, or remove it here"
+            reported.add(place)
+            owners = " and ".join(sorted(allowed))
+            message = (
+                f"{component} reads the Secret {name}, which is only for {owners}: an attacker in"
+                f" {component} gets its keys"
+            )
+            fix = f"name a Secret of {component}, or remove the reference"
             yield Problem(workload.manifest, path, message, fix)
 
 
 def _owner(objects: Objects, name: str, readers: Sequence[str]) -> str:
-    """Return whose Secret it is: its manifest says so, or its name; else who reads it first."""
+    """Return the component of a Secret: by its manifest, its name, or its first reader."""
     manifest = objects.find("ExternalSecret", name)
     if manifest and manifest.component in _CHAIN:
         return manifest.component
@@ -145,7 +148,7 @@ def _owner(objects: Objects, name: str, readers: Sequence[str]) -> str:
 
 
 def _secrets(workload: Workload) -> Iterator[tuple[str, str, Where]]:
-    """Yield name, key and place of the Secrets that pods read; no key where they read them all."""
+    """Yield name, key and place of the Secrets that pods read; an empty key means all keys."""
     for path, volume in workload.volumes():
         for source in volumes.sources(volume):
             if source.kind == "Secret":
@@ -158,33 +161,33 @@ def _secrets(workload: Workload) -> Iterator[tuple[str, str, Where]]:
 
 
 _OTHERS = 0o007
-"""The bits of a file's mode that are for everybody."""
+"""The bits of a file mode for all other users."""
 
 
 @rule("https://kubernetes.io/docs/concepts/configuration/secret/", outcome=Outcome.RISK)
 def world_readable_secret_file(objects: Objects) -> Iterator[Problem]:
-    """The files of a Secret can be read by the pod's user and group only.
+    """Only the user and the group of the pod can read the files of a Secret.
 
-    Else every program of the pod reads them, whichever user it runs as. Kubernetes makes them so
-    (0644) where nothing is said.
+    Otherwise every program in the pod can read them, whichever user it runs as. The default mode of
+    Kubernetes is 0644, which every user can read.
     """
     for workload in objects.makers:
         for place, volume in workload.volumes():
             for path, mode in _modes(volume):
                 if isinstance(mode, int) and mode & _OTHERS:
                     message = (
-                        f"the files of the volume {volume.get('name')}, which are secret, can be "
-                        f"read by everybody in the pod (mode {mode:04o})"
+                        f"every user in the pod can read the secret files of the volume"
+                        f" {volume.get('name')} (mode {mode:04o})"
                     )
-                    fix = "write 0440: in YAML, 288"
+                    fix = "write 0440, which is 288 in decimal"
                     yield Problem(workload.manifest, (*place, *path), message, fix)
 
 
 def _modes(volume: dict[str, Any]) -> Iterator[tuple[Where, Any]]:
     """Yield the modes of a volume's files that come from Secrets, each with its path."""
-    held = [source for source in volumes.sources(volume) if source.kind == "Secret"]
-    for kind in dict.fromkeys(source.path[0] for source in held):
+    secrets = [source for source in volumes.sources(volume) if source.kind == "Secret"]
+    for kind in dict.fromkeys(source.path[0] for source in secrets):
         yield (kind, "defaultMode"), paths.get(volume, (kind, "defaultMode")) or 0o644
-    for source in held:
+    for source in secrets:
         for path, _, _ in source.items or ():
             yield (*path, "mode"), paths.get(volume, (*path, "mode"))

@@ -1,4 +1,4 @@
-"""Argo CD: the project allows what is needed, and the Application brings it."""
+"""Argo CD: the AppProject allows what the environment needs, and the Application syncs it."""
 
 from __future__ import annotations
 
@@ -25,26 +25,32 @@ _AUTOMATED = f"{_DOCS}/user-guide/auto_sync/"
 
 
 def _allows(manifest: Manifest, field: str, wanted: dict[str, str]) -> bool:
-    """Return whether one of the entries of a list of the project matches; `*` as Argo CD does."""
+    """Return whether an entry of a list of the project matches, with wildcards as in Argo CD."""
     return any(
-        all(key not in one or fnmatchcase(value, str(one[key])) for key, value in wanted.items())
-        for _, one in mappings(spec_of(manifest, field))
+        all(
+            key not in entry or fnmatchcase(value, str(entry[key])) for key, value in wanted.items()
+        )
+        for _, entry in mappings(spec_of(manifest, field))
     )
 
 
 @rule(_PROJECTS)
 def project_forbids_kind(objects: Objects) -> Iterator[Problem]:
-    """The AppProject allows each kind that the environment has.
+    """The AppProject allows every kind of the environment.
 
-    Else the sync fails as a whole: nothing of the commit is applied.
+    Otherwise the whole sync fails, and nothing of the commit is applied.
     """
-    told = set[tuple[str, str]]()
+    reported = set[tuple[str, str]]()
     for manifest in objects.manifests:
         kind = manifest.group, manifest.kind
         wanted = {"group": manifest.group, "kind": manifest.kind}
-        if kind not in told and not _allows(objects.project, "namespaceResourceWhitelist", wanted):
-            told.add(kind)
-            message = f"the project allows no {manifest.kind}, and {manifest.label} is one"
+        allowed = _allows(objects.project, "namespaceResourceWhitelist", wanted)
+        if kind not in reported and not allowed:
+            reported.add(kind)
+            message = (
+                f"the project does not allow the kind {manifest.kind} of {manifest.label}: the"
+                " sync fails"
+            )
             fix = f"add {{group: {manifest.group!r}, kind: {manifest.kind}}}"
             path = ("spec", "namespaceResourceWhitelist")
             yield Problem(objects.project, path, message, fix)
@@ -52,44 +58,50 @@ def project_forbids_kind(objects: Objects) -> Iterator[Problem]:
 
 @rule(_PROJECTS)
 def project_forbids_namespace(objects: Objects) -> Iterator[Problem]:
-    """The AppProject allows each namespace that the environment has objects in, on its cluster.
+    """The AppProject allows every namespace of the environment, on its cluster.
 
-    Else the sync fails as a whole: nothing of the commit is applied.
+    Otherwise the whole sync fails, and nothing of the commit is applied.
     """
     cluster = _cluster(objects)
-    told = set[str]()
+    reported = set[str]()
     for namespace, label in (
         (objects.namespace, "the Application"),
         *((manifest.namespace, manifest.label) for manifest in objects.manifests),
     ):
         allowed = _allows(objects.project, "destinations", {"namespace": namespace, **cluster})
-        if namespace and namespace not in told and not allowed:
-            told.add(namespace)
-            where = next(iter(cluster.values()), "its cluster")
-            message = f"the project does not allow {namespace} on {where}, where {label} goes"
+        if namespace and namespace not in reported and not allowed:
+            reported.add(namespace)
+            destination = next(iter(cluster.values()), "its cluster")
+            message = (
+                f"the project does not allow the namespace {namespace} of {label} on {destination}:"
+                " the sync fails"
+            )
             fix = f"add {{{', '.join(f'{k}: {v}' for k, v in cluster.items())}, "
             fix += f"namespace: {namespace}}}"
             yield Problem(objects.project, ("spec", "destinations"), message, fix)
 
 
 def _cluster(objects: Objects) -> dict[str, str]:
-    """Return server or name of the cluster that the Application goes to."""
-    found = spec_of(objects.application, "destination")
-    found = found if isinstance(found, dict) else {}
-    return {key: str(found[key]) for key in ("server", "name") if key in found}
+    """Return server or name of the cluster of the Application."""
+    destination = spec_of(objects.application, "destination")
+    destination = destination if isinstance(destination, dict) else {}
+    return {key: str(destination[key]) for key in ("server", "name") if key in destination}
 
 
 @rule(_PROJECTS)
 def project_forbids_repository(objects: Objects) -> Iterator[Problem]:
-    """The AppProject allows the repository that the Application reads.
+    """The AppProject allows the repository of the Application.
 
-    Else Argo CD reads nothing, and the environment stays as it is, whatever is merged.
+    Otherwise Argo CD does not read the repository, and no merge reaches the cluster.
     """
     url = str(spec_of(objects.application, "source", "repoURL"))
     allowed = spec_of(objects.project, "sourceRepos")
-    listed = [str(one) for one in allowed] if isinstance(allowed, list) else []
-    if not any(fnmatchcase(_plain(url), _plain(one)) for one in listed):
-        message = f"the project does not allow {url}, which the Application reads"
+    listed = [str(pattern) for pattern in allowed] if isinstance(allowed, list) else []
+    if not any(fnmatchcase(_plain(url), _plain(pattern)) for pattern in listed):
+        message = (
+            f"the project does not allow {url}, the repository of the Application: no merge is"
+            " synced"
+        )
         yield Problem(objects.project, ("spec", "sourceRepos"), message, f"write [{url}]")
 
 
@@ -99,45 +111,52 @@ def _plain(url: str) -> str:
 
 @rule(_PROJECTS, outcome=Outcome.RISK)
 def project_allows_everything(objects: Objects) -> Iterator[Problem]:
-    """The AppProject names what it allows: repositories, clusters, namespaces and kinds.
+    """The AppProject lists its repositories, clusters, namespaces and kinds without wildcards.
 
-    Else a commit to some repository, or an Application by somebody else, can do with the project
-    what nobody meant.
+    Otherwise another repository, or an Application of another team in this project, can change
+    objects that no one meant to allow.
     """
     for field in ("sourceRepos", "destinations", "namespaceResourceWhitelist"):
         listed = spec_of(objects.project, field)
-        for index, one in enumerate(listed if isinstance(listed, list) else ()):
-            for key, value in one.items() if isinstance(one, dict) else (("", one),):
+        for index, entry in enumerate(listed if isinstance(listed, list) else ()):
+            for key, value in entry.items() if isinstance(entry, dict) else (("", entry),):
                 if isinstance(value, str) and "*" in value:
                     path = ("spec", field, index, *([key] if key else []))
-                    what = f"{field}.{key}" if key else field
-                    message = f"{what} {value} of the project allows what nobody has named"
-                    fix = "write what is needed, by its name"
+                    name = f"{field}.{key}" if key else field
+                    message = (
+                        f"{name} {value!r} of the project is a wildcard: it allows more than the"
+                        " environment needs"
+                    )
+                    fix = "list what the environment needs, without wildcards"
                     yield Problem(objects.project, path, message, fix)
 
 
 @rule(_PROJECTS, outcome=Outcome.RISK)
 def project_allows_foreign_namespace(objects: Objects) -> Iterator[Problem]:
-    """Of what belongs to the whole cluster, the AppProject allows its own Namespace only.
+    """The only cluster-scoped object that the AppProject allows is its own Namespace.
 
-    Else a commit could change the cluster for all; and without its own Namespace, Argo CD can't
-    make it, nor give it its labels.
+    Otherwise a commit could change the cluster for other environments. If its own Namespace is not
+    allowed, Argo CD cannot create or label it.
     """
     allowed = list(mappings(spec_of(objects.project, "clusterResourceWhitelist")))
     own = {"group": "", "kind": "Namespace", "name": objects.namespace}
-    for index, one in allowed:
-        if {key: one.get(key, "") for key in own} != own:
-            named = f"{one.get('kind')}" + (
-                f"/{one['name']}" if one.get("name") else ", any of them"
+    for index, entry in allowed:
+        if {key: entry.get(key, "") for key in own} != own:
+            kind, name = entry.get("kind"), entry.get("name")
+            scope = f"{kind}/{name}" if name else f"every {kind}"
+            message = (
+                f"the project allows {scope}: a commit could change the cluster for other"
+                " environments"
             )
-            message = f"the project allows {named}, which belongs to the whole cluster"
-            fix = f"allow nothing but the Namespace {objects.namespace}, by its name"
+            fix = f"allow only {{group: '', kind: Namespace, name: {objects.namespace}}}"
             yield Problem(
                 objects.project, ("spec", "clusterResourceWhitelist", index), message, fix
             )
-    if not any(one.get("kind") in ("Namespace", "*") for _, one in allowed):
-        message = f"the project does not allow the Namespace {objects.namespace} itself"
-        fix = f"write {{group: '', kind: Namespace, name: {objects.namespace}}}"
+    if not any(entry.get("kind") in ("Namespace", "*") for _, entry in allowed):
+        message = (
+            f"the project does not allow its own Namespace {objects.namespace}: the sync fails"
+        )
+        fix = f"add {{group: '', kind: Namespace, name: {objects.namespace}}}"
         yield Problem(objects.project, ("spec", "clusterResourceWhitelist"), message, fix)
 
 
@@ -146,10 +165,10 @@ def project_allows_foreign_namespace(objects: Objects) -> Iterator[Problem]:
 
 @rule(_DOCS + "/operator-manual/declarative-setup/")
 def application_of_another_environment(objects: Objects) -> Iterator[Problem]:
-    """The Application has this environment's project, manifests and namespace.
+    """The Application has the project, manifests and namespace of its environment.
 
-    Else the one environment is made what the other's manifests say, with the other's keys and
-    sizes; or Argo CD makes objects out of other files, without what is checked here.
+    Otherwise Argo CD applies the manifests of another environment, with its keys and sizes, or
+    objects that are not in the reviewed manifests.
     """
     application = objects.application
     wanted = {
@@ -160,51 +179,60 @@ def application_of_another_environment(objects: Objects) -> Iterator[Problem]:
     for path, right in wanted.items():
         found = spec_of(application, *path)
         if found != right:
-            message = f"the Application of {objects.name} has {'.'.join(path)}: {found}"
+            field = ".".join(path)
+            message = f"{field} of the Application is {found}, which does not belong to"
+            message += f" {objects.name}"
             yield Problem(application, ("spec", *path), message, f"write {right}")
     if len(_cluster(objects)) != 1:
-        message = "the Application names its cluster by server and by name, or not at all"
-        fix = "write destination.server or destination.name, one of the two"
+        message = (
+            "the Application has both or neither of destination.server and destination.name:"
+            " Argo CD does not sync it"
+        )
+        fix = "write one of destination.server and destination.name"
         yield Problem(application, ("spec", "destination"), message, fix)
     for tool in ("helm", "kustomize", "plugin", "directory"):
         if spec_of(application, "source", tool):
-            message = f"the Application lets {tool} change what is applied: not what was reviewed"
-            fix = f"remove {tool}: overlays/ has plain manifests"
+            message = f"with {tool}, Argo CD applies other objects than the reviewed manifests"
+            fix = f"remove {tool}: overlays/ contains plain manifests"
             yield Problem(application, ("spec", "source", tool), message, fix)
 
 
 @rule(f"{_DOCS}/operator-manual/declarative-setup/#quick-reference")
 def application_outside_argocd_namespace(objects: Objects) -> Iterator[Problem]:
-    """The AppProject and the Application are in Argo CD's own namespace.
+    """The AppProject and the Application are in the namespace of Argo CD.
 
-    Else Argo CD does not read them: nothing of the environment comes to its cluster.
+    Otherwise Argo CD does not read them, and nothing of the environment is applied.
     """
     for manifest in (objects.project, objects.application):
         if manifest.namespace != sync.NAMESPACE:
-            message = f"{manifest.label} is in {manifest.namespace}, where Argo CD does not look"
+            message = (
+                f"{manifest.label} is in the namespace {manifest.namespace}: Argo CD ignores it"
+                " there"
+            )
             path = ("metadata", "namespace")
             yield Problem(manifest, path, message, f"write {sync.NAMESPACE}")
 
 
 _NEEDED = {
-    "CreateNamespace": "nothing makes the namespace, and without it the sync fails",
-    "ServerSideApply": "fields that controllers own are taken from them, and a large ConfigMap "
-    "does not fit into the annotation that is kept otherwise",
-    "PruneLast": "what is old goes before what is new works",
-    "FailOnSharedResource": "two Applications can fight for one object without an error",
+    "CreateNamespace": "the namespace is not created, and the sync fails",
+    "ServerSideApply": "a sync overwrites fields of controllers, and fails for ConfigMaps that do"
+    " not fit into the last-applied annotation",
+    "PruneLast": "a sync deletes old objects before the new ones are healthy",
+    "FailOnSharedResource": "two Applications can overwrite the same object without an error",
 }
+"""Sync option → what happens without it."""
 
 
 @rule(_SYNC_OPTIONS)
 def missing_sync_option(objects: Objects) -> Iterator[Problem]:
-    """The Application's syncOptions have what a sync of the stack relies on.
+    """The Application has the sync options that the stack relies on.
 
-    Else a sync fails, or does what the waves and the patches of the stack don't expect.
+    Otherwise a sync fails, overwrites fields of controllers, or deletes objects too early.
     """
     options = sync.options(spec_of(objects.application, "syncPolicy", "syncOptions"))
-    for option, what in _NEEDED.items():
+    for option, effect in _NEEDED.items():
         if options.get(option) != "true":
-            message = f"without {option}=true, {what}"
+            message = f"without {option}=true, {effect}"
             path = ("spec", "syncPolicy", "syncOptions")
             yield Problem(objects.application, path, message, f"add {option}=true")
 
@@ -214,12 +242,14 @@ _SKIP = "argocd.argoproj.io/skip-reconcile"
 
 @rule(f"{_DOCS}/user-guide/skip_reconcile/")
 def application_reconciliation_skipped(objects: Objects) -> Iterator[Problem]:
-    """Argo CD looks after the Application.
+    """Argo CD reconciles the Application.
 
-    Else nothing that is merged comes to the cluster, and nothing says so.
+    Otherwise no merge reaches the cluster, and Argo CD reports no error.
     """
     if str(objects.application.annotations.get(_SKIP)).lower() == "true":
-        message = f"with {_SKIP}, Argo CD brings nothing of {objects.name} to its cluster"
+        message = (
+            f"with {_SKIP}, Argo CD does not sync {objects.name}: no merge reaches the cluster"
+        )
         yield Problem(objects.application, annotation(_SKIP), message, "remove the annotation")
 
 
@@ -228,48 +258,51 @@ _FINALIZER = "resources-finalizer.argocd.argoproj.io"
 
 @rule(f"{_DOCS}/user-guide/app_deletion/", outcome=Outcome.RISK)
 def missing_application_finalizer(objects: Objects) -> Iterator[Problem]:
-    """The Application has Argo CD's finalizer.
+    """The Application has the finalizer of Argo CD.
 
-    Else deleting it leaves all of its objects on the cluster, and nobody keeps them any more.
+    Otherwise deleting the Application leaves all of its objects on the cluster, where no one
+    maintains them.
     """
     listed = objects.application.metadata.get("finalizers")
     names = [str(one) for one in listed] if isinstance(listed, list) else []
     if not any(name.partition("/")[0] == _FINALIZER for name in names):
-        message = "deleting the Application would leave its objects behind, kept by nobody"
+        message = (
+            "without the finalizer, deleting the Application leaves its objects on the cluster"
+        )
         fix = f"write {_FINALIZER}/background"
         yield Problem(objects.application, ("metadata", "finalizers"), message, fix)
 
 
 @rule(_AUTOMATED, outcome=Outcome.RISK)
 def allow_empty_sync(objects: Objects) -> Iterator[Problem]:
-    """A sync that prunes is not allowed to remove every object of the environment.
+    """A sync cannot delete all objects of the environment.
 
-    Else a folder that was renamed, or a rendering that failed, takes the whole chain along.
+    Otherwise a renamed folder or a failed rendering deletes the whole chain.
     """
     if spec_of(objects.application, "syncPolicy", "automated", "allowEmpty"):
-        message = "with allowEmpty, a commit without manifests removes the whole environment"
+        message = "with allowEmpty, a commit without manifests deletes the whole environment"
         path = ("spec", "syncPolicy", "automated", "allowEmpty")
         yield Problem(objects.application, path, message, "remove allowEmpty")
 
 
 @rule(_AUTOMATED)
 def limited_sync_retries(objects: Objects) -> Iterator[Problem]:
-    """A sync that failed is tried again without end, each time with the newest commit.
+    """Argo CD retries a failed sync without a limit, each time with the newest commit.
 
-    Else Argo CD leaves a commit alone after some tries: what failed because a store or a node was
-    away for an hour stays as it was, and nothing is healed by itself.
+    Otherwise it gives up after some retries: if a store or a node is down for an hour, the sync
+    stays failed until someone starts it by hand.
     """
     policy = ("spec", "syncPolicy")
     automated = spec_of(objects.application, "syncPolicy", "automated")
     retry = spec_of(objects.application, "syncPolicy", "retry")
     limit = retry.get("limit") if isinstance(retry, dict) else None
     if isinstance(automated, dict) and limit != -1:
-        said = f"after {limit} tries" if isinstance(limit, int) else "after five tries"
+        times = limit if isinstance(limit, int) else "five"
         path = (*policy, "retry", "limit")
-        message = f"{said}, Argo CD leaves a commit whose sync failed alone"
+        message = f"after {times} retries, Argo CD gives up on a failed sync"
         yield Problem(objects.application, path, message, "write -1")
     elif isinstance(automated, dict) and not paths.get(retry, ["refresh"]):
-        message = "what is tried again is the commit that failed, though a newer one mends it"
+        message = "Argo CD retries the failed commit even if a newer one fixes it"
         yield Problem(objects.application, (*policy, "retry", "refresh"), message, "write true")
 
 
@@ -280,15 +313,18 @@ def limited_sync_retries(objects: Objects) -> Iterator[Problem]:
 def namespace_not_restricted(objects: Objects) -> Iterator[Problem]:
     """The namespace enforces the Pod Security Standard "restricted".
 
-    Else whoever may make a pod in it, by hand or by a mistake in git, can take its node.
+    Otherwise a pod in it, created by hand or by a mistake in git, can take control of its node.
     """
     path = ("syncPolicy", "managedNamespaceMetadata", "labels")
     label = "pod-security.kubernetes.io/enforce"
     labels = spec_of(objects.application, *path)
     found = labels.get(label) if isinstance(labels, dict) else None
     if found != "restricted":
-        said = f"enforces {found}" if found else "enforces no Pod Security Standard"
-        message = f"the namespace {objects.namespace} {said}: a pod in it can take its node"
+        enforced = f'the Pod Security Standard "{found}"' if found else "no Pod Security Standard"
+        message = (
+            f"the namespace {objects.namespace} enforces {enforced}: a pod in it can take control"
+            " of its node"
+        )
         yield Problem(objects.application, ("spec", *path, label), message, "write restricted")
 
 
@@ -314,12 +350,12 @@ def _is_of(entry: dict[str, Any], manifest: Manifest) -> bool:
 
 
 def _scaled(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
-    """Yield each autoscaler with what it scales."""
+    """Yield each autoscaler with its target."""
     for scaler in objects.of_kind(autoscalers.KIND):
         target = autoscalers.target(scaler)
-        found = objects.find(target.kind, target.name)
-        if found is not None and found.group == target.group:
-            yield scaler, found
+        workload = objects.find(target.kind, target.name)
+        if workload is not None and workload.group == target.group:
+            yield scaler, workload
 
 
 _REPLICAS = "/spec/replicas"
@@ -327,9 +363,10 @@ _REPLICAS = "/spec/replicas"
 
 @rule(_DIFFING)
 def autoscaled_replicas_not_ignored(objects: Objects) -> Iterator[Problem]:
-    """Argo CD leaves the replicas of what an autoscaler scales alone.
+    """Argo CD ignores the replicas of the targets of autoscalers.
 
-    Else the two undo each other: with each sync, the pods that the load needs are deleted.
+    Otherwise every sync resets the replicas to the value in git, and deletes pods that the load
+    requires.
     """
     for scaler, target in _scaled(objects):
         if not any(
@@ -337,7 +374,7 @@ def autoscaled_replicas_not_ignored(objects: Objects) -> Iterator[Problem]:
             and (_REPLICAS in _pointers(entry) or ".spec.replicas" in _jq(entry))
             for _, entry in _ignored(objects)
         ):
-            message = f"{scaler.label} scales {target.label}, and Argo CD compares its replicas"
+            message = f"{scaler.label} scales {target.label}, but every sync resets its replicas"
             fix = (
                 f"add {{group: {target.group}, kind: {target.kind}, name: {target.name}, "
                 f"namespace: {target.namespace}, jsonPointers: [{_REPLICAS}]}}"
@@ -351,60 +388,63 @@ def _jq(entry: dict[str, Any]) -> list[str]:
 
 @rule(_SYNC_OPTIONS + "#respect-ignore-differences-configs")
 def missing_respect_ignore_differences(objects: Objects) -> Iterator[Problem]:
-    """What ignoreDifferences names is left alone by a sync, too.
+    """A sync does not change the fields in ignoreDifferences.
 
-    Else it is left out of the comparison only: the next sync, for whatever reason, sets the field
-    to what git says.
+    Otherwise Argo CD ignores them only when it compares: the next sync, for whatever reason, resets
+    them to the values in git.
     """
     options = sync.options(spec_of(objects.application, "syncPolicy", "syncOptions"))
     if _ignored(objects) and options.get("RespectIgnoreDifferences") != "true":
-        message = "what ignoreDifferences names is not compared, and still set with each sync"
+        message = "every sync still resets the fields that ignoreDifferences lists"
         path = ("spec", "syncPolicy", "syncOptions")
         yield Problem(objects.application, path, message, "add RespectIgnoreDifferences=true")
 
 
 @rule(_DIFFING, outcome=Outcome.RISK)
 def unneeded_ignore_differences(objects: Objects) -> Iterator[Problem]:
-    """A difference is ignored only of an object that is there, in a field that another sets.
+    """Only fields that another controller sets, of existing objects, are in ignoreDifferences.
 
-    Else what git says in the field is never brought to the cluster, and what somebody changes there
-    by hand stays, and is called Synced.
+    Otherwise Argo CD does not apply the value in git, and reports Synced if someone changes the
+    field by hand.
     """
     scaled = {target.identity for _, target in _scaled(objects)}
     for index, entry in _ignored(objects):
         path: Where = ("spec", "ignoreDifferences", index)
-        found = [manifest for manifest in objects.manifests if _is_of(entry, manifest)]
-        if not found:
+        matching = [manifest for manifest in objects.manifests if _is_of(entry, manifest)]
+        if not matching:
             names = [m.name for m in objects.manifests if m.kind == entry.get("kind")]
-            message = f"there is no {entry.get('kind')}/{entry.get('name')} to ignore a field of"
+            message = (
+                f"{entry.get('kind')}/{entry.get('name')} does not exist: the entry has no effect"
+            )
             fix = nearest(str(entry.get("name")), names, "remove the entry")
             yield Problem(objects.application, (*path, "name"), message, fix)
         for number, pointer in enumerate(_pointers(entry)):
             parts = _parts(pointer)
-            for manifest in found if parts else ():
-                by_another = pointer == _REPLICAS and manifest.identity in scaled
-                if not by_another and paths.has(manifest.object, parts or []):
+            for manifest in matching if parts else ():
+                is_autoscaled = pointer == _REPLICAS and manifest.identity in scaled
+                if not is_autoscaled and paths.has(manifest.object, parts or []):
                     message = (
-                        f"git sets {pointer} of {manifest.label}, and Argo CD ignores it there"
+                        f"git sets {pointer} of {manifest.label}, but Argo CD ignores changes to it"
                     )
-                    fix = "remove it here, or in the manifest: one of them is to say it"
+                    fix = "remove it from ignoreDifferences, or remove the field from the manifest"
                     place = (*path, "jsonPointers", number)
                     yield Problem(objects.application, place, message, fix)
 
 
 @rule("https://www.rfc-editor.org/rfc/rfc6901")
 def invalid_json_pointer(objects: Objects) -> Iterator[Problem]:
-    """Pointers in ignoreDifferences are JSON pointers: /spec/replicas.
+    """Pointers in ignoreDifferences are JSON pointers, for example /spec/replicas.
 
-    Else Argo CD can't compare the objects at all, and says so only on the cluster.
+    Otherwise Argo CD cannot compare the objects, and reports ComparisonError only once the change
+    is merged.
     """
     for index, entry in _ignored(objects):
         for number, pointer in enumerate(_pointers(entry)):
             if not pointer or _parts(pointer) is None:
-                message = f"{pointer!r} is no JSON pointer"
-                near = "/" + pointer.strip("$./").replace(".", "/")
+                message = f"{pointer!r} is not a JSON pointer: Argo CD reports ComparisonError"
+                right = "/" + pointer.strip("$./").replace(".", "/")
                 path = ("spec", "ignoreDifferences", index, "jsonPointers", number)
-                yield Problem(objects.application, path, message, f"write {near}")
+                yield Problem(objects.application, path, message, f"write {right}")
 
 
 def _parts(pointer: str) -> list[str | int] | None:

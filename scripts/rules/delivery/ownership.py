@@ -1,4 +1,4 @@
-"""Ownership: what is one environment's, or one component's, is no other's."""
+"""Ownership: environments and components share no roles, Secrets, objects or hosts."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _ROLE = "eks.amazonaws.com/role-arn"
 _IRSA = "https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html"
 
 _Owned = tuple[str, Manifest, Where, str]
-"""What an environment has, the manifest and the path that say so, and what to write instead."""
+"""Name of a resource, the manifest and the path that use it, and what to write instead."""
 
 
-def _by_weight(objects: Objects) -> tuple[bool, str]:
-    """Return how to sort environments so that the one to change comes last."""
+def _production_first(objects: Objects) -> tuple[bool, str]:
+    """Return a sort key with production first, so that findings are in the other environments."""
     return not objects.is_production, objects.name
 
 
 def _shared(among: Sequence[Objects], of: Any, message: str) -> Iterator[tuple[Objects, Problem]]:
-    """Yield what one environment has and another before it has, too; of one thing, one place."""
+    """Yield resources that an earlier environment also uses, each once per environment."""
     owners = dict[str, Objects]()
-    told = set[tuple[str, str]]()
-    for objects in sorted(among, key=_by_weight):
-        for what, manifest, path, fix in of(objects):
-            owner = owners.setdefault(what, objects)
-            if owner is not objects and (objects.name, what) not in told:
-                told.add((objects.name, what))
-                text = message.format(what, owner.name)
+    reported = set[tuple[str, str]]()
+    for objects in sorted(among, key=_production_first):
+        for resource, manifest, path, fix in of(objects):
+            owner = owners.setdefault(resource, objects)
+            if owner is not objects and (objects.name, resource) not in reported:
+                reported.add((objects.name, resource))
+                text = message.format(resource, owner.name)
                 yield objects, Problem(manifest, path, text, fix)
 
 
@@ -44,27 +44,32 @@ _NODES = {"besu", "maru", "sequencer"}
 
 @rule(_IRSA, outcome=Outcome.RISK)
 def shared_iam_role(objects: Objects) -> Iterator[Problem]:
-    """An IAM role is one component's; only the nodes that restore a backup have one together.
+    """Each component has its own IAM role; only chain nodes that restore a backup share one.
 
-    Else one has what the other may: nodes that have the role of backups can delete every backup.
+    Otherwise each component has the rights of the other: nodes with the role of the backup can
+    delete every backup.
     """
     owners = dict[str, Manifest]()
     for role, manifest, path, _ in _roles(objects):
         owner = owners.setdefault(role, manifest)
         both = {owner.component, manifest.component}
         if owner.component != manifest.component and not both <= _NODES:
-            message = f"{manifest.label} has the IAM role of {owner.label}: {role}"
-            fix = f"make a role that allows what {manifest.component or manifest.name} needs"
+            message = (
+                f"{manifest.label} has the IAM role of {owner.label}, and all of its rights: {role}"
+            )
+            user = manifest.component or manifest.name
+            fix = f"create a role with only the rights that {user} needs"
             yield Problem(manifest, path, message, fix)
 
 
 @across(_IRSA, outcome=Outcome.RISK)
 def iam_role_shared_by_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
-    """An IAM role belongs to one environment.
+    """Each environment has its own IAM roles.
 
-    Else what breaks into one environment has the backups and the Secrets of the other.
+    Otherwise an attacker in one environment can use the backups and Secrets of the other.
     """
-    yield from _shared(among, _roles, "the IAM role {} is {}'s, too: each has what the other has")
+    message = "{1} also has the IAM role {0}: each environment has the rights of the other"
+    yield from _shared(among, _roles, message)
 
 
 def _roles(objects: Objects) -> Iterator[tuple[str, Manifest, Where, str]]:
@@ -72,60 +77,61 @@ def _roles(objects: Objects) -> Iterator[tuple[str, Manifest, Where, str]]:
         path: Where = ("metadata", "annotations", _ROLE)
         role = paths.get(manifest.object, path)
         if isinstance(role, str) and role:
-            yield role, manifest, path, f"make a role for {objects.name}, and write its ARN"
+            yield role, manifest, path, f"create a role for {objects.name}, and write its ARN"
     for manifest in objects.of_kind("SecretStore"):
         path = ("spec", "provider", "aws", "role")
         role = paths.get(manifest.object, path)
         if isinstance(role, str) and role:
-            yield role, manifest, path, f"make a role for {objects.name}, and write its ARN"
+            yield role, manifest, path, f"create a role for {objects.name}, and write its ARN"
 
 
 @across("docs/backups.md")
 def backup_location_shared_by_environments(
     among: Sequence[Objects],
 ) -> Iterator[tuple[Objects, Problem]]:
-    """Environments keep their backups apart: each has a bucket, or a prefix in it, of its own.
+    """Each environment has its own bucket for backups, or its own prefix in a bucket.
 
-    Else each deletes the other's as outdated, and restores what the other's chain has been.
+    Otherwise each deletes the backups of the other as outdated, and a restore can use the chain of
+    the other.
     """
     yield from _shared(
         among,
-        _places_of_backups,
-        "backups go to {}, and those of {} do, too: each deletes the other's as outdated",
+        _backup_locations,
+        "{1} also writes its backups to {0}: each environment deletes the backups of the other",
     )
 
 
-def _places_of_backups(objects: Objects) -> Iterator[_Owned]:
+def _backup_locations(objects: Objects) -> Iterator[_Owned]:
     for container in objects.containers:
         manifest = container.workload.manifest
         if manifest.kind == "CronJob":
-            said = {
-                str(one.get("name")): ((*path, "value"), one.get("value"))
-                for path, one in container.variables()
+            variables = {
+                str(variable.get("name")): ((*path, "value"), variable.get("value"))
+                for path, variable in container.variables()
             }
-            bucket, prefix = said.get("BUCKET"), said.get("PREFIX")
+            bucket, prefix = variables.get("BUCKET"), variables.get("PREFIX")
             if bucket and prefix:
-                _, endpoint = said.get("RCLONE_CONFIG_S3_ENDPOINT", ((), "s3:/"))
+                _, endpoint = variables.get("RCLONE_CONFIG_S3_ENDPOINT", ((), "s3:/"))
                 fix = f"write another bucket, or the prefix {objects.namespace}"
                 yield f"{endpoint}/{bucket[1]}/{prefix[1]}", manifest, prefix[0], fix
 
 
 @across("https://external-secrets.io/latest/api/externalsecret/")
 def secret_shared_by_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
-    """An entry of a store of secrets is read by one environment only.
+    """Each entry of a secret store is read by only one environment.
 
-    Else two environments have one key: who has the one's has the other's, two validators with one
-    key sign two chains, and two senders of one account take each other's nonces.
+    Otherwise two environments have the same key: a leak in one exposes the other, two validators
+    sign conflicting blocks, and two senders of one account use the same nonces.
     """
-    # One prefix decides all entries of an environment: it is told once.
+    # One prefix decides on all entries of an environment, so it is reported once.
     more = dict[tuple[str, str], list[tuple[Objects, Problem]]]()
-    message = "the entry {} is read by {}, too: both have one key, and who gets it has both"
+    message = "{1} also reads the entry {0}: a leak in one environment exposes both"
     for objects, problem in _shared(among, _entries, message):
         reference = paths.get(problem.manifest.object, ("spec", "secretStoreRef", "name"))
         more.setdefault((objects.name, str(reference)), []).append((objects, problem))
     for (objects, problem), *others in more.values():
-        also = f"; so are {len(others)} more" if others else ""
-        yield objects, replace(problem, message=problem.message + also)
+        more_entries = f" ({len(others)} more entries are shared)" if others else ""
+        yield objects, replace(problem, message=problem.message + more_entries)
 
 
 def _entries(objects: Objects) -> Iterator[_Owned]:
@@ -134,15 +140,15 @@ def _entries(objects: Objects) -> Iterator[_Owned]:
         reference = reference if isinstance(reference, dict) else {}
         store = objects.find("SecretStore", reference.get("name"))
         provider = store and paths.get(store.object, ("spec", "provider", "aws"))
-        # Of other stores, nobody here knows which two are one.
+        # Whether two stores of other providers are the same is unknown.
         if not isinstance(provider, dict):
             continue
-        for index, one in mappings(paths.get(manifest.object, ("spec", "data"))):
-            remote = one.get("remoteRef")
+        for index, entry in mappings(paths.get(manifest.object, ("spec", "data"))):
+            remote = entry.get("remoteRef")
             if isinstance(remote, dict):
                 key = f"{remote.get('key')} in {provider.get('region')}"
                 path = ("spec", "data", index, "remoteRef", "key")
-                fix = f"write an entry of its own, like {objects.namespace}/{manifest.name}"
+                fix = f"write another entry, for example {objects.namespace}/{manifest.name}"
                 yield key, manifest, path, fix
 
 
@@ -150,10 +156,10 @@ def _entries(objects: Objects) -> Iterator[_Owned]:
 def object_in_foreign_namespace(
     among: Sequence[Objects],
 ) -> Iterator[tuple[Objects, Problem]]:
-    """No environment has an object in the namespace of another on the same cluster.
+    """No environment has objects in the namespace of another on the same cluster.
 
-    Else a change of one environment changes the other: a NetworkPolicy opens its pods, a Service
-    takes its connections.
+    Otherwise a change of one environment affects the other: a NetworkPolicy opens its pods, or a
+    Service receives its connections.
     """
     owners = {(_cluster(objects), objects.namespace): objects for objects in among}
     for objects in among:
@@ -162,13 +168,13 @@ def object_in_foreign_namespace(
             owner = owners.get((cluster, manifest.namespace))
             if owner is None or owner is objects or manifest.namespace == objects.namespace:
                 continue
-            # That both have the object is object-in-two-applications.
-            if manifest.identity not in {one.identity for one in owner.of_kind(manifest.kind)}:
+            # object-in-two-applications reports an object that both environments have.
+            if manifest.identity not in {other.identity for other in owner.of_kind(manifest.kind)}:
                 message = (
-                    f"{manifest.label} is in {manifest.namespace}, the namespace of {owner.name}: "
-                    f"{objects.name} would change {owner.name}"
+                    f"{manifest.label} is in {manifest.namespace}, the namespace of {owner.name}:"
+                    f" syncs of {objects.name} change {owner.name}"
                 )
-                fix = f"write {objects.namespace}, or nothing, which is the same"
+                fix = f"write {objects.namespace}, or remove the field"
                 yield objects, Problem(manifest, ("metadata", "namespace"), message, fix)
 
 
@@ -185,49 +191,51 @@ def _cluster(objects: Objects) -> str:
     "#fail-the-sync-if-a-shared-resource-is-found"
 )
 def object_in_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
-    """An object belongs to one Application.
+    """Each object belongs to only one Application.
 
-    Else the sync of the second fails; without that guard, each undoes what the other does.
+    Otherwise the second sync fails. Without FailOnSharedResource=true, the two Applications
+    overwrite the changes of each other.
     """
     owners = dict[tuple[object, ...], Objects]()
-    for objects in sorted(among, key=_by_weight):
+    for objects in sorted(among, key=_production_first):
         cluster = _cluster(objects)
         for manifest in objects.manifests:
             owner = owners.setdefault((cluster, *manifest.identity), objects)
-            # A whole namespace that two have is told where it is chosen.
+            # If two environments share a namespace, environment.yaml gets that finding.
             if owner is not objects and manifest.namespace != objects.namespace:
                 message = (
-                    f"{manifest.label} in {manifest.namespace} is {owner.name}'s, too: the sync of "
-                    "one of the two fails"
+                    f"{owner.name} also has {manifest.label} in {manifest.namespace}: the sync of"
+                    " one of the two fails"
                 )
-                fix = f"give it the namespace {objects.namespace}, or another name"
+                fix = f"write {objects.namespace}, or give the object another name"
                 yield objects, Problem(manifest, ("metadata", "namespace"), message, fix)
 
 
 @across("https://kubernetes.io/docs/concepts/services-networking/ingress/#the-ingress-resource")
 def duplicate_ingress_host(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
-    """A host and path lead to one place on a cluster.
+    """Each host and path of a cluster belongs to only one Ingress.
 
-    Else the controller takes one of the two, and which one changes: users of prod's JSON-RPC are
-    on dev's chain, and sign for it.
+    Otherwise the controller chooses one of them: users of the JSON-RPC of prod may reach the chain
+    of dev, and sign transactions for it.
     """
     hosts = dict[tuple[object, ...], Objects]()
-    for objects in sorted(among, key=_by_weight):
+    for objects in sorted(among, key=_production_first):
         cluster = _cluster(objects)
         known = dict[tuple[object, ...], Manifest]()
         for manifest in objects.of_kind("Ingress"):
-            for path, one in services.rules(manifest):
-                host = str(one.get("host", ""))
+            for path, entry in services.rules(manifest):
+                host = str(entry.get("host", ""))
                 owner = hosts.setdefault((cluster, host), objects)
-                found = mappings(paths.get(one, ("http", "paths")))
-                # Of two types for one path, Exact has all of its requests.
-                keys = [(host, str(p.get("path"))) for _, p in found]
+                backends = mappings(paths.get(entry, ("http", "paths")))
+                # Exact takes all requests of its path, even if another Ingress has it as Prefix.
+                keys = [(host, str(p.get("path"))) for _, p in backends]
                 others = [known.setdefault(key, manifest) for key in keys]
                 other = next((m.label for m in others if m is not manifest), "")
                 if owner is not objects or other:
-                    whose = other if owner is objects else owner.name
-                    message = f"{whose} has the host {host or '(every one)'}, too"
-                    fix = "write a host that nothing else has"
+                    other_owner = other if owner is objects else owner.name
+                    what = f"the host {host}" if host else "a rule for all hosts"
+                    message = f"{other_owner} also has {what}: requests reach one of the two"
+                    fix = "write a host that no other Ingress has"
                     yield objects, Problem(manifest, (*path, "host"), message, fix)
 
 
@@ -238,20 +246,23 @@ _GROUP = "alb.ingress.kubernetes.io/group.name"
 def load_balancer_shared_by_environments(
     among: Sequence[Objects],
 ) -> Iterator[tuple[Objects, Problem]]:
-    """An environment's Ingresses have a load balancer of their own.
+    """Each environment has its own load balancers for its Ingresses.
 
-    Else who may change one environment can take the other's hosts, and a setting that the two don't
-    agree on stops the load balancer's changes for both.
+    Otherwise anyone who can change one environment can take over hosts of the other, and
+    conflicting settings block updates of the load balancer for both.
     """
     owners = dict[tuple[object, ...], Objects]()
-    for objects in sorted(among, key=_by_weight):
+    for objects in sorted(among, key=_production_first):
         cluster = _cluster(objects)
-        told = False
+        is_reported = False
         for manifest in objects.of_kind("Ingress"):
             group = str(manifest.annotations.get(_GROUP) or "")
             owner = owners.setdefault((cluster, group), objects) if group else objects
-            if owner is not objects and not told:
-                told = True
-                message = f"the load balancer {group} is {owner.name}'s, too"
-                fix = f"write {objects.namespace}, or leave the name to the chart"
+            if owner is not objects and not is_reported:
+                is_reported = True
+                message = (
+                    f"{owner.name} also uses the load balancer {group}: each environment can take"
+                    " over hosts of the other"
+                )
+                fix = f"write {objects.namespace}, or remove the name so that the chart sets it"
                 yield objects, Problem(manifest, annotation(_GROUP), message, fix)

@@ -1,4 +1,4 @@
-"""Waves: objects come in an order that works."""
+"""Sync waves: objects are applied before the objects that depend on them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ _DOCS = "https://argo-cd.readthedocs.io/en/stable"
 _WAVES = f"{_DOCS}/user-guide/sync-waves/"
 
 
+_BOUNDS = ("LimitRange", "ResourceQuota")
+_GUARDS = (*_BOUNDS, "NetworkPolicy", "PodDisruptionBudget")
+"""Kinds without which pods start, but without limits or protection."""
 _NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
 
 
@@ -25,45 +28,55 @@ def _is_hook(manifest: Manifest) -> bool:
 
 
 def _is_moved(manifest: Manifest) -> bool:
-    """Return whether its wave is another than the one it would have by itself."""
+    """Return whether an annotation moves an object to another wave than its default."""
     return sync.wave_of(manifest) != sync.wave(manifest)
 
 
 @rule(_WAVES, outcome=Outcome.HIDDEN)
 def invalid_sync_wave(objects: Objects) -> Iterator[Problem]:
-    """A sync wave is a whole number, in quotes.
+    """A sync wave is an integer in quotes.
 
-    Else Argo CD takes it for 0: the object comes before what it needs.
+    Otherwise Argo CD uses wave 0, so the object may be applied before the objects that it needs.
     """
     for manifest in objects.manifests:
-        said = manifest.annotations.get(sync.WAVE)
-        if said is not None and not _NUMBER.fullmatch(str(said)):
-            message = f"the wave {said!r} of {manifest.label} is no number: Argo CD takes it for 0"
+        value = manifest.annotations.get(sync.WAVE)
+        if value is not None and not _NUMBER.fullmatch(str(value)):
+            message = (
+                f"the sync wave {value!r} of {manifest.label} is not an integer: Argo CD uses"
+                " wave 0"
+            )
             fix = f'write "{sync.wave(manifest)}"'
             yield Problem(manifest, annotation(sync.WAVE), message, fix)
 
 
 @rule(_WAVES)
 def sync_wave_before_dependency(objects: Objects) -> Iterator[Problem]:
-    """What an object needs comes in its wave, or in one before.
+    """Dependencies of an object are in the same sync wave or an earlier one.
 
-    Else the wave waits for pods that can't start until a later one brings their ConfigMap or
-    Secret: the sync never ends.
+    Otherwise the wave waits for pods that cannot start until a later wave creates their ConfigMap
+    or Secret: the sync never ends.
     """
-    late = dict[str, tuple[Manifest, Manifest, list[str]]]()
+    misplaced = dict[str, tuple[Manifest, Manifest, list[str]]]()
     for user, needed in _needs(objects):
         if sync.wave_of(needed) > sync.wave_of(user) and not (_is_hook(user) or _is_hook(needed)):
             wrong, other = (user, needed) if _is_moved(user) else (needed, user)
-            late.setdefault(wrong.label, (wrong, other, []))[2].append(other.label)
-    for wrong, other, others in late.values():
+            misplaced.setdefault(wrong.label, (wrong, other, []))[2].append(other.label)
+    for wrong, other, others in misplaced.values():
         first = wrong if sync.wave_of(wrong) < sync.wave_of(other) else other
         last = other if first is wrong else wrong
         names = list(dict.fromkeys(others))
-        which = names[0] + (f" (and {len(names) - 1} more)" if names[1:] else "")
+        listed = names[0] + (f" (and {len(names) - 1} more)" if names[1:] else "")
+        effect = "the pods start without it" if last.kind in _GUARDS else "the sync hangs"
         if first is wrong:
-            message = f"{wrong.label}, of wave {sync.wave_of(wrong)}, needs {which} of a later one"
+            message = (
+                f"{wrong.label} in wave {sync.wave_of(wrong)} needs {listed} from a later wave:"
+                f" {effect}"
+            )
         else:
-            message = f"{which} needs {last.label}, which comes later, in wave {sync.wave_of(last)}"
+            message = (
+                f"{listed} needs {last.label}, which is applied later, in wave"
+                f" {sync.wave_of(last)}: {effect}"
+            )
         waves = [sync.wave_of(m) for m in objects.manifests if m.label in others]
         fix = f'write "{max(waves)}"' if first is wrong else f'write "{min(waves)}"'
         fix += " or less" if first is not wrong else " or more"
@@ -71,7 +84,7 @@ def sync_wave_before_dependency(objects: Objects) -> Iterator[Problem]:
 
 
 def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
-    """Yield each object with one that must be there before it is well."""
+    """Yield each object with an object that it needs."""
     for workload in objects.workloads:
         for kind, name in _references(workload):
             found = objects.find(kind, name)
@@ -93,13 +106,13 @@ def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
             service = objects.find("Service", backend.service)
             if service is not None:
                 yield ingress, service
-    # The TX Sender is ready only while its node takes its transfers.
+    # The TX Sender is ready only while its chain node accepts its transactions.
     for call in objects.calls:
         service = objects.find("Service", call.host.partition(".")[0])
         if service is not None and call.source.manifest.component == _SENDER:
             yield call.source.manifest, service
-    # Pods are guarded from their first moment, also while a later wave hangs.
-    for bound in objects.of_kind("LimitRange", "ResourceQuota"):
+    # Limits, budgets and policies apply before the pods, even if a later wave hangs.
+    for bound in objects.of_kind(*_BOUNDS):
         for workload in objects.workloads:
             yield workload.manifest, bound
     for budget in objects.of_kind("PodDisruptionBudget"):
@@ -111,7 +124,7 @@ def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
 
 
 def _references(workload: Workload) -> Iterator[tuple[str, Any]]:
-    """Yield kind and name of what a workload's pods need to start."""
+    """Yield kind and name of the objects that the pods of a workload need to start."""
     yield "ServiceAccount", workload.pod_spec.get("serviceAccountName")
     if workload.manifest.kind == "StatefulSet":
         yield "Service", workload.get("spec", "serviceName")
@@ -129,56 +142,58 @@ _AFTER = (_SENDER, "backup")
 
 @rule(_WAVES)
 def sync_wave_out_of_order(objects: Objects) -> Iterator[Problem]:
-    """Sequencers start before Maru, Maru before Besu, and Besu before what uses it.
+    """Sequencers start before Maru, Maru before Besu, and Besu before its clients.
 
-    Else a change of two components restarts halves of two validators at a time, which can be more
-    than the chain goes on without; or users start before there is JSON-RPC.
+    Otherwise a change of two components restarts parts of two validators at the same time, so the
+    chain can lose its quorum, or clients start before JSON-RPC is available.
     """
     by_component = dict[str, Manifest]()
     for workload in objects.workloads:
         if not _is_hook(workload.manifest):
             by_component.setdefault(workload.manifest.component, workload.manifest)
-    there = [component for component in _ORDER if component in by_component]
-    pairs = [*pairwise(there), *((last, user) for last in there[-1:] for user in _AFTER)]
-    told = set[str]()
+    present = [component for component in _ORDER if component in by_component]
+    pairs = [*pairwise(present), *((last, user) for last in present[-1:] for user in _AFTER)]
+    reported = set[str]()
     for before, after in pairs:
         first, second = by_component.get(before), by_component.get(after)
         if first is None or second is None or sync.wave_of(first) < sync.wave_of(second):
             continue
         wrong = first if _is_moved(first) and not _is_moved(second) else second
-        if wrong.label not in told:
-            told.add(wrong.label)
+        if wrong.label not in reported:
+            reported.add(wrong.label)
             message = (
                 f"{second.label} (wave {sync.wave_of(second)}) does not wait for {first.label} "
-                f"(wave {sync.wave_of(first)})"
+                f"(wave {sync.wave_of(first)}): it starts or restarts too early"
             )
-            fix = f'write "{sync.wave(wrong)}", which is its wave'
+            fix = f'write "{sync.wave(wrong)}", its default wave'
             yield Problem(wrong, annotation(sync.WAVE), message, fix)
 
 
 @rule(_WAVES)
 def sync_wave_waits_for_external_health(objects: Objects) -> Iterator[Problem]:
-    """What becomes healthy only through something outside comes after the chain.
+    """Objects that depend on external systems to become healthy are in later waves than the chain.
 
-    Else the chain waits for it: for an address of a load balancer, metrics of an autoscaler, or an
-    operator of monitoring that is not there.
+    Otherwise the chain waits for them: for the address of a load balancer, the metrics of an
+    autoscaler, or an operator that is not installed.
     """
-    inner = [
-        one.manifest for one in objects.workloads if one.manifest.component in (*_ORDER, "ethstats")
+    chain = [
+        workload.manifest
+        for workload in objects.workloads
+        if workload.manifest.component in (*_ORDER, "ethstats")
     ]
-    if not inner:
+    if not chain:
         return
-    last, least = max(inner, key=sync.wave_of), max(map(sync.wave, inner))
+    last, least = max(chain, key=sync.wave_of), max(map(sync.wave, chain))
     for manifest in objects.manifests:
-        # By itself, it would come after them.
+        # By default, it is in a later wave than the chain.
         waits = sync.wave(manifest) > least and not _is_hook(manifest)
-        # Of pods, sync-wave-out-of-order tells.
+        # sync-wave-out-of-order reports workloads.
         if manifest.kind.lower() in PODS:
             continue
         if waits and sync.wave_of(manifest) < sync.wave_of(last):
             message = (
-                f"{last.label}, of wave {sync.wave_of(last)}, waits until {manifest.label}, of"
-                f" wave {sync.wave_of(manifest)}, is healthy, which something outside decides"
+                f"{last.label} in wave {sync.wave_of(last)} waits for {manifest.label} in wave"
+                f" {sync.wave_of(manifest)}, whose health depends on an external system"
             )
-            fix = f'write "{sync.wave(manifest)}", which is its wave'
+            fix = f'write "{sync.wave(manifest)}", its default wave'
             yield Problem(manifest, annotation(sync.WAVE), message, fix)

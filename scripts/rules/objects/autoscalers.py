@@ -1,4 +1,4 @@
-"""Autoscalers: they scale something that there is, and can."""
+"""Autoscalers: their targets exist, and can be scaled by their metrics."""
 
 from __future__ import annotations
 
@@ -18,43 +18,54 @@ from scripts.rules.snapshot import Objects
 
 _SCALERS = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/"
 _SCALABLE = ("Deployment", "ReplicaSet", "StatefulSet")
+_REQUESTS = {"cpu": "500m", "memory": "1Gi"}
+"""Resource → a request to write as an example."""
 
 
 @rule(_SCALERS, outcome=Outcome.HIDDEN)
 def unknown_autoscaler_target(objects: Objects) -> Iterator[Problem]:
-    """A HorizontalPodAutoscaler's target is there, and can be scaled.
+    """The target of a HorizontalPodAutoscaler exists and can be scaled.
 
-    Else it never scales, and its target keeps the replicas that it has.
+    Otherwise the autoscaler reports FailedGetScale and never scales: the workload keeps its current
+    number of replicas under any load.
     """
     for scaler in objects.of_kind(autoscalers.KIND):
         target = autoscalers.target(scaler)
-        found = objects.find(target.kind, target.name)
-        if found is None:
-            names = [one.name for one in objects.of_kind(*_SCALABLE) if one.kind == target.kind]
-            near = difflib.get_close_matches(target.name, names, 1)
-            other = [one for one in objects.of_kind(*_SCALABLE) if one.name == target.name]
-            message = f"{scaler.label} scales {target.label}, which is not there: it never scales"
-            if other:
-                yield Problem(scaler, (*TARGET, "kind"), message, f"write {other[0].kind}")
+        workload = objects.find(target.kind, target.name)
+        if workload is None:
+            scalable = objects.of_kind(*_SCALABLE)
+            names = [other.name for other in scalable if other.kind == target.kind]
+            similar = difflib.get_close_matches(target.name, names, 1)
+            same_name = [other for other in scalable if other.name == target.name]
+            message = (
+                f"{scaler.label} targets {target.label}, which does not exist: it never scales"
+            )
+            if same_name:
+                yield Problem(scaler, (*TARGET, "kind"), message, f"write {same_name[0].kind}")
             else:
-                fix = f"write {near[0]}" if near else "write the name of a workload"
+                name = similar[0] if similar else "the name of a Deployment or a StatefulSet"
+                fix = f"write {name}"
                 yield Problem(scaler, (*TARGET, "name"), message, fix)
         elif target.kind not in _SCALABLE:
-            message = f"{scaler.label} scales a {target.kind}, which has no replicas: it never does"
-            fix = "write a Deployment or a StatefulSet"
+            message = f"{scaler.label} targets a {target.kind}, which has no replicas to scale"
+            fix = "target a Deployment or a StatefulSet, or remove the autoscaler"
             yield Problem(scaler, (*TARGET, "kind"), message, fix)
-        elif target.group != found.group:
+        elif target.group != workload.group:
             path = (*TARGET, "apiVersion")
             version = scaler.get(*path)
-            message = f"{scaler.label} looks for {found.label} in {version}: it never scales"
-            yield Problem(scaler, path, message, f"write {found.api_version}")
+            message = (
+                f"{scaler.label} looks for {workload.label} in {version}, where it does not exist:"
+                " it never scales"
+            )
+            yield Problem(scaler, path, message, f"write {workload.api_version}")
 
 
 @rule(_SCALERS + "#algorithm-details", outcome=Outcome.HIDDEN)
 def autoscalers_share_target(objects: Objects) -> Iterator[Problem]:
-    """A workload has one HorizontalPodAutoscaler at most.
+    """A workload is the target of at most one HorizontalPodAutoscaler.
 
-    Of two, the controller says AmbiguousSelector, and scales by neither.
+    Otherwise the controller reports AmbiguousSelector for both autoscalers, and neither of them
+    scales the workload.
     """
     first: dict[Target, Manifest] = {}
     for scaler in objects.of_kind(autoscalers.KIND):
@@ -62,18 +73,19 @@ def autoscalers_share_target(objects: Objects) -> Iterator[Problem]:
         other = first.setdefault(target, scaler)
         if other is not scaler:
             message = (
-                f"{scaler.label} scales {target.label}, as {other.label} does: it is scaled by"
-                " neither"
+                f"{scaler.label} and {other.label} both target {target.label}: neither of them"
+                " scales it"
             )
-            fix = "put the metrics of both into one, and remove the other"
+            fix = f"move its metrics to {other.label}, and remove this autoscaler"
             yield Problem(scaler, (*TARGET, "name"), message, fix)
 
 
 @rule(_SCALERS + "#support-for-resource-metrics", outcome=Outcome.HIDDEN)
 def autoscaler_without_resource_request(objects: Objects) -> Iterator[Problem]:
-    """Containers request the resource by whose use in percent they are scaled.
+    """Every container requests the resource whose utilization its autoscaler measures.
 
-    Percent are of the request: without one the autoscaler knows no use, and never scales.
+    Utilization is a percentage of the request. Without a request the autoscaler reports
+    FailedGetResourceMetric and never scales.
     """
     for workload in objects.workloads:
         for scaler in objects.autoscalers(workload.manifest):
@@ -88,29 +100,34 @@ def _without_request(objects: Objects, scaler: Manifest, workload: Workload) -> 
         source = metric.get(field) if field else None
         if not isinstance(source, dict) or not paths.get(source, ["target", "averageUtilization"]):
             continue
-        resource, only = str(source.get("name")), source.get("container")
+        resource, measured = str(source.get("name")), source.get("container")
         running = containers.running(workload)
         if field == "containerResource":
-            known = [one.name for one in running]
-            running = [one for one in running if one.name == only]
+            known = [container.name for container in running]
+            running = [container for container in running if container.name == measured]
             if not running:
-                message = f"{scaler.label} scales by the container {only}, which no pod of it has"
-                near = difflib.get_close_matches(str(only), known, 1)
-                fix = f"write {near[0] if near else ' or '.join(known)}"
+                message = (
+                    f"{scaler.label} measures the container {measured}, but its pods have no such"
+                    " container: it never scales"
+                )
+                similar = difflib.get_close_matches(str(measured), known, 1)
+                fix = f"write {similar[0] if similar else ' or '.join(known)}"
                 path: Where = ("spec", "metrics", index, "containerResource", "container")
                 yield Problem(scaler, path, message, fix)
-        for one in running:
-            if not _requests(objects, one, resource):
+        for container in running:
+            if not _requests(objects, container, resource):
                 message = (
-                    f"the container {one.name} of {workload.manifest.label} requests no {resource},"
-                    f" by which {scaler.label} scales: it never does"
+                    f"the container {container.name} of {workload.manifest.label} has no {resource}"
+                    f" request, but {scaler.label} scales by {resource} utilization: it never"
+                    " scales"
                 )
-                path = (*one.path, "resources", "requests", resource)
-                yield Problem(workload.manifest, path, message, f"write a request of {resource}")
+                path = (*container.path, "resources", "requests", resource)
+                fix = f"write a {resource} request, for example {_REQUESTS.get(resource, 1)}"
+                yield Problem(workload.manifest, path, message, fix)
 
 
 def _requests(objects: Objects, container: Container, resource: str) -> bool:
-    """Return whether a container has a request, be it by its limit or a LimitRange."""
+    """Return whether a container has a request: its own, from its limit, or from a LimitRange."""
     for field in ("requests", "limits"):
         if container.get("resources", field, resource) is not None:
             return True
@@ -125,9 +142,10 @@ def _requests(objects: Objects, container: Container, resource: str) -> bool:
 
 @rule(_SCALERS + "#algorithm-details", outcome=Outcome.HIDDEN)
 def unreachable_autoscaler_target(objects: Objects) -> Iterator[Problem]:
-    """A HorizontalPodAutoscaler's target in percent can be reached within the limits.
+    """The target utilization of a HorizontalPodAutoscaler is reachable within the limits.
 
-    Percent are of the requests, and nothing uses more than its limit: beyond that it never scales.
+    Utilization is a percentage of the requests, and a container cannot use more than its limit.
+    With a target above that, the autoscaler never adds a pod.
     """
     for workload in objects.workloads:
         for scaler in objects.autoscalers(workload.manifest):
@@ -135,17 +153,18 @@ def unreachable_autoscaler_target(objects: Objects) -> Iterator[Problem]:
                 path: Where = ("spec", "metrics", index, "resource", "target", "averageUtilization")
                 wanted = scaler.get(*path)
                 resource = str(paths.get(metric, ["resource", "name"]))
-                most = _most_percent(workload, resource) if isinstance(wanted, int) else None
-                if most is not None and wanted > most:
+                highest = _most_percent(workload, resource) if isinstance(wanted, int) else None
+                if highest is not None and wanted > highest:
                     message = (
-                        f"{scaler.label} scales when {wanted} % of the requested {resource} is"
-                        f" used, and the limits allow {int(most)} %: it never does"
+                        f"{scaler.label} scales above {wanted} % {resource} utilization, but the"
+                        f" limits allow only {int(highest)} % of the requests: it never adds a pod"
                     )
-                    yield Problem(scaler, path, message, "write a lower number, like 70")
+                    fix = f"write a target below {int(highest)}, for example 70"
+                    yield Problem(scaler, path, message, fix)
 
 
 def _most_percent(workload: Workload, resource: str) -> Decimal | None:
-    """Return how many percent of its requests a pod may use; None where a limit is not said."""
+    """Return the highest utilization of a pod, in percent; None if a container has no limit."""
     requests = limits = Decimal(0)
     for container in containers.running(workload):
         limit = parse(container.get("resources", "limits", resource))

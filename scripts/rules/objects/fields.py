@@ -1,4 +1,4 @@
-"""Fields: what the API server takes of one, where its published schema says no more than a type."""
+"""Fields: values that the API server validates, but its published schema does not."""
 
 from __future__ import annotations
 
@@ -44,55 +44,59 @@ CHOICES: Mapping[str, frozenset[str]] = {
         "whenUnsatisfiable": "DoNotSchedule ScheduleAnyway",
     }.items()
 }
-"""Field of Kubernetes' own objects → its values, as /openapi/v3 of an API server tells them."""
+"""Field of built-in objects → its valid values, from /openapi/v3 of an API server."""
 TYPES: Mapping[str, frozenset[str]] = {
     "appArmorProfile": frozenset(("Localhost", "RuntimeDefault", "Unconfined")),
     "seccompProfile": frozenset(("Localhost", "RuntimeDefault", "Unconfined")),
     "strategy": frozenset(("Recreate", "RollingUpdate")),
     "updateStrategy": frozenset(("OnDelete", "RollingUpdate")),
 }
-"""Field → the values of the type in it."""
+"""Field → the valid values of the `type` in it."""
 SERVICES = frozenset(("ClusterIP", "ExternalName", "LoadBalancer", "NodePort"))
 
 _PORTS = ("containerPort", "endPort", "hostPort", "nodePort", "port", "targetPort")
 _OR_NONE = ("hostPort", "nodePort", "targetPort")
-"""Ports of which 0 is taken for not said."""
+"""Ports for which 0 means unset."""
 _LAST_PORT = 65535
 _FREE = {
     *("annotations", "data", "hard", "labels", "limits", "matchLabels", "nodeSelector"),
     *("requests", "selector", "stringData"),
 }
-"""Fields in which people name the keys themselves."""
+"""Fields with keys of the user's choice."""
 
 
 @rule(_API, outcome=Outcome.REJECTED)
 def invalid_enum_value(objects: Objects) -> Iterator[Problem]:
-    """A field that has one of some values has one that there is.
+    """Enum fields have a valid value.
 
-    The API server refuses anything else, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails.
     """
     for manifest in objects.manifests:
         for path, value in _fields(manifest):
             choices = _choices(manifest, path)
             listed = isinstance(value, list)
-            for index, one in enumerate(value if listed else [value]):
-                if isinstance(one, str) and one and choices and one not in choices:
+            for index, name in enumerate(value if listed else [value]):
+                if isinstance(name, str) and name and choices and name not in choices:
                     names = ", ".join(sorted(choices))
-                    message = f"{path[-1]} of {manifest.label} is {one}, which there is not"
-                    alike = [each for each in choices if each.lower() == one.lower()]
+                    field = f"{path[-2]}.type" if path[-1] == "type" else path[-1]
+                    message = (
+                        f'"{name}" is not a valid value of {field} in {manifest.label}: the API'
+                        " server rejects it"
+                    )
+                    same = [choice for choice in choices if choice.lower() == name.lower()]
                     otherwise = f"write one of {names}"
-                    fix = f"write {alike[0]}" if alike else nearest(one, choices, otherwise)
+                    fix = f"write {same[0]}" if same else nearest(name, choices, otherwise)
                     yield Problem(manifest, (*path, index) if listed else path, message, fix)
 
 
 def _choices(manifest: Manifest, path: Where) -> frozenset[str] | None:
-    """Return what a field may be; None where that is not known."""
+    """Return the valid values of a field; None if they are not known."""
     field, above = path[-1], path[-2]
     if field == "type":
         is_service = manifest.kind == "Service" and path == ("spec", "type")
         return SERVICES if is_service else TYPES.get(str(above))
     if field == "restartPolicy" and above != "spec":
-        # A container has one of its own, of which the API server takes what its version does.
+        # The valid restart policies of a container depend on the Kubernetes version.
         return None
     if field == "restartPolicy" and manifest.kind in ("DaemonSet", "Deployment", "StatefulSet"):
         return frozenset(("Always",))
@@ -101,9 +105,9 @@ def _choices(manifest: Manifest, path: Where) -> frozenset[str] | None:
 
 @rule(_API, outcome=Outcome.REJECTED)
 def invalid_port_number(objects: Objects) -> Iterator[Problem]:
-    """A port is a number from 1 to 65535.
+    """Port numbers are from 1 to 65535.
 
-    The API server refuses anything else, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails.
     """
     for manifest in objects.manifests:
         for path, value in _fields(manifest):
@@ -111,12 +115,13 @@ def invalid_port_number(objects: Objects) -> Iterator[Problem]:
             if not is_port or type(value) is not int or 0 < value <= _LAST_PORT:
                 continue
             if value or path[-1] not in _OR_NONE:
-                message = f"{path[-1]} of {manifest.label} is {value}, which is no port"
-                yield Problem(manifest, path, message, f"write one from 1 to {_LAST_PORT}")
+                message = f"{value} is not a valid {path[-1]} of {manifest.label}"
+                message += ": the API server rejects it"
+                yield Problem(manifest, path, message, f"write a port from 1 to {_LAST_PORT}")
 
 
 def _fields(manifest: Manifest) -> Iterator[tuple[Where, Any]]:
-    """Yield the fields below the spec of an object of Kubernetes' own, with their paths."""
+    """Yield the fields below the spec of a built-in Kubernetes object, with their paths."""
     if "." in manifest.group and manifest.group != "networking.k8s.io":
         return
     left: list[tuple[Where, Any]] = [(("spec",), manifest.object.get("spec"))]

@@ -1,4 +1,4 @@
-"""Metadata: names that fit, and the annotations that Argo CD reads."""
+"""Metadata: lengths of names, and the annotations that Argo CD reads."""
 
 from __future__ import annotations
 
@@ -40,23 +40,25 @@ _OF_APPLICATIONS: dict[str, tuple[str, ...]] = {
 
 @rule(_SYNC_OPTIONS, outcome=Outcome.HIDDEN)
 def unknown_sync_option(objects: Objects) -> Iterator[Problem]:
-    """Sync options are ones that Argo CD knows, with a value that it knows.
+    """Sync options and their values are ones that Argo CD knows.
 
-    Else it takes no notice: what was to ask a person before it is deleted is deleted.
+    Otherwise Argo CD ignores the option without an error: an object that should wait for
+    confirmation before it is pruned is pruned at once.
     """
     every = _OPTION_VALUES | _OF_APPLICATIONS
     listed = spec_of(objects.application, "syncPolicy", "syncOptions")
-    for index, one in enumerate(listed if isinstance(listed, list) else ()):
-        if problem := _unknown_option(str(one), every):
+    for index, option in enumerate(listed if isinstance(listed, list) else ()):
+        if problem := _unknown_option(str(option), every):
             path = ("spec", "syncPolicy", "syncOptions", index)
             yield Problem(objects.application, path, *problem)
     for manifest in objects.manifests:
-        said = manifest.annotations.get(sync.OPTIONS)
-        for one in said.split(",") if isinstance(said, str) else ():
-            name = one.strip().partition("=")[0]
-            problem = _unknown_option(one.strip(), _OPTION_VALUES)
+        value = manifest.annotations.get(sync.OPTIONS)
+        for option in value.split(",") if isinstance(value, str) else ():
+            name = option.strip().partition("=")[0]
+            problem = _unknown_option(option.strip(), _OPTION_VALUES)
             if name in _OF_APPLICATIONS:
-                problem = f"{name} is an option of Applications only", "remove it"
+                message = f"Argo CD ignores {name} here: it is an option of Applications only"
+                problem = message, f"remove {name}"
             if problem:
                 yield Problem(manifest, annotation(sync.OPTIONS), *problem)
 
@@ -65,10 +67,10 @@ def _unknown_option(text: str, known: dict[str, tuple[str, ...]]) -> tuple[str, 
     name, _, value = text.partition("=")
     if name not in known:
         fix = nearest(name, known, f"write one of {', '.join(known)}")
-        return f"Argo CD knows no sync option {name or text!r}", fix
+        return f"{name or text!r} is not a sync option: Argo CD ignores it", fix
     if value not in known[name]:
-        fix = f"write {name}= and one of {', '.join(known[name])}"
-        return f"the sync option {name} can't be {value!r}: Argo CD ignores it", fix
+        fix = f"write one of {', '.join(f'{name}={valid}' for valid in known[name])}"
+        return f"{value!r} is not a valid value of the sync option {name}: Argo CD ignores it", fix
     return None
 
 
@@ -84,15 +86,15 @@ _COMPARE_OPTIONS = (
 def unknown_compare_option(objects: Objects) -> Iterator[Problem]:
     """Compare options are ones that Argo CD knows.
 
-    Else it takes no notice, and compares as if nothing were said.
+    Otherwise Argo CD ignores the option without an error, and compares the object as usual.
     """
     for manifest in (*objects.manifests, objects.application):
-        said = manifest.annotations.get(_COMPARE)
-        for one in said.split(",") if isinstance(said, str) else ():
-            if one.strip() not in _COMPARE_OPTIONS:
-                message = f"Argo CD knows no compare option {one.strip()!r}"
+        value = manifest.annotations.get(_COMPARE)
+        for option in value.split(",") if isinstance(value, str) else ():
+            if option.strip() not in _COMPARE_OPTIONS:
+                message = f"{option.strip()!r} is not a compare option: Argo CD ignores it"
                 otherwise = f"write one of {', '.join(_COMPARE_OPTIONS)}"
-                fix = nearest(one.strip(), _COMPARE_OPTIONS, otherwise)
+                fix = nearest(option.strip(), _COMPARE_OPTIONS, otherwise)
                 yield Problem(manifest, annotation(_COMPARE), message, fix)
 
 
@@ -116,17 +118,21 @@ _HOOK_VALUES: dict[str, tuple[str, ...]] = {
 
 @rule(f"{_DOCS}/user-guide/helm/#helm-hooks", outcome=Outcome.HIDDEN)
 def unknown_hook(objects: Objects) -> Iterator[Problem]:
-    """Hooks, and when they are deleted, are words that Argo CD knows; of Helm's, those it takes.
+    """Hooks and their deletion policies are ones that Argo CD knows.
 
-    Else the object is never applied, or applied as no hook: a check before the sync runs after it.
+    Otherwise the object is not applied, or is applied as an ordinary object: a check that should
+    run before the sync runs after it.
     """
     for manifest in objects.manifests:
         for key, known in _HOOK_VALUES.items():
-            said = manifest.annotations.get(key)
-            for one in said.split(",") if isinstance(said, str) else ():
-                if one.strip() not in known:
-                    message = f"Argo CD knows no {key.rpartition('/')[2]} {one.strip()!r}"
-                    fix = nearest(one.strip(), known, f"write one of {', '.join(known)}")
+            value = manifest.annotations.get(key)
+            for name in value.split(",") if isinstance(value, str) else ():
+                if name.strip() not in known:
+                    kind = key.rpartition("/")[2]
+                    effect = f"{manifest.label} does not run as a hook"
+                    effect = effect if kind == "hook" else "Argo CD ignores it"
+                    message = f"{name.strip()!r} is not a {kind} that Argo CD supports: {effect}"
+                    fix = nearest(name.strip(), known, f"write one of {', '.join(known)}")
                     yield Problem(manifest, annotation(key), message, fix)
 
 
@@ -146,54 +152,65 @@ _LASTING = {
 
 @rule(_WAVES)
 def invalid_hook_kind(objects: Objects) -> Iterator[Problem]:
-    """A hook is a task with an end: a Job or a pod, not what is to stay.
+    """Only objects that run to completion are hooks: Jobs and pods.
 
-    Else Argo CD deletes the object and makes it anew with each sync, and no longer compares it with
-    git in between.
+    Otherwise every sync deletes and recreates the object, and between syncs Argo CD does not
+    compare it with git.
     """
     for manifest in objects.manifests:
         for key in (sync.HOOK, sync.HELM_HOOK):
-            said = manifest.annotations.get(key)
-            if said == "Skip":
-                message = f"{manifest.label} is in git, and Argo CD never applies it"
+            value = manifest.annotations.get(key)
+            if value == "Skip":
+                message = f"the hook Skip keeps Argo CD from applying {manifest.label}"
                 fix = "remove the annotation, or the object"
                 yield Problem(manifest, annotation(key), message, fix)
-            elif said is not None and _is_to_stay(objects, manifest):
-                message = f"{manifest.label} is a hook: each sync deletes it and makes it anew"
-                fix = "remove the annotation; where it is about the order, write a sync wave"
+            elif value is not None and _is_permanent(objects, manifest):
+                message = f"{manifest.label} is a hook: every sync deletes and recreates it"
+                fix = (
+                    "remove the annotation; for an order use a sync wave, for example"
+                    f' {sync.WAVE}: "1"'
+                )
                 yield Problem(manifest, annotation(key), message, fix)
 
 
-def _is_to_stay(objects: Objects, hook: Manifest) -> bool:
-    """Return whether an object is to stay: a ConfigMap, unless hooks alone use it."""
+def _is_permanent(objects: Objects, hook: Manifest) -> bool:
+    """Return whether an object outlives a sync; a ConfigMap does unless only hooks use it."""
     if hook.kind != "ConfigMap":
         return hook.kind in _LASTING
-    users = [one for one in objects.manifests if hook.name in config_maps(one.object)]
-    hooks = [one for one in users if {sync.HOOK, sync.HELM_HOOK} & one.annotations.keys()]
+    users = [user for user in objects.manifests if hook.name in config_maps(user.object)]
+    hooks = [user for user in users if {sync.HOOK, sync.HELM_HOOK} & user.annotations.keys()]
     return not hooks or len(hooks) < len(users)
 
 
 @rule(_SYNC_OPTIONS + "#resource-pruning-with-confirmation", outcome=Outcome.RISK)
 def missing_prune_confirmation(objects: Objects) -> Iterator[Problem]:
-    """What holds data, and the Application that does, is pruned only when a person confirms it.
+    """Argo CD asks for confirmation before it prunes or deletes objects with data.
 
-    Else a commit that renames a StatefulSet, or a wrong folder, takes the chain's data along.
+    Otherwise a commit that renames a StatefulSet or writes manifests to the wrong folder deletes
+    the data of the chain. Pruning the AppProject or the Application needs confirmation, too.
     """
     for manifest in objects.manifests:
         if not sync.holds_data(manifest):
             continue
         options = sync.options(manifest.annotations.get(sync.OPTIONS))
-        # Prune=false and Delete=false keep the data, too.
-        lacking = [o for o in ("Prune", "Delete") if options.get(o) not in ("confirm", "false")]
+        # Prune=false and Delete=false also keep the data.
+        lacking = [
+            option
+            for option in ("Prune", "Delete")
+            if options.get(option) not in ("confirm", "false")
+        ]
         if lacking:
-            what = " and ".join({"Prune": "pruned", "Delete": "deleted"}[one] for one in lacking)
-            message = f"{manifest.label} holds data, and is {what} without asking"
+            what = " and ".join(f"{option.lower()}s" for option in lacking)
+            message = f"{manifest.label} holds data, but Argo CD {what} it without confirmation"
             fix = f"write {sync.CONFIRM}"
             yield Problem(manifest, annotation(sync.OPTIONS), message, fix)
     for manifest in (objects.project, objects.application):
         options = sync.options(manifest.annotations.get(sync.OPTIONS))
         if options.get("Prune") not in ("confirm", "false"):
-            message = f"a commit that loses {manifest.label} would prune {objects.name}, unasked"
+            message = (
+                f"a commit that removes {manifest.label} deletes {objects.name} without"
+                " confirmation"
+            )
             fix = f"write {sync.BY_HAND}"
             yield Problem(manifest, annotation(sync.OPTIONS), message, fix)
 
@@ -203,75 +220,88 @@ _KEEP = "helm.sh/resource-policy"
 
 @rule(_SYNC_OPTIONS + "#no-prune-resources", Severity.WARNING)
 def prune_disabled(objects: Objects) -> Iterator[Problem]:
-    """What holds no data goes when it leaves git.
+    """Argo CD prunes an object without data once it is removed from git.
 
-    Else it stays on the cluster, kept by nobody: an old NetworkPolicy still opens a port, an old
-    alert still wakes people; and the Application is OutOfSync for ever.
+    Otherwise it stays on the cluster and no one maintains it: an old NetworkPolicy still opens a
+    port, an old alert still pages, and the Application stays OutOfSync.
     """
     for manifest in objects.manifests:
         options = sync.options(manifest.annotations.get(sync.OPTIONS))
-        kept = [f"{o}=false" for o in ("Delete", "Prune") if options.get(o) == "false"]
+        kept = [
+            f"{option}=false" for option in ("Delete", "Prune") if options.get(option) == "false"
+        ]
         key = sync.OPTIONS
-        # Helm's word for the same, which Argo CD reads, too.
+        # Argo CD reads Helm's annotation, too.
         if not kept and manifest.annotations.get(_KEEP) == "keep":
-            kept, key = ["it"], _KEEP
+            kept, key = [_KEEP], _KEEP
         if kept and not sync.holds_data(manifest):
-            message = f"{manifest.label} stays on the cluster after it has left git"
+            message = f"{manifest.label} stays on the cluster after it is removed from git"
             yield Problem(manifest, annotation(key), message, f"remove {' and '.join(kept)}")
     path = ("spec", "syncPolicy", "syncOptions")
     options = sync.options(spec_of(objects.application, *path[1:]))
-    for one in ("Prune", "Delete"):
-        if options.get(one) == "false":
-            message = f"{one}=false on the Application keeps whatever has left git"
-            yield Problem(objects.application, path, message, f"remove {one}=false")
+    for option in ("Prune", "Delete"):
+        if options.get(option) == "false":
+            message = (
+                f"with {option}=false on the Application, objects stay on the cluster after they"
+                " are removed from git"
+            )
+            yield Problem(objects.application, path, message, f"remove {option}=false")
 
 
 @rule(_SYNC_OPTIONS + "#force-sync")
 def sync_replaces_running_object(objects: Objects) -> Iterator[Problem]:
-    """A sync changes objects in place; only Jobs are deleted and made anew.
+    """A sync updates objects in place; it deletes and recreates only Jobs and pods.
 
-    Else a change of one field deletes the pods, all at once, and with Replace the fields that
-    controllers own: an autoscaler's replicas, a load balancer's address.
+    Otherwise a change of one field deletes all pods of a workload at once. Replace=true also
+    overwrites fields that controllers set, such as the replicas of an autoscaled workload.
     """
     path = ("spec", "syncPolicy", "syncOptions")
     for manifest in (*objects.manifests, objects.application):
-        own = manifest is objects.application
-        said = spec_of(manifest, *path[1:]) if own else manifest.annotations.get(sync.OPTIONS)
-        options = sync.options(said)
-        found = [one for one in ("Force", "Replace") if options.get(one) == "true"]
-        if found and manifest.kind not in ("Job", "Pod"):
-            what = " and ".join(f"{one}=true" for one in found)
-            verb = "deletes and makes anew" if "Force" in found else "replaces as a whole"
-            message = f"a sync {verb} {'every object' if own else manifest.label}: {what}"
+        is_application = manifest is objects.application
+        value = manifest.annotations.get(sync.OPTIONS)
+        value = spec_of(manifest, *path[1:]) if is_application else value
+        options = sync.options(value)
+        active = [option for option in ("Force", "Replace") if options.get(option) == "true"]
+        if active and manifest.kind not in ("Job", "Pod"):
+            named = " and ".join(f"{option}=true" for option in active)
+            verb = "deletes and recreates" if "Force" in active else "overwrites"
+            scope = "all objects" if is_application else manifest.label
+            message = f"with {named}, every sync {verb} {scope}"
             yield Problem(
-                manifest, path if own else annotation(sync.OPTIONS), message, f"remove {what}"
+                manifest,
+                path if is_application else annotation(sync.OPTIONS),
+                message,
+                f"remove {named}",
             )
 
 
 _MOST = 63
 _HASH = 11
-"""Of `-` and the hash of a revision, which is a label of a StatefulSet's pods."""
+"""The length of `-` and the revision hash in a label of a StatefulSet's pods."""
 _OF_CRON_JOBS = 52
-"""A CronJob adds `-` and the minute to the names of its Jobs."""
+"""A CronJob appends `-` and the minute to the names of its Jobs."""
 
 
 @rule("https://kubernetes.io/docs/concepts/overview/working-with-objects/names/")
 def name_too_long(objects: Objects) -> Iterator[Problem]:
-    """The names that a controller makes out of an object's fit into its labels.
+    """Names are short enough for the names and labels that controllers derive from them.
 
-    Else the controller can make no pod: the object is there, and nothing runs.
+    Otherwise the controller cannot create pods or Jobs: the object exists, and nothing runs.
     """
     for manifest in objects.manifests:
-        most, why = _MOST, ""
+        limit, reason = _MOST, ""
         if manifest.kind == "StatefulSet":
-            most, why = _MOST - _HASH, "its pods have it with a revision's hash as a label"
+            limit, reason = _MOST - _HASH, "its pods have a label with it and a revision hash"
         elif manifest.kind == "CronJob":
-            most, why = _OF_CRON_JOBS, "its Jobs have it with the minute as their name"
+            limit, reason = _OF_CRON_JOBS, "its Jobs are named after it and the minute"
         elif manifest.kind == "Job":
-            why = "its pods have it as a label"
-        if why and len(manifest.name) > most:
-            message = f"the name has {len(manifest.name)} characters, and {why}: {most} at most"
-            fix = "write a shorter name"
+            reason = "its pods have a label with it"
+        if reason and len(manifest.name) > limit:
+            message = (
+                f"the name of {manifest.label} has {len(manifest.name)} characters, but only"
+                f" {limit} fit, as {reason}: nothing runs"
+            )
+            fix = f"write a name of at most {limit} characters"
             yield Problem(manifest, ("metadata", "name"), message, fix)
 
 
@@ -283,9 +313,9 @@ _MOST_OF_ANNOTATIONS = 256 * 1024
     outcome=Outcome.REJECTED,
 )
 def annotations_too_large(objects: Objects) -> Iterator[Problem]:
-    """An object's annotations have at most 256 KiB together.
+    """The annotations of an object are at most 256 KiB in total.
 
-    Else the API server refuses the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails.
     """
     for manifest in objects.manifests:
         sizes = {
@@ -294,42 +324,49 @@ def annotations_too_large(objects: Objects) -> Iterator[Problem]:
         }
         if sum(sizes.values()) > _MOST_OF_ANNOTATIONS:
             largest = max(sizes, key=lambda key: sizes[key])
-            message = f"the annotations have {sum(sizes.values())} bytes, of 262144 at most"
-            fix = "keep the text in a ConfigMap"
+            message = (
+                f"the annotations of {manifest.label} have {sum(sizes.values())} bytes; the API"
+                f" server allows {_MOST_OF_ANNOTATIONS}"
+            )
+            fix = "move the longest text to a ConfigMap"
             yield Problem(manifest, annotation(largest), message, fix)
 
 
 _LIVE: dict[str, str] = {
     "kubectl.kubernetes.io/last-applied-configuration": "kubectl",
-    "deployment.kubernetes.io/revision": "the Deployment's controller",
+    "deployment.kubernetes.io/revision": "the Deployment controller",
     "argocd.argoproj.io/tracking-id": "Argo CD",
     "argocd.argoproj.io/installation-id": "Argo CD",
-    "deprecated.daemonset.template.generation": "the DaemonSet's controller",
-    "pv.kubernetes.io/bind-completed": "the volumes' controller",
+    "deprecated.daemonset.template.generation": "the DaemonSet controller",
+    "pv.kubernetes.io/bind-completed": "the volume controller",
     "autoscaling.alpha.kubernetes.io/conditions": "the autoscaler",
 }
+"""Annotation → what writes it on the cluster."""
 _SET_BY_THE_SERVER = ("managedFields", "resourceVersion", "uid", "creationTimestamp", "generation")
 
 
 @rule("https://kubernetes.io/docs/reference/labels-annotations-taints/")
 def server_managed_field(objects: Objects) -> Iterator[Problem]:
-    """Manifests have nothing that a cluster writes into them.
+    """Manifests have no fields that the cluster manages.
 
-    Else two write one field, and undo each other: the object is OutOfSync for ever, is taken for
-    another Application's, or can't be applied at all.
+    Otherwise git and the cluster overwrite each other: the object stays OutOfSync, Argo CD takes it
+    for an object of another Application, or the API server rejects it.
     """
     for manifest in objects.manifests:
-        found: list[tuple[Where, str]] = [
-            (annotation(key), who) for key, who in _LIVE.items() if key in manifest.annotations
+        managed: list[tuple[Where, str]] = [
+            (annotation(key), owner) for key, owner in _LIVE.items() if key in manifest.annotations
         ]
         instance = ("metadata", "labels", "argocd.argoproj.io/instance")
         if paths.has(manifest.object, instance):
-            found.append((instance, "Argo CD"))
-        found += [
+            managed.append((instance, "Argo CD"))
+        managed += [
             (("metadata", field), "the API server")
             for field in _SET_BY_THE_SERVER
             if manifest.metadata.get(field) is not None
         ]
-        for path, who in found:
-            message = f"{path[-1]} of {manifest.label} is {who}'s to write: it undoes what git says"
+        for path, owner in managed:
+            message = (
+                f"{path[-1]} of {manifest.label} is managed by {owner}: git and {owner} overwrite"
+                " each other"
+            )
             yield Problem(manifest, path, message, "remove it")

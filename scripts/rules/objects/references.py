@@ -1,4 +1,4 @@
-"""References: what an object names is there, and is what it is taken for."""
+"""References: the objects that an object names exist, with the keys that it reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from scripts.core import paths
 from scripts.kubernetes import services
-from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.manifest import PODS, Manifest, Where
 from scripts.kubernetes.workloads import Workload
 from scripts.rules import named_objects
 from scripts.rules.named_objects import Mention
@@ -18,74 +18,83 @@ _CONFIG_MAPS = "https://kubernetes.io/docs/concepts/configuration/configmap/"
 _SECRETS = "https://kubernetes.io/docs/concepts/configuration/secret/"
 _CLAIMS = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/"
 _STATEFUL = "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/"
-_MISSPELT = 0.93
-"""How near a name must be to another to be taken for it where it may be missing."""
-_NAMELESS = "its pods have no names in the cluster's DNS"
+_MISSPELLED = 0.93
+"""How similar an optional name must be to an existing one to be reported as misspelled."""
+_NAMELESS = "its pods have no DNS names, so peers cannot reach them by name"
 _OF_CLUSTERS = ("ClusterSecretStore", "IngressClass", "PriorityClass", "StorageClass")
 _NEAR = 0.8
-"""How near a name must be to another to be written in its place."""
+"""How similar an existing name must be to be suggested."""
 _FEW = 3
-"""So many names are listed where none is near."""
+"""Up to this number of names, all are listed if none is similar."""
 
 
 @rule(_CONFIG_MAPS)
 def missing_config_map(objects: Objects) -> Iterator[Problem]:
-    """A ConfigMap that a pod needs is there.
+    """Every ConfigMap that a pod requires exists.
 
-    Else its containers are not started: they wait for it.
+    Otherwise its containers stay in CreateContainerConfigError, or the pod in ContainerCreating.
     """
-    return _missing(objects, "ConfigMap", "the pods do not start")
+    return _missing(objects, "ConfigMap", "the pods that need it do not start")
 
 
 @rule(_SECRETS)
 def missing_secret(objects: Objects) -> Iterator[Problem]:
-    """A Secret that is needed is made by a manifest, an ExternalSecret or the contract, or given.
+    """Every Secret in use comes from a manifest or an ExternalSecret, or is provided.
 
-    Else pods that mount it do not start, and what signs or encrypts with it has no key.
+    Otherwise pods that read it do not start, and an Ingress that names it serves no certificate.
     """
-    for problem in _missing(objects, "Secret", "what needs it does not start"):
+    for problem in _missing(objects, "Secret", "the pods that need it do not start"):
         name = paths.get(problem.manifest.object, problem.path)
         maker = objects.find("ExternalSecret", name)
         target: Where = ("spec", "target", "name")
         if maker is None or paths.get(maker.object, target) in (None, name):
             yield problem
         else:
-            other = paths.get(maker.object, target)
-            message = f"{maker.label} makes the Secret {other}, but {problem.message}"
+            created = paths.get(maker.object, target)
+            message = f"{maker.label} creates the Secret {created}, but {problem.message}"
             yield Problem(maker, target, message, f"write {name}")
 
 
 @rule(_CONFIG_MAPS)
 def missing_config_key(objects: Objects) -> Iterator[Problem]:
-    """A key that is taken of a ConfigMap or a Secret is one that it has.
+    """Every key that a pod reads exists in the ConfigMap or the Secret.
 
-    Else the containers are not started; where it is optional, they run without it.
+    Otherwise the containers do not start. If the reference is optional, they run without the value.
     """
-    told = set[tuple[str, str, str]]()
+    reported = set[tuple[str, str, str]]()
     for kind in ("ConfigMap", "Secret"):
         for mention in objects.once(named_objects.by_kind).get(kind, ()):
             known = objects.once(named_objects.there).get((kind, mention.name))
             if known is None:
                 continue
             for path, key in mention.keys:
-                if key not in known and (kind, mention.name, key) not in told:
-                    told.add((kind, mention.name, key))
-                    listed = ", ".join(sorted(known)) or "none"
+                if key not in known and (kind, mention.name, key) not in reported:
+                    reported.add((kind, mention.name, key))
+                    listed = f"only {', '.join(sorted(known))}" if known else "no keys"
                     message = (
-                        f"{mention.manifest.label} takes the key {key} of {kind}/{mention.name},"
-                        f" which has only {listed}: what needs it does not start, or goes without"
+                        f"{mention.manifest.label} reads the key {key} of {kind}/{mention.name},"
+                        f" which has {listed}: {_without_key(mention)}"
                     )
-                    near = difflib.get_close_matches(key, known, 1)
-                    fix = f"write {near[0] if near else 'a key that it has'}, or add {key} to it"
+                    similar = difflib.get_close_matches(key, known, 1)
+                    fix = f"write {similar[0] if similar else 'an existing key'}"
+                    fix += f", or add {key} to {kind}/{mention.name}"
                     yield _at_the_maker(objects, kind, mention, message, fix) or Problem(
                         mention.manifest, path, message, fix
                     )
 
 
+def _without_key(mention: Mention) -> str:
+    """Return what happens if a key does not exist."""
+    if mention.optional:
+        return "it runs without the value"
+    has_pods = mention.manifest.kind.lower() in PODS
+    return "its containers do not start" if has_pods else "it does not work without the key"
+
+
 def _at_the_maker(
     objects: Objects, kind: str, mention: Mention, message: str, fix: str
 ) -> Problem | None:
-    """Return the problem at what has the keys, where that is what people have patched."""
+    """Return the problem at the object with the keys, if only that one is patched."""
     maker = objects.find(kind, mention.name) or objects.find("ExternalSecret", mention.name)
     if maker is None or not maker.patches or mention.manifest.patches:
         return None
@@ -95,27 +104,32 @@ def _at_the_maker(
 
 @rule("https://kubernetes.io/docs/concepts/security/service-accounts/")
 def missing_service_account(objects: Objects) -> Iterator[Problem]:
-    """A ServiceAccount that pods or a SecretStore use is there.
+    """Every ServiceAccount that pods or a SecretStore use exists.
 
-    Else no pod is made, and nothing is read from the store.
+    Otherwise no pod is created, or External Secrets cannot read the store.
     """
-    return _missing(objects, "ServiceAccount", "nothing can act as it")
+    return _missing(
+        objects,
+        "ServiceAccount",
+        "pods that use it are not created, and a store with it cannot be read",
+    )
 
 
 @rule(_CLAIMS)
 def missing_volume_claim(objects: Objects) -> Iterator[Problem]:
-    """A PersistentVolumeClaim that is mounted or cloned is there.
+    """Every PersistentVolumeClaim that is mounted or cloned exists.
 
-    Else the pod stays Pending; of a StatefulSet's claims those below its replicas are there.
+    Otherwise the pod stays Pending. A StatefulSet with n replicas creates the claims 0 to n - 1
+    itself.
     """
     return _missing(objects, "PersistentVolumeClaim", "the pod stays Pending")
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/storage-classes/")
 def unknown_storage_class(objects: Objects) -> Iterator[Problem]:
-    """A StorageClass that a claim names is one that the cluster has.
+    """Every StorageClass that a claim names exists in the cluster.
 
-    Else nobody makes the volume: the claim and the pod stay Pending.
+    Otherwise no volume is provisioned: the claim and its pod stay Pending.
     """
     return _missing(objects, "StorageClass", "the claim and its pod stay Pending")
 
@@ -125,18 +139,19 @@ def unknown_storage_class(objects: Objects) -> Iterator[Problem]:
     outcome=Outcome.RISK,
 )
 def claim_without_storage_class(objects: Objects) -> Iterator[Problem]:
-    """A claim names its StorageClass where the environment says which ones there are.
+    """Claims name a StorageClass if environment.yaml lists those of the cluster.
 
-    Else it gets the cluster's default, which may be another, or none: slower disks, or no volume.
+    Otherwise the claim uses the default class of the cluster, which can have slower disks. Without
+    a default class, the pod stays Pending.
     """
     return _without(objects, "StorageClass")
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/ingress/#ingress-class")
 def unknown_ingress_class(objects: Objects) -> Iterator[Problem]:
-    """An IngressClass that an Ingress names is one that the cluster has.
+    """Every IngressClass that an Ingress names exists in the cluster.
 
-    Else no controller serves the Ingress, and its hosts lead nowhere.
+    Otherwise no controller serves the Ingress, and connections to its hosts fail.
     """
     return _missing(objects, "IngressClass", "no controller serves it")
 
@@ -146,34 +161,35 @@ def unknown_ingress_class(objects: Objects) -> Iterator[Problem]:
     outcome=Outcome.RISK,
 )
 def ingress_without_class(objects: Objects) -> Iterator[Problem]:
-    """An Ingress names its IngressClass where the environment says which ones there are.
+    """Ingresses name an IngressClass if environment.yaml lists those of the cluster.
 
-    Else the cluster's default serves it, or nobody does.
+    Otherwise the default class of the cluster serves the Ingress; without a default, no controller
+    does.
     """
     return _without(objects, "IngressClass")
 
 
 @rule("https://kubernetes.io/docs/concepts/scheduling-eviction/pod-priority-preemption/")
 def unknown_priority_class(objects: Objects) -> Iterator[Problem]:
-    """A PriorityClass that pods name is one that the cluster has.
+    """Every PriorityClass that pods name exists in the cluster.
 
-    Else the API server refuses the pods, and none is made.
+    Otherwise the API server rejects the pods, so the workload has none.
     """
-    return _missing(objects, "PriorityClass", "no pod is made")
+    return _missing(objects, "PriorityClass", "the API server rejects the pods")
 
 
 @rule("https://external-secrets.io/latest/api/externalsecret/")
 def missing_secret_store(objects: Objects) -> Iterator[Problem]:
-    """The store that an ExternalSecret reads from is there.
+    """Every store that an ExternalSecret reads exists.
 
-    Else its Secret is not made, and the pods that need it do not start.
+    Otherwise External Secrets does not create its Secret, and the pods that need it do not start.
     """
     for kind in ("SecretStore", "ClusterSecretStore"):
-        yield from _missing(objects, kind, "the Secret is not made")
+        yield from _missing(objects, kind, "no Secret is created from it")
 
 
-def _missing(objects: Objects, kind: str, comes: str) -> Iterator[Problem]:
-    """Yield once for each name that there is no object of, however often it is named."""
+def _missing(objects: Objects, kind: str, effect: str) -> Iterator[Problem]:
+    """Yield one problem for each name without an object, however often it is used."""
     names = [name for known, name in objects.once(named_objects.there) if known == kind]
     left: dict[str, list[Mention]] = {}
     for mention in objects.once(named_objects.by_kind).get(kind, ()):
@@ -181,25 +197,27 @@ def _missing(objects: Objects, kind: str, comes: str) -> Iterator[Problem]:
             left.setdefault(mention.name, []).append(mention)
     for name, named in left.items():
         optional = all(mention.optional for mention in named)
-        near = difflib.get_close_matches(name, names, 1, _MISSPELT if optional else _NEAR)
+        near = difflib.get_close_matches(name, names, 1, _MISSPELLED if optional else _NEAR)
         if optional and not near:
             continue
         first = named[0]
         others = sorted({m.manifest.label for m in named} - {first.manifest.label})
-        also = f" (so do{'es' if len(others) == 1 else ''} {', '.join(others)})" if others else ""
-        then = "being optional, it is gone without" if optional else comes
-        message = (
-            f"{first.manifest.label} names the {kind} {name}{also}, which is not there: {then}"
-        )
+        users = ", ".join((first.manifest.label, *others))
+        use = "use" if others else "uses"
+        then = "it is optional, so the pods start without it" if optional else effect
+        if kind == "Secret" and first.manifest.kind == "Ingress":
+            then = "its hosts have no certificate"
+        message = f"{users} {use} the {kind} {name}, which does not exist: {then}"
         few = near or (names if len(names) <= _FEW else [])
-        way = "name one that it has" if kind in _OF_CLUSTERS else "make it"
-        way = f"write {' or '.join(few)}" if few else way
+        existing = f"name an existing {kind}"
+        existing = existing if kind in _OF_CLUSTERS else f"create it, or {existing}"
+        way = f"write {' or '.join(few)}" if few else existing
         fix = f"{way}; if the cluster has {name}, add it to given.{kind} in environment.yaml"
         yield Problem(first.manifest, first.path, message, fix)
 
 
 def _without(objects: Objects, kind: str) -> Iterator[Problem]:
-    """Yield what names no class, where it is known which ones the cluster has."""
+    """Yield the objects that name no class, if the classes of the cluster are known."""
     known = " or ".join(objects.given.objects.get(kind, ()))
     if not known:
         return
@@ -207,40 +225,41 @@ def _without(objects: Objects, kind: str) -> Iterator[Problem]:
     for mention in objects.once(named_objects.by_kind).get(kind, ()):
         if not mention.name:
             label = mention.manifest.label
-            what = label if kind == "IngressClass" else f"a claim of {label}"
-            message = f"{what} names no {kind}: it gets the cluster's default, if any"
+            is_object = mention.manifest.kind in ("Ingress", "PersistentVolumeClaim")
+            what = label if is_object else f"a claim of {label}"
+            message = f"{what} names no {kind}: it depends on the default of the cluster"
             yield Problem(mention.manifest, mention.path, message, f"write {field}: {known}")
 
 
 @rule(_STATEFUL + "#stable-network-id")
 def statefulset_without_headless_service(objects: Objects) -> Iterator[Problem]:
-    """A StatefulSet's serviceName is a headless Service that selects its pods.
+    """The serviceName of a StatefulSet is a headless Service that selects its pods.
 
-    Else the pods have no names of their own, by which others find them.
+    Otherwise the pods have no DNS names, and peers cannot reach them by name.
     """
     path: Where = ("spec", "serviceName")
     for workload in objects.workloads:
         if workload.manifest.kind != "StatefulSet":
             continue
         label, name = workload.manifest.label, workload.get(*path)
-        own = [one.name for one in objects.of_kind("Service") if _governs(objects, one, workload)]
+        known = objects.of_kind("Service")
+        headless = [other.name for other in known if _governs(objects, other, workload)]
         service = objects.find("Service", name)
-        fix = f"write {own[0]}" if own else "write a Service with clusterIP: None for its pods"
-        if not name and own:
+        fix = "create a Service with clusterIP: None that selects its pods"
+        fix = f"write {headless[0]}" if headless else fix
+        if not name and headless:
             message = f"{label} has no serviceName: {_NAMELESS}"
-        elif not name or name in own:
+        elif not name or name in headless:
             continue
         elif service is None:
-            message = (
-                f"{label} names the Service {name}, which is not there: its pods have no names"
-            )
+            message = f"Service/{name}, the serviceName of {label}, does not exist: {_NAMELESS}"
         elif not services.is_headless(service):
-            message = f"Service/{name} of {label} is not headless: {_NAMELESS}"
+            message = f"Service/{name}, the serviceName of {label}, is not headless: {_NAMELESS}"
         else:
             message = f"Service/{name} does not select the pods of {label}: {_NAMELESS}"
         yield Problem(workload.manifest, path, message, fix)
 
 
 def _governs(objects: Objects, service: Manifest, workload: Workload) -> bool:
-    """Return whether a Service can give a workload's pods their names."""
+    """Return whether a Service is headless and selects the pods of a workload."""
     return services.is_headless(service) and workload in objects.behind(service)

@@ -1,4 +1,4 @@
-"""Unused objects: what is in an environment has a use there."""
+"""Unused objects: every ConfigMap and ServiceAccount of an environment is used there."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ _CONFIG_MAPS = "https://kubernetes.io/docs/concepts/configuration/configmap/"
 
 @rule(_CONFIG_MAPS, Severity.WARNING, outcome=Outcome.HIDDEN)
 def unused_config_map(objects: Objects) -> Iterator[Problem]:
-    """A ConfigMap is used by something of the environment.
+    """Every ConfigMap is used by another object of the environment.
 
-    Else a change of it changes nothing, whatever it seems to say.
+    Otherwise a change to it has no effect, and a reader takes its values for those in use.
     """
     used = {mention.name for mention in objects.once(named_objects.by_kind).get("ConfigMap", ())}
     for manifest in objects.of_kind("ConfigMap"):
-        if manifest.name not in used and not _for_others(manifest):
-            others = (one.object for one in objects.manifests if one is not manifest)
-            if not any(_says(other, manifest.name) for other in others):
-                message = f"nothing of this environment uses {manifest.label}: it has no effect"
-                fix = "remove it, or mount it where it was meant to be"
+        if manifest.name not in used and not _is_found_by_label(manifest):
+            others = (other.object for other in objects.manifests if other is not manifest)
+            if not any(_contains(other, manifest.name) for other in others):
+                message = f"no object uses {manifest.label}: changes to it have no effect"
+                fix = "mount it or read it in an environment variable, or remove it"
                 yield Problem(manifest, ("metadata", "name"), message, fix)
 
 
-def _for_others(manifest: Manifest) -> bool:
-    """Return whether it has a label by which a program, like Grafana's sidecar, may find it."""
+def _is_found_by_label(manifest: Manifest) -> bool:
+    """Return whether a program, such as Grafana's sidecar, may look for its labels."""
     return any(
         not str(name).startswith(("app.kubernetes.io/", "helm.sh/")) for name in manifest.labels
     )
 
 
-def _says(part: Any, name: str) -> bool:
-    """Return whether a text in an object has a name in it."""
+def _contains(part: Any, name: str) -> bool:
+    """Return whether a string anywhere in an object contains a name."""
     if isinstance(part, dict):
-        return any(_says(value, name) for value in part.values())
+        return any(_contains(value, name) for value in part.values())
     if isinstance(part, list):
-        return any(_says(item, name) for item in part)
+        return any(_contains(item, name) for item in part)
     return isinstance(part, str) and name in part
 
 
@@ -54,17 +54,19 @@ def _says(part: Any, name: str) -> bool:
     outcome=Outcome.HIDDEN,
 )
 def unused_service_account(objects: Objects) -> Iterator[Problem]:
-    """A ServiceAccount is used by pods or by a SecretStore.
+    """Every ServiceAccount is used by pods or by a SecretStore.
 
-    Else those that it was made for act as `default`, without the rights that it has.
+    Otherwise the pods that should use it run as `default`, without its RBAC roles and its IAM role.
     """
     used = {
         mention.name for mention in objects.once(named_objects.by_kind).get("ServiceAccount", ())
     }
     syncs = paths.get(objects.project.object, ["spec", "destinationServiceAccounts"])
-    used |= {str(one.get("defaultServiceAccount")) for _, one in mappings(syncs)}
+    used |= {str(entry.get("defaultServiceAccount")) for _, entry in mappings(syncs)}
     for manifest in objects.of_kind("ServiceAccount"):
         if manifest.name not in used:
-            message = f"nothing acts as {manifest.label}: what it was made for acts as `default`"
-            fix = "write it as serviceAccountName of the pods, or remove it"
+            message = f"no pod or SecretStore uses {manifest.label}: its rights have no effect"
+            fix = (
+                f"write serviceAccountName: {manifest.name} in the pods that need it, or remove it"
+            )
             yield Problem(manifest, ("metadata", "name"), message, fix)
