@@ -1,1 +1,1 @@
-"""Rules about the nodes of the chain: set-up, endpoints, peers."""
+"""Rules about chain nodes: keys, genesis, endpoints, peers, data and backups."""

@@ -1,4 +1,4 @@
-"""Backups: they are made of whole nodes, and kept."""
+"""Backups: they contain complete nodes, and enough of them are kept."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _POD_LABEL = STATEFUL[0]
 
 @rule("docs/backups.md")
 def incomplete_backup(objects: Objects) -> Iterator[Problem]:
-    """A backup clones a volume with the data of both Besu and Maru, of one moment.
+    """A backup clones a volume with the data of both Besu and Maru.
 
-    A node starts from both alone: a backup of one half fails, or restores nothing.
+    A node starts only with data of both from the same moment. A backup of one of them fails, or
+    can't be restored.
     """
     claims = _claims(objects)
     right = min((name for name, has in claims.items() if has == {BESU, MARU}), default="")
@@ -32,7 +33,7 @@ def incomplete_backup(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} clones {claim}, which has no data of {' or '.join(lacks)}: "
                 "each backup fails"
             )
-            fix = f"write {right}" if right else "write the claim of a pod with both"
+            fix = f"write {right}" if right else "write the claim of a pod with Besu and Maru"
             yield Problem(manifest, path, message, fix)
 
 
@@ -40,7 +41,7 @@ def incomplete_backup(objects: Objects) -> Iterator[Problem]:
 def backup_in_wrong_zone(objects: Objects) -> Iterator[Problem]:
     """A backup runs in the zone of the pod whose volume it clones.
 
-    A clone is made where its source is, and a pod elsewhere can't have it: it stays Pending.
+    A clone is in the zone of its source. In another zone the backup's pod stays Pending.
     """
     claims = _claims(objects)
     required = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -60,16 +61,16 @@ def backup_in_wrong_zone(objects: Objects) -> Iterator[Problem]:
             if name is not None:
                 path = (*where, index, "labelSelector", "matchLabels", _POD_LABEL)
                 message = (
-                    f"{manifest.label} runs beside {name}, and clones the volume of {wanted}: in "
-                    "another zone it can't have that"
+                    f"{manifest.label} runs in the zone of {name}, but clones the volume of "
+                    f"{wanted}: if that is in another zone, the backup's pod stays Pending"
                 )
                 yield Problem(manifest, path, message, fix)
                 break
         else:
             if len(objects.zones) > 1:
                 message = (
-                    f"{manifest.label} may run in any zone, and clones the volume of {wanted}: "
-                    "elsewhere it can't have that"
+                    f"{manifest.label} may run in any zone, but clones the volume of {wanted}: "
+                    "in another zone the backup's pod stays Pending"
                 )
                 fix = f"require podAffinity to the zone of the pod with {_POD_LABEL}: {wanted}"
                 yield Problem(manifest, where, message, fix)
@@ -77,26 +78,26 @@ def backup_in_wrong_zone(objects: Objects) -> Iterator[Problem]:
 
 @rule("docs/backups.md", outcome=Outcome.RISK)
 def backup_retention_deletes_last(objects: Objects) -> Iterator[Problem]:
-    """A backup is kept until newer ones are there, whatever its age.
+    """A minimum number of backups is kept, whatever their age.
 
-    Else, once backups have failed for long enough, the last good one is deleted.
+    Otherwise, if backups fail for long enough, the last good one is deleted.
     """
     for container in objects.containers:
-        found = _environment(container)
-        keep, path = found.get("RETENTION_KEEP", ("1", ()))
-        if not keep.isdecimal() or (int(keep) < 1 and found.get("RETENTION_DAYS", "0")[0] != "0"):
-            none = "is 0: once they are old enough, all backups are deleted"
-            wrong = none if keep.isdecimal() else f"is {keep}, which is no number: the backup fails"
+        variables = _variables(container)
+        keep, path = variables.get("RETENTION_KEEP", ("1", ()))
+        days = variables.get("RETENTION_DAYS", "0")[0]
+        if not keep.isdecimal() or (int(keep) < 1 and days != "0"):
+            none = "is 0: once all backups are old enough, all of them are deleted"
+            wrong = none if keep.isdecimal() else f"is {keep}, which is not a number: backups fail"
             manifest = container.workload.manifest
             message = f"RETENTION_KEEP of {manifest.label} {wrong}"
-            yield Problem(
-                manifest, path, message, "write how many to keep whatever their age, as 8"
-            )
+            fix = "write how many backups to keep whatever their age, for example 8"
+            yield Problem(manifest, path, message, fix)
 
 
 def _claims(objects: Objects) -> dict[str, set[str]]:
-    """Return the claims of pods that are always there, each with the programs whose data it has."""
-    found: dict[str, set[str]] = {}
+    """Return claim → programs whose data it has, for the pods that always exist."""
+    programs: dict[str, set[str]] = {}
     for node in objects.nodes:
         setting = node.settings.get(_DATA[node.program])
         file = node.file(str(setting.value)) if setting else None
@@ -104,13 +105,13 @@ def _claims(objects: Objects) -> dict[str, set[str]]:
             continue
         for ordinal in node.workload.ordinals(least=True):
             claim = f"{file.name}-{node.workload.manifest.name}-{ordinal}"
-            found.setdefault(claim, set()).add(node.program)
-    return found
+            programs.setdefault(claim, set()).add(node.program)
+    return programs
 
 
 @once
 def _clones(objects: Objects) -> Iterator[tuple[Container, Where, str]]:
-    """Yield the containers that see a clone of a volume, with the path and name of the source."""
+    """Yield the containers that mount a clone of a volume, with the path and name of its source."""
     for container in objects.containers:
         mounted = [mount.get("name") for _, mount in container.mounts()]
         for place, volume in container.workload.volumes():
@@ -120,8 +121,8 @@ def _clones(objects: Objects) -> Iterator[tuple[Container, Where, str]]:
                 yield container, (*place, *path), claim
 
 
-def _environment(container: Container) -> dict[str, tuple[str, Where]]:
-    """Return the variables with a text as their value, and its path."""
+def _variables(container: Container) -> dict[str, tuple[str, Where]]:
+    """Return name → (value, its path) of the environment variables with a literal value."""
     return {
         str(variable.get("name")): (variable["value"], (*path, "value"))
         for path, variable in container.variables()

@@ -1,4 +1,4 @@
-"""Genesis: nodes start from one genesis, and agree on how blocks are made."""
+"""Genesis: all chain nodes start from the same one, and agree on how blocks are made."""
 
 from __future__ import annotations
 
@@ -18,59 +18,62 @@ from scripts.rules.snapshot import Objects, once
 
 @rule("docs/chain.md")
 def pod_not_in_genesis(objects: Objects) -> Iterator[Problem]:
-    """Each Maru that is set up as a validator is one in the genesis.
+    """Each pod of Maru that is configured as a validator is in the genesis.
 
-    Else it never makes a block, and its pod and its sequencer's are there for nothing.
+    Otherwise it never proposes a block, and its pod and its sequencer have no effect.
     """
-    for found in () if unpaired(objects) else _validators(objects):
-        if found.running > len(found.addresses):
+    for group in () if unpaired(objects) else _validators(objects):
+        if group.running > len(group.addresses):
             message = (
-                f"{in_words(found.running)} of Maru, and {len(found.addresses)} validators in "
-                f"{found.manifest.label}: those beyond never make a block"
+                f"Maru has {in_words(group.running)}, but {group.manifest.label} has "
+                f"{len(group.addresses)} validators: the other pods never propose a block"
             )
-            fix = f"write {len(found.addresses)}, or make another network with nox -s network"
-            yield Problem(*found.place, message, fix)
+            fix = f"write {len(group.addresses)}, or create another network with nox -s network"
+            yield Problem(*group.place, message, fix)
 
 
 @rule("docs/chain.md", Severity.WARNING)
 def genesis_validator_without_pod(objects: Objects) -> Iterator[Problem]:
     """Each validator of the genesis has a pod.
 
-    One that never runs counts as one that is away: the chain survives the loss of fewer.
+    A validator without a pod counts as failed, so the chain tolerates fewer other failures.
     """
-    for found in () if unpaired(objects) else _validators(objects):
-        if found.quorum <= found.running < len(found.addresses):
-            spare = found.running - found.quorum
+    for group in () if unpaired(objects) else _validators(objects):
+        if group.quorum <= group.running < len(group.addresses):
+            spare = group.running - group.quorum
+            may_fail = f"at most {spare} may fail" if spare else "none of them may fail"
             message = (
-                f"{in_words(found.running)} of Maru for {len(found.addresses)} validators in "
-                f"{found.manifest.label}: a block needs {found.quorum}, so no more than {spare} "
-                "may be away"
+                f"Maru has {in_words(group.running)}, but {group.manifest.label} has "
+                f"{len(group.addresses)} validators: a block needs {group.quorum}, so {may_fail}"
             )
-            yield Problem(*found.place, message, f"write {len(found.addresses)}")
+            yield Problem(*group.place, message, f"write {len(group.addresses)}")
 
 
 @rule("docs/chain.md")
 def duplicate_genesis_validator(objects: Objects) -> Iterator[Problem]:
     """A genesis lists each validator once.
 
-    One key can't sign twice, so the second is a validator that is always away.
+    A validator signs each block only once, so its duplicate always counts as failed.
     """
-    for found in _validators(objects):
-        twice = sorted({one for one in found.addresses if found.addresses.count(one) > 1})
+    for group in _validators(objects):
+        twice = sorted({a for a in group.addresses if group.addresses.count(a) > 1})
         if twice:
-            message = f"{found.key}: validatorSet has {twice[0]} twice: one of the two never signs"
-            fix = "list each validator's own address once, as nox -s network writes them"
-            yield Problem(found.manifest, ("data", found.key), message, fix)
+            message = (
+                f"{group.key}: validatorSet has {twice[0]} twice: the duplicate never signs, "
+                "so the chain tolerates fewer failures"
+            )
+            fix = "list the address of each validator once, as nox -s network does"
+            yield Problem(group.manifest, ("data", group.key), message, fix)
 
 
 @rule("docs/chain.md")
 def conflicting_genesis(objects: Objects) -> Iterator[Problem]:
-    """All nodes of a program start from one genesis.
+    """All Besus start from the same genesis, and so do all Marus.
 
-    One with another genesis has another first block: it follows none of the others' blocks.
+    With another genesis the first block differs: the nodes reject each other's blocks.
     """
     first: dict[str, tuple[Node, str, Any]] = {}
-    # What a patch has changed is the one to tell of.
+    # Patched workloads come last, because the later of two is reported.
     for node in sorted(objects.programs, key=lambda node: bool(node.workload.manifest.patches)):
         genesis = node.text("genesis-file")
         if genesis is None:
@@ -80,8 +83,8 @@ def conflicting_genesis(objects: Objects) -> Iterator[Problem]:
         other = first.setdefault(node.program, (node, f"{manifest.name}/{key}", data))
         if data is not None and other[2] is not None and other[2] != data:
             message = (
-                f"{node.name} starts from {manifest.name}/{key}, and {other[0].name} from "
-                f"{other[1]}, which is another genesis: neither takes the other's blocks"
+                f"the genesis of {node.name}, {manifest.name}/{key}, differs from that of "
+                f"{other[0].name}, {other[1]}: they reject each other's blocks"
             )
             where = node.volume(node.file(str(node.options["genesis-file"].value)))
             fix = f"mount {other[1]} in both"
@@ -90,13 +93,13 @@ def conflicting_genesis(objects: Objects) -> Iterator[Problem]:
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/genesis-file")
 def missing_genesis(objects: Objects) -> Iterator[Problem]:
-    """Besu is given the genesis of this chain.
+    """Each Besu has a genesis file, or the name of a network.
 
-    Else it joins Ethereum's mainnet.
+    Otherwise it joins Ethereum's mainnet.
     """
     for node in objects.programs:
         if node.program == BESU and not node.settings.keys() & {"genesis-file", "network"}:
-            message = f"{node.name} has no genesis file: it would join Ethereum's mainnet"
+            message = f"{node.name} has no genesis-file: it would join Ethereum's mainnet"
             path = (*node.container.path, "args")
             fix = "write --genesis-file=/genesis/besu.json"
             yield Problem(node.workload.manifest, path, message, fix)
@@ -104,9 +107,9 @@ def missing_genesis(objects: Objects) -> Iterator[Problem]:
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/network-and-chain-id")
 def network_id_mismatch(objects: Objects) -> Iterator[Problem]:
-    """Besu's network id is the chain id of its genesis, as it is where none is written.
+    """Besu's network ID is the chain ID of its genesis, which is the default.
 
-    Nodes with different network ids don't become peers, and get neither blocks nor transactions.
+    Nodes with different network IDs don't become peers, and get neither blocks nor transactions.
     """
     for node in objects.programs:
         setting, genesis = node.settings.get("network-id"), node.text("genesis-file")
@@ -115,25 +118,25 @@ def network_id_mismatch(objects: Objects) -> Iterator[Problem]:
         chain = paths.get(_json(*genesis), ["config", "chainId"])
         if isinstance(chain, int) and str(setting.value) != str(chain):
             message = (
-                f"{setting.called} is {setting.value} in {node.name}, and the chain's id is "
-                f"{chain}: nodes that have {chain} don't become its peers"
+                f"{setting.called} is {setting.value} in {node.name}, but the chain ID is {chain}: "
+                f"nodes with network ID {chain} don't become its peers"
             )
             yield Problem(setting.manifest, setting.path, message, f"remove it, or write {chain}")
 
 
 @rule("https://besu.hyperledger.org/private-networks/concepts/node-sync-private")
 def sequencer_without_full_sync(objects: Objects) -> Iterator[Problem]:
-    """A Besu that makes the chain's blocks syncs in full.
+    """Sequencers use the sync mode FULL.
 
-    With any other mode it first waits for peers that have the state: where all do, none ever comes
-    to make a block.
+    In another mode they wait for peers that have the state before they build blocks. If all of
+    them wait, the chain never starts.
     """
     for node in _sequencers(objects):
         setting = node.settings.get("sync-mode")
         if setting and str(setting.value).upper() != "FULL":
             message = (
-                f"sync-mode of {node.name} is {setting.value}: before it makes a block it waits "
-                "for peers that have the state, and they wait for it"
+                f"sync-mode of {node.name} is {setting.value}: before it builds blocks, it waits "
+                "for peers that have the state, and if all sequencers wait, the chain stops"
             )
             yield Problem(setting.manifest, setting.path, message, 'write sync-mode = "FULL"')
 
@@ -142,10 +145,10 @@ def sequencer_without_full_sync(objects: Objects) -> Iterator[Problem]:
     "https://besu.hyperledger.org/public-networks/reference/cli/options#tx-pool-max-prioritized-by-type"
 )
 def sequencer_accepts_blobs(objects: Objects) -> Iterator[Problem]:
-    """A Besu that makes blocks for Maru puts no blob transaction (EIP-4844) into them.
+    """Sequencers put no blob transactions (EIP-4844) into blocks.
 
-    Maru hands payloads over without the hashes of blobs: Besu refuses a block that has one, and the
-    chain stands still.
+    Maru passes payloads on without the hashes of blobs. Besu rejects such a block if it has a blob,
+    and the chain stops.
     """
     for node in _sequencers(objects):
         setting = node.settings.get("tx-pool-max-prioritized-by-type")
@@ -155,16 +158,17 @@ def sequencer_accepts_blobs(objects: Objects) -> Iterator[Problem]:
             isinstance(config, dict) and fork in config for fork in ("cancunTime", "pragueTime")
         )
         if has_blobs and node.is_known and "BLOB=0" not in _texts(setting):
-            message = f"{node.name} takes blob transactions: a block with one stops the chain"
+            message = f"{node.name} accepts blob transactions: a block with one stops the chain"
             fix = 'write tx-pool-max-prioritized-by-type = ["BLOB=0"]'
             yield Problem(*node.place(setting), message, fix)
 
 
 @rule("https://besu.hyperledger.org/public-networks/reference/cli/options#min-gas-price")
 def sequencer_min_gas_price_too_high(objects: Objects) -> Iterator[Problem]:
-    """The sequencers take transactions at the price at which the public nodes take them.
+    """The min-gas-price of sequencers is not above that of public nodes.
 
-    What a public node takes for less stays in its pool: its sender waits for ever.
+    Otherwise public nodes accept transactions that no sequencer includes: they stay pending
+    forever.
     """
     sequencers = _sequencers(objects)
     others = [
@@ -176,8 +180,8 @@ def sequencer_min_gas_price_too_high(objects: Objects) -> Iterator[Problem]:
         price = _gas_price(node)
         if node.is_known and price > min(others):
             message = (
-                f"min-gas-price of {node.name} is {price} wei, and a public node takes "
-                f"transactions for {min(others)}: those never come into a block"
+                f"min-gas-price of {node.name} is {price} wei, but a public node accepts "
+                f"transactions at {min(others)}: those stay pending forever"
             )
             setting = node.settings.get("min-gas-price")
             yield Problem(*node.place(setting), message, f"write min-gas-price = {min(others)}")
@@ -194,12 +198,12 @@ def _gas_price(node: Node) -> int:
 
 
 def _texts(setting: Setting | None) -> list[str]:
-    return [one.strip().upper() for one in listed(setting)]
+    return [text.strip().upper() for text in listed(setting)]
 
 
 @once
 def _sequencers(objects: Objects) -> Iterator[Node]:
-    """Yield the Besus that validators drive: those that the component is called by."""
+    """Yield the Besus that validators drive: those of the component sequencer."""
     for node in objects.programs:
         if node.program == BESU and node.workload.manifest.component == "sequencer":
             yield node
@@ -207,27 +211,27 @@ def _sequencers(objects: Objects) -> Iterator[Node]:
 
 @dataclass(frozen=True, slots=True)
 class _Validators:
-    """The validators of a genesis of Maru, and the pods that are to be them."""
+    """The validators of a Maru genesis, and the workload whose pods have their keys."""
 
     manifest: Manifest
     key: str
     addresses: list[str]
-    """Lower case, in their order."""
+    """In lower case, in the order of the genesis."""
     workload: Workload
 
     @property
     def running(self) -> int:
-        """Return how many pods there are at least."""
+        """Return the minimum number of pods."""
         return self.workload.least
 
     @property
     def quorum(self) -> int:
-        """Return how many a block needs: two thirds, rounded up."""
+        """Return how many validators a block needs: two thirds, rounded up."""
         return -(-2 * len(self.addresses) // 3)
 
     @property
     def place(self) -> tuple[Manifest, Where]:
-        """Return what decides how many there are: the genesis where it is patched, or replicas."""
+        """Return what to change: the genesis if only it is patched, otherwise replicas."""
         if self.manifest.patches and not self.workload.manifest.patches:
             return self.manifest, ("data", self.key)
         return self.workload.manifest, ("spec", "replicas")
@@ -247,7 +251,7 @@ def _validators(objects: Objects) -> Iterator[_Validators]:
         last = max(forks, key=_time, default=None) if isinstance(forks, dict) else None
         chosen = paths.get(forks, [str(last), "validatorSet"])
         if isinstance(chosen, list) and chosen:
-            addresses = [str(one).lower() for one in chosen]
+            addresses = [str(address).lower() for address in chosen]
             yield _Validators(genesis[0], genesis[1], addresses, node.workload)
 
 
@@ -256,7 +260,7 @@ def _time(key: str) -> int:
 
 
 def _json(manifest: Manifest, key: str, text: str) -> Any:
-    """Return what a JSON text says; None where it is none: the configurations' check tells."""
+    """Return the data of a JSON text; None if it is invalid, which another check reports."""
     try:
         return tomlio.from_json(text, f"{manifest.name}/{key}").data
     except UserError:
@@ -265,15 +269,18 @@ def _json(manifest: Manifest, key: str, text: str) -> Any:
 
 @rule("docs/chain.md")
 def missing_el_sync_refresh(objects: Objects) -> Iterator[Problem]:
-    """A Maru that follows the chain looks after the Besu that it leads.
+    """A Maru that follows the chain polls the sync status of its Besu.
 
-    Else a Besu that has fallen behind, as after a restart, is not brought back to the chain's head.
+    Otherwise a Besu that falls behind, for example after a restart, never catches up.
     """
     for node in objects.programs:
         keys = node.settings
         follows = node.program == MARU and not any(key.startswith("qbft.") for key in keys)
         leads = any(key.endswith("engine-api-endpoint.endpoint") for key in keys)
         if follows and leads and "syncing.el-sync-status-refresh-interval" not in keys:
-            message = f"{node.name} does not look after its Besu: one that falls behind stays there"
+            message = (
+                f"{node.name} does not poll the sync status of its Besu: if Besu falls behind, "
+                "it never catches up"
+            )
             fix = 'write el-sync-status-refresh-interval = "1 seconds" below [syncing]'
             yield Problem(*node.place(None), message, fix)

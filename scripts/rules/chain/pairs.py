@@ -1,4 +1,4 @@
-"""Marus and the sequencers that they drive."""
+"""The numbers of Marus and of the sequencers that they drive."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scripts.rules.snapshot import Objects
 
 
 def unpaired(objects: Objects) -> tuple[Workload, Workload] | None:
-    """Return Marus and sequencers where there are not as many of each, what is patched first."""
+    """Return Maru and the sequencer if their numbers of pods differ, the patched one first."""
     maru, sequencer = objects.component("maru"), objects.component("sequencer")
     if not maru or not sequencer or maru.most == sequencer.most:
         return None
@@ -15,5 +15,5 @@ def unpaired(objects: Objects) -> tuple[Workload, Workload] | None:
 
 
 def in_words(number: int) -> str:
-    """Return a number of pods as people say it."""
+    """Return a number of pods in words: 1 pod, 2 pods."""
     return "1 pod" if number == 1 else f"{number} pods"

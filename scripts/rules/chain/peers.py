@@ -1,4 +1,4 @@
-"""Peers: nodes are told of each other, by the ids of the keys that they have."""
+"""Peers: chain nodes know each other, with IDs that match their keys."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from scripts.rules.snapshot import Objects
 
 @rule("docs/chain.md")
 def duplicate_peer_id(objects: Objects) -> Iterator[Problem]:
-    """Each peer that a node is told of has an id of its own.
+    """Each peer in a node's list has its own ID.
 
-    The id is made from the node's key: one of two with the same is never connected to.
+    The ID is derived from the peer's key. Of two peers with the same ID, the node connects to at
+    most one.
     """
     done = set[str]()
     for node in objects.nodes:
@@ -28,16 +29,19 @@ def duplicate_peer_id(objects: Objects) -> Iterator[Problem]:
             if not id_ or id_ in done or seen.setdefault(id_, host) == host:
                 continue
             done.add(id_)
-            message = f"{setting.called} has one id for {seen[id_]} and {host}: {id_[:16]}…"
-            fix = "write each node's own, as nox -s network prints them"
+            message = (
+                f"{setting.called} has the same ID, {id_[:16]}…, for {seen[id_]} and {host}: "
+                f"{node.name} connects to at most one of them"
+            )
+            fix = "write the ID of each peer's own key, as nox -s network prints it"
             yield Problem(setting.manifest, setting.path, message, fix)
 
 
 @rule("docs/chain.md")
 def missing_validator_peer(objects: Objects) -> Iterator[Problem]:
-    """Who is told of one validator's pod is told of all of them.
+    """A node that has one validator as a peer has all of them.
 
-    A validator that nobody calls is late or missing when the others make blocks.
+    A validator that others don't connect to is late or missing when they make blocks.
     """
     wanted: dict[str, list[str]] = {BESU: [], MARU: []}
     listed_by = list[tuple[Node, set[str]]]()
@@ -50,7 +54,7 @@ def missing_validator_peer(objects: Objects) -> Iterator[Problem]:
                 names.add(
                     f"{target.workloads[0].manifest.name}-{target.ordinal}.{target.service.name}"
                 )
-                wanted[node.program] += [one for one in every if one not in wanted[node.program]]
+                wanted[node.program] += [p for p in every if p not in wanted[node.program]]
         listed_by.append((node, names))
     done = set[tuple[int, Where]]()
     for node, names in listed_by:
@@ -66,8 +70,10 @@ def missing_validator_peer(objects: Objects) -> Iterator[Problem]:
         if missing == [f"{pod}.{node.workload.get('spec', 'serviceName')}" for pod in node.pods]:
             continue  # itself
         done.add((id(setting.manifest), setting.path))
-        message = f"{setting.called} of {node.name} lacks {', '.join(missing)}: it never calls them"
-        fix = "list all validators, each with its own id"
+        message = (
+            f"{setting.called} of {node.name} lacks {', '.join(missing)}: it never connects to them"
+        )
+        fix = "list all validators, each with its own ID"
         yield Problem(setting.manifest, setting.path, message, fix)
 
 
@@ -78,7 +84,7 @@ def _list_of_peers(node: Node) -> Setting | None:
 
 
 def _pods(objects: Objects, workload: Workload, service: Manifest) -> list[str]:
-    """Return the names of the pods that are to be there: no more than there are validators."""
+    """Return the host names of a workload's pods: at most as many as there are validators."""
     most = len(objects.once(_every_validator)) or workload.least
     ordinals = workload.ordinals(least=True)[:most]
     return [f"{workload.manifest.name}-{number}.{service.name}" for number in ordinals]
@@ -86,10 +92,10 @@ def _pods(objects: Objects, workload: Workload, service: Manifest) -> list[str]:
 
 @rule("docs/chain.md")
 def peer_with_generated_key(objects: Objects) -> Iterator[Problem]:
-    """What is called by an id has the key that the id is made from, of a Secret.
+    """A node that others identify by an ID reads the matching key from a Secret.
 
-    Else it makes up another at its start: nobody who looks for the id finds it, and no validator's
-    signature counts.
+    Otherwise it generates another key when it starts: peers that expect the ID don't connect, and
+    a validator's signatures don't count.
     """
     called = {
         (node.program, target.pod_of)
@@ -104,21 +110,21 @@ def peer_with_generated_key(objects: Objects) -> Iterator[Problem]:
         known = node.is_known and (node.program, node.workload.manifest.label) in called
         if not known or (file and file.kind in ("Secret", "projected", "csi", "")):
             continue
-        where = (
-            f"has its key at {setting.value}, which is no Secret" if setting else "is given none"
+        state = (
+            f"has {key} {setting.value}, which is not in a Secret" if setting else f"has no {key}"
         )
-        message = f"{node.name} {where}: it makes one up, and is not what others look for"
-        fix = f"write {key} with the path at which its key is mounted"
+        message = f"{node.name} {state}: it generates a key, and peers expect the ID of another one"
+        fix = f"write {key} with the path at which the Secret with its key is mounted"
         args = (node.workload.manifest, (*node.container.path, "args"))
         yield Problem(*(node.place(setting) if setting else args), message, fix)
 
 
 @rule("docs/chain.md")
 def readiness_host_mismatch(objects: Objects) -> Iterator[Problem]:
-    """The readiness of a node asks the other half of it where that is.
+    """A readiness probe that calls Besu or Maru in another pod has its host.
 
-    Its script asks the pod itself where it is told of no host: nobody answers there, and the pod is
-    never ready.
+    The script of the probe calls its own pod by default. If nothing answers there, the pod is never
+    ready.
     """
     here = {(node.workload.manifest.label, node.program) for node in objects.nodes}
     for node in objects.programs:
@@ -129,19 +135,22 @@ def readiness_host_mismatch(objects: Objects) -> Iterator[Problem]:
             continue
         if (label, other) not in here:
             message = (
-                f"the readiness of {node.name} asks for {other} in its own pod, which has none"
+                f"the readiness probe of {node.name} calls {other} in its own pod, which has none: "
+                "the pod is never ready"
             )
             path = (*node.container.path, "env")
-            fix = f"give it {name}, the host of its {other}, with N for the ordinal"
+            fix = (
+                f"add the variable {name} with the host of its {other}, and N instead of the "
+                f"ordinal, for example {other.lower()}-N.{other.lower()}"
+            )
             yield Problem(node.workload.manifest, path, message, fix)
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/node-keys")
 def invalid_peer_id(objects: Objects) -> Iterator[Problem]:
-    """The id that a node looks for at a peer is one that a key makes.
+    """The ID of each peer is a valid public key.
 
-    The id is the public key itself: with a letter changed it is nobody's, and the node breaks off
-    each connection to that peer.
+    The ID is the peer's public key. If a character is wrong, each connection to that peer fails.
     """
     done = set[str]()
     for node in objects.nodes:
@@ -150,19 +159,19 @@ def invalid_peer_id(objects: Objects) -> Iterator[Problem]:
             if id_ and id_ not in done and identity.public_key(id_) is None:
                 done.add(id_)
                 message = (
-                    f"{setting.called} has the id {id_[:16]}… for {host}, which no key makes: "
-                    f"{node.name} never connects to it"
+                    f"{setting.called} has the ID {id_[:16]}… for {host}, which is not a public "
+                    f"key: {node.name} never connects to that peer"
                 )
-                fix = "write the id of the node's own key, as nox -s network prints it"
+                fix = "write the ID of the peer's own key, as nox -s network prints it"
                 yield Problem(setting.manifest, setting.path, message, fix, id_)
 
 
 @rule("docs/network.md")
 def peer_id_not_in_genesis(objects: Objects) -> Iterator[Problem]:
-    """The ids of the validators' pods are made from keys of the validators in the genesis.
+    """The peer IDs of validators' pods belong to validators in the genesis.
 
-    A validator has one key, for its id and for its signatures: with another id nobody finds it,
-    with another key its signatures count for nothing.
+    A validator has one key for its ID and its signatures. With another ID peers don't connect to
+    it, with another key its signatures don't count.
     """
     validators = objects.once(_every_validator)
     signing = {
@@ -176,48 +185,49 @@ def peer_id_not_in_genesis(objects: Objects) -> Iterator[Problem]:
             host, _, id_ = peer_of(text)
             key = identity.public_key(id_) if id_ and id_ not in done else None
             target = resolved(objects, node.workload, host)
-            if key is None or not any(one.manifest.label in signing for one in target.workloads):
+            if key is None or not any(w.manifest.label in signing for w in target.workloads):
                 continue
             done.add(id_)
             if (address := identity.address_of(key).lower()) not in validators:
                 message = (
-                    f"{setting.called} has the id {id_[:16]}… for {host}, whose key is that of "
-                    f"{address}, and the genesis has no such validator"
+                    f"{setting.called} has the ID {id_[:16]}… for {host}, which belongs to "
+                    f"{address}, but the genesis has no such validator: peers don't connect to it, "
+                    "or its signatures don't count"
                 )
-                fix = "write the id of the validator's own key, as nox -s network prints it"
+                fix = "write the ID of the validator's own key, as nox -s network prints it"
                 yield Problem(setting.manifest, setting.path, message, fix, id_)
 
 
 def _every_validator(objects: Objects) -> set[str]:
-    return {one for node in objects.programs for one in _validators(node)}
+    return {address for node in objects.programs for address in _validators(node)}
 
 
 def _validators(node: Node) -> set[str]:
     """Return the addresses of the validators in a node's genesis, in lower case."""
-    found = node.text("genesis-file") if node.program == MARU else None
-    data = genesis_diff.read(found[2]) if found else None
+    genesis = node.text("genesis-file") if node.program == MARU else None
+    data = genesis_diff.read(genesis[2]) if genesis else None
     every = genesis_diff.validators(data).values() if data else ()
     return {address.lower() for listed_ in every for address in listed_}
 
 
 @rule("docs/chain.md")
 def missing_peers(objects: Objects) -> Iterator[Problem]:
-    """Each node is told of a peer, where there are others.
+    """Each chain node has a peer, if there are other nodes.
 
-    Without any it stays alone: a follower gets no block, and a transaction stays where it is.
+    Without peers it is isolated: a follower gets no blocks, and a transaction is never forwarded.
     """
     for node in objects.programs:
         others = [one for one in objects.nodes if one.program == node.program]
         alone = all(one.workload == node.workload for one in others) and node.workload.most < 2
         called = any(_calls(objects, one, node) for one in others) and node.workload.most < 2
         discovers = node.settings.get("p2p.discovery.bootnodes")
-        is_chain = any(one.peers for one in others)  # that there is none, is told of the network
+        is_chain = any(one.peers for one in others)  # otherwise the whole network has no peers
         if node.peers or alone or called or discovers or not node.is_known or not is_chain:
             continue
         key = "static-nodes-file" if node.program == BESU else "p2p.static-peers"
         setting = node.static_nodes or node.settings.get(key)
-        message = f"{node.name} is told of no peer: it stays alone, and gets no block of the others"
-        fix = f"write {key}, with the nodes of the validators' pods"
+        message = f"{node.name} has no peers: it is isolated, and gets no blocks from other nodes"
+        fix = f"write {key} with the addresses and IDs of the validators' pods"
         yield Problem(*node.place(setting), message, fix)
 
 
@@ -230,10 +240,10 @@ def _calls(objects: Objects, one: Node, other: Node) -> bool:
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/node-keys")
 def peer_names_without_dns(objects: Objects) -> Iterator[Problem]:
-    """Besu that is told of peers by name looks names up, at each connection anew.
+    """A Besu whose peers have host names resolves them, again for each connection.
 
-    It takes addresses only, unless told otherwise; and a pod has another address after each
-    restart, so a name that is looked up once leads nowhere soon.
+    By default Besu accepts only IP addresses. A pod gets another address at each restart, so a
+    name that is resolved only once soon leads nowhere.
     """
     for node in objects.programs:
         hosts = [peer_of(text)[0] for _, text in node.peers]
@@ -244,23 +254,26 @@ def peer_names_without_dns(objects: Objects) -> Iterator[Problem]:
             setting = node.settings.get(key)
             if setting and str(setting.value).lower() == "true":
                 continue
-            what = "takes no names" if key == "Xdns-enabled" else "keeps a name's first address"
-            message = (
-                f"{node.name} {what} without {key}, and is told of {name}: it does not find "
-                "that peer"
-            )
-            if key != "Xdns-enabled":
-                message += " again after its restart"
+            if key == "Xdns-enabled":
+                message = (
+                    f"{node.name} accepts only IP addresses as peers without {key}, but has the "
+                    f"peer {name}: it does not connect to that peer"
+                )
+            else:
+                message = (
+                    f"{node.name} resolves host names only once without {key}, but has the peer "
+                    f"{name}: it does not reconnect after that peer has restarted"
+                )
             yield Problem(*node.place(setting), message, f"write {key} = true")
             break
 
 
 @rule("https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/")
 def peers_need_not_ready_addresses(objects: Objects) -> Iterator[Problem]:
-    """The names of pods that nodes call one by one are there before the pods are ready.
+    """The host names of single pods that chain nodes call resolve before the pods are ready.
 
-    A node is ready once it has found the others: when they all start together, each waits for names
-    that come only once the pods behind them are ready.
+    A node is ready once it has found the others. If they start together, each waits for names that
+    do not resolve before the other pods are ready.
     """
     done = set[str]()
     for call in calls(objects):
@@ -270,8 +283,8 @@ def peers_need_not_ready_addresses(objects: Objects) -> Iterator[Problem]:
         done.add(service.name)
         if paths.get(service.object, ["spec", "publishNotReadyAddresses"]) is not True:
             message = (
-                f"{call.setting.called} has {call.host}, a name that is there only while that pod "
-                "is ready: nodes that start together wait for each other"
+                f"{call.setting.called} has {call.host}, which resolves only while that pod is "
+                "ready: nodes that start together wait for each other"
             )
             path: Where = ("spec", "publishNotReadyAddresses")
             yield Problem(service, path, message, "write publishNotReadyAddresses: true")
@@ -279,33 +292,33 @@ def peers_need_not_ready_addresses(objects: Objects) -> Iterator[Problem]:
 
 @rule("docs/chain.md")
 def readiness_port_mismatch(objects: Objects) -> Iterator[Problem]:
-    """The readiness of a node asks the other half of it, in its own pod, at the port it has.
+    """A readiness probe that calls Besu or Maru in its own pod uses the port on which it listens.
 
-    Its script has the ports that the chart gives both: at another nobody answers, and the pod is
+    The script of the probe has the chart's ports. On another one nothing answers, and the pod is
     never ready.
     """
     for node in objects.programs:
         script = paths.get(node.container.data, ["readinessProbe", "exec", "command", 1])
         if not str(script).endswith("/synced.sh"):
             continue
-        for name, program, called, usual in _ASKED:
-            given = node.variables.get(f"{name}_PORT")
-            wanted = str(given.value) if given else usual
+        for name, program, api_name, default in _CALLED:
+            variable = node.variables.get(f"{name}_PORT")
+            wanted = str(variable.value) if variable else default
             other = _in_pod(objects, node, program)
-            api = next((a for a in other.apis if a.name == called), None) if other else None
+            api = next((a for a in other.apis if a.name == api_name), None) if other else None
             if name in node.variables or not other or not api or str(api.port) == wanted:
                 continue
             setting = other.settings.get(api.port_key)
             message = (
-                f"the readiness of {node.name} asks {other.container_name} in its own pod at "
-                f"{wanted}, and {api.port_key} is {api.port}: it is never ready"
+                f"the readiness probe of {node.name} calls {other.container_name} in its own pod "
+                f"on port {wanted}, but {api.port_key} is {api.port}: the pod is never ready"
             )
             fix = f"write {api.port_key} = {wanted}"
             yield Problem(*other.place(setting), message, fix)
 
 
-_ASKED = (("MARU", MARU, "api", "8080"), ("EXECUTION", BESU, "rpc", "8545"))
-"""Variable of synced.sh, program, its port's name, and the port that is asked by default."""
+_CALLED = (("MARU", MARU, "api", "8080"), ("EXECUTION", BESU, "rpc", "8545"))
+"""Variable of synced.sh, program, name of the API, and the port that the script has by default."""
 
 
 def _in_pod(objects: Objects, node: Node, program: str) -> Node | None:
@@ -316,20 +329,20 @@ def _in_pod(objects: Objects, node: Node, program: str) -> Node | None:
 
 @rule("docs/chain.md")
 def missing_wait_for_peers(objects: Objects) -> Iterator[Problem]:
-    """The script that starts Besu waits for the names of all its peers.
+    """The start script of Besu waits for the host names of all its peers.
 
-    Besu takes a name that is not there yet for the pod's own address: it looks for that peer in
-    vain until the name is asked for anew.
+    If a name does not resolve yet, Besu uses its own pod's address instead, and does not find that
+    peer until it resolves the name again.
     """
     for node in objects.programs:
-        told = node.variables.get("PEERS")
+        variable = node.variables.get("PEERS")
         hosts = [peer_of(text)[0] for _, text in node.peers]
-        waited = str(told.value).split() if told else []
+        waited = str(variable.value).split() if variable else []
         missing = [host for host in hosts if host and host not in waited and not is_address(host)]
-        if told and waited and missing and node.program == BESU:
+        if variable and waited and missing and node.program == BESU:
             message = (
-                f"PEERS of {node.name} lacks {', '.join(missing)}, of its peers: it starts before "
-                "that name is there"
+                f"PEERS of {node.name} lacks {', '.join(missing)}: Besu starts before the names of "
+                "these peers resolve, and does not connect to them"
             )
             fix = f"write {' '.join(dict.fromkeys(hosts))}"
-            yield Problem(told.manifest, told.path, message, fix)
+            yield Problem(variable.manifest, variable.path, message, fix)

@@ -1,4 +1,4 @@
-"""Whom nodes and scripts are told to call, and what answers to these names."""
+"""The hosts that chain nodes and scripts call, and what the names lead to."""
 
 from __future__ import annotations
 
@@ -18,61 +18,61 @@ from scripts.kubernetes.workloads import Workload, whole
 from scripts.rules.snapshot import Objects, once
 
 ORDINAL = "-N."
-"""What the chart's scripts put the pod's ordinal in the place of."""
+"""The part of a host name that the chart's scripts replace by the pod's ordinal."""
 _NEAR = 0.7
-"""How alike a name must be to be taken for a misspelling."""
+"""How similar two names are if one is a misspelling of the other."""
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a host's name leads to."""
+    """What a host name leads to."""
 
     workloads: Sequence[Workload] = ()
     service: Manifest | None = None
-    """None for the pod itself."""
+    """None if it is the pod itself."""
     ordinal: int | None = None
-    """Of the pod, where the name is one's."""
+    """The pod's ordinal, if the name is that of a single pod."""
     missing: str = ""
-    """What of the name is not there."""
+    """Why the name does not resolve; empty if it does."""
     near: str = ""
-    """A name that is, and may be meant."""
+    """An existing name that may be meant."""
     above: int | None = None
-    """How many pods must be there before the one of the name, where there are fewer."""
+    """The pod's number, counted from 0, if the workload has fewer pods."""
 
     @property
     def pod_of(self) -> str:
-        """Return the label of the only workload; nothing where there is not one."""
+        """Return the label of the only workload; empty if there are none or several."""
         return self.workloads[0].manifest.label if len(self.workloads) == 1 else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Something that a container is told to call, and what its name leads to."""
+    """An endpoint that a container calls, and what its host leads to."""
 
     node: Node | Container
     setting: Setting
     host: str
     port: int | None
     api: str
-    """Which is expected there, as its port is called; nothing for anything."""
+    """The name of the port that it needs; empty for any."""
     ordinal: int | None
-    """Of the pod that calls, where the name depends on it."""
+    """The ordinal of the calling pod, if the host depends on it."""
     target: Target
 
 
 @once
 def calls(objects: Objects) -> Iterator[Call]:
-    """Yield what nodes and scripts are told to call."""
-    for node, setting, host, port, api, ordinal in _told(objects):
+    """Yield the endpoints that chain nodes and scripts call."""
+    for node, setting, host, port, api, ordinal in _endpoints(objects):
         target = resolved(objects, node.workload, host)
         yield Call(node, setting, host, port, api, ordinal, target)
 
 
-_Told = tuple[Node | Container, Setting, str, int | None, str, int | None]
+_Endpoint = tuple[Node | Container, Setting, str, int | None, str, int | None]
 
 
-def _told(objects: Objects) -> Iterator[_Told]:
+def _endpoints(objects: Objects) -> Iterator[_Endpoint]:
     nodes = {node.container.place: node for node in objects.programs}
     for node in objects.nodes:
         alone = node.ordinals[0] if len(node.ordinals) == 1 else None
@@ -91,7 +91,7 @@ def _told(objects: Objects) -> Iterator[_Told]:
         for path, variable in container.variables():
             name, value = variable.get("name"), variable.get("value")
             if name == "MARU" and not any(node.program == MARU for node in objects.nodes):
-                continue  # its script does without, then
+                continue  # its script does not need Maru then
             if isinstance(value, str) and value and name in _VARIABLES:
                 manifest = container.workload.manifest
                 setting = Setting(manifest, (*path, "value"), str(name), value)
@@ -99,11 +99,11 @@ def _told(objects: Objects) -> Iterator[_Told]:
 
 
 _VARIABLES = ("PEERS", "MARU", "EXECUTION", "RPC_URL", "ETHSTATS_HOST")
-"""What the scripts in chart/files call, by the names that they say at their beginnings."""
+"""The environment variables with hosts that the scripts in chart/files call."""
 
 
-def _of_variable(node: Node | Container, setting: Setting) -> Iterator[_Told]:
-    """Yield what a script is told to call."""
+def _of_variable(node: Node | Container, setting: Setting) -> Iterator[_Endpoint]:
+    """Yield the endpoints in a script's environment variable."""
     if setting.called == "PEERS":
         for host in str(setting.value).split():
             yield node, setting, host, None, "", None
@@ -125,15 +125,15 @@ def _of_variable(node: Node | Container, setting: Setting) -> Iterator[_Told]:
 
 def _port(url: Any) -> int | None:
     try:
-        found = url.port
+        port = url.port
     except ValueError:
         return None
     default = {"http": 80, "ws": 80, "https": 443, "wss": 443}.get(url.scheme)
-    return found if isinstance(found, int) else default
+    return port if isinstance(port, int) else default
 
 
 def is_address(host: str) -> bool:
-    """Return whether a host is an address, and no name."""
+    """Return whether a host is an IP address, and not a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -142,7 +142,7 @@ def is_address(host: str) -> bool:
 
 
 def resolved(objects: Objects, workload: Workload, host: str) -> Target:
-    """Return what a name leads to from a pod here; nothing where that is no business of ours."""
+    """Return what a name leads to from a pod; empty if that is elsewhere."""
     known, key = objects.once(_known), (host, workload.manifest.label if is_local(host) else "")
     if key not in known:
         known[key] = _resolved(objects, workload, host)
@@ -176,22 +176,22 @@ def _resolved(objects: Objects, workload: Workload, host: str) -> Target:
 
 
 def _unknown(objects: Objects, parts: Sequence[str]) -> Target:
-    """Return that there is no such Service here, where one can be sure that it is one's own."""
+    """Return a target that does not resolve, if the name must be one of this environment."""
     if objects.has("Service", parts[-1]):
         return Target()
     near = _nearest(parts[-1], [manifest.name for manifest in objects.of_kind("Service")])
     if len(parts) == 2 and not near:  # a Service of another namespace
         return Target()
     pod = f"{parts[0]}." if len(parts) == 2 else ""
-    missing = f"there is no Service {parts[-1]} here"
+    missing = f"this environment has no Service {parts[-1]}"
     return Target(missing=missing, near=f"{pod}{near}" if near else "")
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    """Return the name that is alike, apart from what all begin with; nothing where none is."""
-    same = commonprefix([*names, name])  # noqa: RUF071 - of names, which are no paths
-    found = difflib.get_close_matches(name[len(same) :], [n[len(same) :] for n in names], 1, _NEAR)
-    return f"{same}{found[0]}" if found else ""
+    """Return the most similar name, compared without the common prefix; empty if none is."""
+    same = commonprefix([*names, name])  # noqa: RUF071 - these are names, not paths
+    near = difflib.get_close_matches(name[len(same) :], [n[len(same) :] for n in names], 1, _NEAR)
+    return f"{same}{near[0]}" if near else ""
 
 
 def _of_pod(service: Manifest, behind: Sequence[Workload], name: str) -> Target:
@@ -211,8 +211,8 @@ def _of_pod(service: Manifest, behind: Sequence[Workload], name: str) -> Target:
             if int(ordinal) < end:
                 return Target((workload,), service, int(ordinal))
             above = int(ordinal) - start
-    there = f": its pods end with {last}" if last else ""
-    missing = f"{service.label} has no pod {name}{there}"
+    existing = f" (its last pod is {last})" if last else ""
+    missing = f"{service.label} has no pod {name}{existing}"
     near = f"{last}.{service.name}" if last else ""
     return Target(missing=missing, near=near, above=above)
 
@@ -227,9 +227,9 @@ _MULTIADDRESS = re.compile(r"/(?:dns|dns4|dns6|ip4|ip6)/([^/]+)/(?:tcp|udp)/(\d+
 
 
 def peer_of(text: str) -> tuple[str, int | None, str]:
-    """Return host, port and id of a peer; empty where it is written otherwise."""
-    if found := _ENODE.match(text):
-        return found[2], int(found[3]), found[1].lower()
-    if found := _MULTIADDRESS.match(text):
-        return found[1], int(found[2]), found[3] or ""
+    """Return host, port and ID of a peer; empty if it has another format."""
+    if match := _ENODE.match(text):
+        return match[2], int(match[3]), match[1].lower()
+    if match := _MULTIADDRESS.match(text):
+        return match[1], int(match[2]), match[3] or ""
     return "", None, ""

@@ -1,1 +1,1 @@
-"""Rules about what a change does to objects that are deployed."""
+"""Rules about the effects of a change on deployed objects."""

@@ -1,4 +1,4 @@
-"""Continuity: a chain that runs goes on through a change, with its genesis, keys and pods."""
+"""Continuity: after a change, a running chain still has its genesis, keys and pods."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ _BESU = (
     "besu/ethereum/chain/DefaultBlockchain.java"
 )
 _MOST = 3
-"""Differences that a message tells."""
+"""The maximum number of differences in a message."""
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath")
 def data_path_changed(objects: Objects) -> Iterator[Problem]:
-    """A node's data stay where they are in its volume.
+    """A node's data stays in the same folder of its volume.
 
-    A container that sees another folder of the volume starts with an empty one: a node without its
-    chain.
+    If the container mounts another folder of the volume, the node starts without its chain.
     """
     for old, new in changed_in_place(objects, "StatefulSet"):
         claims = templates(old).keys() & templates(new).keys()
@@ -37,37 +36,37 @@ def data_path_changed(objects: Objects) -> Iterator[Problem]:
         for key in before.keys() & after.keys():
             (_, was), (path, now) = before[key], after[key]
             if key[1] in claims and was != now:
-                message = f"{key[0]} of {new.label} sees the folder {now or '/'} of its volume"
-                message += f" where it saw {was or '/'}: it starts with an empty one"
-                fix = f"leave subPath at {was}" if was else "leave subPath out"
+                message = f"{key[0]} of {new.label} mounts the folder {now or '/'} of its volume"
+                message += f" instead of {was or '/'}: it starts without its data"
+                fix = f"keep subPath: {was}" if was else "remove subPath"
                 yield Problem(new, (*path, "subPath"), message, fix)
 
 
 @rule(_BESU)
 def genesis_changed(objects: Objects) -> Iterator[Problem]:
-    """A chain keeps its first block and its id.
+    """A running chain keeps its first block and its chain ID.
 
-    With another first block the nodes that have data refuse to start, with another id they find no
-    peers; those that have no data make another chain.
+    With another first block, nodes that have data do not start. With another chain ID, they find no
+    peers. Nodes without data start another chain.
     """
-    # A chain in another's place changes both files, Besu's and Maru's: one mistake.
+    # If another chain replaces this one, the files of Besu and Maru both change: report it once.
     for manifest, path, old, new in _genesis_changes(objects):
-        if found := list(genesis_diff.first_block(old, new)):
-            several = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
-            told = f"{', '.join(found[:_MOST])}{several}"
-            message = f"the genesis of the chain changes: {told}; nodes that have data refuse to"
-            message += " start, or find no peers, and those that have none make another chain"
-            fix = f"leave it as it was; a new chain needs empty volumes, too: {HOW}"
+        if changes := list(genesis_diff.first_block(old, new)):
+            several = f" and {len(changes) - _MOST} more" if len(changes) > _MOST else ""
+            shown = f"{', '.join(changes[:_MOST])}{several}"
+            message = f"the genesis of the chain changes: {shown}; nodes that have data do not"
+            message += " start, or find no peers, and nodes without data start another chain"
+            fix = f"restore the genesis; a new chain also needs empty volumes: {HOW}"
             yield Problem(manifest, path, message, fix)
             return
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/genesis-file")
 def active_fork_changed(objects: Objects) -> Iterator[Problem]:
-    """What is in force on a chain stays, and a new fork lies in the future.
+    """Active forks do not change, and new forks are in the future.
 
-    The blocks that are there were made by other rules: nodes that read them again refuse them, and
-    those that don't go another way.
+    Existing blocks follow the old rules: nodes that import them again reject them, and the chain
+    splits between these nodes and the others.
     """
     if _is_another_chain(objects):
         return
@@ -78,24 +77,22 @@ def active_fork_changed(objects: Objects) -> Iterator[Problem]:
 
 @rule("docs/network.md")
 def validators_replaced(objects: Objects) -> Iterator[Problem]:
-    """A chain gets other validators only by a fork that lies in the future.
+    """The validators of an active fork do not change: new ones need a fork in the future.
 
-    A node that reads another list accepts none of the blocks that the old validators sealed.
+    A node with another list rejects all blocks that the old validators sealed.
     """
     if _is_another_chain(objects):
         return
     for manifest, path, old, new in _genesis_changes(objects):
         before, after = genesis_diff.validators(old), genesis_diff.validators(new)
         for at in sorted(before.keys() & after.keys()):
-            lost, won = before[at] - after[at], after[at] - before[at]
-            if int(at) > time.time() or not (lost or won):
+            removed, added = before[at] - after[at], after[at] - before[at]
+            if int(at) > time.time() or not (removed or added):
                 continue
-            message = f"the validators of the fork at {at}, which is in force, change: of"
-            message += (
-                f" {len(before[at])}, {len(lost)} are gone, and {len(won)} are new; nodes that"
-            )
-            message += " read the new list refuse the blocks that are there"
-            fix = "leave the list; add a fork at a time to come that has the other validators"
+            message = f"the validators of the active fork at {at} change ({len(removed)} of"
+            message += f" {len(before[at])} removed, {len(added)} added): nodes with the new list"
+            message += " reject existing blocks"
+            fix = "restore the list, and add a fork at a future time with the new validators"
             yield Problem(manifest, path, message, fix)
 
 
@@ -111,9 +108,9 @@ _Genesis = tuple[Manifest, Where, dict[str, Any], dict[str, Any]]
 
 
 def _genesis_changes(objects: Objects) -> Iterator[_Genesis]:
-    """Yield the genesis files that are others than they were: manifest, path, old, new.
+    """Yield the genesis files that change: manifest, path, old, new.
 
-    Where a ConfigMap has another name, it is the only one whose place it can have taken.
+    A file in a ConfigMap with a new name is compared with the one of a removed ConfigMap.
     """
     old, new = _genesis_files(objects.old), _genesis_files(objects.of_kind("ConfigMap"))
     lost = {key[0]: data for key, (*_, data) in old.items() if key not in new}
@@ -126,41 +123,40 @@ def _genesis_changes(objects: Objects) -> Iterator[_Genesis]:
 def _genesis_files(
     manifests: Sequence[Manifest],
 ) -> dict[tuple[bool, str, str], tuple[Manifest, Where, dict[str, Any]]]:
-    """Return (whether of Besu, ConfigMap, key) → manifest, path and contents."""
-    found = dict[tuple[bool, str, str], tuple[Manifest, Where, dict[str, Any]]]()
+    """Return (whether it is Besu's, ConfigMap, key) → manifest, path and contents."""
+    files = dict[tuple[bool, str, str], tuple[Manifest, Where, dict[str, Any]]]()
     for manifest in manifests:
         texts = manifest.object.get("data") if manifest.kind == "ConfigMap" else None
         for key, text in texts.items() if isinstance(texts, dict) else ():
             if isinstance(text, str) and (data := genesis_diff.read(text)) is not None:
                 name = (genesis_diff.is_besu(data), manifest.name, str(key))
-                found[name] = (manifest, ("data", key), data)
-    return found
+                files[name] = (manifest, ("data", key), data)
+    return files
 
 
 @rule("docs/network.md")
 def validator_stopped(objects: Objects) -> Iterator[Problem]:
-    """A validator that the chain counts on goes on running.
+    """Validators that the chain counts on keep running.
 
-    The chain still waits for those that are gone: with fewer than two thirds it stands still, and
-    before that it bears no further failure.
+    The chain still waits for stopped validators. With fewer than two thirds it stops, and before
+    that it tolerates fewer failures.
     """
-    before = {one.manifest.identity: one for one in workloads(objects.old)}
-    for one in objects.workloads:
-        was = before.get(one.manifest.identity)
-        if was and one.most < was.most and keys(one.manifest):
-            message = f"{one.manifest.label} goes from {was.most} pods to {one.most}, and each has"
-            message += " the key of a validator that the chain goes on to wait for"
-            fix = f"leave replicas at {was.most}; fewer validators need a fork of Maru's genesis"
-            fix += " that has fewer"
-            yield Problem(one.manifest, ("spec", "replicas"), message, fix)
+    before = {workload.manifest.identity: workload for workload in workloads(objects.old)}
+    for workload in objects.workloads:
+        manifest, was = workload.manifest, before.get(workload.manifest.identity)
+        if was and workload.most < was.most and keys(manifest):
+            message = f"{manifest.label} scales from {was.most} pods to {workload.most}, but each"
+            message += " pod has the key of a validator that the chain still waits for"
+            fix = f"keep replicas: {was.most}; for fewer validators, first add a fork with fewer to"
+            fix += " Maru's genesis"
+            yield Problem(manifest, ("spec", "replicas"), message, fix)
 
 
 @rule("docs/network.md")
 def node_key_changed(objects: Objects) -> Iterator[Problem]:
-    """A node keeps its key.
+    """A node keeps its private key.
 
-    Another key is another node: peers don't know it, and a validator that the chain counts on is
-    away.
+    With another key it is another node: peers do not know it, and the chain misses its validator.
     """
     for old, new in changed_in_place(objects, "StatefulSet"):
         before, after = keys(old), keys(new)
@@ -168,17 +164,17 @@ def node_key_changed(objects: Objects) -> Iterator[Problem]:
             (_, was), (path, now) = before[volume], after[volume]
             names = [paths.get(source, ("secretName",)) for source in (was, now)]
             if names[0] != names[1]:
-                message = f"the pods of {new.label} take their keys from the Secret {names[1]}"
-                message += f" instead of {names[0]}: other keys are other nodes, and the chain's"
-                message += " validators would be away"
-                fix = f"leave it at {names[0]}; a Secret can be made anew under the same name"
+                message = f"the pods of {new.label} get their keys from the Secret {names[1]}"
+                message += f" instead of {names[0]}: with other keys they are other nodes, and the"
+                message += " chain misses its validators"
+                fix = f"keep {names[0]}; a Secret can be recreated with the same name"
                 yield Problem(new, (*path, "secretName"), message, fix)
                 continue
             yield from _other_items(new, path, was, now)
 
 
 def _other_items(new: Manifest, path: Where, was: Any, now: Any) -> Iterator[Problem]:
-    """Yield the pods that are given the key of another."""
+    """Yield the pods that get the key of another pod."""
     before = {
         text_of(item.get("path")): text_of(item.get("key"))
         for _, item in mappings(was.get("items"))
@@ -187,16 +183,16 @@ def _other_items(new: Manifest, path: Where, was: Any, now: Any) -> Iterator[Pro
         pod, key = text_of(item.get("path")), text_of(item.get("key"))
         if pod in before and before[pod] != key:
             message = (
-                f"{pod} gets '{key}' of the Secret as its key instead of '{before[pod]}': it is"
+                f"{pod} gets the key '{key}' of the Secret instead of '{before[pod]}': it becomes"
             )
-            message += " another node then, and two with one key fork the chain"
-            fix = f"leave it at '{before[pod]}'"
+            message += " another node, and two validators with the same key fork the chain"
+            fix = f"keep '{before[pod]}'"
             yield Problem(new, (*path, "items", index, "key"), message, fix)
 
 
 @rule("docs/eks.md", Severity.WARNING)
 def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
-    """A node's key comes from the same entry of the store.
+    """A node's key comes from the same entry of the secrets manager.
 
     If the new entry has another key, the node becomes another one at its next start.
     """
@@ -209,14 +205,15 @@ def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
         target = paths.get(new.object, ("spec", "target", "name")) or new.name
         if text_of(target) not in secrets:
             continue
-        entries = {text_of(one.get("secretKey")): one for _, one in mappings(spec_of(old, "data"))}
-        for index, one in mappings(spec_of(new, "data")):
-            key = text_of(one.get("secretKey"))
-            was, now = _entry(entries.get(key)), _entry(one)
+        old_data = mappings(spec_of(old, "data"))
+        before = {text_of(data.get("secretKey")): data for _, data in old_data}
+        for index, data in mappings(spec_of(new, "data")):
+            key = text_of(data.get("secretKey"))
+            was, now = _entry(before.get(key)), _entry(data)
             if was and was != now:
                 message = f"{new.label} reads '{key}' from {now} instead of {was}:"
-                message += " if that is another key, the node becomes another one"
-                fix = "make sure that the same keys are there before you merge"
+                message += " if the new entry has another key, the node becomes another one"
+                fix = "before you merge, make sure that the new entries have the same keys"
                 path = ("spec", "data", index, "remoteRef", "key")
                 yield Problem(new, path, message, fix)
                 break
@@ -226,26 +223,28 @@ def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
     "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#migrating-deployments-and-statefulsets-to-horizontal-autoscaling"
 )
 def autoscaler_removed_with_pods(objects: Objects) -> Iterator[Problem]:
-    """Where an autoscaler goes, the pods that it kept stay.
+    """A workload keeps its pods if its autoscaler is removed.
 
-    Without it, `replicas` counts from one moment to the next: pods that serve go at once.
+    Without the autoscaler, `replicas` applies at once, and pods that serve requests stop.
     """
-    kept = {one.manifest.identity: one for one in objects.workloads}
-    scaled = {autoscalers.as_target(one.manifest): one for one in workloads(objects.old)}
+    kept = {workload.manifest.identity: workload for workload in objects.workloads}
+    scaled = {autoscalers.as_target(was.manifest): was for was in workloads(objects.old)}
     for old in objects.gone:
         was = scaled.get(autoscalers.target(old)) if old.kind == autoscalers.KIND else None
         if was is None or objects.autoscalers(was.manifest):
             continue
         now = kept.get(was.manifest.identity)
         if now and now.least < was.least:
-            message = f"{old.label} is gone, which kept {was.least} to {was.most} pods of"
-            message += f" {was.manifest.label}: it falls to {now.least} at once"
-            fix = f"write replicas: {was.least} or more for it, as many as run now"
+            message = f"{old.label}, which kept {was.least} to {was.most} pods of"
+            message += (
+                f" {was.manifest.label}, is removed: their number drops to {now.least} at once"
+            )
+            fix = f"write replicas: {was.least}, or the number of pods that run now"
             yield Problem(old, (), message, fix)
 
 
 def _mounts(manifest: Manifest) -> dict[tuple[str, str, str], tuple[Where, Any]]:
-    """Return (container, volume, path in it) → path of the mount and its folder of the volume."""
+    """Return (container, volume, mount path) → path of the field, and folder of the volume."""
     return {
         (container.name, str(mount.get("name")), str(mount.get("mountPath"))): (
             path,
@@ -256,17 +255,17 @@ def _mounts(manifest: Manifest) -> dict[tuple[str, str, str], tuple[Where, Any]]
     }
 
 
-def _entry(one: Any) -> str:
-    """Return where in the store the operator reads a key."""
-    entry = (paths.get(one, ("remoteRef", field)) for field in ("key", "property"))
+def _entry(data: Any) -> str:
+    """Return the entry of the secrets manager from which a key comes."""
+    entry = (paths.get(data, ("remoteRef", field)) for field in ("key", "property"))
     return "#".join(part for part in entry if isinstance(part, str))
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/data-storage-formats")
 def storage_format_changed(objects: Objects) -> Iterator[Problem]:
-    """A Besu that has data keeps the format in which it has them.
+    """A Besu that has data keeps its data-storage-format.
 
-    With another it does not start: its database can't be read in it.
+    With another format it can't read its database, and does not start.
     """
     old = {node.container.place: _format(node) for node in _nodes_before(objects) if node.is_known}
     for node in objects.programs if old else ():
@@ -275,9 +274,10 @@ def storage_format_changed(objects: Objects) -> Iterator[Problem]:
             continue
         message = (
             f"data-storage-format of {node.name} changes from {was} to {_format(node)}: it can't "
-            "read the data that it has, and does not start"
+            "read its existing data, and does not start"
         )
-        fix = f'write data-storage-format = "{was}"; another needs new volumes, and all blocks anew'
+        fix = f'write data-storage-format = "{was}"; another format needs empty volumes and a sync'
+        fix += " from the first block"
         yield Problem(*node.place(node.settings.get("data-storage-format")), message, fix)
 
 
@@ -295,23 +295,24 @@ def _format(node: node_config.Node) -> str:
 
 @rule("https://external-secrets.io/latest/guides/ownership-deletion-policy/", Severity.WARNING)
 def secret_deleted_with_its_source(objects: Objects) -> Iterator[Problem]:
-    """A Secret outlives its entry in the secrets manager.
+    """A Secret is not deleted with its entry in the secrets manager.
 
-    Else one wrong click there deletes it here, too: the pods that need it don't start again.
+    Otherwise a mistake there deletes the Secret here, too: pods that need it do not start again.
     """
     for manifest in objects.of_kind("ExternalSecret"):
         path = ("spec", "target", "deletionPolicy")
         if paths.get(manifest.object, path) == "Delete":
-            message = f"the Secret of {manifest.label} is deleted with its entry in the store"
+            message = f"the Secret of {manifest.label} is deleted together with its entry in the"
+            message += " secrets manager: pods that need it do not start again"
             yield Problem(manifest, path, message, "write Retain")
 
 
 @rule("https://helm.sh/docs/howto/charts_tips_and_tricks/", Severity.WARNING)
 def config_change_without_rollout(objects: Objects) -> Iterator[Problem]:
-    """Pods start again when a ConfigMap changes that they read at their start.
+    """Pods restart if a ConfigMap changes that they read when they start.
 
-    Its checksum in their template does that; without, they go on with the old files until somebody
-    restarts them, and then they all change at once.
+    A checksum annotation in the pod template does that. Without it, they run with the old files
+    until someone restarts them, and then all of them change at once.
     """
     for workload in objects.workloads:
         manifest = workload.manifest
@@ -324,21 +325,23 @@ def config_change_without_rollout(objects: Objects) -> Iterator[Problem]:
         maps = [
             name
             for name in sorted(_read_while_running(workload))
-            if (found := objects.find("ConfigMap", name)) and not found.object.get("immutable")
+            if (config := objects.find("ConfigMap", name)) and not config.object.get("immutable")
         ]
         if manifest.kind not in ("Deployment", "StatefulSet") or len(sums) >= len(maps):
             continue
         names = " and ".join(maps)
         message = (
-            f"{manifest.label} reads {names}, and has {len(sums) or 'no'} checksum of them: its "
-            "pods don't start again when one changes"
+            f"{manifest.label} reads {names}, but has {len(sums) or 'no'} checksum/… "
+            f"{'annotation' if len(sums) == 1 else 'annotations'}: its pods do not restart if one "
+            "of them changes"
         )
         path = (*workload.template, "metadata", "annotations")
-        yield Problem(manifest, path, message, "write an annotation checksum/… for each of them")
+        fix = "write an annotation for each of them, for example checksum/config"
+        yield Problem(manifest, path, message, fix)
 
 
 def _read_while_running(workload: Workload) -> set[str]:
-    """Return the ConfigMaps that a workload's containers read, without those of init containers."""
+    """Return the ConfigMaps that a workload's containers read, except init containers."""
     names = [
         mount.get("name")
         for container in containers.of(workload)

@@ -1,4 +1,4 @@
-"""Objects as they were and as they are, as the families of rules about changes compare them."""
+"""How rules about changes compare old and new objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import makers
 from scripts.rules.snapshot import Objects
 
-HOW = 'docs/environments.md, "What a change may not do", says how'
+HOW = 'see "What a change may not do" in docs/environments.md'
 OPTIONS = "argocd.argoproj.io/sync-options"
 NOTHING = "nothing"
 
@@ -19,7 +19,7 @@ NOTHING = "nothing"
 def changed_in_place(objects: Objects, *kinds: str) -> Iterator[tuple[Manifest, Manifest]]:
     """Yield (old, new) of the objects of some kinds that change in place.
 
-    Argo CD makes hooks anew, and what is to be replaced by force
+    Argo CD recreates hooks, and objects that it replaces by force
     (https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/#force-sync).
     """
     for old, new in objects.changed:
@@ -33,27 +33,27 @@ def changed_in_place(objects: Objects, *kinds: str) -> Iterator[tuple[Manifest, 
 
 
 def text_of(value: Any) -> str:
-    """Return a value as people write it."""
+    """Return a value as it is shown in messages."""
     if value is None:
         return NOTHING
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def templates(manifest: Manifest) -> dict[str, tuple[Where, Any]]:
-    """Return name → (path, template) of the claims that a StatefulSet makes for its pods."""
+    """Return name → (path, template) of a StatefulSet's volumeClaimTemplates."""
     return {
-        name: (path, one)
+        name: (path, template)
         for workload in makers([manifest])
-        for path, name, one in workload.claim_templates()
+        for path, name, template in workload.claim_templates()
     }
 
 
 def keys(manifest: Manifest) -> dict[str, tuple[Where, dict[str, Any]]]:
     """Return the volumes with a key for each pod: name → path and Secret.
 
-    A pod sees of them what has its own name.
+    A pod mounts the item with its own name.
     """
-    found = dict[str, tuple[Where, dict[str, Any]]]()
+    volumes = dict[str, tuple[Where, dict[str, Any]]]()
     for workload in makers([manifest]):
         own = {
             text_of(mount.get("name"))
@@ -63,5 +63,5 @@ def keys(manifest: Manifest) -> dict[str, tuple[Where, dict[str, Any]]]:
         }
         for path, volume in workload.volumes():
             if text_of(volume.get("name")) in own and isinstance(volume.get("secret"), dict):
-                found[str(volume.get("name"))] = (*path, "secret"), volume["secret"]
-    return found
+                volumes[str(volume.get("name"))] = (*path, "secret"), volume["secret"]
+    return volumes

@@ -1,4 +1,4 @@
-"""Kubernetes versions: API versions are there after the next upgrades, too."""
+"""Kubernetes versions: objects still work after the next upgrades."""
 
 from __future__ import annotations
 
@@ -11,45 +11,46 @@ from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
 
 _REMOVED = api_deprecations.TABLE
-"""API versions that go, by nox -s lock."""
+"""The removed API versions, which nox -s lock writes."""
 _NEXT = 2
-"""Minor versions of Kubernetes ahead: eight months."""
+"""How many minor versions of Kubernetes to look ahead: eight months."""
 
 
 @rule("https://kubernetes.io/docs/reference/using-api/deprecation-guide/", Severity.WARNING)
 def deprecated_api_version(objects: Objects) -> Iterator[Problem]:
-    """An object's API version is there in the next two versions of Kubernetes, too.
+    """An object's API version still exists in the next two minor versions of Kubernetes.
 
-    After the upgrade that removes it no sync works, and it is better to move before.
+    After the upgrade that removes it, every sync fails.
     """
     for manifest in objects.manifests:
         group, _, version = manifest.api_version.rpartition("/")
         if version.isalpha() or version[1:].isdigit():
-            continue  # Only what is alpha or beta was ever removed.
+            continue  # Only alpha and beta versions have ever been removed.
         row = _removed().get((group, version, manifest.kind))
         now = _minor(objects.kubernetes_version)
         if row and now and 0 < _minor(row["removed"]) - now <= _NEXT:
             message = f"{manifest.api_version} of {manifest.label} is removed in Kubernetes"
-            message += f" {row['removed']}, and {objects.name} has {objects.kubernetes_version}"
-            instead = row.get("replacement")
-            fix = f"write apiVersion: {instead}" if instead else "write a newer apiVersion"
+            message += f" {row['removed']}, and {objects.name} has {objects.kubernetes_version}:"
+            message += " after that upgrade, every sync fails"
+            replacement = row.get("replacement")
+            fix = f"write apiVersion: {replacement}" if replacement else "write a newer apiVersion"
             yield Problem(manifest, ("apiVersion",), message, fix)
 
 
 @rule("https://kubernetes.io/releases/version-skew-policy/", Severity.WARNING)
 def kubernetes_version_skipped(objects: Objects) -> Iterator[Problem]:
-    """Kubernetes goes up by one minor version at a time, and never down.
+    """The kubernetesVersion increases by one minor version at a time, and never decreases.
 
-    A cluster's control plane can't be upgraded otherwise, so that the environment would be checked
-    against a version that its cluster does not have.
+    A control plane can't be upgraded in another way, so the environment would be checked against a
+    version that its cluster does not have.
     """
     was, now = map(_minor, (objects.kubernetes_version_before, objects.kubernetes_version))
     if was and now and (now < was or now > was + 1):
-        step = "goes down" if now < was else f"goes up by {now - was} minor versions at once"
+        step = "decreases" if now < was else f"increases by {now - was} minor versions at once"
         message = f"kubernetesVersion {step}, from {objects.kubernetes_version_before} to"
-        message += f" {objects.kubernetes_version}: no cluster can do that"
-        fix = f"write 1.{was + 1}, and upgrade again later" if now > was else f"leave it at 1.{was}"
-        fix += f"; keep what is written where the cluster has 1.{now} already"
+        message += f" {objects.kubernetes_version}: no cluster can be upgraded like that"
+        fix = f"write 1.{was + 1}, and upgrade again later" if now > was else f"keep 1.{was}"
+        fix += f"; if the cluster has 1.{now} already, ignore this warning"
         yield Problem(objects.application, ("kubernetesVersion",), message, fix)
 
 
@@ -59,6 +60,6 @@ def _removed() -> dict[api_deprecations.Key, dict[str, str]]:
 
 
 def _minor(version: str) -> int:
-    """Return 34 of 1.34; 0 where it is none."""
+    """Return 34 for 1.34; 0 if it is not a version."""
     major, _, minor = version.partition(".")
     return int(minor) if major == "1" and minor.isdecimal() else 0

@@ -1,4 +1,4 @@
-"""Losses: what people and programs outside rely on, and a change takes away without a word."""
+"""Removals: alerts, safeguards, hosts and ports on which users rely."""
 
 from __future__ import annotations
 
@@ -11,81 +11,82 @@ from scripts.kubernetes.workloads import mappings
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, spec_of
 
-_GUARDS = {
-    "LimitRange": "a container may take what it likes",
-    "NetworkPolicy": "it isolates no pod any more",
-    "PodDisruptionBudget": "a drain of nodes may take all of its pods at once",
-    "ResourceQuota": "the namespace may take what the cluster has",
+_EFFECTS = {
+    "LimitRange": "a container may have any requests and limits",
+    "NetworkPolicy": "its pods are no longer isolated",
+    "PodDisruptionBudget": "a drain of nodes may evict all of its pods at once",
+    "ResourceQuota": "the namespace may use all resources of the cluster",
 }
-"""Kind → what comes of it when one is gone."""
+"""Kind → the effect of removing an object of it."""
 
 
 @rule("docs/monitoring.md", Severity.WARNING)
 def alert_removed(objects: Objects) -> Iterator[Problem]:
-    """An alert that watches a running chain stays.
+    """Alerts of a running chain are not removed.
 
-    Where it goes, what it told of happens unseen, and nothing tells that.
+    Without the alert, no one is notified of the problem that it detects.
     """
-    now = {name for manifest in objects.of_kind("PrometheusRule") for name in _alerts(manifest)}
+    kept = {name for manifest in objects.of_kind("PrometheusRule") for name in _alerts(manifest)}
     for old in _of_kind(objects.old, "PrometheusRule"):
-        lost = [name for name in dict.fromkeys(_alerts(old)) if name not in now]
-        if lost:
-            gone = f"{lost[0]} is" if len(lost) == 1 else f"{', '.join(lost)} are"
-            message = f"{gone} gone: nobody is told of that any more"
-            fix = "bring back what makes them, or say in the pull request what watches instead"
-            yield Problem(_as_it_is(objects, old), ("spec", "groups"), message, fix)
+        removed = [name for name in dict.fromkeys(_alerts(old)) if name not in kept]
+        if removed:
+            message = f"removed alerts: {', '.join(removed)}; no one is notified of their problems"
+            fix = "restore the alerts, or write in the pull request what replaces them"
+            yield Problem(_new_or_old(objects, old), ("spec", "groups"), message, fix)
 
 
 def _alerts(manifest: Manifest) -> Iterator[str]:
     for _, group in mappings(spec_of(manifest, "groups")):
-        for _, found in mappings(group.get("rules")):
-            if isinstance(found.get("alert"), str):
-                yield found["alert"]
+        for _, data in mappings(group.get("rules")):
+            if isinstance(data.get("alert"), str):
+                yield data["alert"]
 
 
 @rule("docs/environments.md", Severity.WARNING)
 def safeguard_removed(objects: Objects) -> Iterator[Problem]:
-    """What bounds or protects the pods of an environment stays.
+    """Quotas, limit ranges, network policies and disruption budgets are not removed.
 
-    Without it everything works as before, until the day for which it was there.
+    Without them everything works as before, until the failure or attack that they guard against.
     """
     for old in objects.gone:
         spec = old.object.get("spec")
-        same = (one.object.get("spec") == spec for one in objects.of_kind(old.kind))
-        if old.kind not in _GUARDS or any(same):
+        same = (manifest.object.get("spec") == spec for manifest in objects.of_kind(old.kind))
+        if old.kind not in _EFFECTS or any(same):
             continue
         field = {"NetworkPolicy": "podSelector", "PodDisruptionBudget": "selector"}.get(old.kind)
         if field is None or objects.selected(spec_of(old, field)):
-            message = f"{old.label} is gone: {_GUARDS[old.kind]}"
-            yield Problem(old, (), message, "bring it back, or write another that does the same")
+            message = f"{old.label} is removed: {_EFFECTS[old.kind]}"
+            yield Problem(old, (), message, "restore it, or add another one with the same effect")
 
 
 @rule("docs/eks.md", Severity.WARNING)
 def ingress_host_removed(objects: Objects) -> Iterator[Problem]:
-    """A host that is served stays.
+    """Hosts of Ingresses are not removed.
 
-    Who knows the environment by it gets an error from the moment of the sync.
+    After the sync, clients that use the host get an error.
     """
-    now = {host for manifest in objects.of_kind("Ingress") for host in _hosts(manifest)}
+    kept = {host for manifest in objects.of_kind("Ingress") for host in _hosts(manifest)}
     for old in _of_kind(objects.old, "Ingress"):
         for host in dict.fromkeys(_hosts(old)):
-            if host not in now:
-                message = f"{host} is served no more: who calls it gets an error"
-                fix = "keep it beside the new one until nobody uses it, or tell its users before"
-                yield Problem(_as_it_is(objects, old), ("spec", "rules"), message, fix)
+            if host not in kept:
+                message = f"{host} is no longer served: clients that use it get an error"
+                fix = (
+                    "keep it beside the new host until no client uses it, or inform its users first"
+                )
+                yield Problem(_new_or_old(objects, old), ("spec", "rules"), message, fix)
 
 
 def _hosts(manifest: Manifest) -> Iterator[str]:
-    for _, found in services.rules(manifest):
-        if isinstance(found.get("host"), str):
-            yield found["host"]
+    for _, data in services.rules(manifest):
+        if isinstance(data.get("host"), str):
+            yield data["host"]
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/service/", Severity.WARNING)
 def service_port_removed(objects: Objects) -> Iterator[Problem]:
-    """A port by which clients reach a Service stays.
+    """Ports of Services are not removed.
 
-    Who has the old number in a configuration outside of this repository is refused.
+    Clients outside of this repository that use the old number can't connect.
     """
     for old, new in objects.changed:
         is_elsewhere = spec_of(new, "type") == "ExternalName"
@@ -94,9 +95,10 @@ def service_port_removed(objects: Objects) -> Iterator[Problem]:
         ports = _ports(new)
         for name, number in _ports(old).items():
             if number not in ports.values():
-                moved = f": {name} has {ports[name]} now" if name and name in ports else ""
-                message = f"{new.label} has no port {number} any more{moved}; its clients call it"
-                fix = f"keep {number} beside the new one, or tell those who call it before"
+                moved = f" ({name} is now {ports[name]})" if name and name in ports else ""
+                message = f"{new.label} no longer has port {number}{moved}: clients that use it"
+                message += " can't connect"
+                fix = f"keep {number} beside the new port, or inform its users first"
                 yield Problem(new, ("spec", "ports"), message, fix)
 
 
@@ -109,6 +111,6 @@ def _of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest.kind == kind]
 
 
-def _as_it_is(objects: Objects, old: Manifest) -> Manifest:
-    """Return the object as it is now; as it was, where it is gone."""
+def _new_or_old(objects: Objects, old: Manifest) -> Manifest:
+    """Return the new object, or the old one if it is removed."""
     return objects.find(old.kind, old.name) or old

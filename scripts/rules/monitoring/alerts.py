@@ -1,4 +1,4 @@
-"""Alerts: they call the right people, at the right time."""
+"""Alerts: they notify the right people, at the right time."""
 
 from __future__ import annotations
 
@@ -21,47 +21,53 @@ _DOCS = "https://prometheus.io/docs/prometheus/latest/"
 
 @rule(f"{_DOCS}configuration/alerting_rules/", outcome=Outcome.RISK)
 def missing_alert_severity(objects: Objects) -> Iterator[Problem]:
-    """An alert says how bad it is: severity critical or warning.
+    """Each alert has the label severity: critical or warning.
 
-    Alertmanager sends alerts by that label: one without goes to nobody in particular.
+    Alertmanager routes alerts by that label. Without it, the alert does not reach the
+    right people.
     """
     for query, name in _alerts(objects):
         severity = paths.get(query.rule, ["labels", "severity"])
         if severity not in ("critical", "warning"):
-            is_ = f"has the severity {severity}" if severity else "has no severity"
-            message = f"the alert {name} {is_}: who is to be called by it is not known"
+            state = f"has the severity {severity}" if severity else "has no severity"
+            message = f"the alert {name} {state}: Alertmanager can't route it to the right people"
             path = (*query.path[:-1], "labels", "severity")
             yield Problem(query.manifest, path, message, "write critical or warning")
 
 
 @rule(f"{_DOCS}configuration/alerting_rules/", Severity.WARNING)
 def missing_alert_duration(objects: Objects) -> Iterator[Problem]:
-    """An alert waits (for) before it fires.
+    """Each alert has a duration (`for`) for which its problem lasts before it fires.
 
-    Else one late scrape, or one restart of a pod, calls people.
+    Otherwise a single late scrape or pod restart is enough to notify someone.
     """
     for query, name in _alerts(objects):
         if str(query.rule.get("for", "0s")).rstrip("smhdwy") in ("", "0"):
-            message = f"the alert {name} fires at once: one late scrape is enough"
-            yield Problem(query.manifest, (*query.path[:-1], "for"), message, "write 1m or more")
+            message = f"the alert {name} fires at once: a single late scrape is enough"
+            yield Problem(
+                query.manifest, (*query.path[:-1], "for"), message, "write for: 1m or longer"
+            )
 
 
 @rule("docs/monitoring.md", outcome=Outcome.RISK)
 def missing_alert_runbook(objects: Objects) -> Iterator[Problem]:
-    """An alert leads to its page of docs/runbooks.
+    """Each alert has the URL of its runbook, a page in docs/runbooks.
 
-    Who is called at night else has nothing but its name.
+    Otherwise the person on call has only the alert's name.
     """
     for query, name in _alerts(objects):
         url = paths.get(query.rule, ["annotations", "runbook_url"])
         path = (*query.path[:-1], "annotations", "runbook_url")
         page = str(url).partition(_PAGES)[2] if url else ""
         if not url:
-            message, fix = f"the alert {name} has no runbook_url", "write the address of its page"
+            message = f"the alert {name} has no runbook_url: the person on call has only its name"
+            fix = f"write the URL of its page, for example https://…{_PAGES}{name}.md"
         elif page and page not in _pages():
             near = difflib.get_close_matches(page, _pages(), 1)
-            message = f"the alert {name} leads to docs/runbooks/{page}, which is not there"
-            fix = f"write {near[0]}" if near else "write that page, or lead to one that is there"
+            message = (
+                f"runbook_url of the alert {name} is docs/runbooks/{page}, which does not exist"
+            )
+            fix = f"write {near[0]}" if near else "create that page, or write an existing one"
         else:
             continue
         yield Problem(query.manifest, path, message, fix)
@@ -69,25 +75,26 @@ def missing_alert_runbook(objects: Objects) -> Iterator[Problem]:
 
 @rule(f"{_DOCS}configuration/alerting_rules/", outcome=Outcome.HIDDEN)
 def duplicate_alert(objects: Objects) -> Iterator[Problem]:
-    """No two alerts have one name and one severity.
+    """No two alerts have the same name and labels.
 
-    Alertmanager takes them for one: it tells what one of them says, and a silence is for both.
+    Alertmanager treats them as the same alert: it shows the text of one of them, and a silence
+    applies to both.
     """
     seen = set[tuple[str, Any]]()
     for query, name in _alerts(objects):
         key = (name, str(paths.get(query.rule, ["labels"])))
         if key in seen:
-            message = f"there are two alerts {name} with the same labels: they look like one"
+            message = f"two alerts {name} have the same labels: Alertmanager shows only one of them"
             path = (*query.path[:-1], "alert")
-            yield Problem(query.manifest, path, message, "give one another name, or remove it")
+            yield Problem(query.manifest, path, message, "rename or remove one of them")
         seen.add(key)
 
 
 @rule("docs/monitoring.md")
 def alert_quorum_mismatch(objects: Objects) -> Iterator[Problem]:
-    """Alerts that count validators compare with the chain's: a block's quorum, or all of them.
+    """Alerts that count validators compare with the quorum of the chain, or with all validators.
 
-    With the number of another chain they call nobody before this one stands still.
+    With the number of another chain, they do not fire before this chain stops.
     """
     chain = objects.chain
     maru = objects.component("maru")
@@ -98,13 +105,14 @@ def alert_quorum_mismatch(objects: Objects) -> Iterator[Problem]:
     for query, name in _alerts(objects):
         if "replicas_ready" not in query.text or counted not in query.text:
             continue
-        found = _COMPARED.search(query.text)
-        if found and int(found[2]) not in known:
+        match = _COMPARED.search(query.text)
+        if match and int(match[2]) not in known:
             message = (
-                f"the alert {name} compares the validators that are ready with {found[2]}, and "
-                f"of {chain.validators} a block needs {chain.quorum}"
+                f"the alert {name} compares the number of ready validators with {match[2]}, but a "
+                f"block needs {chain.quorum} of {chain.validators} validators: it does not fire at "
+                "the right time"
             )
-            fix = f"write {chain.quorum}, or {chain.validators} to tell of the first that is away"
+            fix = f"write {chain.quorum}, or {chain.validators} to detect the first failure"
             yield Problem(query.manifest, query.path, message, fix)
 
 

@@ -1,4 +1,4 @@
-"""The expressions in rules and dashboards."""
+"""The PromQL expressions in rules and dashboards."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Query:
     manifest: Manifest
     path: Where
     called: str
-    """As people call what it is part of."""
+    """The name, in messages, of the rule or panel that has it."""
     text: str
     rule: Mapping[str, Any]
-    """Empty for a dashboard's."""
+    """Empty if the expression is in a dashboard."""
 
     @property
     def expression(self) -> Expression | None:
-        """Return what it uses; None where it is no PromQL."""
+        """Return the parsed expression; None if it is not valid PromQL."""
         try:
             return promql.parse(self.text)
         except ValueError:
@@ -43,17 +43,17 @@ def queries(objects: Objects) -> Iterator[Query]:
     """Yield the expressions in PrometheusRules, and those in dashboards of ConfigMaps."""
     for manifest in objects.of_kind("PrometheusRule"):
         for group, data in mappings(paths.get(manifest.object, ["spec", "groups"])):
-            for index, found in mappings(data.get("rules")):
-                if isinstance(found.get("expr"), str):
+            for index, rule in mappings(data.get("rules")):
+                if isinstance(rule.get("expr"), str):
                     path = ("spec", "groups", group, "rules", index, "expr")
-                    called = str(found.get("alert") or found.get("record"))
-                    yield Query(manifest, path, called, found["expr"], found)
+                    called = str(rule.get("alert") or rule.get("record"))
+                    yield Query(manifest, path, called, rule["expr"], rule)
     for manifest in objects.of_kind("ConfigMap"):
-        held = manifest.object.get("data")
-        for key, text in held.items() if isinstance(held, dict) else ():
+        texts = manifest.object.get("data")
+        for key, text in texts.items() if isinstance(texts, dict) else ():
             if isinstance(text, str) and str(key).endswith(".json") and '"panels"' in text:
                 for title, expression in _of_dashboard(text):
-                    yield Query(manifest, ("data", key), f"{key}, {title}", expression, {})
+                    yield Query(manifest, ("data", key), f"{title} in {key}", expression, {})
 
 
 _DURATION = re.compile(r"\$(?:__(?:rate_)?interval|__range|\{__(?:rate_)?interval\}|\{__range\})")
@@ -61,30 +61,30 @@ _DURATION = re.compile(r"\$(?:__(?:rate_)?interval|__range|\{__(?:rate_)?interva
 
 @lru_cache(maxsize=64)
 def _of_dashboard(text: str) -> tuple[tuple[str, str], ...]:
-    """Return titles and expressions of a dashboard's panels."""
+    """Return the titles and expressions of a dashboard's variables and panels."""
     try:
-        left = [json.loads(text)]
+        remaining = [json.loads(text)]
     except ValueError:
         return ()
-    found = list(_of_variables(left[0]))
-    while left:
-        for _, panel in mappings(paths.get(left.pop(), ["panels"])):
-            left.append(panel)
+    expressions = list(_of_variables(remaining[0]))
+    while remaining:
+        for _, panel in mappings(paths.get(remaining.pop(), ["panels"])):
+            remaining.append(panel)
             for _, target in mappings(panel.get("targets")):
                 if isinstance(target.get("expr"), str):
                     expression = _DURATION.sub("5m", target["expr"])
-                    found.append((str(panel.get("title")), expression))
-    return tuple(found)
+                    expressions.append((str(panel.get("title")), expression))
+    return tuple(expressions)
 
 
 _LABEL_VALUES = re.compile(r"label_values\((.+),\s*(\w+)\s*\)")
 
 
 def _of_variables(dashboard: Any) -> Iterator[tuple[str, str]]:
-    """Yield names and expressions of a dashboard's variables: each takes a label's values."""
+    """Yield the names and expressions of a dashboard's variables with the values of a label."""
     for _, variable in mappings(paths.get(dashboard, ["templating", "list"])):
         query = variable.get("query")
         text = query.get("query") if isinstance(query, dict) else query
-        found = _LABEL_VALUES.fullmatch(str(text).strip())
-        if found:
-            yield f"${variable.get('name')}", f"count by ({found[2]}) ({found[1]})"
+        match = _LABEL_VALUES.fullmatch(str(text).strip())
+        if match:
+            yield f"${variable.get('name')}", f"count by ({match[2]}) ({match[1]})"

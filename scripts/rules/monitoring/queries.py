@@ -1,4 +1,4 @@
-"""Queries: alerts and dashboards ask for metrics that there are."""
+"""Queries: rules and dashboards use existing metrics and labels."""
 
 from __future__ import annotations
 
@@ -19,25 +19,33 @@ _DOCS = "https://prometheus.io/docs/prometheus/latest/"
 
 @rule(f"{_DOCS}querying/basics/")
 def invalid_promql(objects: Objects) -> Iterator[Problem]:
-    """The expressions of rules and dashboards are PromQL.
+    """The expressions of rules and dashboards are valid PromQL.
 
-    The operator refuses a rule that is none, and all others of its object with it; a panel stays
-    empty.
+    Otherwise the Prometheus operator rejects the PrometheusRule with all of its rules, or the panel
+    stays empty.
     """
     for query in queries(objects):
         try:
             promql.parse(query.text)
         except ValueError as error:
             if query.rule or "$" not in query.text:
-                message = f"{query.called} is no PromQL: {str(error).splitlines()[0]}"
-                yield Problem(query.manifest, query.path, message, "mend the expression")
+                effect = (
+                    f"Prometheus loads no rule of {query.manifest.label}"
+                    if query.rule
+                    else "the panel stays empty"
+                )
+                message = (
+                    f"the expression of {query.called} is not valid PromQL "
+                    f"({str(error).splitlines()[0]}): {effect}"
+                )
+                yield Problem(query.manifest, query.path, message, "fix the expression")
 
 
 @rule("docs/metrics.md", outcome=Outcome.HIDDEN)
 def unknown_metric(objects: Objects) -> Iterator[Problem]:
     """The metrics and labels of rules and dashboards are exported, or recorded by another rule.
 
-    An expression over a metric that is not there has no result: an alert on it never fires.
+    Otherwise the expression has no result: an alert never fires, and a panel stays empty.
     """
     known = dict(promql.metrics())
     every = frozenset(label for metric in known.values() for label in metric.labels)
@@ -45,7 +53,7 @@ def unknown_metric(objects: Objects) -> Iterator[Problem]:
         record, expression = query.rule.get("record"), query.expression
         if isinstance(record, str):
             own = paths.get(query.rule, ["labels"])
-            # Of one that is no PromQL, which is told already, any.
+            # If it is not valid PromQL, which another rule reports, it may have any label.
             labels = expression.labels if expression else every
             labels = labels | set(own if isinstance(own, dict) else ())
             known[record] = Metric("gauge", frozenset(labels), ("Prometheus",))
@@ -53,83 +61,83 @@ def unknown_metric(objects: Objects) -> Iterator[Problem]:
         expression = query.expression
         for mistake in dict.fromkeys(promql.mistakes(expression, known) if expression else ()):
             near = difflib.get_close_matches(mistake.word, mistake.known, 1, 0.7)
-            fix = f"write {near[0]}" if near else "write one that docs/metrics.md has"
+            fix = f"write {near[0]}" if near else "write one of docs/metrics.md"
             message = f"{query.called}: {mistake.message}, so it has no result"
             yield Problem(query.manifest, query.path, message, fix)
 
 
 @rule(f"{_DOCS}querying/basics/#instant-vector-selectors", outcome=Outcome.HIDDEN)
 def matcher_matches_nothing(objects: Objects) -> Iterator[Problem]:
-    """The namespaces, jobs, pods and objects that rules ask for are those of this environment.
+    """Rules select namespaces, jobs, pods and objects of this environment.
 
-    An alert on those of another stays silent here, or fires here for what is wrong there.
+    Otherwise an alert never fires, or it fires for problems of another environment.
     """
     labels = _labels(objects)
     jobs = _jobs(objects)
-    orphans = [s for s in scrapes(objects) if s.job not in _asked(objects)]
+    unused = [s for s in scrapes(objects) if s.job not in _selected_jobs(objects)]
     moved = set[str]()
     for query in queries(objects):
-        told = set[tuple[str, str]]()
+        reported = set[tuple[str, str]]()
         for matcher, value in _unmatched(query, labels, jobs) if query.rule else ():
-            if (matcher.label, matcher.value) in told:
+            if (matcher.label, matcher.value) in reported:
                 continue
-            told.add((matcher.label, matcher.value))
-            scrape = _orphan(orphans, value) if matcher.label == "job" else None
+            reported.add((matcher.label, matcher.value))
+            scrape = _meant(unused, value) if matcher.label == "job" else None
             if scrape:
                 if scrape.job not in moved:
                     moved.add(scrape.job)
                     message = (
-                        f"{scrape.monitor.label} gives what it scrapes the job {scrape.job}, and "
-                        f"rules ask for {value}: they find nothing"
+                        f"{scrape.monitor.label} sets the label job to {scrape.job}, but rules "
+                        f"select {value}: they match nothing"
                     )
                     where = (*scrape.path, "relabelings")
-                    fix = f"write {value}, as the replacement for targetLabel job"
+                    fix = f"write {value} as the replacement for targetLabel: job"
                     yield Problem(scrape.monitor, where, message, fix)
                 continue
-            there = sorted(jobs if matcher.label == "job" else labels[matcher.label])
-            near = difflib.get_close_matches(value, there, 1)
+            existing = sorted(jobs if matcher.label == "job" else labels[matcher.label])
+            near = difflib.get_close_matches(value, existing, 1) or existing[:1]
             message = (
-                f'{query.called} asks for {matcher.label} "{value}", and there is none here: it '
-                "finds nothing"
+                f'{query.called} selects {matcher.label}="{value}", which does not exist in this '
+                "environment: it matches nothing"
             )
-            fix = f"write {near[0] if near else there[0] if there else 'one that is here'}"
+            fix = f"write {near[0]}" if near else "write an existing value"
             yield Problem(query.manifest, query.path, message, fix)
 
 
 def _labels(objects: Objects) -> dict[str, set[str]]:
-    """Return the values that labels have here; of a name with random parts, one that it may be."""
-    found: dict[str, set[str]] = {"namespace": {objects.namespace}}
+    """Return the values of labels in this environment, with samples of generated names."""
+    values: dict[str, set[str]] = {"namespace": {objects.namespace}}
     for label in ("StatefulSet", "Deployment", "CronJob", "HorizontalPodAutoscaler"):
-        found[label.lower()] = {manifest.name for manifest in objects.of_kind(label)}
-    found["pod"], found["job_name"] = set(), set()
-    found["persistentvolumeclaim"] = {m.name for m in objects.of_kind("PersistentVolumeClaim")}
-    found["persistentvolumeclaim"] |= set(objects.given.objects.get("PersistentVolumeClaim", ()))
+        values[label.lower()] = {manifest.name for manifest in objects.of_kind(label)}
+    values["pod"], values["job_name"] = set(), set()
+    values["persistentvolumeclaim"] = {m.name for m in objects.of_kind("PersistentVolumeClaim")}
+    values["persistentvolumeclaim"] |= set(objects.given.objects.get("PersistentVolumeClaim", ()))
     for workload in objects.workloads:
         name, kind = workload.manifest.name, workload.manifest.kind
         if kind == "StatefulSet":
             pods = {f"{name}-{ordinal}" for ordinal in workload.ordinals() or [0]}
-            found["persistentvolumeclaim"] |= {
+            values["persistentvolumeclaim"] |= {
                 f"{claim}-{pod}" for _, claim, _ in workload.claim_templates() for pod in pods
             }
         elif kind == "Deployment":
             pods = {f"{name}-6d4cf56db6-x2k9p"}
         else:
             job = f"{name}-29380320" if kind == "CronJob" else name
-            found["job_name"].add(job)
+            values["job_name"].add(job)
             pods = {f"{job}-x2k9p"}
-        found["pod"] |= pods
-    return found
+        values["pod"] |= pods
+    return values
 
 
 def _jobs(objects: Objects) -> set[str]:
-    """Return the jobs of what is scraped, and of nodes that should be, which is told elsewhere."""
-    lone = {node.workload.manifest.name for node in unscraped(objects)}
-    return {s.job for s in scrapes(objects)} | lone | {f"{name}-maru" for name in lone}
+    """Return the jobs of scrapes, and those of nodes whose scrapes are missing."""
+    missing = {node.workload.manifest.name for node in unscraped(objects)}
+    return {s.job for s in scrapes(objects)} | missing | {f"{name}-maru" for name in missing}
 
 
 @once
-def _asked(objects: Objects) -> Iterator[str]:
-    """Yield the jobs that rules ask for."""
+def _selected_jobs(objects: Objects) -> Iterator[str]:
+    """Yield the jobs that rules select."""
     for query in queries(objects):
         expression = query.expression if query.rule else None
         for selector in expression.selectors if expression else ():
@@ -138,10 +146,10 @@ def _asked(objects: Objects) -> Iterator[str]:
                     yield from alternatives(matcher.value)
 
 
-def _orphan(orphans: Sequence[Scrape], value: str) -> Scrape | None:
-    """Return the scrape that may be meant by a job that there is not: one that no rule asks for."""
-    near = difflib.get_close_matches(value, [scrape.job for scrape in orphans], 1)
-    for scrape in orphans:
+def _meant(unused: Sequence[Scrape], value: str) -> Scrape | None:
+    """Return the scrape that an unknown job may mean, of those that no rule selects."""
+    near = difflib.get_close_matches(value, [scrape.job for scrape in unused], 1)
+    for scrape in unused:
         name = scrape.workload.manifest.name if scrape.workload else ""
         if scrape.job in near or scrape.monitor.patches or value in (name, f"{name}-maru"):
             return scrape
@@ -151,45 +159,47 @@ def _orphan(orphans: Sequence[Scrape], value: str) -> Scrape | None:
 def _unmatched(
     query: Query, labels: Mapping[str, set[str]], jobs: set[str]
 ) -> Iterator[tuple[Matcher, str]]:
-    """Yield the matchers for what is not there, each with the part of its value."""
+    """Yield the matchers that match nothing, each with the alternative of its value."""
     expression = query.expression
     for selector in expression.selectors if expression else ():
         metric = promql.metrics().get(selector.metric)
         of_nodes = metric is None or set(metric.exporters) <= {"Besu", "Maru"}
-        # Of the targets in the namespace, which are those of its ServiceMonitors.
+        # All targets in the namespace are those of its ServiceMonitors.
         of_nodes = of_nodes or any(m.label == "namespace" for m in selector.matchers)
         for matcher in selector.matchers:
             if matcher.operator not in ("=", "=~"):
                 continue
             if matcher.label == "job":
-                there, sure = jobs, of_nodes
+                existing, is_known = jobs, of_nodes
             else:
-                there, sure = labels.get(matcher.label, set()), matcher.label in labels
+                existing, is_known = labels.get(matcher.label, set()), matcher.label in labels
             is_pattern = matcher.operator == "=~"
             for value in alternatives(matcher.value) if is_pattern else [matcher.value]:
-                if there and sure and not _among(value, there):
+                if existing and is_known and not _matches(value, existing):
                     yield matcher, value
 
 
-def _among(value: str, there: set[str]) -> bool:
-    if value in there:
+def _matches(value: str, existing: set[str]) -> bool:
+    if value in existing:
         return True
     try:
         pattern = re.compile(value)
-    except re.error:  # the syntax of Go's, which Python does not know
+    except re.error:  # a syntax of Go that Python does not have
         return True
-    return any(pattern.fullmatch(name) for name in there)
+    return any(pattern.fullmatch(name) for name in existing)
 
 
 _GROUP = re.compile(r"\(([^()|]+(?:\|[^()|]+)+)\)")
 
 
 def alternatives(pattern: str) -> list[str]:
-    """Return what a pattern is one of: a|b, or x-(a|b); itself where that can't be told."""
+    """Return the alternatives of a pattern, such as a|b or x-(a|b); itself if they are unknown."""
     if group := _GROUP.search(pattern):
         before, after = pattern[: group.start()], pattern[group.end() :]
         if not after[:1] or after[0] not in "*+?{":
             return [
-                one for part in group[1].split("|") for one in alternatives(before + part + after)
+                value
+                for part in group[1].split("|")
+                for value in alternatives(before + part + after)
             ]
     return pattern.split("|") if "(" not in pattern else [pattern]

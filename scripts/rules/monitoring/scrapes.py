@@ -1,4 +1,4 @@
-"""What ServiceMonitors scrape, and which nodes none does."""
+"""What ServiceMonitors scrape, and which chain nodes they do not."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from scripts.rules.snapshot import Objects, once
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """An endpoint of a ServiceMonitor, and a Service that it selects."""
+    """An endpoint of a ServiceMonitor, with a Service that it selects."""
 
     monitor: Manifest
     path: Where
     data: Mapping[str, Any]
     service: Manifest | None
-    """None where the monitor selects none that has such a port."""
+    """None if the monitor selects no Service with that port."""
     workload: Workload | None
     number: int | None
-    """Of the container's port that it leads to."""
+    """The number of the container's port."""
 
     @property
     def job(self) -> str:
-        """Return the label job of what it scrapes."""
+        """Return the label job of the scraped metrics."""
         for _, change in mappings(self.data.get("relabelings")):
             if change.get("targetLabel") == "job":
                 return str(change.get("replacement", ""))
@@ -37,12 +37,12 @@ class Scrape:
 
 @once
 def unscraped(objects: Objects) -> Iterator[Node]:
-    """Yield nodes that nothing scrapes, where there is monitoring at all."""
+    """Yield the chain nodes that nothing scrapes, if there is monitoring at all."""
     if not objects.of_kind("ServiceMonitor", "PrometheusRule"):
         return
     every = scrapes(objects)
     if any(scrape.service is None for scrape in every):
-        return  # a monitor that selects nothing, or no port, is told of with the references
+        return  # another rule reports monitors without a Service or port
     for node in objects.programs:
         ports = [port.number for port in node.container.ports()]
         ports += [api.port for api in node.apis if api.name == "metrics" and api.port]
@@ -53,11 +53,11 @@ def unscraped(objects: Objects) -> Iterator[Node]:
 
 @once
 def scrapes(objects: Objects) -> Iterator[Scrape]:
-    """Yield what ServiceMonitors scrape: each endpoint with each Service that has its port."""
+    """Yield the scrapes of ServiceMonitors: each endpoint with each Service that has its port."""
     for monitor in objects.of_kind("ServiceMonitor"):
-        among = monitors.monitored(monitor, objects.of_kind("Service"), objects.namespace)
+        selected = monitors.monitored(monitor, objects.of_kind("Service"), objects.namespace)
         for path, endpoint in monitors.endpoints(monitor):
-            ports = [port for one in among for port in monitors.meant(endpoint, one)]
+            ports = [port for service in selected for port in monitors.meant(endpoint, service)]
             for port in ports:
                 for workload in objects.behind(port.service):
                     number = services.reached(port, workload)
