@@ -207,8 +207,8 @@ def summary(found: Sequence[Verdict]) -> str:
         f"they were made of. Of the others, **{share(found):.1%}** are found:",
         "",
         *table("Rules of", found, lambda one: one.mutant.operator.family),
-        *_reasons("Nothing finds these:", [v for v in found if not (v.found or v.is_same)]),
-        *_reasons("These behave as what they were made of:", [v for v in found if v.is_same]),
+        *_reasons("No rule detects these:", [v for v in found if not (v.found or v.is_same)]),
+        *_reasons("These behave as the unchanged environment does:", [v for v in found if v.is_same]),
     ]
     return "\n".join(lines) + "\n"
 

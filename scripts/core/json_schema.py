@@ -90,7 +90,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 _MERGED = "x-required"
-"""Keyword for keys that are required after all files are merged. One file need not have them."""
+"""Keyword for keys that are required after all files are merged. A single file may lack them."""
 
 
 @lru_cache
