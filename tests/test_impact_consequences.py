@@ -184,7 +184,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "BLOCKED: /spec/serviceName of StatefulSet/linea-stack-besu changes from "
-                "linea-stack-besu-headless to x: Kubernetes refuses that, and no sync begins"
+                "linea-stack-besu-headless to x: the API server rejects the change, so no sync "
+                "begins"
             ),
         ],
     ),
@@ -193,12 +194,12 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on(MARU, "spec", "replicas", to=2), on(SEQUENCER, "spec", "replicas", to=2)),
         [
             (
-                "DATA: StatefulSet/linea-stack-maru goes from 4 pods to 2, and each has the key"
-                " of a validator that the chain goes on to wait for"
+                "DATA: StatefulSet/linea-stack-maru scales from 4 pods to 2, but each pod has the "
+                "key of a validator that the chain still waits for"
             ),
             (
-                "DATA: StatefulSet/linea-stack-sequencer goes from 4 pods to 2, and each has "
-                "the key of a validator that the chain goes on to wait for"
+                "DATA: StatefulSet/linea-stack-sequencer scales from 4 pods to 2, but each pod has "
+                "the key of a validator that the chain still waits for"
             ),
             (
                 "STOPS: 2 of 4 validators run, 3 are needed (before: 4 of 4 validators run, 3 "
@@ -225,9 +226,9 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on(BESU, to=None),),
         [
             (
-                "DATA: StatefulSet/linea-stack-besu is gone, which holds data: the sync, and "
-                "all later ones, wait for a person to confirm; then it is deleted, and nobody "
-                "uses its volumes"
+                "DATA: StatefulSet/linea-stack-besu, which has data, is removed: this sync and all "
+                "later ones wait until someone confirms the deletion; then it is deleted, and its "
+                "volumes remain unused"
             ),
             (
                 "STOPS: StatefulSet/linea-stack-besu: its 2 pods are removed once a person "
@@ -266,7 +267,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             "STOPS: linea-stack-besu may no longer connect to linea-stack-maru on 9000/TCP",
             "STOPS: linea-stack-besu may no longer connect to linea-stack-sequencer on 30303/TCP",
             "STOPS: linea-stack-tx-sender may no longer connect to linea-stack-besu on 8545/TCP",
-            "CHANGES: NetworkPolicy/linea-stack-besu is gone: it isolates no pod any more",
+            "CHANGES: NetworkPolicy/linea-stack-besu is removed: its pods are no longer isolated",
             "CHANGES: NetworkPolicy/linea-stack-besu is deleted at the end of the sync",
             (
                 "CHANGES: 10.30.0.0/22 may no longer connect to linea-stack-besu on 8545/TCP, "
@@ -354,7 +355,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         "prod",
         (on("PrometheusRule/linea-stack-tx-sender", to=None),),
         [
-            "CHANGES: LineaTxSenderStuck is gone: nobody is told of that any more",
+            ("CHANGES: removed alerts: LineaTxSenderStuck; no one is notified of their problems"),
             "CHANGES: PrometheusRule/linea-stack-tx-sender is deleted at the end of the sync",
         ],
     ),

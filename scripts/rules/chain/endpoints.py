@@ -109,7 +109,7 @@ def missing_host_allowlist_entry(objects: Objects) -> Iterator[Problem]:
         rejected = next((call for call in clients if call.host not in allowed), None)
         if rejected and "*" not in allowed:
             message = (
-                f"the Engine API's host allowlist of {node.name} has only {', '.join(allowed)}, "
+                f"the Engine API of {node.name} allows only requests to {', '.join(allowed)}, "
                 f"but {rejected.node.name} uses the name {rejected.host}: it gets 403, "
                 "so Besu neither builds nor imports blocks"
             )

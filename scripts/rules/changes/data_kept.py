@@ -89,7 +89,7 @@ def data_object_renamed(objects: Objects) -> Iterator[Problem]:
     outcome=Outcome.RISK,
 )
 def claims_deleted_with_statefulset(objects: Objects) -> Iterator[Problem]:
-    """A StatefulSet's claims are not deleted with it, and a validator's not with its pod.
+    """Claims outlive their StatefulSet, and those of validators also outlive their pods.
 
     Otherwise a StatefulSet that is deleted or recreated, or validators that are scaled down, lose
     their copies of the chain.

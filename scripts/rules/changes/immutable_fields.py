@@ -67,7 +67,7 @@ def selector_changed(objects: Objects) -> Iterator[Problem]:
 def immutable_statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
     """A StatefulSet's immutable fields do not change.
 
-    The API server rejects the change, so no sync begins, for other objects neither. To change such
+    The API server rejects the change, so no sync begins, not even for other objects. To change such
     a field, recreate the StatefulSet without its pods.
     """
     for old, new in changed_in_place(objects, "StatefulSet"):
