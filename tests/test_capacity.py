@@ -264,17 +264,17 @@ def test_dev_has_no_quota() -> None:
 @pytest.mark.parametrize(
     ("hard", "message"),
     [
-        ({"pods": 7}, "takes 8: 3 by StatefulSet/linea-stack-besu, 2 by Deployment/linea-stack-"),
-        ({"requests_cpu": "5500m"}, "takes 5.5"),
-        ({"cpu": "5400m"}, "the quota of cpu is 5.4, and at its largest the environment takes 5.5"),
-        ({"services_loadbalancers": 1}, "takes 2: 1 by Service/linea-stack-besu, 1 by Service"),
-        ({"persistentvolumeclaims": 4}, "takes 5: 3 by StatefulSet/linea-stack-besu"),
-        ({"requests_storage": "219Gi"}, "takes 220Gi: 3 × 50Gi by StatefulSet/linea-stack-besu"),
+        ({"pods": 7}, "needs 8 (3 by StatefulSet/linea-stack-besu, 2 by Deployment/linea-stack-"),
+        ({"requests_cpu": "5500m"}, "needs 5.5"),
+        ({"cpu": "5400m"}, "the quota of cpu is 5.4, and the environment at its largest needs 5.5"),
+        ({"services_loadbalancers": 1}, "needs 2 (1 by Service/linea-stack-besu, 1 by Service"),
+        ({"persistentvolumeclaims": 4}, "needs 5 (3 by StatefulSet/linea-stack-besu"),
+        ({"requests_storage": "219Gi"}, "needs 220Gi (3 × 50Gi by StatefulSet/linea-stack-besu"),
     ],
 )
 def test_a_quota_below_what_is_taken_is_told(hard: dict[str, Any], message: str) -> None:
     found = told(environment(resourceQuota=quota(**hard)))
-    enough = message == "takes 5.5"
+    enough = message == "needs 5.5"
     assert [rule for rule, _, _ in found] == ([] if enough else ["quota-too-small"])
     assert enough or message in found[0][2]
 
@@ -285,7 +285,7 @@ def test_a_quota_of_a_class_counts_the_claims_of_that_class() -> None:
     wanted = {"maru": {"persistence": fast}, "resourceQuota": {"enabled": True, "hard": {}}}
     assert not told(environment(**merge(wanted, {"resourceQuota": {"hard": {name: "70Gi"}}})))
     (found,) = told(environment(**merge(wanted, {"resourceQuota": {"hard": {name: "69Gi"}}})))
-    assert "takes 70Gi: 70Gi by StatefulSet/linea-stack-maru" in found[2]
+    assert "needs 70Gi (70Gi by StatefulSet/linea-stack-maru" in found[2]
 
 
 def test_a_container_that_does_not_say_what_a_quota_demands_is_refused() -> None:
@@ -340,8 +340,8 @@ def test_a_pod_needs_what_a_bound_of_pods_is_about() -> None:
     (found,) = told(environment(**given))
     assert found[1] == "Deployment/linea-stack-ethstats"
     assert found[2] == (
-        "no container of a pod says limits.cpu, of which LimitRange/linea-stack has a max for a "
-        "pod: Kubernetes refuses such a pod"
+        "no container of the pod has limits.cpu, and LimitRange/linea-stack has a max of cpu per "
+        "pod: the API server rejects the pod"
     )
 
 
@@ -350,8 +350,8 @@ def test_a_request_above_its_limit_is_told() -> None:
     (found,) = told(environment(**given))
     assert found[:2] == ("request-above-limit", "StatefulSet/linea-stack-maru")
     assert found[2] == (
-        "the container maru requests 3Gi of memory, and its limit is 2Gi: Kubernetes refuses such "
-        "a pod"
+        "the container maru requests 3Gi of memory, above its limit of 2Gi: the API server rejects "
+        "the object, so the sync fails"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from scripts.kubernetes import containers
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.workloads import Workload
+from scripts.rules.pod_templates import called
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
@@ -47,7 +48,7 @@ def duplicate_port_name(objects: Objects) -> Iterator[Problem]:
     """
     for container in (c for workload in objects.makers for c in containers.of(workload)):
         names = (((*port.path, "name"), port.name) for port in container.ports() if port.name)
-        label = f"the container {container.name} of {container.workload.manifest.label}"
+        label = f"{called(container)} of {container.workload.manifest.label}"
         yield from _duplicates(container.workload, names, f"{label} has two ports")
 
 
@@ -64,7 +65,7 @@ def duplicate_environment_variable(objects: Objects) -> Iterator[Problem]:
             for path, variable in container.variables()
             if "name" in variable
         )
-        label = f"the container {container.name} of {container.workload.manifest.label}"
+        label = f"{called(container)} of {container.workload.manifest.label}"
         yield from _duplicates(container.workload, names, f"{label} has two environment variables")
 
 

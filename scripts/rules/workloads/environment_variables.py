@@ -13,6 +13,7 @@ from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import PROBES, Container
 from scripts.kubernetes.manifest import Where
 from scripts.rules import named_objects
+from scripts.rules.pod_templates import called
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, once
 
@@ -74,7 +75,7 @@ def unknown_environment_variable(objects: Objects) -> Iterator[Problem]:
             near = _nearest(name, read - own.keys() - set(required)) if name not in read else ""
             if near:
                 message = (
-                    f"nothing in the container {container.name} reads {name}, which is probably "
+                    f"nothing in {called(container)} reads {name}, which is probably "
                     f"meant as {near}: it has no effect"
                 )
                 manifest = container.workload.manifest
@@ -102,8 +103,7 @@ def unresolved_environment_variable(objects: Objects) -> Iterator[Problem]:
                     if service and (linked or name.startswith("KUBERNETES_")):
                         continue
                     message = (
-                        f"the container {container.name} has no variable {name}: $({name}) is not "
-                        "expanded"
+                        f"{called(container)} has no variable {name}: $({name}) is not expanded"
                     )
                     near = difflib.get_close_matches(name, allowed, 1)
                     fix = f"write $({near[0]})" if near else f"add {name} to env"
@@ -160,7 +160,7 @@ def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
         names = " and ".join(missing)
         script = next(iter(_scripts(container)))[1]
         message = (
-            f"{script} of the container {container.name} requires {names}, which "
+            f"{script} of {called(container)} requires {names}, which "
             f"{'is' if len(missing) == 1 else 'are'} missing or empty: the script fails at once"
         )
         path: Where = (*container.path, "env")
@@ -189,7 +189,7 @@ def incomplete_ethstats_settings(objects: Objects) -> Iterator[Problem]:
             is_silent = missing == ["ETHSTATS_SECRET"]
             effect = "it does not report to EthStats" if is_silent else "it does not start"
             names = " and ".join(missing)
-            message = f"the container {container.name} has {present[0]} but not {names}: {effect}"
+            message = f"{called(container)} has {present[0]} but not {names}: {effect}"
             path = (*container.path, "env")
             fix = f"add {names}, or remove {' and '.join(present)}"
             yield Problem(container.workload.manifest, path, message, fix)
@@ -216,7 +216,7 @@ def incomplete_rclone_remote(objects: Objects) -> Iterator[Problem]:
             if wrong != "TYPE":
                 what, fix = "credentials", f'write {variable}: "true", or add an access key'
             message = (
-                f"the rclone remote {remote.lower()} of the container {container.name} has no "
+                f"the rclone remote {remote.lower()} of {called(container)} has no "
                 f"{what}: every copy to it fails"
             )
             path, _ = own.get(variable, ((*container.path, "env"), ""))
@@ -249,8 +249,7 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
             if any(_nearest(name, ["WS_SECRET"]) for name in own):
                 continue
             message = (
-                f"the container {container.name} has no WS_SECRET: EthStats rejects the reports of "
-                "all nodes"
+                f"{called(container)} has no WS_SECRET: EthStats rejects the reports of all nodes"
             )
             fix = "add WS_SECRET with the secretKeyRef of the nodes' ETHSTATS_SECRET"
             yield Problem(container.workload.manifest, (*container.path, "env"), message, fix)

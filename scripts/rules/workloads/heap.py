@@ -14,6 +14,7 @@ from scripts.kubernetes.quantity import GIB, least, shown
 from scripts.kubernetes.resource_usage import (
     ContainerResources,
 )
+from scripts.rules.pod_templates import called
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.amounts import containers_of, is_misread
@@ -47,7 +48,7 @@ def heap_too_large(objects: Objects) -> Iterator[Problem]:
         if size > limit * _HEAP_SHARE:
             message = (
                 f"the heap may grow to {shown('memory', size)} ({heap.word}), and the memory limit "
-                f"of the container {jvm.container.name} is {shown('memory', limit)}: it is "
+                f"of {called(jvm.container)} is {shown('memory', limit)}: it is "
                 "OOMKilled as the heap fills"
             )
             half = "-XX:MaxRAMPercentage=50" if heap.size is None else f"-Xmx{_option(limit / 2)}"

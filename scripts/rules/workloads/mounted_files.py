@@ -15,6 +15,7 @@ from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.volumes import File
 from scripts.kubernetes.workloads import Workload
 from scripts.rules import named_objects
+from scripts.rules.pod_templates import called
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
 
@@ -55,7 +56,7 @@ def missing_sub_path(objects: Objects) -> Iterator[Problem]:
                 for name in _expanded(container, mount[field]):
                     if _lacks(known, name):
                         message = (
-                            f"the container {container.name} mounts {name} of the volume "
+                            f"{called(container)} mounts {name} of the volume "
                             f"{mount['name']}, which has {_only(known)}: an empty directory is "
                             "mounted instead"
                         )
@@ -111,13 +112,12 @@ def missing_java_jar(objects: Objects) -> Iterator[Problem]:
             message, fix = "", ""
             if word == "-jar" and not after.endswith(".jar"):
                 message = (
-                    f"-jar of the container {container.name} is followed by {after or 'nothing'}, "
-                    "not by a jar"
+                    f"-jar of {called(container)} is followed by {after or 'nothing'}, not by a jar"
                 )
                 path = (*path[:-1], int(path[-1]) + 1)
                 fix = "add the jar after -jar, for example maru.jar"
             elif word.endswith(".jar") and before != "-jar" and _is_class(texts, word):
-                message = f"{word} of the container {container.name} has no -jar before it"
+                message = f"{word} of {called(container)} has no -jar before it"
                 fix = f"add -jar before {word}"
             if message:
                 message += ": java exits at once"
@@ -195,7 +195,7 @@ def _missing_file(
         elsewhere = _elsewhere(text, mounted, holds)
         place = (*container.path, "volumeMounts")
         if elsewhere:
-            message = f"the container {container.name} uses {text}, but {elsewhere}: {_FAILS}"
+            message = f"{called(container)} uses {text}, but {elsewhere}: {_FAILS}"
             right = _used(container, text, mounted, holds) if whole else ""
             if right:
                 return Problem(workload.manifest, path, message, f"write {right}")
@@ -205,7 +205,7 @@ def _missing_file(
         if not near:
             return None
         message = (
-            f"the container {container.name} uses {text}, but does not mount the volume that "
+            f"{called(container)} uses {text}, but does not mount the volume that "
             f"another container of the pod mounts at {near[0]}: {_FAILS}"
         )
         fix = f"add a volumeMount with mountPath: {near[0]} to this container"
@@ -217,8 +217,7 @@ def _missing_file(
     if not _lacks(known, name):
         return None
     message = (
-        f"the container {container.name} uses {text}, but the volume {volume} has "
-        f"{_only(known)}: {_FAILS}"
+        f"{called(container)} uses {text}, but the volume {volume} has {_only(known)}: {_FAILS}"
     )
     item = _missing_item(objects, workload, volume, name)
     if item:

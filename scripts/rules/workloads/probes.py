@@ -10,6 +10,7 @@ from scripts.core.findings import Severity
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import whole
+from scripts.rules.pod_templates import called
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.answering import answering, chain_nodes
@@ -45,7 +46,7 @@ def missing_readiness_probe(objects: Objects) -> Iterator[Problem]:
     for container, service in _behind_services(objects).values():
         if not container.get("readinessProbe"):
             message = (
-                f"the container {container.name} has no readinessProbe: {service.label} sends "
+                f"{called(container)} has no readinessProbe: {service.label} sends "
                 "it connections before it can answer them"
             )
             path = (*container.path, "readinessProbe")
@@ -70,7 +71,7 @@ def chain_node_without_probe(objects: Objects) -> Iterator[Problem]:
             is_reported = kind == "readinessProbe" and container.place in behind_services
             if container.get(kind) or is_reported:
                 continue
-            message = f"the container {container.name} has no {kind}: {missed}"
+            message = f"{called(container)} has no {kind}: {missed}"
             fix = f"add a {kind}, for example the one in chart/values.yaml"
             yield Problem(container.workload.manifest, (*container.path, kind), message, fix)
 
@@ -136,7 +137,7 @@ def liveness_probe_too_strict(objects: Objects) -> Iterator[Problem]:
         if failures == 1 or (container.place in nodes and seconds < _LEAST_LIVENESS_S):
             field = "failureThreshold" if failures < 3 else "periodSeconds"
             message = (
-                f"the livenessProbe of the container {container.name} restarts it after {failures} "
+                f"the livenessProbe of {called(container)} restarts it after {failures} "
                 f"{'failure' if failures == 1 else 'failures'} ({seconds} s): a short pause is "
                 "enough for a restart"
             )
@@ -164,7 +165,7 @@ def startup_probe_too_short(objects: Objects) -> Iterator[Problem]:
         if seconds >= _LEAST_START_S[kind] or too_strict:
             continue
         message = (
-            f"the {kind} of the container {container.name} gives it {seconds} s to start: it is "
+            f"the {kind} of {called(container)} gives it {seconds} s to start: it is "
             "killed while RocksDB recovers its database"
         )
         fix = "add a startupProbe, for example the one in chart/values.yaml"

@@ -16,7 +16,7 @@ from scripts.kubernetes.resource_usage import (
     Share,
     quotas,
 )
-from scripts.rules.pod_templates import in_container
+from scripts.rules.pod_templates import called, in_container
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.amounts import above_limit, containers_of, largest_of
@@ -84,7 +84,7 @@ def missing_request_for_quota(objects: Objects) -> Iterator[Problem]:
             for own in containers_of(objects):
                 if resource not in own.amounts(field):
                     message = (
-                        f"the container {own.container.name} has no {name}, which the ResourceQuota"
+                        f"{called(own.container)} has no {name}, which the ResourceQuota"
                         " counts: the API server rejects its pods"
                     )
                     fix = f"add resources.{name}, or a default for containers in limitRange.limits"
@@ -101,7 +101,7 @@ def request_above_default_limit(objects: Objects) -> Iterator[Problem]:
     for own, resource, request, limit in above_limit(objects):
         if own.container.get("resources", "limits", resource) is None:
             message = (
-                f"the container {own.container.name} requests {request} of {resource}, above its "
+                f"{called(own.container)} requests {request} of {resource}, above its "
                 f"default limit of {limit} from a LimitRange: the API server rejects its pods"
             )
             fix = f"add a limit of {request} or more, or reduce the request to {limit}"
@@ -128,7 +128,7 @@ def outside_limit_range(objects: Objects) -> Iterator[Problem]:
             elif bound.kind == "Container":
                 for own in containers_of(objects):
                     path = (*own.container.path, "resources", field)
-                    what = f"the container {own.container.name} {_VERBS[field]}"
+                    what = f"{called(own.container)} {_VERBS[field]}"
                     manifest = own.container.workload.manifest
                     yield from _beyond(bound, side, manifest, path, what, own.amounts(field))
             elif bound.kind == "Pod":

@@ -14,7 +14,7 @@ from scripts.kubernetes.resource_usage import (
     quotas,
 )
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.pod_templates import in_container
+from scripts.rules.pod_templates import called, in_container
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.amounts import (
@@ -46,7 +46,7 @@ def request_above_limit(objects: Objects) -> Iterator[Problem]:
     for own, resource, request, limit in above_limit(objects):
         if own.container.get("resources", "limits", resource) is not None:
             message = (
-                f"the container {own.container.name} requests {request} of {resource}, above its "
+                f"{called(own.container)} requests {request} of {resource}, above its "
                 f"limit of {limit}: the API server rejects the object, so the sync fails"
             )
             fix = f"write {limit} or less, or raise the limit to {request}"
@@ -99,7 +99,7 @@ def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
                 if amount is None or not is_misread(resource, amount):
                     continue
                 singular = field.removesuffix("s")
-                what = f"the {resource} {singular} of the container {container.name} is {value}"
+                what = f"the {resource} {singular} of {called(container)} is {value}"
                 if resource == "cpu":
                     message, fix = f"{what}, which means {value} cores", f"write {value}m"
                 else:
@@ -119,7 +119,7 @@ def missing_memory_limit(objects: Objects) -> Iterator[Problem]:
     for own in containers_of(objects):
         if "memory" not in own.limits and not _is_counted(objects, "limits.memory"):
             message = (
-                f"the container {own.container.name} has no memory limit: it may exhaust the "
+                f"{called(own.container)} has no memory limit: it may exhaust the "
                 "memory of its node, and other pods there are killed, too"
             )
             fix = "add resources.limits.memory, for example 512Mi"
@@ -141,7 +141,7 @@ def missing_cpu_request(objects: Objects) -> Iterator[Problem]:
         if any(map(_scales_by_cpu, objects.autoscalers(container.workload.manifest))):
             continue  # autoscaler-without-resource-request
         message = (
-            f"the container {container.name} has no cpu request: the scheduler may place it on a "
+            f"{called(container)} has no cpu request: the scheduler may place it on a "
             "node that has no cpu left"
         )
         path = ("resources", "requests", "cpu")

@@ -14,7 +14,7 @@ from scripts.kubernetes.quantity import GIB, parse, shown
 from scripts.kubernetes.resource_usage import (
     PodResources,
 )
-from scripts.rules.pod_templates import in_container
+from scripts.rules.pod_templates import called, in_container
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.amounts import is_misread, with_unit
@@ -66,7 +66,7 @@ def memory_volume_above_memory_limit(objects: Objects) -> Iterator[Problem]:
                     continue
                 message = (
                     f"the volume {name} may use {shown('memory', size)} of memory, and the memory "
-                    f"limit of the container {container.name} is {shown('memory', limit)}: it is "
+                    f"limit of {called(container)} is {shown('memory', limit)}: it is "
                     "OOMKilled before the volume is full"
                 )
                 fix = (

@@ -10,6 +10,7 @@ from scripts.kubernetes import services
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload, whole
+from scripts.rules.pod_templates import called
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.answering import answering, chain_nodes
@@ -30,7 +31,7 @@ def missing_shutdown_delay(objects: Objects) -> Iterator[Problem]:
     for container, service in _balanced(objects) if objects.is_production else ():
         if not container.get("lifecycle", "preStop"):
             message = (
-                f"the container {container.name} has no preStop hook: it stops while the load "
+                f"{called(container)} has no preStop hook: it stops while the load "
                 f"balancer of {service.label} still sends it requests, which fail"
             )
             path = (*container.path, "lifecycle", "preStop")
@@ -62,7 +63,7 @@ def pre_stop_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
         grace = _grace(container.workload)
         if seconds and seconds >= grace:
             message = (
-                f"the preStop hook of the container {container.name} sleeps for {seconds:f} s, and "
+                f"the preStop hook of {called(container)} sleeps for {seconds:f} s, and "
                 f"terminationGracePeriodSeconds is {grace}: the container is killed before it gets "
                 "SIGTERM"
             )
@@ -89,7 +90,7 @@ def grace_period_too_short(objects: Objects) -> Iterator[Problem]:
         after = f" after its preStop hook of {seconds:f} s" if seconds else ""
         usual = (60 if workload.manifest.component == "maru" else 300) + int(seconds)
         message = (
-            f"the container {container.name} has {left:f} s to stop{after}: it is killed while "
+            f"{called(container)} has {left:f} s to stop{after}: it is killed while "
             "RocksDB flushes its memory to disk"
         )
         path = (*workload.pod_path, "terminationGracePeriodSeconds")

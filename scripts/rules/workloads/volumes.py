@@ -10,6 +10,7 @@ from scripts.core import paths
 from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import HANDLERS, Container
 from scripts.kubernetes.manifest import Where
+from scripts.rules.pod_templates import called
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
@@ -35,7 +36,7 @@ def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
                 if name not in known:
                     near = difflib.get_close_matches(name, known, 1)
                     message = (
-                        f"the container {container.name} mounts the volume {name}, which"
+                        f"{called(container)} mounts the volume {name}, which"
                         f" {workload.manifest.label} does not have: {_REJECTED}"
                     )
                     fix = (
@@ -110,7 +111,7 @@ def read_only_root_without_tmp(objects: Objects) -> Iterator[Problem]:
             if not near and container.place not in nodes:
                 continue
             message = (
-                f"the container {container.name} has a read-only root filesystem and no volume at"
+                f"{called(container)} has a read-only root filesystem and no volume at"
                 f" {_TMP}: it fails when it writes a temporary file"
             )
             fix = f"mount an emptyDir at {_TMP}" + (f", not at {near[0]}" if near else "")
@@ -131,7 +132,7 @@ def duplicate_mount_path(objects: Objects) -> Iterator[Problem]:
     """
     for container, path, where, other in _on_one_path(objects):
         if where == other:
-            message = f"the container {container.name} mounts two volumes at {where}: {_REJECTED}"
+            message = f"{called(container)} mounts two volumes at {where}: {_REJECTED}"
             fix = "write another mountPath, or remove one of the two mounts"
             yield Problem(container.workload.manifest, path, message, fix)
 
@@ -146,7 +147,7 @@ def mount_hides_another(objects: Objects) -> Iterator[Problem]:
     for container, path, where, other in _on_one_path(objects):
         if where != other:
             message = (
-                f"the container {container.name} mounts volumes at {other} and {where}, which are "
+                f"{called(container)} mounts volumes at {other} and {where}, which are "
                 "the same path: one hides the other"
             )
             fix = "write another mountPath, or remove one of the two mounts"
@@ -231,9 +232,7 @@ def probe_without_one_handler(objects: Objects) -> Iterator[Problem]:
                 actions = [key for key in _ACTIONS if handler.get(key) is not None]
                 if len(actions) != 1:
                     what = " and ".join(actions) or "no action"
-                    message = (
-                        f"{place[-1]} of the container {container.name} has {what}: {_REJECTED}"
-                    )
+                    message = f"{place[-1]} of {called(container)} has {what}: {_REJECTED}"
                     path = (*container.path, *place)
                     fix = "write one action, for example httpGet"
                     yield Problem(workload.manifest, path, message, fix)
