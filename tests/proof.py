@@ -208,7 +208,9 @@ def summary(found: Sequence[Verdict]) -> str:
         "",
         *table("Rules of", found, lambda one: one.mutant.operator.family),
         *_reasons("No rule detects these:", [v for v in found if not (v.found or v.is_same)]),
-        *_reasons("These behave as the unchanged environment does:", [v for v in found if v.is_same]),
+        *_reasons(
+            "These behave as the unchanged environment does:", [v for v in found if v.is_same]
+        ),
     ]
     return "\n".join(lines) + "\n"
 
