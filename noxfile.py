@@ -103,7 +103,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests: -- tests/test_x.py -k name; -- --stress 10 repeats them under load."""
+    """Run the tests: -- tests/core -k name; -- --stress 10 repeats them under load."""
     if helped(session, "nox -s tests -- tests/rules -k quota", "nox -s tests -- --stress 10"):
         return
     install(session, "pipeline", "tests", "site")

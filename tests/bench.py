@@ -24,7 +24,7 @@ import yaml
 
 from scripts.core import toolchain
 from scripts.environments.layout import RELEASE
-from tests.copies import copy_environment
+from tests.environment_copies import copy_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = os.cpu_count() or 1

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scripts.core import process_lifetime
-from tests import forked
+from tests import program_server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -105,7 +105,7 @@ class Repository:
         variables = {**os.environ, **environment}
         try:
             command = ["--repository", str(self.root), *arguments]
-            code, out, err = forked.run(command, variables)
+            code, out, err = program_server.run(command, variables)
         except ValueError:
             done = subprocess.run(
                 self.command(*arguments), cwd=ROOT, env=variables, capture_output=True, check=False
@@ -241,10 +241,16 @@ def changed(repository: Repository, tmp_path: Path) -> Changed:
 
 
 class Interrupted:
-    """Commands that get a signal at a step of theirs; see tests/interrupted.py."""
+    """Commands that get a signal at a step of theirs; see tests/interrupted_runs.py."""
 
     def __init__(self, repository: Repository, number: signal.Signals) -> None:
-        command = [sys.executable, "-m", "tests.interrupted", str(repository.root), number.name]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.interrupted_runs",
+            str(repository.root),
+            number.name,
+        ]
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,

@@ -22,11 +22,11 @@ from scripts.cluster.cluster import Cluster
 from scripts.impact.effects.prediction import Prediction
 from scripts.impact.predict import impact
 from scripts.impact.report import Report
-from tests import changes, outcomes
-from tests.changes import Change
 from tests.conftest import Repository, copy
 from tests.e2e import conftest, steps
-from tests.outcomes import Seen
+from tests.impact import changes, outcomes
+from tests.impact.changes import Change
+from tests.impact.outcomes import Seen
 
 ALL_S = 2400.0
 """A wait fails after this time without progress: generous, for two busy processors."""

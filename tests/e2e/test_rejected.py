@@ -20,9 +20,9 @@ from scripts.cluster.cluster import Cluster
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules import catalogue
 from scripts.rules.rule import Outcome, Rule, is_rejected
-from tests import examples
 from tests.conftest import ROOT
-from tests.examples import Example, Laid
+from tests.rules import examples
+from tests.rules.examples import Example, Laid
 
 SPACE = "rejected"
 REJECTED = [rule for rule in catalogue.RULES.values() if rule.outcome is Outcome.REJECTED]

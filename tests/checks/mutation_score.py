@@ -1,0 +1,269 @@
+"""What the layers of `validate` tell of mutants, but the last, which finds any edit of output.
+
+`python -m tests.checks.mutation_score [ENVIRONMENT …]` prints all mutants, with those that
+nothing finds; with --write, it writes into docs/rules.md how many of those that the tests
+try are found.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+
+import yaml
+
+from scripts.checks import kubeconform, node_options
+from scripts.core import yamlio
+from scripts.core.findings import Finding, Severity, UserError
+from scripts.documentation import marked
+from scripts.environments import environment, image_lock
+from scripts.environments.environment import Environment
+from scripts.kubernetes.manifest import PODS, Manifest
+from scripts.rendering import preconditions
+from scripts.rules import catalogue
+from scripts.rules.snapshot import Objects
+from tests import objects
+from tests.checks.mutants import ENVIRONMENTS, MOST, Mutant, mutants
+from tests.conftest import ROOT
+from tests.rules import examples
+
+SURVIVORS = Path(__file__).with_name("survivors.yaml")
+DOCS = ROOT / "docs" / "rules.md"
+WRITE = "--write"
+SAME = "same"
+"""The group of survivors.yaml whose mutants behave as what they were made of."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Told:
+    """What is told of an object."""
+
+    rule: str
+    object: str
+    message: str
+    severity: Severity = Severity.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is told of a mutant, and not of the environment as it is."""
+
+    mutant: Mutant
+    by_schema: bool
+    told: tuple[Told, ...]
+    """By the other layers."""
+
+    @property
+    def found(self) -> bool:
+        """Return whether there is a finding: an error, or a warning."""
+        return self.by_schema or bool(self.told)
+
+    @property
+    def only_warned(self) -> bool:
+        """Return whether there are warnings alone."""
+        errors = any(one.severity is Severity.ERROR for one in self.told)
+        return self.found and not self.by_schema and not errors
+
+    @property
+    def is_same(self) -> bool:
+        """Return whether it behaves as the environment does, so that there is nothing to find."""
+        return not self.found and any(
+            re.fullmatch(name, self.mutant.name) for name in _read()[SAME]
+        )
+
+
+def verdicts(names: Sequence[str] = ENVIRONMENTS, most: int = MOST) -> list[Verdict]:
+    """Return what is told of each mutant."""
+    found = [mutant for name in names for mutant in mutants(name, most)]
+    processes = os.cpu_count() or 1
+    # Not forked: Helm's engine is Go, whose threads do not come along.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        shares = [pool.submit(_share, names, most, n, processes) for n in range(processes)]
+        refused = _refused_by_schema(found)
+        told_of = dict(chain.from_iterable(share.result() for share in shares))
+    return [Verdict(one, one.name in refused, told_of[one.name]) for one in found]
+
+
+def _share(
+    names: Sequence[str], most: int, first: int, step: int
+) -> list[tuple[str, tuple[Told, ...]]]:
+    """Return what is told of some of the mutants, by their names."""
+    found = [mutant for name in names for mutant in mutants(name, most)]
+    return [
+        (one.name, tuple(sorted(told(one) - unbroken(one.objects.name))))
+        for one in found[first::step]
+    ]
+
+
+@lru_cache
+def unbroken(name: str) -> frozenset[Told]:
+    """Return what is told of an environment as it is."""
+    found = examples.objects(name)
+    return frozenset((*_by_rules(found), *_by_images(found)))
+
+
+def told(mutant: Mutant) -> frozenset[Told]:
+    """Return what all layers but the schemas tell of a mutant."""
+    broken = mutant.objects
+    found = [
+        *_by_rules(broken),
+        *_by_render(broken),
+        *_by_images(broken),
+    ]
+    if any(one.kind == "ConfigMap" or one.kind.lower() in PODS for one in mutant.changed):
+        found += _by_configurations(mutant)
+    return frozenset(found)
+
+
+def _by_rules(broken: Objects) -> Iterator[Told]:
+    others = [examples.objects(name) for name in objects.ENVIRONMENTS if name != broken.name]
+    for rule in catalogue.RULES.values():
+        for _, problem in rule.check([broken, *(others if rule.together else ())]):
+            yield Told(rule.id, problem.manifest.label, problem.message, rule.severity)
+
+
+def _by_render(broken: Objects) -> Iterator[Told]:
+    """Yield why the objects would not be written."""
+    found = without_values(broken.name)
+    for refuse in (preconditions.shapes, preconditions.digests, preconditions.together):
+        try:
+            refuse(ROOT, found, broken.manifests)
+        except UserError as error:
+            yield from map(_of_finding, error.findings)
+
+
+@lru_cache
+def without_values(name: str) -> Environment:
+    """Return an environment in which no value is looked for: none makes an object a mutant."""
+    found = environment.load(ROOT, name)
+    empty = tuple(replace(layer, data={}) for layer in found.layers)
+    return replace(found, layers=empty, patches=())
+
+
+def _by_configurations(mutant: Mutant) -> Iterator[Told]:
+    """Yield what Besu and Maru would refuse; of the unbroken environments that is nothing."""
+    for problem in node_options.check(mutant.objects.manifests):
+        yield Told(problem.rule, f"{problem.kind}/{problem.name}", problem.message)
+
+
+def _by_images(broken: Objects) -> Iterator[Told]:
+    """Yield what image_rules tells, without the place of it."""
+    for image in image_lock.names(broken.manifests):
+        if broken.is_production and not image_lock.parse(image).digest:
+            yield Told("image-without-digest", "", image, Severity.WARNING)
+
+
+def _of_finding(finding: Finding) -> Told:
+    return Told(finding.rule, finding.object, finding.message, finding.severity)
+
+
+def _text(manifest: Manifest) -> str:
+    return yamlio.dump(manifest.object)
+
+
+def _refused_by_schema(found: Iterable[Mutant]) -> set[str]:
+    """Return the names of the mutants that kubeconform refuses; all are asked about at once."""
+    by_version: dict[str, dict[str, str]] = {}
+    for mutant in found:
+        files = by_version.setdefault(mutant.objects.kubernetes_version, {})
+        files |= {f"{mutant.name}\n{one.label}": _text(one) for one in mutant.changed}
+    problems = [
+        p for version, files in by_version.items() for p in kubeconform.check(files, version)
+    ]
+    return {problem.file.partition("\n")[0] for problem in problems}
+
+
+# Told to people
+
+
+def reasons() -> dict[str, str]:
+    """Return pattern → why nothing finds the mutants whose names it fits."""
+    return {name: why for group in _read().values() for name, why in group.items()}
+
+
+@lru_cache
+def _read() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = yaml.safe_load(SURVIVORS.read_text("utf-8"))
+    return found
+
+
+def share(found: Iterable[Verdict]) -> float:
+    """Return how many of the mutants that behave otherwise are found, from 0 to 1."""
+    others = [one for one in found if not one.is_same]
+    return sum(one.found for one in others) / max(len(others), 1)
+
+
+def summary(found: Sequence[Verdict]) -> str:
+    """Return what docs/rules.md says of the mutants."""
+    same = sum(one.is_same for one in found)
+    lines = [
+        f"{len(found)} mutants of {' and '.join(ENVIRONMENTS)}, of which {same} behave as what",
+        f"they were made of. Of the others, **{share(found):.1%}** are found:",
+        "",
+        *table("Rules of", found, lambda one: one.mutant.operator.family),
+        *_reasons("No rule detects these:", [v for v in found if not (v.found or v.is_same)]),
+        *_reasons(
+            "These behave as the unchanged environment does:", [v for v in found if v.is_same]
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _reasons(title: str, found: Sequence[Verdict]) -> list[str]:
+    """Return the lines of a list: mutants by the reason for which nothing finds them."""
+    lines, groups = ["", title, ""], dict[str, list[str]]()
+    for one in found:
+        groups.setdefault(_reason(one), []).append(one.mutant.name)
+    for reason, names in groups.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"- {reason} `{names[0]}`{more}")
+    return lines
+
+
+def _reason(verdict: Verdict) -> str:
+    fits = (why for name, why in reasons().items() if re.fullmatch(name, verdict.mutant.name))
+    return next(fits, "No rule finds it yet.")
+
+
+def table(title: str, found: Sequence[Verdict], of: Callable[[Verdict], str]) -> list[str]:
+    """Return the lines of a table in Markdown: the shares of mutants that are found, in groups."""
+    groups: dict[str, list[Verdict]] = {}
+    for one in found:
+        groups.setdefault(of(one), []).append(one)
+    groups["all"] = list(found)
+    rows = [f"| {title} | Mutants | The same | By schema alone | By all layers | By a warning |"]
+    rows.append("|---|---:|---:|---:|---:|---:|")
+    for name, group in groups.items():
+        same = sum(one.is_same for one in group)
+        schema = sum(one.by_schema for one in group) / max(len(group) - same, 1)
+        warned = sum(one.only_warned for one in group)
+        counts = f"{len(group)} | {same} | {schema:.1%} | {share(group):.1%} | {warned}"
+        rows.append(f"| {name} | {counts} |")
+    return rows
+
+
+def main() -> None:
+    """Print what is told of all mutants, or write what the docs say of those that are tried."""
+    names = [name for name in sys.argv[1:] if name != WRITE]
+    if WRITE in sys.argv:
+        marked.update(DOCS, "mutants", summary(verdicts()), check=False)
+        return
+    found = verdicts(names or ENVIRONMENTS, sys.maxsize)
+    print("\n".join(table("Operator", found, lambda one: one.mutant.operator.name)))
+    print("\n".join(table("Family", found, lambda one: one.mutant.operator.family)))
+    for one in found:
+        if not one.found:
+            operator = one.mutant.operator
+            print(f"{operator.family}\t{operator.name}\t{one.mutant.name}")
+
+
+if __name__ == "__main__":
+    main()
