@@ -25,6 +25,7 @@ import yaml
 from scripts.core import toolchain
 from scripts.environments.layout import RELEASE
 from tests.environment_copies import copy_environment
+from tests.git import git
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESSES = os.cpu_count() or 1
@@ -274,12 +275,6 @@ def compare_impact(
     # Its workers share with it what they began with, so that this is more than they take.
     most = found.peak_mib * (1 + PROCESSES if len(pairs) > 1 else 1)
     print(f"  {told}; all its processes: at most {most:.0f} MiB (goal: {IMPACT_MIB})")
-
-
-def git(folder: Path, *arguments: str) -> None:
-    """Run git in a folder, as nobody in particular."""
-    settings = ("user.name=bench", "user.email=bench@example.com", "gc.auto=0")
-    run(["git", *(word for one in settings for word in ("-c", one)), *arguments], folder)
 
 
 def retag(values: Path, number: int) -> None:

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from scripts.core import toolchain
-from tests.execution_client import STILL_S
+from tests.waits import STILL_S
 
 TIMEOUT_MS = STILL_S * 1000
 expect.set_options(timeout=TIMEOUT_MS)

@@ -16,46 +16,26 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from scripts.cluster.processes import free_ports
 from scripts.core.toolchain import tool
 from scripts.network.keys import Key
+from tests.waits import until
 
 BLOCK_TIME_S = 1.0
 BUILD_TIME_S = 0.3
 """What the client has for a block's transactions; Maru's min-block-build-time."""
-STILL_S = 180.0
-"""How long nothing may move where something is waited for."""
 HANG_S = 600.0
 """After which a call that never returns is given up."""
-
-T = TypeVar("T")
 
 UNREACHABLE = (OSError, http.client.HTTPException)
 
 
 class RpcError(Exception):
     """The client answers, with an error."""
-
-
-def until(ready: Callable[[], T], what: str, progress: Callable[[], object] | None = None) -> T:
-    """Return the first answer that is true; raises AssertionError where nothing moves for STILL_S.
-
-    what: what is waited for, for the message. progress: what changes while something moves, like a
-    chain's height; where nothing can be seen to move, time alone counts.
-    """
-    still_s, looked, last = 0.0, time.monotonic(), progress and progress()
-    while not (answer := ready()):
-        now, seen = time.monotonic(), progress and progress()
-        # A machine that was paused has had no time meanwhile: a look counts as a second at most.
-        still_s = 0.0 if seen != last else still_s + min(now - looked, 1.0)
-        looked, last = now, seen
-        assert still_s < STILL_S, f"{what}: nothing has moved for {STILL_S:g} s"
-        time.sleep(0.1)
-    return answer
 
 
 def token(secret: bytes, issued_s: int) -> str:

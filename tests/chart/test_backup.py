@@ -24,7 +24,7 @@ import pytest
 
 from scripts.core.toolchain import tool
 from tests.conftest import ROOT, Run, digest
-from tests.execution_client import until
+from tests.waits import until
 
 SCRIPTS = ROOT / "chart" / "files" / "backup"
 BUCKET, PREFIX = "backups", "linea-prod/linea-stack"

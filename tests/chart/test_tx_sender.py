@@ -28,8 +28,9 @@ from scripts.network import genesis
 from scripts.network.keys import Key
 from scripts.rendering import pipeline
 from tests.conftest import ROOT, Repository
-from tests.execution_client import Client, Maru, chain, until
+from tests.execution_client import Client, Maru, chain
 from tests.objects import one
+from tests.waits import until
 
 SCRIPT = ROOT / "chart" / "files" / "tx-sender" / "tx-sender.sh"
 READY = SCRIPT.parent / "ready.sh"
@@ -163,7 +164,7 @@ class Sender:
         what: str,
         progress: Callable[[], object] | None = None,
     ) -> None:
-        """Wait as execution.until does; where that fails, the log is in the message."""
+        """Wait as waits.until does; where that fails, the log is in the message."""
         try:
             until(ready, what, progress)
         except AssertionError as error:

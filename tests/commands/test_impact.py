@@ -17,7 +17,7 @@ from scripts.impact import predict
 from scripts.impact.effects.effect import Risk
 from scripts.impact.report import document
 from tests.conftest import ROOT, Repository
-from tests.output.test_git_revision import commit, git
+from tests.git import commit, git
 
 SCHEMA = ROOT / "scripts" / "impact" / "impact.schema.json"
 BESU = "overlays/dev/manifests/statefulset-linea-stack-besu.yaml"

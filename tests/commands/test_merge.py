@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.conftest import Repository, Run
-from tests.output.test_git_revision import git
+from tests.git import git
 
 VALUES = "overlays/dev/values.yaml"
 MANIFESTS = "overlays/dev/manifests"

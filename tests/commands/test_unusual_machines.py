@@ -11,6 +11,7 @@ import pytest
 from scripts.checks.layers import links
 from scripts.core import safe_files
 from tests.conftest import ROOT, Repository, without_progress
+from tests.git import git
 
 
 def run(repository: Repository, *arguments: str, shell: str = "", **environment: str) -> str:
@@ -143,7 +144,7 @@ def test_a_closed_pipe_causes_no_traceback(mistaken: Repository) -> None:
 def test_a_link_that_points_outside_is_reported_anywhere(
     repository: Repository, target: str
 ) -> None:
-    subprocess.run(["git", "init", "--quiet"], cwd=repository.root, check=True)
+    git(repository.root, "init", "--quiet")
     repository.write("docs/notes.md", "x\n")
     (repository / "docs/inside").symlink_to("notes.md")
     assert run(repository, "validate", "dev").endswith("exit code 0")

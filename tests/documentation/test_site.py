@@ -21,7 +21,7 @@ from playwright.sync_api import expect
 from scripts.core import toolchain
 from tests.browser import browser
 from tests.conftest import ROOT
-from tests.output.test_git_revision import git
+from tests.git import git
 from tools.site import hook
 
 MERMAID = "dist/mermaid.tiny.js"

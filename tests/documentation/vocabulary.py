@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import tokenize
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from itertools import accumulate
 import yaml
 
 from tests.conftest import ROOT
+from tests.git import git
 
 PHRASES = ROOT / "tests" / "documentation" / "vocabulary.yaml"
 
@@ -79,13 +79,7 @@ def phrases() -> list[Phrase]:
 
 def files() -> list[str]:
     """Return the paths of the files that people read and write, relative to the repository."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split("\0")
+    listed = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     return sorted(
         path
         for path in set(listed)

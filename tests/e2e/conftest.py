@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
 from collections.abc import Callable, Generator, Iterator
 
@@ -14,6 +13,7 @@ from scripts.cluster.cluster import Cluster
 from scripts.cluster.git_remote import Remote
 from tests.conftest import ROOT
 from tests.e2e import steps
+from tests.git import attempt
 
 MEASURED = "measured"
 _running: list[Cluster] = []
@@ -36,13 +36,10 @@ def base(request: pytest.FixtureRequest) -> str:
     named = request.config.getoption("--against")
     if named:
         return str(named)
-    changed = git("status", "--porcelain", "--", "overlays", "argocd")
+    changed = attempt(ROOT, "status", "--porcelain", "--", "overlays", "argocd")
     before = "HEAD" if changed.stdout else "HEAD^"
-    return before if git("rev-parse", "--verify", "--quiet", before).returncode == 0 else ""
-
-
-def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    known = attempt(ROOT, "rev-parse", "--verify", "--quiet", before)
+    return before if known.returncode == 0 else ""
 
 
 @pytest.fixture(scope="session")

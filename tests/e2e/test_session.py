@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.execution_client import until
+from tests.waits import until
 
 HANG_S = 900.0
 ENDED = "stopped; the cluster is deleted"

@@ -14,9 +14,7 @@ environment only. Paths in `manifests/` change the rendered output, like a manua
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +26,7 @@ import yaml
 from scripts.environments import environment
 from tests.conftest import ROOT, Repository
 from tests.environment_copies import copy_environment
+from tests.git import git
 
 FOLDER = ROOT / "tests" / "changes"
 _CHART, _MANIFESTS = "chart/", "manifests/"
@@ -120,27 +119,11 @@ def commit(repository: Repository, message: str) -> str:
     The revision depends on files and messages only, not on user or time.
     """
     if not (repository / ".git").exists():
-        _git(repository, "init", "--quiet", "--initial-branch=main")
+        git(repository.root, "init", "--quiet", "--initial-branch=main")
         (repository / ".git/info/exclude").write_text(".render/\n", "utf-8")
-    _git(repository, "add", "--all")
-    _git(repository, "commit", "--quiet", "--allow-empty", f"--message={message}")
-    return _git(repository, "rev-parse", "HEAD").strip()
-
-
-def _git(repository: Repository, *arguments: str) -> str:
-    who = {f"GIT_{role}_NAME": "linea" for role in ("AUTHOR", "COMMITTER")}
-    who |= {f"GIT_{role}_EMAIL": "linea@localhost" for role in ("AUTHOR", "COMMITTER")}
-    who |= {f"GIT_{role}_DATE": "2026-01-01T00:00:00Z" for role in ("AUTHOR", "COMMITTER")}
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=repository.root,
-        env={**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "LC_ALL": "C", **who},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert not done.returncode, done.stderr
-    return done.stdout
+    git(repository.root, "add", "--all")
+    git(repository.root, "commit", "--quiet", "--allow-empty", f"--message={message}")
+    return git(repository.root, "rev-parse", "HEAD").strip()
 
 
 def _merge(file: Path, patch: Mapping[str, Any]) -> None:

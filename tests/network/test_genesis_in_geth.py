@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -18,9 +17,9 @@ import pytest
 from scripts.core.toolchain import tool
 from scripts.network import genesis
 from scripts.network.keys import Key
-from tests import execution_client
-from tests.execution_client import Client, Maru, chain, until
+from tests.execution_client import Client, Maru, chain
 from tests.objects import ENVIRONMENTS, of_environment, one
+from tests.waits import until
 
 CHAIN_ID = 1337
 ETHER = 10**18
@@ -151,11 +150,3 @@ def test_the_client_of_these_tests_gets_lost_blocks_back(tmp_path: Path) -> None
         until(lambda: client.height() > len(made), "blocks after the restart", client.height)
         for number, hash_ in enumerate(made, start=1):
             assert client.rpc("eth_getBlockByNumber", hex(number), False)["hash"] == hash_
-
-
-def test_waiting_ends_where_nothing_moves_and_no_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution_client, "STILL_S", 0.5)
-    with pytest.raises(AssertionError, match=r"^a block: nothing has moved for 0\.5 s$"):
-        until(lambda: False, "a block")
-    steps = itertools.count()
-    assert until(lambda: next(steps) > 30, "steps", lambda: next(steps))

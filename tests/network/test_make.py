@@ -21,6 +21,7 @@ from scripts.environments import environment
 from scripts.network import plan
 from scripts.network.keys import Key
 from tests.conftest import ROOT, Interrupted, Repository, Run
+from tests.git import git
 from tests.network.test_keys import compressed, from_base58, independent
 
 SEQUENCER, MARU = "linea-stack-sequencer-p2p-key", "linea-stack-maru-p2p-key"
@@ -141,11 +142,10 @@ def test_only_the_owner_can_read_private_files_whatever_the_umask(
 
 def test_git_ignores_private_files_even_without_a_gitignore_at_the_top(plain: Repository) -> None:
     network(plain, "dev")
-    subprocess.run(["git", "init", "-q"], cwd=plain.root, check=True)
-    command = ["git", "status", "--porcelain", "--untracked-files=all"]
-    done = subprocess.run(command, cwd=plain.root, check=True, capture_output=True, text=True)
-    assert "overlays/dev/network.yaml" in done.stdout
-    assert ".secrets" not in done.stdout
+    git(plain.root, "init", "-q")
+    status = git(plain.root, "status", "--porcelain", "--untracked-files=all")
+    assert "overlays/dev/network.yaml" in status
+    assert ".secrets" not in status
 
 
 def test_a_second_run_changes_nothing(plain: Repository) -> None:
@@ -681,28 +681,20 @@ def test_validators_that_differ_from_the_genesis_are_rejected(plain: Repository)
     network(plain, "dev", "--validators", "4")
 
 
-def git(repository: Repository, *arguments: str) -> str:
-    names = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
-    command = ["git", *names, *arguments]
-    return subprocess.run(
-        command, cwd=repository.root, check=True, capture_output=True, text=True
-    ).stdout
-
-
 def test_keys_of_a_chain_in_git_are_not_used_for_another_one(plain: Repository) -> None:
     network(plain, "dev")
-    git(plain, "init", "-q")
-    git(plain, "add", ".")
-    git(plain, "commit", "-qm", "a chain")
+    git(plain.root, "init", "-q")
+    git(plain.root, "add", ".")
+    git(plain.root, "commit", "-qm", "a chain")
     (plain / "overlays/dev/network.yaml").unlink()
     done = network(plain, "dev", code=1)
     assert "overlays/dev/network.yaml  error  chain-already-in-git" in done.out
-    git(plain, "commit", "-qam", "removed")
+    git(plain.root, "commit", "-qam", "removed")
     done = network(plain, "dev", code=1)
     assert not (plain / "overlays/dev/network.yaml").exists()
     restore = re.search(r"git (checkout \S+ -- \S+network.yaml)", done.out)
     assert restore
-    git(plain, *restore[1].split())
+    git(plain.root, *restore[1].split())
     assert "nothing to create" in network(plain, "dev").out
     (plain / "overlays/dev/network.yaml").unlink()
     (plain / ".secrets/dev").rename(plain / ".secrets/old")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,41 +13,11 @@ from scripts.environments import layout
 from scripts.kubernetes.manifest import Manifest
 from scripts.output import git_revision
 from tests.conftest import Repository
+from tests.git import commit, committed, git, shallow, write
 
 HEADER = layout.header("chart/templates/x.yaml and overlays/dev/patches/y.yaml")
 CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: linea}\n"
 WRITTEN = HEADER + CONFIG_MAP
-
-
-def git(root: Path, *arguments: str) -> str:
-    """Run git without anybody's settings, and return its output."""
-    owner = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    for role in ("AUTHOR", "COMMITTER"):
-        owner |= {f"GIT_{role}_NAME": "x", f"GIT_{role}_EMAIL": "x@example.com"}
-    command = ["git", *arguments]
-    return subprocess.run(
-        command, cwd=root, env=os.environ | owner, check=True, capture_output=True, text=True
-    ).stdout
-
-
-def write(root: Path, files: dict[str, str]) -> None:
-    for path, text in files.items():
-        target = root / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, "utf-8")
-
-
-def committed(root: Path, files: dict[str, str]) -> Path:
-    """Create a repository with one commit of the files, and return its path."""
-    write(root, files)
-    git(root, "init", "-q", "-b", "main")
-    commit(root)
-    return root
-
-
-def commit(root: Path) -> None:
-    git(root, "add", "--all", "--force")
-    git(root, "commit", "-q", "--allow-empty", "-m", "x")
 
 
 def manifest(name: str = "x") -> Manifest:
@@ -189,11 +157,6 @@ def test_an_unknown_revision_is_an_error(tmp_path: Path, named: str) -> None:
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
     with pytest.raises(UsageError, match=f"unknown revision {named}: "):
         git_revision.before(root, named, {}, {})
-
-
-def shallow(root: Path, target: Path) -> Path:
-    git(root, "clone", "-q", "--depth=1", root.as_uri(), str(target))
-    return target
 
 
 def test_a_shallow_clone_has_only_some_revisions(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ import yaml
 from scripts.environments import layout
 from scripts.impact.effects.effect import LABELS
 from tests.conftest import ROOT, Repository
-from tests.output.test_git_revision import commit, git
+from tests.git import commit, git
 
 DOCS = ROOT / "docs" / "impact.md"
 WORKFLOWS = ROOT / ".github" / "workflows"

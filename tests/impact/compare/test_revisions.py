@@ -12,7 +12,7 @@ from scripts.core.findings import UsageError, UserError
 from scripts.environments import layout
 from scripts.impact import predict
 from scripts.impact.compare import revisions
-from tests.output.test_git_revision import commit, committed, git, shallow, write
+from tests.git import commit, committed, git, shallow, write
 
 ONE = "overlays/dev/manifests/configmap-one.yaml"
 TWO = "overlays/dev/manifests/configmap-two.yaml"

@@ -19,7 +19,7 @@ from scripts.impact.formats.html import page
 from scripts.impact.report import Report
 from tests.browser import TIMEOUT_MS, axe, browser
 from tests.conftest import CHANGE, Repository, copy
-from tests.output.test_git_revision import commit, git
+from tests.git import commit, git
 
 Scheme = Literal["light", "dark"]
 
