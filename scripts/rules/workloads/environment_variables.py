@@ -239,11 +239,11 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
     Otherwise EthStats rejects the reports, and its page stays empty.
     """
     server = {
-        _reference(variable)
+        secret
         for container in objects.containers
         for _, variable in container.variables()
-        if variable.get("name") == "WS_SECRET"
-    } - {None}
+        if variable.get("name") == "WS_SECRET" and (secret := _reference(variable))
+    }
     for container, own, _ in objects.once(_environments):
         if container.workload.manifest.component == "ethstats" and "WS_SECRET" not in own:
             if any(_nearest(name, ["WS_SECRET"]) for name in own):
@@ -255,13 +255,13 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
             yield Problem(container.workload.manifest, (*container.path, "env"), message, fix)
     for container in objects.containers:
         for place, variable in container.variables():
-            own = _reference(variable) if variable.get("name") == "ETHSTATS_SECRET" else None
-            if own is None or len(server) != 1 or own in server:
+            secret = _reference(variable) if variable.get("name") == "ETHSTATS_SECRET" else None
+            if secret is None or len(server) != 1 or secret in server:
                 continue
             (expected,) = server
             message = (
                 f"{container.name} of {container.workload.manifest.label} reports to EthStats with "
-                f"the secret {own}, and EthStats expects {expected}: it rejects the reports"
+                f"the secret {secret}, and EthStats expects {expected}: it rejects the reports"
             )
             path = (*place, "valueFrom", "secretKeyRef", "name")
             name, _, key = expected.partition("/")
