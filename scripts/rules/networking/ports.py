@@ -11,6 +11,7 @@ from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.services import ServicePort
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.networking.port_advice import instead, labels
+from scripts.rules.pod_templates import called
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
@@ -142,7 +143,7 @@ def unknown_probe_port(objects: Objects) -> Iterator[Problem]:
                     inner = path[len(container.path) :]
                     handler = next(part for part in inner if part != "lifecycle")
                     message = (
-                        f"{handler} of the container {container.name} uses port {wanted}, which"
+                        f"{handler} of {called(container)} uses port {wanted}, which"
                         " the container does not have, so it always fails"
                     )
                     yield Problem(workload.manifest, path, message, instead(wanted, own, "TCP"))
@@ -170,7 +171,7 @@ def duplicate_container_port(objects: Objects) -> Iterator[Problem]:
             other = first.setdefault((port.number, port.protocol), port)
             if other.container.path != port.container.path:
                 message = (
-                    f"the containers {other.container.name} and {port.container.name} both have"
+                    f"{called(other.container)} and {called(port.container)} both have"
                     f" port {port.number} ({port.protocol}), but share one network: the second to"
                     " listen fails"
                 )
