@@ -231,9 +231,9 @@ def _unused(root: Path, folder: Path) -> Iterable[Finding]:
         if path.name in READ or path.name.startswith(".") or path.suffix == ".md":
             continue
         near = difflib.get_close_matches(path.name, READ, 1)
-        fix = f"rename it to {near[0]}"
-        if not near:
-            fix = f"remove it; an environment consists of {', '.join(READ)} and *.md"
+        fix = f"remove it; an environment consists of {', '.join(READ)} and *.md"
+        if near:
+            fix = f"rename it to {near[0]}"
         file = safe_files.name(path, root)
         yield Finding(file, 0, 0, "unused-file", "nothing reads this file", fix)
 
