@@ -17,7 +17,6 @@ import pytest
 from tests.chart.backup_store import (
     BUCKET,
     OF_ONE_RUN,
-    PREFIX,
     PRIVATE,
     Store,
     assert_restorable,
