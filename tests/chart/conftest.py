@@ -1,4 +1,4 @@
-"""What the chart's tests share: an S3 server of its own for a test of backups, and volumes."""
+"""Fixtures of the chart's tests: volumes and an S3 server for backups, a chain for the TX Sender."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from pathlib import Path
 import pytest
 
 from scripts.core.toolchain import tool
+from scripts.network.keys import Key
 from tests.chart.backup_store import BIG, Store, empty_store, fill
+from tests.chart.tx_sender import RICH, Sender, started
+from tests.execution_client import Client, Maru
 
 SIZES = {"source": BIG, "small": 5000}
 """The volumes that tests copy → bytes of the biggest file."""
+
+
+# Backups
 
 
 @pytest.fixture
@@ -78,3 +84,19 @@ def target(tmp_path: Path) -> Path:
     volume = tmp_path / "target volume"
     volume.mkdir()
     return volume
+
+
+# The TX Sender
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Maru]]:
+    with started(tmp_path_factory.mktemp("chain") / "node") as found:
+        yield found
+
+
+@pytest.fixture
+def sender(tmp_path: Path, node: tuple[Client, Maru]) -> Iterator[Sender]:
+    """Return a sender of its own money to an address of its own."""
+    yield Sender(tmp_path, node[0], RICH.pop(), Key.generate().address)
+    node[1].go_on()
