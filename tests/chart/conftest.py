@@ -1,4 +1,4 @@
-"""Fixtures of the chart's tests: volumes and an S3 server for backups, a chain for the TX Sender."""
+"""Fixtures of the chart's tests: volumes and S3 for backups, a chain for the TX Sender."""
 
 from __future__ import annotations
 
