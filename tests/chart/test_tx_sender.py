@@ -1,22 +1,13 @@
-"""The TX Sender moves each transfer's money once, and reports it under one hash, whatever fails.
-
-Without a kill of its container it reports each transfer once; a kill may repeat one line.
+"""The TX Sender moves each transfer's money once, and reports it once under one hash.
 
 The script that the chart ships runs with the real cast against a real client.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import re
 import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -24,206 +15,20 @@ import pytest
 from scripts.chain.identity import CURVE
 from scripts.core.toolchain import tool
 from scripts.environments import environment
-from scripts.network import genesis
 from scripts.network.keys import Key
 from scripts.rendering import pipeline
-from tests.conftest import ROOT, Repository
+from tests.chart.tx_sender import SHELLS, Sender, uptime, waiting
+from tests.conftest import Repository
 from tests.execution_client import Client, Maru, chain
 from tests.objects import one
-from tests.waits import until
 
-SCRIPT = ROOT / "chart" / "files" / "tx-sender" / "tx-sender.sh"
-READY = SCRIPT.parent / "ready.sh"
-CHAIN_ID = 1337
-ETHER = 10**18
-RICH = [Key.generate() for _ in range(100)]
-"""Each test takes one; a chain is made with those that are left."""
-REFUSING = Key.generate().address
-"""A contract that takes no money: PUSH0 PUSH0 REVERT."""
-PENDING_LIMIT = 8
-STOPPED = "stopped"
-FULL = Path("/dev/full")
-"""What is written to it fails as on a full disk."""
 PROGRAMS = ("cat", "mkdir", "mv", "rm", "script", "sh", "sleep", "timeout", "tr")
 """What runs the script, and what it calls besides cast."""
-SENT = re.compile(r"^sent (\d+) wei to (0x[0-9a-fA-F]{40}): (0x[0-9a-f]{64})$", re.MULTILINE)
-SHELLS = [call for call in ("sh", "bash --posix", "busybox sh") if shutil.which(call.split()[0])]
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="runs in Linux only"),
     pytest.mark.waits,
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """What the script is started with, and what it has said, over all its starts."""
-
-    folder: Path
-    client: Client
-    key: Key
-    to: str
-    amount: int = 10
-    interval: str = "1"
-    wrong: Mapping[str, str] = field(default_factory=dict)
-    """What the Secret has in place of that, by its key."""
-
-    @contextlib.contextmanager
-    def running(
-        self, shell: str = "sh", path: str = "", out: Path | None = None
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        """Yield the script's process; it is killed where it runs on.
-
-        path: its PATH; by default this one with cast. out: its stdout; by default the log.
-        """
-        programs, secrets = self.folder / "bin", self.folder / "secrets"
-        for folder in (programs, secrets, self.work):
-            folder.mkdir(parents=True, exist_ok=True)
-        if not (programs / "cast").exists():
-            (programs / "cast").symlink_to(tool("cast"))
-        credentials = {"privateKey": self.key.hex, "toAddress": f"{self.to}\n"}
-        for name, content in (credentials | dict(self.wrong)).items():
-            (secrets / name).write_text(content)
-        environment = {
-            "PATH": path or f"{programs}:{os.environ['PATH']}",
-            "HOME": str(self.work),
-            "RPC_URL": self.client.url,
-            "INTERVAL_SECONDS": self.interval,
-            "AMOUNT_WEI": str(self.amount),
-            "SECRETS_DIR": str(secrets),
-            "WORK_DIR": str(self.work),
-        }
-        log = self.folder / "log"
-        with log.open("ab") as errors, (out or log).open("ab") as reports:
-            process = subprocess.Popen(
-                [*shell.split(), str(SCRIPT)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=reports,
-                stderr=errors,
-                start_new_session=True,
-            )
-        try:
-            yield process
-        finally:
-            self.kill(process)
-
-    @property
-    def work(self) -> Path:
-        return self.folder / "work"
-
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
-        """End all of it at once, as a container ends that has no time left."""
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def end(self, process: subprocess.Popen[bytes]) -> int:
-        """Return how it ended, once it has."""
-        self.until(lambda: process.poll() is not None, "the script ends")
-        return process.returncode
-
-    def stop(self, process: subprocess.Popen[bytes]) -> None:
-        """End it as Kubernetes does, which tells the first process alone."""
-        process.terminate()
-        assert self.end(process) == 0, self.log()
-        assert self.log().endswith(f"{STOPPED}\n")
-
-    def ready(self, shell: str = "sh") -> str:
-        """Return what the readiness probe says; nothing where the sender is ready."""
-        done = subprocess.run(
-            [*shell.split(), str(READY)],
-            env={
-                "PATH": os.environ["PATH"],
-                "WORK_DIR": str(self.work),
-                "INTERVAL_SECONDS": self.interval,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert not done.stderr
-        assert done.returncode == (1 if done.stdout else 0)
-        return done.stdout.strip()
-
-    def log(self) -> str:
-        file = self.folder / "log"
-        return file.read_text() if file.exists() else ""
-
-    def reports(self) -> list[str]:
-        """Return the hash of each line that reports a transfer as sent."""
-        return [found[2] for found in SENT.findall(self.log())]
-
-    def sent(self) -> list[str]:
-        """Return the transfers that are reported as sent: the distinct hashes."""
-        return list(dict.fromkeys(self.reports()))
-
-    def until(
-        self,
-        ready: Callable[[], object],
-        what: str,
-        progress: Callable[[], object] | None = None,
-    ) -> None:
-        """Wait as waits.until does; where that fails, the log is in the message."""
-        try:
-            until(ready, what, progress)
-        except AssertionError as error:
-            raise AssertionError(f"{error}:\n{self.log()}") from None
-
-    def wait(self, text: str) -> None:
-        """Wait until the script has said something."""
-        self.until(lambda: text in self.log(), text)
-
-    def wait_for(self, count: int) -> None:
-        """Wait until so many transfers are reported as sent."""
-        self.until(
-            lambda: len(self.sent()) >= count, f"{count} transfers", lambda: len(self.sent())
-        )
-
-    def is_right(self, kills: int = 0) -> None:
-        """Each report is of a transfer in a block, and all the money that moved is reported.
-
-        Each is reported once; kills: of the script, each of which may repeat one report.
-        """
-        sent = self.sent()
-        assert len(self.reports()) - len(sent) <= kills, self.log()
-        for hash_ in sent:
-            assert self.client.rpc("eth_getTransactionReceipt", hash_)["status"] == "0x1"
-            found = self.client.rpc("eth_getTransactionByHash", hash_)
-            assert int(found["value"], 16) == self.amount
-            assert found["to"] == self.to.lower()
-            assert found["from"] == self.key.address.lower()
-        assert self.client.balance(self.to) == self.amount * len(sent), self.log()
-
-    def nonce(self, block: str = "latest") -> int:
-        return self.client.number("eth_getTransactionCount", self.key.address, block)
-
-
-def uptime() -> int:
-    """Return the seconds since the machine started, which is the script's clock."""
-    return int(float(Path("/proc/uptime").read_text().split()[0]))
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Maru]]:
-    with started(tmp_path_factory.mktemp("chain") / "node") as found:
-        yield found
-
-
-@contextlib.contextmanager
-def started(folder: Path) -> Iterator[tuple[Client, Maru]]:
-    alloc = {key.address: ETHER for key in RICH}
-    first = genesis.besu(CHAIN_ID, int(time.time()) - 60, alloc)
-    first["alloc"][REFUSING] = {"balance": "0x0", "code": "0x5f5ffd"}
-    with chain(folder, first) as found:
-        yield found
-
-
-@pytest.fixture
-def sender(tmp_path: Path, node: tuple[Client, Maru]) -> Iterator[Sender]:
-    """Return a sender of its own money to an address of its own."""
-    yield Sender(tmp_path, node[0], RICH.pop(), Key.generate().address)
-    node[1].go_on()
 
 
 # All of it, as it is rendered
@@ -304,27 +109,6 @@ def recording(folder: Path, record: Path) -> str:
     return str(folder)
 
 
-@contextlib.contextmanager
-def waiting(sender: Sender, maru: Maru) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield a process that does nothing, as as many transfers wait as may, and no block comes.
-
-    All that is in a block is reported, and all that waits is published.
-    """
-    last = f"waiting: {PENDING_LIMIT} transfers are in no block yet"
-    with sender.running() as process:
-        sender.wait_for(1)
-        maru.pause()
-        # It may say so before it has reported the last block's transfers, and says it again then.
-        sender.until(
-            lambda: (
-                sender.log().endswith(f"{last}\n")
-                and sender.nonce() + PENDING_LIMIT == sender.nonce("pending")
-            ),
-            last,
-        )
-        yield process
-
-
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_shell_will_do(sender: Sender, shell: str) -> None:
     with sender.running(shell) as process:
@@ -392,193 +176,6 @@ def test_a_chain_that_stands_still_moves_no_heartbeat(
         node[1].go_on()
         sender.until(lambda: (sender.work / "mined").read_text() != before, "a heartbeat")
         sender.stop(process)
-
-
-# When it is stopped
-
-
-def test_what_is_pending_is_awaited_when_the_pod_is_stopped(
-    sender: Sender, node: tuple[Client, Maru]
-) -> None:
-    with waiting(sender, node[1]) as process:
-        before = sender.sent()
-        process.terminate()
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(2)
-        node[1].go_on()
-        sender.stop(process)
-    sender.is_right()
-    assert len(sender.sent()) == len(before) + PENDING_LIMIT
-    assert sender.nonce("pending") == len(sender.sent())
-
-
-def test_a_container_that_is_killed_goes_on_where_it_was(sender: Sender) -> None:
-    counts = (1, 2, 4, 7)
-    for count in counts:
-        with sender.running() as process:
-            sender.wait_for(count)
-            sender.kill(process)
-    with sender.running() as process:
-        sender.wait_for(9)
-        sender.stop(process)
-    sender.is_right(kills=len(counts))
-    assert sender.nonce() == len(sender.sent())
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_a_container_that_is_killed_after_the_report_repeats_it_with_the_same_hash(
-    sender: Sender, shell: str
-) -> None:
-    kills = 2
-    for _ in range(kills):
-        kill_after_a_report(sender, shell)
-    with sender.running(shell) as process:
-        sender.wait_for(3)
-        sender.stop(process)
-    sent = sender.sent()
-    assert sender.reports() == [sent[0]] * kills + sent
-    sender.is_right(kills)
-    assert sender.nonce() == len(sent)
-
-
-def kill_after_a_report(sender: Sender, shell: str) -> None:
-    """Run a container that is killed after a line in the log, and before the transfer's mark."""
-    # The script writes here in between, which takes as long as nobody reads.
-    stop_there = sender.work / "mined.new"
-    sender.work.mkdir(exist_ok=True)
-    os.mkfifo(stop_there)
-    before = len(sender.reports())
-    with sender.running(shell) as process:
-        sender.until(lambda: len(sender.reports()) > before, "a report")
-        sender.kill(process)
-    stop_there.unlink()
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_a_report_that_cant_be_written_is_made_by_the_next_container(
-    sender: Sender, shell: str
-) -> None:
-    with sender.running(shell, out=FULL) as process:
-        sender.wait("the log can't be written; next try in 2s")
-        sender.kill(process)
-    assert not sender.reports()
-    with sender.running(shell) as process:
-        sender.wait_for(2)
-        sender.stop(process)
-    sender.is_right()
-    assert sender.nonce() == len(sender.sent())
-
-
-def test_a_new_pod_lets_the_transfers_of_the_lost_one_go_first(
-    sender: Sender, node: tuple[Client, Maru]
-) -> None:
-    with waiting(sender, node[1]) as process:
-        sender.kill(process)
-    reported = len(sender.sent())
-    shutil.rmtree(sender.work)
-    with sender.running() as process:
-        sender.wait("as of an earlier pod, that are in no block yet")
-        node[1].go_on()
-        sender.wait_for(reported + 2)
-        sender.stop(process)
-    # Those of the lost pod are done, once, and reported by nobody.
-    assert len(sender.reports()) == len(sender.sent())
-    assert sender.nonce() == len(sender.sent()) + PENDING_LIMIT
-    assert sender.client.balance(sender.to) == sender.amount * sender.nonce()
-
-
-# When the node fails
-
-
-def test_a_killed_node_loses_and_doubles_nothing_and_no_burst_follows(tmp_path: Path) -> None:
-    with started(tmp_path / "node") as (client, maru):
-        sender = Sender(tmp_path, client, RICH.pop(), Key.generate().address)
-        start, outage_s = uptime(), 8
-        with sender.running() as process:
-            sender.wait_for(2)
-            maru.pause()
-            # A restarted node knows nothing of them.
-            sender.until(lambda: sender.nonce("pending") >= sender.nonce() + 3, "pending ones")
-            client.kill()
-            down = uptime()
-            sender.wait("Connection refused")
-            sender.wait("next try in 4s")
-            until(lambda: uptime() >= down + outage_s, "an outage")
-            client.start()
-            maru.go_on()
-            sender.wait_for(len(sender.sent()) + 6)
-            sender.stop(process)
-            end = uptime()
-        sender.is_right()
-        assert sender.nonce("pending") == len(sender.sent())
-        # One a second until the outage and one a second after it, each with one at once, and one
-        # that was late by less than a second.
-        assert sender.nonce() <= end - start - outage_s + 3
-
-
-def test_a_sender_starts_before_its_node(tmp_path: Path) -> None:
-    with started(tmp_path / "node") as (client, _):
-        client.kill()
-        sender = Sender(tmp_path, client, RICH.pop(), Key.generate().address)
-        with sender.running() as process:
-            sender.wait("Connection refused")
-            client.start()
-            sender.wait_for(1)
-            sender.stop(process)
-        sender.is_right()
-
-
-# When a transfer fails
-
-
-def test_an_account_without_money_is_reported_and_sends_once_it_has_some(
-    sender: Sender, tmp_path: Path
-) -> None:
-    poor = Sender(tmp_path / "poor", sender.client, Key.generate(), Key.generate().address)
-    gift = Sender(
-        tmp_path / "gift", sender.client, sender.key, poor.key.address, ETHER // 2, "86400"
-    )
-    with poor.running() as process:
-        poor.wait(f"the account {poor.key.address} has too little money")
-        assert poor.nonce("pending") == 0
-        with gift.running() as other:
-            gift.wait_for(1)
-            gift.stop(other)
-        poor.wait_for(1)
-        poor.stop(process)
-    poor.is_right()
-
-
-def test_a_transfer_that_is_reverted_is_reported_as_failed(sender: Sender) -> None:
-    refused = Sender(sender.folder, sender.client, sender.key, REFUSING)
-    with refused.running() as process:
-        refused.wait(f"failed, and is not tried again: 10 wei to {REFUSING}: 0x")
-        assert refused.ready() == "no transfer has come into a block yet"
-        refused.stop(process)
-    assert not refused.sent()
-    assert refused.log().count("failed, and is not tried again") == refused.nonce() > 0
-
-
-def test_a_nonce_that_another_sender_used_is_reported(
-    sender: Sender, node: tuple[Client, Maru]
-) -> None:
-    with sender.running() as process:
-        sender.wait_for(1)
-        node[1].pause()
-        sender.until(lambda: sender.nonce("pending") > sender.nonce(), "a pending one")
-        nonce = sender.nonce()
-        command = [str(tool("cast")), "send", Key.generate().address, "--async"]
-        command += ["--value=1", f"--nonce={nonce}", f"--rpc-url={sender.client.url}"]
-        command += ["--gas-limit=21000", "--gas-price=5gwei", "--priority-gas-price=1gwei"]
-        keystore = ["--keystore", str(sender.work / "keystore" / "sender")]
-        keystore += ["--password-file", str(sender.work / "password")]
-        subprocess.run([*command, *keystore], check=True, capture_output=True)
-        node[1].go_on()
-        sender.wait(f"another transaction has its nonce, {nonce}: does another sender")
-        sender.wait_for(nonce + 2)
-        sender.stop(process)
-    sender.is_right()
-    assert sender.nonce() == len(sender.sent()) + 1
 
 
 # When it can't work at all
