@@ -334,3 +334,43 @@ def start_without_a_peer(objects: Objects) -> Iterator[Problem]:
             )
             fix = f"write {' '.join(dict.fromkeys(hosts))}"
             yield Problem(told.manifest, told.path, message, fix)
+
+
+@rule("docs/chain.md")
+def readiness_ignores_peers(objects: Objects) -> Iterator[Problem]:
+    """A Maru is ready only while it is connected to enough validators.
+
+    Without peers it takes its own head for the newest and counts as in sync: a change that cuts
+    connections then walks over all validators, and a public node that is cut off serves old blocks.
+    """
+    for node in objects.programs:
+        validates = any(key.startswith("qbft.") for key in node.settings)
+        wanted = objects.chain.quorum - 1 if validates and objects.chain else 1
+        is_unknown = not node.is_known or not node.peers or (validates and not objects.chain)
+        if node.program != MARU or is_unknown or wanted == 0:
+            continue
+        probe = paths.get(node.container.data, ["readinessProbe"])
+        if not str(paths.get(probe, ["exec", "command", 1])).endswith("/synced.sh"):
+            if probe and objects.is_production:
+                message = (
+                    f"the readiness of {node.name} does not ask for its peers: without any it is "
+                    "ready, with old blocks"
+                )
+                path: Where = (*node.container.path, "readinessProbe")
+                fix = "write the command that the chart has: [/bin/bash, /config/synced.sh]"
+                yield Problem(node.workload.manifest, path, message, fix)
+            continue
+        told = node.variables.get("PEERS_WANTED")
+        text = str(told.value) if told else "0"
+        enough = (wanted,) if validates else range(1, len(node.peers) + 1)
+        if text.isdecimal() and int(text) in enough:
+            continue
+        what = (
+            f"PEERS_WANTED of {node.name} is {text}" if told else f"{node.name} has no PEERS_WANTED"
+        )
+        needs = f"a block needs {wanted} other validators" if validates else "it needs a validator"
+        is_low = text.isdecimal() and int(text) < wanted
+        comes = "ready while it is cut off" if is_low else "not ready while it has enough"
+        place = told.path if told else (*node.container.path, "env")
+        fix = f'give it PEERS_WANTED: "{wanted}"'
+        yield Problem(node.workload.manifest, place, f"{what}, and {needs}: it is {comes}", fix)

@@ -199,19 +199,11 @@ def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
 
     If the new entry has another key, the node becomes another one at its next start.
     """
-    secrets = {
-        text_of(paths.get(source, ("secretName",)))
-        for manifest in objects.of_kind("StatefulSet")
-        for _, source in keys(manifest).values()
-    }
-    for old, new in changed_in_place(objects, "ExternalSecret"):
-        target = paths.get(new.object, ("spec", "target", "name")) or new.name
-        if text_of(target) not in secrets:
-            continue
-        entries = {text_of(one.get("secretKey")): one for _, one in mappings(spec_of(old, "data"))}
+    for old, new in _external_keys(objects):
+        entries = _entries(old)
         for index, one in mappings(spec_of(new, "data")):
             key = text_of(one.get("secretKey"))
-            was, now = _entry(entries.get(key)), _entry(one)
+            was, now = entries.get(key), _entry(one)
             if was and was != now:
                 message = f"{new.label} reads '{key}' from {now} instead of {was}:"
                 message += " if that is another key, the node becomes another one"
@@ -219,6 +211,57 @@ def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
                 path = ("spec", "data", index, "remoteRef", "key")
                 yield Problem(new, path, message, fix)
                 break
+
+
+@rule("https://external-secrets.io/latest/api/externalsecret/", Severity.WARNING)
+def node_keys_looked_up_again(objects: Objects) -> Iterator[Problem]:
+    """Keys of nodes are not looked up again by a change that is about something else.
+
+    The operator does so when a label, an annotation or the spec of their ExternalSecret changes. If
+    the store has another key by then, the node does not start with it.
+    """
+    for old, new in _external_keys(objects):
+        fields = [
+            (field, path)
+            for field, path in _LOOKED_UP
+            if paths.get(old.object, path) != paths.get(new.object, path)
+        ]
+        before, after = _entries(old), _entries(new)
+        moved = any(before[key] != after[key] for key in before.keys() & after.keys())
+        if fields and not moved and paths.get(new.object, ("spec", "refreshPolicy")) == "OnChange":
+            names = " and ".join(field for field, _ in fields)
+            message = f"{names} of {new.label} change: the operator looks the nodes' keys up again,"
+            message += " and a node that gets another key does not start"
+            fix = "leave them as they are, or make sure that the store has the same keys"
+            yield Problem(new, fields[0][1], message, fix)
+
+
+_LOOKED_UP: tuple[tuple[str, Where], ...] = (
+    ("the labels", ("metadata", "labels")),
+    ("the annotations", ("metadata", "annotations")),
+    ("the spec", ("spec",)),
+)
+"""What GetResourceVersion in the operator's pkg/controllers/util/util.go compares."""
+
+
+def _external_keys(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
+    """Yield (old, new) of the ExternalSecrets of node keys that change."""
+    secrets = {
+        text_of(paths.get(source, ("secretName",)))
+        for manifest in objects.of_kind("StatefulSet")
+        for _, source in keys(manifest).values()
+    }
+    for old, new in changed_in_place(objects, "ExternalSecret"):
+        target = paths.get(new.object, ("spec", "target", "name")) or new.name
+        if text_of(target) in secrets:
+            yield old, new
+
+
+def _entries(manifest: Manifest) -> dict[str, str]:
+    """Return key → where the operator reads it."""
+    return {
+        text_of(one.get("secretKey")): _entry(one) for _, one in mappings(spec_of(manifest, "data"))
+    }
 
 
 @rule(
