@@ -16,7 +16,7 @@ from pathlib import Path
 
 import base58
 import pytest
-from eth_keys import keys
+from eth_keys.datatypes import PrivateKey
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -409,7 +409,7 @@ def test_a_maru_whose_image_can_not_tell_its_peer_id_does_not_start(tmp_path: Pa
 def test_every_key_has_the_peer_id_that_others_dial(number: int) -> None:
     """Against eth-keys, which has nothing in common with openssl."""
     private = number.to_bytes(32, "big")
-    compressed = keys.PrivateKey(private).public_key.to_compressed_bytes()
+    compressed = PrivateKey(private).public_key.to_compressed_bytes()
     peer_id = base58.b58encode(bytes.fromhex("002508021221") + compressed).decode()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "key").write_text(f"08021220{private.hex()}")
