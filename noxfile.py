@@ -20,6 +20,8 @@ nox.options.default_venv_backend = "none"
 # No session uses one of these; unless told so, nox looks for uv, and logs that there is none.
 nox.virtualenv.OPTIONAL_VENVS = {}
 nox.options.sessions = ["check", "validate", "policy", "lint", "tests", "e2e"]
+# A mistake in an input makes `render` fail, and `validate` and `policy` would report it again.
+nox.options.stop_on_first_error = True
 
 ROOT = Path(__file__).resolve().parent
 LOCKS = ROOT / "tools" / "python"
@@ -181,7 +183,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the generated tables: values in chart/README.md, rules in docs/rules.md."""
+    """Write the generated text: the chart's values (README, schema), the rules (docs/rules.md)."""
     install(session, "pipeline")
     run(session, "scripts", "docs", *session.posargs)
 

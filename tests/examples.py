@@ -10,7 +10,7 @@ A file has two parts, `wrong` and `right`, with examples by name:
               - {op: test, path: /spec/ports/1/targetPort, value: ws}
               - {op: replace, path: /spec/ports/1/targetPort, value: wss}
         reported: |
-          7:11  error  service-target-port-missing  Service/linea-stack-besu in prod
+          7:11  error  unknown-target-port  Service/linea-stack-besu in prod
             Service/linea-stack-besu leads to port wss (TCP), which no container has
             → write one of metrics, p2p, rpc, ws
 

@@ -148,8 +148,7 @@ def without_values(name: str) -> Environment:
 
 def _by_configurations(mutant: Mutant) -> Iterator[Told]:
     """Yield what Besu and Maru would refuse; of the unbroken environments that is nothing."""
-    files = _files(mutant.objects.name) | {one.file_name: _text(one) for one in mutant.changed}
-    for problem in node_options.check(files):
+    for problem in node_options.check(mutant.objects.manifests):
         yield Told(problem.rule, f"{problem.kind}/{problem.name}", problem.message)
 
 
@@ -162,11 +161,6 @@ def _by_images(broken: Objects) -> Iterator[Told]:
 
 def _of_finding(finding: Finding) -> Told:
     return Told(finding.rule, finding.object, finding.message, finding.severity)
-
-
-@lru_cache
-def _files(name: str) -> dict[str, str]:
-    return {one.file_name: _text(one) for one in examples.objects(name).manifests}
 
 
 def _text(manifest: Manifest) -> str:

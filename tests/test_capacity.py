@@ -222,7 +222,12 @@ def environment(**values: Any) -> list[Manifest]:
     return objects.of(merge({"zones": ["a", "b", "c", "d"]}, values))
 
 
-ABOUT_BOUNDS = ("quota-too-small", "not-in-quota", "request-above-limit", "outside-limit-range")
+ABOUT_BOUNDS = (
+    "quota-too-small",
+    "missing-request-for-quota",
+    "request-above-limit",
+    "outside-limit-range",
+)
 
 
 def told(manifests: list[Manifest]) -> list[tuple[str, str, str]]:

@@ -24,7 +24,7 @@ from tests.objects import ENVIRONMENTS, walk
 RULES = [
     rule
     for rule in catalogue.RULES.values()
-    if rule.family in ("changes/updates", "changes/chain_continuity")
+    if rule.is_about_changes and rule.family != "changes/removals"
 ]
 ODD: list[Any] = [None, [], {}, "", "x", 0, 5, True, ["x"], [None], [{}], {"x": None}, [["x"]]]
 JOB = {

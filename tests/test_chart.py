@@ -638,14 +638,19 @@ def test_a_default_is_there_for_every_value_that_the_schema_knows() -> None:
             assert set(inside) == set(VALUES[name]), name
 
 
-def test_the_table_of_values_is_that_of_the_values(repository: Repository) -> None:
+def test_table_and_schema_have_the_comments_of_the_values(repository: Repository) -> None:
     repository.write("docs/rules.md", (ROOT / "docs/rules.md").read_text("utf-8"))
     assert repository.run("docs", "--check").code == 0
-    repository.replace("chart/values.yaml", "# -- Image\n", "# -- The image\n")
+    repository.replace("chart/values.yaml", "# -- Run Maru, the", "# -- Run Maru, a")
     done = repository.run("docs", "--check")
-    assert (done.code, done.err) == (1, "chart/README.md is out of date: run nox -s docs\n")
+    assert done.code == 1
+    assert done.err == (
+        "chart/README.md is out of date: run nox -s docs\n"
+        "chart/values.schema.json is out of date: run nox -s docs\n"
+    )
     assert repository.run("docs").code == 0
-    assert "The image" in (repository / "chart/README.md").read_text("utf-8")
+    for file in ("chart/README.md", "chart/values.schema.json"):
+        assert "Run Maru, a consensus client." in (repository / file).read_text("utf-8")
     assert repository.run("docs", "--check").code == 0
 
 

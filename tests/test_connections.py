@@ -15,7 +15,8 @@ from tests import examples
 from tests.objects import SETS, Fields, of_values, walk
 
 FAMILIES = tuple(
-    f"networking/{name}" for name in ("blocked_traffic", "excess_traffic", "isolation")
+    f"networking/{name}"
+    for name in ("blocked_calls", "blocked_entries", "excess_traffic", "isolation")
 )
 RULES = [rule for rule in catalogue.RULES.values() if rule.family in FAMILIES]
 

@@ -147,7 +147,7 @@ def test_no_pod_runs_as_the_account_that_reads_the_store(name: str) -> None:
     ],
 )
 def test_half_an_identity_is_refused(path: str) -> None:
-    assert refused(**{path: ""}) == [f'{path.replace("__", ".")} is ""']
+    assert refused(**{path: ""}) == [f"{path.replace('__', '.')} is empty"]
     elsewhere = {"aws__identity": "none", "secrets__provider": "existing", "restore__backup": ""}
     assert refused(**{path: ""}, **elsewhere) == []
 
@@ -155,7 +155,9 @@ def test_half_an_identity_is_refused(path: str) -> None:
 @pytest.mark.parametrize("oldest", ["1-0", "1-1"])
 def test_versions_of_tls_that_nobody_should_speak_are_refused(oldest: str) -> None:
     policy = f"ELBSecurityPolicy-TLS13-{oldest}-2021-06"
-    assert refused(ingress__alb__sslPolicy=policy) == [f'ingress.alb.sslPolicy is "{policy}"']
+    assert refused(ingress__alb__sslPolicy=policy) == [
+        f'ingress.alb.sslPolicy is "{policy}", which is not a valid security policy'
+    ]
     assert refused(ingress__alb__sslPolicy="ELBSecurityPolicy-TLS13-1-3-2021-06") == []
 
 
@@ -165,7 +167,7 @@ def test_versions_of_tls_that_nobody_should_speak_are_refused(oldest: str) -> No
 def test_a_load_balancer_that_could_reach_no_pod_is_refused(host: str, peers: str) -> None:
     hosts = {f"ingress__{name}__host": "" for name in ("rpc", "ws", "ethstats")}
     closed = hosts | {f"ingress__{host}__host": "x.example.com", "networkPolicy__enabled": True}
-    assert refused(**closed) == [f"networkPolicy.{peers} is []"]
+    assert refused(**closed) == [f"networkPolicy.{peers} is empty"]
     opened = {f"networkPolicy__{peers}": [{"ipBlock": {"cidr": "10.30.0.0/22"}}]}
     assert refused(**closed | opened) == []
     assert refused(**closed | {"networkPolicy__enabled": False}) == []
@@ -174,7 +176,7 @@ def test_a_load_balancer_that_could_reach_no_pod_is_refused(host: str, peers: st
 
 def test_secrets_from_no_store_are_refused() -> None:
     without = {"secrets__external__aws__enabled": False}
-    assert refused(**without) == ['secrets.external.storeName is ""']
+    assert refused(**without) == ["secrets.external.storeName is empty"]
     named = without | {"secrets__external__storeName": "vault"}
     assert refused(**named) == []
     made = eks(**named)
@@ -324,7 +326,7 @@ def test_another_store_gets_the_path_of_its_entries_in_words(repository: Reposit
     repository.write("overlays/prod/values.yaml", other)
     done = repository.run("network", "prod")
     assert done.code == 0
-    assert "put .secrets/prod/ into your store  chains/prod/<folder>, a property a file" in done.out
+    assert "into your store  as chains/prod/<folder>, with a property per file" in done.out
     assert not (repository / ".secrets/prod/create-secrets.sh").exists()
 
 

@@ -26,20 +26,20 @@ def written(folder: Path, text: str) -> Path:
         (
             f"wrong:\n  plain:\n    valeus: {{}}\n{RIGHT}",
             3,
-            "wrong.plain.valeus is not known",
+            "wrong.plain.valeus is an unknown key",
             "write values",
         ),
         (
             f"wrong:\n  plain: {{values: {{a: 1}}}}\n{RIGHT}    reported: x\n",
             6,
-            "right.plain.reported is not known",
-            "remove it; known are before, environment, objects, patches, values",
+            "right.plain.reported is an unknown key",
+            "remove it; known keys of right.plain: before, environment, objects, patches, values",
         ),
         (
             f"wrong:\n  plain:\n    patches:\n      - {{patch: [{{op: remove}}]}}\n{RIGHT}",
             4,
-            "wrong.plain.patches.0.target is missing",
-            "add target",
+            "wrong.plain.patches[0].target is missing",
+            "add target to wrong.plain.patches[0]",
         ),
         (
             f"wrong:\n  plain:\n    reported: x\n{RIGHT}",
@@ -50,8 +50,8 @@ def written(folder: Path, text: str) -> Path:
         (
             f"wrong:\n  Plain one: {{values: {{a: 1}}}}\n{RIGHT}",
             2,
-            "wrong can't have the key Plain one",
-            "write another; this is a name in kebab case, for example misspelled-port",
+            "the key Plain one of wrong is not a valid name",
+            "write a name in kebab case, for example misspelled-port",
         ),
         (
             f"wrong:\n  plain: {{values: {{a: 1}}}}\n  plain: {{values: {{a: 2}}}}\n{RIGHT}",

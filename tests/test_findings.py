@@ -141,11 +141,11 @@ def test_json_and_sarif_match_their_schemas(wrong: list[Finding]) -> None:
 
 
 def test_sarif_describes_the_rules_of_the_findings() -> None:
-    finding = replace(WRONG, rule="service-selects-nothing")
+    finding = replace(WRONG, rule="service-selects-no-pods")
     (rule,) = json.loads(written("sarif", finding))["runs"][0]["tool"]["driver"]["rules"]
     known = catalogue.RULES[rule["id"]]
     assert rule == {
-        "id": "service-selects-nothing",
+        "id": "service-selects-no-pods",
         "shortDescription": {"text": f"{known.promise}."},
         "fullDescription": {"text": f"{known.promise}. {known.why}"},
         "defaultConfiguration": {"level": "error"},

@@ -122,7 +122,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "CHANGES: StatefulSet/linea-stack-besu: its pods keep the old template until "
-                "somebody deletes them (updateStrategy OnDelete)"
+                "someone deletes them (updateStrategy OnDelete)"
             ),
         ],
     ),
@@ -174,7 +174,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         [
             (
                 "WAITS: Deployment/linea-stack-ethstats: its pods keep the old template: the "
-                "Deployment is paused, and the sync waits until somebody resumes it"
+                "Deployment is paused, and the sync waits until someone resumes it"
             ),
         ],
     ),
@@ -350,7 +350,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             ),
         ],
     ),
-    "alert-gone": (
+    "alert-removed": (
         "prod",
         (on("PrometheusRule/linea-stack-tx-sender", to=None),),
         [

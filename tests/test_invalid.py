@@ -9,7 +9,7 @@ tests/invalid/<subject>/<mistake>.yaml is one mistake, from start to end:
       - python -m scripts validate dev
     output: |                                # all that is printed, without progress
       overlays/dev/values.yaml:1:8  error  unknown-key
-        besu.replica is not known
+        besu.replica is an unknown key
         → write replicas
       1 error
     exit-code: 1

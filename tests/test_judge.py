@@ -23,7 +23,7 @@ from tests import examples, mutants
 from tests.conftest import ROOT, Repository
 
 TODAY = date(2027, 3, 31)
-RULE, SERVICE = "service-selects-nothing", "Service/linea-stack-ethstats"
+RULE, SERVICE = "service-selects-no-pods", "Service/linea-stack-ethstats"
 REASON = "The dashboard of dev has moved, and its old name is kept for links."
 
 

@@ -488,7 +488,7 @@ def test_the_chain_id_of_another_environment_is_rejected(plain: Repository) -> N
         (("dev", "--validators", "-1"), "--validators -1: write 1 to 100\n"),
         (("dev", "--chain-id", "4294967296"), "write 1 to 4294967295"),
         (("dev", "--to-address", "0x12"), "--to-address 0x12 is not an address"),
-        (("dev", "--to-address", f"0x{'0' * 40}"), "nobody has the key of the zero address"),
+        (("dev", "--to-address", f"0x{'0' * 40}"), "no one has the key of the zero address"),
         (("dev", "--validators", "abc"), "abc: write a whole number"),
         (("dev", "--chain-id", "1.5"), "1.5: write a whole number"),
         (("dev", "--valid", "4"), "unrecognized arguments: --valid"),

@@ -190,4 +190,4 @@ def test_a_render_fails_if_the_chart_changes_a_patched_value(repository: Reposit
     done = repository.run("render", "prod")
     assert done.code == 1
     assert "patch-test-failed" in done.out
-    assert "overlays/prod/patches/rpc-only-at-the-root.yaml:6:5" in done.out
+    assert "overlays/prod/patches/rpc-only-at-the-root.yaml:7:5" in done.out

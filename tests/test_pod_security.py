@@ -31,10 +31,10 @@ from tests.objects import (
 )
 
 RULES = (
-    pod_security.pod_shares_the_host,
-    pod_security.container_is_privileged,
+    pod_security.pod_uses_host_namespaces,
+    pod_security.privileged_container,
     pod_security.container_runs_as_root,
-    pod_security.root_filesystem_is_writable,
+    pod_security.writable_root_filesystem,
 )
 HOLDERS = {"containers", "initContainers", "securityContext", "spec"}
 APPARMOR = "container.apparmor.security.beta.kubernetes.io/"

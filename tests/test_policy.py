@@ -198,7 +198,7 @@ def test_an_environment_that_needs_no_waiver_is_a_finding(repository: Repository
         ({"objects": []}, "objects"),
         ({"check": "CKV_K8S_16"}, "check"),
         ({"environments": ["nowhere"]}, "environment nowhere does not exist"),
-        ({"until": "2030"}, "until is not known"),
+        ({"until": "2030"}, "until is an unknown key"),
     ],
 )
 def test_an_invalid_waiver_is_an_error(

@@ -90,7 +90,7 @@ def test_a_page_s_tables_of_metrics_are_read() -> None:
 
 
 def test_a_metric_is_documented_once() -> None:
-    with pytest.raises(ValueError, match="c stands there twice"):
+    with pytest.raises(ValueError, match="c is listed twice"):
         promql.documented(PAGE + "| `c` | gauge | | kubelet | again |\n")
 
 

@@ -305,7 +305,7 @@ WITHOUT_BESU = "besu: {enabled: false}\ntxSender: {enabled: false}\n"
 def _waive(repository: Repository) -> None:
     path = "overlays/dev/environment.yaml"
     waiver = (
-        "waivers:\n  - rule: data-object-gone\n    object: StatefulSet/linea-stack-besu\n"
+        "waivers:\n  - rule: data-object-removed\n    object: StatefulSet/linea-stack-besu\n"
         "    until: '2099-12-31'\n"
         "    reason: Nobody has used the JSON-RPC of dev since the spring.\n"
     )
@@ -321,7 +321,7 @@ def test_a_finding_about_a_removed_object_can_be_waived(
     assert kept.run("render", "dev").code == 0
     done = kept.run("validate", "dev", "--against", "HEAD")
     assert done.code == code, done
-    assert ("overlays/dev/values.yaml:1:8  error  data-object-gone" in done.out) == bool(code)
+    assert ("overlays/dev/values.yaml:1:8  error  data-object-removed" in done.out) == bool(code)
 
 
 def test_a_new_environment_has_no_changes(kept: Repository) -> None:

@@ -97,6 +97,74 @@ def test_what_the_api_server_would_refuse_is_refused(
     assert [problem.path for problem in found if told in problem.message] == [path], found
 
 
+FIRST = "spec.template.spec.containers[0]"
+CONTAINER = ("spec", "template", "spec", "containers", 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "sentences"),
+    [
+        (
+            CONTAINER,
+            "additional properties 'comand' not allowed",
+            (
+                f"a StatefulSet of Kubernetes 1.34 has no field {FIRST}.comand",
+                "write command",
+            ),
+        ),
+        (
+            CONTAINER,
+            "additional properties 'limits' not allowed",
+            (
+                f"a StatefulSet of Kubernetes 1.34 has no field {FIRST}.limits",
+                f"did you mean {FIRST}.resources.limits? Move it below {FIRST}.resources",
+            ),
+        ),
+        (
+            CONTAINER,
+            "missing property 'name'",
+            (
+                f"{FIRST}.name is missing",
+                f"add name to {FIRST}",
+            ),
+        ),
+        (
+            ("spec", "replicas"),
+            "got string, want integer",
+            ('spec.replicas is the string "2", not a whole number', "write 2 without quotes"),
+        ),
+        (
+            ("metadata", "labels", "team"),
+            "'a b' is not a valid label value",
+            (
+                "Kubernetes 1.34 rejects metadata.labels.team: 'a b' is not a valid label value",
+                "write it in that form",
+            ),
+        ),
+    ],
+)
+def test_messages_about_what_kubernetes_rejects_are_sentences(
+    path: tuple[str | int, ...], message: str, sentences: tuple[str, str]
+) -> None:
+    container = {"image": "a", "comand": ["b"], "limits": {"cpu": "1"}}
+    found = {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": "a", "labels": {"team": "a b"}},
+        "spec": {"replicas": "2", "template": {"spec": {"containers": [container]}}},
+    }
+    problem = InvalidField("a.yaml", "StatefulSet", "a", path, message)
+    assert kubeconform.sentences(problem, found, "1.34") == sentences
+
+
+def test_a_message_does_not_show_the_value_of_a_secret() -> None:
+    found = {"apiVersion": "v1", "kind": "Secret", "stringData": {"a": 12345}}
+    problem = InvalidField("a.yaml", "Secret", "a", ("stringData", "a"), "got number, want string")
+    message, fix = kubeconform.sentences(problem, found, "1.34")
+    assert message == "stringData.a is a number, not a string"
+    assert fix == "write it in quotes"
+
+
 @pytest.mark.parametrize(
     ("kind", "api_version"),
     [

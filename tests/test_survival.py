@@ -296,8 +296,8 @@ def test_prod_goes_on_without_a_validator_a_node_and_a_zone() -> None:
 def test_dev_has_one_of_each() -> None:
     found, manifests = objects.of_environment("dev")
     text = resilience.words(manifests, found.zones)
-    assert text.startswith("one validator: blocks stop while its pod, node or zone is away; one B")
-    assert "no JSON-RPC while its pod, node or zone is away" in text
+    assert text.startswith("one validator: blocks stop while its pod, node or zone is down; one B")
+    assert "no JSON-RPC while its pod, node or zone is down" in text
 
 
 def test_four_validators_in_three_zones_stop_with_the_zone_that_has_two() -> None:

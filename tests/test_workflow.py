@@ -395,7 +395,7 @@ def test_a_report_of_output_that_is_stale_says_so(merged: Repository, tmp_path: 
     assert not done.returncode, done.stderr
     for name in ("report.markdown", "report.text"):
         first = (merged / "report" / name).read_text("utf-8").splitlines()[0]
-        assert first.startswith("The committed output is not what the inputs give;")
+        assert first.startswith("The committed manifests are out of date;")
 
 
 WRITERS = {

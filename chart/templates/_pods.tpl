@@ -59,7 +59,7 @@ topologySpreadConstraints:
 {{- end -}}
 
 {{/*
-The component's own affinity, or else one that keeps its pods in different zones, and in the zones of the values: a new
+The component's own affinity; otherwise one that keeps its pods in different zones, and in the zones of the values: a new
 volume in any other would strand its pod, and the other half of its validator.
 */}}
 {{- define "linea-stack.affinity" -}}
@@ -124,7 +124,7 @@ Takes {component, pods}: the most pods there can be.
 {{- end -}}
 {{- end -}}
 
-{{/* A probe from {command, path, port, …}: a command, an HTTP GET, or where neither is given a TCP connect. */}}
+{{/* A probe from {command, path, port, …}: a command, an HTTP GET, or, if neither is set, a TCP connection. */}}
 {{- define "linea-stack.probe" -}}
 {{- if .command -}}
 exec:
@@ -213,7 +213,7 @@ resources:
     storage: {{ .size }}
 {{- end -}}
 
-{{/* Budget of a component: minAvailable where it is set, else maxUnavailable. */}}
+{{/* Budget of a component: minAvailable if it is set, otherwise maxUnavailable. */}}
 {{- define "linea-stack.podDisruptionBudget" -}}
 {{- $budget := .values.podDisruptionBudget -}}
 {{- $pods := .values.replicas -}}
@@ -239,7 +239,7 @@ spec:
   maxUnavailable: {{ .values.podDisruptionBudget.maxUnavailable }}
   {{- end }}
   {{- if include "linea-stack.has127" .root }}
-  # A pod that isn't ready protects nothing: a drain needn't wait for it.
+  # A pod that isn't ready protects nothing: a drain does not need to wait for it.
   unhealthyPodEvictionPolicy: AlwaysAllow
   {{- end }}
   selector:
@@ -263,7 +263,7 @@ automountServiceAccountToken: false
 {{- end -}}
 
 {{/*
-Scrapes a component's headless Service: its ports, or "metrics" where none are given. The label job says whose metrics
+Scrapes a component's headless Service: its ports, or "metrics" if none are set. The label job says whose metrics
 they are; by default it would be the Service's name, the same for Besu and the Maru beside it.
 */}}
 {{- define "linea-stack.serviceMonitor" -}}
@@ -315,7 +315,7 @@ spec:
 {{- end -}}
 {{- end -}}
 
-{{/* The secret that Maru and its sequencer share. Not optional: an Engine API without it is anybody's. */}}
+{{/* The secret that Maru and its sequencer share. Not optional: without it, anyone can use the Engine API. */}}
 {{- define "linea-stack.engineSecretVolume" -}}
 secret:
   secretName: {{ .Values.engine.jwtSecretName | quote }}

@@ -84,12 +84,12 @@ secret:
     {{- end }}
 {{- end -}}
 
-{{/* Names of the keys in a Secret for so many pods, separated by spaces. */}}
+{{/* Names of the keys in a Secret for this number of pods, separated by spaces. */}}
 {{- define "linea-stack.keyNames" -}}
 key{{ range $i := until (int .) }}{{ if $i }} key-{{ $i }}{{ end }}{{ end }}
 {{- end -}}
 
-{{/* Fails on numbers of validators that would make no block, fork, or only look as if they survived a fault. */}}
+{{/* Fails on numbers of validators that would make no block, would fork, or would tolerate no fault. */}}
 {{- define "linea-stack.checkValidators" -}}
 {{- if and .Values.maru.enabled (not .Values.sequencer.enabled) -}}
 {{- fail "maru.enabled is true and sequencer.enabled false: each Maru drives a sequencer. Write the same for both" -}}
@@ -106,7 +106,7 @@ key{{ range $i := until (int .) }}{{ if $i }} key-{{ $i }}{{ end }}{{ end }}
 {{- fail (printf "sequencer.replicas is %d, and network.validators has %d: two pods with one key fork the chain. Write %d, or make another network, with more validators" $replicas $keys $keys) -}}
 {{- end -}}
 {{- if and (has $replicas (list 2 3)) (not .Values.network.acceptNoFaultTolerance) -}}
-{{- fail (printf "sequencer.replicas is %d, and QBFT goes on without one of its validators from 4 on only: write 1 or 4, or network.acceptNoFaultTolerance: true where this is meant" $replicas) -}}
+{{- fail (printf "sequencer.replicas is %d, but QBFT needs 4 validators to tolerate a faulty one, and with 2 blocks stop as soon as one stops. Write 1 or 4, or network.acceptNoFaultTolerance: true to accept that" $replicas) -}}
 {{- end -}}
 {{- $quorum := include "linea-stack.quorum" . | int -}}
 {{- if and $keys (lt $replicas $quorum) -}}

@@ -7,22 +7,22 @@ unknown here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any
 
 from scripts.core import paths, tomlio
 from scripts.core.findings import UserError
-from scripts.kubernetes import containers
-from scripts.kubernetes.containers import Container, Mounted
-from scripts.kubernetes.manifest import PODS, Manifest, Where
-from scripts.kubernetes.workloads import Workload, mappings, whole
+from scripts.kubernetes import containers, volumes
+from scripts.kubernetes.containers import Container
+from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.volumes import File
+from scripts.kubernetes.workloads import Workload, whole
 
 BESU, MARU = "Besu", "Maru"
 
-_VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _OVERRIDE = "config."
 """The prefix of the variables that override keys of Maru's file, with __ instead of dots."""
 
@@ -39,21 +39,12 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """The source of a file in a container."""
+class Option:
+    """An argument like --name=value, or like --name followed by its value."""
 
-    kind: str
-    """ConfigMap, Secret, or the type of volume as in a pod spec: emptyDir, hostPath…
-
-    persistentVolumeClaim also stands for a StatefulSet's claim templates; empty without a mount.
-    """
+    path: Where
     name: str
-    """The name of the object, or of the volume."""
-    key: str
-    """The key in the object, or the path in the volume."""
-    is_there: bool | None
-    """Whether the file exists; None if only the cluster knows."""
-    mounted: Mounted | None
+    value: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +97,7 @@ class Node:
     @property
     def container_name(self) -> str:
         """Return the name of its container."""
-        return str(self.container.data.get("name", ""))
+        return self.container.name
 
     @property
     def name(self) -> str:
@@ -128,20 +119,22 @@ class Node:
     @cached_property
     def options(self) -> dict[str, Setting]:
         """Return name, without --, → argument; without a value, it is "true"."""
-        options = {}
-        for option in containers.options(self.container.words()):
+        settings = {}
+        for option in options(self.container.words()):
             value = "true" if option.value is None else self.expanded(option.value)
             called = f"--{option.name}"
-            options[option.name] = Setting(self.workload.manifest, option.path, called, value)
-        return options
+            settings[option.name] = Setting(self.workload.manifest, option.path, called, value)
+        return settings
 
     @cached_property
     def variables(self) -> dict[str, Setting]:
         """Return name → environment variable, of those whose values are known here."""
         return {
-            name: Setting(self.workload.manifest, (*path, "value"), name, value)
-            for path, name, value in self.container.variables()
-            if value is not None
+            (name := str(variable.get("name"))): Setting(
+                self.workload.manifest, (*path, "value"), name, value
+            )
+            for path, variable in self.container.variables()
+            if (value := containers.known_value(variable)) is not None
         }
 
     @cached_property
@@ -214,16 +207,27 @@ class Node:
         """Return the source of a file in its container, in the given or the first pod."""
         key = path, pod or self.pod
         if key not in self._files:
-            self._files[key] = look(self.workload, self.container, *key, self.config_maps)
+            self._files[key] = volumes.file(self.container, *key, self._keys)
         return self._files[key]
+
+    @cached_property
+    def _keys(self) -> volumes.Known:
+        return {("ConfigMap", name): volumes.keys(each) for name, each in self.config_maps.items()}
 
     def volume(self, file: File) -> Where:
         """Return the path of a file's volume; for a StatefulSet's claim template, of its mount."""
-        name = file.mounted.mount.get("name") if file.mounted else None
-        for index, volume in enumerate(self.container.volumes):
-            if paths.get(volume, ["name"]) == name:
-                return (*PODS[self.workload.manifest.kind.lower()], "volumes", index)
-        return file.mounted.path if file.mounted else self.container.path
+        if file.mounted is None:
+            return self.container.path
+        of_pod = self.workload.volumes()
+        among = (path for path, volume in of_pod if volume.get("name") == file.mounted.volume)
+        return next(among, file.mounted.path)
+
+    def claim(self, file: File) -> str:
+        """Return the name of the claim of a pod's volume; empty for a claim template's."""
+        for _, volume in self.workload.volumes():
+            if volume.get("name") == file.name:
+                return volumes.claim(volume)
+        return ""
 
     def place(self, setting: Setting | None) -> tuple[Manifest, Where]:
         """Return the position of a setting; for None, that of the first other setting in a file."""
@@ -250,7 +254,7 @@ class Node:
 
     def expanded(self, text: str) -> str:
         """Return a text with its $(VARIABLE) references replaced, if they are known."""
-        return expanded(text, self.container, self.pod)
+        return containers.expanded(text, containers.values(self.container, self.pod))
 
     def _of_files(self, option: Setting | None) -> Iterator[tuple[str, Setting]]:
         """Yield the settings in the files that an option names."""
@@ -277,25 +281,47 @@ def nodes(workloads: Sequence[Workload], config_maps: Sequence[Manifest]) -> lis
     for workload in workloads:
         start = whole(workload.get("spec", "ordinals", "start"), 0)
         ordinals = tuple(range(start, start + max(workload.most, 1)))
-        for container in of_workload(workload):
-            program = containers.program(container)
-            if not program:
+        for container in containers.of(workload):
+            runs = "" if container.is_init else program(container)
+            if not runs:
                 continue
-            configs = [o.value or "" for o in containers.options(container.words())]
-            per_pod = any(name in value for name in _pod_names(container) for value in configs)
+            own = {
+                str(variable.get("name"))
+                for _, variable in container.variables()
+                if containers.is_pod_name(variable)
+            }
+            values = (option.value or "" for option in options(container.words()))
+            per_pod = any(own & containers.references(value) for value in values)
             groups = [(ordinal,) for ordinal in ordinals] if per_pod else [ordinals]
-            result += [Node(workload, container, program, group, by_name) for group in groups]
+            result += [Node(workload, container, runs, group, by_name) for group in groups]
     return result
 
 
-def of_workload(workload: Workload, field: str = "containers") -> Iterator[Container]:
-    """Yield the containers of a workload's pods."""
-    path = PODS[workload.manifest.kind.lower()]
-    volumes = containers.listed(workload.get(*path, "volumes"))
-    for index, data in mappings(workload.get(*path, field)):
-        manifest = workload.manifest
-        where: Where = (*path, field, index)
-        yield Container(manifest.kind, manifest.name, where, data, volumes, {})
+def program(container: Container) -> str:
+    """Return the program that a container runs: Besu, Maru, or "" for another."""
+    words = [word for _, word in container.words()]
+    if any(PurePosixPath(word).name == "maru.jar" for word in words):
+        return MARU
+    started = any(PurePosixPath(word).name == "besu" for word in words)
+    # A script may pass its own arguments to it.
+    passed = "besu" in container.image and any(word.startswith("--") for word in words)
+    return BESU if started or passed else ""
+
+
+def options(words: Sequence[tuple[Where, str]]) -> list[Option]:
+    """Return the arguments that begin with --, each with its value."""
+    found = []
+    for index, (path, word) in enumerate(words):
+        if not word.startswith("--"):
+            continue
+        name, equals, value = word[2:].partition("=")
+        if equals:
+            found.append(Option(path, name, value))
+        elif index + 1 < len(words) and not words[index + 1][1].startswith("-"):
+            found.append(Option(path, name, words[index + 1][1]))
+        else:
+            found.append(Option(path, name, None))
+    return found
 
 
 def listed(setting: Setting | None) -> list[str]:
@@ -304,84 +330,6 @@ def listed(setting: Setting | None) -> list[str]:
     if isinstance(value, str):
         return value.split(",")
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-
-def expanded(text: str, container: Container, pod: str) -> str:
-    """Return a text with $(VARIABLE) replaced by its value, as Kubernetes does for a container."""
-    if "$(" not in text:
-        return text
-    known = {name: value for _, name, value in container.variables() if value is not None}
-    known |= dict.fromkeys((name[2:-1] for name in _pod_names(container)), pod)
-    return _VARIABLE.sub(lambda match: known.get(match[1], match[0]), text)
-
-
-def look(
-    workload: Workload,
-    container: Container,
-    path: str,
-    pod: str,
-    config_maps: Mapping[str, Manifest],
-) -> File:
-    """Return the source of a file in a container of a pod."""
-    mounted = containers.mounted(container, path)
-    if mounted is None:
-        return File("", "", path, None, None)
-    name, inner = mounted.mount.get("name"), expanded(mounted.inner, container, pod)
-    for _, template in mappings(workload.get("spec", "volumeClaimTemplates")):
-        if paths.get(template, ["metadata", "name"]) == name:
-            return File("persistentVolumeClaim", str(name), inner, None, mounted)
-    for volume in container.volumes:
-        if isinstance(volume, dict) and volume.get("name") == name:
-            return _in_volume(volume, inner, mounted, config_maps)
-    return File("", "", path, None, mounted)
-
-
-def _in_volume(
-    volume: Mapping[str, Any], inner: str, mounted: Mounted, config_maps: Mapping[str, Manifest]
-) -> File:
-    name, projected = str(volume.get("name")), paths.get(volume, ["projected", "sources"])
-    missing: File | None = None
-    for source in [volume, *containers.listed(projected)]:
-        file = _in_source(source, inner, mounted, config_maps)
-        if file is None:
-            continue
-        if file.is_there is not False:
-            return file
-        missing = missing or file
-    kind = next((key for key in volume if key != "name"), "emptyDir")
-    kind = "projected" if projected else kind
-    return missing or File(kind, name, inner, None, mounted)
-
-
-def _in_source(
-    source: Any, inner: str, mounted: Mounted, config_maps: Mapping[str, Manifest]
-) -> File | None:
-    """Return the file of a ConfigMap or a Secret; None for another kind of source."""
-    for kind, field, key in (
-        ("ConfigMap", "configMap", "name"),
-        ("Secret", "secret", "secretName"),
-        ("Secret", "secret", "name"),
-    ):
-        name = paths.get(source, [field, key])
-        if not isinstance(name, str):
-            continue
-        items = [item for _, item in mappings(paths.get(source, [field, "items"]))]
-        keys = [str(item.get("key")) for item in items if item.get("path") == inner]
-        if items:
-            return File(kind, name, keys[0] if keys else inner, bool(keys), mounted)
-        data = paths.get(config_maps[name].object, ["data"]) if name in config_maps else None
-        known = kind == "ConfigMap" and isinstance(data, dict)
-        return File(kind, name, inner, inner in data if known and data else None, mounted)
-    return None
-
-
-def _pod_names(container: Container) -> list[str]:
-    """Return $(VARIABLE) for each variable with the pod's name."""
-    return [
-        f"$({variable.get('name')})"
-        for _, variable in mappings(container.data.get("env"))
-        if paths.get(variable, ["valueFrom", "fieldRef", "fieldPath"]) == "metadata.name"
-    ]
 
 
 def _leaves(table: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:

@@ -206,7 +206,7 @@ def _schemas(module: Module, folder: Path) -> Iterator[tuple[str, openapi.Schema
     import yaml
 
     class Loader(yaml.CSafeLoader):
-        # `=` is a string for everybody except PyYAML.
+        # `=` is a string for every parser except PyYAML.
         yaml_constructors: ClassVar[dict[str | None, Any]] = {
             **yaml.CSafeLoader.yaml_constructors,
             "tag:yaml.org,2002:value": yaml.CSafeLoader.construct_yaml_str,

@@ -41,8 +41,8 @@ def _without_digest(root: Path, renderings: Sequence[Rendering]) -> Iterable[Fin
         file, line, column = place(root, environments[0], image)
         where = layout.called([rendering.name for rendering in environments])
         message = (
-            f"{image} has no digest in {where}: whoever can push to its repository can replace"
-            " what runs"
+            f"{image} has no digest in {where}: anyone who can push to its repository can"
+            " replace the image"
         )
         fix = "run nox -s images, which looks the digest up, on a machine that reaches the registry"
         rule = "image-without-digest"

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import yaml
 
 from scripts.checks import api_schemas, openapi
-from scripts.core import programs, toolchain
+from scripts.core import paths, programs, schema_messages, schema_paths, toolchain
 from scripts.core.findings import UsageError
+from scripts.core.schema_messages import label
 
 TIMEOUT_S = 600
 
@@ -110,10 +112,12 @@ def _errors(
     for pointer, message in leaves:
         path = _path(pointer.replace("\\'", "'"), data)
         unknown = _UNKNOWN.fullmatch(message.strip())
-        if unknown and path and path[-1] in FREE:
-            for key in _QUOTED.findall(unknown.group(1)):
+        for key in _QUOTED.findall(unknown.group(1)) if unknown else ():
+            if path and path[-1] in FREE:
                 yield (*path, key), f"{key!r} is not a valid key in {path[-1]} ({_KEY_FORM})"
-        else:
+            else:
+                yield path, f"additional properties '{key}' not allowed"
+        if not unknown:
             yield path, _plain(message)
 
 
@@ -145,7 +149,7 @@ def _plain(message: str) -> str:
     for pattern, meaning in _FORMS.items():
         if message.endswith(f"does not match pattern {_quoted(pattern)}"):
             value = message.partition(" does not match")[0]
-            # The value may be a secret that somebody forgot to encode.
+            # The value may be a secret that is not encoded by mistake.
             return f"the value {meaning}" if pattern == openapi.BASE64 else f"{value} {meaning}"
     return message.replace("want null or ", "want ").strip()
 
@@ -153,3 +157,62 @@ def _plain(message: str) -> str:
 def _quoted(text: str) -> str:
     """Return the text as kubeconform quotes it."""
     return "'" + text.replace("\\", "\\\\") + "'"
+
+
+_MISSING = re.compile(r"missing propert(?:y|ies) (.*)")
+_TYPES = re.compile(r"got \w+, want ([\w ]+)")
+
+
+def sentences(
+    problem: InvalidField, found: Mapping[str, Any], kubernetes_version: str
+) -> tuple[str, str]:
+    """Return the message about an invalid field of an object, and what to write instead."""
+    path, message = problem.path, problem.message
+    if path == ("apiVersion",):
+        return message, "write an apiVersion and kind that exist"
+    fields = [problem.kind.lower(), *(part for part in path if isinstance(part, str))]
+    explained = f"write what `kubectl explain {'.'.join(fields)}` describes"
+    if unknown := _UNKNOWN.fullmatch(message):
+        (key,) = _QUOTED.findall(unknown.group(1))
+        root = _schema(found, problem.kind, kubernetes_version)
+        value = paths.get(found, [*path, key])
+        targets = schema_paths.meant(root, path, key, value, None, lambda *_: True)
+        fix = schema_messages.moving(path, key, targets, schema_paths.keys(root, path))
+        of = _called(found, problem.kind, kubernetes_version)
+        return f"{of} has no field {label([*path, key])}", fix
+    if missing := _MISSING.fullmatch(message):
+        keys = _QUOTED.findall(missing.group(1))
+        return schema_messages.missing(path, keys), schema_messages.adding(
+            path, dict.fromkeys(keys)
+        )
+    if wanted := _TYPES.fullmatch(message):
+        types, value = wanted.group(1).split(" or "), paths.get(found, path)
+        # A Secret's fields have other names than what is secret elsewhere.
+        place = (*path[:-1], "secret") if problem.kind == "Secret" else path
+        wrong = schema_messages.wrong_type(value, place, types).replace(label(place), label(path))
+
+        def valid(other: Any) -> bool:
+            return jsonschema_rs.is_valid({"type": types}, other)
+
+        return wrong, schema_messages.retyped(value, None, place, valid) or explained
+    if FREE.intersection(path):
+        explained = "write it in that form"
+    return f"Kubernetes {kubernetes_version} rejects {label(path)}: {message}", explained
+
+
+def _called(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> str:
+    """Return a kind, with the version of Kubernetes if the kind is part of Kubernetes."""
+    group = str(found.get("apiVersion")).rpartition("/")[0]
+    own = "." not in group or group.endswith(".k8s.io")
+    return f"a {kind} of Kubernetes {kubernetes_version}" if own else f"the kind {kind}"
+
+
+def _schema(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> dict[str, Any]:
+    """Return the schema of an object's kind; empty if there is none."""
+    file = openapi.file_name(str(found.get("apiVersion")), kind)
+    for location in api_schemas.locations(kubernetes_version):
+        path = Path(location.removesuffix(openapi.LOCATION)) / file
+        if path.is_file():
+            schema: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return schema
+    return {}

@@ -16,18 +16,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from scripts.chain import node_config
+from scripts.chain.node_config import Option
 from scripts.core import json_schema, paths, safe_files, tomlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.yamlio import Document
 from scripts.environments.environment import Environment, merge
-from scripts.kubernetes import containers
-from scripts.kubernetes.containers import EXPANDED, Container, Option, Text
+from scripts.kubernetes import containers, volumes
+from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rendering import provenance
 
 BESU = Path(__file__).with_name("besu.schema.json")
 BESU_OPEN = Path(__file__).with_name("besu-open.schema.json")
-"""Options of Besu that are valid, but would open the node to everybody who reaches the port."""
+"""Options of Besu that are valid, but would open the node to everyone who reaches the port."""
 MARU = Path(__file__).with_name("maru.schema.json")
 BESU_GENESIS = Path(__file__).with_name("besu-genesis.schema.json")
 MARU_GENESIS = Path(__file__).with_name("maru-genesis.schema.json")
@@ -42,12 +44,6 @@ app/src/main/java/org/hyperledger/besu/cli/util/EnvironmentVariableDefaultProvid
 OVERRIDE = "config.override."
 """Prefix of a variable that overrides a key, with its __ replaced by dots: Hoplite 2.9,
 EnvironmentVariableOverridePropertySource."""
-
-_SHORT = 200
-"""Characters. A longer list of all keys, of which Besu has hundreds, is not shown."""
-
-_OF_YAML = "a list (- item)", 'a list: ["…"]'
-"""How the messages of the schemas call a list, and how TOML and JSON write it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,74 +63,102 @@ class InvalidOption:
     fix: str
 
 
-def _problem(container: Container, path: Where, rule: str, message: str, fix: str) -> InvalidOption:
-    return InvalidOption(container.kind, container.name, path, 0, "", rule, message, fix)
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A file in a ConfigMap."""
+
+    config_map: str
+    key: str
+    text: str
+
+    @property
+    def file(self) -> str:
+        """Return the name of its document, by which a finding is assigned to it."""
+        return f"{self.config_map}/{self.key}"
 
 
-def check(manifests: Mapping[str, str]) -> list[InvalidOption]:
-    """Return the options in an environment's manifests that Besu and Maru reject or ignore; sorted.
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """A container that runs Besu or Maru, and the files that it can read."""
 
-    manifests: file → text, as render writes them.
-    """
-    by_name = {PurePosixPath(file).name: text for file, text in manifests.items()}
+    container: Container
+    config_maps: Mapping[str, Manifest]
+    genesis: dict[Text, Document]
+    """The genesis files of all containers that run the program."""
+
+    def problem(self, path: Where, rule: str, message: str, fix: str) -> InvalidOption:
+        """Return an invalid option at a path in the container's workload."""
+        manifest = self.container.workload.manifest
+        return InvalidOption(manifest.kind, manifest.name, path, 0, "", rule, message, fix)
+
+    def variables(self) -> Iterator[tuple[Where, str, str | None]]:
+        """Yield path, name and value of each variable; None for a value that is not known here."""
+        for path, variable in self.container.variables():
+            if isinstance(name := variable.get("name"), str):
+                yield path, name, containers.known_value(variable)
+
+
+def check(manifests: Sequence[Manifest]) -> list[InvalidOption]:
+    """Return the options in these manifests that Besu and Maru reject or ignore; sorted."""
     found = set[InvalidOption]()
-    chains: dict[str, dict[Text, Document]] = {"Besu": {}, "Maru": {}}
-    for container in containers.containers(by_name):
-        program = containers.program(container)
-        if program == "Maru":
-            found.update(_maru(container, chains["Maru"]))
-        elif program == "Besu":
-            found.update(_besu(container, chains["Besu"]))
-    found.update(_other_chain(chains["Besu"], chains["Maru"]))
+    maps = {manifest.name: manifest for manifest in manifests if manifest.kind == "ConfigMap"}
+    chains: dict[str, dict[Text, Document]] = {node_config.BESU: {}, node_config.MARU: {}}
+    checks = {node_config.BESU: _besu, node_config.MARU: _maru}
+    for container in (one for each in manifests for one in containers.of_object(each)):
+        if runs := node_config.program(container):
+            found.update(checks[runs](_Program(container, maps, chains[runs])))
+    found.update(_other_chain(chains[node_config.BESU], chains[node_config.MARU]))
     return sorted(found, key=lambda p: (p.kind, p.name, p.line, [*map(str, p.path)], p.message))
 
 
-def _besu(container: Container, genesis: dict[Text, Document]) -> Iterator[InvalidOption]:
+def _besu(program: _Program) -> Iterator[InvalidOption]:
     known = json_schema.read(BESU)["properties"]
-    options = containers.options(container.words())
+    options = node_config.options(program.container.words())
     for option in options:
         if option.name in known:
-            yield from _besu_value(container, option.path, option.name, option.value, "--")
-        elif not _of_plugin(container, option.name):
+            yield from _besu_value(program, option.path, option.name, option.value, "--")
+        elif not _of_plugin(program, option.name):
             message = f"Besu has no option --{option.name}, and does not start"
             fix = _nearest(f"--{option.name}", [f"--{name}" for name in known], BESU)
-            yield _problem(container, option.path, "unknown-argument", message, fix)
+            yield program.problem(option.path, "unknown-argument", message, fix)
     variables = {f"BESU_{name.replace('-', '_').upper()}": name for name in known}
-    for path, variable, value in container.variables():
+    for path, variable, value in program.variables():
         if variable in variables:
             where = (*path, "value")
-            yield from _besu_value(container, where, variables[variable], value, f"{variable}: ")
+            yield from _besu_value(program, where, variables[variable], value, f"{variable}: ")
         elif variable.startswith("BESU_") and variable not in BESU_VARIABLES:
             named = variable.removeprefix("BESU_").lower().replace("_", "-")
-            if _of_plugin(container, named):
+            if _of_plugin(program, named):
                 continue
             message = f"Besu ignores {variable}: it has no such option"
             fix = _nearest(variable, [*variables, *BESU_VARIABLES], BESU)
-            yield _problem(container, (*path, "name"), "unknown-variable", message, fix)
+            yield program.problem((*path, "name"), "unknown-variable", message, fix)
     for option in options:
         if option.value and option.name == "config-file":
-            yield from _besu_files(container, option)
+            yield from _besu_files(program, option)
         elif option.value and option.name == "genesis-file":
-            yield from _genesis(container, option, BESU_GENESIS, genesis)
+            yield from _genesis(program, option, BESU_GENESIS)
 
 
-def _of_plugin(container: Container, name: str) -> bool:
+def _of_plugin(program: _Program, name: str) -> bool:
     """Return whether an option may belong to a plugin, which Besu's own image does not contain."""
-    return name.startswith("plugin-") and container.image != "besu"
+    return name.startswith("plugin-") and program.container.image != "besu"
 
 
 def _besu_value(
-    container: Container, path: Where, name: str, value: str | None, prefix: str
+    program: _Program, path: Where, name: str, value: str | None, prefix: str
 ) -> Iterator[InvalidOption]:
     """Yield why a value of an option is invalid; a switch without a value is on."""
     types = json_schema.read(BESU)["properties"][name]["type"]
     if value is None and types == "boolean":
         value = "true"
-    if value is None or EXPANDED.search(value):
+    if value is None or containers.references(value):
         return
     document = Document("", {name: _typed(value, types)}, None)
     for finding in json_schema.check(document, BESU) + json_schema.check(document, BESU_OPEN):
-        yield _problem(container, path, finding.rule, f"{prefix}{finding.message}", finding.fix)
+        # The value of an argument or a variable has no quotes.
+        fix = finding.fix.removesuffix(" without quotes")
+        yield program.problem(path, finding.rule, f"{prefix}{finding.message}", fix)
 
 
 def _typed(value: str, types: str | list[str]) -> Any:
@@ -151,9 +175,9 @@ def _typed(value: str, types: str | list[str]) -> Any:
     return value
 
 
-def _besu_files(container: Container, option: Option) -> Iterator[InvalidOption]:
+def _besu_files(program: _Program, option: Option) -> Iterator[InvalidOption]:
     known = json_schema.read(BESU)["properties"]
-    texts, problems = _read(container, option.path, option.value or "")
+    texts, problems = _read(program, option.path, option.value or "")
     yield from problems
     for text in texts:
         try:
@@ -165,46 +189,46 @@ def _besu_files(container: Container, option: Option) -> Iterator[InvalidOption]
         data = {
             key: value
             for key, value in document.data.items()
-            if key in known or not _of_plugin(container, key)
+            if key in known or not _of_plugin(program, key)
         }
         document = replace(document, data=data)
         findings = json_schema.check(document, BESU) + json_schema.check(document, BESU_OPEN)
         yield from _in_text(findings, [text])
 
 
-def _maru(container: Container, genesis: dict[Text, Document]) -> Iterator[InvalidOption]:
-    words = container.words()
+def _maru(program: _Program) -> Iterator[InvalidOption]:
+    words = program.container.words()
     jar = next(i for i, (_, w) in enumerate(words) if PurePosixPath(w).name == "maru.jar")
-    options = containers.options(words[jar + 1 :])
+    options = node_config.options(words[jar + 1 :])
     names = {option.name for option in options}
     for option in options:
         if option.name not in MARU_OPTIONS:
             message = f"Maru has no option --{option.name}, and does not start"
             fix = _nearest(f"--{option.name}", [f"--{name}" for name in MARU_OPTIONS], MARU)
-            yield _problem(container, option.path, "unknown-argument", message, fix)
+            yield program.problem(option.path, "unknown-argument", message, fix)
     if not names & {"genesis-file", "maru-genesis-file", "network"}:
         message = "Maru has no genesis file and no network, so it joins Linea's mainnet"
         fix = "write --genesis-file=/genesis/maru.json"
-        yield _problem(container, words[jar][0], "missing-argument", message, fix)
+        yield program.problem(words[jar][0], "missing-argument", message, fix)
     if "config" not in names:
         message, fix = "Maru has no configuration file", "write --config=/config/config.toml"
-        yield _problem(container, words[jar][0], "missing-argument", message, fix)
-    for path, variable, value in container.variables():
-        yield from _override(container, path, variable, value)
-    yield from _maru_files(container, options)
+        yield program.problem(words[jar][0], "missing-argument", message, fix)
+    for path, variable, value in program.variables():
+        yield from _override(program, path, variable, value)
+    yield from _maru_files(program, options)
     for option in options:
         if option.value and option.name in ("genesis-file", "maru-genesis-file"):
-            yield from _genesis(container, option, MARU_GENESIS, genesis)
+            yield from _genesis(program, option, MARU_GENESIS)
 
 
-def _maru_files(container: Container, options: Iterable[Option]) -> Iterator[InvalidOption]:
+def _maru_files(program: _Program, options: Iterable[Option]) -> Iterator[InvalidOption]:
     """Yield what is wrong in the files of --config; a later file overrides an earlier one."""
     groups, complete = list[Sequence[Text]](), True
     for option in options:
         if option.name != "config" or not option.value:
             continue
         for file in option.value.split(","):
-            texts, problems = _read(container, option.path, file)
+            texts, problems = _read(program, option.path, file)
             yield from problems
             complete = complete and bool(texts)
             if texts:
@@ -234,7 +258,7 @@ def _maru_files(container: Container, options: Iterable[Option]) -> Iterator[Inv
 
 
 def _override(
-    container: Container, path: Where, variable: str, value: str | None
+    program: _Program, path: Where, variable: str, value: str | None
 ) -> Iterator[InvalidOption]:
     """Yield what is wrong with a variable that overrides a key of Maru's configuration."""
     dotted = variable.replace("__", ".")
@@ -243,7 +267,7 @@ def _override(
     if not dotted.startswith(OVERRIDE):
         right = OVERRIDE.replace(".", "__") + dotted[len(OVERRIDE) :].replace(".", "__")
         message = f"Maru ignores {variable}: its prefix must be in lower case"
-        yield _problem(container, (*path, "name"), "unknown-variable", message, f"write {right}")
+        yield program.problem((*path, "name"), "unknown-variable", message, f"write {right}")
         return
     table, names = json_schema.read(MARU), list[str]()
     for part in dotted.removeprefix(OVERRIDE).split("."):
@@ -260,7 +284,7 @@ def _override(
             where = ".".join([*names, part])
             message = f"Maru ignores {variable}: its configuration has no key {where}"
             near = _nearest(part, known.values(), MARU)
-            yield _problem(container, (*path, "name"), "unknown-variable", message, near)
+            yield program.problem((*path, "name"), "unknown-variable", message, near)
             return
     table = _resolved(table)
     if value is None or "type" not in table:
@@ -271,7 +295,8 @@ def _override(
     for finding in json_schema.check(Document("", data, None), MARU):
         if finding.rule != "missing-key":
             message = f"{variable}: {finding.message}"
-            yield _problem(container, (*path, "value"), finding.rule, message, finding.fix)
+            fix = finding.fix.removesuffix(" without quotes")
+            yield program.problem((*path, "value"), finding.rule, message, fix)
 
 
 def _resolved(table: dict[str, Any]) -> dict[str, Any]:
@@ -290,10 +315,8 @@ def _normal(name: str) -> str:
     return name.replace("-", "").replace("_", "").lower()
 
 
-def _genesis(
-    container: Container, option: Option, form: Path, chains: dict[Text, Document]
-) -> Iterator[InvalidOption]:
-    texts, problems = _read(container, option.path, option.value or "")
+def _genesis(program: _Program, option: Option, form: Path) -> Iterator[InvalidOption]:
+    texts, problems = _read(program, option.path, option.value or "")
     yield from problems
     for text in texts:
         try:
@@ -301,7 +324,7 @@ def _genesis(
         except UserError as error:
             yield from _in_text(error.findings, [text])
             continue
-        chains[text] = document
+        program.genesis[text] = document
         yield from _in_text(json_schema.check(document, form), [text])
 
 
@@ -328,6 +351,10 @@ def _listed(table: Path) -> str:
     return f"remove it; scripts/checks/{table.name} lists the valid ones"
 
 
+_UNQUOTED = re.compile(r"^write (?!true$|false$)([A-Za-z][A-Za-z0-9_-]*)$")
+"""A fix with a string as YAML has it, which needs quotes in TOML and JSON."""
+
+
 def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[InvalidOption]:
     """Yield findings in documents as problems of the ConfigMaps that contain them."""
     by_file = {text.file: text for text in texts}
@@ -335,9 +362,9 @@ def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[Inv
         text = by_file[finding.file]
         lines = text.text.split("\n")
         line = lines[finding.line - 1] if 0 < finding.line <= len(lines) else ""
-        fix = finding.fix.replace(*_OF_YAML)
-        if finding.rule == "unknown-key" and len(fix) > _SHORT:
-            fix = _listed(BESU)
+        fix = _listed(BESU) if finding.fix == "remove it" else finding.fix
+        if finding.rule == "wrong-value":
+            fix = _UNQUOTED.sub(r'write "\1"', fix)
         message = f"{text.key}: {finding.message}"
         path = ("data", text.key)
         yield InvalidOption(
@@ -345,15 +372,42 @@ def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[Inv
         )
 
 
-def _read(container: Container, path: Where, file: str) -> tuple[list[Text], list[InvalidOption]]:
+def _read(program: _Program, path: Where, file: str) -> tuple[list[Text], list[InvalidOption]]:
     """Return the texts that a container reads at a path, if the environment has its ConfigMap."""
-    config_map, key, texts = containers.look(container, file)
-    if config_map is None or texts:
-        return texts, []
-    message = f"{file} does not exist in the container: ConfigMap/{config_map} has no {key}"
-    near = difflib.get_close_matches(key, containers.keys(container, config_map), 1)
+    found = volumes.mounted(program.container, file)
+    volume = volumes.of_mount(program.container.workload, found.mount) if found else None
+    missing: tuple[Manifest, str] | None = None
+    for source in reversed(volumes.sources(volume) if volume else []):
+        manifest = program.config_maps.get(source.name)
+        if found is None or source.kind != "ConfigMap" or manifest is None:
+            continue
+        keys = volumes.keys(manifest) or frozenset()
+        pattern = _pattern(program.container, found.inner)
+        own = source.files({("ConfigMap", source.name): keys}) or {}
+        wanted = [key for name, key in own.items() if re.fullmatch(pattern, name)]
+        if keys.intersection(wanted):
+            data = ((key, manifest.get("data", key)) for key in wanted)
+            return [Text(source.name, key, one) for key, one in data if isinstance(one, str)], []
+        if wanted or source.items is None:
+            missing = manifest, wanted[0] if wanted else found.inner
+    if missing is None:
+        return [], []
+    config_map, key = missing
+    message = f"{file} does not exist in the container: {config_map.label} has no {key}"
+    near = difflib.get_close_matches(key, sorted(volumes.keys(config_map) or ()), 1)
     fix = f"write {near[0]}" if near else "write the path of a mounted file"
-    return [], [_problem(container, path, "missing-file", message, fix)]
+    return [], [program.problem(path, "missing-file", message, fix)]
+
+
+def _pattern(container: Container, file: str) -> str:
+    """Return a regular expression for a path after Kubernetes has expanded its variables."""
+    parts = re.split(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)", file)
+    pods = [one.get("name") for _, one in container.variables() if containers.is_pod_name(one)]
+    pod = re.escape(container.workload.manifest.name) + "-[-a-z0-9]+"
+    return "".join(
+        re.escape(part) if index % 2 == 0 else pod if part in pods else ".+"
+        for index, part in enumerate(parts)
+    )
 
 
 def located(

@@ -90,7 +90,7 @@ def kubernetes(document: Mapping[str, Any]) -> Iterator[tuple[str, Schema]]:
     definitions = document["definitions"]
     for definition in definitions.values():
         properties = definition.get("properties", {})
-        # Nobody commits lists, or objects without metadata like DeleteOptions.
+        # Manifests contain no lists, and no objects without metadata like DeleteOptions.
         if "metadata" not in properties or properties.keys() >= {"metadata", "items"}:
             continue
         for gvk in definition.get("x-kubernetes-group-version-kind", ()):

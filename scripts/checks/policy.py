@@ -137,7 +137,7 @@ def _unused(
 ) -> list[Finding]:
     """Return the unused waivers, patterns and environments.
 
-    checked: environments; a waiver that names another one is not judged. used: index of the waiver,
+    checked: environments; a waiver that names another one is ignored. used: index of the waiver,
     pattern and environment of each match.
     """
     findings = list[Finding]()

@@ -17,7 +17,7 @@ from typing import Any
 
 from scripts.core import paths, programs, repository, toolchain, yamlio
 from scripts.core.findings import UsageError
-from scripts.kubernetes.containers import listed
+from scripts.kubernetes import containers
 from scripts.kubernetes.manifest import PODS, Manifest
 
 TIMEOUT_S = 600
@@ -171,7 +171,7 @@ def _checkov(files: Mapping[str, Manifest], folder: Path) -> Iterator[FailedChec
         name = result["check_id"]
         message = result["check_name"]
         if kind == "skipped_checks":
-            # Such a waiver would have no reason, and nobody would notice that it is unused.
+            # Such a waiver would have no reason, and would go unnoticed once it is unused.
             path: tuple[str | int, ...] = ("metadata", "annotations")
             message = f"an annotation turns this check off, not base/policy.yaml: {message}"
         elif kind == "failed_checks":
@@ -225,11 +225,9 @@ def _field(manifest: Manifest, check: str, container: str) -> tuple[str | int, .
     """Return the path of the field that a check is about."""
     pod = _pod(manifest)
     if check in _OF_CONTAINER and container:
-        for field in ("initContainers", "containers"):
-            containers = listed(paths.get(manifest.object, [*pod, field]))
-            for index, data in enumerate(containers):
-                if data.get("name") == container:
-                    return (*pod, field, index, *_OF_CONTAINER[check])
+        for found in containers.of_object(manifest):
+            if found.name == container:
+                return (*found.path, *_OF_CONTAINER[check])
     if check in _OF_POD and pod:
         return (*pod, *_OF_POD[check])
     return _OF_OBJECT.get(check, ())

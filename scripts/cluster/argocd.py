@@ -94,7 +94,7 @@ class ArgoCD:
             "ARGOCD_EXEC_TIMEOUT": f"{LATE_S}s",
             "ARGOCD_K8S_TCP_TIMEOUT": f"{LATE_S}s",
             "ARGOCD_K8S_TLS_HANDSHAKE_TIMEOUT": f"{LATE_S}s",
-            # In its own folder, not in /tmp, which everybody shares.
+            # In its own folder, not in /tmp, which is shared.
             "ARGOCD_ASK_PASS_SOCK": "ask-pass.sock",
             "HOSTNAME": f"{CONTROLLER}-0",
             # The git settings of this machine must not change the result.

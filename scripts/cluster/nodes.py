@@ -1,4 +1,4 @@
-"""Nodes in the environments' zones, simulated by kwok in place of kubelets: one process a zone.
+"""Nodes in the environments' zones, simulated by kwok instead of kubelets: one process a zone.
 
 All that Kubernetes itself does with nodes and pods is real: scheduling, leases, taints, evictions,
 rollouts. No container runs; `stages.yaml` says what pods do instead.

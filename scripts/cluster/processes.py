@@ -87,7 +87,7 @@ class Processes:
     def close(self) -> None:
         """Stop everything, in reverse order of the starts."""
         names = list(reversed(self._running))
-        # Nobody needs the data of etcd and the API server, and a clean stop waits for watches.
+        # The data of etcd and the API server is not needed, and a clean stop waits for watches.
         self.end(*names, number=signal.SIGKILL)
 
     def log(self, name: str) -> Path:
@@ -104,7 +104,7 @@ class Processes:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that nobody listens on; each call returns new ones.
+    """Return free ports of the loopback interface; each call returns new ones.
 
     As long as this process lives, no other process on the machine gets them from this function.
     Raises UsageError if there are too few.

@@ -1,4 +1,4 @@
-"""Write the generated tables: values in chart/README.md, rules in docs/rules.md."""
+"""Write the generated text: the chart's values (README, schema), the rules (docs/rules.md)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ INTERRUPTED = "run it again"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit 1 if a table is out of date"
+        "--check", action="store_true", help="write nothing; exit 1 if a file is out of date"
     )
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
-    """Write the tables, and return the exit code."""
+    """Write the generated text, and return the exit code."""
     from scripts.documentation import rules_table, values_table
 
-    stale = []
-    if values_table.update(root, check=options.check):
-        stale.append("chart/README.md")
+    stale = values_table.update(root, check=options.check)
     if rules_table.update(root, check=options.check):
         stale.append("docs/rules.md")
     for file in stale if options.check else ():

@@ -45,9 +45,9 @@ _KNOWN = (
 
 
 def as_named(name: str, value: Any, references: Collection[str]) -> str:
-    """Return the kind of secret that a field holds, judged by the field's name; empty if none.
+    """Return the kind of secret that a field holds, by the field's name; empty if none.
 
-    references: values that are names of other things, such as of Secrets.
+    references: values that are names of other objects, such as Secrets.
     """
     text = str(value).strip() if isinstance(value, str | int) else ""
     if isinstance(value, bool) or not text or "\n" in text:

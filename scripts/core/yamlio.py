@@ -68,6 +68,14 @@ class Document:
                 break
         return mark.line + 1, mark.column + 1
 
+    def scalar(self, path: ValuePath) -> str | None:
+        """Return a scalar as it is written in the file; None if there is none at the path."""
+        node = self.node
+        for part in path:
+            children = _children(node) if node is not None else ()
+            node = next((child for key, _, child in children if key == part), None)
+        return node.value if isinstance(node, yaml.ScalarNode) else None
+
     def finding(self, rule: str, path: ValuePath, message: str, fix: str, **more: str) -> Finding:
         """Return a finding at the path's position."""
         line, column = self.position(path)

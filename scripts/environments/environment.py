@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ READ = ("environment.yaml", NETWORK, "values.yaml", "patches", "manifests")
 PRODUCTION = "base/profiles/production.yaml"
 
 SCHEMA = PROGRAM / "environment.schema.json"
+NETWORK_SCHEMA = PROGRAM / "network.schema.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +182,12 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
             layers.append(_read(path, root))
         else:
             findings.append(_no_profile(root, document, index, profile))
-    overlay = (folder / NETWORK, folder / "values.yaml")
     # lexists: a link to nothing is a mistake, not a file that is absent.
-    layers += [yamlio.load(path, root) for path in overlay if os.path.lexists(path)]
+    network = yamlio.load(folder / NETWORK, root) if os.path.lexists(folder / NETWORK) else None
+    if network:
+        layers.append(network)
+    if os.path.lexists(folder / "values.yaml"):
+        layers.append(yamlio.load(folder / "values.yaml", root))
     loaded: tuple[patches.Patch, ...] = ()
     try:
         loaded = patches.load(folder / "patches", root)
@@ -209,14 +213,18 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
             for entry in data.get("waivers", [])
         ),
     )
-    findings += _check_values(root, environment) or image_lock.stale_digests(environment.layers)
+    invalid = json_schema.check(network, NETWORK_SCHEMA) if network else []
+    # The chart's schema would report the mistakes of network.yaml again.
+    reported = {finding.file for finding in invalid}
+    invalid += [f for f in _check_values(root, environment) if f.file not in reported]
+    findings += invalid or image_lock.stale_digests(environment.layers)
     if findings:
         raise UserError(*findings)
     return environment
 
 
 def _unused(root: Path, folder: Path) -> Iterable[Finding]:
-    """Yield a finding for each file in an environment's folder that is no input."""
+    """Yield a finding for each file in an environment's folder that is not an input."""
     import difflib
 
     for path in safe_files.entries(folder, root):
@@ -252,7 +260,8 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
                     return (overlay if layer.file.startswith("base/") else layer), path
         return document, inside
 
-    merged = coalesce(chart.data or {}, environment.values)
+    # With its nulls: where the schema allows one, Helm drops the default.
+    merged = merge(chart.data or {}, environment.values)
     path = root / "chart" / "values.schema.json"
     try:
         return json_schema.check_merged(merged, path, locate)
@@ -315,17 +324,7 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
                 with_account.setdefault(server, []).append(name)
     findings = []
     for name in documents.keys() & wanted:
-        server, namespace = places[name]
-        others = [other for other in owners[places[name]] if other != name]
-        if others:
-            message = (
-                f"{others[0]} has the namespace {namespace} on this cluster, too: each of the two "
-                "would delete the other's objects"
-            )
-            fix = "write another namespace or another cluster"
-            findings.append(
-                documents[name].finding("shared-namespace", ["namespace"], message, fix)
-            )
+        server, _ = places[name]
         synced = with_account.get(server, [])
         if synced and name not in synced:
             message = (
@@ -335,11 +334,68 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
             fix = "write cluster.serviceAccount in all environments of the cluster, or in none"
             rule = "inconsistent-sync-impersonation"
             findings.append(documents[name].finding(rule, ["cluster"], message, fix))
+    chains = _shared_chains(root, wanted)
+    for (_, namespace), names in owners.items():
+        if len(names) == 1 or not wanted.intersection(names):
+            continue
+        for name, other in _copies(root, names, wanted, f"namespace: {namespace}\n"):
+            chain = chains.get(name)
+            is_copy = chain is not None and chain[0] == other
+            if is_copy:
+                del chains[name]
+            findings.append(_shared_namespace(documents[name], name, other, namespace, is_copy))
     return (
         findings
-        + _shared_chains(root, set(names))
-        + _without_network(root, documents.keys() & set(names))
+        + [finding for _, finding in chains.values()]
+        + _without_network(root, documents.keys() & wanted)
     )
+
+
+def _shared_namespace(
+    document: Document, name: str, other: str, namespace: str, is_copy: bool
+) -> Finding:
+    """Return the finding that two environments have one namespace; is_copy: and one chain."""
+    message = (
+        f"{other} has the namespace {namespace} on this cluster, too: each of the two would delete "
+        "the other's objects"
+    )
+    fix = "write another namespace or another cluster"
+    if is_copy:
+        message = (
+            f"{other} has the namespace {namespace} on this cluster and the same validators, too, "
+            f"so overlays/{name} seems to be a copy: each of the two would delete the other's "
+            "objects, and two validators with one key fork the chain"
+        )
+        fix = (
+            f"write another namespace, remove overlays/{name}/{NETWORK}, then run "
+            f"nox -s network -- {name} and nox -s render"
+        )
+    return document.finding("shared-namespace", ["namespace"], message, fix)
+
+
+def _copies(
+    root: Path, names: Sequence[str], wanted: set[str], mark: str
+) -> Iterator[tuple[str, str]]:
+    """Yield the environments to change, of those that share something, each with another one.
+
+    mark: what a committed Application contains if the environment has been rendered with what is
+    shared. If this is true of all or of none, it is unknown which is the copy, and each wanted
+    environment is yielded.
+    """
+    rendered = [name for name in names if mark in _application(root, name)]
+    copies = [name for name in names if name not in rendered]
+    if not rendered or not copies:
+        copies = [name for name in names if name in wanted]
+    for name in copies:
+        yield name, next(other for other in [*rendered, *names] if other != name)
+
+
+def _application(root: Path, name: str) -> str:
+    """Return the text of an environment's committed Application; empty if it does not exist."""
+    try:
+        return (root / layout.argocd_file("applications", name)).read_text("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _without_network(root: Path, names: set[str]) -> list[Finding]:
@@ -367,8 +423,11 @@ _IDENTITY = re.compile(
 parse the file of each environment in each run."""
 
 
-def _shared_chains(root: Path, names: set[str]) -> list[Finding]:
-    """Return findings for validators and chain ids of the named environments that others have."""
+def _shared_chains(root: Path, wanted: set[str]) -> dict[str, tuple[str, Finding]]:
+    """Return the environments that have a validator or the chain id of another one, with its name.
+
+    A pair counts only if one of the two is wanted.
+    """
     owners = dict[bytes, list[str]]()
     lines = dict[tuple[str, bytes], int]()
     for name in layout.environments(root):
@@ -381,34 +440,30 @@ def _shared_chains(root: Path, names: set[str]) -> list[Finding]:
                 if (name, identity) not in lines:
                     owners.setdefault(identity, []).append(name)
                     lines[name, identity] = text.count(b"\n", 0, match.start()) + 1
-    findings = dict[str, Finding]()
-    for (name, identity), line in lines.items():
-        others = [other for other in owners[identity] if other != name]
-        if not others or name not in names:
+    findings = dict[str, tuple[str, Finding]]()
+    # Validators first: an environment with another's validators also has its chain id.
+    for identity, names in sorted(owners.items(), key=lambda item: not item[0].startswith(b"0x")):
+        if len(names) == 1 or not wanted.intersection(names):
             continue
-        shown, file = identity.decode(), f"overlays/{name}/{NETWORK}"
-        if identity.startswith(b"0x"):
-            rule = "shared-validator"
-            message = (
-                f"{others[0]} has the validator {shown}, too: two validators with one key fork "
-                "the chain"
-            )
-            fix = (
-                f"one {NETWORK} is a copy: remove that of the environment that has never run (not "
-                "the other one), and create a network for it with nox -s network"
-            )
-            findings[name] = Finding(file, line, 1, rule, message, fix)
-        else:
-            rule = "shared-chain-id"
-            message = (
-                f"{others[0]} has the chain id {shown}, too: a transaction for one chain is valid "
-                "on the other"
-            )
-            fix = (
-                "create another network with nox -s network, in the environment that has never run"
-            )
-            findings.setdefault(name, Finding(file, line, 1, rule, message, fix))
-    return list(findings.values())
+        for name, other in _copies(root, names, wanted, mark="kind: Application\n"):
+            finding = _shared_chain(name, other, identity, lines[name, identity])
+            findings.setdefault(name, (other, finding))
+    return findings
+
+
+def _shared_chain(name: str, other: str, identity: bytes, line: int) -> Finding:
+    shown, file = identity.decode(), f"overlays/{name}/{NETWORK}"
+    fix = f"if {name} has never run, remove {file} and run nox -s network -- {name}"
+    if identity.startswith(b"0x"):
+        message = (
+            f"{other} has the validator {shown}, too: two validators with one key fork the chain"
+        )
+        fix += "; otherwise restore it from git"
+        return Finding(file, line, 1, "shared-validator", message, fix)
+    message = (
+        f"{other} has the chain id {shown}, too: a transaction for one chain is valid on the other"
+    )
+    return Finding(file, line, 1, "shared-chain-id", message, fix)
 
 
 _IN_CLUSTER = "https://kubernetes.default.svc"

@@ -1,6 +1,6 @@
 """The image lock: digests for the tags of images, and manifests with these digests.
 
-Whoever may push to a repository can move its tags; a digest always means the same content. If an
+Anyone who may push to a repository can move its tags; a digest always means the same content. If an
 image has both, the digest is pulled, and the tag is only for people
 (https://kubernetes.io/docs/concepts/containers/images/#image-names).
 """
@@ -19,8 +19,8 @@ from scripts.core import json_schema, paths, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.core.yamlio import Document
-from scripts.kubernetes.containers import listed
-from scripts.kubernetes.manifest import PODS, Manifest, Where
+from scripts.kubernetes import containers
+from scripts.kubernetes.manifest import Manifest, Where
 
 LOCK = "base/images.yaml"
 SCHEMA = PROGRAM / "images.schema.json"
@@ -120,16 +120,10 @@ def _with_digest(data: dict[str, Any], path: list[str | int]) -> Iterator[list[s
 
 def used(manifest: Manifest) -> Iterator[tuple[Where, str]]:
     """Yield the image of each container of the object's pods, with its path."""
-    path = PODS.get(manifest.kind.lower())
-    pod = paths.get(manifest.object, path) if path else None
-    if path is None or not isinstance(pod, dict):
-        return
     # No ephemeral containers: the API server rejects them in applied manifests.
-    for field in ("initContainers", "containers"):
-        for index, container in enumerate(listed(pod.get(field))):
-            image = container.get("image") if isinstance(container, dict) else None
-            if isinstance(image, str):
-                yield (*path, field, index, "image"), image
+    for container in containers.of_object(manifest):
+        if isinstance(image := container.get("image"), str):
+            yield (*container.path, "image"), image
 
 
 def names(manifests: Iterable[Manifest]) -> list[str]:

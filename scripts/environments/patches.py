@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scripts.core import safe_files, yamlio
-from scripts.core.findings import Finding, UserError
-from scripts.core.json_schema import check, shown
+from scripts.core.findings import Finding, UserError, may_be_secret
+from scripts.core.json_schema import check
 from scripts.core.repository import PROGRAM
+from scripts.core.schema_messages import flow, shown
 from scripts.kubernetes.manifest import Manifest
 
 SCHEMA = PROGRAM / "patch.schema.json"
@@ -52,11 +53,82 @@ def _load(path: Path, root: Path) -> Patch:
         file = safe_files.name(path, root)
         raise UserError(Finding(file, 0, 0, "invalid-patch-file", message, fix))
     document = yamlio.load(path, root)
-    findings = check(document, SCHEMA) or list(_without_test(document))
+    other = _of_another_form(document)
+    findings = [other] if other else check(document, SCHEMA) or list(_without_test(document))
     if findings:
         raise UserError(*findings)
     target, operations = document.data["target"], document.data["patch"]
     return Patch(target["kind"], target["name"], tuple(operations), document)
+
+
+_KUSTOMIZE = ("patches", "patchesJson6902", "patchesStrategicMerge", "resources")
+"""Keys of a kustomization, in which `kind` is optional."""
+
+_EXAMPLE = "{op: add, path: /spec/replicas, value: 3}"
+
+
+def _of_another_form(document: yamlio.Document) -> Finding | None:
+    """Return a finding if the file is a patch in the form of kubectl or Kustomize."""
+    data, rule = document.data, "invalid-patch-file"
+    if isinstance(data, list):
+        message = "the file is a list, so it does not say which object it changes"
+        fix = (
+            'write "target: {kind: StatefulSet, name: linea-stack-besu}" at the top, and the '
+            'operations below "patch:"'
+        )
+        return document.finding("wrong-type", [], message, fix)
+    if not isinstance(data, dict):
+        return None
+    if "target" in data:
+        if not isinstance(data.get("patch"), str):
+            return None
+        message = "patch is a string, as in a kustomization"
+        fix = f'write the operations as a list below "patch:", for example - {_EXAMPLE}'
+        return document.finding("wrong-type", ["patch"], message, fix)
+    if data.get("kind") == "Kustomization" or any(key in data for key in _KUSTOMIZE):
+        message = "the file is a kustomization, but patches here are RFC 6902 operations"
+        fix = (
+            'write one file for each patch, with "target: {kind: …, name: …}" and "patch:" with '
+            f"operations, for example - {_EXAMPLE}"
+        )
+        return document.finding(rule, [], message, fix)
+    if "kind" in data and "apiVersion" in data:
+        message = (
+            f"the file is a strategic merge patch (a manifest of kind {data['kind']}), but patches "
+            "here are RFC 6902 operations"
+        )
+        return document.finding(rule, [], message, _as_operations(data))
+    return None
+
+
+def _as_operations(data: dict[str, Any]) -> str:
+    """Return the instruction to write a strategic merge patch as operations on its target."""
+    metadata, operation = data.get("metadata"), _EXAMPLE
+    name = metadata.get("name", "…") if isinstance(metadata, dict) else "…"
+    target = flow({"kind": str(data["kind"]), "name": str(name)})
+    for path, value in _leaves(data, ()):
+        hidden = data["kind"] == "Secret" or may_be_secret(path)
+        pointer = "".join(f"/{str(p).replace('~', '~0').replace('/', '~1')}" for p in path)
+        operation = flow({"op": "add", "path": pointer, "value": "…" if hidden else value})
+        break
+    return (
+        f'write "target: {target}" and "patch:" with an operation for each field, for example - '
+        f"{operation}"
+    )
+
+
+def _leaves(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield the fields of a manifest, without those that only identify the object."""
+    if isinstance(data, dict):
+        inner: Iterable[tuple[str | int, Any]] = data.items()
+    elif isinstance(data, list):
+        inner = enumerate(data)
+    else:
+        yield path, data
+        return
+    for key, value in inner:
+        if key not in ("apiVersion", "kind", "name", "namespace"):
+            yield from _leaves(value, (*path, key))
 
 
 def _without_test(document: yamlio.Document) -> Iterable[Finding]:

@@ -113,7 +113,7 @@ class Report:
     """Number of all environments, including unchanged ones."""
     environments: tuple[EnvironmentImpact, ...]
     inputs: tuple[str, ...] = ()
-    """Changed files that are not output, if no output changes: perhaps nobody has rendered."""
+    """Changed files that are not output, if no output changes: perhaps it was not rendered."""
 
     @property
     def changed(self) -> int:

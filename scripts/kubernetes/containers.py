@@ -1,39 +1,72 @@
-"""What the containers of an environment run, and which files they see: manifests → containers."""
+"""The containers of pods: their ports, words, variables and mounts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import PurePosixPath
 from typing import Any
 
-import yaml
-
 from scripts.core import paths
-from scripts.kubernetes.manifest import PODS, Where
+from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.workloads import Workload, makers, mappings, whole
 
-EXPANDED = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
-"""What Kubernetes puts a variable in the place of."""
+REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
+"""$(NAME) in a container's texts; or $$, which stands for a $."""
+
+PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+HANDLERS: tuple[Where, ...] = (
+    *((probe,) for probe in PROBES),
+    ("lifecycle", "postStart"),
+    ("lifecycle", "preStop"),
+)
+"""Where a container says what the kubelet asks or runs."""
+
+_POD_NAME = "metadata.name"
+
+_KEYS = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}
+_OBJECTS = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
+"""Fields of env and envFrom → kind of the object that they name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container, what it runs in, and what can be found from there."""
+    """A container of a workload's pods."""
 
-    kind: str
-    name: str
+    workload: Workload
     path: Where
-    data: dict[str, Any]
-    volumes: list[Any]
-    manifests: Mapping[str, str]
-    """File name → text, of the whole environment."""
+    data: Mapping[str, Any]
+    is_init: bool
+    """One of initContainers."""
+
+    @property
+    def name(self) -> str:
+        """Return its name, or an empty text."""
+        return str(self.data.get("name", ""))
+
+    @property
+    def place(self) -> tuple[str, Where]:
+        """Return what no other container has: its workload's label, and its path there."""
+        return self.workload.manifest.label, self.path
 
     @property
     def image(self) -> str:
         """Return the last part of the image's name: besu of hyperledger/besu:25.11.0."""
         return re.split("[:@]", str(self.data.get("image", "")).rpartition("/")[2])[0]
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Return whether it begins before the others, and goes on beside them: KEP-753."""
+        return self.is_init and self.data.get("restartPolicy") == "Always"
+
+    @property
+    def runs(self) -> bool:
+        """Return whether it runs as long as its pod does."""
+        return not self.is_init or self.is_sidecar
+
+    def get(self, *path: str | int) -> Any:
+        """Return a field of the container; None if there is none."""
+        return paths.get(self.data, path)
 
     def words(self) -> list[tuple[Where, str]]:
         """Return command and arguments, each with its path."""
@@ -44,187 +77,161 @@ class Container:
             if isinstance(word, str)
         ]
 
-    def variables(self) -> Iterator[tuple[Where, str, str | None]]:
-        """Yield the environment: path, name, and value where it is known here."""
-        for index, variable in enumerate(listed(self.data.get("env"))):
-            name = paths.get(variable, ["name"])
-            if isinstance(name, str):
-                value = paths.get(variable, ["value"])
-                known = isinstance(value, str) and not EXPANDED.search(value)
-                yield (*self.path, "env", index), name, value if known else None
+    def variables(self) -> Iterator[tuple[Where, dict[str, Any]]]:
+        """Yield the items of env, each with its path."""
+        for index, variable in mappings(self.data.get("env")):
+            yield (*self.path, "env", index), variable
+
+    def env_sources(self) -> Iterator[EnvSource]:
+        """Yield the ConfigMaps and Secrets that it reads variables from, first those of env."""
+        for path, variable in self.variables():
+            for field, kind in _KEYS.items():
+                data = paths.get(variable, ("valueFrom", field))
+                if isinstance(data, dict):
+                    yield EnvSource((*path, "valueFrom", field), kind, data, None)
+        for index, item in mappings(self.data.get("envFrom")):
+            for field, kind in _OBJECTS.items():
+                if isinstance(data := item.get(field), dict):
+                    path, prefix = (*self.path, "envFrom", index, field), item.get("prefix")
+                    yield EnvSource(path, kind, data, str(prefix or ""))
+
+    def mounts(self) -> Iterator[tuple[Where, dict[str, Any]]]:
+        """Yield what it mounts, files and devices, each with its path."""
+        for kind in ("volumeMounts", "volumeDevices"):
+            for index, mount in mappings(self.data.get(kind)):
+                yield (*self.path, kind, index), mount
+
+    def ports(self) -> Iterator[Port]:
+        """Yield the ports that it says it has."""
+        for index, port in mappings(self.data.get("ports")):
+            number = whole(port.get("containerPort"), 0)
+            path = (*self.path, "ports", index)
+            yield Port(str(port.get("name") or ""), number, protocol(port), self, path)
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """An argument like --name=value; the value may also be the word after it."""
+class EnvSource:
+    """A ConfigMap or a Secret that a container reads one variable from, or all."""
 
     path: Where
-    name: str
-    value: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Mounted:
-    """A place in a volume that a path in a container leads to."""
-
-    path: Where
-    """Of the mount."""
-    mount: Mapping[str, Any]
-    inner: str
-    """The path in the volume, with subPath, and with the variables of subPathExpr."""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A file in a ConfigMap."""
-
-    config_map: str
-    key: str
-    text: str
+    """The path of the reference: it ends in secretKeyRef, or in secretRef."""
+    kind: str
+    data: Mapping[str, Any]
+    """The reference itself."""
+    prefix: str | None
+    """The prefix of all its keys in the names of variables; None if it is read for one variable."""
 
     @property
-    def file(self) -> str:
-        """Return what documents are called, so that a finding leads back here."""
-        return f"{self.config_map}/{self.key}"
+    def name(self) -> str:
+        """Return the name of the object; empty if it is missing."""
+        return str(self.data.get("name") or "")
+
+    @property
+    def key(self) -> str:
+        """Return the key that is read; empty if all are."""
+        return str(self.data.get("key") or "") if self.prefix is None else ""
+
+    @property
+    def is_optional(self) -> bool:
+        """Return whether the pod starts without it."""
+        return self.data.get("optional") is True
 
 
-def containers(manifests: Mapping[str, str]) -> Iterator[Container]:
-    """Yield the containers of pods that name Besu or Maru; init containers first.
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port that a container says it has."""
 
-    manifests: file name → text, as render writes them.
+    name: str
+    """Nothing where it has none."""
+    number: int
+    protocol: str
+    container: Container
+    path: Where
+
+    def __str__(self) -> str:
+        """Return it as people write it."""
+        return f"{self.name or 'without a name'} ({self.number}/{self.protocol})"
+
+    def is_meant(self, wanted: Any, protocol: str) -> bool:
+        """Return whether it is meant by a name or a number, and a protocol."""
+        own = self.name if isinstance(wanted, str) else self.number
+        return self.protocol == protocol and bool(wanted == own) and wanted != ""
+
+
+def protocol(port: Mapping[str, Any]) -> str:
+    """Return the protocol of a port in an object; TCP where it says none."""
+    return str(port.get("protocol") or "TCP")
+
+
+def of(workload: Workload) -> Iterator[Container]:
+    """Yield the containers of a workload's pods, init containers first."""
+    for kind in ("initContainers", "containers"):
+        for index, data in mappings(workload.pod_spec.get(kind)):
+            path = (*workload.pod_path, kind, index)
+            yield Container(workload, path, data, kind == "initContainers")
+
+
+def of_object(manifest: Manifest) -> Iterator[Container]:
+    """Yield the containers of the pods that an object makes; none if it makes no pods."""
+    for workload in makers([manifest]):
+        yield from of(workload)
+
+
+def running(workload: Workload) -> list[Container]:
+    """Return the containers that run as long as the pod does, sidecars last.
+
+    In this order a port's name is looked up: FindPort in Kubernetes' pkg/api/v1/pod/util.go.
     """
-    for file, text in manifests.items():
-        path = PODS.get(file.partition("-")[0])
-        if path is None or not ("besu" in text or "maru" in text):
-            continue
-        data = _object(text)
-        pod = paths.get(data, path)
-        if not isinstance(pod, dict):
-            continue
-        name = str(paths.get(data, ["metadata", "name"]))
-        for field in ("initContainers", "containers"):
-            for index, container in enumerate(listed(pod.get(field))):
-                if isinstance(container, dict):
-                    where = (*path, field, index)
-                    volumes = listed(pod.get("volumes"))
-                    yield Container(str(data["kind"]), name, where, container, volumes, manifests)
+    return sorted((one for one in of(workload) if one.runs), key=lambda one: one.is_init)
 
 
-@lru_cache
-def _object(text: str) -> Any:
-    return yaml.load(text, yaml.CSafeLoader)
+def ports(workload: Workload) -> list[Port]:
+    """Return the ports of a workload's pods, while they run."""
+    return [port for container in running(workload) for port in container.ports()]
 
 
 def listed(value: Any) -> list[Any]:
-    """Return a list, nothing where there is something else: the schemas' layer tells of that."""
+    """Return a list; empty if the value is not one, which the schemas' layer reports."""
     return value if isinstance(value, list) else []
 
 
-def options(words: Sequence[tuple[Where, str]]) -> list[Option]:
-    """Return the arguments that begin with --, each with its value."""
-    found = []
-    for index, (path, word) in enumerate(words):
-        if not word.startswith("--"):
-            continue
-        name, equals, value = word[2:].partition("=")
-        if equals:
-            found.append(Option(path, name, value))
-        elif index + 1 < len(words) and not words[index + 1][1].startswith("-"):
-            found.append(Option(path, name, words[index + 1][1]))
-        else:
-            found.append(Option(path, name, None))
+def values(container: Container, pod: str) -> dict[str, str]:
+    """Return the variables of a container of a pod whose values are known: texts, and its name."""
+    found = {}
+    for _, variable in container.variables():
+        name, value = variable.get("name"), known_value(variable)
+        if isinstance(name, str) and value is not None:
+            found[name] = value
+        elif isinstance(name, str) and is_pod_name(variable):
+            found[name] = pod
     return found
 
 
-def look(container: Container, file: str) -> tuple[str | None, str, list[Text]]:
-    """Return the ConfigMap that a path in a container leads to, the key, and the texts there.
-
-    No ConfigMap, where the file is the image's own or one that the cluster has. Where the path has
-    a variable in it, all keys that fit are there: each pod has another value.
-    """
-    config_map, key = _behind(container, file)
-    if config_map is None or not isinstance(_data(container, config_map), dict):
-        return None, key, []
-    held = _data(container, config_map)
-    fitting = [name for name in held if re.fullmatch(_pattern(container, key), name)]
-    texts = [Text(config_map, name, held[name]) for name in fitting if isinstance(held[name], str)]
-    return config_map, key, texts
-
-
-def program(container: Container) -> str:
-    """Return which program a container runs, Besu or Maru; nothing for another."""
-    words = [word for _, word in container.words()]
-    if any(PurePosixPath(word).name == "maru.jar" for word in words):
-        return "Maru"
-    started = any(PurePosixPath(word).name == "besu" for word in words)
-    # A script may start it with the arguments that it was given itself.
-    passed = "besu" in container.image and any(word.startswith("--") for word in words)
-    return "Besu" if started or passed else ""
-
-
-def mounted(container: Container, file: str) -> Mounted | None:
-    """Return what a path in a container leads to; None where it is in the image's own files."""
-    mounts = [m for m in enumerate(listed(container.data.get("volumeMounts"))) if _is_mount(m[1])]
-    wanted = PurePosixPath(file).parts
-    for index, mount in sorted(mounts, key=lambda m: -len(m[1]["mountPath"])):
-        place = PurePosixPath(mount["mountPath"]).parts
-        if wanted[: len(place)] == place:
-            part = str(mount.get("subPath") or mount.get("subPathExpr") or "")
-            inner = str(PurePosixPath(part, *wanted[len(place) :]))
-            return Mounted((*container.path, "volumeMounts", index), mount, inner)
+def known_value(variable: Mapping[str, Any]) -> str | None:
+    """Return a variable's value, where it is a text that refers to no other."""
+    value = variable.get("value")
+    if isinstance(value, str) and not references(value):
+        return expanded(value, {})
     return None
 
 
-def _is_mount(mount: Any) -> bool:
-    return isinstance(mount, dict) and isinstance(mount.get("mountPath"), str)
+def is_pod_name(variable: Mapping[str, Any]) -> bool:
+    """Return whether a variable is the pod's name."""
+    return bool(paths.get(variable, ("valueFrom", "fieldRef", "fieldPath")) == _POD_NAME)
 
 
-def keys(container: Container, config_map: str) -> list[str]:
-    """Return the keys of a ConfigMap of the environment."""
-    return list(_data(container, config_map) or {})
+def references(text: str) -> set[str]:
+    """Return the variables that a text of a container refers to."""
+    return {name for _, name in REFERENCE.findall(text) if name}
 
 
-def _data(container: Container, config_map: str) -> Any:
-    """Return what a ConfigMap of the environment holds, None for another."""
-    text = container.manifests.get(f"configmap-{config_map}.yaml".lower())
-    return None if text is None else (_object(text).get("data") or {})
+def expanded(text: str, known: Mapping[str, str]) -> str:
+    """Return a text as Kubernetes gives it to a container; a $(VARIABLE) not known stays.
 
+    k8s.io/kubernetes/third_party/forked/golang/expansion
+    """
 
-def _pattern(container: Container, key: str) -> str:
-    """Return what a key looks like once Kubernetes has put the values of variables into it."""
-    parts = re.split(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)", key)
-    pods = [
-        paths.get(variable, ["name"])
-        for variable in listed(container.data.get("env"))
-        if paths.get(variable, ["valueFrom", "fieldRef", "fieldPath"]) == "metadata.name"
-    ]
-    pod = re.escape(container.name) + "-[-a-z0-9]+"
-    return "".join(
-        re.escape(part) if index % 2 == 0 else pod if part in pods else ".+"
-        for index, part in enumerate(parts)
-    )
+    def value(found: re.Match[str]) -> str:
+        return known.get(found[2], found[0]) if found[2] else "$"
 
-
-def _behind(container: Container, file: str) -> tuple[str | None, str]:
-    """Return the ConfigMap and the key that a path in a container leads to; None for others."""
-    found = mounted(container, file)
-    if found:
-        for volume in container.volumes:
-            if isinstance(volume, dict) and volume.get("name") == found.mount.get("name"):
-                return _of_volume(volume, found.inner)
-    return None, ""
-
-
-def _of_volume(volume: dict[str, Any], inner: str) -> tuple[str | None, str]:
-    sources = [volume, *listed(paths.get(volume, ["projected", "sources"]))]
-    for source in sources:
-        name = paths.get(source, ["configMap", "name"])
-        if not isinstance(name, str):
-            continue
-        items = paths.get(source, ["configMap", "items"])
-        if not items:
-            return name, inner
-        for item in listed(items):
-            if paths.get(item, ["path"]) == inner:
-                return name, str(paths.get(item, ["key"]))
-    return None, ""
+    return REFERENCE.sub(value, text) if "$" in text else text

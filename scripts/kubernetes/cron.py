@@ -44,7 +44,7 @@ def comes(schedule: str) -> bool:
 
 
 def _times(field: str, end: int) -> list[int]:
-    """Return the numbers below the end that a field names, in order; none where it can't be read.
+    """Return the numbers below the end that a field names, in order; none if it can't be read.
 
     A step after a single number goes on to the end, as in the library that Kubernetes uses:
     robfig/cron v3, parser.go.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.core import paths
+
 Identity = tuple[str, str, str, str]
 """API group, kind, namespace, name: what makes two manifests the same object to a cluster."""
 
@@ -33,6 +35,10 @@ class Manifest:
     patches: tuple[str, ...] = ()
     """The patch files that changed it, in their order, relative to the repository."""
 
+    def get(self, *path: str | int) -> Any:
+        """Return a field of the object; None if there is none."""
+        return paths.get(self.object, path)
+
     @property
     def api_version(self) -> str:
         """Return apiVersion, or nothing where the object has none."""
@@ -42,6 +48,11 @@ class Manifest:
     def group(self) -> str:
         """Return the API group; the core group is the empty string."""
         return self.api_version.rpartition("/")[0]
+
+    @property
+    def is_custom(self) -> bool:
+        """Return whether it is a custom resource, of which the API server knows a schema only."""
+        return "." in self.group and not self.group.endswith(".k8s.io")
 
     @property
     def kind(self) -> str:
@@ -61,7 +72,7 @@ class Manifest:
 
     @property
     def namespace(self) -> str:
-        """Return metadata.namespace, or nothing where it isn't set."""
+        """Return metadata.namespace, or nothing if it isn't set."""
         return str(self.metadata.get("namespace", ""))
 
     @property
@@ -71,11 +82,15 @@ class Manifest:
         return found if isinstance(found, dict) else {}
 
     @property
+    def labels(self) -> dict[str, Any]:
+        """Return metadata.labels, empty where the object has none."""
+        found = self.metadata.get("labels")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def component(self) -> str:
         """Return the label app.kubernetes.io/component."""
-        labels = self.metadata.get("labels")
-        component = "app.kubernetes.io/component"
-        return str(labels.get(component, "")) if isinstance(labels, dict) else ""
+        return str(self.labels.get("app.kubernetes.io/component", ""))
 
     @property
     def identity(self) -> Identity:

@@ -15,6 +15,7 @@ from itertools import product
 from typing import Any
 
 from scripts.core import paths
+from scripts.kubernetes import containers
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload, mappings, selects, whole
 
@@ -43,7 +44,7 @@ class Party:
     address: str = ""
     """Empty where it is not known: only a block of all addresses is sure to have it."""
     ports: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Name and protocol of a pod's ports → their numbers."""
+    """Name and protocol of a pod's named ports → their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +99,17 @@ def _policy(manifest: Manifest) -> Policy:
 
 
 def _items(value: Any, path: Where) -> tuple[tuple[Where, Mapping[str, Any]], ...] | None:
-    """Return the items of a list, each with its path; None where there are none at all."""
+    """Return the items of a list, each with its path; None if there are none at all."""
     return tuple(((*path, index), item) for index, item in mappings(value)) if value else None
 
 
 def pod(workload: Workload) -> Party:
     """Return a pod of a workload; its others differ from it in nothing that policies know."""
-    spec = workload.get(*workload.template, "spec")
-    ports = {
-        (str(port.get("name")), protocol(port)): whole(port.get("containerPort"), 0)
-        for kind in ("initContainers", "containers")
-        for _, container in mappings(paths.get(spec, (kind,)))
-        for _, port in mappings(container.get("ports"))
-    }
+    ports = dict[tuple[str, str], int]()
+    for port in containers.ports(workload):
+        if port.name:
+            ports.setdefault((port.name, port.protocol), port.number)
     return Party(workload.manifest.name, workload.manifest.namespace, workload.labels, ports=ports)
-
-
-def protocol(port: Mapping[str, Any]) -> str:
-    """Return the protocol of a port in an object; TCP where it says none."""
-    return str(port.get("protocol") or "TCP")
 
 
 def denies(
@@ -169,7 +162,7 @@ def is_for_port(rule: Rule, target: Party, port: int, protocol: str = "TCP") -> 
 
 
 def names(peer: Mapping[str, Any], other: Party, namespace: str) -> bool:
-    """Return whether a peer of a policy in a namespace is, or includes, somebody."""
+    """Return whether a peer of a policy in a namespace is, or includes, another party."""
     block = peer.get("ipBlock")
     if block is not None:
         return _has(block, other)
@@ -199,7 +192,7 @@ def _has(block: Any, other: Party) -> bool:
 
 
 def network(value: Any) -> Network | None:
-    """Return what a text like 10.0.0.0/8 means; None where it is no such text."""
+    """Return what a text like 10.0.0.0/8 means; None if it is invalid."""
     return _network(value) if isinstance(value, str) else None
 
 
@@ -211,15 +204,15 @@ def _network(text: str) -> Network | None:
         return None
 
 
-def covers(item: Mapping[str, Any], target: Party, port: int, protocol_: str) -> bool:
+def covers(item: Mapping[str, Any], target: Party, port: int, protocol: str) -> bool:
     """Return whether an item of a rule's ports is for a port of the target."""
-    if protocol(item) != protocol_:
+    if containers.protocol(item) != protocol:
         return False
     first = item.get("port")
     if first is None:
         return True
     if isinstance(first, str):
-        return target.ports.get((first, protocol_)) == port
+        return target.ports.get((first, protocol)) == port
     return whole(first, 0) <= port <= whole(item.get("endPort"), whole(first, 0))
 
 

@@ -1,6 +1,6 @@
-"""Whom pods call, by what they are told: manifests → calls. Pure.
+"""Whom pods call, by their configuration: manifests → calls. Pure.
 
-A pod is told by its arguments, its variables, and the files of its ConfigMaps.
+The configuration is a pod's arguments, its variables, and the files of its ConfigMaps.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
-from scripts.core import paths
+from scripts.kubernetes import containers, services, volumes
 from scripts.kubernetes.manifest import Manifest
-from scripts.kubernetes.workloads import Workload, mappings, selects, whole
+from scripts.kubernetes.workloads import Workload
 
 _ADDRESS = re.compile(
     r"/(?:dns[46]?|ip4)/(?P<peer>[a-z0-9.-]+)/tcp/(?P<peer_port>\d{1,5})"
@@ -25,7 +24,7 @@ _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _BY_NAME = ("MARU", "EXECUTION")
 """Variables with a host alone: the script that reads them has the port."""
 _ORDINAL = "-N."
-"""What synced.sh puts the pod's ordinal in the place of."""
+"""What synced.sh replaces with the pod's ordinal."""
 _ENDPOINT = "RCLONE_CONFIG_S3_ENDPOINT"
 """A bucket that has none is Amazon's."""
 _LOCAL = re.compile(r"localhost|0\.0\.0\.0|127\.[0-9.]+")
@@ -41,7 +40,7 @@ class Call:
     port: int
     """As the pods have it that answer, where these are known."""
     targets: tuple[Workload, ...]
-    """Whose pods answer; none where that is elsewhere."""
+    """Whose pods answer; none if that is elsewhere."""
     namespace: str = ""
     """Of the Service, where that is another; empty outside of the cluster."""
 
@@ -57,13 +56,13 @@ class Call:
 
 def calls(manifests: Sequence[Manifest], workloads: Iterable[Workload]) -> list[Call]:
     """Return the calls of workloads, each once."""
-    services = {m.name: m for m in manifests if m.kind == "Service"}
+    by_name = {m.name: m for m in manifests if m.kind == "Service"}
     maps = {m.name: m for m in manifests if m.kind == "ConfigMap"}
     pods = list(workloads)
     found: dict[tuple[str, str, int], Call] = {}
     for workload in pods:
         for host, port, is_sure in _told(workload, maps):
-            call = _call(workload, host, port, services, pods)
+            call = _call(workload, host, port, by_name, pods)
             if call and (call.targets or is_sure):
                 found.setdefault((workload.manifest.label, host, port), call)
     return list(found.values())
@@ -73,18 +72,16 @@ def _call(
     source: Workload,
     host: str,
     port: int,
-    services: Mapping[str, Manifest],
+    by_name: Mapping[str, Manifest],
     pods: Sequence[Workload],
 ) -> Call | None:
     """Return a call; None where a Service of the environment leads to nothing that answers."""
-    service, namespace, is_outside = _service(host, source.manifest.namespace, services)
+    service, namespace, is_outside = _service(host, source.manifest.namespace, by_name)
     if is_outside:
         return Call(source, host, port, ())
     if service is None:
         return Call(source, host, port, (), namespace)
-    labels = paths.get(service.object, ("spec", "selector"))
-    selector = {"matchLabels": labels} if labels else None
-    targets = tuple(pod for pod in pods if selects(selector, pod.labels))
+    targets = tuple(services.pods(service, pods))
     numbers = {number for pod in targets for number in _numbers(service, port, pod)}
     if not numbers:
         return None
@@ -109,73 +106,53 @@ def _service(
 
 def _numbers(service: Manifest, port: int, pod: Workload) -> set[int]:
     """Return the port of a pod that a Service's port leads to, if it is one that the pod has."""
-    has = container_ports(pod)
-    if paths.get(service.object, ("spec", "clusterIP")) == "None":
-        return {port} & set(has.values())
-    found = set()
-    for _, item in mappings(paths.get(service.object, ("spec", "ports"))):
-        if item.get("port") == port and item.get("protocol", "TCP") == "TCP":
-            target = item.get("targetPort", port)
-            found.add(has.get(target, 0) if isinstance(target, str) else whole(target, 0))
-    return found & set(has.values())
-
-
-def container_ports(pod: Workload) -> dict[str, int]:
-    """Return the ports of a pod, by name; those without one by their number."""
-    spec = pod.get(*pod.template, "spec")
-    return {
-        str(port.get("name", port.get("containerPort"))): whole(port.get("containerPort"), 0)
-        for _, container in mappings(paths.get(spec, ("containers",)))
-        for _, port in mappings(container.get("ports"))
-    }
+    meant = (one for one in services.ports(service) if (one.number, one.protocol) == (port, "TCP"))
+    numbers = {services.reached(one, pod) for one in meant}
+    if services.is_headless(service):
+        numbers = {port}
+    own = {one.number for one in containers.ports(pod) if one.protocol == "TCP"}
+    return own & numbers
 
 
 def _told(workload: Workload, maps: Mapping[str, Manifest]) -> Iterator[tuple[str, int, bool]]:
-    """Yield the hosts and ports in what a pod is told, and whether each is surely called."""
-    spec = workload.get(*workload.template, "spec")
-    files = list(_files(spec, maps))
+    """Yield the hosts and ports in a pod's configuration, and whether each is certainly called."""
+    files = list(_files(workload, maps))
     for name, text in files:
         yield from _addresses(text, name.endswith((".toml", ".json")))
-    for kind in ("initContainers", "containers"):
-        for _, container in mappings(paths.get(spec, (kind,))):
-            variables = {
-                str(item.get("name")): item["value"]
-                for _, item in mappings(container.get("env"))
-                if isinstance(item.get("value"), str)
-            }
-            words = [*_listed(container.get("command")), *_listed(container.get("args"))]
-            for text in (*words, *variables.values()):
-                yield from _addresses(text, True)
-            if variables.get("RCLONE_CONFIG_S3_TYPE") == "s3" and not variables.get(_ENDPOINT):
-                region = variables.get("RCLONE_CONFIG_S3_REGION", "")
-                yield ".".join(filter(None, ["s3", region, "amazonaws.com"])), _PORTS["https"], True
-            for name in _BY_NAME:
-                if name in variables:
-                    default = rf"{name}_PORT:-(\d+)"
-                    ports = {p for _, text in files for p in re.findall(default, text)}
-                    for port in {variables.get(f"{name}_PORT", p) for p in ports}:
-                        yield variables[name].replace(_ORDINAL, "-0."), _number(port), False
+    for container in containers.of(workload):
+        variables = {
+            str(item.get("name")): item["value"]
+            for _, item in container.variables()
+            if isinstance(item.get("value"), str)
+        }
+        for text in (*(word for _, word in container.words()), *variables.values()):
+            yield from _addresses(text, True)
+        if variables.get("RCLONE_CONFIG_S3_TYPE") == "s3" and not variables.get(_ENDPOINT):
+            region = variables.get("RCLONE_CONFIG_S3_REGION", "")
+            yield ".".join(filter(None, ["s3", region, "amazonaws.com"])), _PORTS["https"], True
+        for name in _BY_NAME:
+            if name in variables:
+                default = rf"{name}_PORT:-(\d+)"
+                ports = {p for _, text in files for p in re.findall(default, text)}
+                for port in {variables.get(f"{name}_PORT", p) for p in ports}:
+                    yield variables[name].replace(_ORDINAL, "-0."), _number(port), False
 
 
-def _files(spec: Any, maps: Mapping[str, Manifest]) -> Iterator[tuple[str, str]]:
-    """Yield the files of a pod's ConfigMaps."""
-    for _, volume in mappings(paths.get(spec, ("volumes",))):
-        projected = [s for _, s in mappings(paths.get(volume, ("projected", "sources")))]
-        for source in (volume, *projected):
-            config_map = maps.get(str(paths.get(source, ("configMap", "name"))))
-            data = paths.get(config_map.object, ("data",)) if config_map else None
-            keys = {
-                str(item.get("key"))
-                for _, item in mappings(paths.get(source, ("configMap", "items")))
-            }
-            for key, text in data.items() if isinstance(data, dict) else ():
-                if isinstance(text, str) and (not keys or str(key) in keys):
-                    yield str(key), text
+def _files(workload: Workload, maps: Mapping[str, Manifest]) -> Iterator[tuple[str, str]]:
+    """Yield the files of a pod's ConfigMaps: key and text."""
+    known = {("ConfigMap", name): volumes.keys(manifest) for name, manifest in maps.items()}
+    for _, volume in workload.volumes():
+        for source in volumes.sources(volume):
+            manifest = maps.get(source.name) if source.kind == "ConfigMap" else None
+            for key in (source.files(known) or {}).values() if manifest else ():
+                text = manifest.get("data", key) if manifest else None
+                if isinstance(text, str):
+                    yield key, text
 
 
 @lru_cache
 def _addresses(text: str, is_sure: bool) -> tuple[tuple[str, int, bool], ...]:
-    """Return the hosts and ports in a text; those without a scheme are not surely called."""
+    """Return the hosts and ports in a text; those without a scheme are not certainly called."""
     found = dict[tuple[str, int, bool], None]()
     for line in text.splitlines():
         if line.lstrip().startswith("#"):
@@ -190,7 +167,3 @@ def _addresses(text: str, is_sure: bool) -> tuple[tuple[str, int, bool], ...]:
 
 def _number(port: str | int) -> int:
     return int(port) if str(port).isdecimal() and int(port) < 2**16 else 0
-
-
-def _listed(value: Any) -> list[str]:
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

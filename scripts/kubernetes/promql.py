@@ -25,7 +25,7 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A metric's name, empty where braces stand alone, and its conditions."""
+    """A metric's name, empty if there are only braces, and its conditions."""
 
     metric: str
     matchers: tuple[Matcher, ...]
@@ -161,7 +161,7 @@ def documented(page: str) -> dict[str, Metric]:
     """Return the metrics of the page's tables, by name.
 
     Its first table tells the labels of each exporter's targets, the others a metric a row.
-    Raises ValueError where a metric stands there twice, KeyError where its exporter is not known.
+    Raises ValueError if a metric is listed twice, KeyError where its exporter is not known.
     """
     rows = list(_rows(page))
     targets = {
@@ -175,7 +175,7 @@ def documented(page: str) -> dict[str, Metric]:
             continue
         (name,) = _quoted(row["Metric"])
         if name in found:
-            raise ValueError(f"{name} stands there twice")
+            raise ValueError(f"{name} is listed twice")
         exporters = tuple(row["Exporter"].split(", "))
         labels = frozenset(_quoted(row["Labels"])).union(*(targets[one] for one in exporters))
         found[name] = Metric(row["Type"], labels, exporters)
@@ -205,5 +205,5 @@ _PART = re.compile(r"(\d+)(ms|[smhdwy])")
 
 
 def seconds(duration: Any) -> float:
-    """Return the seconds of a duration like 1m30s; 0 where it is none."""
+    """Return the seconds of a duration like 1m30s; 0 if it is invalid."""
     return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(str(duration)))

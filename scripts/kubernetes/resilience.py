@@ -43,7 +43,7 @@ CALLED = {
 """Component → what people call it."""
 
 _LONE = {"ethstats": "dashboard", "tx-sender": "transfers"}
-"""Component → what is missing while its pod is away."""
+"""Component → what is missing while its pod is down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +75,20 @@ class Chain:
         """Return how many a block needs: two thirds, rounded up.
 
         calculateRequiredValidatorQuorum in Besu's BftHelpers.java, which Maru asks
-        (QbftFinalStateAdapter.kt). It is about validators that are away, not about such that lie.
+        (QbftFinalStateAdapter.kt). It is about validators that are down, not about those that lie.
         """
         return -(-2 * self.validators // 3)
 
     @property
     def spare(self) -> int:
-        """Return how many may be away while blocks go on; negative where there are too few."""
+        """Return how many may be down while blocks go on; negative if there are too few."""
         return self.running - self.quorum
 
 
 def words(manifests: Sequence[Manifest], zones: Sequence[str]) -> str:
     """Return what an environment survives, in one sentence.
 
-    zones: those that its nodes are in; none where they are not known.
+    zones: those that its nodes are in; none if they are not known.
     """
     found = workloads(manifests)
     by_component = {workload.manifest.component: workload for workload in found}
@@ -102,7 +102,7 @@ def words(manifests: Sequence[Manifest], zones: Sequence[str]) -> str:
 
 
 def chain(manifests: Sequence[Manifest], zones: Sequence[str]) -> Chain | None:
-    """Return the validators at worst; None where there are none."""
+    """Return the validators at worst; None if there are none."""
     by_component = {
         workload.manifest.component: workload
         for workload in workloads(manifests)
@@ -140,7 +140,7 @@ def spread(workload: Workload, zones: Sequence[str]) -> Spread:
 
 
 def packed(pods: int, skew: int, domains: int) -> int:
-    """Return the most pods in one of so many domains, with so much more than in the emptiest.
+    """Return the most pods that one domain can have, with at most skew more than the emptiest.
 
     With m in one, each other has at least m - skew: m + (domains - 1)(m - skew) ≤ pods.
     """
@@ -175,8 +175,7 @@ def apart(workload: Workload, key: str) -> bool:
 
 def constraints(workload: Workload, key: str) -> Iterator[tuple[int, int]]:
     """Yield maxSkew and minDomains of what spreads the pods over the key's domains, for sure."""
-    spec = _spec(workload)
-    for _, constraint in mappings(spec.get("topologySpreadConstraints")):
+    for _, constraint in mappings(workload.pod_spec.get("topologySpreadConstraints")):
         if (
             constraint.get("topologyKey") == key
             and constraint.get("whenUnsatisfiable") == "DoNotSchedule"
@@ -200,7 +199,7 @@ def together(maru: Workload, sequencer: Workload) -> str | None:
 def followed(sequencer: Workload, maru: Workload, first: Spread, key: str) -> int:
     """Return how many Marus find a place where their sequencers are, at worst.
 
-    All, where rules for both are the same. Else a domain may have more sequencers than the Marus'
+    All, if rules for both are the same. Otherwise a domain may have more sequencers than the Marus'
     own rules let into it, and the Marus beyond that wait for ever.
     """
     bounds = [first.pods]
@@ -218,20 +217,15 @@ def followed(sequencer: Workload, maru: Workload, first: Spread, key: str) -> in
 def terms(workload: Workload, affinity: str, key: str) -> Iterator[dict[str, Any]]:
     """Yield the required terms over a topology, for pods of the same namespace."""
     required = "requiredDuringSchedulingIgnoredDuringExecution"
-    for _, term in mappings(paths.get(_spec(workload), ["affinity", affinity, required])):
+    for _, term in mappings(paths.get(workload.pod_spec, ["affinity", affinity, required])):
         elsewhere = term.keys() & {"namespaces", "namespaceSelector"}
         if term.get("topologyKey") == key and not elsewhere:
             yield term
 
 
-def _spec(workload: Workload) -> dict[str, Any]:
-    found = workload.get(*workload.template, "spec")
-    return found if isinstance(found, dict) else {}
-
-
 def may_be_in(workload: Workload, zone: str) -> bool:
     """Return whether the pods' own choice of nodes leaves a zone to them."""
-    spec, labels = _spec(workload), {ZONE: zone}
+    spec, labels = workload.pod_spec, {ZONE: zone}
     if paths.get(spec, ["nodeSelector", ZONE]) not in (None, zone):
         return False
     required = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -248,7 +242,7 @@ def may_be_in(workload: Workload, zone: str) -> bool:
 
 
 def _validators(manifests: Iterable[Manifest]) -> int:
-    """Return the size of the largest set of validators in Maru's genesis; 0 where there is none."""
+    """Return the size of the largest set of validators in Maru's genesis; 0 if there is none."""
     sizes = [0]
     for manifest in manifests:
         text = paths.get(manifest.object, ["data", "maru.json"])
@@ -273,11 +267,11 @@ def _of_chain(found: Chain | None, zones: Sequence[str]) -> str:
             f" and no more than {found.running} may find a place"
         )
     if found.validators == 1:
-        return "one validator: blocks stop while its pod, node or zone is away"
+        return "one validator: blocks stop while its pod, node or zone is down"
     if not found.spare:
         return (
             f"blocks need each of the {found.running} validators here: they stop while a pod, a "
-            "node or a zone of one is away"
+            "node or a zone of one is down"
         )
     there = "" if found.running == found.validators else " that run"
     text = f"blocks go on without any {found.spare} of {found.running} validators{there}"
@@ -294,7 +288,7 @@ def _of_rpc(besu: Workload | None, zones: Sequence[str]) -> Iterator[str]:
         return
     found = spread(besu, zones)
     if found.pods < 2:
-        yield "one Besu: no JSON-RPC while its pod, node or zone is away"
+        yield "one Besu: no JSON-RPC while its pod, node or zone is down"
     elif found.zone < found.pods:
         yield "JSON-RPC answers without any node or any zone"
     elif found.node < found.pods:

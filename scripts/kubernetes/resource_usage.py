@@ -14,7 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 from scripts.core import paths
-from scripts.kubernetes import cron
+from scripts.kubernetes import containers, cron
+from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.quantity import parse
 from scripts.kubernetes.workloads import Workload, mappings, rolled, whole, workloads
@@ -51,14 +52,10 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
-    """A container, with what it gets where it says nothing."""
+class ContainerResources:
+    """What a container requests and may take, also where it says nothing."""
 
-    name: str
-    path: Where
-    data: Mapping[str, Any]
-    sidecar: bool
-    """Begins before the others, and goes on beside them."""
+    container: Container
     requests: Amounts
     limits: Amounts
 
@@ -68,23 +65,22 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
-class Pods:
-    """The pods of a workload at its largest."""
+class PodResources:
+    """The pods of a workload at its largest, and what one of them takes."""
 
     workload: Workload
     running: int
     kept: int
     """With the finished ones, which take no cpu but keep their claims for as long as they exist."""
     jobs: int
-    first: tuple[Container, ...]
-    """initContainers."""
-    main: tuple[Container, ...]
+    containers: tuple[ContainerResources, ...]
+    """Init containers first."""
     overhead: Amounts
 
     @property
-    def containers(self) -> tuple[Container, ...]:
-        """Return all containers, init containers first."""
-        return self.first + self.main
+    def main(self) -> list[ContainerResources]:
+        """Return the containers without the init containers."""
+        return [one for one in self.containers if not one.container.is_init]
 
     def effective(self, field: str) -> Amounts:
         """Return what one pod counts as: KEP-753, and PodRequests in k8s.io/component-helpers.
@@ -98,10 +94,11 @@ class Pods:
             if not any(given):
                 continue
             beside = peak = Decimal(0)
-            for container in self.first:
-                amount = container.amounts(field).get(resource, Decimal(0))
-                peak = max(peak, beside + amount)
-                beside += amount if container.sidecar else 0
+            for one in self.containers:
+                amount = one.amounts(field).get(resource, Decimal(0))
+                if one.container.is_init:
+                    peak = max(peak, beside + amount)
+                    beside += amount if one.container.is_sidecar else 0
             steady = sum((c.amounts(field).get(resource, Decimal(0)) for c in self.main), beside)
             found[resource] = max(peak, steady) + self.overhead.get(resource, Decimal(0))
         return found
@@ -134,7 +131,7 @@ class Bound:
 class Counted:
     """What an environment has that takes room, and what bounds it."""
 
-    pods: list[Pods]
+    pods: list[PodResources]
     claims: list[Claim]
     bounds: list[Bound]
     shares: list[Share]
@@ -186,41 +183,29 @@ def _bounds(manifests: Iterable[Manifest]) -> Iterator[Bound]:
             yield Bound(manifest, str(item.get("type")), by_side)
 
 
-def _pods(workload: Workload, bounds: Sequence[Bound]) -> Pods:
+def _pods(workload: Workload, bounds: Sequence[Bound]) -> PodResources:
     running, kept, jobs = _most(workload)
-    spec: Where = (*workload.template, "spec")
-    containers = dict[str, tuple[Container, ...]]()
-    for field in ("initContainers", "containers"):
-        containers[field] = tuple(
-            _container(workload.manifest, (*spec, field, index), data, bounds)
-            for index, data in mappings(workload.get(*spec, field))
-        )
-    overhead = amounts(workload.manifest, (*spec, "overhead"))
-    first, main = containers["initContainers"], containers["containers"]
-    return Pods(workload, running, kept, jobs, first, main, overhead)
+    own = tuple(_resources(container, bounds) for container in containers.of(workload))
+    overhead = amounts(workload.manifest, (*workload.pod_path, "overhead"))
+    return PodResources(workload, running, kept, jobs, own, overhead)
 
 
-def _container(
-    manifest: Manifest,
-    path: Where,
-    data: dict[str, Any],
-    bounds: Sequence[Bound],
-) -> Container:
-    """Return a container with what it gets where it says nothing.
+def _resources(container: Container, bounds: Sequence[Bound]) -> ContainerResources:
+    """Return what a container gets where it says nothing.
 
-    A request is its limit; then come a LimitRange's defaults, for which its max and min stand in
+    A request is its limit; then come a LimitRange's defaults, or, without those, its max and min
     (SetDefaults_Pod and SetDefaults_LimitRangeItem in Kubernetes' pkg/apis/core/v1/defaults.go).
     """
-    requests = amounts(manifest, (*path, "resources", "requests"))
-    limits = amounts(manifest, (*path, "resources", "limits"))
+    manifest = container.workload.manifest
+    requests = amounts(manifest, (*container.path, "resources", "requests"))
+    limits = amounts(manifest, (*container.path, "resources", "limits"))
     requests = limits | requests
     for bound in bounds:
         if bound.kind == "Container":
             default = bound.amounts["max"] | bound.amounts["default"]
             limits = default | limits
             requests = bound.amounts["min"] | default | bound.amounts["defaultRequest"] | requests
-    sidecar = data.get("restartPolicy") == "Always"
-    return Container(str(data.get("name")), path, data, sidecar, requests, limits)
+    return ContainerResources(container, requests, limits)
 
 
 def _most(workload: Workload) -> tuple[int, int, int]:
@@ -253,8 +238,8 @@ def _of_a_job(workload: Workload, path: Where) -> tuple[int, int]:
     completions = whole(workload.get(*path, "completions"), parallelism)
     running = min(parallelism, completions)
     existing = completions + running - 1
-    # Else a failed container is started again in the pod that there is.
-    if workload.get(*workload.template, "spec", "restartPolicy") == "Never":
+    # Otherwise a failed container is started again in the existing pod.
+    if workload.pod_spec.get("restartPolicy") == "Never":
         existing += whole(workload.get(*path, "backoffLimit"), 6)
     return running, existing
 
@@ -272,25 +257,23 @@ def _finished(workload: Workload) -> int:
     removed = workload.get(*job, "ttlSecondsAfterFinished")
     if not all(isinstance(seconds, int) for seconds in (late, longest, removed)):
         return history
-    ending = whole(workload.get(*workload.template, "spec", "terminationGracePeriodSeconds"), 30)
+    ending = whole(workload.pod_spec.get("terminationGracePeriodSeconds"), 30)
     between = cron.interval(str(workload.get("spec", "schedule")))
     return min(history, int(late + longest + ending + removed) // between)
 
 
-def _claims(manifests: Iterable[Manifest], pods: Iterable[Pods]) -> Iterator[Claim]:
+def _claims(manifests: Iterable[Manifest], pods: Iterable[PodResources]) -> Iterator[Claim]:
     for manifest in manifests:
         if manifest.kind == "PersistentVolumeClaim":
             yield _claim(manifest, ("spec",), 1)
     for of in pods:
         workload = of.workload
-        for index, _ in mappings(workload.get("spec", "volumeClaimTemplates")):
-            path: Where = ("spec", "volumeClaimTemplates", index, "spec")
-            yield _claim(workload.manifest, path, workload.most)
-        for index, volume in mappings(workload.get(*workload.template, "spec", "volumes")):
+        for path, _, _ in workload.claim_templates():
+            yield _claim(workload.manifest, (*path, "spec"), workload.most)
+        for path, volume in workload.volumes():
             if paths.has(volume, ["ephemeral", "volumeClaimTemplate"]):
-                path = (*workload.template, "spec", "volumes", index, "ephemeral")
-                path = (*path, "volumeClaimTemplate", "spec")
-                yield _claim(workload.manifest, path, of.kept)
+                place: Where = (*path, "ephemeral", "volumeClaimTemplate", "spec")
+                yield _claim(workload.manifest, place, of.kept)
 
 
 def _claim(manifest: Manifest, path: Where, count: int) -> Claim:
@@ -300,7 +283,7 @@ def _claim(manifest: Manifest, path: Where, count: int) -> Claim:
 
 
 def _shares(
-    counted: Iterable[Pods], claims: Iterable[Claim], manifests: Iterable[Manifest]
+    counted: Iterable[PodResources], claims: Iterable[Claim], manifests: Iterable[Manifest]
 ) -> list[Share]:
     one, found = Decimal(1), list[Share]()
     for pods in counted:

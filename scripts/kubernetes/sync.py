@@ -44,7 +44,7 @@ def wave(manifest: Manifest) -> int:
     """Return the sync wave: what others need first, then component after component.
 
     A wave begins when all of the wave before is healthy, so nothing that becomes healthy only
-    through a later wave may stand in an earlier one: a claim is bound when its pod is there, a
+    through a later wave may be in an earlier one: a claim is bound when its pod exists, a
     load balancer or an autoscaler reports when something outside has answered.
     """
     if manifest.kind in _WORKLOADS:
@@ -57,7 +57,7 @@ def wave(manifest: Manifest) -> int:
 
 
 def wave_of(manifest: Manifest) -> int:
-    """Return the sync wave that Argo CD reads of an object; 0 where it can't."""
+    """Return the sync wave that Argo CD reads of an object; 0 if it can't."""
     said = str(manifest.annotations.get(WAVE, "0"))
     return int(said) if re.fullmatch("[-+]?[0-9]{1,9}", said) else 0
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scripts.core import paths
+from scripts.kubernetes import autoscalers
 from scripts.kubernetes.manifest import PODS, Manifest, Where
 
 MOST_PODS = 5_000
 """Nodes of a cluster: https://kubernetes.io/docs/setup/best-practices/cluster-large/. A workload
-of more pods is a slip of the finger, over which nothing here is to count for minutes."""
+of more pods is a typing error, for which nothing here should compute for minutes."""
 
 _COUNTED = {"CronJob", "Deployment", "Job", "Pod", "StatefulSet"}
-"""Kinds whose manifests say how many pods there are. Of a DaemonSet, only the cluster knows."""
+"""Kinds whose manifests say how many pods there are."""
+
+OF_THE_CLUSTER = ("DaemonSet", "ReplicaSet")
+"""Kinds that make as many pods as only the cluster knows."""
+
+STATEFUL = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index")
+"""Labels that a StatefulSet gives each of its pods: its name, and its ordinal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +32,12 @@ class Workload:
     template: Where
     """Where its pod's metadata and spec stand."""
     least: int
-    """Pods that it keeps where all is well; 1 for what is no set of replicas."""
+    """Pods that it keeps if all is well; 1 for a kind without replicas."""
     most: int
     """Pods that it may be scaled to."""
 
     def get(self, *path: str | int) -> Any:
-        """Return a field of the object; None where there is none."""
+        """Return a field of the object; None if it is missing."""
         return paths.get(self.manifest.object, path)
 
     @property
@@ -39,28 +46,70 @@ class Workload:
         found = self.get(*self.template, "metadata", "labels")
         return found if isinstance(found, dict) else {}
 
+    @property
+    def component(self) -> str:
+        """Return the component that it is, or its name where it has no label that says so."""
+        return self.manifest.component or self.manifest.name
+
+    @property
+    def pod_path(self) -> Where:
+        """Return the path of its pods' spec."""
+        return (*self.template, "spec")
+
+    @property
+    def pod_spec(self) -> Mapping[str, Any]:
+        """Return the spec of its pods, empty if there is none."""
+        found = self.get(*self.template, "spec")
+        return found if isinstance(found, dict) else {}
+
+    def volumes(self) -> Iterator[tuple[Where, dict[str, Any]]]:
+        """Yield the volumes of its pods, each with its path."""
+        for index, volume in mappings(self.pod_spec.get("volumes")):
+            yield (*self.pod_path, "volumes", index), volume
+
+    def claim_templates(self) -> Iterator[tuple[Where, str, dict[str, Any]]]:
+        """Yield a StatefulSet's templates of claims, each with its path and name."""
+        path: Where = ("spec", "volumeClaimTemplates")
+        if self.manifest.kind == "StatefulSet":
+            for index, template in mappings(self.get(*path)):
+                yield (*path, index), str(paths.get(template, ("metadata", "name"))), template
+
+    def ordinals(self, least: bool = False) -> range:
+        """Return the ordinals of a StatefulSet's pods: of all it may have, or of those it keeps."""
+        start = whole(self.get("spec", "ordinals", "start"), 0)
+        return range(start, start + max(self.least if least else self.most, 0))
+
 
 def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
-    """Return what makes pods, with an autoscaler's bounds in the place of replicas."""
-    scaled = {}
-    for manifest in manifests:
-        if manifest.kind == "HorizontalPodAutoscaler":
-            spec = manifest.object.get("spec")
-            target = paths.get(spec, ["scaleTargetRef"])
-            key = str(paths.get(target, ["kind"])), str(paths.get(target, ["name"]))
-            least = whole(paths.get(spec, ["minReplicas"]), 1)
-            scaled[key] = least, whole(paths.get(spec, ["maxReplicas"]), 1)
+    """Return what makes pods, with an autoscaler's bounds instead of replicas."""
+    bounds = {
+        autoscalers.target(manifest): (
+            whole(manifest.get("spec", "minReplicas"), 1),
+            whole(manifest.get("spec", "maxReplicas"), 1),
+        )
+        for manifest in manifests
+        if manifest.kind == autoscalers.KIND
+    }
     found = []
     for manifest in manifests:
         if manifest.kind not in _COUNTED:
             continue
-        template = PODS[manifest.kind.lower()][:-1]
         replicas = 1
         if manifest.kind in ("Deployment", "StatefulSet"):
-            replicas = whole(paths.get(manifest.object, ["spec", "replicas"]), 1)
-        least, most = scaled.get((manifest.kind, manifest.name), (replicas, replicas))
+            replicas = whole(manifest.get("spec", "replicas"), 1)
+        least, most = bounds.get(autoscalers.as_target(manifest), (replicas, replicas))
+        template = PODS[manifest.kind.lower()][:-1]
         found.append(Workload(manifest, template, min(least, MOST_PODS), min(most, MOST_PODS)))
     return found
+
+
+def makers(manifests: Sequence[Manifest]) -> list[Workload]:
+    """Return the workloads, and then what makes as many pods as only the cluster knows."""
+    others = [one for one in manifests if one.kind in OF_THE_CLUSTER]
+    return [
+        *workloads(manifests),
+        *(Workload(one, PODS[one.kind.lower()][:-1], 1, 1) for one in others),
+    ]
 
 
 def whole(value: Any, default: int) -> int:
@@ -106,6 +155,25 @@ def selects(selector: Any, labels: Mapping[str, str]) -> bool:
         return False
     expressions = mappings(selector.get("matchExpressions"))
     return all(holds(expression, labels) for _, expression in expressions)
+
+
+def picks(selector: Any, workload: Workload, least: bool = False) -> bool:
+    """Return whether a label selector selects a pod of a workload, by its own labels, too.
+
+    least: one of those that it keeps, and not only of all that there may be.
+    """
+    if selects(selector, workload.labels):
+        return True
+    if workload.manifest.kind != "StatefulSet" or not any(key in str(selector) for key in STATEFUL):
+        return False
+    name, index = STATEFUL
+    return any(
+        selects(
+            selector,
+            {**workload.labels, name: f"{workload.manifest.name}-{ordinal}", index: str(ordinal)},
+        )
+        for ordinal in workload.ordinals(least)
+    )
 
 
 def holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:

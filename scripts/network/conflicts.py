@@ -108,7 +108,7 @@ def reject_keys_of_earlier_chain(root: Path, name: str, existing: Mapping[str, K
 def reject_another_chain(loaded: Environment, wanted: Wanted, chain: Public) -> None:
     """Raise UserError if the options or values require another chain than the existing one.
 
-    Fewer replicas than validators are no error here; the chart checks their number.
+    Fewer replicas than validators are accepted here; the chart checks their number.
     """
     count, replicas = len(chain.validators), plan.replicas(loaded, "maru")
     path, message, fix = ["network", "validators"], "", ""

@@ -26,7 +26,7 @@ FEE_RECIPIENT = "0x" + "0" * 40
 """The zero address: fees of a few wei are not worth another key."""
 
 DEPOSIT_CONTRACT = "0x00000000219ab540356cBB839Cbe05303d7705Fa"
-"""The address where EIP-6110 looks for deposits. It has no contract, and nobody can create one."""
+"""The address where EIP-6110 looks for deposits. It has no contract, and no one can create one."""
 
 BEACON_ROOTS = "0x000F3df6D732807Ef1319fB7B8bB8522d0Beac02"
 HISTORY = "0x0000F90827F1C53a10cb7A02335B175320002935"

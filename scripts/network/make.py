@@ -29,6 +29,13 @@ CLOCKS_S = 3600
 """The age of the first block. Later blocks must not be older than it, and the clocks in the cluster
 may be behind that of this machine."""
 
+_RISKS = {
+    2: "blocks stop as soon as one validator stops",
+    3: "one validator may stop, but none may be faulty",
+}
+"""Number of validators → what it does not tolerate. A block needs two thirds, rounded up
+(calculateRequiredValidatorQuorum in Besu's BftHelpers.java); from 4 on, one may be faulty."""
+
 RECIPIENT = "recipient.key"
 SCRIPT = "create-secrets.sh"
 
@@ -178,8 +185,8 @@ def _to_paste(loaded: Environment, validators: int) -> list[str]:
         if plan.replicas(loaded, part) != validators:
             lines += [f"{part}:", f"  replicas: {validators}"]
     accepted = plan.value(loaded, "network", "acceptNoFaultTolerance")
-    if validators in (2, 3) and not accepted:
-        lines += ["network:", "  acceptNoFaultTolerance: true  # if one stops, the chain stops"]
+    if validators in _RISKS and not accepted:
+        lines += ["network:", f"  acceptNoFaultTolerance: true  # {_RISKS[validators]}"]
     head = [f"write into overlays/{loaded.name}/values.yaml:"] if lines else []
     return head + [f"  {line}" for line in lines]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.core import programs, yamlio
+from scripts.core import json_schema, programs, yamlio
 from scripts.core.findings import UsageError, UserError
 from scripts.core.yamlio import Document
 from scripts.environments import environment, layout
@@ -57,6 +57,8 @@ def read(root: Path, name: str) -> Public | None:
     if not os.path.lexists(path):
         return None
     document = yamlio.load(path, root)
+    if findings := json_schema.check(document, environment.NETWORK_SCHEMA):
+        raise UserError(*(replace(finding, rule="invalid-network") for finding in findings))
     try:
         besu = json.loads(document.data["genesis"]["besu"])
         maru = json.loads(document.data["genesis"]["maru"])
@@ -156,8 +158,9 @@ def text(
     besu = genesis.besu(chain_id, timestamp, dict.fromkeys(funded, FUNDS_WEI))
     maru = genesis.maru(chain_id, [v["address"] for v in every])
     head = (
+        "# yaml-language-server: $schema=../../scripts/network.schema.json\n"
         '# Written once by "nox -s network": the validators and the genesis of one chain. '
-        "Another file is another chain.\n"
+        "A different genesis is a different chain.\n"
     )
     return head + yamlio.dump(
         {"network": {"validators": every}, "genesis": {"besu": _json(besu), "maru": _json(maru)}}

@@ -43,7 +43,7 @@ class Wanted:
             )
         if not int(self.to_address, 16):
             raise UsageError(
-                f"--to-address {self.to_address}: nobody has the key of the zero address, so the "
+                f"--to-address {self.to_address}: no one has the key of the zero address, so the "
                 "money would be lost: write another, or omit the option for a new account"
             )
 

@@ -201,7 +201,7 @@ def _replace(root: Path, ready: Path) -> None:
         wanted = (ready / _DIGEST).read_text()
         if not _has_digest(target, wanted):
             if not _has_digest(new, wanted):
-                # It was replaced before a crash, and somebody has changed it since: keep that.
+                # It was replaced before a crash, and someone has changed it since: keep that.
                 _discard(root, ready)
                 return
             read(root, name)  # raises UserError for files that render did not write

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from scripts.environments.environment import Environment
-from scripts.kubernetes import sync
+from scripts.kubernetes import autoscalers, sync
 from scripts.kubernetes.manifest import Manifest, config_maps
 
 _POD_SECURITY = "restricted"
@@ -189,17 +189,17 @@ def _cluster(environment: Environment) -> dict[str, Any]:
 def _ignored(manifests: Sequence[Manifest]) -> list[dict[str, Any]]:
     """Return the fields that a controller owns: the replicas of autoscaled workloads."""
     targets = [
-        m.object["spec"]["scaleTargetRef"] | {"namespace": m.namespace}
-        for m in manifests
-        if m.kind == "HorizontalPodAutoscaler"
+        (autoscalers.target(one), one.namespace)
+        for one in manifests
+        if one.kind == autoscalers.KIND
     ]
     return [
         {
-            "group": target["apiVersion"].rpartition("/")[0],
-            "kind": target["kind"],
-            "name": target["name"],
-            "namespace": target["namespace"],
+            "group": target.group,
+            "kind": target.kind,
+            "name": target.name,
+            "namespace": namespace,
             "jsonPointers": ["/spec/replicas"],
         }
-        for target in targets
+        for target, namespace in targets
     ]

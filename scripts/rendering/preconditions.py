@@ -1,6 +1,6 @@
 """Find objects that can't be written, committed or applied, before anything is written.
 
-These checks need nothing but this repository; `validate` checks against the schemas of Kubernetes.
+These checks need only this repository; `validate` checks against the schemas of Kubernetes.
 """
 
 from __future__ import annotations

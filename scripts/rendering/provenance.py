@@ -44,12 +44,14 @@ The first is a field of environment.yaml itself."""
 
 ValuePath = list[str | int]
 
-
 Place = tuple[str, int, int]
 """File, line and column."""
 
 Field = tuple[Manifest, Sequence[str | int]]
 """A rendered object, and a path in it."""
+
+_Objects = dict[tuple[str, str], Any]
+"""Objects by kind and name."""
 
 
 def of_field(
@@ -149,28 +151,48 @@ def _deciding_values(
             break
         if after is None and likely:
             invalid.append((leaf, value))
+    undecided = {index: field for index, field in fields.items() if index not in deciding}
+    return deciding | _deciding_with_equals(render, before, values, invalid, undecided)
+
+
+def _deciding_with_equals(
+    render: Callable[[dict[str, Any]], _Objects | None],
+    before: _Objects,
+    values: dict[str, Any],
+    invalid: Sequence[tuple[ValuePath, Any]],
+    fields: Mapping[int, Field],
+) -> dict[int, ValuePath]:
+    """Return the path of the value that decides each field, if it can only change with others.
+
+    A chart may require two equal values, such as the replicas of two components: change both.
+    invalid: the values, with their paths, that the chart did not accept when changed alone.
+    """
+    leaves, deciding = list(_leaves(values, [])), dict[int, ValuePath]()
     for leaf, value in invalid:
-        undecided = {index: field for index, field in fields.items() if index not in deciding}
-        own = {i: (m, path) for i, (m, path) in undecided.items() if m.component == leaf[0]}
-        # If the chart requires two equal values, such as the replicas of two components, change
-        # both.
+        own = {
+            index: (manifest, path)
+            for index, (manifest, path) in fields.items()
+            if index not in deciding and manifest.component == leaf[0]
+        }
         equal = [other for other, same in leaves if other[-1] == leaf[-1] and same == value]
-        if own and equal != [leaf]:
-            changed_values = values
-            for each in equal:
-                changed_values = _with(changed_values, each, _other(value))
-            after = render(changed_values)
-            for index, (manifest, path) in own.items():
-                # If it requires more equal values, the same name and value must be enough.
-                is_alike = leaf[-1:] == [*path[-1:]] and value == contents[index]
-                if is_alike if after is None else _changed(before, after, _key(manifest), path):
-                    deciding[index] = leaf
+        if not own or equal == [leaf]:
+            continue
+        changed_values = values
+        for each in equal:
+            changed_values = _with(changed_values, each, _other(value))
+        after = render(changed_values)
+        for index, (manifest, path) in own.items():
+            # If it requires more equal values, the same name and value must be enough.
+            content = paths.get(manifest.object, path)
+            is_alike = leaf[-1:] == [*path[-1:]] and value == content
+            if is_alike if after is None else _changed(before, after, _key(manifest), path):
+                deciding[index] = leaf
     return deciding
 
 
 def _changed(
-    before: Mapping[tuple[str, str], Any],
-    after: Mapping[tuple[str, str], Any],
+    before: _Objects,
+    after: _Objects,
     key: tuple[str, str],
     path: Sequence[str | int],
 ) -> bool:
@@ -300,10 +322,6 @@ def _setting(
             document = base if in_base else environment.document
             return (document.file, *document.position(own))
     return None
-
-
-_Objects = dict[tuple[str, str], Any]
-"""Objects by kind and name."""
 
 
 def _renderer(

@@ -4,29 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.rules import monitoring
 from scripts.rules.access import pod_security, rbac, secrets
-from scripts.rules.chain import endpoints, node_setup, peers
-from scripts.rules.changes import chain_continuity, removals, updates
+from scripts.rules.chain import backups, endpoints, genesis, keys, node_data, peers
+from scripts.rules.changes import (
+    chain_continuity,
+    data_kept,
+    immutable_fields,
+    kubernetes_versions,
+    removals,
+)
 from scripts.rules.delivery import argocd, ownership, sync_waves
+from scripts.rules.monitoring import alerts, queries, scraping
 from scripts.rules.networking import (
-    blocked_traffic,
+    blocked_calls,
+    blocked_entries,
     excess_traffic,
     exposure,
+    ingress_backends,
     isolation,
+    policy_ports,
     ports,
+    scraped_ports,
     selectors,
 )
-from scripts.rules.objects import fields, metadata, references
+from scripts.rules.objects import autoscalers, contents, fields, metadata, references, unused
 from scripts.rules.rule import Problem, Rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads import (
-    availability,
     cron_jobs,
+    disruption_budgets,
+    duplicates,
     environment_variables,
-    lifecycle,
+    fault_tolerance,
+    heap,
     mounted_files,
-    resources,
+    placement,
+    probes,
+    quotas,
+    replicas,
+    requests,
+    rollouts,
+    storage,
+    termination,
     volumes,
 )
 
@@ -34,18 +53,36 @@ _FAMILIES = (
     fields,
     selectors,
     ports,
+    scraped_ports,
+    policy_ports,
+    ingress_backends,
     references,
+    autoscalers,
+    unused,
+    contents,
     mounted_files,
     environment_variables,
     volumes,
-    blocked_traffic,
+    duplicates,
+    blocked_calls,
+    blocked_entries,
     excess_traffic,
     isolation,
-    resources,
-    availability,
-    lifecycle,
+    quotas,
+    requests,
+    heap,
+    storage,
+    placement,
+    fault_tolerance,
+    disruption_budgets,
+    replicas,
+    rollouts,
+    probes,
+    termination,
     cron_jobs,
-    updates,
+    immutable_fields,
+    data_kept,
+    kubernetes_versions,
     chain_continuity,
     removals,
     pod_security,
@@ -56,10 +93,15 @@ _FAMILIES = (
     argocd,
     sync_waves,
     metadata,
-    node_setup,
+    keys,
+    genesis,
+    node_data,
+    backups,
     endpoints,
     peers,
-    monitoring,
+    scraping,
+    queries,
+    alerts,
 )
 
 RULES: dict[str, Rule] = {

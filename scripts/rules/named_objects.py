@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from scripts.core import paths
+from scripts.kubernetes import containers, volumes
+from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.volumes import Keys
 from scripts.kubernetes.workloads import Workload, mappings
-from scripts.rules.snapshot import Container, Objects, containers, ordinals, pod
-
-Keys = frozenset[str] | None
-"""Those of a ConfigMap or Secret; None where they are not known."""
+from scripts.rules.snapshot import Objects
 
 _ALWAYS: dict[tuple[str, str], Keys] = {
     ("ConfigMap", "kube-root-ca.crt"): frozenset({"ca.crt"}),
@@ -22,14 +22,6 @@ _ALWAYS: dict[tuple[str, str], Keys] = {
 }
 """What Kubernetes makes by itself."""
 
-_IN_VOLUMES = {
-    "configMap": ("ConfigMap", "name"),
-    "secret": ("Secret", "secretName"),
-    "persistentVolumeClaim": ("PersistentVolumeClaim", "claimName"),
-}
-_PROJECTED = {"configMap": "ConfigMap", "secret": "Secret"}
-_OF_VARIABLES = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}
-_FROM = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
 _CLASS = "kubernetes.io/ingress.class"
 _ISSUERS = ("cert-manager.io/issuer", "cert-manager.io/cluster-issuer")
 
@@ -55,19 +47,12 @@ def there(objects: Objects) -> dict[tuple[str, str], Keys]:
         for name, keys in names.items():
             found[kind, name] = frozenset(keys) or None
     for manifest in objects.manifests:
-        found[manifest.kind, manifest.name] = _own_keys(manifest)
+        found[manifest.kind, manifest.name] = volumes.keys(manifest)
     for manifest in objects.of_kind("ExternalSecret", "SealedSecret", "Certificate"):
         found.update(_made_secret(manifest))
     for workload in objects.workloads:
         found.update(dict.fromkeys(_claims(workload)))
     return found
-
-
-def _own_keys(manifest: Manifest) -> Keys:
-    if manifest.kind not in ("ConfigMap", "Secret"):
-        return None
-    parts = (manifest.object.get(part) for part in ("data", "binaryData", "stringData"))
-    return frozenset(key for part in parts if isinstance(part, dict) for key in part)
 
 
 def _made_secret(manifest: Manifest) -> Iterator[tuple[tuple[str, str], Keys]]:
@@ -97,9 +82,8 @@ def _external_keys(spec: Mapping[str, Any], template: Mapping[str, Any]) -> Keys
 
 def _claims(workload: Workload) -> Iterator[tuple[str, str]]:
     """Yield the claims that a StatefulSet makes of its templates and keeps."""
-    for _, template in mappings(workload.get("spec", "volumeClaimTemplates")):
-        name = paths.get(template, ["metadata", "name"])
-        for ordinal in ordinals(workload, least=True):
+    for _, name, _ in workload.claim_templates():
+        for ordinal in workload.ordinals(least=True):
             yield "PersistentVolumeClaim", f"{name}-{workload.manifest.name}-{ordinal}"
 
 
@@ -130,16 +114,16 @@ def _one(manifest: Manifest, kind: str, holder: Any, base: Where, field: str, **
 
 
 def _of_pods(workload: Workload) -> Found:
-    manifest, (path, spec) = workload.manifest, pod(workload)
+    manifest, path, spec = workload.manifest, workload.pod_path, workload.pod_spec
     yield from _one(manifest, "ServiceAccount", spec, path, "serviceAccountName")
     yield from _one(manifest, "PriorityClass", spec, path, "priorityClassName")
     yield from _pull_secrets(manifest, spec, path)
-    for index, volume in mappings(spec.get("volumes")):
-        yield from _of_volume(manifest, volume, (*path, "volumes", index))
-    for container in containers(workload):
+    for place, volume in workload.volumes():
+        yield from _of_volume(manifest, volume, place)
+    for container in containers.of(workload):
         yield from _of_container(container)
-    for index, template in mappings(workload.get("spec", "volumeClaimTemplates")):
-        yield from _of_claim(manifest, template, ("spec", "volumeClaimTemplates", index))
+    for place, _, template in workload.claim_templates():
+        yield from _of_claim(manifest, template, place)
 
 
 def _pull_secrets(manifest: Manifest, holder: Mapping[str, Any], path: Where) -> Found:
@@ -148,47 +132,26 @@ def _pull_secrets(manifest: Manifest, holder: Mapping[str, Any], path: Where) ->
 
 
 def _of_volume(manifest: Manifest, volume: Mapping[str, Any], path: Where) -> Found:
-    for field, (kind, name) in _IN_VOLUMES.items():
-        source = volume.get(field)
-        if isinstance(source, dict):
-            yield from _source(manifest, kind, source, (*path, field), name)
-    for index, source in mappings(paths.get(volume, ["projected", "sources"])):
-        for field, kind in _PROJECTED.items():
-            place = (*path, "projected", "sources", index, field)
-            if isinstance(source.get(field), dict):
-                yield from _source(manifest, kind, source[field], place, "name")
+    for source in volumes.sources(volume):
+        if source.name:
+            items = source.items or ()
+            keys = tuple(((*path, *place, "key"), key) for place, key, _ in items if key)
+            where = (*path, *source.name_path)
+            yield source.kind, Mention(manifest, where, source.name, keys, source.is_optional)
+    claim = volume.get("persistentVolumeClaim")
+    where = (*path, "persistentVolumeClaim")
+    yield from _one(manifest, "PersistentVolumeClaim", claim, where, "claimName")
     template = paths.get(volume, ["ephemeral", "volumeClaimTemplate"])
     if isinstance(template, dict):
         yield from _of_claim(manifest, template, (*path, "ephemeral", "volumeClaimTemplate"))
 
 
-def _source(
-    manifest: Manifest, kind: str, source: Mapping[str, Any], path: Where, field: str
-) -> Found:
-    keys = tuple(
-        ((*path, "items", index, "key"), str(item["key"]))
-        for index, item in mappings(source.get("items"))
-        if "key" in item
-    )
-    optional = source.get("optional") is True
-    yield from _one(manifest, kind, source, path, field, keys=keys, optional=optional)
-
-
 def _of_container(container: Container) -> Found:
     manifest = container.workload.manifest
-    for index, variable in mappings(container.data.get("env")):
-        for field, kind in _OF_VARIABLES.items():
-            path = (*container.path, "env", index, "valueFrom", field)
-            source = paths.get(variable, ["valueFrom", field])
-            if isinstance(source, dict):
-                keys = (((*path, "key"), str(source["key"])),) if "key" in source else ()
-                optional = source.get("optional") is True
-                yield from _one(manifest, kind, source, path, "name", keys=keys, optional=optional)
-    for index, source in mappings(container.data.get("envFrom")):
-        for field, kind in _FROM.items():
-            path = (*container.path, "envFrom", index, field)
-            optional = paths.get(source, [field, "optional"]) is True
-            yield from _one(manifest, kind, source.get(field), path, "name", optional=optional)
+    for source in container.env_sources():
+        keys = (((*source.path, "key"), source.key),) if source.key else ()
+        more = {"keys": keys, "optional": source.is_optional}
+        yield from _one(manifest, source.kind, source.data, source.path, "name", **more)
 
 
 def _of_claim(manifest: Manifest, claim: Mapping[str, Any], path: Where) -> Found:

@@ -47,7 +47,7 @@ class Rule:
     id: str
     """In kebab case: what is wrong where it fails."""
     family: str
-    """The module that it stands in, below scripts/rules: workloads/lifecycle."""
+    """The module that it stands in, below scripts/rules: workloads/probes."""
     severity: Severity
     outcome: Outcome
     promise: str
@@ -67,6 +67,27 @@ class Rule:
         Its findings end with the merge: a waiver of one is of use only once.
         """
         return self.family.startswith("changes/")
+
+
+_STATEFUL = (("spec", "template", "spec"), ("spec", "volumeClaimTemplates"))
+_VALIDATED_FROM = 34
+"""The minor version of Kubernetes from which on the API server validates a StatefulSet's pods and
+claims: https://github.com/kubernetes/kubernetes/pull/131790 and .../132212."""
+
+
+def is_rejected(rule: Rule, problem: Problem, kubernetes_version: str) -> bool:
+    """Return whether the API server rejects an object for a problem that a rule finds in it.
+
+    It knows custom resources by their schemas only; and before it validated StatefulSets' pods, it
+    rejected each pod that was made of them.
+    """
+    manifest, path = problem.manifest, tuple(problem.path)
+    if rule.outcome is not Outcome.REJECTED or (manifest.is_custom and path[:1] == ("spec",)):
+        return False
+    minor = kubernetes_version.partition(".")[2]
+    is_old = minor.isdecimal() and int(minor) < _VALIDATED_FROM
+    inner = any(path[: len(start)] == start for start in _STATEFUL)
+    return not (is_old and inner and manifest.kind == "StatefulSet" and not rule.is_about_changes)
 
 
 def rule(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -12,31 +11,23 @@ from scripts.chain import node_config
 from scripts.chain.node_config import Node
 from scripts.core import paths
 from scripts.environments.provided import Given
-from scripts.kubernetes import network_policies, pod_connections, resilience, resource_usage
-from scripts.kubernetes.manifest import PODS, Manifest, Where
-from scripts.kubernetes.workloads import Workload, mappings, selects, whole, workloads
+from scripts.kubernetes import (
+    autoscalers,
+    containers,
+    network_policies,
+    pod_connections,
+    resilience,
+    resource_usage,
+    services,
+    workloads,
+)
+from scripts.kubernetes.autoscalers import Target
+from scripts.kubernetes.containers import Container
+from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.services import Backend, ServicePort
+from scripts.kubernetes.workloads import Workload, picks
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A container of a workload's pods."""
-
-    workload: Workload
-    path: Where
-    data: Mapping[str, Any]
-    first: bool
-    """One of initContainers."""
-
-    @property
-    def name(self) -> str:
-        """Return its name, or nothing where it has none."""
-        return str(self.data.get("name", ""))
-
-    def get(self, *path: str | int) -> Any:
-        """Return a field of the container; None where there is none."""
-        return paths.get(self.data, path)
 
 
 @dataclass(frozen=True)
@@ -87,12 +78,12 @@ class Objects:
     @cached_property
     def workloads(self) -> list[Workload]:
         """Return what makes pods."""
-        return workloads(self.manifests)
+        return [one for one in self.makers if one.manifest.kind not in workloads.OF_THE_CLUSTER]
 
     @cached_property
     def containers(self) -> list[Container]:
         """Return the containers of all pods, of each pod the init containers first."""
-        return [one for workload in self.workloads for one in containers(workload)]
+        return [one for workload in self.workloads for one in containers.of(workload)]
 
     @cached_property
     def nodes(self) -> list[Node]:
@@ -104,7 +95,7 @@ class Objects:
         """Return one node of each container: what holds for all of its pods."""
         found: dict[tuple[str, Where], Node] = {}
         for node in self.nodes:
-            found.setdefault((node.workload.manifest.label, node.container.path), node)
+            found.setdefault(node.container.place, node)
         return list(found.values())
 
     def selected(self, selector: Any) -> list[Workload]:
@@ -114,11 +105,17 @@ class Objects:
     @cached_property
     def makers(self) -> list[Workload]:
         """Return the workloads, and what makes as many pods as only the cluster knows."""
-        others = self.of_kind("DaemonSet", "ReplicaSet")
-        return [
-            *self.workloads,
-            *(Workload(one, PODS[one.kind.lower()][:-1], 1, 1) for one in others),
-        ]
+        return workloads.makers(self.manifests)
+
+    def behind(self, service: Manifest) -> list[Workload]:
+        """Return the workloads to whose pods a Service leads."""
+        return services.pods(service, self.makers)
+
+    def led_to(self, backend: Backend) -> list[ServicePort]:
+        """Return the ports of a Service that an Ingress leads to."""
+        service = self.find("Service", backend.service)
+        among = services.ports(service) if service else []
+        return [port for port in among if backend.is_meant(port)]
 
     @cached_property
     def _known(self) -> dict[Callable[[Objects], Any], Any]:
@@ -167,14 +164,15 @@ class Objects:
         return resilience.chain(self.manifests, self.zones)
 
     @cached_property
-    def autoscalers(self) -> dict[tuple[str, str], list[Manifest]]:
-        """Return the HorizontalPodAutoscalers by kind and name of what they scale."""
-        found: dict[tuple[str, str], list[Manifest]] = {}
-        for manifest in self.of_kind("HorizontalPodAutoscaler"):
-            target = paths.get(manifest.object, ("spec", "scaleTargetRef"))
-            key = str(paths.get(target, ("kind",))), str(paths.get(target, ("name",)))
-            found.setdefault(key, []).append(manifest)
+    def _scaled(self) -> dict[Target, list[Manifest]]:
+        found: dict[Target, list[Manifest]] = {}
+        for manifest in self.of_kind(autoscalers.KIND):
+            found.setdefault(autoscalers.target(manifest), []).append(manifest)
         return found
+
+    def autoscalers(self, manifest: Manifest) -> Sequence[Manifest]:
+        """Return the HorizontalPodAutoscalers of an object."""
+        return self._scaled.get(autoscalers.as_target(manifest), ())
 
     def component(self, name: str) -> Workload | None:
         """Return the StatefulSet or Deployment of one of the stack's parts, if there is one."""
@@ -192,7 +190,7 @@ class Objects:
     @cached_property
     def parties(self) -> dict[str, network_policies.Party]:
         """Return a pod of each workload, by the label of its manifest."""
-        return {one.manifest.label: network_policies.pod(one) for one in self.workloads}
+        return {one.manifest.label: network_policies.pod(one) for one in self.makers}
 
     @cached_property
     def isolating(self) -> dict[tuple[str, str], list[network_policies.Policy]]:
@@ -217,55 +215,6 @@ def destination(application: Manifest) -> tuple[Any, ...]:
     )
 
 
-def pod(workload: Workload) -> tuple[Where, Mapping[str, Any]]:
-    """Return the path of a workload's pod spec, and the spec, empty where it is none."""
-    path = PODS[workload.manifest.kind.lower()]
-    found = workload.get(*path)
-    return path, found if isinstance(found, dict) else {}
-
-
-def containers(workload: Workload) -> Iterator[Container]:
-    """Yield the containers of a workload's pods, init containers first."""
-    path, spec = pod(workload)
-    for kind in ("initContainers", "containers"):
-        for index, data in mappings(spec.get(kind)):
-            yield Container(workload, (*path, kind, index), data, kind == "initContainers")
-
-
-STATEFUL = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index")
-"""Labels that a StatefulSet gives each of its pods: its name, and its ordinal."""
-
-
-def ordinals(workload: Workload, least: bool = False) -> range:
-    """Return the ordinals of a StatefulSet's pods: of all it may have, or of those it keeps."""
-    start = whole(workload.get("spec", "ordinals", "start"), 0)
-    return range(start, start + max(workload.least if least else workload.most, 0))
-
-
-def picks(selector: Any, workload: Workload, least: bool = False) -> bool:
-    """Return whether a label selector selects a pod of a workload, by its own labels, too.
-
-    least: one of those that it keeps, and not only of all that there may be.
-    """
-    if selects(selector, workload.labels):
-        return True
-    if workload.manifest.kind != "StatefulSet" or not any(key in str(selector) for key in STATEFUL):
-        return False
-    name, index = STATEFUL
-    return any(
-        selects(
-            selector,
-            {**workload.labels, name: f"{workload.manifest.name}-{ordinal}", index: str(ordinal)},
-        )
-        for ordinal in ordinals(workload, least)
-    )
-
-
-def runs(container: Container) -> bool:
-    """Return whether a container runs as long as its pod does."""
-    return not container.first or container.get("restartPolicy") == "Always"
-
-
 def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Sequence[_T]]:
     """Return a function that works out what rules share once for each environment."""
 
@@ -275,34 +224,9 @@ def once(function: Callable[[Objects], Iterable[_T]]) -> Callable[[Objects], Seq
     return lambda objects: objects.once(listed)
 
 
-REFERENCE = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
-"""$(NAME) in a container's texts; or $$, which stands for a $."""
-
-
-def mounts(container: Container) -> Iterator[tuple[Where, dict[str, Any]]]:
-    """Yield what a container mounts, files and devices, each with its path."""
-    for kind in ("volumeMounts", "volumeDevices"):
-        for index, mount in mappings(container.data.get(kind)):
-            yield (*container.path, kind, index), mount
-
-
-def volumes(workload: Workload) -> dict[str, Where]:
-    """Return the names of a pod's volumes and of its StatefulSet's claims, with their paths."""
-    path, spec = pod(workload)
-    found: dict[str, Where] = {
-        str(volume["name"]): (*path, "volumes", index)
-        for index, volume in mappings(spec.get("volumes"))
-        if "name" in volume
-    }
-    templates: Where = ("spec", "volumeClaimTemplates")
-    for index, template in mappings(workload.get(*templates)):
-        found[str(paths.get(template, ["metadata", "name"]))] = (*templates, index)
-    return found
-
-
 def spec_of(manifest: Manifest, *path: str | int) -> Any:
     """Return a field of an object's spec; None where there is none."""
-    return paths.get(manifest.object, ("spec", *path))
+    return manifest.get("spec", *path)
 
 
 def annotation(name: str) -> Where:

@@ -18,7 +18,7 @@ import yaml
 from scripts.cluster import cluster as clusters
 from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
-from scripts.impact.compare import difference, equivalence
+from scripts.impact.compare import difference
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.objects import fields
 from tests.conftest import ROOT
@@ -260,7 +260,7 @@ SERVERS = {
 
 def is_servers(manifest: Manifest, path: Where) -> bool:
     """Return whether the API server sets a field; also the defaults of custom resources."""
-    return path[-1] in SERVERS or (equivalence.is_custom(manifest.group) and path[0] == "spec")
+    return path[-1] in SERVERS or (manifest.is_custom and path[0] == "spec")
 
 
 def test_items_of_lists_have_the_keys_of_kubernetes(bare: Cluster) -> None:

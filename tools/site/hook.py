@@ -71,7 +71,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 
 def _expanded(items: list[Any], docs: Path) -> Iterator[Any]:
-    """Yield the items of a navigation, the pages of a folder in place of `folder/*`."""
+    """Yield the items of a navigation, with the pages of a folder instead of `folder/*`."""
     for item in items:
         if isinstance(item, dict):
             yield {

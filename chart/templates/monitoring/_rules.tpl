@@ -43,7 +43,7 @@ annotations:
 namespace={{ .root.Release.Namespace | quote }}, job={{ gt (len $jobs) 1 | ternary "~" "" }}{{ join "|" $jobs | quote }}
 {{- end -}}
 
-{{/* Matchers of the series that tell of one object. Takes {root, label, name}: the name without the release's. */}}
+{{/* Matchers of the series of one object. Takes {root, label, name}: the name without the release's. */}}
 {{- define "linea-stack.ofObject" -}}
 namespace={{ .root.Release.Namespace | quote }}, {{ .label }}={{ printf "%s-%s" (include "linea-stack.fullname" .root) .name | quote }}
 {{- end -}}

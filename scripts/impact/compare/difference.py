@@ -87,7 +87,7 @@ def between(old: Manifest, new: Manifest) -> Difference:
     """Return the difference between two objects."""
     if old.object == new.object:
         return Difference(())
-    comparison = _Comparison(new.kind, is_exact=equivalence.is_custom(new.group))
+    comparison = _Comparison(new.kind, is_exact=new.is_custom)
     return Difference(tuple(comparison.mapping((), (), old.object, new.object)))
 
 

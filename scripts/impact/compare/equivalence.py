@@ -119,11 +119,6 @@ _COMPARED_AS_TEXT = {"daemonset", "statefulset"}
 """Kinds whose controllers compare templates as text, so that another unit restarts pods."""
 
 
-def is_custom(group: str) -> bool:
-    """Return whether an API group is of custom resources, which have defaults of their own."""
-    return "." in group and not group.endswith(".k8s.io")
-
-
 def default(kind: str, fields: Sequence[str], key: str, siblings: Mapping[str, Any]) -> Any:
     """Return the default that the API server sets for a missing field; None if there is none.
 

@@ -12,7 +12,7 @@ from scripts.impact.compare import difference
 from scripts.impact.compare.difference import Change
 from scripts.impact.effects.context import ChangedObject, Context
 from scripts.impact.effects.effect import Effect, Risk, listed, verb
-from scripts.kubernetes import network_policies
+from scripts.kubernetes import containers, network_policies, services
 from scripts.kubernetes.manifest import PODS, Manifest
 from scripts.kubernetes.network_policies import Connection, Party
 from scripts.kubernetes.workloads import mappings, whole
@@ -51,7 +51,7 @@ class Audience:
         return f"{self.where}, only for {', '.join(self.ranges)}" if self.ranges else self.where
 
     def is_within(self, other: Audience | None) -> bool:
-        """Return whether everybody in it is in the other, too."""
+        """Return whether everyone in it is in the other, too."""
         if other is None or self.where not in (other.where, _PRIVATE):
             return False
         return not other.ranges or (
@@ -77,7 +77,7 @@ def connections(context: Context) -> Iterator[Effect]:
     old, new = context.old, context.new
     if not old.policies and not new.policies:
         return
-    # Pods that are added or removed are no new or closed connections; other effects name them.
+    # Added or removed pods do not count as new or closed connections; other effects name them.
     pods = _pods(new).keys() & _pods(old).keys()
     others = {party.name: party for objects in (old, new) for party in _others(objects)}
     ports = sorted({port for objects in (old, new) for port in _ports(objects)})
@@ -142,14 +142,13 @@ def _others(objects: Objects) -> Iterator[Party]:
 
 def _ports(side: Objects) -> Iterator[tuple[int, str]]:
     """Yield the ports of pods, and the ports that policies name by number."""
-    for party in side.parties.values():
-        for (_, protocol), number in party.ports.items():
-            yield number, protocol
+    for workload in side.makers:
+        yield from ((port.number, port.protocol) for port in containers.ports(workload))
     for policy in side.policies:
         for rules in policy.rules.values():
             for _, port in (one for rule in rules for one in rule.ports or ()):
                 if number := whole(port.get("port"), 0):
-                    yield number, network_policies.protocol(port)
+                    yield number, containers.protocol(port)
 
 
 def _grouped(some: Iterable[Connection]) -> list[tuple[list[str], str, list[str]]]:
@@ -249,25 +248,21 @@ def _short(served: Sequence[str]) -> list[str]:
 def _exposed(side: Objects) -> Iterator[tuple[tuple[str, str], Audience]]:
     """Yield (object, what it serves), and its audience."""
     for manifest in side.of_kind("Service"):
-        kind = paths.get(manifest.object, ("spec", "type"))
+        kind = manifest.get("spec", "type")
         if kind not in _OPEN:
             continue
-        ranges = paths.get(manifest.object, ("spec", "loadBalancerSourceRanges"))
+        ranges = manifest.get("spec", "loadBalancerSourceRanges")
         whom = _whom(manifest.annotations, ranges if isinstance(ranges, list) else [])
         if kind == "NodePort":
             whom = Audience("on a port of every node")
-        for _, port in mappings(paths.get(manifest.object, ("spec", "ports"))):
-            what = (
-                f"{port.get('name') or 'port'} {port.get('port')}/{network_policies.protocol(port)}"
-            )
+        for port in services.ports(manifest):
+            what = f"{port.name or 'port'} {port.number}/{port.protocol}"
             yield (manifest.label, f"{manifest.name} {what}"), whom
     for manifest in side.of_kind("Ingress"):
         ranges = str(manifest.annotations.get(_RANGES) or "").split(",")
         whom = _whom(manifest.annotations, [one.strip() for one in ranges if one.strip()])
-        for _, rule in mappings(paths.get(manifest.object, ("spec", "rules"))):
-            for _, path in mappings(paths.get(rule, ("http", "paths"))):
-                where = f"{rule.get('host') or '*'}{path.get('path') or '/'}"
-                yield (manifest.label, where), whom
+        for backend in services.backends(manifest):
+            yield (manifest.label, f"{backend.host or '*'}{backend.url}"), whom
 
 
 def _whom(annotations: Mapping[str, Any], ranges: Sequence[Any]) -> Audience:

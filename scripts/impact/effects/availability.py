@@ -11,7 +11,7 @@ from scripts.impact.effects.effect import Effect, Risk, listed, verb
 from scripts.impact.effects.rollout import PAUSED, Rollout
 from scripts.kubernetes import resilience, sync
 from scripts.kubernetes.manifest import Where, config_maps
-from scripts.kubernetes.workloads import Workload, selects
+from scripts.kubernetes.workloads import Workload, picks
 
 _MOST = 3
 """Fields that a reason names."""
@@ -221,7 +221,7 @@ def _blocked_drains(context: Context, rollout: Rollout) -> str:
     for budget in context.new.of_kind("PodDisruptionBudget"):
         spec = budget.object.get("spec")
         spec = spec if isinstance(spec, dict) else {}
-        is_selected = selects(spec.get("selector"), rollout.workload.labels)
+        is_selected = picks(spec.get("selector"), rollout.workload)
         down = rollout.after - rollout.left
         if rollout.after > 1 and is_selected and resilience.let_go(spec, rollout.after) <= down:
             return f"; meanwhile {budget.label} blocks draining nodes with its pods"

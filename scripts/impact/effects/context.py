@@ -15,7 +15,7 @@ from scripts.impact.effects.rollout import Rollout, rollout
 from scripts.kubernetes import sync
 from scripts.kubernetes.manifest import Identity, Manifest
 from scripts.rules import catalogue
-from scripts.rules.rule import Outcome, Problem, Rule
+from scripts.rules.rule import Outcome, Problem, Rule, is_rejected
 from scripts.rules.snapshot import Objects
 
 POLICY = ("spec", "syncPolicy", "automated")
@@ -119,10 +119,9 @@ class Context:
         Argo CD compares with the API server first, and that fails. So no sync starts, and nothing
         of the change is applied.
         """
+        version = self.new.kubernetes_version
         changes = [
-            problem
-            for rule, problem in self.problems
-            if rule.outcome is Outcome.REJECTED and not _is_left_headless(problem)
+            problem for rule, problem in self.problems if is_rejected(rule, problem, version)
         ]
         old = _by_identity(self.old)
         return [*changes, *(each for each in self._invalid if each.manifest.identity in old)]
@@ -146,6 +145,7 @@ class Context:
             if rule.outcome is Outcome.REJECTED and not rule.is_about_changes
             for _, problem in rule.check([self.new])
             if problem.manifest.identity in changed
+            and is_rejected(rule, problem, self.new.kubernetes_version)
         ]
 
     @cached_property
@@ -179,12 +179,6 @@ class Context:
     def touches(self, *kinds: str) -> bool:
         """Return whether the change modifies, adds or removes an object of one of the kinds."""
         return any(each.manifest.kind in kinds for each in self.changed)
-
-
-def _is_left_headless(problem: Problem) -> bool:
-    """Return whether a Service no longer sets clusterIP: None; the API server then keeps it."""
-    address = ("spec", "clusterIP")
-    return problem.path == address and paths.get(problem.manifest.object, address) is None
 
 
 def _by_identity(objects: Objects) -> Mapping[Identity, Manifest]:

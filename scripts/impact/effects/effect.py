@@ -17,7 +17,7 @@ class Risk(IntEnum):
     STOPS = 2
     """Blocks, JSON-RPC or a service stop for a while."""
     OPENS = 3
-    """Somebody gets access or permissions that they did not have."""
+    """Someone gets access or permissions that they did not have."""
     WAITS = 4
     """A person must act before it continues."""
     RESTARTS = 5

@@ -36,7 +36,7 @@ class Prediction:
     restarted: tuple[RestartedPods, ...] = ()
     """Replaced pods."""
     added: tuple[str, ...] = ()
-    """Pods that are certainly created; a pod of a Deployment stands as the Deployment's name."""
+    """Pods that are certainly created; pods of a Deployment are listed as its name."""
     added_some: UncertainPods | None = None
     """Pods of which only some are created in addition, because a quota has no room for all."""
     removed: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ class UncertainPods:
     most: int
     """More than the least only if pods of several sizes compete for room."""
     pods: tuple[str, ...]
-    """A pod of a Deployment stands as the Deployment's name."""
+    """Pods of a Deployment are listed as its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Shortage:
     uncertain: UncertainPods | None
     """Pods that may be created in addition."""
     rejected: tuple[str, ...]
-    """Labels of the workloads that may not get all their pods."""
+    """Labels of the workloads that might get only some of their pods."""
 
 
 def hard(objects: Objects) -> Amounts:

@@ -14,16 +14,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.impact.compare.difference import Change, Difference
-from scripts.kubernetes.workloads import Workload, mappings, rolled, scaled, whole
+from scripts.kubernetes import containers
+from scripts.kubernetes.workloads import Workload, rolled, scaled, whole
 
 _MAX_UNAVAILABLE = 35
 """Minor version of Kubernetes from which a StatefulSet can have maxUnavailable; earlier API servers
 drop the field."""
 PAUSED = (
-    "its pods keep the old template: the Deployment is paused, and the sync waits until somebody"
+    "its pods keep the old template: the Deployment is paused, and the sync waits until someone"
     " resumes it"
 )
-_ON_DELETE = "its pods keep the old template until somebody deletes them (updateStrategy OnDelete)"
+_ON_DELETE = "its pods keep the old template until someone deletes them (updateStrategy OnDelete)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Rollout:
     """The new workload; the old one if it is removed."""
     restarted: tuple[str, ...]
     """The replaced pods, in the order in which they stop. The name of a Deployment's pod is random,
-    so it stands as the Deployment's name."""
+    so it is listed as the Deployment's name."""
     added: tuple[str, ...]
     """By ordinals; created in this order if `is_ordered`, otherwise in any order."""
     removed: tuple[str, ...]
@@ -152,9 +153,10 @@ def _least_s(workload: Workload) -> int:
 
     That is the time until its probes first run, and minReadySeconds.
     """
-    spec = workload.get(*workload.template, "spec")
     probes = [0]
-    for _, container in mappings(spec.get("containers") if isinstance(spec, dict) else None):
+    for container in containers.of(workload):
+        if container.is_init:
+            continue
         delays = [
             whole(probe.get("initialDelaySeconds"), 0)
             for probe in (container.get("startupProbe"), container.get("readinessProbe"))

@@ -11,10 +11,12 @@ from typing import Any
 from scripts.core import paths
 from scripts.core.findings import Severity
 from scripts.environments import image_lock
+from scripts.kubernetes import containers, volumes
+from scripts.kubernetes.containers import HANDLERS, Container
 from scripts.kubernetes.manifest import Where
-from scripts.kubernetes.workloads import mappings
-from scripts.rules.pod_templates import Pod, called, pods
-from scripts.rules.rule import Problem, rule
+from scripts.kubernetes.workloads import Workload, mappings
+from scripts.rules.pod_templates import called, contexts, in_container, in_pod
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
 _STANDARD = "https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"
@@ -50,98 +52,87 @@ _OF_THE_HOST = {"hostNetwork": "network", "hostPID": "processes", "hostIPC": "sh
 
 
 @rule("https://kubernetes.io/docs/concepts/security/pod-security-standards/#baseline")
-def pod_shares_the_host(objects: Objects) -> Iterator[Problem]:
+def pod_uses_host_namespaces(objects: Objects) -> Iterator[Problem]:
     """Pods have no part of their node: not its network, processes, memory, files or ports.
 
     Else what breaks into one pod has the node, and with it all other pods on it; and the namespace
     refuses the pods.
     """
-    for pod in pods(objects):
+    for workload in objects.makers:
         for field, what in _OF_THE_HOST.items():
-            if pod.get(field):
+            if workload.pod_spec.get(field):
                 message = f"{field} gives the pods their node's {what}; {_RESTRICTED}"
-                yield pod.problem((field,), message, f"remove {field}")
-        for index, volume in mappings(pod.get("volumes")):
+                yield in_pod(workload, (field,), message, f"remove {field}")
+        for path, volume in workload.volumes():
             for kind in sorted(volume.keys() - {"name"} - _VOLUMES):
                 named = "the node's own folder" if kind == "hostPath" else f"of the kind {kind}"
                 message = f"the volume {volume.get('name')} is {named}; {_RESTRICTED}"
                 fix = "use a persistentVolumeClaim, or an emptyDir for what may be lost"
-                yield pod.problem(("volumes", index, kind), message, fix)
-        for path, container in pod.containers():
-            yield from _on_the_host(pod, path, container)
+                yield Problem(workload.manifest, (*path, kind), message, fix)
+        for container in containers.of(workload):
+            yield from _on_the_host(container)
 
 
-def _on_the_host(pod: Pod, path: Where, container: dict[str, Any]) -> Iterator[Problem]:
+def _on_the_host(container: Container) -> Iterator[Problem]:
     for index, port in mappings(container.get("ports")):
         if port.get("hostPort"):
             message = (
                 f"{called(container)} takes the port {port['hostPort']} of its node; {_RESTRICTED}"
             )
             fix = "remove hostPort: a Service reaches the pods"
-            yield pod.problem((*path, "ports", index, "hostPort"), message, fix)
-    for inner, handler in _handlers(container):
+            yield in_container(container, ("ports", index, "hostPort"), message, fix)
+    for place in HANDLERS:
         for kind in ("httpGet", "tcpSocket"):
-            if paths.get(handler, (kind, "host")):
+            if container.get(*place, kind, "host"):
                 message = f"a probe or hook of {called(container)} asks another host; {_RESTRICTED}"
                 fix = "remove host: the pod itself is asked"
-                yield pod.problem((*path, *inner, kind, "host"), message, fix)
-
-
-def _handlers(container: Mapping[str, Any]) -> Iterator[tuple[Where, Any]]:
-    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-        yield (probe,), container.get(probe)
-    for hook in ("postStart", "preStop"):
-        yield ("lifecycle", hook), paths.get(container, ("lifecycle", hook))
+                yield in_container(container, (*place, kind, "host"), message, fix)
 
 
 @rule(_STANDARD)
-def container_is_privileged(objects: Objects) -> Iterator[Problem]:
+def privileged_container(objects: Objects) -> Iterator[Problem]:
     """Containers can do no more than any program: no privilege, no capability, default profiles.
 
     Else a mistake in a program is one on its node; and the namespace refuses the pods.
     """
-    for pod in pods(objects):
-        yield from _annotated_profiles(pod)
-        for path, context in pod.contexts():
+    for workload in objects.makers:
+        yield from _annotated_profiles(workload)
+        (own_path, own), *others = contexts(workload)
+        for path, context in ((own_path, own), *others):
             for inner, fix in _beyond_any(context):
-                yield _refused(pod, (*path, *inner), fix)
-        if isinstance(sysctls := pod.get("securityContext", "sysctls"), list):
-            for index, sysctl in mappings(sysctls):
-                if sysctl.get("name") not in _SYSCTLS:
-                    place = ("securityContext", "sysctls", index)
-                    yield _refused(pod, place, "remove it: nodes are set up by who runs them")
-        is_profiled = bool(pod.get("securityContext", "seccompProfile", "type"))
+                yield _refused(workload, (*path, *inner), fix)
+        for index, sysctl in mappings(own.get("sysctls")):
+            if sysctl.get("name") not in _SYSCTLS:
+                place = (*own_path, "sysctls", index)
+                yield _refused(workload, place, "remove it: nodes are set up by who runs them")
         lacks_profile = False
-        for path, container in pod.containers():
-            found = container.get("securityContext")
-            own = found if isinstance(found, dict) else {}
-            for inner, fix in _beyond_a_container(own):
-                yield _refused(pod, (*path, "securityContext", *inner), fix)
-            lacks_profile |= not paths.get(own, ("seccompProfile", "type"))
-        if lacks_profile and not is_profiled:
+        for path, context in others:
+            for inner, fix in _beyond_a_container(context):
+                yield _refused(workload, (*path, *inner), fix)
+            lacks_profile |= not paths.get(context, ("seccompProfile", "type"))
+        if lacks_profile and not paths.get(own, ("seccompProfile", "type")):
             fix = "write seccompProfile: {type: RuntimeDefault}"
-            yield _refused(pod, ("securityContext", "seccompProfile"), fix)
+            yield _refused(workload, (*own_path, "seccompProfile"), fix)
 
 
-def _refused(pod: Pod, path: Where, fix: str) -> Problem:
-    last = [str(part) for part in path if isinstance(part, str)]
-    field = ".".join(last[last.index("securityContext") :])
-    whose = "the pods"
-    if path[0] != "securityContext":
-        whose = called(pod.get(*path[:2]) or {})
-    here = paths.get(pod.spec, path)
+def _refused(workload: Workload, path: Where, fix: str) -> Problem:
+    start = path.index("securityContext")
+    field = ".".join(part for part in path[start:] if isinstance(part, str))
+    of = (called(one) for one in containers.of(workload) if one.path == path[:start])
+    here = workload.get(*path)
     said = "is not said" if here is None else f"is {json.dumps(here)}"
-    return pod.problem(path, f"{field} of {whose} {said}: {_RESTRICTED}", fix)
+    message = f"{field} of {next(of, 'the pods')} {said}: {_RESTRICTED}"
+    return Problem(workload.manifest, path, message, fix)
 
 
-def _annotated_profiles(pod: Pod) -> Iterator[Problem]:
-    path = (*pod.path[:-1], "metadata", "annotations")
-    notes = paths.get(pod.manifest.object, path)
+def _annotated_profiles(workload: Workload) -> Iterator[Problem]:
+    path = (*workload.template, "metadata", "annotations")
+    notes = workload.get(*path)
     for key, value in notes.items() if isinstance(notes, dict) else ():
         allowed = value in ("", "runtime/default") or str(value).startswith("localhost/")
         if str(key).startswith(_APPARMOR) and not allowed:
             message = f"AppArmor is off for {str(key).partition('/')[2]}: {_RESTRICTED}"
-            yield Problem(pod.manifest, (*path, key), message, "remove the annotation")
+            yield Problem(workload.manifest, (*path, key), message, "remove the annotation")
 
 
 def _beyond_any(context: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
@@ -184,20 +175,16 @@ def container_runs_as_root(objects: Objects) -> Iterator[Problem]:
     Else the user is whatever the image says: a root that gets out of its container is root on the
     node, and without the group the files of a volume belong to root's.
     """
-    for pod in pods(objects):
-        whole = pod.get("securityContext")
-        whole = whole if isinstance(whole, dict) else {}
+    for workload in objects.makers:
+        (above, whole), *others = contexts(workload)
         seen = set[Where]()
-        for path, container in pod.containers():
-            own = container.get("securityContext")
-            own = own if isinstance(own, dict) else {}
+        for container, (path, own) in zip(containers.of(workload), others, strict=True):
             for field, said, fix in _as_root({**whole, **own}):
-                place: Where = (*path, "securityContext", field)
-                place = place if field in own else ("securityContext", field)
+                place = (*(path if field in own else above), field)
                 whose = called(container) if field in own else "the pods"
                 if place not in seen:
                     seen.add(place)
-                    yield pod.problem(place, f"{field} of {whose} {said}", fix)
+                    yield Problem(workload.manifest, place, f"{field} of {whose} {said}", fix)
 
 
 def _as_root(context: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -214,40 +201,43 @@ def _as_root(context: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "runAsGroup", f"{said}: root's files in the image are its own", "write 1000"
 
 
-@rule("https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/")
-def root_filesystem_is_writable(objects: Objects) -> Iterator[Problem]:
+@rule(
+    "https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/",
+    outcome=Outcome.RISK,
+)
+def writable_root_filesystem(objects: Objects) -> Iterator[Problem]:
     """Containers cannot change the files of their image; they write into volumes.
 
     Else what breaks into a program can put another in its place, and what is written fills the
     node and is lost with the container.
     """
-    for pod in pods(objects):
-        for path, container in pod.containers():
-            if paths.get(container, ("securityContext", "readOnlyRootFilesystem")) is not True:
-                place = (*path, "securityContext", "readOnlyRootFilesystem")
+    for workload in objects.makers:
+        for container in containers.of(workload):
+            path = ("securityContext", "readOnlyRootFilesystem")
+            if container.get(*path) is not True:
                 message = f"{called(container)} can change the programs that it runs"
                 fix = "write true, and mount an emptyDir where it has to write"
-                yield pod.problem(place, message, fix)
+                yield in_container(container, path, message, fix)
 
 
 @rule(
     "https://kubernetes.io/docs/tasks/configure-pod-container/share-process-namespace/",
     Severity.WARNING,
 )
-def containers_see_each_other(objects: Objects) -> Iterator[Problem]:
+def shared_process_namespace(objects: Objects) -> Iterator[Problem]:
     """The containers of a pod do not see each other's processes.
 
     Else each of them can read the variables and the files of the others, the keys among them.
     """
-    for pod in pods(objects):
-        if pod.get("shareProcessNamespace"):
+    for workload in objects.makers:
+        if workload.pod_spec.get("shareProcessNamespace"):
             message = "each container of the pods can read the others' variables, files and keys"
             fix = "remove shareProcessNamespace; to look around, use kubectl debug --target"
-            yield pod.problem(("shareProcessNamespace",), message, fix)
+            yield in_pod(workload, ("shareProcessNamespace",), message, fix)
 
 
-@rule("https://kubernetes.io/docs/concepts/containers/images/#image-names")
-def image_from_elsewhere(objects: Objects) -> Iterator[Problem]:
+@rule("https://kubernetes.io/docs/concepts/containers/images/#image-names", outcome=Outcome.RISK)
+def untrusted_registry(objects: Objects) -> Iterator[Problem]:
     """Images come from the registries that environment.yaml lists.
 
     Else a name that is misspelt, or a copy by somebody else, runs with the keys of the chain.
@@ -276,20 +266,20 @@ def _full(image: str) -> str:
 
 
 @rule("https://kubernetes.io/docs/concepts/containers/images/#image-pull-policy")
-def image_never_pulled(objects: Objects) -> Iterator[Problem]:
+def image_pull_policy_never(objects: Objects) -> Iterator[Problem]:
     """Nodes pull the images that they do not have.
 
     Else a pod starts only on nodes that have the image already: on a new one, it never does.
     """
-    for pod in pods(objects):
+    for workload in objects.makers:
         told = list[Any]()
-        for path, container in pod.containers():
+        for container in containers.of(workload):
             # Containers with one image have its policy from one value.
             if container.get("imagePullPolicy") == "Never" and container.get("image") not in told:
                 told.append(container.get("image"))
                 message = f"{called(container)} starts only on nodes that have its image already"
                 fix = "write IfNotPresent: an image that is there is not pulled with that, either"
-                yield pod.problem((*path, "imagePullPolicy"), message, fix)
+                yield in_container(container, ("imagePullPolicy",), message, fix)
 
 
 _ONE_NODE = {"ReadWriteOnce", "ReadWriteOncePod"}
@@ -300,47 +290,42 @@ _READ_BY_ALL = 0o004
     "https://kubernetes.io/docs/tasks/configure-pod-container/security-context/"
     "#set-the-security-context-for-a-pod"
 )
-def volume_of_no_group(objects: Objects) -> Iterator[Problem]:
+def missing_fs_group(objects: Objects) -> Iterator[Problem]:
     """Pods that are not root have an fsGroup for the volumes that belong to root otherwise.
 
     A new disk, and the files of a Secret with a mode like 0440, are root's: the program can't write
     its data, or read its key.
     """
-    for pod in pods(objects):
-        if pod.get("securityContext", "fsGroup") is not None:
+    for workload in objects.makers:
+        if paths.get(workload.pod_spec, ("securityContext", "fsGroup")) is not None:
             continue
-        of_root = dict(_of_root(objects, pod))
+        of_root = dict(_of_root(objects, workload))
         found = (
             (container, of_root[name])
-            for _, container in pod.containers()
-            if _user(pod, container, "runAsUser") != 0
+            for container in containers.of(workload)
+            if _user(container, "runAsUser") != 0
             for _, mount in mappings(container.get("volumeMounts"))
             if (name := str(mount.get("name"))) in of_root
         )
         for container, volume in found:
             message = f"{called(container)} is not root, and {volume} is root's alone"
-            fix = f"write {_user(pod, container, 'runAsGroup') or 1000}, the group of the program"
-            yield pod.problem(("securityContext", "fsGroup"), message, fix)
+            fix = f"write {_user(container, 'runAsGroup') or 1000}, the group of the program"
+            yield in_pod(workload, ("securityContext", "fsGroup"), message, fix)
             break
 
 
-def _user(pod: Pod, container: Mapping[str, Any], field: str) -> Any:
+def _user(container: Container, field: str) -> Any:
     """Return runAsUser or runAsGroup of a container: its own, or the pod's."""
-    own = paths.get(container, ("securityContext", field))
-    return pod.get("securityContext", field) if own is None else own
+    own, path = container.get("securityContext", field), ("securityContext", field)
+    return paths.get(container.workload.pod_spec, path) if own is None else own
 
 
-def _of_root(objects: Objects, pod: Pod) -> Iterator[tuple[str, str]]:
+def _of_root(objects: Objects, workload: Workload) -> Iterator[tuple[str, str]]:
     """Yield the volumes that belong to root without an fsGroup, and what they are called."""
-    claims = [
-        (str(paths.get(one, ("metadata", "name"))), one)
-        for _, one in mappings(paths.get(pod.manifest.object, ("spec", "volumeClaimTemplates")))
-    ]
-    for _, volume in mappings(pod.get("volumes")):
+    claims = [(name, one) for _, name, one in workload.claim_templates()]
+    for _, volume in workload.volumes():
         name = str(volume.get("name"))
-        claim = objects.find(
-            "PersistentVolumeClaim", paths.get(volume, ("persistentVolumeClaim", "claimName"))
-        )
+        claim = objects.find("PersistentVolumeClaim", volumes.claim(volume))
         if claim:
             claims.append((name, claim.object))
         for kind in ("secret", "projected"):

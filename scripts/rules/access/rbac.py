@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from scripts.core import paths
-from scripts.kubernetes import network_policies
+from scripts.kubernetes import containers, network_policies
+from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import mappings
-from scripts.rules.pod_templates import Pod, pods
-from scripts.rules.rule import Problem, rule
+from scripts.kubernetes.workloads import Workload, mappings
+from scripts.rules.pod_templates import in_pod
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
 _ROLE = "eks.amazonaws.com/role-arn"
@@ -21,8 +22,8 @@ _IRSA = "https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-
 _RBAC = "https://kubernetes.io/docs/concepts/security/rbac-good-practices/"
 
 
-@rule(_RBAC)
-def role_allows_everything(objects: Objects) -> Iterator[Problem]:
+@rule(_RBAC, outcome=Outcome.RISK)
+def wildcard_role(objects: Objects) -> Iterator[Problem]:
     """Roles name the API groups, resources and verbs that they allow.
 
     Else they allow what nobody thought of, also what comes with the next version of Kubernetes.
@@ -35,7 +36,7 @@ def role_allows_everything(objects: Objects) -> Iterator[Problem]:
                 yield Problem(manifest, (*path, field), message, fix)
 
 
-@rule(_RBAC)
+@rule(_RBAC, outcome=Outcome.RISK)
 def role_reads_all_secrets(objects: Objects) -> Iterator[Problem]:
     """Roles allow reading of Secrets by name only.
 
@@ -59,8 +60,11 @@ def _rights(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, Any]]
             yield manifest, ("rules", index), data
 
 
-@rule("https://kubernetes.io/docs/reference/access-authn-authz/rbac/#user-facing-roles")
-def account_is_an_administrator(objects: Objects) -> Iterator[Problem]:
+@rule(
+    "https://kubernetes.io/docs/reference/access-authn-authz/rbac/#user-facing-roles",
+    outcome=Outcome.RISK,
+)
+def cluster_admin_binding(objects: Objects) -> Iterator[Problem]:
     """Nothing of an environment is bound to cluster-admin, admin or edit.
 
     Else one pod of it can read all Secrets and run whatever it likes, in its namespace or anywhere.
@@ -83,8 +87,8 @@ _TOKENS = (
 )
 
 
-@rule(_TOKENS)
-def token_in_vain(objects: Objects) -> Iterator[Problem]:
+@rule(_TOKENS, outcome=Outcome.RISK)
+def unused_service_account_token(objects: Objects) -> Iterator[Problem]:
     """Pods have no token for the Kubernetes API, unless a binding gives their account a right.
 
     Else what breaks into a pod can speak to the API server in its name. (Roles of IAM come by a
@@ -95,78 +99,82 @@ def token_in_vain(objects: Objects) -> Iterator[Problem]:
         for manifest in objects.of_kind("RoleBinding", "ClusterRoleBinding")
         for _, subject in mappings(manifest.object.get("subjects"))
     }
-    for pod in pods(objects):
-        name = _account(pod)
-        if name in with_rights:
+    for workload in objects.makers:
+        name, own = _account(workload), workload.pod_spec.get("automountServiceAccountToken")
+        if name in with_rights or not workload.pod_spec:
             continue
-        own, account = pod.get("automountServiceAccountToken"), objects.find("ServiceAccount", name)
+        account = objects.find("ServiceAccount", name)
         inherited = account.object.get("automountServiceAccountToken") if account else None
         if own is True or (own is None and inherited is not False):
             said = "" if own else ", as nothing says otherwise"
             message = f"the pods get a token for the Kubernetes API{said}, and need none"
             fix = "write automountServiceAccountToken: false"
-            yield pod.problem(("automountServiceAccountToken",), message, fix)
-        for index, volume in mappings(pod.get("volumes")):
+            yield in_pod(workload, ("automountServiceAccountToken",), message, fix)
+        for path, volume in workload.volumes():
             for source, one in mappings(paths.get(volume, ("projected", "sources"))):
                 token = one.get("serviceAccountToken")
                 if isinstance(token, dict) and not token.get("audience"):
-                    place = ("volumes", index, "projected", "sources", source)
+                    place = (*path, "projected", "sources", source, "serviceAccountToken")
                     message = f"the volume {volume.get('name')} has a token for the Kubernetes API"
                     fix = "remove it, or write the audience that it is for"
-                    yield pod.problem((*place, "serviceAccountToken"), message, fix)
+                    yield Problem(workload.manifest, place, message, fix)
 
 
-def _account(pod: Pod) -> str:
-    return str(pod.get("serviceAccountName") or pod.get("serviceAccount") or "default")
+def _account(workload: Workload) -> str:
+    spec = workload.pod_spec
+    return str(spec.get("serviceAccountName") or spec.get("serviceAccount") or "default")
 
 
-@rule("https://kubernetes.io/docs/concepts/security/service-accounts/#default-service-accounts")
+@rule(
+    "https://kubernetes.io/docs/concepts/security/service-accounts/#default-service-accounts",
+    outcome=Outcome.RISK,
+)
 def default_service_account(objects: Objects) -> Iterator[Problem]:
     """Each component's pods run as a service account of their own, not as the namespace's default.
 
     Else a right or a role that somebody gives the default account is given to these pods, too.
     """
-    found = list(pods(objects))
+    found = [workload for workload in objects.makers if workload.pod_spec]
     # Where no pod has an account of its own, nobody gives accounts rights.
-    has_accounts = any(_account(pod) != "default" for pod in found)
-    for pod in found if has_accounts else ():
-        if _account(pod) == "default":
+    has_accounts = any(_account(workload) != "default" for workload in found)
+    for workload in found if has_accounts else ():
+        if _account(workload) == "default":
             message = "the pods run as the service account default, with whatever it is allowed"
-            own = objects.find("ServiceAccount", pod.manifest.name)
+            own = objects.find("ServiceAccount", workload.manifest.name)
             fix = f"write {own.name}" if own else "name a service account of their own"
-            yield pod.problem(("serviceAccountName",), message, fix)
+            yield in_pod(workload, ("serviceAccountName",), message, fix)
 
 
-@rule(_IRSA)
-def service_account_of_another(objects: Objects) -> Iterator[Problem]:
+@rule(_IRSA, outcome=Outcome.RISK)
+def shared_service_account(objects: Objects) -> Iterator[Problem]:
     """No two components' pods run as one service account.
 
     Else the one has the other's rights: with the IAM role of backups, it can read or overwrite
     every backup.
     """
-    first = dict[str, Pod]()
-    for pod in pods(objects):
-        name = _account(pod)
+    first = dict[str, Workload]()
+    for workload in objects.makers:
+        name = _account(workload)
         account = objects.find("ServiceAccount", name)
         owner = account.component if account else ""
-        before = first.setdefault(name, pod)
-        if owner and pod.manifest.component:
-            other = owner if owner != pod.manifest.component else ""
+        before = first.setdefault(name, workload)
+        if owner and workload.manifest.component:
+            other = owner if owner != workload.manifest.component else ""
         else:
-            other = before.component if before.component != pod.component else ""
+            other = before.component if before.component != workload.component else ""
         if other and name != "default":
             role = paths.get(account.object, ("metadata", "annotations", _ROLE)) if account else ""
             message = f"the pods run as the service account {name} of {other}"
             message += f", and so with its IAM role {role}" if role else ", and so with its rights"
-            fix = f"name a service account for {pod.component} alone"
-            yield pod.problem(("serviceAccountName",), message, fix)
+            fix = f"name a service account for {workload.component} alone"
+            yield in_pod(workload, ("serviceAccountName",), message, fix)
 
 
 _ADMINISTRATOR = re.compile(r"(^|[-_/.])(admin|administrator|poweruser)s?(access)?($|[-_.])", re.I)
 
 
-@rule("https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html")
-def role_of_an_administrator(objects: Objects) -> Iterator[Problem]:
+@rule("https://docs.aws.amazon.com/IAM/latest/UserGuide/best-practices.html", outcome=Outcome.RISK)
+def administrator_iam_role(objects: Objects) -> Iterator[Problem]:
     """No service account has an administrator's role of IAM.
 
     Else what breaks into one pod has the whole account: the nodes, the disks and all backups.
@@ -188,7 +196,7 @@ _STORE_ACCOUNT = ("spec", "provider", "aws", "auth", "jwt", "serviceAccountRef",
 
 
 @rule("https://external-secrets.io/latest/provider/aws-access/")
-def store_without_role(objects: Objects) -> Iterator[Problem]:
+def missing_iam_role(objects: Objects) -> Iterator[Problem]:
     """The service account that a SecretStore reads AWS with has a role of IAM.
 
     Else External Secrets reads nothing: no Secret is made, and pods wait for theirs.
@@ -206,29 +214,29 @@ _AUTOMATIC = "RCLONE_CONFIG_S3_ENV_AUTH"
 
 
 @rule("docs/eks.md")
-def bucket_without_credentials(objects: Objects) -> Iterator[Problem]:
+def missing_bucket_credentials(objects: Objects) -> Iterator[Problem]:
     """Pods that use a bucket have a role or a key for it.
 
     Else S3 answers 403: no backup is written, and none is restored.
     """
-    for pod in pods(objects):
-        account = objects.find("ServiceAccount", _account(pod))
-        asks = any(_asks_for_credentials(container) for _, container in pod.containers())
+    for workload in objects.makers:
+        account = objects.find("ServiceAccount", _account(workload))
+        asks = any(map(_asks_for_credentials, containers.of(workload)))
         if not account or not asks or _role(account):
             continue
         # Without a policy, the agent of EKS Pod Identity may be what gives them.
-        policies = objects.isolating.get((network_policies.EGRESS, pod.manifest.label), [])
+        policies = objects.isolating[network_policies.EGRESS, workload.manifest.label]
         if not network_policies.opens(policies, network_policies.EGRESS, _AGENT, _AGENT, 80, "TCP"):
             message = (
-                f"{pod.manifest.label} uses a bucket, and {account.label} has no role of IAM, nor "
-                "may its pods ask the agent of EKS Pod Identity"
+                f"{workload.manifest.label} uses a bucket, and {account.label} has no role of IAM,"
+                " nor may its pods ask the agent of EKS Pod Identity"
             )
             fix = "write the ARN of a role that may use the bucket, or aws.identity: podIdentity"
             yield Problem(account, annotation(_ROLE), message, fix)
 
 
-def _asks_for_credentials(container: Mapping[str, Any]) -> bool:
+def _asks_for_credentials(container: Container) -> bool:
     """Return whether a container looks for credentials that no variable of its own gives it."""
-    said = {str(one.get("name")): one.get("value") for _, one in mappings(container.get("env"))}
+    said = {str(one.get("name")): one.get("value") for _, one in container.variables()}
     given = any(re.fullmatch(r".*ACCESS_KEY_ID|AWS_.*(FILE|URI|PROFILE)", name) for name in said)
     return said.get(_AUTOMATIC) == "true" and not given and not container.get("envFrom")

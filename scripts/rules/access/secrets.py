@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scripts.core import paths, secret_detection
+from scripts.kubernetes import containers, volumes
+from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import mappings
-from scripts.rules.pod_templates import Pod, called, pods
-from scripts.rules.rule import Problem, rule
+from scripts.kubernetes.workloads import Workload
+from scripts.rules.pod_templates import called
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
 _OPTION = re.compile(r"--?([A-Za-z][\w.-]*)[= ](.+)", re.DOTALL)
 
 
-@rule("https://kubernetes.io/docs/concepts/security/secrets-good-practices/")
+@rule("https://kubernetes.io/docs/concepts/security/secrets-good-practices/", outcome=Outcome.RISK)
 def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
     """Passwords, tokens and private keys come from Secrets, never from what is in git.
 
@@ -25,15 +27,16 @@ def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
     """
     references = {m.name for m in objects.of_kind("ExternalSecret", "Secret")}
     references |= set(objects.given.objects.get("Secret", {}))
-    for pod in pods(objects):
-        for path, container in pod.containers():
-            for inner, what in _in_container(container, references):
-                named = paths.get(container, (*inner[:2], "name")) or "an argument"
-                holder = f"{named} of {called(container)}"
-                yield _told(pod.manifest, (*pod.path, *path, *inner), what, holder)
-        if template := pod.path[:-1]:
-            place: Where = (*template, "metadata", "annotations")
-            yield from _in_notes(pod.manifest, place, paths.get(pod.manifest.object, place))
+    for workload in objects.makers:
+        manifest = workload.manifest
+        for container in containers.of(workload):
+            for path, what in _in_container(container, references):
+                named = manifest.get(*path[:-1], "name") if path[-1] == "value" else None
+                holder = f"{named or 'an argument'} of {called(container)}"
+                yield _told(manifest, path, what, holder)
+        if workload.template:
+            place: Where = (*workload.template, "metadata", "annotations")
+            yield from _in_notes(manifest, place, manifest.get(*place))
     for manifest in objects.manifests:
         place = ("metadata", "annotations")
         yield from _in_notes(manifest, place, manifest.annotations)
@@ -54,17 +57,15 @@ def _told(manifest: Manifest, path: Where, what: str, holder: str) -> Problem:
     return Problem(manifest, path, message, fix)
 
 
-def _in_container(
-    container: Mapping[str, Any], references: set[str]
-) -> Iterator[tuple[Where, str]]:
+def _in_container(container: Container, references: set[str]) -> Iterator[tuple[Where, str]]:
     """Yield the path of each field of a container that holds a secret, and what it is."""
-    for index, variable in mappings(container.get("env")):
+    for path, variable in container.variables():
         value = variable.get("value")
         what = secret_detection.in_text(value) if isinstance(value, str) else ""
         if what or (
             what := secret_detection.as_named(str(variable.get("name", "")), value, references)
         ):
-            yield ("env", index, "value"), what
+            yield (*path, "value"), what
     for field in ("command", "args"):
         words = container.get(field)
         before = ""
@@ -77,7 +78,7 @@ def _in_container(
                 secret_detection.as_named(name, value, references) if name else ""
             )
             if what:
-                yield (field, index), what
+                yield (*container.path, field, index), what
             before = word.lstrip("-") if word.startswith("-") and "=" not in word else ""
 
 
@@ -107,31 +108,31 @@ _READERS = {
 EthStats', and what reads and writes backups. Every other key has one reader."""
 
 
-@rule("chart/README.md")
-def secret_of_another(objects: Objects) -> Iterator[Problem]:
+@rule("chart/README.md", outcome=Outcome.RISK)
+def secret_of_another_component(objects: Objects) -> Iterator[Problem]:
     """A component reads its own Secrets, and no other's.
 
     Else the private key of a validator or of an account lies where it is not needed, and two
     nodes with one key sign against each other.
     """
-    readers = dict[tuple[str, str], list[tuple[Pod, Where]]]()
-    for pod in pods(objects):
-        for name, key, path in _secrets(pod):
-            readers.setdefault((name, key), []).append((pod, path))
+    readers = dict[tuple[str, str], list[tuple[Workload, Where]]]()
+    for workload in objects.makers:
+        for name, key, path in _secrets(workload):
+            readers.setdefault((name, key), []).append((workload, path))
     told = set[tuple[str, str]]()
     for (name, key), found in readers.items():
-        components = list(dict.fromkeys(pod.component for pod, _ in found))
+        components = list(dict.fromkeys(workload.component for workload, _ in found))
         allowed = _READERS.get(key) or {_owner(objects, name, components)}
-        for pod, path in found:
-            component = pod.component
-            seen = (pod.manifest.label, name)
+        for workload, path in found:
+            component = workload.component
+            seen = (workload.manifest.label, name)
             if component in allowed or seen in told or not _CHAIN & {*components, *allowed}:
                 continue
             told.add(seen)
             whose = " and ".join(sorted(allowed))
             message = f"{component} reads the Secret {name}, which is {whose}'s alone"
             fix = f"name the Secret of {component}, or remove it here"
-            yield pod.problem(path, message, fix)
+            yield Problem(workload.manifest, path, message, fix)
 
 
 def _owner(objects: Objects, name: str, readers: Sequence[str]) -> str:
@@ -143,65 +144,47 @@ def _owner(objects: Objects, name: str, readers: Sequence[str]) -> str:
     return named[0] if named else readers[0]
 
 
-def _secrets(pod: Pod) -> Iterator[tuple[str, str, Where]]:
-    """Yield name, key and place of the Secrets that a pod reads; no key where it reads them all."""
-    for index, volume in mappings(pod.get("volumes")):
-        yield from _keys(volume.get("secret"), "secretName", ("volumes", index, "secret"))
-        for number, source in mappings(paths.get(volume, ("projected", "sources"))):
-            projected = ("volumes", index, "projected", "sources", number, "secret")
-            yield from _keys(source.get("secret"), "name", projected)
-    for path, container in pod.containers():
-        for index, variable in mappings(container.get("env")):
-            found = paths.get(variable, ("valueFrom", "secretKeyRef"))
-            if isinstance(found, dict):
-                place = (*path, "env", index, "valueFrom", "secretKeyRef", "name")
-                yield str(found.get("name")), str(found.get("key")), place
-        for index, source in mappings(container.get("envFrom")):
-            yield from _keys(
-                source.get("secretRef"), "name", (*path, "envFrom", index, "secretRef")
-            )
-
-
-def _keys(secret: Any, field: str, path: Where) -> Iterator[tuple[str, str, Where]]:
-    if isinstance(secret, dict):
-        listed = [str(item.get("key")) for _, item in mappings(secret.get("items"))]
-        for key in listed or [""]:
-            yield str(secret.get(field)), key, (*path, field)
+def _secrets(workload: Workload) -> Iterator[tuple[str, str, Where]]:
+    """Yield name, key and place of the Secrets that pods read; no key where they read them all."""
+    for path, volume in workload.volumes():
+        for source in volumes.sources(volume):
+            if source.kind == "Secret":
+                for key in [key for _, key, _ in source.items or ()] or [""]:
+                    yield source.name, key, (*path, *source.name_path)
+    for container in containers.of(workload):
+        for read in container.env_sources():
+            if read.kind == "Secret":
+                yield read.name, read.key, (*read.path, "name")
 
 
 _OTHERS = 0o007
 """The bits of a file's mode that are for everybody."""
 
 
-@rule("https://kubernetes.io/docs/concepts/configuration/secret/")
-def secret_file_for_everybody(objects: Objects) -> Iterator[Problem]:
+@rule("https://kubernetes.io/docs/concepts/configuration/secret/", outcome=Outcome.RISK)
+def world_readable_secret_file(objects: Objects) -> Iterator[Problem]:
     """The files of a Secret can be read by the pod's user and group only.
 
     Else every program of the pod reads them, whichever user it runs as. Kubernetes makes them so
     (0644) where nothing is said.
     """
-    for pod in pods(objects):
-        for index, volume in mappings(pod.get("volumes")):
+    for workload in objects.makers:
+        for place, volume in workload.volumes():
             for path, mode in _modes(volume):
                 if isinstance(mode, int) and mode & _OTHERS:
                     message = (
                         f"the files of the volume {volume.get('name')}, which are secret, can be "
                         f"read by everybody in the pod (mode {mode:04o})"
                     )
-                    yield pod.problem(
-                        ("volumes", index, *path), message, "write 0440: in YAML, 288"
-                    )
+                    fix = "write 0440: in YAML, 288"
+                    yield Problem(workload.manifest, (*place, *path), message, fix)
 
 
 def _modes(volume: dict[str, Any]) -> Iterator[tuple[Where, Any]]:
     """Yield the modes of a volume's files that come from Secrets, each with its path."""
-    projected = volume.get("projected")
-    sources = list(mappings(paths.get(projected, ("sources",))))
-    secrets: list[tuple[Where, Any]] = [(("secret",), volume.get("secret"))]
-    secrets += [(("projected", "sources", i, "secret"), one.get("secret")) for i, one in sources]
-    held = [(path, secret) for path, secret in secrets if isinstance(secret, dict)]
-    for kind in {path[0]: None for path, _ in held}:
+    held = [source for source in volumes.sources(volume) if source.kind == "Secret"]
+    for kind in dict.fromkeys(source.path[0] for source in held):
         yield (kind, "defaultMode"), paths.get(volume, (kind, "defaultMode")) or 0o644
-    for path, secret in held:
-        for index, item in mappings(secret.get("items")):
-            yield (*path, "items", index, "mode"), item.get("mode")
+    for source in held:
+        for path, _, _ in source.items or ():
+            yield (*path, "mode"), paths.get(volume, (*path, "mode"))

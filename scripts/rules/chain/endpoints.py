@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from scripts.chain.node_config import BESU, MARU, File, Node, Setting, listed
-from scripts.core import paths
-from scripts.kubernetes.manifest import PODS, Manifest, Where
-from scripts.kubernetes.workloads import Workload, mappings, whole
+from scripts.chain.node_config import BESU, MARU, Node, Setting, listed
+from scripts.kubernetes import containers, services
+from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.services import ServicePort
+from scripts.kubernetes.volumes import File
+from scripts.kubernetes.workloads import Workload, whole
 from scripts.rules.chain.targets import ORDINAL, Call, Target, calls, is_local
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, once
@@ -17,27 +19,27 @@ from scripts.rules.snapshot import Objects, once
 
 
 @rule("docs/chain.md")
-def port_unlike_program(objects: Objects) -> Iterator[Problem]:
+def container_port_mismatch(objects: Objects) -> Iterator[Problem]:
     """A container's port has the number that its program is configured to listen on.
 
     Else Services, probes and scrapes that use the port by its name reach nothing.
     """
     for node in objects.programs:
         by_name = {api.name: api for api in node.apis}
-        for index, port in mappings(node.container.data.get("ports")):
-            called = str(port.get("name", ""))
+        for port in node.container.ports():
+            called = port.name
             name = called.removeprefix("maru-") if node.program == MARU else called
             api = by_name.get(name) or by_name.get(name.removesuffix("-udp"))
             protocol = "UDP" if name.endswith("-udp") else "TCP"
-            if api and port.get("protocol", "TCP") != protocol:
+            if api and port.protocol != protocol:
                 message = (
-                    f"port {called} of {node.name} is for {port.get('protocol')}, and what listens "
+                    f"port {called} of {node.name} is for {port.protocol}, and what listens "
                     f"there takes {protocol}: nothing that goes by the port reaches it"
                 )
-                path: Where = (*node.container.path, "ports", index, "protocol")
-                yield Problem(node.workload.manifest, path, message, f"write {protocol}")
+                place = (*port.path, "protocol")
+                yield Problem(node.workload.manifest, place, message, f"write {protocol}")
                 continue
-            number = port.get("containerPort")
+            number = port.number
             if api is None or api.port is None or number == api.port:
                 continue
             own = node.workload.manifest
@@ -47,25 +49,22 @@ def port_unlike_program(objects: Objects) -> Iterator[Problem]:
                 f"port {called} of {node.name} is {number}, and {where} is {api.port}: "
                 "nothing listens on the port"
             )
-            path = (*node.container.path, "ports", index, "containerPort")
             if told and (told.manifest is own or (told.manifest.patches and not own.patches)):
                 yield Problem(told.manifest, told.path, message, f"write {number}")
             else:
-                yield Problem(own, path, message, f"write {api.port}")
+                yield Problem(own, (*port.path, "containerPort"), message, f"write {api.port}")
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#service-hosts")
-def port_closed_to_others(objects: Objects) -> Iterator[Problem]:
+def disabled_or_local_api(objects: Objects) -> Iterator[Problem]:
     """What a container's port is for is switched on, and listens on the pod's address.
 
     Besu's APIs are off and on 127.0.0.1 unless told otherwise: then nothing outside of the pod
     reaches them, no probe and no scrape.
     """
     for node in objects.programs:
-        names = {
-            str(port.get("name", "")).removeprefix("maru-" if node.program == MARU else "")
-            for _, port in mappings(node.container.data.get("ports"))
-        }
+        prefix = "maru-" if node.program == MARU else ""
+        names = {port.name.removeprefix(prefix) for port in node.container.ports()}
         told = set[str]()
         for api in node.apis:
             off, local = not api.is_on, is_local(api.host)
@@ -81,7 +80,7 @@ def port_closed_to_others(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#host-allowlist")
-def host_not_allowed(objects: Objects) -> Iterator[Problem]:
+def missing_host_allowlist_entry(objects: Objects) -> Iterator[Problem]:
     """Besu answers under all names that it is called by.
 
     Probes come with the pod's address and clients with a Service's name: what is not in the
@@ -94,7 +93,7 @@ def host_not_allowed(objects: Objects) -> Iterator[Problem]:
     for node in objects.programs:
         if node.program != BESU or not node.is_known:
             continue
-        names = {str(port.get("name")) for _, port in mappings(node.container.data.get("ports"))}
+        names = {port.name for port in node.container.ports()}
         setting = node.settings.get("host-allowlist")
         if "rpc" in names and "*" not in listed(setting):
             had = ", ".join(listed(setting)) or "localhost alone"
@@ -119,7 +118,7 @@ def host_not_allowed(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/")
-def endpoint_leads_nowhere(objects: Objects) -> Iterator[Problem]:
+def unknown_endpoint_host(objects: Objects) -> Iterator[Problem]:
     """The hosts that nodes are told to call are Services of this environment, or pods behind one.
 
     A name that nothing resolves is a peer that is never found, a sequencer that is never driven.
@@ -141,7 +140,7 @@ def endpoint_leads_nowhere(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def endpoint_on_closed_port(objects: Objects) -> Iterator[Problem]:
+def unknown_endpoint_port(objects: Objects) -> Iterator[Problem]:
     """What a node is told to call listens on that port, and a Service in between has it.
 
     Else the connection is refused, or waits until it times out.
@@ -160,7 +159,7 @@ def endpoint_on_closed_port(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def endpoint_of_another_api(objects: Objects) -> Iterator[Problem]:
+def endpoint_of_wrong_api(objects: Objects) -> Iterator[Problem]:
     """What a node is told to call is the API that it wants, not another port of the same pod.
 
     JSON-RPC over HTTP gets no answer on the port for WebSockets, nor the Engine API on JSON-RPC's.
@@ -179,7 +178,7 @@ def endpoint_of_another_api(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def sequencer_of_another_maru(objects: Objects) -> Iterator[Problem]:
+def sequencer_maru_mismatch(objects: Objects) -> Iterator[Problem]:
     """The Maru and the sequencer of one ordinal belong to each other, and to no other.
 
     Two Marus that drive one sequencer order it to build on different blocks, and the other
@@ -221,7 +220,7 @@ def sequencer_of_another_maru(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-engine-api")
-def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
+def engine_jwt_mismatch(objects: Objects) -> Iterator[Problem]:
     """Maru and the Besu that it drives have the Engine API's secret from one place.
 
     With two secrets Besu answers 401 to Maru, and no block comes.
@@ -265,20 +264,20 @@ def engine_secrets_differ(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-engine-api")
-def engine_secret_not_made(objects: Objects) -> Iterator[Problem]:
+def missing_engine_jwt(objects: Objects) -> Iterator[Problem]:
     """What makes a pod's own secret for the Engine API writes it where the pod's nodes read it.
 
     Else they find no file, and do not start.
     """
     made = {
-        container.workload.manifest.label: (container, (*container.path, "env", index, "value"))
+        container.workload.manifest.label: (container, (*path, "value"))
         for container in objects.containers
-        for index, variable in mappings(container.get("env"))
-        if container.first and variable.get("name") == "SECRET_FILE"
+        for path, variable in container.variables()
+        if container.is_init and variable.get("name") == "SECRET_FILE"
     }
     for node in objects.programs:
         container, path = made.get(node.workload.manifest.label, (None, ()))
-        written = paths.get(node.workload.manifest.object, path) if container else None
+        written = node.workload.get(*path) if container else None
         for key, setting in node.settings.items():
             if container is None or not key.endswith(("engine-jwt-secret", ".jwt-secret-path")):
                 continue
@@ -345,8 +344,8 @@ def _base(call: Call) -> str:
 
 def _answering(objects: Objects, call: Call, port: int) -> str | None:
     service = call.target.service
-    if service and paths.get(service.object, ["spec", "clusterIP"]) != "None":
-        entry = next((p for _, p in _service_ports(service) if p.get("port") == port), None)
+    if service and not services.is_headless(service):
+        entry = next((p for p in services.ports(service) if p.number == port), None)
         if entry is None:
             return ""
         number = _number(entry, call.target.workloads)
@@ -357,7 +356,7 @@ def _answering(objects: Objects, call: Call, port: int) -> str | None:
     if port in behind:
         return behind[port]
     # What no configuration tells of may listen wherever its container says.
-    declared = [p.get("containerPort") for w in call.target.workloads for p in _ports(w)]
+    declared = [own.number for w in call.target.workloads for own in containers.ports(w)]
     nodes = [node for node in objects.programs if node.workload in call.target.workloads]
     if not all(node.is_known for node in nodes) or (nodes and port in declared):
         return None  # that it does not listen there, is told of the port
@@ -368,19 +367,13 @@ def _right_ports(objects: Objects, call: Call) -> dict[int, str]:
     """Return the ports that may be written, with what is there."""
     behind = _listening(objects, call.target.workloads)
     service = call.target.service
-    if service is None or paths.get(service.object, ["spec", "clusterIP"]) == "None":
-        own = {
-            number: str(p.get("name"))
-            for w in call.target.workloads
-            for p in _ports(w)
-            if isinstance(number := p.get("containerPort"), int)
-        }
+    if service is None or services.is_headless(service):
+        own = {own.number: own.name for w in call.target.workloads for own in containers.ports(w)}
         return behind or own
     found = {}
-    for _, entry in _service_ports(service):
-        number, port = _number(entry, call.target.workloads), entry.get("port")
-        if isinstance(port, int):
-            found[port] = behind.get(number or 0, str(entry.get("name")))
+    for port in services.ports(service):
+        number = _number(port, call.target.workloads)
+        found[port.number] = behind.get(number or 0, port.name)
     return found
 
 
@@ -395,38 +388,20 @@ def _listening(objects: Objects, among: Sequence[Workload]) -> dict[int, str]:
     }
 
 
-def _service_ports(service: Manifest) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    yield from mappings(paths.get(service.object, ["spec", "ports"]))
-
-
-def _ports(workload: Workload) -> Iterator[Mapping[str, Any]]:
-    path = PODS[workload.manifest.kind.lower()]
-    for _, container in mappings(workload.get(*path, "containers")):
-        for _, port in mappings(container.get("ports")):
-            yield port
-
-
-def _number(entry: Mapping[str, Any], among: Sequence[Workload]) -> int | None:
-    """Return the container's port that a Service's leads to; None where it has no such name."""
-    target = entry.get("targetPort", entry.get("port"))
-    if isinstance(target, int):
-        return target
-    for workload in among:
-        for port in _ports(workload):
-            if port.get("name") == target and isinstance(port.get("containerPort"), int):
-                return int(port["containerPort"])
-    return None
+def _number(port: ServicePort, among: Sequence[Workload]) -> int | None:
+    """Return the pods' port that a Service's leads to; None where none has such a name."""
+    found = (services.reached(port, workload) for workload in among)
+    return next((number for number in found if number), None)
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api/json-rpc#readiness")
-def health_check_of_another_port(objects: Objects) -> Iterator[Problem]:
+def invalid_health_check(objects: Objects) -> Iterator[Problem]:
     """A load balancer asks Besu for its health where Besu tells it: /liveness or /readiness of RPC.
 
     Elsewhere Besu answers nothing, or 404: all targets are unhealthy, and clients get 503.
     """
     for ingress in objects.of_kind("Ingress"):
-        notes = ingress.metadata.get("annotations")
-        notes = notes if isinstance(notes, dict) else {}
+        notes = ingress.annotations
         port, path = str(notes.get(_CHECK_PORT, "")), str(notes.get(_CHECK_PATH, ""))
         behind = _listening(objects, _behind_ingress(objects, ingress))
         rpc = next((number for number, name in behind.items() if name == "rpc"), None)
@@ -455,29 +430,19 @@ _HEALTH = ("/liveness", "/readiness")
 
 def _behind_ingress(objects: Objects, ingress: Manifest) -> list[Workload]:
     """Return the workloads behind the Services of an Ingress."""
-    found = list[Workload]()
-    for _, one in mappings(paths.get(ingress.object, ["spec", "rules"])):
-        for _, path in mappings(paths.get(one, ["http", "paths"])):
-            service = objects.find("Service", paths.get(path, ["backend", "service", "name"]))
-            selector = paths.get(service.object, ["spec", "selector"]) if service else None
-            if isinstance(selector, dict):
-                found += objects.selected({"matchLabels": selector})
-    return found
+    led_to = (objects.find("Service", one.service) for one in services.backends(ingress))
+    return [workload for service in led_to if service for workload in objects.behind(service)]
 
 
 @rule("chart/templates/ethstats/deployment.yaml")
-def port_unlike_variable(objects: Objects) -> Iterator[Problem]:
+def port_variable_mismatch(objects: Objects) -> Iterator[Problem]:
     """A container has the port that its variable PORT tells its program to listen on.
 
     Else Services and probes that use the port reach nothing.
     """
     for container in objects.containers:
-        numbers = [
-            port.get("containerPort")
-            for _, port in mappings(container.data.get("ports"))
-            if port.get("protocol", "TCP") == "TCP"
-        ]
-        for index, variable in mappings(container.data.get("env")):
+        numbers = [port.number for port in container.ports() if port.protocol == "TCP"]
+        for path, variable in container.variables():
             told = str(variable.get("value"))
             if variable.get("name") != "PORT" or not told.isdecimal() or len(numbers) != 1:
                 continue
@@ -487,5 +452,5 @@ def port_unlike_variable(objects: Objects) -> Iterator[Problem]:
                     f"PORT of {container.name} of {label} is {told}, and its port is {numbers[0]}: "
                     "nothing listens there"
                 )
-                path = (*container.path, "env", index, "value")
-                yield Problem(container.workload.manifest, path, message, f"write '{numbers[0]}'")
+                fix = f"write '{numbers[0]}'"
+                yield Problem(container.workload.manifest, (*path, "value"), message, fix)

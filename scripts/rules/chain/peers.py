@@ -8,14 +8,14 @@ from scripts.chain import genesis_diff, identity
 from scripts.chain.node_config import BESU, MARU, Node, Setting
 from scripts.core import paths
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import Workload, whole
+from scripts.kubernetes.workloads import Workload
 from scripts.rules.chain.targets import calls, is_address, peer_of, resolved
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
 
 
 @rule("docs/chain.md")
-def peers_with_one_id(objects: Objects) -> Iterator[Problem]:
+def duplicate_peer_id(objects: Objects) -> Iterator[Problem]:
     """Each peer that a node is told of has an id of its own.
 
     The id is made from the node's key: one of two with the same is never connected to.
@@ -34,7 +34,7 @@ def peers_with_one_id(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def validator_not_among_peers(objects: Objects) -> Iterator[Problem]:
+def missing_validator_peer(objects: Objects) -> Iterator[Problem]:
     """Who is told of one validator's pod is told of all of them.
 
     A validator that nobody calls is late or missing when the others make blocks.
@@ -79,14 +79,13 @@ def _list_of_peers(node: Node) -> Setting | None:
 
 def _pods(objects: Objects, workload: Workload, service: Manifest) -> list[str]:
     """Return the names of the pods that are to be there: no more than there are validators."""
-    start = whole(workload.get("spec", "ordinals", "start"), 0)
     most = len(objects.once(_every_validator)) or workload.least
-    ordinals = range(start, start + min(workload.least, most))
+    ordinals = workload.ordinals(least=True)[:most]
     return [f"{workload.manifest.name}-{number}.{service.name}" for number in ordinals]
 
 
 @rule("docs/chain.md")
-def peer_makes_up_its_key(objects: Objects) -> Iterator[Problem]:
+def peer_with_generated_key(objects: Objects) -> Iterator[Problem]:
     """What is called by an id has the key that the id is made from, of a Secret.
 
     Else it makes up another at its start: nobody who looks for the id finds it, and no validator's
@@ -115,7 +114,7 @@ def peer_makes_up_its_key(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def readiness_of_another_host(objects: Objects) -> Iterator[Problem]:
+def readiness_host_mismatch(objects: Objects) -> Iterator[Problem]:
     """The readiness of a node asks the other half of it where that is.
 
     Its script asks the pod itself where it is told of no host: nobody answers there, and the pod is
@@ -138,7 +137,7 @@ def readiness_of_another_host(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/node-keys")
-def peer_id_of_no_key(objects: Objects) -> Iterator[Problem]:
+def invalid_peer_id(objects: Objects) -> Iterator[Problem]:
     """The id that a node looks for at a peer is one that a key makes.
 
     The id is the public key itself: with a letter changed it is nobody's, and the node breaks off
@@ -159,7 +158,7 @@ def peer_id_of_no_key(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/network.md")
-def peer_is_no_validator(objects: Objects) -> Iterator[Problem]:
+def peer_id_not_in_genesis(objects: Objects) -> Iterator[Problem]:
     """The ids of the validators' pods are made from keys of the validators in the genesis.
 
     A validator has one key, for its id and for its signatures: with another id nobody finds it,
@@ -202,7 +201,7 @@ def _validators(node: Node) -> set[str]:
 
 
 @rule("docs/chain.md")
-def node_without_peers(objects: Objects) -> Iterator[Problem]:
+def missing_peers(objects: Objects) -> Iterator[Problem]:
     """Each node is told of a peer, where there are others.
 
     Without any it stays alone: a follower gets no block, and a transaction stays where it is.
@@ -230,7 +229,7 @@ def _calls(objects: Objects, one: Node, other: Node) -> bool:
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/node-keys")
-def peers_by_name_without_dns(objects: Objects) -> Iterator[Problem]:
+def peer_names_without_dns(objects: Objects) -> Iterator[Problem]:
     """Besu that is told of peers by name looks names up, at each connection anew.
 
     It takes addresses only, unless told otherwise; and a pod has another address after each
@@ -257,7 +256,7 @@ def peers_by_name_without_dns(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/")
-def peers_hidden_until_ready(objects: Objects) -> Iterator[Problem]:
+def peers_need_not_ready_addresses(objects: Objects) -> Iterator[Problem]:
     """The names of pods that nodes call one by one are there before the pods are ready.
 
     A node is ready once it has found the others: when they all start together, each waits for names
@@ -279,7 +278,7 @@ def peers_hidden_until_ready(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def readiness_of_another_port(objects: Objects) -> Iterator[Problem]:
+def readiness_port_mismatch(objects: Objects) -> Iterator[Problem]:
     """The readiness of a node asks the other half of it, in its own pod, at the port it has.
 
     Its script has the ports that the chart gives both: at another nobody answers, and the pod is
@@ -316,7 +315,7 @@ def _in_pod(objects: Objects, node: Node, program: str) -> Node | None:
 
 
 @rule("docs/chain.md")
-def start_without_a_peer(objects: Objects) -> Iterator[Problem]:
+def missing_wait_for_peers(objects: Objects) -> Iterator[Problem]:
     """The script that starts Besu waits for the names of all its peers.
 
     Besu takes a name that is not there yet for the pod's own address: it looks for that peer in

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from scripts.chain.node_config import MARU, Node, Setting
-from scripts.core import paths
+from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest
-from scripts.kubernetes.workloads import Workload, mappings, whole
-from scripts.rules.snapshot import Container, Objects, once
+from scripts.kubernetes.workloads import Workload, whole
+from scripts.rules.snapshot import Objects, once
 
 ORDINAL = "-N."
 """What the chart's scripts put the pod's ordinal in the place of."""
@@ -73,7 +73,7 @@ _Told = tuple[Node | Container, Setting, str, int | None, str, int | None]
 
 
 def _told(objects: Objects) -> Iterator[_Told]:
-    nodes = {(n.workload.manifest.label, n.container.path): n for n in objects.programs}
+    nodes = {node.container.place: node for node in objects.programs}
     for node in objects.nodes:
         alone = node.ordinals[0] if len(node.ordinals) == 1 else None
         for key, setting in node.settings.items():
@@ -87,14 +87,14 @@ def _told(objects: Objects) -> Iterator[_Told]:
             if host and not is_address(host):
                 yield node, setting, host, port, "p2p", None
     for container in objects.containers:
-        node_or = nodes.get((container.workload.manifest.label, container.path), container)
-        for index, variable in mappings(container.data.get("env")):
+        node_or = nodes.get(container.place, container)
+        for path, variable in container.variables():
             name, value = variable.get("name"), variable.get("value")
             if name == "MARU" and not any(node.program == MARU for node in objects.nodes):
                 continue  # its script does without, then
             if isinstance(value, str) and value and name in _VARIABLES:
-                path = (*container.path, "env", index, "value")
-                setting = Setting(container.workload.manifest, path, str(name), value)
+                manifest = container.workload.manifest
+                setting = Setting(manifest, (*path, "value"), str(name), value)
                 yield from _of_variable(node_or, setting)
 
 
@@ -109,8 +109,7 @@ def _of_variable(node: Node | Container, setting: Setting) -> Iterator[_Told]:
             yield node, setting, host, None, "", None
     elif setting.called in ("MARU", "EXECUTION"):
         api, port = ("api", 8080) if setting.called == "MARU" else ("rpc", 8545)
-        start = whole(node.workload.get("spec", "ordinals", "start"), 0)
-        for ordinal in range(start, start + node.workload.least):
+        for ordinal in node.workload.ordinals(least=True):
             host = str(setting.value).replace(ORDINAL, f"-{ordinal}.", 1)
             yield node, setting, host, port, api, ordinal
     elif setting.called == "RPC_URL":
@@ -170,8 +169,7 @@ def _resolved(objects: Objects, workload: Workload, host: str) -> Target:
     service = objects.find("Service", parts[-1])
     if service is None:
         return _unknown(objects, parts)
-    selector = paths.get(service.object, ["spec", "selector"])
-    behind = objects.selected({"matchLabels": selector} if isinstance(selector, dict) else None)
+    behind = objects.behind(service)
     if len(parts) == 1:
         return Target(behind, service)
     return _of_pod(service, behind, parts[0])

@@ -9,7 +9,8 @@ from typing import Any
 from scripts.chain import genesis_diff, node_config
 from scripts.core import paths
 from scripts.core.findings import Severity
-from scripts.kubernetes.manifest import PODS, Manifest, Where, config_maps
+from scripts.kubernetes import autoscalers, containers
+from scripts.kubernetes.manifest import Manifest, Where, config_maps
 from scripts.kubernetes.workloads import Workload, mappings, workloads
 from scripts.rules.changes.compared import HOW, changed_in_place, keys, templates, text_of
 from scripts.rules.rule import Problem, rule
@@ -24,7 +25,7 @@ _MOST = 3
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath")
-def data_moved_in_volume(objects: Objects) -> Iterator[Problem]:
+def data_path_changed(objects: Objects) -> Iterator[Problem]:
     """A node's data stay where they are in its volume.
 
     A container that sees another folder of the volume starts with an empty one: a node without its
@@ -62,7 +63,7 @@ def genesis_changed(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/genesis-file")
-def past_fork_changed(objects: Objects) -> Iterator[Problem]:
+def active_fork_changed(objects: Objects) -> Iterator[Problem]:
     """What is in force on a chain stays, and a new fork lies in the future.
 
     The blocks that are there were made by other rules: nodes that read them again refuse them, and
@@ -194,7 +195,7 @@ def _other_items(new: Manifest, path: Where, was: Any, now: Any) -> Iterator[Pro
 
 
 @rule("docs/eks.md", Severity.WARNING)
-def node_key_entry_moved(objects: Objects) -> Iterator[Problem]:
+def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
     """A node's key comes from the same entry of the store.
 
     If the new entry has another key, the node becomes another one at its next start.
@@ -267,17 +268,16 @@ def _entries(manifest: Manifest) -> dict[str, str]:
 @rule(
     "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#migrating-deployments-and-statefulsets-to-horizontal-autoscaling"
 )
-def autoscaler_gone_with_pods(objects: Objects) -> Iterator[Problem]:
+def autoscaler_removed_with_pods(objects: Objects) -> Iterator[Problem]:
     """Where an autoscaler goes, the pods that it kept stay.
 
     Without it, `replicas` counts from one moment to the next: pods that serve go at once.
     """
     kept = {one.manifest.identity: one for one in objects.workloads}
-    scaled = {one.manifest.label: one for one in workloads(objects.old)}
-    targets = {_target(m) for m in objects.of_kind("HorizontalPodAutoscaler")}
+    scaled = {autoscalers.as_target(one.manifest): one for one in workloads(objects.old)}
     for old in objects.gone:
-        was = scaled.get(_target(old))
-        if old.kind != "HorizontalPodAutoscaler" or was is None or _target(old) in targets:
+        was = scaled.get(autoscalers.target(old)) if old.kind == autoscalers.KIND else None
+        if was is None or objects.autoscalers(was.manifest):
             continue
         now = kept.get(was.manifest.identity)
         if now and now.least < was.least:
@@ -289,18 +289,14 @@ def autoscaler_gone_with_pods(objects: Objects) -> Iterator[Problem]:
 
 def _mounts(manifest: Manifest) -> dict[tuple[str, str, str], tuple[Where, Any]]:
     """Return (container, volume, path in it) → path of the mount and its folder of the volume."""
-    found = {}
-    pod = PODS["statefulset"]
-    for kind in ("initContainers", "containers"):
-        for index, container in mappings(paths.get(manifest.object, (*pod, kind))):
-            for at, mount in mappings(container.get("volumeMounts")):
-                key = tuple(
-                    str(x)
-                    for x in (container.get("name"), mount.get("name"), mount.get("mountPath"))
-                )
-                place = (*pod, kind, index, "volumeMounts", at)
-                found[key[0], key[1], key[2]] = (place, mount.get("subPath"))
-    return found
+    return {
+        (container.name, str(mount.get("name")), str(mount.get("mountPath"))): (
+            path,
+            mount.get("subPath"),
+        )
+        for container in containers.of_object(manifest)
+        for path, mount in container.mounts()
+    }
 
 
 def _entry(one: Any) -> str:
@@ -309,24 +305,15 @@ def _entry(one: Any) -> str:
     return "#".join(part for part in entry if isinstance(part, str))
 
 
-def _target(autoscaler: Manifest) -> str:
-    target = spec_of(autoscaler, "scaleTargetRef")
-    return f"{paths.get(target, ('kind',))}/{paths.get(target, ('name',))}"
-
-
 @rule("https://besu.hyperledger.org/public-networks/concepts/data-storage-formats")
 def storage_format_changed(objects: Objects) -> Iterator[Problem]:
     """A Besu that has data keeps the format in which it has them.
 
     With another it does not start: its database can't be read in it.
     """
-    old = {
-        (node.workload.manifest.label, node.container.path): _format(node)
-        for node in _nodes_before(objects)
-        if node.is_known
-    }
+    old = {node.container.place: _format(node) for node in _nodes_before(objects) if node.is_known}
     for node in objects.programs if old else ():
-        was = old.get((node.workload.manifest.label, node.container.path))
+        was = old.get(node.container.place)
         if node.program != node_config.BESU or not node.is_known or was in (None, _format(node)):
             continue
         message = (
@@ -350,7 +337,7 @@ def _format(node: node_config.Node) -> str:
 
 
 @rule("https://external-secrets.io/latest/guides/ownership-deletion-policy/", Severity.WARNING)
-def secret_deleted_with_its_entry(objects: Objects) -> Iterator[Problem]:
+def secret_deleted_with_its_source(objects: Objects) -> Iterator[Problem]:
     """A Secret outlives its entry in the secrets manager.
 
     Else one wrong click there deletes it here, too: the pods that need it don't start again.
@@ -363,7 +350,7 @@ def secret_deleted_with_its_entry(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://helm.sh/docs/howto/charts_tips_and_tricks/", Severity.WARNING)
-def pods_keep_old_files(objects: Objects) -> Iterator[Problem]:
+def config_change_without_rollout(objects: Objects) -> Iterator[Problem]:
     """Pods start again when a ConfigMap changes that they read at their start.
 
     Its checksum in their template does that; without, they go on with the old files until somebody
@@ -395,11 +382,11 @@ def pods_keep_old_files(objects: Objects) -> Iterator[Problem]:
 
 def _read_while_running(workload: Workload) -> set[str]:
     """Return the ConfigMaps that a workload's containers read, without those of init containers."""
-    spec = workload.get(*workload.template, "spec")
     names = [
         mount.get("name")
-        for _, container in mappings(paths.get(spec, ["containers"]))
-        for _, mount in mappings(container.get("volumeMounts"))
+        for container in containers.of(workload)
+        for _, mount in container.mounts()
+        if not container.is_init
     ]
-    volumes = [v for _, v in mappings(paths.get(spec, ["volumes"])) if v.get("name") in names]
-    return config_maps({"containers": paths.get(spec, ["containers"]), "volumes": volumes})
+    read = [volume for _, volume in workload.volumes() if volume.get("name") in names]
+    return config_maps({"containers": workload.pod_spec.get("containers"), "volumes": read})

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.core import paths
-from scripts.kubernetes.manifest import PODS, Manifest, Where
-from scripts.kubernetes.workloads import mappings
+from scripts.kubernetes import containers
+from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.workloads import makers
 from scripts.rules.snapshot import Objects
 
 HOW = 'docs/environments.md, "What a change may not do", says how'
@@ -25,8 +25,7 @@ def changed_in_place(objects: Objects, *kinds: str) -> Iterator[tuple[Manifest, 
     for old, new in objects.changed:
         if new.kind not in kinds or old.object == new.object:
             continue
-        notes = new.metadata.get("annotations")
-        notes = notes if isinstance(notes, dict) else {}
+        notes = new.annotations
         options = {part.strip() for part in str(notes.get(OPTIONS, "")).split(",")}
         hook = "argocd.argoproj.io/hook" in notes or "helm.sh/hook" in notes
         if not hook and not {"Force=true", "Replace=true"} <= options:
@@ -42,11 +41,10 @@ def text_of(value: Any) -> str:
 
 def templates(manifest: Manifest) -> dict[str, tuple[Where, Any]]:
     """Return name → (path, template) of the claims that a StatefulSet makes for its pods."""
-    path = ("spec", "volumeClaimTemplates")
     return {
-        str(paths.get(one, ("metadata", "name"))): ((*path, index), one)
-        for index, one in mappings(paths.get(manifest.object, path))
-        if manifest.kind == "StatefulSet"
+        name: (path, one)
+        for workload in makers([manifest])
+        for path, name, one in workload.claim_templates()
     }
 
 
@@ -55,16 +53,15 @@ def keys(manifest: Manifest) -> dict[str, tuple[Where, dict[str, Any]]]:
 
     A pod sees of them what has its own name.
     """
-    pod = PODS.get(manifest.kind.lower(), ())
-    own = {
-        text_of(mount.get("name"))
-        for kind in ("initContainers", "containers")
-        for _, container in mappings(paths.get(manifest.object, (*pod, kind)))
-        for _, mount in mappings(container.get("volumeMounts"))
-        if mount.get("subPathExpr")
-    }
-    return {
-        str(volume.get("name")): ((*pod, "volumes", index, "secret"), volume["secret"])
-        for index, volume in mappings(paths.get(manifest.object, (*pod, "volumes")))
-        if text_of(volume.get("name")) in own and isinstance(volume.get("secret"), dict)
-    }
+    found = dict[str, tuple[Where, dict[str, Any]]]()
+    for workload in makers([manifest]):
+        own = {
+            text_of(mount.get("name"))
+            for container in containers.of(workload)
+            for _, mount in container.mounts()
+            if mount.get("subPathExpr")
+        }
+        for path, volume in workload.volumes():
+            if text_of(volume.get("name")) in own and isinstance(volume.get("secret"), dict):
+                found[str(volume.get("name"))] = (*path, "secret"), volume["secret"]
+    return found

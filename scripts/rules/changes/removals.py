@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from scripts.core.findings import Severity
+from scripts.kubernetes import services
 from scripts.kubernetes.manifest import Manifest
 from scripts.kubernetes.workloads import mappings
 from scripts.rules.rule import Problem, rule
@@ -21,7 +21,7 @@ _GUARDS = {
 
 
 @rule("docs/monitoring.md", Severity.WARNING)
-def alert_gone(objects: Objects) -> Iterator[Problem]:
+def alert_removed(objects: Objects) -> Iterator[Problem]:
     """An alert that watches a running chain stays.
 
     Where it goes, what it told of happens unseen, and nothing tells that.
@@ -44,7 +44,7 @@ def _alerts(manifest: Manifest) -> Iterator[str]:
 
 
 @rule("docs/environments.md", Severity.WARNING)
-def guard_gone(objects: Objects) -> Iterator[Problem]:
+def safeguard_removed(objects: Objects) -> Iterator[Problem]:
     """What bounds or protects the pods of an environment stays.
 
     Without it everything works as before, until the day for which it was there.
@@ -61,7 +61,7 @@ def guard_gone(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/eks.md", Severity.WARNING)
-def host_gone(objects: Objects) -> Iterator[Problem]:
+def ingress_host_removed(objects: Objects) -> Iterator[Problem]:
     """A host that is served stays.
 
     Who knows the environment by it gets an error from the moment of the sync.
@@ -76,34 +76,33 @@ def host_gone(objects: Objects) -> Iterator[Problem]:
 
 
 def _hosts(manifest: Manifest) -> Iterator[str]:
-    for _, found in mappings(spec_of(manifest, "rules")):
+    for _, found in services.rules(manifest):
         if isinstance(found.get("host"), str):
             yield found["host"]
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/service/", Severity.WARNING)
-def service_port_gone(objects: Objects) -> Iterator[Problem]:
+def service_port_removed(objects: Objects) -> Iterator[Problem]:
     """A port by which clients reach a Service stays.
 
     Who has the old number in a configuration outside of this repository is refused.
     """
     for old, new in objects.changed:
-        headless = spec_of(old, "clusterIP") == "None"
-        if old.kind != "Service" or headless or spec_of(new, "type") == "ExternalName":
+        is_elsewhere = spec_of(new, "type") == "ExternalName"
+        if old.kind != "Service" or services.is_headless(old) or is_elsewhere:
             continue
         ports = _ports(new)
         for name, number in _ports(old).items():
             if number not in ports.values():
-                moved = f": {name} has {ports[name]} now" if name in ports else ""
+                moved = f": {name} has {ports[name]} now" if name and name in ports else ""
                 message = f"{new.label} has no port {number} any more{moved}; its clients call it"
                 fix = f"keep {number} beside the new one, or tell those who call it before"
                 yield Problem(new, ("spec", "ports"), message, fix)
 
 
-def _ports(manifest: Manifest) -> dict[str, Any]:
+def _ports(manifest: Manifest) -> dict[str, int]:
     """Return name → number of a Service's ports."""
-    found = (port for _, port in mappings(spec_of(manifest, "ports")))
-    return {str(port.get("name")): port.get("port") for port in found}
+    return {port.name: port.number for port in services.ports(manifest)}
 
 
 def _of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from scripts.core import paths
 from scripts.environments import layout
-from scripts.kubernetes import sync
+from scripts.kubernetes import autoscalers, sync
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation, nearest, spec_of
 
 _DOCS = "https://argo-cd.readthedocs.io/en/stable"
@@ -33,7 +33,7 @@ def _allows(manifest: Manifest, field: str, wanted: dict[str, str]) -> bool:
 
 
 @rule(_PROJECTS)
-def project_forbids_a_kind(objects: Objects) -> Iterator[Problem]:
+def project_forbids_kind(objects: Objects) -> Iterator[Problem]:
     """The AppProject allows each kind that the environment has.
 
     Else the sync fails as a whole: nothing of the commit is applied.
@@ -51,7 +51,7 @@ def project_forbids_a_kind(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_PROJECTS)
-def project_forbids_a_namespace(objects: Objects) -> Iterator[Problem]:
+def project_forbids_namespace(objects: Objects) -> Iterator[Problem]:
     """The AppProject allows each namespace that the environment has objects in, on its cluster.
 
     Else the sync fails as a whole: nothing of the commit is applied.
@@ -80,7 +80,7 @@ def _cluster(objects: Objects) -> dict[str, str]:
 
 
 @rule(_PROJECTS)
-def project_forbids_the_repository(objects: Objects) -> Iterator[Problem]:
+def project_forbids_repository(objects: Objects) -> Iterator[Problem]:
     """The AppProject allows the repository that the Application reads.
 
     Else Argo CD reads nothing, and the environment stays as it is, whatever is merged.
@@ -97,7 +97,7 @@ def _plain(url: str) -> str:
     return url.lower().rstrip("/").removesuffix(".git")
 
 
-@rule(_PROJECTS)
+@rule(_PROJECTS, outcome=Outcome.RISK)
 def project_allows_everything(objects: Objects) -> Iterator[Problem]:
     """The AppProject names what it allows: repositories, clusters, namespaces and kinds.
 
@@ -116,8 +116,8 @@ def project_allows_everything(objects: Objects) -> Iterator[Problem]:
                     yield Problem(objects.project, path, message, fix)
 
 
-@rule(_PROJECTS)
-def project_is_not_kept_to_its_namespace(objects: Objects) -> Iterator[Problem]:
+@rule(_PROJECTS, outcome=Outcome.RISK)
+def project_allows_foreign_namespace(objects: Objects) -> Iterator[Problem]:
     """Of what belongs to the whole cluster, the AppProject allows its own Namespace only.
 
     Else a commit could change the cluster for all; and without its own Namespace, Argo CD can't
@@ -145,7 +145,7 @@ def project_is_not_kept_to_its_namespace(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_DOCS + "/operator-manual/declarative-setup/")
-def application_is_of_another(objects: Objects) -> Iterator[Problem]:
+def application_of_another_environment(objects: Objects) -> Iterator[Problem]:
     """The Application has this environment's project, manifests and namespace.
 
     Else the one environment is made what the other's manifests say, with the other's keys and
@@ -174,7 +174,7 @@ def application_is_of_another(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_DOCS}/operator-manual/declarative-setup/#quick-reference")
-def application_in_another_namespace(objects: Objects) -> Iterator[Problem]:
+def application_outside_argocd_namespace(objects: Objects) -> Iterator[Problem]:
     """The AppProject and the Application are in Argo CD's own namespace.
 
     Else Argo CD does not read them: nothing of the environment comes to its cluster.
@@ -196,7 +196,7 @@ _NEEDED = {
 
 
 @rule(_SYNC_OPTIONS)
-def application_lacks_a_sync_option(objects: Objects) -> Iterator[Problem]:
+def missing_sync_option(objects: Objects) -> Iterator[Problem]:
     """The Application's syncOptions have what a sync of the stack relies on.
 
     Else a sync fails, or does what the waves and the patches of the stack don't expect.
@@ -213,7 +213,7 @@ _SKIP = "argocd.argoproj.io/skip-reconcile"
 
 
 @rule(f"{_DOCS}/user-guide/skip_reconcile/")
-def application_is_skipped(objects: Objects) -> Iterator[Problem]:
+def application_reconciliation_skipped(objects: Objects) -> Iterator[Problem]:
     """Argo CD looks after the Application.
 
     Else nothing that is merged comes to the cluster, and nothing says so.
@@ -226,8 +226,8 @@ def application_is_skipped(objects: Objects) -> Iterator[Problem]:
 _FINALIZER = "resources-finalizer.argocd.argoproj.io"
 
 
-@rule(f"{_DOCS}/user-guide/app_deletion/")
-def application_without_finalizer(objects: Objects) -> Iterator[Problem]:
+@rule(f"{_DOCS}/user-guide/app_deletion/", outcome=Outcome.RISK)
+def missing_application_finalizer(objects: Objects) -> Iterator[Problem]:
     """The Application has Argo CD's finalizer.
 
     Else deleting it leaves all of its objects on the cluster, and nobody keeps them any more.
@@ -240,8 +240,8 @@ def application_without_finalizer(objects: Objects) -> Iterator[Problem]:
         yield Problem(objects.application, ("metadata", "finalizers"), message, fix)
 
 
-@rule(_AUTOMATED)
-def application_may_be_emptied(objects: Objects) -> Iterator[Problem]:
+@rule(_AUTOMATED, outcome=Outcome.RISK)
+def allow_empty_sync(objects: Objects) -> Iterator[Problem]:
     """A sync that prunes is not allowed to remove every object of the environment.
 
     Else a folder that was renamed, or a rendering that failed, takes the whole chain along.
@@ -253,7 +253,7 @@ def application_may_be_emptied(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_AUTOMATED)
-def application_gives_up(objects: Objects) -> Iterator[Problem]:
+def limited_sync_retries(objects: Objects) -> Iterator[Problem]:
     """A sync that failed is tried again without end, each time with the newest commit.
 
     Else Argo CD leaves a commit alone after some tries: what failed because a store or a node was
@@ -274,9 +274,10 @@ def application_gives_up(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(
-    "https://kubernetes.io/docs/tasks/configure-pod-container/enforce-standards-namespace-labels/"
+    "https://kubernetes.io/docs/tasks/configure-pod-container/enforce-standards-namespace-labels/",
+    outcome=Outcome.RISK,
 )
-def namespace_is_not_restricted(objects: Objects) -> Iterator[Problem]:
+def namespace_not_restricted(objects: Objects) -> Iterator[Problem]:
     """The namespace enforces the Pod Security Standard "restricted".
 
     Else whoever may make a pod in it, by hand or by a mistake in git, can take its node.
@@ -314,19 +315,18 @@ def _is_of(entry: dict[str, Any], manifest: Manifest) -> bool:
 
 def _scaled(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
     """Yield each autoscaler with what it scales."""
-    for scaler in objects.of_kind("HorizontalPodAutoscaler"):
-        reference = spec_of(scaler, "scaleTargetRef")
-        reference = reference if isinstance(reference, dict) else {}
-        target = objects.find(str(reference.get("kind")), reference.get("name"))
-        if target is not None:
-            yield scaler, target
+    for scaler in objects.of_kind(autoscalers.KIND):
+        target = autoscalers.target(scaler)
+        found = objects.find(target.kind, target.name)
+        if found is not None and found.group == target.group:
+            yield scaler, found
 
 
 _REPLICAS = "/spec/replicas"
 
 
 @rule(_DIFFING)
-def autoscaled_replicas_are_compared(objects: Objects) -> Iterator[Problem]:
+def autoscaled_replicas_not_ignored(objects: Objects) -> Iterator[Problem]:
     """Argo CD leaves the replicas of what an autoscaler scales alone.
 
     Else the two undo each other: with each sync, the pods that the load needs are deleted.
@@ -350,7 +350,7 @@ def _jq(entry: dict[str, Any]) -> list[str]:
 
 
 @rule(_SYNC_OPTIONS + "#respect-ignore-differences-configs")
-def ignored_difference_is_applied(objects: Objects) -> Iterator[Problem]:
+def missing_respect_ignore_differences(objects: Objects) -> Iterator[Problem]:
     """What ignoreDifferences names is left alone by a sync, too.
 
     Else it is left out of the comparison only: the next sync, for whatever reason, sets the field
@@ -363,8 +363,8 @@ def ignored_difference_is_applied(objects: Objects) -> Iterator[Problem]:
         yield Problem(objects.application, path, message, "add RespectIgnoreDifferences=true")
 
 
-@rule(_DIFFING)
-def ignored_difference_hides_git(objects: Objects) -> Iterator[Problem]:
+@rule(_DIFFING, outcome=Outcome.RISK)
+def unneeded_ignore_differences(objects: Objects) -> Iterator[Problem]:
     """A difference is ignored only of an object that is there, in a field that another sets.
 
     Else what git says in the field is never brought to the cluster, and what somebody changes there
@@ -393,7 +393,7 @@ def ignored_difference_hides_git(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://www.rfc-editor.org/rfc/rfc6901")
-def ignored_pointer_is_none(objects: Objects) -> Iterator[Problem]:
+def invalid_json_pointer(objects: Objects) -> Iterator[Problem]:
     """Pointers in ignoreDifferences are JSON pointers: /spec/replicas.
 
     Else Argo CD can't compare the objects at all, and says so only on the cluster.

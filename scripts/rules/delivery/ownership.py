@@ -8,11 +8,11 @@ from typing import Any
 
 from scripts.core import paths
 from scripts.core.findings import Severity
+from scripts.kubernetes import services
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.pod_templates import pods
-from scripts.rules.rule import Problem, across, rule
-from scripts.rules.snapshot import Objects, annotation, spec_of
+from scripts.rules.rule import Outcome, Problem, across, rule
+from scripts.rules.snapshot import Objects, annotation
 
 _ROLE = "eks.amazonaws.com/role-arn"
 _IRSA = "https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html"
@@ -42,8 +42,8 @@ def _shared(among: Sequence[Objects], of: Any, message: str) -> Iterator[tuple[O
 _NODES = {"besu", "maru", "sequencer"}
 
 
-@rule(_IRSA)
-def role_of_another(objects: Objects) -> Iterator[Problem]:
+@rule(_IRSA, outcome=Outcome.RISK)
+def shared_iam_role(objects: Objects) -> Iterator[Problem]:
     """An IAM role is one component's; only the nodes that restore a backup have one together.
 
     Else one has what the other may: nodes that have the role of backups can delete every backup.
@@ -58,8 +58,8 @@ def role_of_another(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, path, message, fix)
 
 
-@across(_IRSA)
-def role_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+@across(_IRSA, outcome=Outcome.RISK)
+def iam_role_shared_by_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """An IAM role belongs to one environment.
 
     Else what breaks into one environment has the backups and the Secrets of the other.
@@ -81,7 +81,9 @@ def _roles(objects: Objects) -> Iterator[tuple[str, Manifest, Where, str]]:
 
 
 @across("docs/backups.md")
-def backups_in_one_place(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+def backup_location_shared_by_environments(
+    among: Sequence[Objects],
+) -> Iterator[tuple[Objects, Problem]]:
     """Environments keep their backups apart: each has a bucket, or a prefix in it, of its own.
 
     Else each deletes the other's as outdated, and restores what the other's chain has been.
@@ -94,24 +96,22 @@ def backups_in_one_place(among: Sequence[Objects]) -> Iterator[tuple[Objects, Pr
 
 
 def _places_of_backups(objects: Objects) -> Iterator[_Owned]:
-    for pod in pods(objects):
-        if pod.manifest.kind != "CronJob":
-            continue
-        for path, container in pod.containers():
+    for container in objects.containers:
+        manifest = container.workload.manifest
+        if manifest.kind == "CronJob":
             said = {
-                str(one.get("name")): (("env", index, "value"), one.get("value"))
-                for index, one in mappings(container.get("env"))
+                str(one.get("name")): ((*path, "value"), one.get("value"))
+                for path, one in container.variables()
             }
             bucket, prefix = said.get("BUCKET"), said.get("PREFIX")
             if bucket and prefix:
                 _, endpoint = said.get("RCLONE_CONFIG_S3_ENDPOINT", ((), "s3:/"))
-                place = (*pod.path, *path, *prefix[0])
                 fix = f"write another bucket, or the prefix {objects.namespace}"
-                yield f"{endpoint}/{bucket[1]}/{prefix[1]}", pod.manifest, place, fix
+                yield f"{endpoint}/{bucket[1]}/{prefix[1]}", manifest, prefix[0], fix
 
 
 @across("https://external-secrets.io/latest/api/externalsecret/")
-def secret_of_two_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+def secret_shared_by_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """An entry of a store of secrets is read by one environment only.
 
     Else two environments have one key: who has the one's has the other's, two validators with one
@@ -147,7 +147,7 @@ def _entries(objects: Objects) -> Iterator[_Owned]:
 
 
 @across("https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/")
-def object_in_namespace_of_another(
+def object_in_foreign_namespace(
     among: Sequence[Objects],
 ) -> Iterator[tuple[Objects, Problem]]:
     """No environment has an object in the namespace of another on the same cluster.
@@ -162,7 +162,7 @@ def object_in_namespace_of_another(
             owner = owners.get((cluster, manifest.namespace))
             if owner is None or owner is objects or manifest.namespace == objects.namespace:
                 continue
-            # That both have the object is object-of-two-applications.
+            # That both have the object is object-in-two-applications.
             if manifest.identity not in {one.identity for one in owner.of_kind(manifest.kind)}:
                 message = (
                     f"{manifest.label} is in {manifest.namespace}, the namespace of {owner.name}: "
@@ -184,7 +184,7 @@ def _cluster(objects: Objects) -> str:
     "https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/"
     "#fail-the-sync-if-a-shared-resource-is-found"
 )
-def object_of_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+def object_in_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """An object belongs to one Application.
 
     Else the sync of the second fails; without that guard, each undoes what the other does.
@@ -205,7 +205,7 @@ def object_of_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objec
 
 
 @across("https://kubernetes.io/docs/concepts/services-networking/ingress/#the-ingress-resource")
-def host_of_two_ingresses(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+def duplicate_ingress_host(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """A host and path lead to one place on a cluster.
 
     Else the controller takes one of the two, and which one changes: users of prod's JSON-RPC are
@@ -216,7 +216,7 @@ def host_of_two_ingresses(among: Sequence[Objects]) -> Iterator[tuple[Objects, P
         cluster = _cluster(objects)
         known = dict[tuple[object, ...], Manifest]()
         for manifest in objects.of_kind("Ingress"):
-            for index, one in mappings(spec_of(manifest, "rules")):
+            for path, one in services.rules(manifest):
                 host = str(one.get("host", ""))
                 owner = hosts.setdefault((cluster, host), objects)
                 found = mappings(paths.get(one, ("http", "paths")))
@@ -228,15 +228,14 @@ def host_of_two_ingresses(among: Sequence[Objects]) -> Iterator[tuple[Objects, P
                     whose = other if owner is objects else owner.name
                     message = f"{whose} has the host {host or '(every one)'}, too"
                     fix = "write a host that nothing else has"
-                    place = ("spec", "rules", index, "host")
-                    yield objects, Problem(manifest, place, message, fix)
+                    yield objects, Problem(manifest, (*path, "host"), message, fix)
 
 
 _GROUP = "alb.ingress.kubernetes.io/group.name"
 
 
 @across("docs/eks.md", Severity.WARNING)
-def load_balancer_of_two_environments(
+def load_balancer_shared_by_environments(
     among: Sequence[Objects],
 ) -> Iterator[tuple[Objects, Problem]]:
     """An environment's Ingresses have a load balancer of their own.

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from scripts.core import paths
-from scripts.kubernetes import sync
+from scripts.kubernetes import containers, services, sync, volumes
 from scripts.kubernetes.manifest import PODS, Manifest
-from scripts.kubernetes.workloads import Workload, mappings
-from scripts.rules.rule import Problem, rule
-from scripts.rules.snapshot import Objects, annotation, containers, pod, spec_of
+from scripts.kubernetes.workloads import Workload
+from scripts.rules.rule import Outcome, Problem, rule
+from scripts.rules.snapshot import Objects, annotation, spec_of
 
 _DOCS = "https://argo-cd.readthedocs.io/en/stable"
 _WAVES = f"{_DOCS}/user-guide/sync-waves/"
@@ -30,8 +29,8 @@ def _is_moved(manifest: Manifest) -> bool:
     return sync.wave_of(manifest) != sync.wave(manifest)
 
 
-@rule(_WAVES)
-def wave_is_no_number(objects: Objects) -> Iterator[Problem]:
+@rule(_WAVES, outcome=Outcome.HIDDEN)
+def invalid_sync_wave(objects: Objects) -> Iterator[Problem]:
     """A sync wave is a whole number, in quotes.
 
     Else Argo CD takes it for 0: the object comes before what it needs.
@@ -45,7 +44,7 @@ def wave_is_no_number(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_WAVES)
-def wave_before_what_it_needs(objects: Objects) -> Iterator[Problem]:
+def sync_wave_before_dependency(objects: Objects) -> Iterator[Problem]:
     """What an object needs comes in its wave, or in one before.
 
     Else the wave waits for pods that can't start until a later one brings their ConfigMap or
@@ -90,8 +89,8 @@ def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
         if account is not None:
             yield store, account
     for ingress in objects.of_kind("Ingress"):
-        for name in _backends(ingress):
-            service = objects.find("Service", name)
+        for backend in services.backends(ingress):
+            service = objects.find("Service", backend.service)
             if service is not None:
                 yield ingress, service
     # The TX Sender is ready only while its node takes its transfers.
@@ -111,38 +110,16 @@ def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
             yield workload.manifest, policy
 
 
-def _backends(ingress: Manifest) -> Iterator[Any]:
-    yield spec_of(ingress, "defaultBackend", "service", "name")
-    for _, one in mappings(spec_of(ingress, "rules")):
-        for _, path in mappings(paths.get(one, ("http", "paths"))):
-            yield paths.get(path, ("backend", "service", "name"))
-
-
 def _references(workload: Workload) -> Iterator[tuple[str, Any]]:
     """Yield kind and name of what a workload's pods need to start."""
-    _, spec = pod(workload)
-    yield "ServiceAccount", spec.get("serviceAccountName")
+    yield "ServiceAccount", workload.pod_spec.get("serviceAccountName")
     if workload.manifest.kind == "StatefulSet":
         yield "Service", workload.get("spec", "serviceName")
-    for _, volume in mappings(spec.get("volumes")):
-        sources = [volume, *(one for _, one in mappings(_projected(volume)))]
-        for source in sources:
-            yield "ConfigMap", paths.get(source, ("configMap", "name"))
-            yield "Secret", paths.get(source, ("secret", "secretName"))
-            yield "Secret", paths.get(source, ("secret", "name"))
-        claim = paths.get(volume, ("persistentVolumeClaim", "claimName"))
-        yield "PersistentVolumeClaim", claim
-    for container in containers(workload):
-        for _, variable in mappings(container.get("env")):
-            yield "ConfigMap", paths.get(variable, ("valueFrom", "configMapKeyRef", "name"))
-            yield "Secret", paths.get(variable, ("valueFrom", "secretKeyRef", "name"))
-        for _, source in mappings(container.get("envFrom")):
-            yield "ConfigMap", paths.get(source, ("configMapRef", "name"))
-            yield "Secret", paths.get(source, ("secretRef", "name"))
-
-
-def _projected(volume: dict[str, Any]) -> Any:
-    return paths.get(volume, ("projected", "sources"))
+    for _, volume in workload.volumes():
+        yield from ((source.kind, source.name) for source in volumes.sources(volume))
+        yield "PersistentVolumeClaim", volumes.claim(volume)
+    for container in containers.of(workload):
+        yield from ((source.kind, source.name) for source in container.env_sources())
 
 
 _ORDER = ("sequencer", "maru", "besu")
@@ -151,7 +128,7 @@ _AFTER = (_SENDER, "backup")
 
 
 @rule(_WAVES)
-def component_starts_too_early(objects: Objects) -> Iterator[Problem]:
+def sync_wave_out_of_order(objects: Objects) -> Iterator[Problem]:
     """Sequencers start before Maru, Maru before Besu, and Besu before what uses it.
 
     Else a change of two components restarts halves of two validators at a time, which can be more
@@ -180,7 +157,7 @@ def component_starts_too_early(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_WAVES)
-def wave_waits_for_the_outside(objects: Objects) -> Iterator[Problem]:
+def sync_wave_waits_for_external_health(objects: Objects) -> Iterator[Problem]:
     """What becomes healthy only through something outside comes after the chain.
 
     Else the chain waits for it: for an address of a load balancer, metrics of an autoscaler, or an
@@ -195,7 +172,7 @@ def wave_waits_for_the_outside(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.manifests:
         # By itself, it would come after them.
         waits = sync.wave(manifest) > least and not _is_hook(manifest)
-        # Of pods, component-starts-too-early tells.
+        # Of pods, sync-wave-out-of-order tells.
         if manifest.kind.lower() in PODS:
             continue
         if waits and sync.wave_of(manifest) < sync.wave_of(last):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from scripts.core import paths
 from scripts.core.findings import Severity
-from scripts.kubernetes import network_policies
+from scripts.kubernetes import network_policies, services
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy, Rule
 from scripts.kubernetes.workloads import Workload, selects, whole
@@ -31,7 +31,7 @@ from scripts.rules.networking.policies import (
     pods_behind,
     selected,
 )
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
 _LARGEST_VPC = 16
@@ -39,8 +39,8 @@ _LARGEST_VPC = 16
 _LAST_PORT = 65535
 
 
-@rule(CONCEPTS)
-def pod_without_policy(objects: Objects) -> Iterator[Problem]:
+@rule(CONCEPTS, outcome=Outcome.RISK)
+def pod_without_network_policy(objects: Objects) -> Iterator[Problem]:
     """Where policies isolate pods, they isolate all of them, in both directions.
 
     A pod that no policy selects is open to everyone, and reaches everyone.
@@ -60,8 +60,8 @@ def pod_without_policy(objects: Objects) -> Iterator[Problem]:
             )
 
 
-@rule(CONCEPTS + "#default-deny-all-ingress-and-all-egress-traffic")
-def production_without_default_deny(objects: Objects) -> Iterator[Problem]:
+@rule(CONCEPTS + "#default-deny-all-ingress-and-all-egress-traffic", outcome=Outcome.RISK)
+def missing_default_deny(objects: Objects) -> Iterator[Problem]:
     """In production a policy denies what no other allows, for the whole namespace, both ways.
 
     Else a pod that somebody adds is open to everyone, and may connect to the nodes' peers.
@@ -95,8 +95,8 @@ def production_without_default_deny(objects: Objects) -> Iterator[Problem]:
     yield Problem(widest.manifest, path, message, fix)
 
 
-@rule(CONCEPTS)
-def policy_lets_everyone_in(objects: Objects) -> Iterator[Problem]:
+@rule(CONCEPTS, outcome=Outcome.RISK)
+def network_policy_allows_all_ingress(objects: Objects) -> Iterator[Problem]:
     """In production, policies let in somebody in particular, but for peers and load balancers.
 
     What is open to everyone is open to every pod of the cluster, and past the load balancer.
@@ -131,14 +131,14 @@ def _public(objects: Objects) -> set[Port]:
     balanced = {
         port
         for service in objects.of_kind("Service")
-        if paths.get(service.object, ("spec", "type")) in ("LoadBalancer", "NodePort")
-        for _, port in pods_behind(objects, service, None)
+        if service.get("spec", "type") in ("LoadBalancer", "NodePort")
+        for _, port in pods_behind(objects, services.ports(service))
     }
     return p2p_ports(objects) | balanced
 
 
 @rule(CONCEPTS, severity=Severity.WARNING)
-def policy_lets_whole_network_in(objects: Objects) -> Iterator[Problem]:
+def network_policy_allows_whole_vpc(objects: Objects) -> Iterator[Problem]:
     """In production, policies let in subnets, not the network that all the pods are in.
 
     Pods have addresses of the VPC: its whole range lets in every pod of the cluster.
@@ -156,8 +156,8 @@ def policy_lets_whole_network_in(objects: Objects) -> Iterator[Problem]:
                 yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
 
 
-@rule(CONCEPTS)
-def policy_lets_out_everywhere(objects: Objects) -> Iterator[Problem]:
+@rule(CONCEPTS, outcome=Outcome.RISK)
+def network_policy_allows_all_egress(objects: Objects) -> Iterator[Problem]:
     """In production, policies let pods out to somebody in particular, or to some ports.
 
     Whoever gets into a pod that may go everywhere gets on to all that the cluster reaches.
@@ -182,7 +182,7 @@ def policy_lets_out_everywhere(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONNECTIVITY, severity=Severity.WARNING)
-def way_out_leads_to_private_networks(objects: Objects) -> Iterator[Problem]:
+def internet_egress_reaches_private_networks(objects: Objects) -> Iterator[Problem]:
     """In production, what lets pods out to the internet excepts private networks.
 
     Else it is a way to other pods, other machines and the node's metadata service, too.
@@ -213,7 +213,7 @@ def way_out_leads_to_private_networks(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(CONCEPTS + "#targeting-a-range-of-ports", severity=Severity.WARNING)
-def policy_opens_all_ports(objects: Objects) -> Iterator[Problem]:
+def network_policy_allows_all_ports(objects: Objects) -> Iterator[Problem]:
     """In production, the rules of policies name the ports that they are for.
 
     Without ports a rule is for all of them, those that somebody adds later, too.
@@ -245,8 +245,8 @@ def _targets(objects: Objects, policy: Policy, direction: str, one: Rule) -> lis
     return selected(objects, policy) if direction == INGRESS else list(named_pods(objects, one))
 
 
-@rule(CONNECTIVITY)
-def engine_api_open_to_others(objects: Objects) -> Iterator[Problem]:
+@rule(CONNECTIVITY, outcome=Outcome.RISK)
+def engine_api_too_open(objects: Objects) -> Iterator[Problem]:
     """Policies let only the Maru that drives a node connect to its Engine API.
 
     The Engine API decides what the chain is: whoever reaches it can make other blocks.
@@ -254,8 +254,8 @@ def engine_api_open_to_others(objects: Objects) -> Iterator[Problem]:
     yield from _open_to_others(objects, "engine", "the Engine API")
 
 
-@rule(CONNECTIVITY)
-def maru_api_open_to_others(objects: Objects) -> Iterator[Problem]:
+@rule(CONNECTIVITY, outcome=Outcome.RISK)
+def maru_api_too_open(objects: Objects) -> Iterator[Problem]:
     """Policies let only the sequencers connect to Maru's API.
 
     It is for their readiness; it asks nobody who he is, and a validator has better to do.
@@ -316,8 +316,8 @@ def _beside(objects: Objects, peer: Peer, callers: Sequence[str]) -> str:
     return f"the pods of {joined(sorted(others))}" if others else ""
 
 
-@rule(CONNECTIVITY)
-def ethstats_open_to_others(objects: Objects) -> Iterator[Problem]:
+@rule(CONNECTIVITY, outcome=Outcome.RISK)
+def ethstats_too_open(objects: Objects) -> Iterator[Problem]:
     """Policies let those pods of the environment connect to EthStats that report to it.
 
     Who may connect may also report, as any node: the dashboard would show what is not so.
@@ -363,8 +363,8 @@ def _is_for_all_ports(one: Rule) -> bool:
     )
 
 
-@rule("https://datatracker.ietf.org/doc/html/rfc5737")
-def block_of_no_addresses(objects: Objects) -> Iterator[Problem]:
+@rule("https://datatracker.ietf.org/doc/html/rfc5737", outcome=Outcome.HIDDEN)
+def reserved_ip_block(objects: Objects) -> Iterator[Problem]:
     """In production, an ipBlock's addresses are somebody's.
 
     Those of documentation, which stand in examples, are nobody's: the rule opens nothing.
@@ -380,8 +380,8 @@ def block_of_no_addresses(objects: Objects) -> Iterator[Problem]:
 _DOCUMENTATION = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 
 
-@rule(CONCEPTS)
-def way_out_for_others(objects: Objects) -> Iterator[Problem]:
+@rule(CONCEPTS, outcome=Outcome.RISK)
+def unneeded_internet_egress(objects: Objects) -> Iterator[Problem]:
     """In production, policies let those pods out to the internet that call somebody there.
 
     The others have no use for it, but for whoever gets into them.

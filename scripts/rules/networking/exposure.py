@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from scripts.core import paths
+from scripts.kubernetes import services
 from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.services import Backend, ServicePort
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
 _ALB = "alb.ingress.kubernetes.io/"
 _ALB_GUIDE = "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/"
-
 
 _INTERNAL = {
     "service.beta.kubernetes.io/aws-load-balancer-scheme": "internal",
@@ -35,30 +35,21 @@ _P2P = {"maru-p2p", "p2p", "p2p-udp"}
 class _Port:
     """A port of a Service, and the port of the pods that it leads to."""
 
-    path: Where
-    number: Any
+    of: ServicePort
     name: str
-    """As the container calls it; nothing where it names none."""
+    """As the container calls it, as far as it is known."""
     container: str
-    target: Any
+    number: int | str
 
 
-def _ports(objects: Objects, service: Manifest) -> Iterator[_Port]:
-    selector = paths.get(service.object, ("spec", "selector"))
-    selected = objects.selected({"matchLabels": selector}) if isinstance(selector, dict) else []
-    declared = {
-        key: (str(port.get("name", "")), one.name, port.get("containerPort"))
-        for one in objects.containers
-        if one.workload in selected
-        for _, port in mappings(one.get("ports"))
-        for key in (port.get("name"), port.get("containerPort"))
-        if isinstance(key, str | int)
-    }
-    for index, port in mappings(paths.get(service.object, ("spec", "ports"))):
-        target = port.get("targetPort", port.get("port"))
-        known = declared.get(target) if isinstance(target, str | int) else None
-        name, container, number = known or (str(target), "", target)
-        yield _Port(("spec", "ports", index), port.get("port"), name, container, number)
+def _reached(objects: Objects, ports: Iterable[ServicePort]) -> Iterator[_Port]:
+    for port in ports:
+        found = [services.answering(port, one) for one in objects.behind(port.service)]
+        own = next(filter(None, found), None)
+        if own:
+            yield _Port(port, own.name, own.container.name, own.number)
+        else:
+            yield _Port(port, str(port.target), "", port.target)
 
 
 def _opened(service: Manifest) -> tuple[Where, str] | None:
@@ -82,8 +73,8 @@ def _is_narrowed(service: Manifest) -> bool:
     return isinstance(ranges, list) and bool(ranges) and not _ANYBODY & {str(r) for r in ranges}
 
 
-@rule("docs/connectivity.md")
-def service_is_public(objects: Objects) -> Iterator[Problem]:
+@rule("docs/connectivity.md", outcome=Outcome.RISK)
+def public_service(objects: Objects) -> Iterator[Problem]:
     """In production, only Ingresses are open to the public, and Services for peers of the chain.
 
     Else requests go in plain text, past the TLS, the limits and the logs of the load balancer that
@@ -93,8 +84,8 @@ def service_is_public(objects: Objects) -> Iterator[Problem]:
     for service in objects.of_kind("Service") if objects.is_production else ():
         opened = _opened(service)
         if opened and not (_is_narrowed(service) and opened[1].startswith("has")):
-            ports = list(_ports(objects, service))
-            # Of those that nobody may reach, private-port-is-public tells.
+            ports = list(_reached(objects, services.ports(service)))
+            # Of those that nobody may reach, public-private-port tells.
             is_told = any(map(_private, ports))
             if not is_told and (not ports or {port.name for port in ports} - _P2P):
                 path, how = opened
@@ -118,84 +109,66 @@ def _private(port: _Port) -> str:
     """Return what a port of pods is that nobody outside may reach; nothing where it may be open."""
     if port.name == "api" and port.container != "maru":
         return ""
-    return _PRIVATE["engine"] if port.target == _ENGINE else _PRIVATE.get(port.name, "")
+    return _PRIVATE["engine"] if port.number == _ENGINE else _PRIVATE.get(port.name, "")
 
 
-@rule("docs/connectivity.md")
-def private_port_is_public(objects: Objects) -> Iterator[Problem]:
+@rule("docs/connectivity.md", outcome=Outcome.RISK)
+def public_private_port(objects: Objects) -> Iterator[Problem]:
     """Nothing leads from outside of the cluster to the Engine API, Maru's API or metrics.
 
     Else the chain can be rewritten, or its nodes be watched and stopped, by whoever finds the port.
     """
     for service in objects.of_kind("Service"):
         opened = _opened(service)
-        found = [port for port in _ports(objects, service) if opened and _private(port)]
+        every = _reached(objects, services.ports(service)) if opened else ()
+        found = [port for port in every if _private(port)]
         if opened and found:
             what = ", and to ".join(dict.fromkeys(map(_private, found)))
             message = f"{service.label} is open to others, and leads to {what}"
-            path, fix = found[0].path, "remove the port here: what needs it has another Service"
+            path, fix = found[0].of.path, "remove the port here: what needs it has another Service"
             if len(found) > 1:
                 path, fix = opened[0], "write type: ClusterIP, or remove these ports"
             yield Problem(service, path, message, fix)
-    for ingress, path, backend in _backends(objects):
-        service_, ports = _backend(objects, backend)
-        for port in ports if service_ else ():
+    for backend in _backends(objects):
+        for port in _reached(objects, objects.led_to(backend)):
             if what := _private(port):
-                message = f"{ingress.label} leads to {what}"
+                message = f"{backend.ingress.label} leads to {what}"
                 fix = "lead to the port rpc or ws of Besu, or remove the path"
-                yield Problem(ingress, path, message, fix)
+                yield Problem(backend.ingress, _place(backend), message, fix)
 
 
-def _backends(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, Any]]]:
-    """Yield the paths of all Ingresses, and what is asked where none of them is meant."""
+def _backends(objects: Objects) -> Iterator[Backend]:
     for ingress in objects.of_kind("Ingress"):
-        if default := paths.get(ingress.object, ("spec", "defaultBackend")):
-            yield ingress, ("spec", "defaultBackend"), {"path": "/", "backend": default}
-        for index, data in mappings(paths.get(ingress.object, ("spec", "rules"))):
-            for number, one in mappings(paths.get(data, ("http", "paths"))):
-                yield ingress, ("spec", "rules", index, "http", "paths", number), one
+        yield from services.backends(ingress)
 
 
-def _backend(objects: Objects, path: dict[str, Any]) -> tuple[Manifest | None, list[_Port]]:
-    """Return the Service that a path of an Ingress leads to, and those of its ports it means."""
-    wanted = paths.get(path, ("backend", "service"))
-    service = objects.find("Service", wanted.get("name")) if isinstance(wanted, dict) else None
-    if service is None:
-        return None, []
-    named, number = (paths.get(wanted, ("port", field)) for field in ("name", "number"))
-    names = {
-        index: port.get("name")
-        for index, port in mappings(paths.get(service.object, ("spec", "ports")))
-    }
-    return service, [
-        port
-        for port in _ports(objects, service)
-        if (named is not None and names.get(int(port.path[-1])) == named)
-        or (number is not None and port.number == number)
-    ]
+def _place(backend: Backend) -> Where:
+    """Return the path of the item of paths; of the backend where none of them is meant."""
+    return backend.path[:-1] if backend.of else backend.path
 
 
 _REPORTING = "/api"
 
 
-@rule("https://github.com/cubedro/eth-netstats/blob/master/app.js")
-def reporting_is_public(objects: Objects) -> Iterator[Problem]:
+@rule("https://github.com/cubedro/eth-netstats/blob/master/app.js", outcome=Outcome.RISK)
+def public_ethstats_api(objects: Objects) -> Iterator[Problem]:
     """An Ingress leads to EthStats' page, and not to /api, where the nodes report.
 
     Else anybody can report there: of what it is told, the program asks for its password only once.
     """
-    for ingress, path, data in _backends(objects):
-        _, ports = _backend(objects, data)
+    for backend in _backends(objects):
+        ports = _reached(objects, objects.led_to(backend))
         if not any(port.container == "ethstats" for port in ports):
             continue
-        where, exact = str(data.get("path", "/")), data.get("pathType") == "Exact"
+        where, exact = backend.url, backend.of.get("pathType") == "Exact"
         reaches = where.rstrip("/") == _REPORTING if exact else _leads_to_reporting(where)
         if reaches:
-            message = f"{ingress.label} leads to EthStats' /api, where nodes report, by {where}"
+            label = backend.ingress.label
+            message = f"{label} leads to EthStats' /api, where nodes report, by {where}"
             fix = "write pathType: Exact, and the page's folders each by its own path"
             if where.startswith(_REPORTING):
                 fix = "remove the path: nodes report through the Service, in the cluster"
-            yield Problem(ingress, path, message, fix)
+            yield Problem(backend.ingress, _place(backend), message, fix)
 
 
 def _leads_to_reporting(path: str) -> bool:
@@ -254,14 +227,14 @@ def _hosts_without_tls(ingress: Manifest) -> Iterator[tuple[Where, str]]:
         for _, one in mappings(paths.get(ingress.object, ("spec", "tls")))
         for host in listed(one.get("hosts"))
     }
-    for index, data in mappings(paths.get(ingress.object, ("spec", "rules"))):
-        host = str(data.get("host", ""))
+    for path, one in services.rules(ingress):
+        host = str(one.get("host", ""))
         wildcard = f"*.{host.partition('.')[2]}"
         if not {host, wildcard} & covered:
-            yield ("spec", "rules", index, "host"), host or "every host"
+            yield (*path, "host"), host or "every host"
 
 
-@rule(_ALB_GUIDE)
+@rule(_ALB_GUIDE, outcome=Outcome.RISK)
 def ingress_without_tls(objects: Objects) -> Iterator[Problem]:
     """In production, each host of an Ingress is served over TLS.
 
@@ -281,8 +254,8 @@ def ingress_without_tls(objects: Objects) -> Iterator[Problem]:
             yield Problem(ingress, where, message, fix)
 
 
-@rule(_ALB_GUIDE)
-def http_without_redirect(objects: Objects) -> Iterator[Problem]:
+@rule(_ALB_GUIDE, outcome=Outcome.RISK)
+def missing_https_redirect(objects: Objects) -> Iterator[Problem]:
     """In production, what asks over plain HTTP is sent to HTTPS.
 
     Else a client that was given http:// goes on that way, and nobody notices that it is not safe.
@@ -304,9 +277,10 @@ _OLD_TLS = re.compile(
 
 
 @rule(
-    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html"
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/describe-ssl-policies.html",
+    outcome=Outcome.RISK,
 )
-def tls_is_old(objects: Objects) -> Iterator[Problem]:
+def outdated_tls_policy(objects: Objects) -> Iterator[Problem]:
     """In production, load balancers speak TLS 1.2 and later only.
 
     Else connections can be brought down to TLS 1.0 or 1.1, which can be broken; that is what the
@@ -323,37 +297,39 @@ def tls_is_old(objects: Objects) -> Iterator[Problem]:
                 yield Problem(ingress, path, message, fix)
 
 
-@rule("https://kubernetes.io/docs/concepts/services-networking/ingress/#ingress-rules")
-def ingress_for_every_host(objects: Objects) -> Iterator[Problem]:
+@rule(
+    "https://kubernetes.io/docs/concepts/services-networking/ingress/#ingress-rules",
+    outcome=Outcome.RISK,
+)
+def ingress_without_host(objects: Objects) -> Iterator[Problem]:
     """In production, each rule of an Ingress names its host.
 
     Else it takes the requests for every host of its load balancer, the others' among them; and a
     web page whose own name leads there reaches the nodes from its visitors' browsers.
     """
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
-        for index, one in mappings(paths.get(ingress.object, ("spec", "rules"))):
+        for path, one in services.rules(ingress):
             if one.get("host") in (None, "", "*"):
                 message = f"{ingress.label} takes the requests for every host"
-                place = ("spec", "rules", index, "host")
-                yield Problem(ingress, place, message, "write the host that it is for")
+                yield Problem(ingress, (*path, "host"), message, "write the host that it is for")
 
 
 # The load balancers of AWS
 
 
 @rule(f"{_ALB_GUIDE}#target-type")
-def target_without_node_port(objects: Objects) -> Iterator[Problem]:
+def missing_node_port(objects: Objects) -> Iterator[Problem]:
     """A Service that a load balancer reaches by the nodes has a port on them.
 
     Else the AWS Load Balancer Controller refuses the Ingress: nothing is reached by it.
     """
     key = f"{_ALB}target-type"
     found = dict[str, tuple[Manifest, Manifest]]()
-    for ingress, _, data in _backends(objects):
-        service, _ = _backend(objects, data)
+    for backend in _backends(objects):
+        ingress, service = backend.ingress, objects.find("Service", backend.service)
         # Where nothing is said, the class of the Ingress may say it (IngressClassParams).
         said = (service.annotations.get(key) if service else None) or ingress.annotations.get(key)
-        kind = paths.get(service.object, ("spec", "type")) if service else None
+        kind = service.get("spec", "type") if service else None
         if service and said == "instance" and kind not in ("NodePort", "LoadBalancer"):
             found.setdefault(ingress.label, (ingress, service))
     for ingress, service in list(found.values())[:1]:
@@ -382,7 +358,7 @@ _EXCLUSIVE = (
 
 
 @rule(f"{_ALB_GUIDE}#ingressgroup")
-def ingresses_disagree(objects: Objects) -> Iterator[Problem]:
+def conflicting_ingress_group(objects: Objects) -> Iterator[Problem]:
     """The Ingresses of one load balancer say the same about it as a whole.
 
     Else the AWS Load Balancer Controller changes nothing any more, for none of them.
@@ -413,7 +389,7 @@ _GATE = "elbv2.k8s.aws/pod-readiness-gate-inject"
 @rule(
     "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/pod_readiness_gate/"
 )
-def pods_ready_before_the_load_balancer(objects: Objects) -> Iterator[Problem]:
+def missing_readiness_gate(objects: Objects) -> Iterator[Problem]:
     """A pod that a load balancer reaches is ready only when the load balancer says so, too.
 
     Else an update goes on to the next pod before the last one gets requests: for a time, nobody

@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts.core import paths
 from scripts.core.findings import Severity
-from scripts.kubernetes import network_policies
+from scripts.kubernetes import containers, network_policies
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Policy
 from scripts.kubernetes.workloads import whole
@@ -28,8 +28,8 @@ _REFERENCE = (
 )
 
 
-@rule(_REFERENCE)
-def rules_without_their_policy_type(objects: Objects) -> Iterator[Problem]:
+@rule(_REFERENCE, outcome=Outcome.HIDDEN)
+def missing_policy_type(objects: Objects) -> Iterator[Problem]:
     """A policy's policyTypes have each direction that it has rules for.
 
     Else those rules do nothing, and the pods are as open, or as shut, as other policies have it.
@@ -47,7 +47,7 @@ def rules_without_their_policy_type(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_REFERENCE, outcome=Outcome.REJECTED)
-def unknown_policy_type(objects: Objects) -> Iterator[Problem]:
+def invalid_policy_type(objects: Objects) -> Iterator[Problem]:
     """A policy's policyTypes are Ingress and Egress.
 
     The API server takes no others: the sync fails or does not begin.
@@ -79,7 +79,7 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_REFERENCE, outcome=Outcome.REJECTED)
-def block_of_no_range(objects: Objects) -> Iterator[Problem]:
+def invalid_cidr(objects: Objects) -> Iterator[Problem]:
     """An ipBlock's addresses are ranges, like 10.30.0.0/22.
 
     The API server takes nothing else: the sync fails or does not begin.
@@ -94,7 +94,7 @@ def block_of_no_range(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_REFERENCE, outcome=Outcome.REJECTED)
-def exception_outside_of_block(objects: Objects) -> Iterator[Problem]:
+def cidr_exception_outside_block(objects: Objects) -> Iterator[Problem]:
     """What an ipBlock excepts is a part of it.
 
     The API server takes nothing else: the sync fails or does not begin.
@@ -117,26 +117,28 @@ def _excepted(path: Where, block: Mapping[str, Any]) -> list[tuple[Where, Any]]:
     return [((*path, "except", index), text) for index, text in enumerate(items)]
 
 
-@rule(_REFERENCE, outcome=Outcome.REJECTED)
-def block_beside_a_selector(objects: Objects) -> Iterator[Problem]:
-    """A peer of a policy is an ipBlock, or pods by selectors, not both, and not nothing.
+@rule(CONCEPTS + "#behavior-of-to-and-from-selectors", outcome=Outcome.REJECTED)
+def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
+    """A NetworkPolicy's peer is an ipBlock, or pods by selectors: not both, and not nothing.
 
-    The API server takes neither: the sync fails or does not begin.
+    The API server rejects anything else: the sync fails or does not begin.
     """
     for policy, path, peer in all_peers(objects):
         given = {key for key, value in peer.items() if value is not None}
-        if "ipBlock" in given and len(given) > 1:
-            message = "an item has an ipBlock and a selector"
-            yield Problem(policy.manifest, path, message, "write two items, one for each")
-        if not given:
-            message = "an item names nobody"
-            yield Problem(
-                policy.manifest, path, message, "write podSelector: {} for every pod here"
-            )
+        beside = [key for key in ("podSelector", "namespaceSelector") if key in given]
+        label = policy.manifest.label
+        if "ipBlock" in given and beside:
+            message = f"a peer of {label} has ipBlock and {beside[0]}: the API server rejects that"
+            fix = "write two peers, a list item for each"
+            yield Problem(policy.manifest, (*path, "ipBlock"), message, fix)
+        elif not given:
+            message = f"a peer of {label} is empty: the API server rejects that"
+            fix = "write podSelector: {} for every pod here"
+            yield Problem(policy.manifest, path, message, fix)
 
 
 @rule(CONCEPTS + "#targeting-a-range-of-ports", outcome=Outcome.REJECTED)
-def range_of_ports_without_an_end(objects: Objects) -> Iterator[Problem]:
+def invalid_end_port(objects: Objects) -> Iterator[Problem]:
     """An endPort stands beside a port that is a number, and is not less than it.
 
     The API server takes nothing else: the sync fails or does not begin.
@@ -155,8 +157,8 @@ def range_of_ports_without_an_end(objects: Objects) -> Iterator[Problem]:
             yield Problem(policy.manifest, (*path, "endPort"), message, fix)
 
 
-@rule(CONNECTIVITY)
-def port_name_beside_a_block(objects: Objects) -> Iterator[Problem]:
+@rule(CONNECTIVITY, outcome=Outcome.HIDDEN)
+def named_port_with_ip_block(objects: Objects) -> Iterator[Problem]:
     """Beside an ipBlock a policy has ports by number.
 
     Addresses have no names for ports, and the VPC CNI leaves such a rule out: it opens nothing.
@@ -169,9 +171,9 @@ def port_name_beside_a_block(objects: Objects) -> Iterator[Problem]:
                 name = item.get("port")
                 if isinstance(name, str):
                     numbers = {
-                        party.ports[name, network_policies.protocol(item)]
+                        party.ports[name, containers.protocol(item)]
                         for party in objects.parties.values()
-                        if (name, network_policies.protocol(item)) in party.ports
+                        if (name, containers.protocol(item)) in party.ports
                     }
                     message = f"port {name} is a name, and a rule for addresses has no use for it"
                     fix = f"write {min(numbers)}" if numbers else "write its number"

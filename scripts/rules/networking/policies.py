@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts.core import paths
-from scripts.kubernetes import network_policies
-from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes import containers, network_policies, services
+from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, INGRESS, Policy, Rule
-from scripts.kubernetes.workloads import Workload, mappings, whole
-from scripts.rules.snapshot import STATEFUL, Objects, pod
+from scripts.kubernetes.services import ServicePort
+from scripts.kubernetes.workloads import Workload
+from scripts.rules.snapshot import Objects
 
 CONCEPTS = "https://kubernetes.io/docs/concepts/services-networking/network-policies/"
 CONNECTIVITY = "docs/connectivity.md"
@@ -29,26 +29,12 @@ def named_pods(objects: Objects, one: Rule) -> Iterator[Workload]:
             yield from objects.selected(peer["podSelector"])
 
 
-def pods_behind(
-    objects: Objects, service: Manifest, names: Sequence[Any] | None
-) -> Iterator[tuple[Workload, Port]]:
-    """Yield the workloads and ports that ports of a Service lead to, by their names or numbers."""
-    selector = paths.get(service.object, ("spec", "selector"))
-    if not isinstance(selector, dict):
-        return
-    # Labels that a StatefulSet gives its pods one by one stand in no template.
-    labels = {key: value for key, value in selector.items() if key not in STATEFUL}
-    for workload in objects.selected({"matchLabels": labels}):
-        for _, item in mappings(paths.get(service.object, ("spec", "ports"))):
-            if names is None or item.get("name") in names or item.get("port") in names:
-                target, protocol = (
-                    item.get("targetPort", item.get("port")),
-                    network_policies.protocol(item),
-                )
-                if isinstance(target, str):
-                    target = objects.parties[label_of(workload)].ports.get((target, protocol))
-                if target:
-                    yield workload, (whole(target, 0), protocol)
+def pods_behind(objects: Objects, ports: Iterable[ServicePort]) -> Iterator[tuple[Workload, Port]]:
+    """Yield the workloads and ports that ports of Services lead to."""
+    for port in ports:
+        for workload in objects.behind(port.service):
+            if number := services.reached(port, workload):
+                yield workload, (number, port.protocol)
 
 
 def p2p_ports(objects: Objects) -> set[Port]:
@@ -99,7 +85,7 @@ def selected(objects: Objects, policy: Policy) -> list[Workload]:
 def has_dead_rules(objects: Objects, direction: str, workload: Workload) -> bool:
     """Return whether a policy of a workload's pods has rules for a direction that it is not for.
 
-    Of that rules-without-their-policy-type tells, and not of what comes of it.
+    Of that missing-policy-type tells, and not of what comes of it.
     """
     party = objects.parties[label_of(workload)]
     return any(
@@ -110,11 +96,7 @@ def has_dead_rules(objects: Objects, direction: str, workload: Workload) -> bool
 
 def has_ports(workload: Workload) -> set[Port]:
     """Return the ports that the containers of a workload's pods say they have."""
-    return {
-        (whole(port.get("containerPort"), 0), network_policies.protocol(port))
-        for _, container in mappings(pod(workload)[1].get("containers"))
-        for _, port in mappings(container.get("ports"))
-    }
+    return {(port.number, port.protocol) for port in containers.ports(workload)}
 
 
 def label_of(workload: Workload) -> str:

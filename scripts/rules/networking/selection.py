@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.core import paths
+from scripts.kubernetes import monitors
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import mappings, selects
+from scripts.kubernetes.workloads import mappings
 from scripts.rules.snapshot import Objects
 
 _NAMESPACE = "kubernetes.io/metadata.name"
-_SELECTOR: Where = ("spec", "selector")
 
 
 def peers(manifest: Manifest) -> Iterator[tuple[Where, dict[str, Any]]]:
@@ -32,29 +32,8 @@ def own_namespace(objects: Objects, selector: Any) -> bool:
 
 def monitored(objects: Objects, monitor: Manifest) -> list[Manifest]:
     """Return the Services that a ServiceMonitor, the workloads that a PodMonitor selects."""
-    selector = paths.get(monitor.object, _SELECTOR)
-    if not looks_here(objects, monitor):
+    if monitor.kind == "ServiceMonitor":
+        return monitors.monitored(monitor, objects.of_kind("Service"), objects.namespace)
+    if not monitors.looks_in(monitor, objects.namespace):
         return []
-    if monitor.kind == "PodMonitor":
-        return [one.manifest for one in objects.selected(selector)]
-    return [one for one in objects.of_kind("Service") if selects(selector, labels(one))]
-
-
-def looks_here(objects: Objects, monitor: Manifest) -> bool:
-    """Return whether a monitor looks in the environment's namespace."""
-    if paths.get(monitor.object, ["spec", "namespaceSelector", "any"]) is True:
-        return True
-    return objects.namespace in namespaces(objects, monitor)
-
-
-def namespaces(objects: Objects, monitor: Manifest) -> list[str]:
-    """Return the namespaces that a monitor names, else its own."""
-    named = paths.get(monitor.object, ["spec", "namespaceSelector", "matchNames"])
-    found = [str(name) for name in named] if isinstance(named, list) else []
-    return found or [monitor.namespace or objects.namespace]
-
-
-def labels(manifest: Manifest) -> dict[str, Any]:
-    """Return the labels of an object."""
-    found = manifest.metadata.get("labels")
-    return found if isinstance(found, dict) else {}
+    return [one.manifest for one in objects.selected(monitor.get("spec", "selector"))]

@@ -7,18 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from scripts.core import paths
+from scripts.kubernetes import monitors
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import Workload, holds, mappings, selects
-from scripts.rules.networking.selection import (
-    labels,
-    looks_here,
-    monitored,
-    namespaces,
-    own_namespace,
-    peers,
-)
+from scripts.kubernetes.workloads import STATEFUL, Workload, holds, mappings, picks, selects
+from scripts.rules.networking.selection import monitored, own_namespace, peers
 from scripts.rules.rule import Outcome, Problem, rule
-from scripts.rules.snapshot import STATEFUL, Objects, picks, pod
+from scripts.rules.snapshot import Objects
 
 _COMPONENT = "app.kubernetes.io/component"
 _SELECTOR: Where = ("spec", "selector")
@@ -34,7 +28,7 @@ _BY_KEY = {"Exists", "DoesNotExist"}
 
 
 @rule("https://kubernetes.io/docs/concepts/services-networking/service/#services-without-selectors")
-def service_selects_nothing(objects: Objects) -> Iterator[Problem]:
+def service_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """A Service selects the pods of a workload.
 
     Else it has no endpoints: connections to it are refused, and nothing says so.
@@ -54,12 +48,12 @@ def _has_endpoints(objects: Objects, service: Manifest) -> bool:
     if paths.get(service.object, ["spec", "type"]) == "ExternalName":
         return True
     slices = objects.of_kind("EndpointSlice")
-    named = (labels(one).get("kubernetes.io/service-name") for one in slices)
+    named = (one.labels.get("kubernetes.io/service-name") for one in slices)
     return service.name in named or objects.has("Endpoints", service.name)
 
 
-@rule(_BUDGETS)
-def budget_selects_nothing(objects: Objects) -> Iterator[Problem]:
+@rule(_BUDGETS, outcome=Outcome.HIDDEN)
+def pdb_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget selects the pods of a workload.
 
     Else it protects none: a drain of nodes takes all pods of a workload at once.
@@ -74,7 +68,7 @@ def budget_selects_nothing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_BUDGETS)
-def budgets_overlap(objects: Objects) -> Iterator[Problem]:
+def pdbs_overlap(objects: Objects) -> Iterator[Problem]:
     """A pod is selected by one PodDisruptionBudget at most.
 
     The eviction API answers an error where two select it: a drain of its node never ends.
@@ -94,8 +88,8 @@ def budgets_overlap(objects: Objects) -> Iterator[Problem]:
                 break
 
 
-@rule(_POLICIES)
-def policy_selects_nothing(objects: Objects) -> Iterator[Problem]:
+@rule(_POLICIES, outcome=Outcome.HIDDEN)
+def network_policy_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """A NetworkPolicy selects pods of the environment.
 
     Else it restricts and allows nothing: pods are as open, or as closed, as without it.
@@ -108,7 +102,7 @@ def policy_selects_nothing(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_POLICIES)
-def policy_peer_selects_nothing(objects: Objects) -> Iterator[Problem]:
+def network_policy_peer_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """A podSelector among a NetworkPolicy's peers selects pods of the environment.
 
     Else it lets nobody through: the pods that are meant time out.
@@ -121,7 +115,7 @@ def policy_peer_selects_nothing(objects: Objects) -> Iterator[Problem]:
                 yield from _nothing(objects, manifest, place, selector, "it lets nobody through")
 
 
-@rule(_MONITORS)
+@rule(_MONITORS, outcome=Outcome.HIDDEN)
 def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
     """A ServiceMonitor selects a Service, and a PodMonitor pods, in a namespace that it looks in.
 
@@ -131,16 +125,16 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
         selector, told = paths.get(manifest.object, _SELECTOR), "nothing is scraped"
         if monitored(objects, manifest) or not isinstance(selector, dict):
             continue
-        if not looks_here(objects, manifest):
+        if not monitors.looks_in(manifest, objects.namespace):
             path: Where = ("spec", "namespaceSelector")
-            where = ", ".join(namespaces(objects, manifest))
+            where = ", ".join(monitors.namespaces(manifest, objects.namespace))
             message = f"{manifest.label} looks in {where} only, not in {objects.namespace}: {told}"
             fix = f"write matchNames: [{objects.namespace}]"
             yield Problem(manifest, path, message, fix)
         elif manifest.kind == "PodMonitor":
             yield from _nothing(objects, manifest, _SELECTOR, selector, told)
         else:
-            known = [labels(service) for service in objects.of_kind("Service")]
+            known = [service.labels for service in objects.of_kind("Service")]
             part, fix = mend(selector, known)
             message = f"{manifest.label} selects no Service of this environment: {told}"
             yield Problem(manifest, (*_SELECTOR, *part), message, fix)
@@ -150,7 +144,7 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
     "https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector",
     outcome=Outcome.REJECTED,
 )
-def workload_selector_misses_its_pods(objects: Objects) -> Iterator[Problem]:
+def workload_selector_mismatch(objects: Objects) -> Iterator[Problem]:
     """A workload's selector matches the labels of its own pods.
 
     Else the API server refuses it, and the sync fails or does not begin.
@@ -170,7 +164,7 @@ def workload_selector_misses_its_pods(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector")
-def workload_selector_takes_others_pods(objects: Objects) -> Iterator[Problem]:
+def workload_selectors_overlap(objects: Objects) -> Iterator[Problem]:
     """A workload's selector matches no pods of another workload.
 
     Controllers and autoscalers count what the selector matches: they fight over those pods.
@@ -195,7 +189,7 @@ def _with_selectors(objects: Objects) -> Iterator[tuple[Workload, dict[str, Any]
 
 
 @rule("https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/")
-def selector_of_another_component(objects: Objects) -> Iterator[Problem]:
+def selector_of_wrong_component(objects: Objects) -> Iterator[Problem]:
     """What is labelled as a component's selects that component, where it selects one.
 
     Else it works on the pods of another: a Service leads to them, a budget counts them.
@@ -215,8 +209,8 @@ def selector_of_another_component(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, (*path, _COMPONENT), message, f"write {own}")
 
 
-@rule(_LABELS)
-def selector_value_misspelt(objects: Objects) -> Iterator[Problem]:
+@rule(_LABELS, outcome=Outcome.HIDDEN)
+def unknown_selector_value(objects: Objects) -> Iterator[Problem]:
     """Each value that a selector of pods lists after In is a label's value of some pod.
 
     A misspelt one selects nothing, while the others hide it.
@@ -249,7 +243,7 @@ def _pod_selectors(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str
 
 
 @rule(_PLACES)
-def affinity_selects_nothing(objects: Objects) -> Iterator[Problem]:
+def affinity_selects_no_pods(objects: Objects) -> Iterator[Problem]:
     """What pods are to be near, or far from, are pods of the environment.
 
     Else a required affinity leaves them Pending, and an anti-affinity keeps nobody apart.
@@ -276,7 +270,7 @@ def affinity_selects_nothing(objects: Objects) -> Iterator[Problem]:
 
 def _terms(workload: Workload) -> Iterator[tuple[str, bool, Where, dict[str, Any]]]:
     """Yield the terms by which pods are placed beside others: kind, required, path, term."""
-    path, spec = pod(workload)
+    path, spec = workload.pod_path, workload.pod_spec
     for kind in ("podAffinity", "podAntiAffinity"):
         for strictness in ("required", "preferred"):
             field = f"{strictness}DuringSchedulingIgnoredDuringExecution"
@@ -289,14 +283,14 @@ def _terms(workload: Workload) -> Iterator[tuple[str, bool, Where, dict[str, Any
                     yield kind, False, inner, item["podAffinityTerm"]
 
 
-@rule(_SPREAD)
-def spread_of_other_pods(objects: Objects) -> Iterator[Problem]:
+@rule(_SPREAD, outcome=Outcome.HIDDEN)
+def topology_spread_selects_other_pods(objects: Objects) -> Iterator[Problem]:
     """A topology spread constraint selects the pods that have it.
 
     Else they are spread by where other pods are, or not at all: one zone may get them all.
     """
     for workload in objects.makers:
-        path, spec = pod(workload)
+        path, spec = workload.pod_path, workload.pod_spec
         for index, constraint in mappings(spec.get("topologySpreadConstraints")):
             selector = constraint.get("labelSelector")
             if not picks(selector, workload):
@@ -309,7 +303,7 @@ def spread_of_other_pods(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_LABELS + "#resources-that-support-set-based-requirements", outcome=Outcome.REJECTED)
-def selector_operator_and_values(objects: Objects) -> Iterator[Problem]:
+def invalid_selector_operator(objects: Objects) -> Iterator[Problem]:
     """A selector's In and NotIn have values, and its Exists and DoesNotExist have none.
 
     The API server refuses anything else, and the sync fails or does not begin.
@@ -333,7 +327,7 @@ def _expressions(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, 
         for manifest in objects.of_kind("NetworkPolicy", "PodDisruptionBudget", "ServiceMonitor")
     ]
     for workload in objects.makers:
-        path, spec = pod(workload)
+        path, spec = workload.pod_path, workload.pod_spec
         parts.append((workload.manifest, _SELECTOR, workload.get(*_SELECTOR)))
         fields = ("affinity", "topologySpreadConstraints")
         parts += [(workload.manifest, (*path, field), spec.get(field)) for field in fields]
@@ -351,13 +345,13 @@ def _expressions(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, 
     "https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/",
     outcome=Outcome.REJECTED,
 )
-def toleration_operator_and_value(objects: Objects) -> Iterator[Problem]:
+def invalid_toleration(objects: Objects) -> Iterator[Problem]:
     """A toleration's Exists has no value, and any other operator has a key.
 
     The API server refuses anything else, and the sync fails or does not begin.
     """
     for workload in objects.makers:
-        path, spec = pod(workload)
+        path, spec = workload.pod_path, workload.pod_spec
         label = workload.manifest.label
         for index, one in mappings(spec.get("tolerations")):
             place = (*path, "tolerations", index)
@@ -369,21 +363,6 @@ def toleration_operator_and_value(objects: Objects) -> Iterator[Problem]:
                 message = f"a toleration of {label} has no key: {_REFUSED}"
                 fix = "write the taint's key, or operator: Exists for all taints"
                 yield Problem(workload.manifest, place, message, fix)
-
-
-@rule(_POLICIES + "#behavior-of-to-and-from-selectors", outcome=Outcome.REJECTED)
-def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
-    """A NetworkPolicy's peer is an ipBlock or selectors, not both.
-
-    The API server refuses both in one, and the sync fails or does not begin.
-    """
-    for manifest in objects.of_kind("NetworkPolicy"):
-        for path, peer in peers(manifest):
-            beside = [key for key in ("podSelector", "namespaceSelector") if key in peer]
-            if "ipBlock" in peer and beside:
-                message = f"a peer of {manifest.label} has ipBlock and {beside[0]}: {_REFUSED}"
-                fix = "write two peers, a list item for each"
-                yield Problem(manifest, (*path, "ipBlock"), message, fix)
 
 
 def _nothing(

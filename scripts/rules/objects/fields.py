@@ -66,7 +66,7 @@ _FREE = {
 
 
 @rule(_API, outcome=Outcome.REJECTED)
-def value_is_no_choice(objects: Objects) -> Iterator[Problem]:
+def invalid_enum_value(objects: Objects) -> Iterator[Problem]:
     """A field that has one of some values has one that there is.
 
     The API server refuses anything else, and the sync fails or does not begin.
@@ -74,14 +74,15 @@ def value_is_no_choice(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.manifests:
         for path, value in _fields(manifest):
             choices = _choices(manifest, path)
-            for one in value if isinstance(value, list) else [value]:
+            listed = isinstance(value, list)
+            for index, one in enumerate(value if listed else [value]):
                 if isinstance(one, str) and one and choices and one not in choices:
                     names = ", ".join(sorted(choices))
                     message = f"{path[-1]} of {manifest.label} is {one}, which there is not"
                     alike = [each for each in choices if each.lower() == one.lower()]
                     otherwise = f"write one of {names}"
                     fix = f"write {alike[0]}" if alike else nearest(one, choices, otherwise)
-                    yield Problem(manifest, path, message, fix)
+                    yield Problem(manifest, (*path, index) if listed else path, message, fix)
 
 
 def _choices(manifest: Manifest, path: Where) -> frozenset[str] | None:
@@ -99,7 +100,7 @@ def _choices(manifest: Manifest, path: Where) -> frozenset[str] | None:
 
 
 @rule(_API, outcome=Outcome.REJECTED)
-def port_out_of_range(objects: Objects) -> Iterator[Problem]:
+def invalid_port_number(objects: Objects) -> Iterator[Problem]:
     """A port is a number from 1 to 65535.
 
     The API server refuses anything else, and the sync fails or does not begin.

@@ -38,8 +38,8 @@ _OF_APPLICATIONS: dict[str, tuple[str, ...]] = {
 }
 
 
-@rule(_SYNC_OPTIONS)
-def sync_option_is_unknown(objects: Objects) -> Iterator[Problem]:
+@rule(_SYNC_OPTIONS, outcome=Outcome.HIDDEN)
+def unknown_sync_option(objects: Objects) -> Iterator[Problem]:
     """Sync options are ones that Argo CD knows, with a value that it knows.
 
     Else it takes no notice: what was to ask a person before it is deleted is deleted.
@@ -80,8 +80,8 @@ _COMPARE_OPTIONS = (
 )
 
 
-@rule(f"{_DOCS}/user-guide/compare-options/")
-def compare_option_is_unknown(objects: Objects) -> Iterator[Problem]:
+@rule(f"{_DOCS}/user-guide/compare-options/", outcome=Outcome.HIDDEN)
+def unknown_compare_option(objects: Objects) -> Iterator[Problem]:
     """Compare options are ones that Argo CD knows.
 
     Else it takes no notice, and compares as if nothing were said.
@@ -114,8 +114,8 @@ _HOOK_VALUES: dict[str, tuple[str, ...]] = {
 }
 
 
-@rule(f"{_DOCS}/user-guide/helm/#helm-hooks")
-def hook_is_unknown(objects: Objects) -> Iterator[Problem]:
+@rule(f"{_DOCS}/user-guide/helm/#helm-hooks", outcome=Outcome.HIDDEN)
+def unknown_hook(objects: Objects) -> Iterator[Problem]:
     """Hooks, and when they are deleted, are words that Argo CD knows; of Helm's, those it takes.
 
     Else the object is never applied, or applied as no hook: a check before the sync runs after it.
@@ -145,7 +145,7 @@ _LASTING = {
 
 
 @rule(_WAVES)
-def hook_is_no_task(objects: Objects) -> Iterator[Problem]:
+def invalid_hook_kind(objects: Objects) -> Iterator[Problem]:
     """A hook is a task with an end: a Job or a pod, not what is to stay.
 
     Else Argo CD deletes the object and makes it anew with each sync, and no longer compares it with
@@ -173,8 +173,8 @@ def _is_to_stay(objects: Objects, hook: Manifest) -> bool:
     return not hooks or len(hooks) < len(users)
 
 
-@rule(_SYNC_OPTIONS + "#resource-pruning-with-confirmation")
-def data_goes_unasked(objects: Objects) -> Iterator[Problem]:
+@rule(_SYNC_OPTIONS + "#resource-pruning-with-confirmation", outcome=Outcome.RISK)
+def missing_prune_confirmation(objects: Objects) -> Iterator[Problem]:
     """What holds data, and the Application that does, is pruned only when a person confirms it.
 
     Else a commit that renames a StatefulSet, or a wrong folder, takes the chain's data along.
@@ -202,7 +202,7 @@ _KEEP = "helm.sh/resource-policy"
 
 
 @rule(_SYNC_OPTIONS + "#no-prune-resources", Severity.WARNING)
-def object_outlives_git(objects: Objects) -> Iterator[Problem]:
+def prune_disabled(objects: Objects) -> Iterator[Problem]:
     """What holds no data goes when it leaves git.
 
     Else it stays on the cluster, kept by nobody: an old NetworkPolicy still opens a port, an old
@@ -227,7 +227,7 @@ def object_outlives_git(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_SYNC_OPTIONS + "#force-sync")
-def sync_deletes_what_runs(objects: Objects) -> Iterator[Problem]:
+def sync_replaces_running_object(objects: Objects) -> Iterator[Problem]:
     """A sync changes objects in place; only Jobs are deleted and made anew.
 
     Else a change of one field deletes the pods, all at once, and with Replace the fields that
@@ -256,7 +256,7 @@ _OF_CRON_JOBS = 52
 
 
 @rule("https://kubernetes.io/docs/concepts/overview/working-with-objects/names/")
-def name_is_too_long(objects: Objects) -> Iterator[Problem]:
+def name_too_long(objects: Objects) -> Iterator[Problem]:
     """The names that a controller makes out of an object's fit into its labels.
 
     Else the controller can make no pod: the object is there, and nothing runs.
@@ -282,7 +282,7 @@ _MOST_OF_ANNOTATIONS = 256 * 1024
     "https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/",
     outcome=Outcome.REJECTED,
 )
-def annotations_are_too_large(objects: Objects) -> Iterator[Problem]:
+def annotations_too_large(objects: Objects) -> Iterator[Problem]:
     """An object's annotations have at most 256 KiB together.
 
     Else the API server refuses the object, and the sync fails or does not begin.
@@ -312,7 +312,7 @@ _SET_BY_THE_SERVER = ("managedFields", "resourceVersion", "uid", "creationTimest
 
 
 @rule("https://kubernetes.io/docs/reference/labels-annotations-taints/")
-def object_is_a_copy_of_a_live_one(objects: Objects) -> Iterator[Problem]:
+def server_managed_field(objects: Objects) -> Iterator[Problem]:
     """Manifests have nothing that a cluster writes into them.
 
     Else two write one field, and undo each other: the object is OutOfSync for ever, is taken for

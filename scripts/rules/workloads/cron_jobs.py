@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from scripts.kubernetes import cron
 from scripts.kubernetes.manifest import Where
-from scripts.kubernetes.workloads import Workload, mappings
+from scripts.kubernetes.workloads import Workload
 from scripts.rules.rule import Outcome, Problem, rule
-from scripts.rules.snapshot import Objects, pod
+from scripts.rules.snapshot import Objects
 
 _CRON_JOBS = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/"
 _JOBS = "https://kubernetes.io/docs/concepts/workloads/controllers/job/"
@@ -21,7 +21,7 @@ _LEAST_DEADLINE_S = 10
 
 
 @rule(_CRON_JOBS)
-def job_outlasts_its_interval(objects: Objects) -> Iterator[Problem]:
+def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
     """A CronJob's Job is given up before the next one is due.
 
     Else with concurrencyPolicy Forbid the next is left out, and with Replace it kills this one.
@@ -42,8 +42,8 @@ def job_outlasts_its_interval(objects: Objects) -> Iterator[Problem]:
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
-@rule(f"{_CRON_JOBS}#schedule-syntax")
-def schedule_never_comes(objects: Objects) -> Iterator[Problem]:
+@rule(f"{_CRON_JOBS}#schedule-syntax", outcome=Outcome.HIDDEN)
+def schedule_never_runs(objects: Objects) -> Iterator[Problem]:
     """A CronJob's schedule names a day that its months have.
 
     Else no Job ever begins, and no backup is made.
@@ -57,22 +57,21 @@ def schedule_never_comes(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_JOBS}#handling-pod-and-container-failures", outcome=Outcome.REJECTED)
-def job_restarts_always(objects: Objects) -> Iterator[Problem]:
+def invalid_job_restart_policy(objects: Objects) -> Iterator[Problem]:
     """The pod of a Job has the restartPolicy Never or OnFailure.
 
     The API server refuses Always, which is the default, and the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "CronJob", "Job"):
-        path, spec = pod(workload)
-        said = spec.get("restartPolicy")
+        path, said = workload.pod_path, workload.pod_spec.get("restartPolicy")
         if said in (None, "Always"):
             message = f"restartPolicy of a Job is {said or 'not said'}: Kubernetes refuses that"
             fix = "write restartPolicy: Never"
             yield Problem(workload.manifest, (*path, "restartPolicy"), message, fix)
 
 
-@rule(f"{_JOBS}#job-termination-and-cleanup")
-def job_without_end(objects: Objects) -> Iterator[Problem]:
+@rule(f"{_JOBS}#job-termination-and-cleanup", outcome=Outcome.RISK)
+def missing_job_deadline(objects: Objects) -> Iterator[Problem]:
     """A CronJob that forbids two Jobs at once gives a Job up after some time.
 
     Else one that hangs keeps all later ones from beginning, and no backup is made any more.
@@ -86,7 +85,7 @@ def job_without_end(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_JOBS}#job-termination-and-cleanup")
-def job_without_time(objects: Objects) -> Iterator[Problem]:
+def job_deadline_too_short(objects: Objects) -> Iterator[Problem]:
     """A Job has a minute and more.
 
     Else it is given up before its volume is made and its image pulled.
@@ -106,7 +105,7 @@ def job_without_time(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(f"{_CRON_JOBS}#concurrency-policy")
-def jobs_at_once(objects: Objects) -> Iterator[Problem]:
+def concurrent_jobs_share_volumes(objects: Objects) -> Iterator[Problem]:
     """Jobs of a CronJob that work on volumes run one at a time.
 
     Else a slow one and the next write to one place, and each has its clone of the volume, which no
@@ -115,14 +114,14 @@ def jobs_at_once(objects: Objects) -> Iterator[Problem]:
     for workload in _of_kind(objects, "CronJob"):
         if workload.get("spec", "concurrencyPolicy") not in (None, "Allow"):
             continue
-        volumes = [volume for _, volume in mappings(pod(workload)[1].get("volumes"))]
-        if any({"ephemeral", "persistentVolumeClaim"} & volume.keys() for volume in volumes):
+        disks = {"ephemeral", "persistentVolumeClaim"}
+        if any(disks & volume.keys() for _, volume in workload.volumes()):
             message = "a Job begins beside one that still runs: two work on one place at once"
             path: Where = ("spec", "concurrencyPolicy")
             yield Problem(workload.manifest, path, message, "write concurrencyPolicy: Forbid")
 
 
-@rule(_CRON_JOBS)
+@rule(_CRON_JOBS, outcome=Outcome.RISK)
 def backup_suspended(objects: Objects) -> Iterator[Problem]:
     """In production backups are made.
 
@@ -136,7 +135,7 @@ def backup_suspended(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_CRON_JOBS)
-def job_begins_too_late(objects: Objects) -> Iterator[Problem]:
+def starting_deadline_too_short(objects: Objects) -> Iterator[Problem]:
     """A CronJob may begin a Job 10 seconds late and more.
 
     The controller looks every 10 seconds: with less it may never begin one.

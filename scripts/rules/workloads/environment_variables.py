@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts.chain.node_config import BESU, MARU, look, of_workload
+from scripts.chain.node_config import BESU, MARU
 from scripts.core import paths
-from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import mappings, whole
+from scripts.kubernetes import containers, volumes
+from scripts.kubernetes.containers import PROBES, Container
+from scripts.kubernetes.manifest import Where
 from scripts.rules import named_objects
-from scripts.rules.rule import Problem, rule
-from scripts.rules.snapshot import REFERENCE, Container, Objects, containers, mounts, once, pod
+from scripts.rules.rule import Outcome, Problem, rule
+from scripts.rules.snapshot import Objects, once
 
 _SHELLS = ("sh", "bash")
 _SHELL = "https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_06_02"
@@ -60,8 +61,8 @@ _REPORTED = ("ETHSTATS_SECRET", "ETHSTATS_HOST", "POD_NAME")
 """How, where and as whom a node reports to EthStats."""
 
 
-@rule(_VARIABLES)
-def variable_misspelt(objects: Objects) -> Iterator[Problem]:
+@rule(_VARIABLES, outcome=Outcome.HIDDEN)
+def unknown_environment_variable(objects: Objects) -> Iterator[Problem]:
     """A variable is one that the container's program or script reads, where it is like one.
 
     A misspelt one is read by nobody: the program takes its default, as if nothing had been said.
@@ -78,22 +79,21 @@ def variable_misspelt(objects: Objects) -> Iterator[Problem]:
 
 
 @rule(_DEPENDENT)
-def variable_missing(objects: Objects) -> Iterator[Problem]:
+def unresolved_environment_variable(objects: Objects) -> Iterator[Problem]:
     """A $(VARIABLE) is one that the container has, and one above the variable that uses it.
 
     Else it is not replaced: the program gets the text $(VARIABLE).
     """
     for workload in objects.makers:
-        _, spec = pod(workload)
-        linked = spec.get("enableServiceLinks") is not False
-        for container in containers(workload):
+        linked = workload.pod_spec.get("enableServiceLinks") is not False
+        for container in containers.of(workload):
             names = _variables(objects, container)
             if names is None:
                 continue
             for path, text, above in _texts(container):
                 allowed = names if above is None else names - _own(container) | above
-                for _, name in REFERENCE.findall(text):
-                    if not name or name in allowed or not _LIKE_A_VARIABLE.fullmatch(name):
+                for name in sorted(containers.references(text) - allowed):
+                    if not _LIKE_A_VARIABLE.fullmatch(name):
                         continue
                     service = _OF_SERVICES.fullmatch(name)
                     if service and (linked or name.startswith("KUBERNETES_")):
@@ -113,42 +113,38 @@ def variable_missing(objects: Objects) -> Iterator[Problem]:
 
 
 def _own(container: Container) -> frozenset[str]:
-    return frozenset(str(one.get("name")) for _, one in mappings(container.data.get("env")))
+    return frozenset(str(one.get("name")) for _, one in container.variables())
 
 
 def _variables(objects: Objects, container: Container) -> frozenset[str] | None:
     """Return the names of a container's variables; None where one can't know all."""
     found = set(_own(container))
-    for _, source in mappings(container.data.get("envFrom")):
-        for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
-            if isinstance(source.get(field), dict):
-                keys = objects.once(named_objects.there).get((kind, str(source[field].get("name"))))
-                if keys is None:
-                    return None
-                found |= {f"{source.get('prefix', '')}{key}" for key in keys}
+    for source in container.env_sources():
+        if source.prefix is None:
+            continue
+        keys = objects.once(named_objects.there).get((source.kind, source.name))
+        if keys is None:
+            return None
+        found |= {f"{source.prefix}{key}" for key in keys}
     return frozenset(found)
 
 
 def _texts(container: Container) -> Iterator[tuple[Where, str, frozenset[str] | None]]:
     """Yield the texts that may use variables, with those above, where the order counts."""
-    for field in ("command", "args"):
-        found = container.data.get(field)
-        for index, text in enumerate(found if isinstance(found, list) else []):
-            if isinstance(text, str):
-                yield (*container.path, field, index), text, None
+    for path, text in container.words():
+        yield path, text, None
     above = set[str]()
-    for index, variable in mappings(container.data.get("env")):
+    for path, variable in container.variables():
         if isinstance(variable.get("value"), str):
-            path: Where = (*container.path, "env", index, "value")
-            yield path, variable["value"], frozenset(above)
+            yield (*path, "value"), variable["value"], frozenset(above)
         above.add(str(variable.get("name")))
-    for path, mount in mounts(container):
+    for path, mount in container.mounts():
         if isinstance(mount.get("subPathExpr"), str):
             yield (*path, "subPathExpr"), mount["subPathExpr"], None
 
 
 @rule(_SHELL)
-def script_lacks_variable(objects: Objects) -> Iterator[Problem]:
+def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
     """A script finds the variables in its container that it can't do without.
 
     It ends at once else: the container restarts for ever, or a backup is never made.
@@ -170,7 +166,7 @@ def script_lacks_variable(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("docs/chain.md")
-def ethstats_report_incomplete(objects: Objects) -> Iterator[Problem]:
+def incomplete_ethstats_settings(objects: Objects) -> Iterator[Problem]:
     """A node that reports to EthStats is told where, with which secret, and as whom.
 
     Without one of them its script ends with an error, or it reports nothing.
@@ -191,7 +187,7 @@ def ethstats_report_incomplete(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://rclone.org/docs/")
-def rclone_remote_incomplete(objects: Objects) -> Iterator[Problem]:
+def incomplete_rclone_remote(objects: Objects) -> Iterator[Problem]:
     """A remote of rclone's that variables describe has a type and, for S3, credentials.
 
     Without a type there is no such remote, and without credentials S3 refuses it: no backup is
@@ -225,7 +221,7 @@ def _incomplete(options: Mapping[str, Any]) -> str:
 
 
 @rule("docs/chain.md")
-def ethstats_secrets_differ(objects: Objects) -> Iterator[Problem]:
+def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
     """Nodes report to EthStats with the secret that it knows.
 
     With another, it turns them away, and its page stays empty.
@@ -233,7 +229,7 @@ def ethstats_secrets_differ(objects: Objects) -> Iterator[Problem]:
     server = {
         _reference(variable)
         for container in objects.containers
-        for _, variable in mappings(container.data.get("env"))
+        for _, variable in container.variables()
         if variable.get("name") == "WS_SECRET"
     } - {None}
     for container, own, _ in objects.once(_environments):
@@ -244,7 +240,7 @@ def ethstats_secrets_differ(objects: Objects) -> Iterator[Problem]:
             fix = "add WS_SECRET, from the Secret and the key that ETHSTATS_SECRET has"
             yield Problem(container.workload.manifest, (*container.path, "env"), message, fix)
     for container in objects.containers:
-        for index, variable in mappings(container.data.get("env")):
+        for place, variable in container.variables():
             told = _reference(variable) if variable.get("name") == "ETHSTATS_SECRET" else None
             if told is None or len(server) != 1 or told in server:
                 continue
@@ -253,7 +249,7 @@ def ethstats_secrets_differ(objects: Objects) -> Iterator[Problem]:
                 f"{container.name} of {container.workload.manifest.label} reports to EthStats with "
                 f"the secret {told}, and EthStats knows {known}: it is turned away"
             )
-            path = (*container.path, "env", index, "valueFrom", "secretKeyRef", "name")
+            path = (*place, "valueFrom", "secretKeyRef", "name")
             fix = "write the Secret and the key that EthStats has"
             yield Problem(container.workload.manifest, path, message, fix)
 
@@ -270,26 +266,24 @@ Own = Mapping[str, tuple[Where, Any]]
 @once
 def _environments(objects: Objects) -> Iterator[tuple[Container, Own, str]]:
     """Yield the containers whose variables are all known: name → path and value, its scripts."""
-    config_maps = {manifest.name: manifest for manifest in objects.of_kind("ConfigMap")}
     for container in objects.containers:
         if container.get("envFrom"):
             continue
         own = {
             str(variable.get("name")): (
-                (*container.path, "env", index),
+                path,
                 variable.get("value", "?" if "valueFrom" in variable else ""),
             )
-            for index, variable in mappings(container.data.get("env"))
+            for path, variable in container.variables()
         }
-        texts = [_script(container, path, config_maps) for _, path in _scripts(container)]
+        texts = [_script(objects, container, path) for _, path in _scripts(container)]
         yield container, own, "\n".join(texts)
 
 
 def _scripts(container: Container) -> Iterator[tuple[Where, str]]:
     """Yield the scripts that shells of a container run: its command, and those of its probes."""
     commands: list[Where] = [("command",)]
-    probes = ("livenessProbe", "readinessProbe", "startupProbe")
-    commands += [(probe, "exec", "command") for probe in probes]
+    commands += [(probe, "exec", "command") for probe in PROBES]
     for path in commands:
         words = container.get(*path)
         if not isinstance(words, list) or len(words) < 2:
@@ -299,22 +293,19 @@ def _scripts(container: Container) -> Iterator[tuple[Where, str]]:
             yield (*container.path, *path, 1), script
 
 
-def _script(container: Container, path: str, config_maps: Mapping[str, Manifest]) -> str:
+def _script(objects: Objects, container: Container, path: str) -> str:
     """Return the text of a script, with what it reads of the files beside it."""
-    text = _text(container, path, config_maps)
+    text = _text(objects, container, path)
     beside = [f"{path.rpartition('/')[0]}/{name}" for name in _SOURCED.findall(text)]
-    return "\n".join([text, *(_text(container, other, config_maps) for other in beside)])
+    return "\n".join([text, *(_text(objects, container, other) for other in beside)])
 
 
-def _text(container: Container, path: str, config_maps: Mapping[str, Manifest]) -> str:
+def _text(objects: Objects, container: Container, path: str) -> str:
     """Return a file of a container, where a ConfigMap of the environment holds it."""
-    workload = container.workload
-    field = "initContainers" if container.first else "containers"
-    own = next(c for c in of_workload(workload, field) if c.path == container.path)
-    pod = f"{workload.manifest.name}-{whole(workload.get('spec', 'ordinals', 'start'), 0)}"
-    file = look(workload, own, path, pod, config_maps)
-    manifest = config_maps.get(file.name) if file.kind == "ConfigMap" else None
-    found = paths.get(manifest.object, ["data", file.key]) if manifest else None
+    first = f"{container.workload.manifest.name}-{container.workload.ordinals().start}"
+    file = volumes.file(container, path, first, objects.once(named_objects.there))
+    manifest = objects.find("ConfigMap", file.name) if file.kind == "ConfigMap" else None
+    found = manifest.get("data", file.key) if manifest else None
     return found if isinstance(found, str) else ""
 
 
@@ -327,11 +318,8 @@ def _required(texts: str, own: Own) -> Sequence[str]:
 
 def _read(objects: Objects, container: Container, own: Own, texts: str) -> set[str]:
     """Return the variables that a container's program and its scripts read, as far as known."""
-    label = container.workload.manifest.label
     programs = [
-        node.program
-        for node in objects.programs
-        if node.workload.manifest.label == label and node.container.path == container.path
+        node.program for node in objects.programs if node.container.place == container.place
     ]
     programs += [str(container.workload.manifest.component)]
     remotes = {found[1] for name in own if (found := _REMOTE.fullmatch(name))}

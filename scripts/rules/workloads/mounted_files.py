@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts.chain.node_config import BESU, MARU, File, Node, Setting
+from scripts.chain.node_config import BESU, MARU, Node, Setting
 from scripts.core import paths
+from scripts.kubernetes import containers, volumes
+from scripts.kubernetes.containers import HANDLERS, Container
 from scripts.kubernetes.manifest import Where
-from scripts.kubernetes.workloads import Workload, mappings
+from scripts.kubernetes.volumes import File
+from scripts.kubernetes.workloads import Workload
 from scripts.rules import named_objects
 from scripts.rules.rule import Problem, rule
-from scripts.rules.snapshot import (
-    REFERENCE,
-    Container,
-    Objects,
-    containers,
-    mounts,
-    ordinals,
-    pod,
-    volumes,
-)
+from scripts.rules.snapshot import Objects
 
 _VOLUMES = "https://kubernetes.io/docs/concepts/storage/volumes/"
 _PATH = re.compile(r"(?:^|[=,\s])(/[-\w./]*[-\w.])(?=$|[,\s])")
@@ -30,12 +24,10 @@ _PATH = re.compile(r"(?:^|[=,\s])(/[-\w./]*[-\w.])(?=$|[,\s])")
 _QUOTED = re.compile(r"\"(/[-\w./]*[-\w.])\"")
 _BELOW = re.compile(r"\$\{?([A-Z_]+)\}?/([\w.-]*\w)(?=[\s\")]|$)", re.MULTILINE)
 """A file that a script looks for in a folder, $FOLDER/file."""
-_SOURCES = (("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"))
 _SOURCED = re.compile(r"^\s*\. \"?\$\{0%/\*\}/([-\w.]+)\"?", re.MULTILINE)
 """A file beside a script, which it reads as a part of itself."""
 _MISSPELT = 0.9
 """How near two paths must be for one to be taken for the other."""
-_POD_NAME = "metadata.name"
 
 _OF_NODES = {
     BESU: ("node-private-key-file", "engine-jwt-secret", "static-nodes-file"),
@@ -46,25 +38,25 @@ _LOG4J = "-Dlog4j2.configurationFile="
 
 
 @rule(_VOLUMES + "#using-subpath")
-def sub_path_missing(objects: Objects) -> Iterator[Problem]:
+def missing_sub_path(objects: Objects) -> Iterator[Problem]:
     """A subPath of a volume made of files is one of the files.
 
     Else an empty folder is mounted in its place.
     """
     for workload in objects.makers:
-        holds, places = _files(objects, workload), volumes(workload)
-        for container in containers(workload):
-            values = _constants(container)
-            for path, mount in mounts(container):
+        holds, places = _files(objects, workload), volumes.names(workload)
+        for container in containers.of(workload):
+            for path, mount in container.mounts():
                 field = "subPathExpr" if "subPathExpr" in mount else "subPath"
                 known = holds.get(str(mount.get("name")))
                 if known is None or not isinstance(mount.get(field), str):
                     continue
-                for name in _expanded(workload, mount[field], values):
+                for name in _expanded(container, mount[field]):
                     if _lacks(known, name):
+                        has = f"only {', '.join(sorted(known))}" if known else "no file"
                         message = (
                             f"the container {container.name} mounts {name} of the volume"
-                            f" {mount['name']}, which has only {', '.join(sorted(known))}"
+                            f" {mount['name']}, which has {has}"
                         )
                         near = difflib.get_close_matches(name, known, 1)
                         fix = f"write {near[0] if near else 'one that it has'}"
@@ -84,39 +76,34 @@ def file_not_mounted(objects: Objects) -> Iterator[Problem]:
     """
     told = dict[tuple[str, Where], set[str]]()
     for workload in objects.makers:
-        holds, config = _files(objects, workload), _config_maps(workload)
-        everything = list(containers(workload))
+        holds = _files(objects, workload)
+        everything = list(containers.of(workload))
         folders = {
             mount["mountPath"].rstrip("/")
             for one in everything
-            for _, mount in mounts(one)
+            for _, mount in one.mounts()
             if isinstance(mount.get("mountPath"), str)
         }
         for container in everything:
             done = set[Where]()
-            for path, text, whole in (*_paths(container), *_in_files(objects, container, config)):
-                found = _no_file(objects, workload, container, path, text, holds, folders, whole)
+            for path, text, whole in (*_paths(container), *_in_files(objects, container)):
+                found = _no_file(objects, container, path, text, holds, folders, whole)
                 if found and found.path not in done:
                     done.add(found.path)
-                    told.setdefault((workload.manifest.label, container.path), set()).add(text)
+                    told.setdefault(container.place, set()).add(text)
                     yield found
     yield from _not_of_nodes(objects, told)
     yield from _not_beside(objects)
 
 
 @rule("https://docs.oracle.com/en/java/javase/25/docs/specs/man/java.html")
-def java_without_jar(objects: Objects) -> Iterator[Problem]:
+def missing_java_jar(objects: Objects) -> Iterator[Problem]:
     """What starts a JVM with a jar says -jar, and the jar after it.
 
     Else java takes the next word for a class, and ends at once.
     """
     for container in objects.containers:
-        said = [(field, container.get(field)) for field in ("command", "args")]
-        words = [
-            ((*container.path, field, index), str(word))
-            for field, found in said
-            for index, word in enumerate(found if isinstance(found, list) else [])
-        ]
+        words = container.words()
         texts = [word for _, word in words]
         for (path, word), before, after in zip(words, ["", *texts], [*texts[1:], ""], strict=False):
             message, fix = "", ""
@@ -160,7 +147,7 @@ def _not_beside(objects: Objects) -> Iterator[Problem]:
 def _not_of_nodes(objects: Objects, told: dict[tuple[str, Where], set[str]]) -> Iterator[Problem]:
     """Yield what settings of Besu and Maru name in vain, but what is told of already."""
     for node in objects.nodes:
-        done = told.setdefault((node.workload.manifest.label, node.container.path), set())
+        done = told.setdefault(node.container.place, set())
         for setting in _named(node):
             for path in str(setting.value).split(","):
                 file = node.file(path)
@@ -181,22 +168,22 @@ def _not_of_nodes(objects: Objects, told: dict[tuple[str, Where], set[str]]) -> 
 
 def _no_file(
     objects: Objects,
-    workload: Workload,
     container: Container,
     path: Where,
     text: str,
-    holds: Mapping[Any, frozenset[str] | None],
+    holds: Mapping[str, Collection[str] | None],
     folders: set[str],
     whole: bool,
 ) -> Problem | None:
     """Return that a file is not where a container looks for it, if what is there is known."""
+    workload = container.workload
     mounted = [
         (where.rstrip("/"), mount)
-        for _, mount in mounts(container)
+        for _, mount in container.mounts()
         if isinstance(where := mount.get("mountPath"), str)
     ]
-    under = [one for one in mounted if _inside(f"{text}/", one[0])]
-    if not under:
+    under = volumes.mounted(container, text)
+    if under is None or not under.folder:
         elsewhere = _elsewhere(text, mounted, holds)
         place = (*container.path, "volumeMounts")
         if elsewhere:
@@ -213,16 +200,15 @@ def _no_file(
             " another container of the pod does"
         )
         return Problem(workload.manifest, place, message, f"mount it at {near[0]} here, too")
-    folder, mount = max(under, key=lambda found: len(found[0]))
-    volume, name = str(mount.get("name")), text[len(folder) + 1 :]
+    folder, volume, name = under.folder, under.volume, text[len(under.folder) + 1 :]
     known = holds.get(volume)
-    if not name or known is None or {"subPath", "subPathExpr"} & mount.keys():
+    if not name or known is None or {"subPath", "subPathExpr"} & under.mount.keys():
         return None
     if not _lacks(known, name):
         return None
     message = (
         f"the container {container.name} uses {text}, and the volume {volume} has no {name}; it"
-        f" has {', '.join(sorted(known))}"
+        f" has {', '.join(sorted(known)) or 'none'}"
     )
     left_out = _left_out(objects, workload, volume, name)
     if left_out:
@@ -239,22 +225,17 @@ def _left_out(
     objects: Objects, workload: Workload, volume: str, name: str
 ) -> tuple[Where, str] | None:
     """Return where a volume's items miss a file that its source has, and what to write."""
-    place = volumes(workload).get(volume, ())
-    for field, kind, named in (
-        ("configMap", "ConfigMap", "name"),
-        ("secret", "Secret", "secretName"),
-    ):
-        source = workload.get(*place, field)
-        items = source.get("items") if isinstance(source, dict) else None
-        if not items:
-            continue
-        for index, item in mappings(items):
-            if item.get("key") == name:
-                return (*place, field, "items", index, "path"), f"write path: {name}"
-        keys = objects.once(named_objects.there).get((kind, str(source.get(named))))
-        if keys is None or name in keys:
-            fix = f"add {name} to the volume's items"
-            return (*place, field, "items"), fix
+    known = objects.once(named_objects.there)
+    for path, one in workload.volumes():
+        for source in volumes.sources(one) if one.get("name") == volume else ():
+            if source.items is None or len(source.path) > 1:
+                continue
+            for place, key, _ in source.items:
+                if key == name:
+                    return (*path, *place, "path"), f"write path: {name}"
+            keys = known.get((source.kind, source.name))
+            if keys is None or name in keys:
+                return (*path, *source.path, "items"), f"add {name} to the volume's items"
     return None
 
 
@@ -299,42 +280,31 @@ def _not_there(setting: Setting, path: str, file: File, who: str) -> Problem:
     return Problem(setting.manifest, setting.path, message, fix)
 
 
-def _config_maps(workload: Workload) -> dict[Any, Any]:
-    """Return volume → the name of the ConfigMap that it is made of."""
-    _, spec = pod(workload)
-    return {
-        str(volume.get("name")): paths.get(volume, ["configMap", "name"])
-        for _, volume in mappings(spec.get("volumes"))
-        if "configMap" in volume
-    }
-
-
-def _in_files(
-    objects: Objects, container: Container, config: Mapping[Any, Any]
-) -> Iterator[tuple[Where, str, bool]]:
+def _in_files(objects: Objects, container: Container) -> Iterator[tuple[Where, str, bool]]:
     """Yield the absolute paths in the files that a container is told to read."""
-    named = {path for _, path, _ in _paths(container)}
-    for _, mount in mounts(container):
-        manifest = objects.find("ConfigMap", config.get(str(mount.get("name"))))
-        data = manifest.object.get("data") if manifest else None
-        for file, text in data.items() if isinstance(data, dict) else ():
-            if f"{mount.get('mountPath')}/{file}" in named and isinstance(text, str):
-                for path in (*_QUOTED.findall(text), *_below(container, text)):
-                    yield (*container.path, "volumeMounts"), path, False
+    known = objects.once(named_objects.there)
+    place = (*container.path, "volumeMounts")
+    for named in dict.fromkeys(path for _, path, _ in _paths(container)):
+        file = volumes.file(container, named, "", known)
+        manifest = objects.find("ConfigMap", file.name) if file.kind == "ConfigMap" else None
+        text = manifest.get("data", file.key) if manifest else None
+        if isinstance(text, str):
+            for path in (*_QUOTED.findall(text), *_below(container, text)):
+                yield place, path, False
 
 
 def _below(container: Container, script: str) -> Iterator[str]:
     """Yield the files that a script looks for in the folders that variables name."""
-    values = _constants(container)
+    values = containers.values(container, "")
     for name, file in _BELOW.findall(script):
-        if str(values.get(name)).startswith("/"):
+        if values.get(name, "").startswith("/"):
             yield f"{values[name].rstrip('/')}/{file}"
 
 
 def _elsewhere(
     text: str,
     mounted: Sequence[tuple[str, Mapping[str, Any]]],
-    holds: Mapping[Any, frozenset[str] | None],
+    holds: Mapping[str, Collection[str] | None],
 ) -> str:
     """Return where what a path means is mounted, as far as one can tell."""
     for folder, mount in mounted:
@@ -353,7 +323,7 @@ def _used(
     container: Container,
     text: str,
     mounted: Sequence[tuple[str, Mapping[str, Any]]],
-    holds: Mapping[Any, frozenset[str] | None],
+    holds: Mapping[str, Collection[str] | None],
 ) -> str:
     """Return where a file is, if other paths of the container are right in that folder."""
     for folder, mount in mounted:
@@ -368,7 +338,7 @@ def _inside(path: str, folder: str) -> bool:
     return bool(folder) and path.startswith(f"{folder}/")
 
 
-def _lacks(known: frozenset[str], name: str) -> bool:
+def _lacks(known: Collection[str], name: str) -> bool:
     """Return whether there is no file, and no folder, of that name among the files."""
     name = name.strip("/")
     return name not in known and not any(file.startswith(f"{name}/") for file in known)
@@ -377,85 +347,36 @@ def _lacks(known: frozenset[str], name: str) -> bool:
 def _paths(container: Container) -> Iterator[tuple[Where, str, bool]]:
     """Yield the absolute paths that a container is told, each with whether it is all of a text."""
     lists: list[Where] = [("command",), ("args",)]
-    lists += [(probe, "exec", "command") for probe in ("livenessProbe", "readinessProbe")]
-    lists += [("startupProbe", "exec", "command"), ("lifecycle", "preStop", "exec", "command")]
+    lists += [(*place, "exec", "command") for place in HANDLERS if place[-1] != "postStart"]
     for place in lists:
         found = container.get(*place)
         for index, text in enumerate(found if isinstance(found, list) else []):
             for path in _PATH.findall(text) if isinstance(text, str) else ():
                 yield (*container.path, *place, index), path, path == text
-    for index, variable in mappings(container.data.get("env")):
+    for path, variable in container.variables():
         text = variable.get("value")
         if isinstance(text, str) and _PATH.fullmatch(text):
-            yield (*container.path, "env", index, "value"), text, True
+            yield (*path, "value"), text, True
 
 
-def _files(objects: Objects, workload: Workload) -> dict[Any, frozenset[str] | None]:
+def _files(objects: Objects, workload: Workload) -> dict[str, Collection[str] | None]:
     """Return the volumes made of files, name → the files; None where they are not known."""
-    _, spec = pod(workload)
-    found: dict[Any, frozenset[str] | None] = {}
-    for _, volume in mappings(spec.get("volumes")):
-        sources = [volume]
-        if isinstance(volume.get("projected"), dict):
-            sources = [one for _, one in mappings(volume["projected"].get("sources"))]
-        parts = [_of_source(objects, source) for source in sources]
-        if parts and all(part != frozenset() for part in parts):
-            known = [part for part in parts if part is not None]
-            complete = len(known) == len(parts)
-            found[str(volume.get("name"))] = frozenset().union(*known) if complete else None
-    return found
+    known = objects.once(named_objects.there)
+    return {
+        str(volume.get("name")): volumes.files(volume, known)
+        for _, volume in workload.volumes()
+        if volumes.sources(volume)
+    }
 
 
-def _of_source(objects: Objects, source: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return the files of a volume's source: none if it is of another kind, None if not known."""
-    for field, kind, name in (
-        ("configMap", "ConfigMap", "name"),
-        ("secret", "Secret", "secretName"),
-        ("downwardAPI", "", ""),
-        ("serviceAccountToken", "", ""),
-        ("clusterTrustBundle", "", ""),
-    ):
-        inner = source.get(field)
-        if not isinstance(inner, dict):
-            continue
-        if inner.get("items"):
-            return frozenset(str(item.get("path")) for _, item in mappings(inner["items"]))
-        if not kind:
-            return frozenset({str(inner.get("path", "token"))})
-        return objects.once(named_objects.there).get(
-            (kind, str(inner.get(name, inner.get("name"))))
-        )
-    return frozenset()
-
-
-def _constants(container: Container) -> dict[str, str]:
-    """Return the variables of a container that one can know: texts, and the pod's name."""
-    found = {}
-    for _, variable in mappings(container.data.get("env")):
-        value, field = variable.get("value"), paths.get(variable, ["valueFrom", "fieldRef"])
-        if isinstance(value, str) and "$(" not in value:
-            found[str(variable.get("name"))] = value
-        elif isinstance(field, dict) and field.get("fieldPath") == _POD_NAME:
-            found[str(variable.get("name"))] = _POD_NAME
-    return found
-
-
-def _expanded(workload: Workload, text: str, values: Mapping[str, str]) -> list[str]:
+def _expanded(container: Container, text: str) -> list[str]:
     """Return what a text with $(VARIABLES) is in each pod; nothing where one can't know."""
-    names = [name for _, name in REFERENCE.findall(text) if name]
-    if any(name not in values for name in names):
-        return []
-    of_pods = any(values[name] == _POD_NAME for name in names)
+    workload = container.workload
+    pods = [f"{workload.manifest.name}-{ordinal}" for ordinal in workload.ordinals()]
+    own = {str(one.get("name")) for _, one in container.variables() if containers.is_pod_name(one)}
+    of_pods = bool(own & containers.references(text))
     if of_pods and workload.manifest.kind != "StatefulSet":
         return []
-    pods = [f"{workload.manifest.name}-{ordinal}" for ordinal in ordinals(workload)]
-
-    def of(name: str) -> str:
-        def value(match: re.Match[str]) -> str:
-            if not match[2]:
-                return "$"
-            return name if values[match[2]] == _POD_NAME else values[match[2]]
-
-        return REFERENCE.sub(value, text)
-
-    return [of(name) for name in (pods if of_pods else [""])]
+    values = [containers.values(container, pod) for pod in (pods if of_pods else [""])]
+    is_known = all(containers.references(text) <= known.keys() for known in values)
+    return [containers.expanded(text, known) for known in values] if is_known else []

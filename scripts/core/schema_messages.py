@@ -1,0 +1,408 @@
+"""Messages about data that a JSON Schema rejects: what is wrong, and what to write instead.
+
+The words come from the schema: `title` is the name of a value, `errorMessage` says what may be
+written (editors show it, too), `examples` has valid values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import yaml
+
+from scripts.core.findings import may_be_secret
+from scripts.core.paths import ValuePath
+from scripts.core.schema_paths import ITEM, Schema
+
+HIDDEN = "hidden, as it may be a secret"
+
+_CREDENTIALS = re.compile(r"//[^/@\s]*@")
+_MOST_SHOWN = 40
+_WITHOUT_EXAMPLE = ("Remove", "Restore")
+"""First words of instructions to write nothing."""
+
+_MOST_LISTED = 30
+"""Keys in one message."""
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_NOUNS = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a string",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "a boolean",
+}
+
+
+def label(path: Sequence[str | int]) -> str:
+    """Return a path as messages show it, for example besu.extraEnv[0].value."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif not text or _PLAIN.fullmatch(part):
+            text += f".{part}" if text else part
+        else:
+            text += f'["{part}"]'
+    return text or "the file"
+
+
+def shown(value: Any, path: ValuePath) -> str:
+    """Return a value as messages show it: short, and not if it may be a secret."""
+    if may_be_secret(path):
+        return HIDDEN
+    text = _CREDENTIALS.sub("//…@", json.dumps(value, ensure_ascii=False))
+    if len(text) <= _MOST_SHOWN:
+        return text
+    return f"{text[: _MOST_SHOWN - 2]}…" + ('"' if isinstance(value, str) else "")
+
+
+def listed(words: Iterable[str], last: str = "or") -> str:
+    """Return words as a list in a sentence: a, b or c."""
+    *most, end = words
+    return f"{', '.join(most)} {last} {end}" if most else end
+
+
+def flow(value: Any) -> str:
+    """Return a value in one line of YAML, as an example to copy."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{flow(key)}: {flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(flow(each) for each in value) + "]"
+    if isinstance(value, str):
+        try:
+            plain = yaml.safe_load(f"[{value}]") == [value]
+        except yaml.YAMLError:
+            plain = False
+        if plain and not value.startswith("-"):
+            return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def first(parts: Iterable[Schema], keyword: str) -> Any:
+    """Return the keyword's value in the first subschema that has it; None if none has it."""
+    return next((part[keyword] for part in parts if keyword in part), None)
+
+
+def noun(parts: Sequence[Schema]) -> str:
+    """Return the name of the value that the subschemas describe."""
+    return str(first(parts, "title") or "value")
+
+
+# What is wrong
+
+
+def wrong_type(value: Any, path: ValuePath, types: Sequence[str]) -> str:
+    """Return the message for a value that has none of the types."""
+    wanted = listed([_NOUNS[name] for name in types if name != "null"])
+    if value is None:
+        return f"{label(path)} is empty"
+    if isinstance(value, dict | list):
+        what = _NOUNS["object" if isinstance(value, dict) else "array"]
+        return f"{label(path)} is {what}, not {wanted}"
+    if isinstance(value, bool):
+        what = "a boolean" if may_be_secret(path) else f"the boolean {json.dumps(value)}"
+        return f"{label(path)} is {what}, not {wanted}"
+    name = "string" if isinstance(value, str) else "number"
+    what = f"a {name}" if may_be_secret(path) else f"the {name} {shown(value, path)}"
+    return f"{label(path)} is {what}, not {wanted}"
+
+
+BOUNDS = {
+    "Minimum": "less than {}",
+    "ExclusiveMinimum": "not more than {}",
+    "Maximum": "more than {}",
+    "ExclusiveMaximum": "not less than {}",
+    "MinLength": "fewer than {}",
+    "MaxLength": "more than {}",
+    "MinItems": "fewer than {}",
+    "MaxItems": "more than {}",
+    "MinProperties": "fewer than {}",
+    "MaxProperties": "more than {}",
+}
+"""Error of a keyword with a limit → what the value is."""
+
+
+def invalid(value: Any, path: ValuePath, parts: Sequence[Schema]) -> str:
+    """Return the message for a value that is not what its title says."""
+    if value in ("", [], {}):
+        return f"{label(path)} is empty"
+    if may_be_secret(path):
+        return f"{label(path)} is not a valid {noun(parts)} (the value is {HIDDEN})"
+    return f"{label(path)} is {shown(value, path)}, which is not a valid {noun(parts)}"
+
+
+def forbidden(value: Any, path: ValuePath) -> str:
+    """Return the message for a value that is excluded."""
+    if value in ("", [], {}):
+        return f"{label(path)} is empty"
+    if may_be_secret(path):
+        return f"{label(path)} has a value that is not allowed here, and {HIDDEN}"
+    return f"{label(path)} is {shown(value, path)}, which is not allowed"
+
+
+def out_of_bounds(value: Any, path: ValuePath, keyword: str, limit: Any) -> str:
+    """Return the message for a number that is too small or large, or a value with that size."""
+    words = BOUNDS[keyword].format(limit)
+    if isinstance(value, str | list | dict):
+        if not value:
+            return f"{label(path)} is empty"
+        unit = {str: "character", list: "item", dict: "key"}[type(value)]
+        count = f"{len(value)} {unit}" + ("s" if len(value) > 1 else "")
+        return f"{label(path)} has {count}, which is {words}"
+    if may_be_secret(path):
+        return f"{label(path)} is {words}"
+    return f"{label(path)} is {shown(value, path)}, which is {words}"
+
+
+def none_or_several(value: dict[str, Any], path: ValuePath, keys: Sequence[str]) -> str:
+    """Return the message for a mapping that needs exactly one of the keys."""
+    there = [key for key in keys if key in value]
+    if there:
+        return f"{label(path)} has both {listed(there, 'and')}, and needs only one of them"
+    return f"{label(path)} has neither {listed(keys, 'nor')}"
+
+
+def missing(path: ValuePath, names: Sequence[str]) -> str:
+    """Return the message for a mapping without keys that it needs."""
+    if len(names) == 1 or not path:
+        return f"{listed([label([*path, name]) for name in names], 'and')} {_are(names)} missing"
+    return f"{label(path)} needs {listed(names, 'and')}"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+# What may be written
+
+
+def advice(parts: Sequence[Schema]) -> str:
+    """Return what may be written, as an instruction with an example."""
+    message = str(first(parts, "errorMessage") or f"Write {_described(parts)}.")
+    if message.startswith(_WITHOUT_EXAMPLE):
+        return _inside(message)
+    return _with_example(_inside(message), parts)
+
+
+def example(parts: Sequence[Schema]) -> Any:
+    """Return a valid value; None if the schema has no example."""
+    if examples := first(parts, "examples"):
+        return examples[0]
+    of_keys = {
+        key: part["examples"][0]
+        for key, part in (first(parts, "properties") or {}).items()
+        if "examples" in part
+    }
+    simple = [key for key, value in of_keys.items() if not isinstance(value, dict | list)]
+    key = next(iter([*simple, *of_keys]), None)
+    return {key: of_keys[key]} if key is not None else None
+
+
+def of_type(value: Any, types: Sequence[str], parts: Sequence[Schema]) -> str:
+    """Return what to write instead of a value of a wrong type."""
+    if "array" in types and isinstance(value, dict):
+        return _with_example('write a list, with "- " before each item', parts)
+    if "object" in types and isinstance(value, list):
+        return _with_example('write a mapping of keys to values, without "- "', parts)
+    return advice(parts)
+
+
+def another_item(parts: Sequence[Schema], of_item: Sequence[Schema]) -> str:
+    """Return what to add to a list that has too few items."""
+    if first(parts, "errorMessage"):
+        return advice(parts)
+    what = f"add {_article(first(of_item, 'title') or 'item')}"
+    options = first(of_item, "enum")
+    return f"{what}, for example {flow(options[0])}" if options else _with_example(what, of_item)
+
+
+def choose(
+    value: dict[str, Any], path: ValuePath, keys: Sequence[str], examples: Sequence[Any]
+) -> str:
+    """Return what to do with a mapping that needs exactly one of the keys."""
+    there = [key for key in keys if key in value]
+    if there:
+        return f"keep one of them, and remove the other{'s' if len(there) > 2 else ''}"
+    lines = [f'"{k}: {flow(e)}"' for k, e in zip(keys, examples, strict=True) if e is not None]
+    for_example = f", for example {lines[0]}" if lines else ""
+    return f"add one of them to {label(path)}{for_example}"
+
+
+def repaired(value: str, parts: Sequence[Schema], valid: Callable[[Any], bool]) -> str | None:
+    """Return the instruction to write a similar value that is valid, if there is one."""
+    for other in _repairs(value):
+        if other != value and valid(other):
+            if not isinstance(other, str):
+                return f"write {other} without quotes"
+            words = _inside(str(first(parts, "errorMessage") or ""))
+            what = words.partition(". ")[0].removeprefix("write ") if words else ""
+            return f"write {flow(other)}" + (f": {what}" if what else "")
+    return None
+
+
+def _repairs(value: str) -> Iterable[str | int]:
+    """Yield the value without a scheme, with a unit, in lower case and the like."""
+    text = value.strip()
+    yield text
+    yield text.lower()
+    yield text.lower().replace("_", "-")
+    yield text.rstrip("/")
+    yield text.strip("/")
+    yield re.sub(r"^[a-z0-9+]+://([^/:?#]+).*$", r"\1", text)
+    yield re.sub(r"^([0-9.]+) *([kKMGTP])[iI]?[bB]?$", lambda m: f"{m[1]}{m[2].upper()}i", text)
+    yield re.sub(r"^([0-9]+)$", r"\1s", text)
+    yield re.sub(r"^([a-z]+(-[a-z]+)+-[0-9])[a-z]$", r"\1", text)
+    yield re.sub(r"^v?([0-9]+\.[0-9]+)(\.[0-9]+)?$", r"\1", text)
+    yield re.sub(r"^([^/]+)$", lambda m: "/" + m[1].replace(".", "/"), text)
+    yield re.sub(r"^-{0,1}([A-Za-z][A-Za-z-]*=)", r"--\1", text)
+    yield re.sub(r"^([0-9a-f]{64})$", r"sha256:\1", text)
+    yield re.sub(r"^([a-z0-9.-]+\.[a-z]+/.+)$", r"https://\1", text)
+    if text.isdecimal() and len(text) < 6:
+        yield int(text)
+
+
+def retyped(
+    value: Any, written: str | None, path: ValuePath, valid: Callable[[Any], bool]
+) -> str | None:
+    """Return the instruction to write the same value in another type, if that is valid.
+
+    written: the value as it is in the file: 1.10 is the number 1.1.
+    """
+    hidden = may_be_secret(path)
+    if isinstance(value, str):
+        try:
+            plain = yaml.safe_load(value.strip())
+        except (yaml.YAMLError, ValueError):
+            plain = None
+        if isinstance(plain, bool | int | float) and valid(plain):
+            return (
+                "write it without quotes" if hidden else f"write {json.dumps(plain)} without quotes"
+            )
+    if isinstance(value, bool | int | float):
+        text = written if written is not None else json.dumps(value)
+        if valid(text):
+            return "write it in quotes" if hidden else f'write it in quotes: "{text}"'
+    if not isinstance(value, dict | list | None) and valid([value]):
+        return "write it as a list" if hidden else f"write a list: {flow([value])}"
+    return None
+
+
+def nearest(value: Any, options: Sequence[Any]) -> str:
+    """Return the instruction to write the most similar option, or one of all if none is similar."""
+    by_letters = {str(option).lower(): option for option in options}
+    near = difflib.get_close_matches(str(value).lower(), by_letters, 1)
+    chosen = [by_letters[near[0]]] if near else options
+    return "write " + listed([flow(option) for option in chosen])
+
+
+def adding(path: ValuePath, examples: dict[str, Any]) -> str:
+    """Return the instruction to add keys to the mapping at the path.
+
+    examples: the keys, each with a valid value, or with None.
+    """
+    where = f" to {label(path)}" if path else ""
+    good = {name: value for name, value in examples.items() if value is not None}
+    lines = flow(good) if len(good) > 1 else _line(good)
+    return f"add {listed(examples, 'and')}{where}" + (f", for example {lines}" if lines else "")
+
+
+def replacing(path: ValuePath, old: str, new: str, good: Any) -> str:
+    """Return the instruction to write one key instead of another; good: a valid value of it."""
+    for_example = f", for example {_line({new: good})}" if good is not None else ""
+    return f"write {new} instead of {old} in {label(path)}{for_example}"
+
+
+def _line(values: dict[str, Any]) -> str:
+    return next((f'"{key}: {flow(value)}"' for key, value in values.items()), "")
+
+
+def moving(path: ValuePath, key: str, targets: Sequence[ValuePath], known: Sequence[str]) -> str:
+    """Return what to do with an unknown key of the mapping at the path.
+
+    targets: where it could belong. known: the keys of that mapping.
+    """
+    if not targets:
+        if key.partition(".")[0] in known:
+            return "write one key below the other, without dots"
+        if not 0 < len(known) <= _MOST_LISTED:
+            return "remove it"
+        return f"remove it; known keys{f' of {label(path)}' if path else ''}: {', '.join(known)}"
+    if len(targets) > 1:
+        return f"did you mean {listed([_target(target) for target in targets])}?"
+    (target,) = targets
+    above = target[:-1]
+    if "." in key and target[-1] != key:
+        nested = " and below it ".join(f'"{part}:"' for part in target)
+        return f"write {nested}, without dots"
+    if list(above) == list(path):
+        return f"write {target[-1]}"
+    if above and isinstance(above[-1], int):
+        items = label(above[:-1])
+        return f"did you mean a key of an item of {items}? Indent it as far as the item's keys"
+    where = f"below {label(above)}" if above else "to the top level"
+    return f"did you mean {_target(target)}? Move it {where}"
+
+
+def _target(path: ValuePath) -> str:
+    return label(path).replace(f"[{ITEM}]", "[]")
+
+
+def _inside(sentence: str) -> str:
+    """Return a sentence without its capital letter and period, as the fix of a finding."""
+    small = sentence[1:2].islower() or sentence[1:2] == " "
+    head = sentence[:1].lower() if small else sentence[:1]
+    return (head + sentence[1:]).removesuffix(".")
+
+
+def _article(name: str) -> str:
+    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
+def _with_example(text: str, parts: Sequence[Schema]) -> str:
+    """Return an instruction with the first example at the end of its first sentence."""
+    good = example(parts)
+    if good is None or isinstance(good, bool):
+        return text
+    head, stop, tail = text.partition(". ")
+    return f"{head}, for example {flow(good)}{stop}{tail}"
+
+
+def _described(parts: Sequence[Schema]) -> str:
+    """Return what may be written, from keywords like type and minimum."""
+    if options := first(parts, "enum"):
+        return listed([flow(option) for option in options])
+    types = first(parts, "type")
+    types = [types] if isinstance(types, str) else list(types or ())
+    described = first(parts, "description")
+    pattern = first(parts, "pattern")
+    if described and (pattern or not types):
+        return _inside(str(described))
+    words = []
+    for name in types:
+        if name == "boolean":
+            words.append("true or false")
+        elif name in ("integer", "number"):
+            words.append(_NOUNS[name] + _range(parts))
+        elif name == "string" and first(parts, "minLength"):
+            words.append("a string that is not empty")
+        elif name != "null":
+            words.append(_NOUNS[name])
+    return listed(words) if words else "another value"
+
+
+def _range(parts: Sequence[Schema]) -> str:
+    least, most = first(parts, "minimum"), first(parts, "maximum")
+    above = first(parts, "exclusiveMinimum")
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
+    if above is not None:
+        return f" above {above}" + (f", at most {most}" if most is not None else "")
+    if least is not None:
+        return f" of at least {least}"
+    return f" of at most {most}" if most is not None else ""

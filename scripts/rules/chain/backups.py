@@ -1,0 +1,129 @@
+"""Backups: they are made of whole nodes, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scripts.chain.node_config import BESU, MARU
+from scripts.core import paths
+from scripts.kubernetes.containers import Container
+from scripts.kubernetes.manifest import Where
+from scripts.kubernetes.workloads import STATEFUL, mappings
+from scripts.rules.rule import Outcome, Problem, rule
+from scripts.rules.snapshot import Objects, once
+
+_DATA = {BESU: "data-path", MARU: "persistence.data-path"}
+_POD_LABEL = STATEFUL[0]
+
+
+@rule("docs/backups.md")
+def incomplete_backup(objects: Objects) -> Iterator[Problem]:
+    """A backup clones a volume with the data of both Besu and Maru, of one moment.
+
+    A node starts from both alone: a backup of one half fails, or restores nothing.
+    """
+    claims = _claims(objects)
+    right = min((name for name, has in claims.items() if has == {BESU, MARU}), default="")
+    for container, path, claim in _clones(objects):
+        lacks = {BESU, MARU} - claims.get(claim, {BESU, MARU})
+        if lacks and all(node.is_known for node in objects.programs):
+            manifest = container.workload.manifest
+            message = (
+                f"{manifest.label} clones {claim}, which has no data of {' or '.join(lacks)}: "
+                "each backup fails"
+            )
+            fix = f"write {right}" if right else "write the claim of a pod with both"
+            yield Problem(manifest, path, message, fix)
+
+
+@rule("docs/backups.md")
+def backup_in_wrong_zone(objects: Objects) -> Iterator[Problem]:
+    """A backup runs in the zone of the pod whose volume it clones.
+
+    A clone is made where its source is, and a pod elsewhere can't have it: it stays Pending.
+    """
+    claims = _claims(objects)
+    required = "requiredDuringSchedulingIgnoredDuringExecution"
+    for container, _, claim in _clones(objects):
+        manifest = container.workload.manifest
+        where: Where = (*container.workload.pod_path, "affinity", "podAffinity", required)
+        terms = mappings(manifest.get(*where))
+        named = [
+            (index, paths.get(term, ["labelSelector", "matchLabels", _POD_LABEL]))
+            for index, term in terms
+        ]
+        wanted = claim.partition("-")[2]
+        if claim not in claims or wanted in [name for _, name in named]:
+            continue
+        fix = f"write {_POD_LABEL}: {wanted}"
+        for index, name in named:
+            if name is not None:
+                path = (*where, index, "labelSelector", "matchLabels", _POD_LABEL)
+                message = (
+                    f"{manifest.label} runs beside {name}, and clones the volume of {wanted}: in "
+                    "another zone it can't have that"
+                )
+                yield Problem(manifest, path, message, fix)
+                break
+        else:
+            if len(objects.zones) > 1:
+                message = (
+                    f"{manifest.label} may run in any zone, and clones the volume of {wanted}: "
+                    "elsewhere it can't have that"
+                )
+                fix = f"require podAffinity to the zone of the pod with {_POD_LABEL}: {wanted}"
+                yield Problem(manifest, where, message, fix)
+
+
+@rule("docs/backups.md", outcome=Outcome.RISK)
+def backup_retention_deletes_last(objects: Objects) -> Iterator[Problem]:
+    """A backup is kept until newer ones are there, whatever its age.
+
+    Else, once backups have failed for long enough, the last good one is deleted.
+    """
+    for container in objects.containers:
+        found = _environment(container)
+        keep, path = found.get("RETENTION_KEEP", ("1", ()))
+        if not keep.isdecimal() or (int(keep) < 1 and found.get("RETENTION_DAYS", "0")[0] != "0"):
+            none = "is 0: once they are old enough, all backups are deleted"
+            wrong = none if keep.isdecimal() else f"is {keep}, which is no number: the backup fails"
+            manifest = container.workload.manifest
+            message = f"RETENTION_KEEP of {manifest.label} {wrong}"
+            yield Problem(
+                manifest, path, message, "write how many to keep whatever their age, as 8"
+            )
+
+
+def _claims(objects: Objects) -> dict[str, set[str]]:
+    """Return the claims of pods that are always there, each with the programs whose data it has."""
+    found: dict[str, set[str]] = {}
+    for node in objects.nodes:
+        setting = node.settings.get(_DATA[node.program])
+        file = node.file(str(setting.value)) if setting else None
+        if file is None or file.kind != "persistentVolumeClaim" or node.claim(file):
+            continue
+        for ordinal in node.workload.ordinals(least=True):
+            claim = f"{file.name}-{node.workload.manifest.name}-{ordinal}"
+            found.setdefault(claim, set()).add(node.program)
+    return found
+
+
+@once
+def _clones(objects: Objects) -> Iterator[tuple[Container, Where, str]]:
+    """Yield the containers that see a clone of a volume, with the path and name of the source."""
+    for container in objects.containers:
+        mounted = [mount.get("name") for _, mount in container.mounts()]
+        for place, volume in container.workload.volumes():
+            path = ("ephemeral", "volumeClaimTemplate", "spec", "dataSource", "name")
+            claim = paths.get(volume, path)
+            if isinstance(claim, str) and volume.get("name") in mounted:
+                yield container, (*place, *path), claim
+
+
+def _environment(container: Container) -> dict[str, tuple[str, Where]]:
+    """Return the variables with a text as their value, and its path."""
+    return {
+        str(variable.get("name")): (variable["value"], (*path, "value"))
+        for path, variable in container.variables()
+        if isinstance(variable.get("value"), str)
+    }

@@ -1,0 +1,1 @@
+"""Rules about metrics, alerts and dashboards."""

@@ -1,0 +1,149 @@
+"""Every pinned API server rejects the objects that the rules say it rejects.
+
+Examples of those rules are applied as a dry run, in a namespace without objects of their names. For
+rules about changes, the old objects are applied there first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+import pytest
+
+from scripts.cluster import cluster as clusters
+from scripts.cluster.api_client import ApiError, Object
+from scripts.cluster.cluster import Cluster
+from scripts.kubernetes.manifest import Manifest
+from scripts.rules import catalogue
+from scripts.rules.rule import Outcome, Rule, is_rejected
+from tests import examples
+from tests.conftest import ROOT
+from tests.examples import Example, Laid
+
+SPACE = "rejected"
+REJECTED = [rule for rule in catalogue.RULES.values() if rule.outcome is Outcome.REJECTED]
+ALWAYS = [rule for rule in REJECTED if not rule.is_about_changes]
+CHANGES = [rule for rule in REJECTED if rule.is_about_changes]
+
+WORDS = ("is invalid", "failed to create typed patch object")
+"""What kubectl prints if validation, or the merge of lists by their keys, rejects an object. It
+prints something else if the API server is down, or has no such kind or namespace."""
+
+NOT_HERE: Mapping[str, str] = {
+    "immutable-service-field-changed/wrong/another-address": (
+        "the cluster's Services are in 10.96.0.0/16"
+    ),
+    "immutable-service-field-changed/wrong/another-family": "the cluster has one IP family",
+    "immutable-service-field-changed/wrong/second-family-removed": "the cluster has one IP family",
+}
+"""Example → why this cluster cannot have its old objects."""
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module", params=clusters.versions())
+def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Return a cluster of each pinned version, without Argo CD and without an environment."""
+    with Cluster(ROOT, request.param, with_argo_cd=False) as made:
+        make(made, SPACE)
+        yield made
+
+
+def make(bare: Cluster, space: str) -> None:
+    """Make a namespace; the control plane adds the ServiceAccount that its pods need."""
+    bare.plane.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}}])
+
+
+@contextlib.contextmanager
+def own_space(bare: Cluster) -> Iterator[str]:
+    """Yield an empty namespace, and delete it afterwards."""
+    space = f"{SPACE}-{next(_numbers)}"
+    make(bare, space)
+    try:
+        yield space
+    finally:
+        bare.plane.kubectl("delete", "namespace", space, "--wait=false")
+
+
+@lru_cache
+def of(rule: str, part: str) -> list[Example]:
+    """Return the wrong or the right examples of a rule."""
+    (file,) = (file for file in examples.files() if file.stem == rule)
+    return [example for example in examples.read(file) if example.part == part]
+
+
+def wrong(rule: Rule, example: Example, version: str) -> tuple[Laid, list[Manifest]]:
+    """Return an example, and its objects that an API server of the version rejects."""
+    laid = examples.laid(example)
+    problems = (problem for _, problem in rule.check([laid.objects]))
+    rejected = [p.manifest for p in problems if is_rejected(rule, p, version)]
+    return laid, [manifest for manifest in laid.objects.manifests if manifest in rejected]
+
+
+def brought(example: Example) -> list[Manifest]:
+    """Return the objects that an example adds or changes."""
+    laid = examples.laid(example)
+    committed = [m.object for m in examples.objects(laid.environment.name).manifests]
+    return [m for m in laid.objects.manifests if m.object not in committed]
+
+
+def moved(manifest: Manifest, space: str) -> Object:
+    """Return an object in another namespace."""
+    copy: Object = json.loads(json.dumps(manifest.object))
+    copy["metadata"]["namespace"] = space
+    return copy
+
+
+def answer(bare: Cluster, manifest: Manifest, space: str) -> str:
+    """Return why the API server rejects an object; empty if it accepts it."""
+    try:
+        bare.plane.apply([moved(manifest, space)], dry_run=True)
+    except ApiError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("rule", ALWAYS, ids=lambda rule: rule.id)
+def test_wrong_objects_are_rejected(bare: Cluster, rule: Rule) -> None:
+    for example in of(rule.id, "wrong"):
+        _, rejected = wrong(rule, example, bare.plane.version)
+        assert rejected, example.id
+        for manifest in rejected:
+            message = answer(bare, manifest, SPACE)
+            assert any(word in message for word in WORDS), (
+                f"{example.id}: {manifest.label}: {message}"
+            )
+
+
+@pytest.mark.parametrize("rule", ALWAYS, ids=lambda rule: rule.id)
+def test_right_objects_are_accepted(bare: Cluster, rule: Rule) -> None:
+    """Otherwise a wrong example may be rejected for another reason than the rule's."""
+    for example in of(rule.id, "right"):
+        for manifest in brought(example):
+            assert answer(bare, manifest, SPACE) == "", f"{example.id}: {manifest.label}"
+
+
+@pytest.mark.parametrize("rule", CHANGES, ids=lambda rule: rule.id)
+def test_changes_that_must_not_be_are_rejected(bare: Cluster, rule: Rule) -> None:
+    for example in of(rule.id, "wrong"):
+        if example.id in NOT_HERE:
+            continue
+        laid, rejected = wrong(rule, example, bare.plane.version)
+        assert rejected, example.id
+        old = {manifest.label: manifest for manifest in laid.objects.before or ()}
+        with own_space(bare) as space:
+            for manifest in rejected:
+                bare.plane.apply([moved(old[manifest.label], space)])
+                message = answer(bare, manifest, space)
+                assert any(word in message for word in WORDS), (
+                    f"{example.id}: {manifest.label}: {message}"
+                )
+
+
+def test_all_examples_that_are_left_out_exist() -> None:
+    existing = {example.id for rule in CHANGES for example in of(rule.id, "wrong")}
+    assert existing >= NOT_HERE.keys()
