@@ -10,7 +10,7 @@ from typing import Any
 from scripts.chain.node_config import BESU, MARU, Node, Setting
 from scripts.core import paths
 from scripts.kubernetes import containers, volumes
-from scripts.kubernetes.containers import HANDLERS, Container
+from scripts.kubernetes.containers import HANDLERS, PROBES, Container
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.volumes import File
 from scripts.kubernetes.workloads import Workload
@@ -26,6 +26,7 @@ _BELOW = re.compile(r"\$\{?([A-Z_]+)\}?/([\w.-]*\w)(?=[\s\")]|$)", re.MULTILINE)
 """A file that a script looks for in a folder, $FOLDER/file."""
 _SOURCED = re.compile(r"^\s*\. \"?\$\{0%/\*\}/([-\w.]+)\"?", re.MULTILINE)
 """A file beside a script, which it reads as a part of itself."""
+_SHEBANG = re.compile(r"#!\s*(/\S*/(?:ba|da|k|a)?sh)\s*$", re.MULTILINE)
 _MISSPELT = 0.9
 """How near two paths must be for one to be taken for the other."""
 
@@ -117,6 +118,38 @@ def missing_java_jar(objects: Objects) -> Iterator[Problem]:
             if message:
                 message += ": java ends at once"
                 yield Problem(container.workload.manifest, path, message, fix)
+
+
+@rule("https://pubs.opengroup.org/onlinepubs/9799919799/utilities/sh.html")
+def script_of_another_shell(objects: Objects) -> Iterator[Problem]:
+    """A script is run by the shell that its first line names.
+
+    Another program does not start, or the script ends at the first word that sh does not know.
+    """
+    for container in objects.containers:
+        lists: list[Where] = [("command",), *((probe, "exec", "command") for probe in PROBES)]
+        for place in lists:
+            words = container.get(*place)
+            if not isinstance(words, list) or len(words) < 2:
+                continue
+            program, script = str(words[0]), str(words[1])
+            wanted = _shell(objects, container, script) if script.startswith("/") else ""
+            name = program.rpartition("/")[2]
+            if not wanted or name in (wanted.rpartition("/")[2], "bash"):
+                continue
+            message = f"{script} of {container.name} is run by {program}, and its first line names"
+            message += f" {wanted}: it does not run, or ends at the first word that differs"
+            path = (*container.path, *place, 0)
+            yield Problem(container.workload.manifest, path, message, f"write {wanted}")
+
+
+def _shell(objects: Objects, container: Container, path: str) -> str:
+    """Return the shell in the first line of a script in a ConfigMap; nothing where it has none."""
+    first = f"{container.workload.manifest.name}-{container.workload.ordinals().start}"
+    file = volumes.file(container, path, first, objects.once(named_objects.there))
+    manifest = objects.find("ConfigMap", file.name) if file.kind == "ConfigMap" else None
+    found = _SHEBANG.match(str(manifest.get("data", file.key))) if manifest else None
+    return found[1] if found else ""
 
 
 def _is_class(texts: Sequence[str], word: str) -> bool:
