@@ -1,6 +1,9 @@
 {{/*
 A Secret that the External Secrets Operator makes, one entry of the store for each. Takes {component, secretName, keys,
 refreshPolicy}. The operator's defaults are written out: Argo CD would see them as a difference.
+
+A change of any label makes the operator look an OnChange entry up again (GetResourceVersion in
+pkg/controllers/util/util.go), so there is none with a version: an upgrade must give no node another key.
 https://external-secrets.io/latest/api/externalsecret/
 */}}
 {{- define "linea-stack.externalSecret" -}}
@@ -12,7 +15,9 @@ kind: ExternalSecret
 metadata:
   name: {{ .secretName | quote }}
   labels:
-    {{- include "linea-stack.labels" .component | nindent 4 }}
+    {{- include "linea-stack.selectorLabels" .component | nindent 4 }}
+    app.kubernetes.io/part-of: linea-stack
+    app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 spec:
   refreshPolicy: {{ .refreshPolicy }}
   refreshInterval: {{ $external.refreshInterval }}

@@ -49,6 +49,28 @@ static-peers = [
 ]
 {{- end -}}
 
+{{/*
+How many of the validators a block needs: two thirds, rounded up (calculateRequiredValidatorQuorum in Besu's
+BftHelpers.java). Of all that there are, not of the pods: some may be away.
+*/}}
+{{- define "linea-stack.quorum" -}}
+{{ div (add (mul 2 (len .Values.network.validators)) 2) 3 }}
+{{- end -}}
+
+{{/*
+How many validators a Maru has to be connected to before it counts as ready, for synced.sh: with itself the validators
+are as many as a block needs; a follower gets its blocks from one. Takes {root, follower}.
+*/}}
+{{- define "linea-stack.peersWanted" -}}
+{{- if not (and .root.Values.maru.enabled .root.Values.network.validators) -}}
+0
+{{- else if .follower -}}
+1
+{{- else -}}
+{{ sub (include "linea-stack.quorum" .root | int) 1 }}
+{{- end -}}
+{{- end -}}
+
 {{/* The volume with one key a pod, each in a file that has the pod's name. Takes {component, secretName}. */}}
 {{- define "linea-stack.keyVolume" -}}
 secret:
@@ -86,7 +108,7 @@ key{{ range $i := until (int .) }}{{ if $i }} key-{{ $i }}{{ end }}{{ end }}
 {{- if and (has $replicas (list 2 3)) (not .Values.network.acceptNoFaultTolerance) -}}
 {{- fail (printf "sequencer.replicas is %d, but QBFT needs 4 validators to tolerate a faulty one, and with 2 blocks stop as soon as one stops. Write 1 or 4, or network.acceptNoFaultTolerance: true to accept that" $replicas) -}}
 {{- end -}}
-{{- $quorum := div (add (mul 2 $keys) 2) 3 -}}
+{{- $quorum := include "linea-stack.quorum" . | int -}}
 {{- if and $keys (lt $replicas $quorum) -}}
 {{- fail (printf "sequencer.replicas is %d, and of the %d validators in network.validators %d are needed for a block: write %d for sequencer and maru, one for each" $replicas $keys $quorum $keys) -}}
 {{- end -}}

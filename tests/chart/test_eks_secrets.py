@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from scripts.kubernetes.manifest import Manifest
-from tests.chart.eks import PRODUCTION, eks, refused
+from scripts.rendering import helm
+from tests.chart.eks import PRODUCTION, eks, refused, values
 from tests.conftest import Repository
-from tests.objects import of_environment, of_kind, one, pods, walk
+from tests.objects import CHART, of_environment, of_kind, one, pods, walk
 
 ROLE = "eks.amazonaws.com/role-arn"
 
@@ -129,6 +132,29 @@ def test_a_key_is_looked_up_once_and_a_password_again() -> None:
     for manifest in of_kind(eks(), "ExternalSecret"):
         # What is gone from the store must not take a running validator's key away.
         assert manifest.object["spec"]["target"]["deletionPolicy"] == "Retain"
+
+
+def test_an_upgrade_of_images_or_of_the_chart_looks_no_secret_up_again(tmp_path: Path) -> None:
+    """The operator does where a label, an annotation or the spec of an ExternalSecret changes."""
+    shutil.copytree(CHART, tmp_path / "chart")
+    chart = tmp_path / "chart/Chart.yaml"
+    chart.write_text(re.sub(r"(?m)^version: .*", "version: 99.0.0", chart.read_text("utf-8")))
+    later = values(
+        sequencer__image__tag="99.0.0",
+        maru__image__tag="v99.0.0",
+        ethstats__image__tag="v99",
+        txSender__image__tag="v99",
+    )
+    upgraded = helm.template(tmp_path / "chart", tmp_path, later, "linea", "1.34")
+    assert (
+        of_kind(upgraded, "StatefulSet")[0].metadata["labels"]["helm.sh/chart"]
+        == "linea-stack-99.0.0"
+    )
+    before, after = (
+        {m.name: m.object for m in of_kind(each, "ExternalSecret")} for each in (eks(), upgraded)
+    )
+    assert before == after
+    assert len(before) == 5
 
 
 def test_the_operator_takes_a_role_on_where_pods_have_identities() -> None:

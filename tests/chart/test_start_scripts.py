@@ -1,30 +1,19 @@
-"""The scripts that start the nodes and tell whether they are ready, as the files that they are."""
+"""The scripts that start the nodes."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
+import signal
 import subprocess
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from scripts.network.keys import Key
-from tests.objects import CHART
+from tests.chart.node_scripts import FILES, run
 
-FILES = CHART / "files"
 NOWHERE = "linea-stack-sequencer-0.invalid"  # RFC 2606: never resolved
-
-
-def run(script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    path = FILES / script
-    shell = path.read_text("utf-8").splitlines()[0].removeprefix("#!")
-    environment = {"PATH": os.environ["PATH"], **variables}
-    command = [shell, str(path), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -118,150 +107,142 @@ def test_a_public_node_waits_until_there_is_a_peer() -> None:
         assert process.stdout.read() == b""
 
 
-@pytest.mark.parametrize("script", ["besu/start.sh", "maru/start.sh"])
-def test_a_key_that_the_secret_does_not_have_stops_the_pod(tmp_path: Path, script: str) -> None:
-    """The kubelet puts an empty folder in the place of a subPath that isn't there."""
-    for path in (tmp_path, tmp_path / "key"):
-        done = run(script, PEERS="", POD_NAME="linea-stack-4", KEY_FILE=str(path), BESU="false")
-        assert done.returncode == 1
-        assert "there is no key for linea-stack-4" in done.stderr
+@pytest.mark.parametrize(("known", "names"), [(2, 4), (1, 2), (3, 7), (0, 1)])
+def test_a_public_node_waits_for_more_than_half_of_the_names(known: int, names: int) -> None:
+    """It never learns of the others: with one peer it would depend on that one sequencer."""
+    peers = [*["localhost"] * known, *(f"{i}.invalid" for i in range(names - known))]
+    variables = {"PATH": os.environ["PATH"], "PEERS": " ".join(peers), "NEEDS_PEER": "true"}
+    variables |= {"WAIT_SECONDS": "0", "BESU": "/usr/bin/env"}
+    command = ["/bin/sh", str(FILES / "besu/start.sh")]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"waiting" in process.stdout.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.kill()
+        assert process.stdout.read() == b""
 
 
-@pytest.mark.parametrize("script", ["besu/start.sh", "maru/start.sh"])
-@pytest.mark.parametrize("text", ["", "\n", "0x12\n", "xyz\n", "PRIVATE\nTWICE\n"])
-def test_a_key_of_the_wrong_form_stops_the_pod_and_is_not_shown(
-    tmp_path: Path, script: str, text: str
+@pytest.mark.parametrize(("known", "names"), [(3, 4), (2, 3), (4, 7)])
+def test_a_public_node_starts_with_more_than_half_of_its_peers(known: int, names: int) -> None:
+    peers = [*["localhost"] * known, *(f"{i}.invalid" for i in range(names - known))]
+    variables = {"PEERS": " ".join(peers), "NEEDS_PEER": "true", "WAIT_SECONDS": "1"}
+    done = run("besu/start.sh", **variables, BESU="/usr/bin/env")
+    assert done.returncode == 0, done.stderr
+    assert f"starting without {' '.join(peers[known:])}" in done.stdout
+
+
+def test_a_sequencer_starts_without_any_peer() -> None:
+    """The other sequencers dial it when they come."""
+    done = run("besu/start.sh", PEERS=NOWHERE, WAIT_SECONDS="0", BESU="/usr/bin/env")
+    assert done.returncode == 0, done.stderr
+    assert f"starting without {NOWHERE}" in done.stdout
+
+
+@pytest.mark.parametrize("script", ["besu/start.sh", "maru/start.sh", "maru/follow.sh"])
+def test_what_a_killed_node_left_in_tmp_is_gone_at_its_next_start(
+    tmp_path: Path, script: str
 ) -> None:
-    file = tmp_path / "key"
-    file.write_text(text)
-    done = run(script, PEERS="", KEY_FILE=str(file), BESU="true", JAVA="true")
-    assert done.returncode == 1
-    assert "on one line" in done.stderr
-    assert not text.strip() or text.split()[0] not in done.stdout + done.stderr
+    """The volume outlives the container: it would fill up, and the kubelet evict the pod."""
+    key = tmp_path / "key"
+    key.write_text(Key.generate().libp2p_hex if "maru" in script else Key.generate().hex)
+    temporary = tmp_path / "temporary files"
+    (temporary / "hsperfdata").mkdir(parents=True)
+    for name in (".hidden", "a b.so", "hsperfdata/1"):
+        (temporary / name).write_text("left")
+    (temporary / "link").symlink_to(key)
+    variables = {"PEERS": "", "KEY_FILE": str(key), "TMP_TO_CLEAR": str(temporary)}
+    done = run(script, **variables, BESU="true", JAVA="true")
+    assert done.returncode == 0, done.stderr
+    assert list(temporary.iterdir()) == []
+    assert key.exists()
 
 
-def test_the_two_kinds_of_key_are_not_taken_for_each_other(tmp_path: Path) -> None:
-    key, file = Key.generate(), tmp_path / "key"
-    for script, right, wrong in (
-        ("besu/start.sh", key.hex, key.libp2p_hex),
-        ("maru/start.sh", key.libp2p_hex, key.hex),
-    ):
-        for text, code in ((right, 0), (wrong, 1), (f"{right}\n{right}\n", 1)):
-            file.write_text(text)
-            done = run(script, PEERS="", KEY_FILE=str(file), BESU="true", JAVA="true")
-            assert done.returncode == code, (script, done.stderr)
-            assert key.hex not in done.stdout + done.stderr
+def test_a_file_that_can_not_be_deleted_stops_no_node(tmp_path: Path) -> None:
+    (tmp_path / "find").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "find").chmod(0o755)
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMP_TO_CLEAR": "/nowhere"}
+    done = run("besu/start.sh", "A=1", PEERS="", BESU="/usr/bin/env", **variables)
+    assert done.returncode == 0, done.stderr
+    assert "some files stay in /nowhere" in done.stderr
+    assert "A=1" in done.stdout.splitlines()
 
 
-def test_the_secret_of_a_pod_is_32_new_bytes_that_only_it_reads(tmp_path: Path) -> None:
-    made = set()
-    for name in ("a", "b"):
-        file = tmp_path / name
-        assert run("besu/engine-secret.sh", SECRET_FILE=str(file)).returncode == 0
-        assert len(bytes.fromhex(file.read_text())) == 32
-        assert file.stat().st_mode & 0o777 == 0o600
-        made.add(file.read_text())
-    assert len(made) == 2
+# How a Besu that reports to EthStats stops. Before 25.12.0 it may wait for EthStats without end.
+
+LOCKED = """#!/bin/bash
+# A Besu that hangs at SIGTERM: it has the database's lock until the file `close` is there.
+mkdir -p database
+exec 9>database/LOCK
+trap : TERM
+echo started
+while sleep 0.1; do [ ! -e close ] || exec 9>&-; done
+"""
 
 
-# Readiness. Maru itself can't be had here: a server answers as its API does (GetSyncingStatus.kt,
-# GetBlock.kt in maru/api), and as an execution client does (eth_blockNumber).
+class Hanging:
+    """A Besu as above, which start.sh has started."""
+
+    def __init__(self, folder: Path, text: str = LOCKED) -> None:
+        program = folder / "besu"
+        program.write_text(text)
+        program.chmod(0o755)
+        self.folder = folder
+        variables = {"PATH": os.environ["PATH"], "PEERS": "", "BESU": str(program)}
+        variables |= {"BESU_ETHSTATS": "ws://besu-0:secret@ethstats:3000", "STOP_SECONDS": "1"}
+        command = ["/bin/sh", str(FILES / "besu/start.sh")]
+        self.process = subprocess.Popen(
+            command, env=variables, cwd=folder, stdout=subprocess.PIPE, start_new_session=True
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"started\n"
+
+    def end(self) -> None:
+        assert self.process.stdout is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
 
 
-class Node:
-    """What Maru and its execution client say."""
-
-    def __init__(self) -> None:
-        self.syncing = {"is_syncing": False, "el_offline": False}
-        self.consensus, self.execution = 1000, 1000
-        node = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                payload = {"block_number": str(node.consensus)}
-                block = {"message": {"body": {"execution_payload": payload}}}
-                self._answer({"data": node.syncing if "syncing" in self.path else block})
-
-            def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                asked = json.loads(self.rfile.read(length))
-                assert asked["method"] == "eth_blockNumber"
-                self._answer({"jsonrpc": "2.0", "id": 1, "result": hex(node.execution)})
-
-            def _answer(self, data: object) -> None:
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(json.dumps(data, separators=(",", ":")).encode())
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def ready(self, **variables: str) -> subprocess.CompletedProcess[str]:
-        port = str(self.server.server_port)
-        given = {
-            "EXECUTION": "127.0.0.1",
-            "HOSTNAME": "besu-0",
-            "MARU_PORT": port,
-            "EXECUTION_PORT": port,
-        }
-        return run("maru/synced.sh", **(given | variables))
+def test_a_besu_that_hangs_is_killed_once_its_database_is_closed(tmp_path: Path) -> None:
+    hanging = Hanging(tmp_path)
+    try:
+        hanging.process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            hanging.process.wait(5)  # its database is open, so it may still write to it
+        (tmp_path / "close").touch()
+        assert hanging.process.wait(60) == 128 + signal.SIGKILL
+    finally:
+        hanging.end()
 
 
-@pytest.fixture
-def node() -> Iterator[Node]:
-    found = Node()
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
+def test_a_besu_whose_database_was_never_seen_is_not_killed(tmp_path: Path) -> None:
+    hanging = Hanging(tmp_path, LOCKED.replace("exec 9>database/LOCK", ""))
+    try:
+        hanging.process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            hanging.process.wait(5)
+    finally:
+        hanging.end()
 
 
-def test_a_node_that_has_caught_up_is_ready(node: Node) -> None:
-    node.execution -= 5
-    done = node.ready()
-    assert done.returncode == 0, done.stdout + done.stderr
-    node.consensus = node.execution = 0
-    assert node.ready().returncode == 0, "a new chain"
+@pytest.mark.parametrize("signalled", [signal.SIGTERM, signal.SIGINT])
+def test_a_besu_that_ends_at_the_signal_has_its_own_exit_code(
+    tmp_path: Path, signalled: signal.Signals
+) -> None:
+    hanging = Hanging(tmp_path, LOCKED.replace("trap : TERM", "trap 'exit 143' TERM"))
+    try:
+        hanging.process.send_signal(signalled)
+        assert hanging.process.wait(60) == 143
+    finally:
+        hanging.end()
 
 
-def test_a_node_that_is_behind_is_not_ready(node: Node) -> None:
-    node.execution -= 6
-    done = node.ready()
-    assert done.returncode == 1
-    assert "6 blocks behind" in done.stdout
-
-
-@pytest.mark.parametrize("state", ["is_syncing", "el_offline"])
-def test_a_maru_that_says_that_it_is_not_in_sync_is_not_ready(node: Node, state: str) -> None:
-    node.syncing[state] = True
-    assert node.ready().returncode == 1
-
-
-@pytest.mark.parametrize("port", ["MARU_PORT", "EXECUTION_PORT"])
-def test_a_node_that_does_not_answer_is_not_ready(node: Node, port: str) -> None:
-    assert node.ready(**{port: "1"}).returncode == 1
-
-
-def test_a_sequencer_without_a_maru_is_ready(node: Node) -> None:
-    """Its Maru comes in a later wave: its name is unknown, or it does not answer."""
-    for given in ({"MARU": "linea-stack-maru-N.invalid"}, {"MARU": "127.0.0.1", "MARU_PORT": "1"}):
-        done = node.ready(**given)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_a_sequencer_is_ready_when_it_has_the_blocks_of_its_maru(node: Node) -> None:
-    node.syncing["is_syncing"] = True  # Maru's own matter
-    done = node.ready(MARU="127.0.0.1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    node.execution -= 6
-    done = node.ready(MARU="127.0.0.1")
-    assert done.returncode == 1
-    assert "6 blocks behind" in done.stdout
-
-
-def test_a_validator_asks_the_sequencer_of_its_ordinal(node: Node) -> None:
-    done = node.ready(EXECUTION="sequencer-N.invalid", HOSTNAME="maru-2")
-    assert done.returncode == 1
-    assert "sequencer-2.invalid" in done.stderr
+def test_a_besu_that_ends_by_itself_has_its_own_exit_code(tmp_path: Path) -> None:
+    """3, for example, where its heap is full."""
+    hanging = Hanging(tmp_path, "#!/bin/sh\necho started\nexit 3\n")
+    try:
+        assert hanging.process.wait(60) == 3
+    finally:
+        hanging.end()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from scripts.core.findings import UserError
+from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Manifest
 from scripts.network import genesis, keys
 from tests.objects import ENVIRONMENTS, FULL, containers, of, of_environment, of_values, one, pod
@@ -155,6 +156,54 @@ def test_nodes_know_each_other_by_the_names_and_keys_of_the_network(
         besu = tomllib.loads(files(manifests, component)["config.toml"])
         assert besu["Xdns-enabled"]
         assert besu["Xdns-update-enabled"]
+
+
+def variable(manifests: list[Manifest], component: str, container: str, name: str) -> str:
+    (found,) = [c for c in containers(template(manifests, component)) if c["name"] == container]
+    (value,) = [v["value"] for v in found["env"] if v["name"] == name]
+    return str(value)
+
+
+@pytest.mark.parametrize("validators", [1, 4, 6, 7])
+def test_a_validator_is_ready_with_the_others_that_a_block_needs(validators: int) -> None:
+    manifests = of(network(validators))
+    quorum = resilience.Chain(validators, validators, 0, 0).quorum
+    assert variable(manifests, "maru", "maru", "PEERS_WANTED") == str(quorum - 1)
+    assert variable(manifests, "besu", "maru", "PEERS_WANTED") == "1"
+
+
+def test_three_validators_need_one_other_for_a_block() -> None:
+    values = network(3)
+    values["network"]["acceptNoFaultTolerance"] = True
+    assert variable(of(values), "maru", "maru", "PEERS_WANTED") == "1"
+
+
+def test_a_pod_that_is_not_there_makes_the_quorum_no_smaller() -> None:
+    values = network(7)
+    values["sequencer"]["replicas"] = values["maru"]["replicas"] = 6
+    assert variable(of(values), "maru", "maru", "PEERS_WANTED") == "4"
+
+
+def test_a_chain_without_a_list_of_validators_counts_none() -> None:
+    """By hand: nothing tells whose peers they are."""
+    manifests = of_values(None)
+    assert variable(manifests, "maru", "maru", "PEERS_WANTED") == "0"
+    assert variable(manifests, "besu", "maru", "PEERS_WANTED") == "0"
+
+
+def test_a_follower_that_is_told_of_no_validator_needs_none() -> None:
+    values = network(4) | {"maru": {"enabled": False}, "sequencer": {"enabled": False}}
+    assert variable(of(values), "besu", "maru", "PEERS_WANTED") == "0"
+
+
+def test_each_node_empties_the_folder_for_temporary_files_that_it_has(
+    manifests: list[Manifest],
+) -> None:
+    nodes = (("sequencer", "sequencer"), ("maru", "maru"), ("besu", "besu"), ("besu", "maru"))
+    for component, container in nodes:
+        folder = variable(manifests, component, container, "TMP_TO_CLEAR")
+        volume, _ = mounted(template(manifests, component), container, f"{folder}/any")
+        assert "emptyDir" in volume
 
 
 @pytest.mark.parametrize("component", ["sequencer", "besu"])

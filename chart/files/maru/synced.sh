@@ -5,6 +5,10 @@
 # Where it runs, by what is given; in a host's name, N stands for the pod's ordinal:
 #   EXECUTION  host of the execution client, in Maru's pods
 #   MARU       host of Maru, in a sequencer's pod: one whose Maru is not there, as at the first start, is ready
+# A node that is cut off knows of no block that it lacks, so peers count, too:
+#   PEERS_WANTED  validators that Maru has to be connected to, of those in network.toml in CONFIG_DIR: others are
+#                 connected as well, the followers
+#   PEERS         names of the sequencers: where there are several, a sequencer's Besu has to be connected to some node
 # MAX_BEHIND: blocks that the client may be behind. MARU_PORT, EXECUTION_PORT: for tests.
 # By bash itself: the images have no other HTTP client for sure.
 set -euo pipefail
@@ -24,6 +28,29 @@ get() {
   ask "$maru" "${MARU_PORT:-8080}" $'GET '"$1"$' HTTP/1.0\r\nHost: localhost\r\n\r\n'
 }
 
+# call METHOD: prints the answer of the execution client.
+call() {
+  local body='{"jsonrpc":"2.0","id":1,"method":"'"$1"'","params":[]}'
+  ask "$execution" "${EXECUTION_PORT:-8545}" $'POST / HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: '"${#body}"$'\r\n\r\n'"$body"
+}
+
+# connected: prints how many of the validators in network.toml are among Maru's peers; fails where that can't be told.
+connected() {
+  local peers line number=0
+  peers=$(get /eth/v1/node/peers)
+  [[ $peers == *'"data":['*'}' ]] || return
+  while read -r line; do
+    [[ $line =~ /p2p/([1-9A-Za-z]+) ]] || continue
+    ! [[ $peers =~ '"peer_id":"'${BASH_REMATCH[1]}'"'[^}]*'"state":"connected"' ]] || ((++number))
+  done <"${CONFIG_DIR:-/config}/network.toml"
+  echo "$number"
+}
+
+if [[ -n ${MARU:-} && ${PEERS:-} == *' '* ]]; then
+  [[ $(call net_peerCount) =~ '"result":"0x'([0-9a-f]+) ]] || { echo "no answer from $execution"; exit 1; }
+  ((16#${BASH_REMATCH[1]})) || { echo "Besu is connected to no other node"; exit 1; }
+fi
+
 if ! syncing=$(get /eth/v1/node/syncing 2>/dev/null); then
   [[ -z ${MARU:-} ]] || exit 0
   echo "Maru does not answer"
@@ -32,13 +59,16 @@ fi
 if [[ -z ${MARU:-} ]]; then
   [[ $syncing == *'"is_syncing":false'* ]] || { echo "Maru is not in sync"; exit 1; }
   [[ $syncing == *'"el_offline":false'* ]] || { echo "the execution client is away"; exit 1; }
+  if ((${PEERS_WANTED:-0})); then
+    number=$(connected) || { echo "Maru does not list its peers"; exit 1; }
+    ((number >= PEERS_WANTED)) || { echo "Maru is connected to $number validators, and needs $PEERS_WANTED"; exit 1; }
+  fi
 fi
 
 [[ $(get /eth/v2/beacon/blocks/head) =~ '"block_number":"'([0-9]+) ]] || { echo "Maru has no block"; exit 1; }
 consensus=${BASH_REMATCH[1]}
 
-body='{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}'
-answer=$(ask "$execution" "${EXECUTION_PORT:-8545}" $'POST / HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: '"${#body}"$'\r\n\r\n'"$body")
+answer=$(call eth_blockNumber)
 [[ $answer =~ '"result":"0x'([0-9a-f]+) ]] || { echo "no answer from $execution"; exit 1; }
 behind=$((consensus - 16#${BASH_REMATCH[1]}))
 ((behind <= ${MAX_BEHIND:-5})) || { echo "$execution is $behind blocks behind Maru"; exit 1; }

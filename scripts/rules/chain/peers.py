@@ -346,3 +346,44 @@ def missing_wait_for_peers(objects: Objects) -> Iterator[Problem]:
             )
             fix = f"write {' '.join(dict.fromkeys(hosts))}"
             yield Problem(variable.manifest, variable.path, message, fix)
+
+
+@rule("docs/chain.md")
+def readiness_ignores_peers(objects: Objects) -> Iterator[Problem]:
+    """A Maru is ready only while it is connected to enough validators.
+
+    Without peers, Maru takes its own head for the newest, and reports that it is in sync. Then a
+    change that cuts connections rolls out to all validators, and an isolated public node serves old
+    blocks.
+    """
+    for node in objects.programs:
+        validates = any(key.startswith("qbft.") for key in node.settings)
+        wanted = objects.chain.quorum - 1 if validates and objects.chain else 1
+        is_unknown = not node.is_known or not node.peers or (validates and not objects.chain)
+        if node.program != MARU or is_unknown or wanted == 0:
+            continue
+        probe = paths.get(node.container.data, ["readinessProbe"])
+        if not str(paths.get(probe, ["exec", "command", 1])).endswith("/synced.sh"):
+            if probe and objects.is_production:
+                message = (
+                    f"the readiness probe of {node.name} does not check its peers: without peers, "
+                    "it is ready and has old blocks"
+                )
+                path: Where = (*node.container.path, "readinessProbe")
+                fix = "write the chart's command: [/bin/bash, /config/synced.sh]"
+                yield Problem(node.workload.manifest, path, message, fix)
+            continue
+        variable = node.variables.get("PEERS_WANTED")
+        text = str(variable.value) if variable else "0"
+        enough = (wanted,) if validates else range(1, len(node.peers) + 1)
+        if text.isdecimal() and int(text) in enough:
+            continue
+        state = f"PEERS_WANTED of {node.name} is {text}"
+        if not variable:
+            state = f"{node.name} has no PEERS_WANTED"
+        needs = f"a block needs {wanted} other validators" if validates else "it needs a validator"
+        is_low = text.isdecimal() and int(text) < wanted
+        result = "ready although it is isolated" if is_low else "not ready although it has enough"
+        place = variable.path if variable else (*node.container.path, "env")
+        fix = f'write PEERS_WANTED: "{wanted}"'
+        yield Problem(node.workload.manifest, place, f"{state}, but {needs}: it is {result}", fix)

@@ -196,20 +196,11 @@ def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
 
     If the new entry has another key, the node becomes another one at its next start.
     """
-    secrets = {
-        text_of(paths.get(source, ("secretName",)))
-        for manifest in objects.of_kind("StatefulSet")
-        for _, source in keys(manifest).values()
-    }
-    for old, new in changed_in_place(objects, "ExternalSecret"):
-        target = paths.get(new.object, ("spec", "target", "name")) or new.name
-        if text_of(target) not in secrets:
-            continue
-        old_data = mappings(spec_of(old, "data"))
-        before = {text_of(data.get("secretKey")): data for _, data in old_data}
+    for old, new in _external_keys(objects):
+        before = _entries(old)
         for index, data in mappings(spec_of(new, "data")):
             key = text_of(data.get("secretKey"))
-            was, now = _entry(before.get(key)), _entry(data)
+            was, now = before.get(key), _entry(data)
             if was and was != now:
                 message = f"{new.label} reads '{key}' from {now} instead of {was}:"
                 message += " if the new entry has another key, the node becomes another one"
@@ -217,6 +208,56 @@ def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
                 path = ("spec", "data", index, "remoteRef", "key")
                 yield Problem(new, path, message, fix)
                 break
+
+
+@rule("https://external-secrets.io/latest/api/externalsecret/", Severity.WARNING)
+def node_keys_looked_up_again(objects: Objects) -> Iterator[Problem]:
+    """The keys of nodes are not read again because of a change to something else.
+
+    If a label, an annotation or the spec of an ExternalSecret changes, the operator reads its
+    entries again. A node that gets another key does not start.
+    """
+    for old, new in _external_keys(objects):
+        fields = [
+            (field, path)
+            for field, path in _LOOKED_UP
+            if paths.get(old.object, path) != paths.get(new.object, path)
+        ]
+        before, after = _entries(old), _entries(new)
+        moved = any(before[key] != after[key] for key in before.keys() & after.keys())
+        if fields and not moved and paths.get(new.object, ("spec", "refreshPolicy")) == "OnChange":
+            names = " and ".join(field for field, _ in fields)
+            message = f"{names} of {new.label} change: the operator reads the nodes' keys again,"
+            message += " and a node that gets another key does not start"
+            fix = "restore them, or make sure that the secrets manager has the same keys"
+            yield Problem(new, fields[0][1], message, fix)
+
+
+_LOOKED_UP: tuple[tuple[str, Where], ...] = (
+    ("the labels", ("metadata", "labels")),
+    ("the annotations", ("metadata", "annotations")),
+    ("the spec", ("spec",)),
+)
+"""What GetResourceVersion in the operator's pkg/controllers/util/util.go compares."""
+
+
+def _external_keys(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
+    """Yield (old, new) of the ExternalSecrets of node keys that change."""
+    secrets = {
+        text_of(paths.get(source, ("secretName",)))
+        for manifest in objects.of_kind("StatefulSet")
+        for _, source in keys(manifest).values()
+    }
+    for old, new in changed_in_place(objects, "ExternalSecret"):
+        target = paths.get(new.object, ("spec", "target", "name")) or new.name
+        if text_of(target) in secrets:
+            yield old, new
+
+
+def _entries(manifest: Manifest) -> dict[str, str]:
+    """Return key → where the operator reads it."""
+    data = mappings(spec_of(manifest, "data"))
+    return {text_of(each.get("secretKey")): _entry(each) for _, each in data}
 
 
 @rule(
