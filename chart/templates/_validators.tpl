@@ -92,8 +92,8 @@ key{{ range $i := until (int .) }}{{ if $i }} key-{{ $i }}{{ end }}{{ end }}
 {{- end -}}
 {{- if .Values.genesis.maru -}}
 {{- $set := list -}}
-{{- range $time, $fork := dig "config" dict (fromJson .Values.genesis.maru) -}}
-{{- range dig "validatorSet" list $fork -}}
+{{- range $time, $fork := default dict (get (fromJson .Values.genesis.maru) "config") -}}
+{{- range default list (get $fork "validatorSet") -}}
 {{- $set = append $set (lower .) -}}
 {{- end -}}
 {{- end -}}
