@@ -174,7 +174,7 @@ readinessProbe:
 podManagementPolicy: Parallel
 updateStrategy:
   {{- $strategy := deepCopy .values.updateStrategy }}
-  {{- if and $strategy.rollingUpdate (not (include "linea-stack.has135" .root)) }}
+  {{- if and $strategy.rollingUpdate (not (include "linea-stack.has137" .root)) }}
   {{- $_ := set $strategy "rollingUpdate" (omit $strategy.rollingUpdate "maxUnavailable") }}
   {{- end }}
   {{- if eq $strategy.type "OnDelete" }}

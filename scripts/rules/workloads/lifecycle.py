@@ -110,6 +110,34 @@ def update_beyond_quorum(objects: Objects) -> Iterator[Problem]:
             )
 
 
+_MAX_UNAVAILABLE = 37
+"""Minor version of Kubernetes from which API servers keep a StatefulSet's maxUnavailable."""
+
+
+@rule(
+    "https://github.com/kubernetes/kubernetes/pull/139466",
+    Severity.WARNING,
+    outcome=Outcome.HIDDEN,
+)
+def max_unavailable_dropped(objects: Objects) -> Iterator[Problem]:
+    """A StatefulSet has maxUnavailable only where the API server keeps it: from 1.37 on.
+
+    Otherwise the API server drops the field: pods are replaced one at a time, and Argo CD may
+    report a difference that no sync ends. 1.35.0 to 1.35.3 kept it, with an error that hits sets
+    whose pods don't wait for each other.
+    """
+    minor = int(objects.kubernetes_version.partition(".")[2])
+    for workload in _of_kind(objects, "StatefulSet") if minor < _MAX_UNAVAILABLE else ():
+        path = (*_strategy(workload), "rollingUpdate", "maxUnavailable")
+        if workload.get(*path) is not None:
+            message = (
+                f"Kubernetes {objects.kubernetes_version} drops a StatefulSet's maxUnavailable:"
+                " pods are replaced one at a time, and Argo CD may report a difference that no sync ends"
+            )
+            fix = "remove it; Kubernetes has it from 1.37 on"
+            yield Problem(workload.manifest, path, message, fix)
+
+
 @rule(_STATEFUL, Severity.WARNING)
 def update_by_hand(objects: Objects) -> Iterator[Problem]:
     """A change of a StatefulSet reaches its pods by itself.
