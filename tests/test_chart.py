@@ -229,9 +229,27 @@ def test_backups_run_every_six_hours_into_the_bucket() -> None:
 @pytest.mark.parametrize("name", NODES)
 def test_metrics_are_scraped_where_the_prometheus_operator_is_told_to(name: str) -> None:
     made = of({"metrics": {"serviceMonitor": {"enabled": True, "namespace": "monitoring"}}})
-    monitor = one(made, "ServiceMonitor", f"linea-stack-{name}")
+    monitor = one(made, "ServiceMonitor", f"linea-linea-stack-{name}")
     assert monitor["metadata"]["namespace"] == "monitoring"
     assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["linea"]}
+    jobs = [endpoint["relabelings"][0] for endpoint in monitor["spec"]["endpoints"]]
+    assert jobs[0] == {"targetLabel": "job", "replacement": f"linea-stack-{name}"}
+
+
+def test_releases_of_one_name_share_a_namespace_of_monitoring() -> None:
+    there = {"enabled": True, "namespace": "monitoring"}
+    rules = there | {"runbookUrl": "https://example.com/runbooks"}
+    metrics = {"serviceMonitor": there, "prometheusRule": rules, "dashboards": there}
+    names = [
+        {
+            (m.kind, m.name)
+            for m in helm.template(CHART, ROOT, {"metrics": metrics}, namespace, "1.34")
+            if m.metadata.get("namespace") == "monitoring"
+        }
+        for namespace in ("linea-a", "linea-b")
+    ]
+    assert {kind for kind, _ in names[0]} == {"ServiceMonitor", "PrometheusRule", "ConfigMap"}
+    assert not names[0] & names[1]
 
 
 def test_no_servicemonitor_is_made_until_asked_for(defaults: list[Manifest]) -> None:

@@ -268,10 +268,12 @@ they are; by default it would be the Service's name, the same for Besu and the M
 */}}
 {{- define "linea-stack.serviceMonitor" -}}
 {{- $monitor := .root.Values.metrics.serviceMonitor -}}
+{{- $name := include "linea-stack.componentName" . -}}
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
 metadata:
-  name: {{ include "linea-stack.componentName" . }}
+  {{- /* In a namespace that releases share, their names would be the same. */}}
+  name: {{ $monitor.namespace | empty | ternary $name (printf "%s-%s" .root.Release.Namespace $name) }}
   {{- with $monitor.namespace }}
   namespace: {{ . | quote }}
   {{- end }}
@@ -297,7 +299,7 @@ spec:
       interval: {{ $monitor.interval }}
       scrapeTimeout: {{ $monitor.scrapeTimeout }}
       relabelings:
-        - {targetLabel: job, replacement: {{ include "linea-stack.componentName" $ }}{{ eq . "maru-metrics" | ternary "-maru" "" }}}
+        - {targetLabel: job, replacement: {{ $name }}{{ eq . "maru-metrics" | ternary "-maru" "" }}}
     {{- end }}
 {{- end -}}
 
