@@ -131,6 +131,29 @@ def test_besu_is_reached_from_outside_on_8545_and_8546(defaults: list[Manifest])
     assert {port["name"]: port["port"] for port in spec["ports"]} == {"rpc": 8545, "ws": 8546}
 
 
+def test_no_load_balancer_asks_for_an_affinity_that_aws_rejects(manifests: list[Manifest]) -> None:
+    for service in of_kind(manifests, "Service"):
+        if service.object["spec"].get("type") == "LoadBalancer":
+            assert service.object["spec"].get("sessionAffinity", "None") == "None", service.label
+
+
+@pytest.mark.parametrize(
+    ("service", "affinity"),
+    [
+        ({}, None),
+        ({"type": "ClusterIP"}, "ClientIP"),
+        ({"type": "NodePort"}, "ClientIP"),
+        ({"type": "ClusterIP", "sessionAffinity": "None"}, None),
+        ({"type": "LoadBalancer", "sessionAffinity": "ClientIP"}, "ClientIP"),
+    ],
+)
+def test_a_client_stays_with_one_pod_of_besu_where_it_can(
+    service: dict[str, str], affinity: str | None
+) -> None:
+    made = one(of({"besu": {"service": service}}), "Service", "linea-stack-besu")
+    assert made["spec"].get("sessionAffinity") == affinity
+
+
 def test_ethstats_is_reached_from_outside(defaults: list[Manifest]) -> None:
     assert one(defaults, "Service", "linea-stack-ethstats")["spec"]["type"] == "LoadBalancer"
 

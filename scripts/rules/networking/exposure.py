@@ -10,10 +10,11 @@ from functools import lru_cache
 from typing import Any
 
 from scripts.core import paths
+from scripts.core.findings import Severity
 from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
 _ALB = "alb.ingress.kubernetes.io/"
@@ -103,6 +104,37 @@ def service_is_public(objects: Objects) -> Iterator[Problem]:
                 if path[-1] == "externalIPs":
                     fix = "remove externalIPs, and let an Ingress lead to it"
                 yield Problem(service, path, message, fix)
+
+
+_OWN_CONTROLLER = ("external", "nlb-ip")
+"""Values of aws-load-balancer-type by which the AWS Load Balancer Controller takes a Service."""
+
+
+@rule(
+    "https://github.com/kubernetes/cloud-provider-aws/blob/master/pkg/providers/v1/aws.go",
+    Severity.WARNING,
+    outcome=Outcome.BREAKS,
+)
+def load_balancer_with_affinity(objects: Objects) -> Iterator[Problem]:
+    """A Service of type LoadBalancer has no session affinity, if AWS makes its load balancer.
+
+    Otherwise AWS makes none, and the Service waits for an address that never comes. Other clouds,
+    and the AWS Load Balancer Controller, ignore the affinity or can do it.
+    """
+    for service in objects.of_kind("Service"):
+        spec = service.object.get("spec")
+        if not isinstance(spec, dict) or spec.get("type") != "LoadBalancer":
+            continue
+        by = service.annotations.get("service.beta.kubernetes.io/aws-load-balancer-type")
+        if spec.get("loadBalancerClass") or by in _OWN_CONTROLLER:
+            continue
+        if spec.get("sessionAffinity") == "ClientIP":
+            message = (
+                f"{service.label} is a LoadBalancer with sessionAffinity ClientIP: on AWS it gets"
+                " no load balancer, and no address"
+            )
+            fix = "write sessionAffinity: None"
+            yield Problem(service, ("spec", "sessionAffinity"), message, fix)
 
 
 _PRIVATE = {
