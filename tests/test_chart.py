@@ -117,6 +117,16 @@ def test_sequencer_and_besu_can_be_probed_by_http_on_their_metrics(name: str, pr
     assert ports(found).get(get["port"], get["port"]) == 9545
 
 
+@pytest.mark.parametrize("name", ["sequencer", "besu"])
+@pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe"])
+def test_no_client_can_get_a_besu_restarted(
+    defaults: list[Manifest], name: str, probe: str
+) -> None:
+    """Besu closes connections above its limit, so who holds them all starves a probe on 8545."""
+    found = container(defaults, "StatefulSet", f"linea-stack-{name}")
+    assert found[probe]["httpGet"] == {"path": "/metrics", "port": "metrics"}
+
+
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
 def test_maru_can_be_probed_by_tcp_on_8080(probe: str) -> None:
     contract = of_values(CHART / "ci" / "contract-probes-values.yaml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -519,3 +520,14 @@ def test_every_part_of_a_document_has_a_position(data: dict[str, Any]) -> None:
     for path in keys(data, ()):
         line, _ = document.position(path)
         assert lines[line - 1].startswith((f"{path[-1]} = ", f"[{'.'.join(path)}]"))
+
+
+@pytest.mark.parametrize("component", ["besu", "sequencer"])
+def test_no_client_can_take_up_a_besu(component: str) -> None:
+    """Without limits, 80 idle connections or 16 posts of 128 MiB stop it for all."""
+    text = (ROOT / "chart" / "files" / component / "config.toml").read_text("utf-8")
+    config = tomllib.loads(text)
+    assert config["rpc-http-max-active-connections"] > 80
+    assert config["rpc-http-max-request-content-length"] <= 2**21
+    assert config["rpc-http-max-batch-size"] <= 100
+    assert config["rpc-ws-max-active-connections"] > 80

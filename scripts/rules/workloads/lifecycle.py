@@ -132,7 +132,8 @@ def max_unavailable_dropped(objects: Objects) -> Iterator[Problem]:
         if workload.get(*path) is not None:
             message = (
                 f"Kubernetes {objects.kubernetes_version} drops a StatefulSet's maxUnavailable:"
-                " pods are replaced one at a time, and Argo CD may report a difference that no sync ends"
+                " pods are replaced one at a time, and Argo CD may report a difference that no"
+                " sync ends"
             )
             fix = "remove it; Kubernetes has it from 1.37 on"
             yield Problem(workload.manifest, path, message, fix)
@@ -347,6 +348,28 @@ def probe_of_another_api(objects: Objects) -> Iterator[Problem]:
                     " peers or has caught up"
                 )
                 yield Problem(manifest, (*path, "path"), message, "write /readiness")
+
+
+@rule("docs/chain.md", Severity.WARNING)
+def liveness_by_a_port_of_clients(objects: Objects) -> Iterator[Problem]:
+    """The liveness probe of a Besu asks a port that no client takes up.
+
+    Besu closes connections to JSON-RPC and WebSocket above a limit. Otherwise whoever holds so many
+    gets the node restarted, again and again.
+    """
+    for node in objects.programs:
+        own = {str(p.get("name")): p.get("containerPort") for p in _ports(node.container.data)}
+        shared = {api.port for api in node.apis if api.name in ("rpc", "ws")}
+        path: Where = ("livenessProbe", "httpGet", "port")
+        port = paths.get(node.container.data, path)
+        number = own.get(port) if isinstance(port, str) else port
+        if node.program == BESU and number in shared:
+            message = (
+                f"the livenessProbe of {node.name} asks port {port}: clients who hold all its"
+                " connections get the node restarted"
+            )
+            fix = "write path: /metrics and port: metrics"
+            yield Problem(node.workload.manifest, (*node.container.path, *path), message, fix)
 
 
 @rule(_PROBES)
