@@ -158,14 +158,14 @@ lifecycle:
 {{- end -}}
 {{- end -}}
 
-{{/* The three probes of a container. */}}
+{{/* The probes of a container, three but for those whose value is null. */}}
 {{- define "linea-stack.probes" -}}
-startupProbe:
-  {{- include "linea-stack.probe" .values.startupProbe | nindent 2 }}
-livenessProbe:
-  {{- include "linea-stack.probe" .values.livenessProbe | nindent 2 }}
-readinessProbe:
-  {{- include "linea-stack.probe" .values.readinessProbe | nindent 2 }}
+{{- range $kind := list "startupProbe" "livenessProbe" "readinessProbe" }}
+{{- with get $.values $kind }}
+{{ $kind }}:
+  {{- include "linea-stack.probe" . | nindent 2 }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* How a StatefulSet is updated, and that its volumes outlive it. */}}

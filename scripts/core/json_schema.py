@@ -19,6 +19,9 @@ from scripts.core.yamlio import Document
 Locate = Callable[[list[str | int]], tuple[Document, list[str | int]]]
 """From a path in merged data to the document that sets it, and the path there."""
 
+Absent = Callable[[list[str | int]], Finding | None]
+"""From the path of a required key that is missing to a finding of its own, if there is one."""
+
 
 @lru_cache
 def read(path: Path) -> dict[str, Any]:
@@ -40,10 +43,18 @@ def check(document: Document, schema: Path) -> list[Finding]:
     return check_merged(document.data, schema, lambda path: (document, path))
 
 
-def check_merged(data: Any, schema: Path, locate: Locate) -> list[Finding]:
+def check_merged(
+    data: Any, schema: Path, locate: Locate, absent: Absent | None = None
+) -> list[Finding]:
     """Return what the schema refuses in data merged from several documents."""
-    errors = _validator(schema).iter_errors(data)
-    return sorted({finding for error in errors for finding in _told(error, read(schema), locate)})
+    found = set[Finding]()
+    for error in _validator(schema).iter_errors(data):
+        kind, path = type(error.kind).__name__, list(error.instance_path)
+        own = None
+        if absent and kind == "Required":
+            own = absent([*path, error.kind.property])
+        found |= {own} if own else {*_told(error, read(schema), locate)}
+    return sorted(found)
 
 
 def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Finding]:

@@ -252,14 +252,38 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
                     return (overlay if layer.file.startswith("base/") else layer), path
         return document, inside
 
+    def emptied(path: list[str | int]) -> Finding | None:
+        return _emptied(environment, path)
+
     merged = coalesce(chart.data or {}, environment.values)
     path = root / "chart" / "values.schema.json"
     try:
-        return json_schema.check_merged(merged, path, locate)
+        return json_schema.check_merged(merged, path, locate, emptied)
     except (UserError, ValueError, RecursionError):
         # Not the error's own text, which could contain a value, or a path of this machine.
         message, fix = "the file is not a valid JSON Schema", "restore it from git"
         return [Finding(safe_files.name(path, root), 0, 0, "invalid-chart", message, fix)]
+
+
+_MOST_SHOWN = 4
+"""How many of the keys that a null removes its finding names."""
+
+
+def _emptied(environment: Environment, path: list[str | int]) -> Finding | None:
+    """Return the finding for a null that removes a default which the chart can't do without."""
+    chart, *own = environment.layers
+    layer = next((it for it in reversed(own) if paths.has(it.data, path)), None)
+    if layer is None or paths.get(layer.data, path) is not None:
+        return None
+    default = paths.get(chart.data, path)
+    gone = "its default"
+    if isinstance(default, dict) and default:
+        below = [*map(str, default)]
+        shown = ", ".join(below[:_MOST_SHOWN]) + (", …" if below[_MOST_SHOWN:] else "")
+        gone = f"all that stands below it ({shown})"
+    message = f"{'.'.join(map(str, path))} is empty, which removes {gone}"
+    fix = "write a value, or remove the line"
+    return layer.finding("null-removes-defaults", path, message, fix)
 
 
 def _no_profile(root: Path, document: Document, index: int, profile: str) -> Finding:
