@@ -223,9 +223,11 @@ def test_the_tx_sender_takes_its_settings_from_the_values() -> None:
 
 
 def test_a_large_amount_stays_the_number_it_is() -> None:
-    made = of({"txSender": {"amount": 1_000_000_000_000}})
-    found = variables(container(made, "Deployment", "linea-stack-tx-sender"))
-    assert found["AMOUNT_WEI"] == "1000000000000"
+    for amount in (1_000_000_000_000, 2**53 - 1, str(10**27)):
+        made = of({"txSender": {"amount": amount}})
+        found = variables(container(made, "Deployment", "linea-stack-tx-sender"))
+        assert found["AMOUNT_WEI"] == str(amount)
+        assert not given_values(put(VALUES, ("txSender",), "amount", amount))
 
 
 def test_the_tx_sender_s_credentials_are_in_the_secret_of_the_contract(

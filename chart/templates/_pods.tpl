@@ -220,7 +220,8 @@ resources:
 {{- if .values.autoscaling -}}
 {{- $pods = ternary .values.autoscaling.minReplicas .values.replicas .values.autoscaling.enabled -}}
 {{- end -}}
-{{- if and (not (kindIs "string" $budget.minAvailable)) (ge (int $budget.minAvailable) (max 1 (int $pods) | int)) -}}
+{{- /* The contract's budget, one of one, is accepted: NOTES warn. */ -}}
+{{- if and (not (kindIs "string" $budget.minAvailable)) (gt (int $budget.minAvailable) 1) (ge (int $budget.minAvailable) (int $pods)) -}}
 {{- fail (printf "%s.podDisruptionBudget.minAvailable is %d of %d pods: no node with one of them could be drained. Write maxUnavailable: 1 and minAvailable: 0" .name (int $budget.minAvailable) (int $pods)) -}}
 {{- end -}}
 {{- if eq (toString $budget.minAvailable) "100%" -}}

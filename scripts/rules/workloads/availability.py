@@ -296,6 +296,8 @@ def drain_never_ends(objects: Objects) -> Iterator[Problem]:
     """
     for manifest, spec, own in _budgets(objects):
         pods = sum(one.least for one in own)
+        if _keeps_the_only_pod(objects, spec, pods):
+            continue
         if pods and resilience.let_go(spec, pods) < 1:
             field = "maxUnavailable" if "maxUnavailable" in spec else "minAvailable"
             message = (
@@ -304,6 +306,25 @@ def drain_never_ends(objects: Objects) -> Iterator[Problem]:
             )
             fix = "write maxUnavailable: 1"
             yield Problem(manifest, ("spec", field), message, fix)
+
+
+def _keeps_the_only_pod(objects: Objects, spec: dict[str, Any], pods: int) -> bool:
+    """Return whether a budget outside production keeps one pod of one."""
+    return pods == 1 and not objects.is_production and spec.get("minAvailable") == 1
+
+
+@rule(_BUDGETS, Severity.WARNING)
+def drain_waits_for_the_only_pod(objects: Objects) -> Iterator[Problem]:
+    """Outside production, too, a PodDisruptionBudget lets the only pod go.
+
+    Otherwise no node with it can be drained until somebody deletes the pod. In production that is
+    an error: drain-never-ends.
+    """
+    for manifest, spec, own in _budgets(objects):
+        if _keeps_the_only_pod(objects, spec, sum(one.least for one in own)):
+            message = "minAvailable is 1 of 1 pod: no node with the pod can be drained"
+            fix = "write maxUnavailable: 1 and minAvailable: 0"
+            yield Problem(manifest, ("spec", "minAvailable"), message, fix)
 
 
 @rule(_BUDGETS)
