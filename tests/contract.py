@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import yaml
@@ -131,6 +131,10 @@ METRICS = ("httpGet", "/metrics", 9545)
 TCP = ("tcpSocket", "", 8080)
 
 
+def asks(component: str, kind: str, wanted: tuple[str, str, int]) -> bool:
+    return probe(component, kind) == wanted
+
+
 def is_persistent(component: str) -> bool:
     claim = get(workload(component), "spec.volumeClaimTemplates.0.spec.resources.requests.storage")
     return find(bare(), "StatefulSet", component) is not None and bool(claim)
@@ -166,6 +170,11 @@ def secrets(manifests: tuple[Manifest, ...], component: str) -> dict[str, set[st
                 if secret and not secret.get("optional"):
                     found.setdefault(secret["name"], set()).add(secret["key"])
     return found
+
+
+def has_key(component: str) -> bool:
+    """Return whether a node takes one key from the contract's Secret."""
+    return secrets(bare(), component).get(f"linea-stack-{component}-p2p-key") == {"key"}
 
 
 def variables(manifests: tuple[Manifest, ...], component: str) -> dict[str, Any]:
@@ -216,7 +225,7 @@ def backup() -> dict[str, Any]:
 
 def keeps_one_pod(component: str) -> bool:
     budget = find(bare(), "PodDisruptionBudget", component)
-    return get(budget, "spec.minAvailable") == 1
+    return bool(get(budget, "spec.minAvailable") == 1)
 
 
 def backup_has(*words: str) -> bool:
@@ -298,7 +307,7 @@ def _secrets() -> Iterator[Sentence]:
         yield Sentence(
             part,
             f"the {name}'s key is `key` of linea-stack-{name}-p2p-key",
-            lambda name=name: secrets(bare(), name).get(f"linea-stack-{name}-p2p-key") == {"key"},
+            partial(has_key, name),
         )
     yield Sentence(
         part,
@@ -320,13 +329,11 @@ def _secrets() -> Iterator[Sentence]:
 def _components() -> Iterator[Sentence]:
     for name in STATEFUL:
         part = f"Components: {name}"
-        yield Sentence(
-            part, "a StatefulSet with data on a volume", lambda name=name: is_persistent(name)
-        )
-        yield Sentence(part, "liveness and readiness probes", lambda name=name: is_probed(name))
-        yield Sentence(part, "metrics on 9545", lambda name=name: has_metrics(name))
+        yield Sentence(part, "a StatefulSet with data on a volume", partial(is_persistent, name))
+        yield Sentence(part, "liveness and readiness probes", partial(is_probed, name))
+        yield Sentence(part, "metrics on 9545", partial(has_metrics, name))
         if name != "besu":
-            yield Sentence(part, "a PodDisruptionBudget", lambda name=name: has_budget(name))
+            yield Sentence(part, "a PodDisruptionBudget", partial(has_budget, name))
     yield Sentence(
         "Components: besu",
         "a LoadBalancer for the public, which a cloud makes",
@@ -419,7 +426,7 @@ def _operations() -> Iterator[Sentence]:
             yield Sentence(
                 part,
                 f"the {kind} of {name} is {what}",
-                lambda name=name, asked=asked, kind=kind: probe(name, kind) == asked,
+                partial(asks, name, kind, asked),
                 reason,
             )
     yield Sentence(part, "kubectl shows the health of pods", None)

@@ -156,8 +156,9 @@ VALIDATORS = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())["ne
 def test_helm_itself_says_what_to_write(
     release: str, values: dict[str, Any], message: str, tool: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "values.yaml").write_text(json.dumps(values), "utf-8")
-    call = [toolchain.tool(tool), "template", release, CHART, f"--values={tmp_path}/values.yaml"]
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps(values), "utf-8")
+    call = [str(toolchain.tool(tool)), "template", release, str(CHART), f"--values={file}"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode
     assert message in done.stderr

@@ -98,8 +98,9 @@ def test_a_part_that_is_null_is_left_out(part: str) -> None:
 @pytest.mark.parametrize("tool", ["helm3", "helm4"])
 @pytest.mark.parametrize("path", [("besu",), ("besu", "persistence"), ("zones",)], ids=".".join)
 def test_helm_itself_names_the_key(path: Path, tool: str, tmp_path: FilePath) -> None:
-    (tmp_path / "values.yaml").write_text(json.dumps(null(path)), "utf-8")
-    call = [toolchain.tool(tool), "template", CHART, f"--values={tmp_path / 'values.yaml'}"]
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps(null(path)), "utf-8")
+    call = [str(toolchain.tool(tool)), "template", str(CHART), f"--values={file}"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode
     assert f"missing property '{path[-1]}'" in done.stderr

@@ -49,12 +49,14 @@ def check_merged(
     """Return what the schema refuses in data merged from several documents."""
     found = set[Finding]()
     for error in _validator(schema).iter_errors(data):
-        kind, path = type(error.kind).__name__, list(error.instance_path)
-        own = None
-        if absent and kind == "Required":
-            own = absent([*path, error.kind.property])
+        own = _of_absent(error, absent) if absent else None
         found |= {own} if own else {*_told(error, read(schema), locate)}
     return sorted(found)
+
+
+def _of_absent(error: Any, absent: Absent) -> Finding | None:
+    is_required = type(error.kind).__name__ == "Required"
+    return absent([*error.instance_path, error.kind.property]) if is_required else None
 
 
 def _told(error: Any, schema: dict[str, Any], locate: Locate) -> Iterable[Finding]:
