@@ -26,6 +26,12 @@ SCHEMA = CHART / "values.schema.json"
 VALUES: dict[str, Any] = load(CHART / "values.yaml", ROOT).data
 FULLEST: dict[str, Any] = load(FULL, ROOT).data
 
+OF_PODS = {
+    "affinity", "extraArgs", "extraEnv", "imagePullSecrets", "nodeSelector", "podAnnotations",
+    "podLabels", "tolerations", "topologySpreadConstraints",
+}  # fmt: skip
+"""What a pod can do without; a profile may set it."""
+
 PARTS = ("startupProbe", "livenessProbe", "readinessProbe", "podDisruptionBudget")
 """What an object can do without."""
 
@@ -43,7 +49,9 @@ def paths() -> Iterator[Path]:
 def may_be_null(path: Path) -> bool:
     """Return whether the chart does without the value."""
     inside = OF_KUBERNETES & {*path[:-1]}
-    return path[-1] in PARTS or bool(inside and path[-2:] != ("updateStrategy", "type"))
+    return path[-1] in OF_PODS.union(PARTS) or bool(
+        inside and path[-2:] != ("updateStrategy", "type")
+    )
 
 
 def null(path: Path) -> dict[str, Any]:
