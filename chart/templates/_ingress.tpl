@@ -81,7 +81,7 @@ alb.ingress.kubernetes.io/load-balancer-attributes: {{ include "linea-stack.stri
 Health checks of Besu, on either of its ports: WebSocket answers none, so both ask JSON-RPC, as readiness does.
 */}}
 {{- define "linea-stack.besuHealth" -}}
-{{- $probe := .Values.besu.readinessProbe -}}
+{{- $probe := default dict .Values.besu.readinessProbe -}}
 {{ if eq (toString $probe.port) "rpc" }}{{ default "/liveness" $probe.path }}{{ else }}/liveness{{ end }}
 {{- end -}}
 

@@ -7,6 +7,9 @@ The longest name made from it is a CronJob pod's volume claim; 40 characters lea
 {{- if gt (len $name) 40 -}}
 {{- fail (cat "the name" $name "is longer than 40 characters: choose a shorter release name or set fullnameOverride") -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "no Service can have a name that begins with %s: use small letters, digits and -, beginning with a letter, as the release's name, or set fullnameOverride" $name) -}}
+{{- end -}}
 {{- $name -}}
 {{- end -}}
 
@@ -67,6 +70,9 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- define "linea-stack.rpcHost" -}}
 {{- $service := .Values.txSender.rpc.service -}}
 {{- if has $service (list "besu" "sequencer") -}}
+{{- if not (get .Values $service).enabled -}}
+{{- fail (printf "txSender.rpc.service is %s, and %s.enabled false: the TX Sender would send to nothing. Write another txSender.rpc.service, or txSender.enabled: false" $service $service) -}}
+{{- end -}}
 {{ include "linea-stack.fullname" . }}-{{ $service }}
 {{- else -}}
 {{ $service }}

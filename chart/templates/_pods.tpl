@@ -158,14 +158,14 @@ lifecycle:
 {{- end -}}
 {{- end -}}
 
-{{/* The three probes of a container. */}}
+{{/* The probes of a container, three but for those whose value is null. */}}
 {{- define "linea-stack.probes" -}}
-startupProbe:
-  {{- include "linea-stack.probe" .values.startupProbe | nindent 2 }}
-livenessProbe:
-  {{- include "linea-stack.probe" .values.livenessProbe | nindent 2 }}
-readinessProbe:
-  {{- include "linea-stack.probe" .values.readinessProbe | nindent 2 }}
+{{- range $kind := list "startupProbe" "livenessProbe" "readinessProbe" }}
+{{- with get $.values $kind }}
+{{ $kind }}:
+  {{- include "linea-stack.probe" . | nindent 2 }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* How a StatefulSet is updated, and that its volumes outlive it. */}}
@@ -174,7 +174,7 @@ readinessProbe:
 podManagementPolicy: Parallel
 updateStrategy:
   {{- $strategy := deepCopy .values.updateStrategy }}
-  {{- if and $strategy.rollingUpdate (not (include "linea-stack.has135" .root)) }}
+  {{- if and $strategy.rollingUpdate (not (include "linea-stack.has137" .root)) }}
   {{- $_ := set $strategy "rollingUpdate" (omit $strategy.rollingUpdate "maxUnavailable") }}
   {{- end }}
   {{- if eq $strategy.type "OnDelete" }}
@@ -220,7 +220,8 @@ resources:
 {{- if .values.autoscaling -}}
 {{- $pods = ternary .values.autoscaling.minReplicas .values.replicas .values.autoscaling.enabled -}}
 {{- end -}}
-{{- if and (not (kindIs "string" $budget.minAvailable)) (ge (int $budget.minAvailable) (max 1 (int $pods) | int)) -}}
+{{- /* The contract's budget, one of one, is accepted: NOTES warn. */ -}}
+{{- if and (not (kindIs "string" $budget.minAvailable)) (gt (int $budget.minAvailable) 1) (ge (int $budget.minAvailable) (int $pods)) -}}
 {{- fail (printf "%s.podDisruptionBudget.minAvailable is %d of %d pods: no node with one of them could be drained. Write maxUnavailable: 1 and minAvailable: 0" .name (int $budget.minAvailable) (int $pods)) -}}
 {{- end -}}
 {{- if eq (toString $budget.minAvailable) "100%" -}}
@@ -268,10 +269,12 @@ they are; by default it would be the Service's name, the same for Besu and the M
 */}}
 {{- define "linea-stack.serviceMonitor" -}}
 {{- $monitor := .root.Values.metrics.serviceMonitor -}}
+{{- $name := include "linea-stack.componentName" . -}}
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
 metadata:
-  name: {{ include "linea-stack.componentName" . }}
+  {{- /* In a namespace that releases share, their names would be the same. */}}
+  name: {{ $monitor.namespace | empty | ternary $name (printf "%s-%s" .root.Release.Namespace $name) }}
   {{- with $monitor.namespace }}
   namespace: {{ . | quote }}
   {{- end }}
@@ -297,7 +300,7 @@ spec:
       interval: {{ $monitor.interval }}
       scrapeTimeout: {{ $monitor.scrapeTimeout }}
       relabelings:
-        - {targetLabel: job, replacement: {{ include "linea-stack.componentName" $ }}{{ eq . "maru-metrics" | ternary "-maru" "" }}}
+        - {targetLabel: job, replacement: {{ $name }}{{ eq . "maru-metrics" | ternary "-maru" "" }}}
     {{- end }}
 {{- end -}}
 

@@ -51,7 +51,7 @@ static-peers = [
 
 {{/*
 How many of the validators a block needs: two thirds, rounded up (calculateRequiredValidatorQuorum in Besu's
-BftHelpers.java). Of all that there are, not of the pods: some may be away.
+BftHelpers.java). Two thirds of all validators, not only of the pods: some may be missing.
 */}}
 {{- define "linea-stack.quorum" -}}
 {{ div (add (mul 2 (len .Values.network.validators)) 2) 3 }}
@@ -114,8 +114,8 @@ key{{ range $i := until (int .) }}{{ if $i }} key-{{ $i }}{{ end }}{{ end }}
 {{- end -}}
 {{- if .Values.genesis.maru -}}
 {{- $set := list -}}
-{{- range $time, $fork := dig "config" dict (fromJson .Values.genesis.maru) -}}
-{{- range dig "validatorSet" list $fork -}}
+{{- range $time, $fork := default dict (get (fromJson .Values.genesis.maru) "config") -}}
+{{- range default list (get $fork "validatorSet") -}}
 {{- $set = append $set (lower .) -}}
 {{- end -}}
 {{- end -}}

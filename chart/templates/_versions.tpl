@@ -34,7 +34,11 @@ Sources: the API's own lifecycle notes in https://kubernetes.io/docs/reference/u
 {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
 {{- end -}}
 
-{{/* "true" where a StatefulSet's rolling update has maxUnavailable by default; before, the API server drops it. */}}
-{{- define "linea-stack.has135" -}}
-{{- if semverCompare ">=1.35-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
+{{/*
+"true" where a StatefulSet's rolling update has maxUnavailable by default; before, the API server drops it. 1.35.0 to 1.35.3
+had it, too, but 1.35.4 and 1.36 turned it off again, and of a version only the minor number is known here.
+https://github.com/kubernetes/kubernetes/pull/137904, /pull/137926 and /pull/139466
+*/}}
+{{- define "linea-stack.has137" -}}
+{{- if semverCompare ">=1.37-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
 {{- end -}}

@@ -29,6 +29,9 @@ from scripts.core.yamlio import Document
 Locate = Callable[[list[str | int]], tuple[Document, list[str | int]]]
 """From a path in merged data to the document that sets it, and the path there."""
 
+Absent = Callable[[list[str | int], str], Finding | None]
+"""From the path of a missing key and a fix to a finding of its own; None for the usual one."""
+
 _Place = tuple[str | int, ...]
 
 _UNKNOWN = ("AdditionalProperties", "UnevaluatedProperties")
@@ -89,20 +92,22 @@ def read(path: Path) -> dict[str, Any]:
     return found
 
 
-_MERGED = "x-required"
-"""Keyword for keys that are required after all files are merged. A single file may lack them."""
+_OWN = {"x-required": "required", "x-not": "not"}
+"""Keywords that only this program reads → what they mean. x-required: a single file may lack keys
+that are required after all files are merged. x-not: Helm itself would only report "'not' failed",
+so the chart's templates reject the value."""
 
 
 @lru_cache
 def _of_merged(path: Path) -> dict[str, Any]:
-    """Return the JSON Schema for merged data: x-required is required in it."""
+    """Return the JSON Schema for merged data, with the keywords that only this program reads."""
 
     def complete(part: Any) -> Any:
         if isinstance(part, list):
             return [complete(each) for each in part]
         if not isinstance(part, dict):
             return part
-        return {"required" if k == _MERGED else k: complete(v) for k, v in part.items()}
+        return {_OWN.get(k, k): complete(v) for k, v in part.items()}
 
     found: dict[str, Any] = complete(read(path))
     return found
@@ -119,7 +124,9 @@ def check(document: Document, schema: Path) -> list[Finding]:
     return check_merged(document.data, schema, lambda path: (document, path))
 
 
-def check_merged(data: Any, schema: Path, locate: Locate) -> list[Finding]:
+def check_merged(
+    data: Any, schema: Path, locate: Locate, absent: Absent = lambda *_: None
+) -> list[Finding]:
     """Return the mistakes in data that are merged from several documents."""
     validator = _validator(schema)
     errors = list(_errors(validator, data))
@@ -128,7 +135,10 @@ def check_merged(data: Any, schema: Path, locate: Locate) -> list[Finding]:
     checked = _Checked(data, _of_merged(schema), locate)
     unknown = _unknown(checked, errors)
     left = _without_consequences(validator, data, errors, unknown)
+    removed = [_at_removed(checked, error, absent) for error in left]
+    left = [error for error, finding in zip(left, removed, strict=True) if not finding]
     found = {_at_unknown(checked, path, targets) for path, targets in unknown.items()}
+    found.update(filter(None, removed))
     found.update(_at_missing(checked, left))
     found.update(_at_values(checked, left))
     return sorted(found)
@@ -197,6 +207,14 @@ def _at_unknown(checked: _Checked, path: _Place, targets: Sequence[ValuePath]) -
     known = paths.keys(checked.root, path[:-1])
     fix = messages.moving(path[:-1], str(path[-1]), targets, known)
     return checked.finding(path, "unknown-key", f"{label(path)} is an unknown key", fix)
+
+
+def _at_removed(checked: _Checked, error: _Error, absent: Absent) -> Finding | None:
+    """Return the finding that the caller has for a missing key."""
+    if error.kind != "Required":
+        return None
+    path = [*error.path, error.detail.property]
+    return absent(path, f"{messages.advice(checked.applying(path))}, or remove the line")
 
 
 def _at_missing(checked: _Checked, errors: Sequence[_Error]) -> Iterator[Finding]:

@@ -285,8 +285,11 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
         if text.lower() not in ("true", "false"):
             instead = f"{str(text.lower() in ('yes', 'on')).lower()}, or {quoted} for the string"
     elif kind == "int":
-        if not _JSON_INT.fullmatch(text) or len(text) > 17 or abs(int(text)) > _MOST_EXACT:
+        if not _JSON_INT.fullmatch(text):
             instead = number
+        elif len(text) > 17 or abs(int(text)) > _MOST_EXACT:
+            message = f"{shown} is beyond 2^53, where Helm rounds numbers"
+            _reject(file, node, "inexact-number", message, f"write {quoted}")
     elif kind == "float":
         if not _JSON_FLOAT.fullmatch(text) or not math.isfinite(float(text)):
             instead = number

@@ -260,15 +260,37 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
                     return (overlay if layer.file.startswith("base/") else layer), path
         return document, inside
 
-    # With its nulls: where the schema allows one, Helm drops the default.
-    merged = merge(chart.data or {}, environment.values)
+    def emptied(path: list[str | int], fix: str) -> Finding | None:
+        return _emptied(environment, path, fix)
+
+    merged = coalesce(chart.data or {}, environment.values)
     path = root / "chart" / "values.schema.json"
     try:
-        return json_schema.check_merged(merged, path, locate)
+        return json_schema.check_merged(merged, path, locate, emptied)
     except (UserError, ValueError, RecursionError):
         # Not the error's own text, which could contain a value, or a path of this machine.
         message, fix = "the file is not a valid JSON Schema", "restore it from git"
         return [Finding(safe_files.name(path, root), 0, 0, "invalid-chart", message, fix)]
+
+
+_MOST_SHOWN = 4
+"""The maximum number of keys in the finding for a null that removes them."""
+
+
+def _emptied(environment: Environment, path: list[str | int], fix: str) -> Finding | None:
+    """Return the finding for a null that removes a default which the chart needs."""
+    chart, *own = environment.layers
+    layer = next((it for it in reversed(own) if paths.has(it.data, path)), None)
+    if layer is None or paths.get(layer.data, path) is not None:
+        return None
+    default = paths.get(chart.data, path)
+    gone = "its default"
+    if isinstance(default, dict) and default:
+        below = [*map(str, default)]
+        shown = ", ".join(below[:_MOST_SHOWN]) + (", …" if below[_MOST_SHOWN:] else "")
+        gone = f"its keys ({shown})"
+    message = f"{'.'.join(map(str, path))} is empty, which removes {gone}"
+    return layer.finding("null-removes-defaults", path, message, fix)
 
 
 def _no_profile(root: Path, document: Document, index: int, profile: str) -> Finding:

@@ -137,8 +137,9 @@ def _deciding_values(
     deciding, invalid = dict[int, ValuePath](), list[tuple[ValuePath, Any]]()
     for leaf, value, likely in experiments[:MOST_EXPERIMENTS]:
         # A null has removed the default: restore it.
-        other = paths.get(defaults, leaf) if value is None else _other(value)
-        after = render(_with(values, leaf, other))
+        others = [paths.get(defaults, leaf)] if value is None else _others(value)
+        renderings = (render(_with(values, leaf, other)) for other in others)
+        after = next((objects for objects in renderings if objects is not None), None)
         for index in list(untried):
             manifest, path = fields[index]
             changed = after is not None and _changed(before, after, _key(manifest), path)
@@ -385,6 +386,12 @@ def _leaves(values: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:
 
 def _contains(content: Any, value: Any) -> bool:
     return value not in (None, "", {}, []) and str(value) in str(content)
+
+
+def _others(value: Any) -> list[Any]:
+    """Return values of the same type to try; the second where the chart fails with the first."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return [_other(value), value - 1] if is_number and value > 0 else [_other(value)]
 
 
 def _other(value: Any) -> Any:

@@ -198,7 +198,11 @@ def test_rules_without_a_place_for_their_pages_are_refused() -> None:
         ({"backup": {"enabled": False}}, {"LineaBackupTooOld", "LineaBackupFailed"}),
         ({"besu": {"autoscaling": {"enabled": False}}}, {"LineaAutoscalerAtMax"}),
         (
-            {"besu": {"enabled": False}, "backup": {"enabled": False}},
+            {
+                "besu": {"enabled": False},
+                "backup": {"enabled": False},
+                "txSender": {"rpc": {"service": "sequencer"}},
+            },
             {name for name in names_of_cases() if "Rpc" in name or "Backup" in name}
             | {"LineaAutoscalerAtMax"},
         ),

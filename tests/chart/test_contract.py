@@ -73,6 +73,16 @@ def test_sequencer_and_besu_can_be_probed_by_http_on_their_metrics(name: str, pr
     assert ports(found).get(get["port"], get["port"]) == 9545
 
 
+@pytest.mark.parametrize("name", ["sequencer", "besu"])
+@pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe"])
+def test_no_client_can_get_a_besu_restarted(
+    defaults: list[Manifest], name: str, probe: str
+) -> None:
+    """Besu closes connections above its limit, so who holds them all starves a probe on 8545."""
+    found = container(defaults, "StatefulSet", f"linea-stack-{name}")
+    assert found[probe]["httpGet"] == {"path": "/metrics", "port": "metrics"}
+
+
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
 def test_maru_can_be_probed_by_tcp_on_8080(probe: str) -> None:
     contract = of_values(CHART / "ci" / "contract-probes-values.yaml")
@@ -85,6 +95,23 @@ def test_besu_is_reached_from_outside_on_8545_and_8546(defaults: list[Manifest])
     spec = one(defaults, "Service", "linea-stack-besu")["spec"]
     assert spec["type"] == "LoadBalancer"
     assert {port["name"]: port["port"] for port in spec["ports"]} == {"rpc": 8545, "ws": 8546}
+
+
+@pytest.mark.parametrize(
+    ("service", "affinity"),
+    [
+        ({}, None),
+        ({"type": "ClusterIP"}, "ClientIP"),
+        ({"type": "NodePort"}, "ClientIP"),
+        ({"type": "ClusterIP", "sessionAffinity": "None"}, None),
+        ({"type": "LoadBalancer", "sessionAffinity": "ClientIP"}, "ClientIP"),
+    ],
+)
+def test_a_client_stays_with_one_pod_of_besu_where_it_can(
+    service: dict[str, str], affinity: str | None
+) -> None:
+    made = one(of({"besu": {"service": service}}), "Service", "linea-stack-besu")
+    assert made["spec"].get("sessionAffinity") == affinity
 
 
 def test_ethstats_is_reached_from_outside(defaults: list[Manifest]) -> None:
@@ -146,9 +173,10 @@ def test_the_tx_sender_takes_its_settings_from_the_values() -> None:
 
 
 def test_a_large_amount_stays_the_number_it_is() -> None:
-    made = of({"txSender": {"amount": 1_000_000_000_000}})
-    found = variables(container(made, "Deployment", "linea-stack-tx-sender"))
-    assert found["AMOUNT_WEI"] == "1000000000000"
+    for amount in (1_000_000_000_000, 2**53 - 1, str(10**27)):
+        made = of({"txSender": {"amount": amount}})
+        found = variables(container(made, "Deployment", "linea-stack-tx-sender"))
+        assert found["AMOUNT_WEI"] == str(amount)
 
 
 def test_the_tx_sender_s_credentials_are_in_the_secret_of_the_contract(
@@ -185,9 +213,27 @@ def test_backups_run_every_six_hours_into_the_bucket() -> None:
 @pytest.mark.parametrize("name", NODES)
 def test_metrics_are_scraped_where_the_prometheus_operator_is_told_to(name: str) -> None:
     made = of({"metrics": {"serviceMonitor": {"enabled": True, "namespace": "monitoring"}}})
-    monitor = one(made, "ServiceMonitor", f"linea-stack-{name}")
+    monitor = one(made, "ServiceMonitor", f"linea-linea-stack-{name}")
     assert monitor["metadata"]["namespace"] == "monitoring"
     assert monitor["spec"]["namespaceSelector"] == {"matchNames": ["linea"]}
+    jobs = [endpoint["relabelings"][0] for endpoint in monitor["spec"]["endpoints"]]
+    assert jobs[0] == {"targetLabel": "job", "replacement": f"linea-stack-{name}"}
+
+
+def test_releases_of_one_name_share_a_namespace_of_monitoring() -> None:
+    there = {"enabled": True, "namespace": "monitoring"}
+    rules = there | {"runbookUrl": "https://example.com/runbooks"}
+    metrics = {"serviceMonitor": there, "prometheusRule": rules, "dashboards": there}
+    names = [
+        {
+            (m.kind, m.name)
+            for m in helm.template(CHART, ROOT, {"metrics": metrics}, namespace, "1.34")
+            if m.metadata.get("namespace") == "monitoring"
+        }
+        for namespace in ("linea-a", "linea-b")
+    ]
+    assert {kind for kind, _ in names[0]} == {"ServiceMonitor", "PrometheusRule", "ConfigMap"}
+    assert not names[0] & names[1]
 
 
 def test_no_servicemonitor_is_made_until_asked_for(defaults: list[Manifest]) -> None:

@@ -31,14 +31,16 @@ def test_every_workload_says_how_it_is_updated(name: str) -> None:
 def test_the_most_pods_away_are_written_where_the_api_server_keeps_it() -> None:
     for version, wanted in (
         ("1.34", {"partition": 0}),
-        ("1.35", {"partition": 0, "maxUnavailable": 1}),
+        ("1.35", {"partition": 0}),
+        ("1.36", {"partition": 0}),
+        ("1.37", {"partition": 0, "maxUnavailable": 1}),
     ):
         for manifest in of_kind(of_values(None, version), "StatefulSet"):
             assert manifest.object["spec"]["updateStrategy"]["rollingUpdate"] == wanted
 
 
 def test_a_strategy_by_hand_carries_no_rolling_update() -> None:
-    made = of({"maru": {"updateStrategy": {"type": "OnDelete"}}}, "1.35")
+    made = of({"maru": {"updateStrategy": {"type": "OnDelete"}}}, "1.37")
     assert one(made, "StatefulSet", "linea-stack-maru")["spec"]["updateStrategy"] == {
         "type": "OnDelete"
     }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import yaml
 
+from scripts.environments.environment import coalesce
 from scripts.rendering import applications
 from tests.chart.eks import EKS, PRODUCTION, eks, refused
-from tests.objects import containers, of, of_environment, of_kind, one, pods
+from tests.conftest import ROOT, Repository
+from tests.objects import CHART, containers, of, of_environment, of_kind, one, pods
 
 ALB = "alb.ingress.kubernetes.io"
 
@@ -139,6 +142,28 @@ def test_outside_peers_reach_one_node_and_its_maru_and_nothing_else() -> None:
     assert {p["targetPort"] for p in service["ports"]} == {"p2p", "maru-p2p"}
     for name in ("dev", *PRODUCTION):
         assert "linea-stack-besu-p2p" not in {m.name for m in of_environment(name)[1]}
+
+
+def test_a_backend_can_stay_with_one_node(repository: Repository) -> None:
+    """The load balancer's cookie does not bind JSON-RPC clients: docs/eks.md."""
+    sticky: dict[str, Any] = yaml.safe_load((CHART / "ci" / "sticky-values.yaml").read_text())
+    file = "overlays/prod/values.yaml"
+    own = yaml.safe_load((repository / file).read_text("utf-8"))
+    repository.write(file, yaml.safe_dump(coalesce(own, sticky)))
+    done = repository.run("render", "prod")
+    assert (done.code, done.err) == (0, "")
+    made = (repository / "overlays/prod/manifests/service-linea-stack-besu.yaml").read_text()
+    service = yaml.safe_load(made)
+    assert service["spec"]["type"] == "LoadBalancer"
+    assert "sessionAffinity" not in service["spec"]
+    notes = service["metadata"]["annotations"]
+    prefix = "service.beta.kubernetes.io/aws-load-balancer"
+    assert notes[f"{prefix}-scheme"] == "internal"
+    attributes = notes[f"{prefix}-target-group-attributes"].split(",")
+    assert set(attributes) == {"stickiness.enabled=true", "stickiness.type=source_ip"}
+    done = repository.run("validate", "prod")
+    assert done.code == 0, done.out
+    assert "(../chart/ci/sticky-values.yaml)" in (ROOT / "docs" / "eks.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", PRODUCTION)

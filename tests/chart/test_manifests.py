@@ -118,6 +118,12 @@ def test_a_service_leads_to_ports_of_pods(manifests: list[Manifest]) -> None:
             assert target in known or target in known.values(), (service.label, target)
 
 
+def test_no_load_balancer_asks_for_an_affinity_that_aws_rejects(manifests: list[Manifest]) -> None:
+    for service in of_kind(manifests, "Service"):
+        if service.object["spec"].get("type") == "LoadBalancer":
+            assert service.object["spec"].get("sessionAffinity", "None") == "None", service.label
+
+
 def test_an_ingress_leads_to_a_service(manifests: list[Manifest]) -> None:
     services = {m.name: m.object["spec"]["ports"] for m in of_kind(manifests, "Service")}
     for ingress in of_kind(manifests, "Ingress"):

@@ -100,6 +100,11 @@ def test_people_s_labels_can_t_take_pods_from_their_selector(name: str) -> None:
     assert not given_values(put(VALUES, (name, "podLabels"), "example.com/team", "chain"))
 
 
+@pytest.mark.parametrize("amount", [1_000_000_000_000, 2**53 - 1, str(10**27)])
+def test_a_large_amount_is_valid(amount: int | str) -> None:
+    assert not given_values(put(VALUES, ("txSender",), "amount", amount))
+
+
 def test_every_default_has_a_description() -> None:
     text = (CHART / "values.yaml").read_text("utf-8")
     data, lines = YAML(typ="rt").load(text), text.splitlines()

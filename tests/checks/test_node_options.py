@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -457,3 +458,14 @@ def test_a_date_is_not_a_valid_value() -> None:
     assert besu("identity = 2020-01-01\n").messages() == [
         "wrong-type: config.toml: identity is a date, which no option takes"
     ]
+
+
+@pytest.mark.parametrize("component", ["besu", "sequencer"])
+def test_no_client_can_take_up_a_besu(component: str) -> None:
+    """Without limits, 80 idle connections or 16 posts of 128 MiB stop it for all."""
+    text = (ROOT / "chart" / "files" / component / "config.toml").read_text("utf-8")
+    config = tomllib.loads(text)
+    assert config["rpc-http-max-active-connections"] > 80
+    assert config["rpc-http-max-request-content-length"] <= 2**21
+    assert config["rpc-http-max-batch-size"] <= 100
+    assert config["rpc-ws-max-active-connections"] > 80

@@ -105,8 +105,8 @@ def parts(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ..
             yield from parts(value, (*path, str(index)))
 
 
-CONDITIONS = {"if", "then", "else", "not", "allOf", "propertyNames"}
-"""Keywords whose subschemas only add to what another one describes."""
+CONDITIONS = {"if", "then", "else", "not", "allOf", "propertyNames", "complete"}
+"""Keywords, and a definition, whose subschemas only add to what another one describes."""
 
 
 @pytest.mark.parametrize("name", SCHEMAS)

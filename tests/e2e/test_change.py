@@ -131,7 +131,8 @@ def test_an_object_with_data_is_pruned_after_confirmation_and_restored_with_its_
 ) -> None:
     claim = the_claim(cluster)
     pods = steps.pods(cluster, NAMESPACE, "besu")
-    steps.change(remote, "dev", {"besu": {"enabled": False}})
+    to_sequencer = {"rpc": {"service": "sequencer"}}
+    steps.change(remote, "dev", {"besu": {"enabled": False}, "txSender": to_sequencer})
     revision = remote.push("no Besu")
     steps.refresh(cluster, [DEV])
     waits = f"waiting for pruning confirmation of apps/StatefulSet/{BESU}"

@@ -116,6 +116,76 @@ def test_helm_itself_rejects_an_unknown_value(tool: str) -> None:
     assert "replica" in done.stderr
 
 
+VALIDATORS = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())["network"][
+    "validators"
+]
+
+
+@pytest.mark.parametrize("tool", HELMS)
+@pytest.mark.parametrize(
+    ("release", "values", "message"),
+    [
+        ("my.linea", {}, "no Service can have a name that begins with my.linea"),
+        ("1linea", {}, "no Service can have a name that begins with 1linea"),
+        (
+            "my-linea",
+            {
+                "network": {"validators": VALIDATORS[:2]},
+                "sequencer": {"replicas": 2},
+                "maru": {"replicas": 2},
+            },
+            "Write 1 or 4, or network.acceptNoFaultTolerance: true",
+        ),
+        (
+            "my-linea",
+            {"besu": {"enabled": False}},
+            "txSender.rpc.service is besu, and besu.enabled false",
+        ),
+        (
+            "my-linea",
+            {"txSender": {"amount": 10**18}},
+            'Helm rounds. Write it in quotes, as in "1000000000000000000"',
+        ),
+        (
+            "my-linea",
+            {"maru": {"podDisruptionBudget": {"minAvailable": 2}}},
+            "maru.podDisruptionBudget.minAvailable is 2 of 1 pods",
+        ),
+    ],
+)
+def test_helm_itself_says_what_to_write(
+    release: str, values: dict[str, Any], message: str, tool: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps(values), "utf-8")
+    call = [str(toolchain.tool(tool)), "template", release, str(CHART), f"--values={file}"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert message in done.stderr
+
+
+def notes(values: dict[str, Any]) -> str:
+    """Return what Helm says after an installation."""
+    return helm._in_process(CHART, values, "linea", "1.34")["templates/NOTES.txt"]
+
+
+def test_the_contract_s_budget_is_accepted_with_a_warning() -> None:
+    values = {"sequencer": {"podDisruptionBudget": {"minAvailable": 1}}}
+    made = helm.template(CHART, ROOT, values, "linea", "1.34")
+    (budget,) = [m for m in made if m.label == "PodDisruptionBudget/linea-stack-sequencer"]
+    assert budget.object["spec"]["minAvailable"] == 1
+    warning = "WARNING: sequencer.podDisruptionBudget.minAvailable is 1 of 1 pod"
+    assert warning in notes(values)
+    assert "minAvailable" not in notes({})
+
+
+def test_who_installs_a_release_reads_that_a_second_one_would_share_its_keys() -> None:
+    assert "A second release in this namespace would run with the keys" in notes({})
+    off = {"enabled": False}
+    nobody = {"sequencer": off, "maru": off}
+    assert "second release" not in notes(nobody)
+
+
 def test_the_objects_of_a_release_have_its_name() -> None:
     done = subprocess.run(
         [toolchain.tool("helm4"), "template", "my-linea", CHART],

@@ -17,9 +17,9 @@ from scripts.impact.compare.difference import Change, Difference
 from scripts.kubernetes import containers
 from scripts.kubernetes.workloads import Workload, rolled, scaled, whole
 
-_MAX_UNAVAILABLE = 35
-"""Minor version of Kubernetes from which a StatefulSet can have maxUnavailable; earlier API servers
-drop the field."""
+_MAX_UNAVAILABLE = 37
+"""Minor version of Kubernetes from which a StatefulSet can have maxUnavailable. Earlier API servers
+drop the field, except for 1.35.0 to 1.35.3."""
 PAUSED = (
     "its pods keep the old template: the Deployment is paused, and the sync waits until someone"
     " resumes it"

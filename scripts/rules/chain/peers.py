@@ -359,8 +359,10 @@ def readiness_ignores_peers(objects: Objects) -> Iterator[Problem]:
     for node in objects.programs:
         validates = any(key.startswith("qbft.") for key in node.settings)
         wanted = objects.chain.quorum - 1 if validates and objects.chain else 1
+        # Without its qbft section, which the check of its options reports, it is no follower.
+        is_broken = not validates and node.workload.manifest.component == "maru"
         is_unknown = not node.is_known or not node.peers or (validates and not objects.chain)
-        if node.program != MARU or is_unknown or wanted == 0:
+        if node.program != MARU or is_broken or is_unknown or wanted == 0:
             continue
         probe = paths.get(node.container.data, ["readinessProbe"])
         if not str(paths.get(probe, ["exec", "command", 1])).endswith("/synced.sh"):

@@ -211,7 +211,7 @@ def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://external-secrets.io/latest/api/externalsecret/", Severity.WARNING)
-def node_keys_looked_up_again(objects: Objects) -> Iterator[Problem]:
+def node_keys_read_again(objects: Objects) -> Iterator[Problem]:
     """The keys of nodes are not read again because of a change to something else.
 
     If a label, an annotation or the spec of an ExternalSecret changes, the operator reads its

@@ -27,6 +27,8 @@ def pdb_blocks_drain(objects: Objects) -> Iterator[Problem]:
     """
     for manifest, spec, own in _budgets(objects):
         pods = sum(workload.least for workload in own)
+        if _keeps_only_pod(objects, spec, pods):
+            continue
         if pods and resilience.let_go(spec, pods) < 1:
             field = "maxUnavailable" if "maxUnavailable" in spec else "minAvailable"
             message = (
@@ -35,6 +37,25 @@ def pdb_blocks_drain(objects: Objects) -> Iterator[Problem]:
             )
             fix = "write maxUnavailable: 1"
             yield Problem(manifest, ("spec", field), message, fix)
+
+
+def _keeps_only_pod(objects: Objects, spec: dict[str, Any], pods: int) -> bool:
+    """Return whether a budget outside production keeps the only pod."""
+    return pods == 1 and not objects.is_production and spec.get("minAvailable") == 1
+
+
+@rule(_BUDGETS, Severity.WARNING)
+def pdb_keeps_only_pod(objects: Objects) -> Iterator[Problem]:
+    """Outside production, too, a PodDisruptionBudget allows the eviction of the only pod.
+
+    Otherwise its node can't be drained until someone deletes the pod. In production,
+    pdb-blocks-drain reports that as an error.
+    """
+    for manifest, spec, own in _budgets(objects):
+        if _keeps_only_pod(objects, spec, sum(workload.least for workload in own)):
+            message = "minAvailable is 1 for 1 pod: the node of the pod can't be drained"
+            fix = "write maxUnavailable: 1 and minAvailable: 0"
+            yield Problem(manifest, ("spec", "minAvailable"), message, fix)
 
 
 @rule(_BUDGETS, outcome=Outcome.RISK)

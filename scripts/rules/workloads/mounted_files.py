@@ -127,7 +127,7 @@ def missing_java_jar(objects: Objects) -> Iterator[Problem]:
 
 
 @rule("https://pubs.opengroup.org/onlinepubs/9799919799/utilities/sh.html")
-def script_of_another_shell(objects: Objects) -> Iterator[Problem]:
+def script_shell_mismatch(objects: Objects) -> Iterator[Problem]:
     """A script is run by the shell in its first line.
 
     Another program does not start, or the script ends at the first command that sh does not have.

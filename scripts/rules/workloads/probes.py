@@ -122,6 +122,28 @@ def probe_path_of_wrong_api(objects: Objects) -> Iterator[Problem]:
                 yield Problem(manifest, (*path, "path"), message, "write /readiness")
 
 
+@rule("docs/chain.md", Severity.WARNING)
+def liveness_probe_on_client_port(objects: Objects) -> Iterator[Problem]:
+    """The liveness probe of a Besu uses a port without client connections.
+
+    Besu rejects connections to JSON-RPC and WebSocket above a limit. A client that holds all of
+    them would have the node restarted again and again.
+    """
+    for node in objects.programs:
+        own = {port.name: port.number for port in node.container.ports()}
+        shared = {api.port for api in node.apis if api.name in ("rpc", "ws")}
+        path: Where = ("livenessProbe", "httpGet", "port")
+        port = node.container.get(*path)
+        number = own.get(port) if isinstance(port, str) else port
+        if node.program == BESU and number in shared:
+            message = (
+                f"the livenessProbe of {node.name} uses port {port}: clients that hold all its "
+                "connections have the node restarted"
+            )
+            fix = "write path: /metrics and port: metrics"
+            yield Problem(node.workload.manifest, (*node.container.path, *path), message, fix)
+
+
 @rule(_PROBES, outcome=Outcome.RISK)
 def liveness_probe_too_strict(objects: Objects) -> Iterator[Problem]:
     """A liveness probe allows several failures, and for a chain node half a minute of them.

@@ -78,6 +78,35 @@ def update_breaks_quorum(objects: Objects) -> Iterator[Problem]:
             yield Problem(workload.manifest, path, message, fix)
 
 
+_MAX_UNAVAILABLE = 37
+"""Minor version of Kubernetes from which API servers keep a StatefulSet's maxUnavailable."""
+
+
+@rule(
+    "https://github.com/kubernetes/kubernetes/pull/139466",
+    Severity.WARNING,
+    outcome=Outcome.HIDDEN,
+)
+def max_unavailable_dropped(objects: Objects) -> Iterator[Problem]:
+    """A StatefulSet has maxUnavailable only if the API server keeps it: from Kubernetes 1.37 on.
+
+    Otherwise the API server drops the field: pods are replaced one at a time, and Argo CD may show
+    a difference that no sync removes. 1.35.0 to 1.35.3 kept it, with a bug in sets whose pods don't
+    wait for each other.
+    """
+    minor = int(objects.kubernetes_version.partition(".")[2])
+    for workload in _of_kind(objects, "StatefulSet") if minor < _MAX_UNAVAILABLE else ():
+        path = (*_strategy(workload), "rollingUpdate", "maxUnavailable")
+        if workload.get(*path) is not None:
+            message = (
+                f"Kubernetes {objects.kubernetes_version} drops maxUnavailable of a StatefulSet: "
+                "pods are replaced one at a time, and Argo CD may show a difference that no sync "
+                "removes"
+            )
+            fix = "remove it; Kubernetes supports it from 1.37 on"
+            yield Problem(workload.manifest, path, message, fix)
+
+
 @rule(_STATEFUL, Severity.WARNING)
 def update_strategy_on_delete(objects: Objects) -> Iterator[Problem]:
     """A StatefulSet does not have the update strategy OnDelete.

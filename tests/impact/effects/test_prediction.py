@@ -322,11 +322,12 @@ def test_validators_of_one_wave_may_be_down_at_the_same_time() -> None:
     ("version", "most", "at_once"),
     [
         ("1.34", 2, 1),
-        ("1.35", 2, 2),
-        ("1.35", "50%", 2),
-        ("1.35", "49%", 1),
-        ("1.35", "1%", 1),
-        ("1.35", 9, 4),
+        ("1.36", 2, 1),
+        ("1.37", 2, 2),
+        ("1.37", "50%", 2),
+        ("1.37", "49%", 1),
+        ("1.37", "1%", 1),
+        ("1.37", 9, 4),
     ],
 )
 def test_the_kubernetes_version_decides_whether_max_unavailable_counts(
