@@ -31,7 +31,9 @@ BUCKET, PREFIX = "backups", "linea-prod/linea-stack"
 BIG = 12 * 1024 * 1024
 """Bytes of a file that is uploaded in three parts of the 5 MiB that the tests set."""
 PRIVATE = ("besu/key", "besu/key.pub", "besu/jwt.hex", "maru/private-key")
-OF_ONE_RUN = ("besu/besu.ports", "besu/besu.networks", "besu/database/LOCK", "maru/LOCK")
+VERSION = "besu/VERSION_METADATA.json"
+OF_ONE_RUN = ("besu/besu.ports", "besu/besu.networks", "besu/database/LOCK", "maru/LOCK", VERSION)
+CHAIN, ANOTHER_CHAIN = "1337-0123456789abcdef", "1337-fedcba9876543210"
 
 
 def write(file: Path, content: bytes) -> None:
@@ -143,6 +145,18 @@ def end(process: subprocess.Popen[str]) -> Run:
     return Run(process.returncode, out, err)
 
 
+def put(backup: Path, name: str, text: str) -> None:
+    """Put another file into a backup, or none for an empty text, and list it as backup.sh does."""
+    mark = backup / "SHA256SUMS"
+    listed = [line for line in mark.read_text().splitlines() if not line.endswith(f"  {name}")]
+    if text:
+        (backup / name).write_text(text)
+        listed.append(f"{digest(backup / name)}  {name}")
+    else:
+        (backup / name).unlink()
+    mark.write_text("".join(f"{line}\n" for line in listed))
+
+
 def errors(run: Run) -> list[str]:
     return [line for line in run.err.splitlines() if line.startswith("error: ")]
 
@@ -213,6 +227,7 @@ def serving(
                 "BUCKET": BUCKET,
                 "PREFIX": PREFIX,
                 "PARTS": "besu maru",
+                "CHAIN": CHAIN,
                 "RETENTION_DAYS": "30",
                 "RETENTION_KEEP": "2",
                 "RCLONE_CONFIG_S3_TYPE": "s3",
@@ -242,8 +257,8 @@ def empty_store(folder: Path, path: str) -> Iterator[Store]:
     (folder / "s3" / BUCKET).mkdir(parents=True)
     scratch.mkdir()
     environment = {"PATH": path, "HOME": str(scratch), "TMPDIR": str(scratch)}
-    # A third of rclone's start is Go's collector, and none of these runs needs it.
-    with serving(folder / "s3", environment | {"GOGC": "off"}) as made:
+    # A third of rclone's start is Go's collector, and few of these runs need it.
+    with serving(folder / "s3", environment | {"GOGC": "off", "GOMEMLIMIT": "256MiB"}) as made:
         yield made
 
 
@@ -327,9 +342,23 @@ class Proxy:
                 if self.dead:
                     client.close()
                     continue
-                server = socket.create_connection(("127.0.0.1", self.port))
-                for pump in ((client, server, True), (server, client, False)):
-                    threading.Thread(target=self.pump, args=pump, daemon=True).start()
+                threading.Thread(target=self.connect, args=(client,), daemon=True).start()
+
+    def connect(self, client: socket.socket) -> None:
+        """Carry a connection both ways.
+
+        Its sockets are closed only when neither thread uses them: the number of a closed one is
+        given to the next file of this process, which the other thread would then read or write.
+        """
+        with (
+            client,
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port)) as server,
+        ):
+            back = threading.Thread(target=self.pump, args=(server, client, False), daemon=True)
+            back.start()
+            self.pump(client, server, True)
+            back.join()
 
     def pump(self, giver: socket.socket, taker: socket.socket, is_request: bool) -> None:
         with contextlib.suppress(OSError):
@@ -344,18 +373,22 @@ class Proxy:
         for end_of_it in (giver, taker):
             with contextlib.suppress(OSError):
                 end_of_it.shutdown(socket.SHUT_RDWR)
-            end_of_it.close()
 
 
 @contextlib.contextmanager
 def between(store: Store, pattern: bytes, action: Callable[[], bool]) -> Iterator[Proxy]:
     port = int(store.environment["RCLONE_CONFIG_S3_ENDPOINT"].rsplit(":", 1)[1])
     proxy = Proxy(port, pattern, action)
-    threading.Thread(target=proxy.serve, daemon=True).start()
+    thread = threading.Thread(target=proxy.serve, daemon=True)
+    thread.start()
     try:
         yield proxy
     finally:
         proxy.dead = True
+        # Wakes who waits for connections, which a close does not.
+        with contextlib.suppress(OSError):
+            proxy.listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
         proxy.listener.close()
 
 
@@ -427,6 +460,7 @@ def test_a_restore_gives_every_byte_and_folder_back(
 
 def test_sha256sum_alone_can_check_a_backup(store: Store, small: Path) -> None:
     folder = store.root / store.made(small)
+    assert (folder / "CHAIN").read_text() == f"{CHAIN}\n"
     check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
     assert subprocess.run(check, cwd=folder, check=False).returncode == 0
     assert (folder / "FOLDERS").read_text().splitlines() == [
@@ -493,14 +527,16 @@ def test_s3_that_cant_be_used_is_told_and_changes_nothing(
 ) -> None:
     assert message in error(store.backup(small, **wrong))
     assert message in error(store.restore(backup, target, **wrong))
+    assert message in error(store.restore("latest", target, **wrong))
     assert_untouched(target)
     assert store.all() == [backup]
     assert_restorable(store, backup, small, target)
 
 
-@pytest.mark.parametrize("setting", ["RETENTION_DAYS", "RETENTION_KEEP"])
+@pytest.mark.parametrize("setting", ["DAYS", "KEEP", "DAILY", "WEEKLY"])
 def test_a_retention_that_is_no_number_is_refused(store: Store, small: Path, setting: str) -> None:
-    assert "must be whole numbers" in error(store.backup(small, **{setting: "-1"}))
+    done = store.backup(small, **{f"RETENTION_{setting}": "-1"})
+    assert "must be whole numbers, not -1" in error(done)
 
 
 def test_an_upload_that_is_cut_marks_nothing(
@@ -639,6 +675,8 @@ def truncate_to_a_line(file: Path) -> None:
         (Path.touch, "data/maru/added", "data/maru/added was added"),
         (Path.unlink, "FOLDERS", "FOLDERS is missing"),
         (flip_a_byte, "FOLDERS", "FOLDERS has changed"),
+        (Path.unlink, "CHAIN", "CHAIN is missing"),
+        (flip_a_byte, "CHAIN", "CHAIN has changed"),
         (lambda f: f.write_text("garbage\n"), "SHA256SUMS", "SHA256SUMS of"),
         (lambda f: f.write_text(""), "SHA256SUMS", "SHA256SUMS of"),
         (truncate_to_a_line, "SHA256SUMS", "was added"),
@@ -672,7 +710,7 @@ def test_a_backup_that_is_not_there_is_told_with_those_that_are(
     torn = store.aged(backup, 2, marked=False)
     assert f"There are: {backup}" in error(store.restore("20200101T000000Z", target))
     assert f"Complete are: {backup}" in error(store.restore(torn, target))
-    assert "must be a time like" in error(store.restore("../../etc", target))
+    assert "must be latest, or a time like" in error(store.restore("../../etc", target))
     assert_untouched(target)
 
 
@@ -702,6 +740,47 @@ def test_retention_removes_what_is_old_and_keeps_the_newest(store: Store, small:
     assert kept("1", "0") == {fresh}
 
 
+def ago(days: float) -> str:
+    return (datetime.now(UTC) - timedelta(days=days)).strftime("%Y%m%dT%H%M%SZ")
+
+
+def in_tiers(times: list[str], daily: int, weekly: int) -> set[str]:
+    """Return those of some times that are the last of a young day or week, given newest first."""
+    kept = dict[tuple[str, int], str]()
+    for name in times:
+        made = datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        for kind, days, count in (("day", 1, daily), ("week", 7, weekly)):
+            period = (kind, int(made.timestamp()) // (days * 86400))
+            kept.setdefault(period, name if name > ago(days * count) else "")
+    return set(kept.values()) - {""}
+
+
+@every_shell
+def test_tiers_of_retention_keep_the_last_of_each_day_and_week(store: Store, small: Path) -> None:
+    first = store.made(small)
+    hours = [1, 5, 20, 26, 40, 75, *(24 * day + 3 for day in (5, 6, 8, 9, 16, 17, 30, 54, 60, 200))]
+    times = [store.aged(first, (hour + 0.5) / 24) for hour in hours]
+    shutil.rmtree(store.root / first)
+
+    def kept(keep: int, days: int, daily: int, weekly: int) -> tuple[str, set[str]]:
+        tiers = {"RETENTION_DAILY": str(daily), "RETENTION_WEEKLY": str(weekly)}
+        new = store.made(small, RETENTION_KEEP=str(keep), RETENTION_DAYS=str(days), **tiers)
+        left = set(store.all())
+        shutil.rmtree(store.root / new)
+        return new, left
+
+    new, left = kept(1, 0, 0, 0)
+    assert left == {new, *times}
+    new, left = kept(4, 0, 7, 9)
+    assert left == in_tiers([new, *times], 7, 9) | {new, *times[:3]}
+    assert 10 < len(left) < len(times)
+    times = sorted(left - {new}, reverse=True)
+    new, left = kept(1, 20, 0, 9)
+    young = {time for time in in_tiers([new, *times], 0, 9) if time >= ago(20)}
+    assert left == young | {new}
+    assert 2 < len(left) < len(times)
+
+
 def test_a_retention_that_fails_is_told_and_is_no_failed_backup(
     store: Store, backup: str, small: Path, target: Path
 ) -> None:
@@ -728,6 +807,72 @@ def test_a_backup_that_is_half_removed_looks_incomplete(
         store.backup(small, RETENTION_KEEP="1", RCLONE_CONFIG_S3_ENDPOINT=proxy.endpoint)
     assert old in store.all()
     assert old not in store.complete()
+
+
+def restored(run: Run) -> str:
+    """Return the time of the backup that was restored."""
+    assert run.code == 0, run
+    found = re.search(r"^restored: .* of s3:.*/(\w+)$", run.out, re.MULTILINE)
+    assert found, run
+    return found[1]
+
+
+@every_shell
+def test_latest_is_the_newest_complete_backup_of_this_chain(
+    store: Store, backup: str, small: Path, target: Path
+) -> None:
+    unknown, another, old, older = (store.aged(backup, age) for age in (1, 2, 3, 4))
+    store.aged(backup, 0.5, marked=False)
+    put(store.root / unknown, "CHAIN", "")
+    put(store.root / another, "CHAIN", f"{ANOTHER_CHAIN}\n")
+    shutil.rmtree(store.root / backup)
+    assert restored(store.restore("latest", target)) == old
+    assert content(target) == content(small)
+    assert sorted(path.name for path in target.iterdir()) == ["besu", "maru"]
+    shutil.rmtree(store.root / old)
+    assert restored(store.restore("latest", target / "1", IF_NONE="fail")) == older
+    assert restored(store.restore("latest", target / "2", CHAIN=ANOTHER_CHAIN)) == another
+    # Where the chart does not know the genesis.
+    assert restored(store.restore("latest", target / "3", CHAIN="")) == unknown
+
+
+@every_shell
+def test_without_a_backup_of_this_chain_a_node_starts_empty(store: Store, target: Path) -> None:
+    def starts_empty(**more: str) -> None:
+        done = store.restore("latest", target, **more)
+        assert (done.code, "the node starts from block 0" in done.out) == (0, True), done
+        assert "no complete backup of this chain" in error(
+            store.restore("latest", target, IF_NONE="fail", **more)
+        )
+        assert_untouched(target)
+
+    starts_empty()
+    starts_empty(CHAIN="")
+    source = target.parent / "source"
+    fill(source, big=100)
+    another = store.made(source, CHAIN=ANOTHER_CHAIN)
+    store.aged(another, 1, marked=False)
+    starts_empty()
+    assert restored(store.restore("latest", target, CHAIN=ANOTHER_CHAIN)) == another
+
+
+def test_a_backup_of_another_chain_that_is_named_is_restored_with_a_warning(
+    store: Store, backup: str, target: Path
+) -> None:
+    done = store.restore(backup, target, CHAIN=ANOTHER_CHAIN)
+    assert restored(done) == backup
+    assert f"warning: {backup} is of another chain" in done.err
+    put(store.root / backup, "CHAIN", "")
+    done = store.restore(backup, target / "2", CHAIN=ANOTHER_CHAIN)
+    assert "warning: " not in done.err
+
+
+def test_the_version_that_a_node_ran_is_not_restored_from_older_backups(
+    store: Store, backup: str, small: Path, target: Path
+) -> None:
+    put(store.root / backup, f"data/{VERSION}", '{"besuVersion":"26.8.0"}')
+    assert_restorable(store, backup, small, target)
+    assert not (target / VERSION).exists()
 
 
 def test_the_second_restore_changes_nothing(
@@ -808,10 +953,10 @@ def test_a_restore_that_is_killed_at_any_step_can_be_repeated(
 ) -> None:
     killed = Killed(store, tmp_path / "killed")
     other = store.aged(backup, 1)
-    halves, others = 0, set()
+    halves, others, latest = 0, set(), set()
     for step in range(1, 100):
         target, copy = tmp_path / f"volume {step}", tmp_path / f"copy {step}"
-        code = killed.restore(step, backup, target)
+        code = killed.restore(step, "latest", target)
         there = {part: content(target, part) for part in ("besu", "maru")}
         for part, files in there.items():
             assert files in ({}, content(small, part)), step
@@ -819,6 +964,15 @@ def test_a_restore_that_is_killed_at_any_step_can_be_repeated(
             break
         assert code == -signal.SIGKILL, step
         shutil.copytree(target, copy)
+        # A newer one is complete by now: what was begun comes first.
+        newer = store.aged(backup, -1)
+        half = shutil.copytree(target, tmp_path / f"half {step}")
+        done = store.restore("latest", half)
+        assert content(half) == content(small), step
+        latest.add(restored(done) if "\nrestored: " in done.out else "")
+        if any(there.values()) and not all(there.values()):
+            assert restored(done) == backup, step
+        shutil.rmtree(store.root / newer)
         assert_restorable(store, backup, small, target)
         # Another backup is asked for now: parts of two are never mixed.
         done = store.restore(other, copy)
@@ -833,3 +987,4 @@ def test_a_restore_that_is_killed_at_any_step_can_be_repeated(
     assert step > 6
     assert halves
     assert others == {True, False}
+    assert len(latest) == 3

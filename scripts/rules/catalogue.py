@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from scripts.rules import monitoring
 from scripts.rules.access import pod_security, rbac, secrets
 from scripts.rules.chain import endpoints, node_setup, peers
-from scripts.rules.changes import chain_continuity, removals, updates
+from scripts.rules.changes import chain_continuity, removals, updates, versions
 from scripts.rules.delivery import argocd, ownership, sync_waves
 from scripts.rules.networking import (
     blocked_traffic,
@@ -47,6 +47,7 @@ _FAMILIES = (
     cron_jobs,
     updates,
     chain_continuity,
+    versions,
     removals,
     pod_security,
     secrets,

@@ -96,12 +96,12 @@ def _in_notes(manifest: Manifest, path: Where, notes: Any) -> Iterator[Problem]:
             yield _told(manifest, (*path, key), what, f"the annotation {key}")
 
 
-_CHAIN = {"backup", "besu", "ethstats", "maru", "sequencer", "tx-sender"}
+_CHAIN = {"backup", "besu", "ethstats", "maru", "restore-drill", "sequencer", "tx-sender"}
 _READERS = {
     "jwt": {"maru", "sequencer"},
     "secret": {"besu", "ethstats", "sequencer"},
-    "AWS_ACCESS_KEY_ID": {"backup", "besu", "maru", "sequencer"},
-    "AWS_SECRET_ACCESS_KEY": {"backup", "besu", "maru", "sequencer"},
+    "AWS_ACCESS_KEY_ID": {"backup", "besu", "maru", "restore-drill", "sequencer"},
+    "AWS_SECRET_ACCESS_KEY": {"backup", "besu", "maru", "restore-drill", "sequencer"},
 }
 """Of the keys that several components read, by chart/README.md, who may: the Engine API's secret,
 EthStats', and what reads and writes backups. Every other key has one reader."""

@@ -665,7 +665,9 @@ def backups_all_deleted(objects: Objects) -> Iterator[Problem]:
     for container in objects.containers:
         found = _environment(container)
         keep, path = found.get("RETENTION_KEEP", ("1", ()))
-        if not keep.isdecimal() or (int(keep) < 1 and found.get("RETENTION_DAYS", "0")[0] != "0"):
+        limits = ("RETENTION_DAYS", "RETENTION_DAILY", "RETENTION_WEEKLY")
+        is_limited = any(found.get(name, "0")[0] != "0" for name in limits)
+        if not keep.isdecimal() or (int(keep) < 1 and is_limited):
             none = "is 0: once they are old enough, all backups are deleted"
             wrong = none if keep.isdecimal() else f"is {keep}, which is no number: the backup fails"
             manifest = container.workload.manifest

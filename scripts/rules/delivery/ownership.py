@@ -39,12 +39,12 @@ def _shared(among: Sequence[Objects], of: Any, message: str) -> Iterator[tuple[O
                 yield objects, Problem(manifest, path, text, fix)
 
 
-_NODES = {"besu", "maru", "sequencer"}
+_RESTORING = {"besu", "maru", "restore-drill", "sequencer"}
 
 
 @rule(_IRSA)
 def role_of_another(objects: Objects) -> Iterator[Problem]:
-    """An IAM role is one component's; only the nodes that restore a backup have one together.
+    """An IAM role is one component's; only what restores backups has one together.
 
     Else one has what the other may: nodes that have the role of backups can delete every backup.
     """
@@ -52,7 +52,7 @@ def role_of_another(objects: Objects) -> Iterator[Problem]:
     for role, manifest, path, _ in _roles(objects):
         owner = owners.setdefault(role, manifest)
         both = {owner.component, manifest.component}
-        if owner.component != manifest.component and not both <= _NODES:
+        if owner.component != manifest.component and not both <= _RESTORING:
             message = f"{manifest.label} has the IAM role of {owner.label}: {role}"
             fix = f"make a role that allows what {manifest.component or manifest.name} needs"
             yield Problem(manifest, path, message, fix)

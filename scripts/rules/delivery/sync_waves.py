@@ -147,7 +147,7 @@ def _projected(volume: dict[str, Any]) -> Any:
 
 _ORDER = ("sequencer", "maru", "besu")
 _SENDER = "tx-sender"
-_AFTER = (_SENDER, "backup")
+_AFTER = (_SENDER, "backup", "restore-drill")
 
 
 @rule(_WAVES)

@@ -304,7 +304,32 @@ def policy_blocks_way_out(objects: Objects) -> Iterator[Problem]:
         who = list({flow(_peer_of(call)): _peer_of(call) for call in hosts.values()}.values())
         ports = {(call.port, "TCP") for call in hosts.values()}
         value = "txSenderTo" if workload.manifest.component == "tx-sender" else "backupTo"
-        yield _at_own_policy(objects, EGRESS, workload, message, who, ports, value)
+        yield _only_ports_missing(objects, workload, message, list(hosts.values())) or (
+            _at_own_policy(objects, EGRESS, workload, message, who, ports, value)
+        )
+
+
+def _only_ports_missing(
+    objects: Objects, workload: Workload, message: str, calls: Sequence[Call]
+) -> Problem | None:
+    """Return that a rule for the right addresses lacks the ports; None if there is no such rule."""
+    policy = _own_policy(objects, EGRESS, workload)
+    for one in policy.rules[EGRESS] if policy else ():
+        peers = [None] if one.peers is None else [peer for _, peer in one.peers]
+        if policy and all(
+            any(_may_be(peer, call.host, call.namespace) for peer in peers) for call in calls
+        ):
+            items = _port_items({(call.port, "TCP") for call in calls})
+            path, fix = (*one.path, "ports"), f"add to the ports of this rule {items}"
+            if not policy.manifest.patches and policy.manifest.template.startswith("chart/"):
+                is_sender = workload.manifest.component == "tx-sender"
+                value = "txSender.rpc.port" if is_sender else "backup.storage.endpoint"
+                path, fix = (
+                    (*one.path, "to"),
+                    f"write the port in {value}: the policy opens that one",
+                )
+            return Problem(policy.manifest, path, message, fix)
+    return None
 
 
 def _peer_of(call: Call) -> Peer:
