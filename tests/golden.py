@@ -22,6 +22,7 @@ from tests.conftest import ROOT
 FOLDER = ROOT / "docs" / "impact"
 CHANGES = {
     "image-of-besu": "prod",
+    "image-of-besu-back": "prod",
     "option-of-besu": "staging",
     "memory-of-besu": "dev",
     "more-pods-of-besu": "dev",
