@@ -174,11 +174,11 @@ def expected(given: Case) -> set[Flow]:
 def test_s3_is_reached_at_the_port_of_its_endpoint(
     endpoint: str, identity: str, ports: list[int]
 ) -> None:
-    storage = BUCKET | {"storage": {**BUCKET["storage"], "endpoint": endpoint}}
+    storage = {"bucket": "backups", "region": "eu-central-1", "endpoint": endpoint}
     role = "arn:aws:iam::111122223333:role/linea"
     manifests = of(
         {
-            "backup": storage,
+            "backup": {"enabled": True, "storage": storage},
             "restore": {"backup": "latest", "drill": {"enabled": True}},
             "aws": {"identity": identity, "backupRoleArn": role, "restoreRoleArn": role},
             "networkPolicy": {
