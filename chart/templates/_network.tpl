@@ -41,6 +41,16 @@ spec:
 {{- end -}}
 {{- end -}}
 
+{{/* The port of S3: that of the endpoint in the values, otherwise HTTPS'. */}}
+{{- define "linea-stack.s3Port" -}}
+{{- with .Values.backup.storage.endpoint -}}
+{{- $port := regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" -}}
+{{- default (hasPrefix "http://" . | ternary "80" "443") $port -}}
+{{- else -}}
+443
+{{- end -}}
+{{- end -}}
+
 {{/*
 S3, and where the credentials for it come from: STS, by the same rule, or the agent of EKS Pod Identity on the node
 (https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html).
@@ -50,7 +60,12 @@ S3, and where the credentials for it come from: STS, by the same rule, or the ag
 - to:
     {{- toYaml . | nindent 4 }}
   ports:
+    {{- $s3 := include "linea-stack.s3Port" $ }}
+    - {port: {{ $s3 }}, protocol: TCP}
+    {{- if and (eq $.Values.aws.identity "irsa") (ne $s3 "443") }}
+    # STS
     - {port: 443, protocol: TCP}
+    {{- end }}
 {{- end -}}
 {{- if eq .Values.aws.identity "podIdentity" }}
 - to:
@@ -63,9 +78,9 @@ S3, and where the credentials for it come from: STS, by the same rule, or the ag
 {{- end -}}
 {{- end -}}
 
-{{/* The same for the nodes' init containers, where the values name a backup to fetch. */}}
+{{/* The same for the nodes' init containers, where the values ask for a backup. Takes a component. */}}
 {{- define "linea-stack.restoreEgress" -}}
-{{- if .Values.restore.backup -}}
-{{- include "linea-stack.backupEgress" . -}}
+{{- if include "linea-stack.restores" . -}}
+{{- include "linea-stack.backupEgress" .root -}}
 {{- end -}}
 {{- end -}}

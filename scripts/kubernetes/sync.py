@@ -30,6 +30,7 @@ _COMPONENT_WAVES = {
     "besu": 3,
     "ethstats": 4,
     "backup": 6,
+    "restore-drill": 6,
     "tx-sender": 6,
 }
 """A sequencer is ready without its Maru; apart, no change restarts halves of two validators at a

@@ -12,6 +12,7 @@ from scripts.rules.changes import (
     immutable_fields,
     kubernetes_versions,
     removals,
+    versions,
 )
 from scripts.rules.delivery import argocd, ownership, sync_waves
 from scripts.rules.monitoring import alerts, queries, scraping
@@ -85,6 +86,7 @@ _FAMILIES = (
     data_kept,
     kubernetes_versions,
     chain_continuity,
+    versions,
     removals,
     pod_security,
     secrets,

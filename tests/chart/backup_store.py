@@ -26,7 +26,9 @@ BUCKET, PREFIX = "backups", "linea-prod/linea-stack"
 BIG = 12 * 1024 * 1024
 """Bytes of a file that is uploaded in three parts of the 5 MiB that the tests set."""
 PRIVATE = ("besu/key", "besu/key.pub", "besu/jwt.hex", "maru/private-key")
-OF_ONE_RUN = ("besu/besu.ports", "besu/besu.networks", "besu/database/LOCK", "maru/LOCK")
+VERSION = "besu/VERSION_METADATA.json"
+OF_ONE_RUN = ("besu/besu.ports", "besu/besu.networks", "besu/database/LOCK", "maru/LOCK", VERSION)
+CHAIN, ANOTHER_CHAIN = "1337-0123456789abcdef", "1337-fedcba9876543210"
 
 
 def write(file: Path, content: bytes) -> None:
@@ -127,6 +129,18 @@ def end(process: subprocess.Popen[str]) -> Run:
     return Run(process.returncode, out, err)
 
 
+def put(backup: Path, name: str, text: str) -> None:
+    """Put another file into a backup, or none for an empty text, and list it as backup.sh does."""
+    mark = backup / "SHA256SUMS"
+    listed = [line for line in mark.read_text().splitlines() if not line.endswith(f"  {name}")]
+    if text:
+        (backup / name).write_text(text)
+        listed.append(f"{digest(backup / name)}  {name}")
+    else:
+        (backup / name).unlink()
+    mark.write_text("".join(f"{line}\n" for line in listed))
+
+
 def errors(run: Run) -> list[str]:
     return [line for line in run.err.splitlines() if line.startswith("error: ")]
 
@@ -182,6 +196,7 @@ def serving(
                 "BUCKET": BUCKET,
                 "PREFIX": PREFIX,
                 "PARTS": "besu maru",
+                "CHAIN": CHAIN,
                 "RETENTION_DAYS": "30",
                 "RETENTION_KEEP": "2",
                 "RCLONE_CONFIG_S3_TYPE": "s3",
@@ -211,14 +226,22 @@ def empty_store(folder: Path, path: str) -> Iterator[Store]:
     (folder / "s3" / BUCKET).mkdir(parents=True)
     scratch.mkdir()
     environment = {"PATH": path, "HOME": str(scratch), "TMPDIR": str(scratch)}
-    # A third of rclone's start is Go's collector, and none of these runs needs it.
-    with serving(folder / "s3", environment | {"GOGC": "off"}) as made:
+    # A third of rclone's start is Go's collector, and few of these runs need it.
+    with serving(folder / "s3", environment | {"GOGC": "off", "GOMEMLIMIT": "256MiB"}) as made:
         yield made
 
 
 def wait_for_another_second_than(backup: str) -> None:
     while datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") == backup:
         time.sleep(0.05)
+
+
+def restored(run: Run) -> str:
+    """Return the time of the backup that was restored."""
+    assert run.code == 0, run
+    found = re.search(r"^restored: .* of s3:.*/(\w+)$", run.out, re.MULTILINE)
+    assert found, run
+    return found[1]
 
 
 def assert_untouched(target: Path) -> None:

@@ -40,9 +40,23 @@ class Proxy:
                 if self.dead:
                     client.close()
                     continue
-                server = socket.create_connection(("127.0.0.1", self.port))
-                for pump in ((client, server, True), (server, client, False)):
-                    threading.Thread(target=self.pump, args=pump, daemon=True).start()
+                threading.Thread(target=self.connect, args=(client,), daemon=True).start()
+
+    def connect(self, client: socket.socket) -> None:
+        """Carry a connection both ways.
+
+        Its sockets are closed only when neither thread uses them: the number of a closed one is
+        given to the next file of this process, which the other thread would then read or write.
+        """
+        with (
+            client,
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port)) as server,
+        ):
+            back = threading.Thread(target=self.pump, args=(server, client, False), daemon=True)
+            back.start()
+            self.pump(client, server, True)
+            back.join()
 
     def pump(self, giver: socket.socket, taker: socket.socket, is_request: bool) -> None:
         with contextlib.suppress(OSError):
@@ -57,18 +71,22 @@ class Proxy:
         for end_of_it in (giver, taker):
             with contextlib.suppress(OSError):
                 end_of_it.shutdown(socket.SHUT_RDWR)
-            end_of_it.close()
 
 
 @contextlib.contextmanager
 def between(store: Store, pattern: bytes, action: Callable[[], bool]) -> Iterator[Proxy]:
     port = int(store.environment["RCLONE_CONFIG_S3_ENDPOINT"].rsplit(":", 1)[1])
     proxy = Proxy(port, pattern, action)
-    threading.Thread(target=proxy.serve, daemon=True).start()
+    thread = threading.Thread(target=proxy.serve, daemon=True)
+    thread.start()
     try:
         yield proxy
     finally:
         proxy.dead = True
+        # Wakes who waits for connections, which a close does not.
+        with contextlib.suppress(OSError):
+            proxy.listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
         proxy.listener.close()
 
 

@@ -195,7 +195,12 @@ def test_rules_without_a_place_for_their_pages_are_refused() -> None:
     ("change", "gone"),
     [
         ({"txSender": {"enabled": False}}, {"LineaTxSenderStuck"}),
-        ({"backup": {"enabled": False}}, {"LineaBackupTooOld", "LineaBackupFailed"}),
+        (
+            {"backup": {"enabled": False}},
+            {"LineaBackupTooOld", "LineaBackupFailed", "LineaBackupOfOldHead"},
+        ),
+        ({"backup": {"source": {"existingClaim": "stopped"}}}, {"LineaBackupOfOldHead"}),
+        ({"restore": {"drill": {"enabled": False}}}, {"LineaRestoreDrillTooOld"}),
         ({"besu": {"autoscaling": {"enabled": False}}}, {"LineaAutoscalerAtMax"}),
         (
             {
@@ -207,7 +212,7 @@ def test_rules_without_a_place_for_their_pages_are_refused() -> None:
             | {"LineaAutoscalerAtMax"},
         ),
     ],
-    ids=["tx-sender", "backup", "autoscaler", "besu"],
+    ids=["tx-sender", "backup", "existing-claim", "drill", "autoscaler", "besu"],
 )
 def test_what_does_not_run_raises_no_alert(change: dict[str, Any], gone: set[str]) -> None:
     left = rules_of("prod", BACKUPS, change)
@@ -274,6 +279,7 @@ def test_with_empty_blocks_a_chain_that_stands_still_is_never_well() -> None:
 def test_thresholds_are_those_of_the_values() -> None:
     own = {
         "backupMaxAgeSeconds": 1000000,
+        "restoreDrillMaxAgeSeconds": 2000000,
         "rpcErrorPercent": 0.25,
         "rpcSeconds": 0.4,
         "rpcSlowPercent": 5,
@@ -281,6 +287,7 @@ def test_thresholds_are_those_of_the_values() -> None:
     made = rules_of("prod", BACKUPS, {"metrics": {"prometheusRule": own}})
     changed = alerts(made)
     assert "> 1000000\n" in changed["LineaBackupTooOld"]["expr"]
+    assert "> 2000000\n" in changed["LineaRestoreDrillTooOld"]["expr"]
     assert "> 14.4 * 0.25 / 100" in changed["LineaRpcErrorBudgetBurnsFast"]["expr"]
     assert "> 1 * 5 / 100" in changed["LineaRpcLatencyBudgetBurnsSlowly"]["expr"]
     (slow,) = [r for r in rules(made) if r.get("record", "").endswith("rpc_slow:ratio_rate5m")]
@@ -331,6 +338,17 @@ def test_inhibitions_are_of_alerts_that_there_are_and_none_silences_itself() -> 
         assert rule["equal"][0] == "namespace"
 
 
+def test_a_page_that_says_to_revert_a_change_names_the_way_back_of_an_upgrade() -> None:
+    reverting = [
+        text
+        for path in RUNBOOKS.glob("*.md")
+        if re.search(r"revert (it|the change) in git", text := path.read_text("utf-8"), re.I)
+    ]
+    assert len(reverting) >= 5
+    assert all("../upgrades.md#the-way-back" in text for text in reverting)
+    assert "### The way back\n" in (ROOT / "docs/upgrades.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
 def test_queries_of_a_page_ask_for_what_there_is(path: Path) -> None:
     metrics = known(prod())
@@ -352,7 +370,7 @@ def test_commands_of_a_page_name_what_there_is_in_prod(path: Path) -> None:
             containers |= dict.fromkeys(pod, names)
             there |= {*pod, *(f"data-{name}" for name in pod)}
     text = path.read_text("utf-8")
-    there |= {"linea-stack-backup-by-hand", "linea-stack-$p"}
+    there |= {f"linea-stack-{name}" for name in ("backup-by-hand", "restore-drill-by-hand", "$p")}
     assert set(re.findall(r"\b(?:data-)?linea-stack-[a-z0-9-]*(?:\$[ip])?", text)) <= there
     for pod, container in re.findall(r"(linea-stack-[^ ]+) -c ([a-z-]+)", text):
         assert container in containers[pod], (pod, container)

@@ -16,6 +16,7 @@ import pytest
 
 from tests.chart.backup_store import (
     BUCKET,
+    CHAIN,
     OF_ONE_RUN,
     PRIVATE,
     Store,
@@ -38,6 +39,7 @@ UPLOAD_OF_LIST = b"/FOLDERS"
 
 def test_sha256sum_alone_can_check_a_backup(store: Store, small: Path) -> None:
     folder = store.root / store.made(small)
+    assert (folder / "CHAIN").read_text() == f"{CHAIN}\n"
     check = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
     assert subprocess.run(check, cwd=folder, check=False).returncode == 0
     assert (folder / "FOLDERS").read_text().splitlines() == [
@@ -104,6 +106,7 @@ def test_s3_that_cant_be_used_is_told_and_changes_nothing(
 ) -> None:
     assert message in error(store.backup(small, **wrong))
     assert message in error(store.restore(backup, target, **wrong))
+    assert message in error(store.restore("latest", target, **wrong))
     assert_untouched(target)
     assert store.all() == [backup]
     assert_restorable(store, backup, small, target)

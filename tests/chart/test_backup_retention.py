@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from tests.chart.backup_store import Store, assert_restorable, error, every_shel
 from tests.chart.interrupted_requests import between
 
 
-@pytest.mark.parametrize("setting", ["RETENTION_DAYS", "RETENTION_KEEP"])
+@pytest.mark.parametrize("setting", ["DAYS", "KEEP", "DAILY", "WEEKLY"])
 def test_a_retention_that_is_no_number_is_refused(store: Store, small: Path, setting: str) -> None:
-    assert "must be whole numbers" in error(store.backup(small, **{setting: "-1"}))
+    done = store.backup(small, **{f"RETENTION_{setting}": "-1"})
+    assert "must be whole numbers, not -1" in error(done)
 
 
 @every_shell
@@ -41,6 +43,47 @@ def test_retention_removes_what_is_old_and_keeps_the_newest(store: Store, small:
     assert kept("30", "4") == {fresh, young, month, late}
     assert kept("30", "3") == {fresh, young, month}
     assert kept("1", "0") == {fresh}
+
+
+def ago(days: float) -> str:
+    return (datetime.now(UTC) - timedelta(days=days)).strftime("%Y%m%dT%H%M%SZ")
+
+
+def in_tiers(times: list[str], daily: int, weekly: int) -> set[str]:
+    """Return those of some times that are the last of a young day or week, given newest first."""
+    kept = dict[tuple[str, int], str]()
+    for name in times:
+        made = datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        for kind, days, count in (("day", 1, daily), ("week", 7, weekly)):
+            period = (kind, int(made.timestamp()) // (days * 86400))
+            kept.setdefault(period, name if name > ago(days * count) else "")
+    return set(kept.values()) - {""}
+
+
+@every_shell
+def test_tiers_of_retention_keep_the_last_of_each_day_and_week(store: Store, small: Path) -> None:
+    first = store.made(small)
+    hours = [1, 5, 20, 26, 40, 75, *(24 * day + 3 for day in (5, 6, 8, 9, 16, 17, 30, 54, 60, 200))]
+    times = [store.aged(first, (hour + 0.5) / 24) for hour in hours]
+    shutil.rmtree(store.root / first)
+
+    def kept(keep: int, days: int, daily: int, weekly: int) -> tuple[str, set[str]]:
+        tiers = {"RETENTION_DAILY": str(daily), "RETENTION_WEEKLY": str(weekly)}
+        new = store.made(small, RETENTION_KEEP=str(keep), RETENTION_DAYS=str(days), **tiers)
+        left = set(store.all())
+        shutil.rmtree(store.root / new)
+        return new, left
+
+    new, left = kept(1, 0, 0, 0)
+    assert left == {new, *times}
+    new, left = kept(4, 0, 7, 9)
+    assert left == in_tiers([new, *times], 7, 9) | {new, *times[:3]}
+    assert 10 < len(left) < len(times)
+    times = sorted(left - {new}, reverse=True)
+    new, left = kept(1, 20, 0, 9)
+    young = {time for time in in_tiers([new, *times], 0, 9) if time >= ago(20)}
+    assert left == young | {new}
+    assert 2 < len(left) < len(times)
 
 
 def test_a_retention_that_fails_is_told_and_is_no_failed_backup(

@@ -29,7 +29,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "backup-by-a-secret": {"backup": BUCKET, "aws": {"identity": "none"}},
     "backup-by-irsa": {"backup": BUCKET, "aws": {"identity": "irsa"}},
     "backup-by-pod-identity": {"backup": BUCKET, "aws": {"identity": "podIdentity"}},
-    "no-backup": {"backup": {"enabled": False}, "aws": {"identity": "podIdentity"}},
+    "no-backup": {
+        "backup": {"enabled": False},
+        "restore": {"backup": "", "drill": {"enabled": False}},
+        "aws": {"identity": "podIdentity"},
+    },
     "restore-by-irsa": {
         "backup": BUCKET,
         "restore": {"backup": "20261125T060000Z"},
@@ -118,7 +122,10 @@ class Row:
     target: list[str]
     ports: list[str]
     conditions: list[str]
-    """Paths of values, like restore.backup, or a path and a value, like aws.identity: irsa."""
+    """Paths of values, like restore.backup, or a path and a value, like aws.identity: irsa.
+
+    restore.backup: not latest stands for any other value.
+    """
 
     def counts(self, values: dict[str, Any]) -> bool:
         """Return whether all conditions hold for the values."""
@@ -127,7 +134,8 @@ class Row:
             found: Any = values
             for key in path.split("."):
                 found = found[key]
-            if not found or (wanted and found != wanted):
+            unwanted = wanted.startswith("not ") and found == wanted.removeprefix("not ")
+            if not found or unwanted or (wanted not in ("", found) and wanted[:4] != "not "):
                 return False
         return True
 
@@ -150,6 +158,42 @@ def expected(given: Case) -> set[Flow]:
     if not given.values["networkPolicy"]["enabled"]:
         return set(every(given.manifests, given.among))
     return {flow for row in table() if row.counts(given.values) for flow in row.flows()}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "identity", "ports"),
+    [
+        ("", "irsa", [443]),
+        ("https://s3.example.com", "none", [443]),
+        ("http://s3.example.com/", "none", [80]),
+        ("https://s3.example.com:9000", "none", [9000]),
+        ("https://s3.example.com:9000/", "irsa", [9000, 443]),
+        ("http://[2001:db8::1]:9000", "none", [9000]),
+    ],
+)
+def test_s3_is_reached_at_the_port_of_its_endpoint(
+    endpoint: str, identity: str, ports: list[int]
+) -> None:
+    storage = {"bucket": "backups", "region": "eu-central-1", "endpoint": endpoint}
+    role = "arn:aws:iam::111122223333:role/linea"
+    manifests = of(
+        {
+            "backup": {"enabled": True, "storage": storage},
+            "restore": {"backup": "latest", "drill": {"enabled": True}},
+            "aws": {"identity": identity, "backupRoleArn": role, "restoreRoleArn": role},
+            "networkPolicy": {
+                "enabled": True,
+                "backupTo": [{"ipBlock": {"cidr": "203.0.113.0/24"}}],
+            },
+        }
+    )
+    outside = {
+        policy.name.removeprefix("linea-stack-"): [port["port"] for port in egress["ports"]]
+        for policy in of_kind(manifests, "NetworkPolicy")
+        for egress in policy.object["spec"].get("egress", [])
+        if any(peer.get("ipBlock") for peer in egress["to"])
+    }
+    assert outside == dict.fromkeys(("backup", "restore-drill", "besu"), ports)
 
 
 def test_the_table_is_read_whole() -> None:

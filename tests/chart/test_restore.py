@@ -23,6 +23,7 @@ from tests.chart.backup_store import (
     may_mount,
     of_small_files,
     on_a_full_disk,
+    restored,
     write,
 )
 from tests.chart.interrupted_requests import stopped
@@ -88,6 +89,8 @@ def truncate_to_a_line(file: Path) -> None:
         (Path.touch, "data/maru/added", "data/maru/added was added"),
         (Path.unlink, "FOLDERS", "FOLDERS is missing"),
         (flip_a_byte, "FOLDERS", "FOLDERS has changed"),
+        (Path.unlink, "CHAIN", "CHAIN is missing"),
+        (flip_a_byte, "CHAIN", "CHAIN has changed"),
         (lambda f: f.write_text("garbage\n"), "SHA256SUMS", "SHA256SUMS of"),
         (lambda f: f.write_text(""), "SHA256SUMS", "SHA256SUMS of"),
         (truncate_to_a_line, "SHA256SUMS", "was added"),
@@ -121,7 +124,7 @@ def test_a_backup_that_is_not_there_is_told_with_those_that_are(
     torn = store.aged(backup, 2, marked=False)
     assert f"There are: {backup}" in error(store.restore("20200101T000000Z", target))
     assert f"Complete are: {backup}" in error(store.restore(torn, target))
-    assert "must be a time like" in error(store.restore("../../etc", target))
+    assert "must be latest, or a time like" in error(store.restore("../../etc", target))
     assert_untouched(target)
 
 
@@ -203,10 +206,10 @@ def test_a_restore_that_is_killed_at_any_step_can_be_repeated(
 ) -> None:
     killed = Killed(store, tmp_path / "killed")
     other = store.aged(backup, 1)
-    halves, others = 0, set()
+    halves, others, latest = 0, set(), set()
     for step in range(1, 100):
         target, copy = tmp_path / f"volume {step}", tmp_path / f"copy {step}"
-        code = killed.restore(step, backup, target)
+        code = killed.restore(step, "latest", target)
         there = {part: content(target, part) for part in ("besu", "maru")}
         for part, files in there.items():
             assert files in ({}, content(small, part)), step
@@ -214,6 +217,15 @@ def test_a_restore_that_is_killed_at_any_step_can_be_repeated(
             break
         assert code == -signal.SIGKILL, step
         shutil.copytree(target, copy)
+        # A newer one is complete by now: what was begun comes first.
+        newer = store.aged(backup, -1)
+        half = shutil.copytree(target, tmp_path / f"half {step}")
+        done = store.restore("latest", half)
+        assert content(half) == content(small), step
+        latest.add(restored(done) if "\nrestored: " in done.out else "")
+        if any(there.values()) and not all(there.values()):
+            assert restored(done) == backup, step
+        shutil.rmtree(store.root / newer)
         assert_restorable(store, backup, small, target)
         # Another backup is asked for now: parts of two are never mixed.
         done = store.restore(other, copy)
@@ -228,3 +240,4 @@ def test_a_restore_that_is_killed_at_any_step_can_be_repeated(
     assert step > 6
     assert halves
     assert others == {True, False}
+    assert len(latest) == 3

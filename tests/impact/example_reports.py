@@ -23,6 +23,7 @@ from tests.impact.changes import Change, Overrides
 FOLDER = ROOT / "docs" / "impact"
 CHANGES = {
     "image-of-besu": "prod",
+    "image-of-besu-back": "prod",
     "option-of-besu": "staging",
     "memory-of-besu": "dev",
     "more-pods-of-besu": "dev",

@@ -1,13 +1,17 @@
 #!/bin/sh
 # Copies the folders besu and maru of SOURCE_DIR to a new backup below s3:BUCKET/PREFIX/, reads all
-# of it back, marks it as complete, and then removes what is older than RETENTION_DAYS.
+# of it back, marks it as complete, and then removes the backups that retention does not keep.
 #
 # SOURCE_DIR holds still and is of one moment: a clone of a node's volume, or a stopped node's. A
 # copy of the files of a running node is torn. Nothing is staged here: a file goes from SOURCE_DIR
 # to S3. common.sh says what a backup looks like.
 #
-# RETENTION_DAYS  complete backups older than this are removed; 0 keeps them all
-# RETENTION_KEEP  but never one of this many newest
+# RETENTION_KEEP    this many of the newest complete backups are kept, whatever their age
+# RETENTION_DAYS    all others are removed when they are older than this; 0: never for their age
+# RETENTION_DAILY   and, unless this and the next are 0, when they are neither the last one of a day
+#                   (UTC), nor younger than this many days
+# RETENTION_WEEKLY  nor the last one of a week (Thursday to Wednesday), nor younger than this many
+# CHAIN             which chain it is, for restore.sh; may be empty
 # Exit 1 where there is no new backup; earlier ones are then as they were.
 # shellcheck disable=SC1091,SC2154 # common.sh sets work and root
 set -eu
@@ -31,6 +35,36 @@ is_before() {
   [ "$1" != "$time" ] && [ "$(echo "$1" | tr -d TZ)" -lt "$2" ]
 }
 
+# Prints in which day or week since 1970 a backup was made, of so many seconds each.
+period() {
+  when=$(echo "$1" | sed 's/^\(....\)\(..\)\(..\)T\(..\)\(..\)\(..\)Z$/\1-\2-\3 \4:\5:\6/')
+  seconds=$(date -u -d "$when" +%s) || seconds=0
+  echo $((seconds / $2))
+}
+
+# Whether a backup is the newest of its period, and at most so many periods old. Is asked about all
+# complete backups, the newest first; the last argument names the kind of period.
+is_newest_of_one() {
+  at=$(period "$1" "$2")
+  grep -qx "$4 $at" "$work/periods" && return 1
+  echo "$4 $at" >>"$work/periods"
+  ! is_before "$1" "$(ago $(($2 * $3)))"
+}
+
+# Whether retention keeps a complete backup.
+is_kept() {
+  by=age
+  if [ $((daily + weekly)) -gt 0 ]; then
+    by=
+    # Both are asked about each, so that an older one of the same week is not its newest.
+    is_newest_of_one "$1" 86400 "$daily" day && by=day
+    is_newest_of_one "$1" 604800 "$weekly" week && by=week
+  fi
+  [ "$kept" -gt "$keep" ] || return 0
+  [ "$days" -eq 0 ] || ! is_before "$1" "$limit" || return 1
+  [ -n "$by" ]
+}
+
 # Removes a backup. Without its mark first, for one that is half removed must not look complete.
 remove() {
   echo "removing $root/$1"
@@ -44,12 +78,11 @@ retire() {
   list || return 1
   kept=0
   limit=$(ago $((days * 86400)))
+  : >"$work/periods"
   sort -r "$work/complete" >"$work/newest"
   while read -r old; do
     kept=$((kept + 1))
-    if [ "$days" -gt 0 ] && [ "$kept" -gt "$keep" ] && is_before "$old" "$limit"; then
-      remove "$old" || return 1
-    fi
+    is_kept "$old" || remove "$old" || return 1
   done <"$work/newest"
   # A younger one may still be on its way.
   limit=$(ago 86400)
@@ -66,9 +99,13 @@ retire() {
 need SOURCE_DIR RETENTION_DAYS RETENTION_KEEP
 days=$RETENTION_DAYS
 keep=$RETENTION_KEEP
-case "$days.$keep" in
-*[!0-9.]*) fail "RETENTION_DAYS and RETENTION_KEEP must be whole numbers, not $days and $keep" ;;
-esac
+daily=${RETENTION_DAILY:-0}
+weekly=${RETENTION_WEEKLY:-0}
+for number in "$days" "$keep" "$daily" "$weekly"; do
+  case $number in
+  *[!0-9]*) fail "RETENTION_DAYS, _KEEP, _DAILY and _WEEKLY must be whole numbers, not $number" ;;
+  esac
+done
 begin
 time=$(date -u +%Y%m%dT%H%M%SZ)
 
@@ -94,10 +131,11 @@ done
 new="$root/$time"
 
 # What belongs to one node and not to the chain: its keys (Besu's key, Maru's private-key), the
-# Engine API's secret, and the addresses of its last run. RocksDB makes its LOCK when it opens.
+# Engine API's secret, the addresses of its last run, and the version that ran, below which no Besu
+# starts: a node of an older version could not be restored. RocksDB makes its LOCK when it opens.
 set -- \
   --filter '- /besu/key' --filter '- /besu/key.pub' --filter '- /besu/jwt.hex' \
-  --filter '- /besu/besu.ports' --filter '- /besu/besu.networks' \
+  --filter '- /besu/besu.ports' --filter '- /besu/besu.networks' --filter "- /besu/$VERSION" \
   --filter '- /maru/private-key' --filter '- LOCK' \
   --filter '+ /besu/**' --filter '+ /maru/**' --filter '- *'
 
@@ -105,12 +143,20 @@ set -- \
 echo "reading $SOURCE_DIR"
 run_long hashsum SHA256 "$SOURCE_DIR" "$@" >"$work/found" || fail "no backup was made: $unreadable"
 sed 's|^\(.\{64\}  \)|\1data/|' "$work/found" | LC_ALL=C sort -k 2 >"$work/$MARK"
-(cd "$work" && sha256sum FOLDERS) >>"$work/$MARK" || fail "${TMPDIR:-/tmp} is full"
+lists=FOLDERS
+if [ -n "${CHAIN-}" ]; then
+  echo "$CHAIN" >"$work/CHAIN" || fail "${TMPDIR:-/tmp} is full"
+  lists="CHAIN FOLDERS"
+fi
+# shellcheck disable=SC2086 # two names
+(cd "$work" && sha256sum $lists) >>"$work/$MARK" || fail "${TMPDIR:-/tmp} is full"
 
 unfinished="the backup $time is not complete and won't be used; earlier ones are as they were"
 echo "copying $SOURCE_DIR to $new"
 run_long copy "$SOURCE_DIR" "$new/data/" "$@" || fail "the upload failed: $(why); $unfinished"
-run copyto "$work/FOLDERS" "$new/FOLDERS" || fail "the upload failed: $(why); $unfinished"
+for list in $lists; do
+  run copyto "$work/$list" "$new/$list" || fail "the upload failed: $(why); $unfinished"
+done
 echo "reading $new back"
 run_long checksum SHA256 "$work/$MARK" "$new/" --download ||
   fail "what S3 holds is not what $SOURCE_DIR has: $(why); $unfinished"

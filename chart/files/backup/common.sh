@@ -4,11 +4,14 @@
 # Below s3:BUCKET/PREFIX/ each backup is a folder named after its time (UTC):
 #   <time>/data/besu/..., <time>/data/maru/...   the files
 #   <time>/FOLDERS      every folder below data, one a line: S3 has no folders, and empty ones count
+#   <time>/CHAIN        which chain it is, where that is known: a line that only its first block gives
 #   <time>/SHA256SUMS   the sum of every file above, as sha256sum writes it; uploaded last, it marks
 #                       the backup as complete
 # The remote s3 is set up by RCLONE_CONFIG_S3_* and AWS_*, so no secret is on a command line.
 
 MARK=SHA256SUMS
+# shellcheck disable=SC2034 # both scripts leave out the file in which Besu notes its version
+VERSION=VERSION_METADATA.json
 TIME='[0-9]\{8\}T[0-9]\{6\}Z'
 child=
 

@@ -2,6 +2,11 @@
 # Restores the folders PARTS (besu, maru) of TARGET_DIR, the top of a node's volume, from the backup
 # s3:BUCKET/PREFIX/BACKUP. common.sh says what a backup looks like.
 #
+# BACKUP  a backup's time; or latest: the newest complete one of this chain, and where there is none
+#         nothing is restored, and the node starts from block 0
+# CHAIN   which chain this is, as in the file CHAIN of a backup; where it is empty, any is this one
+# IF_NONE for latest: where it is fail, that there is no backup is an error
+#
 # Runs before each start of the node, so it does nothing where there is data already, and it may be
 # killed anywhere: it works in TARGET_DIR/.restore-<time>, where the file "verified" says that all
 # files are there, right, and on the disk. Before it exists, that folder is thrown away; from then
@@ -35,6 +40,31 @@ waiting() {
   done
 }
 
+# Whether the file CHAIN of a backup, or one that is not there, is that of this chain.
+is_of_this_chain() {
+  [ -z "${CHAIN-}" ] || [ "$(cat "$1" 2>/dev/null)" = "$CHAIN" ]
+}
+
+# Sets BACKUP to the newest complete backup of this chain; to nothing where there is none.
+find_latest() {
+  BACKUP=
+  mkdir "$work/chains"
+  if [ -n "${CHAIN-}" ] && [ -s "$work/complete" ]; then
+    run copy "$root/" "$work/chains/" --include '/*/CHAIN' --max-depth 2 || return 1
+  fi
+  while read -r made; do
+    ! is_of_this_chain "$work/chains/$made/CHAIN" || BACKUP=$made
+  done <"$work/complete"
+}
+
+# Ends where latest finds no backup.
+begin_without() {
+  told="no complete backup of this chain in $root"
+  [ "${IF_NONE-}" != fail ] || fail "there is $told"
+  echo "nothing to restore: there is $told yet, so the node starts from block 0"
+  exit 0
+}
+
 discard() {
   # Without its mark first: what is half removed is not verified.
   rm -f "$1/verified"
@@ -54,8 +84,8 @@ place() {
 }
 
 need TARGET_DIR PARTS BACKUP
-expr "$BACKUP" : "$TIME\$" >/dev/null ||
-  fail "BACKUP must be a time like 20261125T060000Z: it is $BACKUP"
+[ "$BACKUP" = latest ] || expr "$BACKUP" : "$TIME\$" >/dev/null ||
+  fail "BACKUP must be latest, or a time like 20261125T060000Z: it is $BACKUP"
 for part in $PARTS; do
   case $part in
   besu | maru) ;;
@@ -64,13 +94,14 @@ for part in $PARTS; do
 done
 [ -d "$TARGET_DIR" ] || fail "there is no folder $TARGET_DIR"
 begin
-from="$root/$BACKUP"
 
 for other in "$TARGET_DIR"/.restore-*; do
   [ -d "$other" ] || continue
   if [ ! -e "$other/verified" ] || [ -z "$(waiting "$other")" ]; then
     discard "$other"
-  elif [ "$other" = "$TARGET_DIR/.restore-$BACKUP" ]; then
+  elif [ "$other" = "$TARGET_DIR/.restore-$BACKUP" ] ||
+    { [ "$BACKUP" = latest ] && is_of_this_chain "$other/CHAIN"; }; then
+    BACKUP=${other##*/.restore-}
     echo "going on with the restore of $BACKUP"
     stage=$other
     place
@@ -89,6 +120,10 @@ if [ -n "$present" ]; then
 fi
 
 list || fail "nothing was restored: $(why)"
+if [ "$BACKUP" = latest ]; then
+  find_latest || fail "nothing was restored: $(why)"
+  [ -n "$BACKUP" ] || begin_without
+fi
 if ! grep -qx "$BACKUP" "$work/complete"; then
   there=$(tr '\n' ' ' <"$work/complete")
   there=${there% }
@@ -98,24 +133,28 @@ if ! grep -qx "$BACKUP" "$work/complete"; then
   fail "there is no backup $BACKUP in $root. There are: ${there:-none}"
 fi
 
+from="$root/$BACKUP"
 stage=$TARGET_DIR/.restore-$BACKUP
 unfinished="nothing was restored, and $TARGET_DIR is as it was"
 full="$TARGET_DIR can't be written, or is full; $unfinished"
 mkdir "$stage" || fail "$full"
 
-# Only these parts, and the list of folders.
-set -- --filter '+ /FOLDERS'
+# Only these parts, and the two lists. Not the version that the copied node ran, in backups that have
+# it: an older Besu would not start.
+set -- --filter '+ /FOLDERS' --filter '+ /CHAIN' --filter "- /data/besu/$VERSION"
 run copy "$from/" "$stage/" "$@" --filter "+ /$MARK" --filter '- *' ||
   fail "the download failed: $(why); $unfinished"
 damaged="$MARK of $BACKUP is damaged"
 sums="$stage/$MARK"
-if [ ! -f "$sums" ] || grep -Evq '^[0-9a-f]{64}  (FOLDERS|data/(besu|maru)/.+)$' "$sums"; then
+if [ ! -f "$sums" ] || grep -Evq '^[0-9a-f]{64}  (CHAIN|FOLDERS|data/(besu|maru)/.+)$' "$sums"; then
   fail "$damaged; $unfinished"
 fi
 grep '^.\{64\}  FOLDERS$' "$sums" >"$work/sums" || fail "$damaged; $unfinished"
+grep '^.\{64\}  CHAIN$' "$sums" >>"$work/sums" || [ ! -e "$stage/CHAIN" ] ||
+  fail "$damaged; $unfinished"
 : >"$work/sizes"
 for part in $PARTS; do
-  grep "^.\{64\}  data/$part/" "$sums" >>"$work/sums" ||
+  grep "^.\{64\}  data/$part/" "$sums" | grep -vx ".\{66\}data/besu/$VERSION" >>"$work/sums" ||
     fail "the backup $BACKUP has no $part; $unfinished"
   set -- "$@" --filter "+ /data/$part/**"
 done
@@ -143,6 +182,9 @@ while IFS= read -r folder; do
     esac
   done
 done <"$stage/FOLDERS"
+
+is_of_this_chain "$stage/CHAIN" || [ ! -e "$stage/CHAIN" ] ||
+  echo "warning: $BACKUP is of another chain: nodes whose genesis is another won't start with it" >&2
 
 sync
 : >"$stage/verified" || fail "$full"

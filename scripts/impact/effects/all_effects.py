@@ -15,6 +15,7 @@ FAMILIES: Sequence[Callable[[Context], Iterator[Effect]]] = (
     sync.created,
     sync.pruned,
     availability.restarts,
+    availability.one_way,
     availability.taken_over,
     availability.unread,
     availability.chain,

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from scripts.chain.version import Release, release
+from scripts.core import paths
 from scripts.impact.compare import difference
 from scripts.impact.effects.context import Context
 from scripts.impact.effects.effect import Effect, Risk, listed, verb
 from scripts.impact.effects.rollout import PAUSED, Rollout
 from scripts.kubernetes import resilience, sync
-from scripts.kubernetes.manifest import Where, config_maps
-from scripts.kubernetes.workloads import Workload, picks
+from scripts.kubernetes.manifest import PODS, Manifest, Where, config_maps
+from scripts.kubernetes.workloads import Workload, mappings, picks
 
 _MOST = 3
 """Fields that a reason names."""
@@ -49,6 +51,31 @@ def restarts(context: Context) -> Iterator[Effect]:
                 reason = "its replicas, or its autoscaler's minReplicas, change"
                 yield Effect(Risk.CHANGES, message, reason, "", (label,))
     yield from _quota_shortages(context)
+
+
+def one_way(context: Context) -> Iterator[Effect]:
+    """Yield which workloads get a newer Besu, after which an older one does not start."""
+    for each in context.changed:
+        if not each.old or not each.new or each.new.kind != "StatefulSet":
+            continue
+        before, after = _besu(each.old), _besu(each.new)
+        keeps_data = paths.get(each.new.object, ("spec", "volumeClaimTemplates"))
+        if keeps_data and before and after and before.is_older_than(after):
+            label = each.new.label
+            message = (
+                f"{label}: a revert alone does not go back from Besu {after.shown} to "
+                f"{before.shown}"
+            )
+            reason = "an older Besu does not start with data that a newer one has opened"
+            procedure = "make a backup, and let one pod have it first: docs/upgrades.md"
+            yield Effect(Risk.RESTARTS, message, reason, procedure, (label,))
+
+
+def _besu(manifest: Manifest) -> Release | None:
+    """Return the version of Besu in the pods of a StatefulSet."""
+    containers = paths.get(manifest.object, (*PODS["statefulset"], "containers"))
+    found = (release(container.get("image")) for _, container in mappings(containers))
+    return next((version for version in found if version and version.name == "besu"), None)
 
 
 def _quota_shortages(context: Context) -> Iterator[Effect]:

@@ -97,12 +97,12 @@ def _in_annotations(manifest: Manifest, path: Where, annotations: Any) -> Iterat
             yield _problem(manifest, (*path, key), what, f"the annotation {key}")
 
 
-_CHAIN = {"backup", "besu", "ethstats", "maru", "sequencer", "tx-sender"}
+_CHAIN = {"backup", "besu", "ethstats", "maru", "restore-drill", "sequencer", "tx-sender"}
 _READERS = {
     "jwt": {"maru", "sequencer"},
     "secret": {"besu", "ethstats", "sequencer"},
-    "AWS_ACCESS_KEY_ID": {"backup", "besu", "maru", "sequencer"},
-    "AWS_SECRET_ACCESS_KEY": {"backup", "besu", "maru", "sequencer"},
+    "AWS_ACCESS_KEY_ID": {"backup", "besu", "maru", "restore-drill", "sequencer"},
+    "AWS_SECRET_ACCESS_KEY": {"backup", "besu", "maru", "restore-drill", "sequencer"},
 }
 """Keys that several components read, with these components (chart/README.md): the JWT secret of the
 Engine API, the secret of EthStats, and the credentials of backups. Other keys have one reader."""

@@ -14,6 +14,8 @@ from scripts.rules.snapshot import Objects, once
 
 _DATA = {BESU: "data-path", MARU: "persistence.data-path"}
 _POD_LABEL = STATEFUL[0]
+_LIMITS = ("RETENTION_DAYS", "RETENTION_DAILY", "RETENTION_WEEKLY")
+"""Variables by which backups are deleted, if they are not 0."""
 
 
 @rule("docs/backups.md")
@@ -85,8 +87,8 @@ def backup_retention_deletes_last(objects: Objects) -> Iterator[Problem]:
     for container in objects.containers:
         variables = _variables(container)
         keep, path = variables.get("RETENTION_KEEP", ("1", ()))
-        days = variables.get("RETENTION_DAYS", "0")[0]
-        if not keep.isdecimal() or (int(keep) < 1 and days != "0"):
+        is_limited = any(variables.get(name, "0")[0] != "0" for name in _LIMITS)
+        if not keep.isdecimal() or (int(keep) < 1 and is_limited):
             none = "is 0: once all backups are old enough, all of them are deleted"
             wrong = none if keep.isdecimal() else f"is {keep}, which is not a number: backups fail"
             manifest = container.workload.manifest

@@ -39,12 +39,12 @@ def _shared(among: Sequence[Objects], of: Any, message: str) -> Iterator[tuple[O
                 yield objects, Problem(manifest, path, text, fix)
 
 
-_NODES = {"besu", "maru", "sequencer"}
+_RESTORING = {"besu", "maru", "restore-drill", "sequencer"}
 
 
 @rule(_IRSA, outcome=Outcome.RISK)
 def shared_iam_role(objects: Objects) -> Iterator[Problem]:
-    """Each component has its own IAM role; only chain nodes that restore a backup share one.
+    """Each component has its own IAM role; only those that restore a backup share one.
 
     Otherwise each component has the rights of the other: nodes with the role of the backup can
     delete every backup.
@@ -53,7 +53,7 @@ def shared_iam_role(objects: Objects) -> Iterator[Problem]:
     for role, manifest, path, _ in _roles(objects):
         owner = owners.setdefault(role, manifest)
         both = {owner.component, manifest.component}
-        if owner.component != manifest.component and not both <= _NODES:
+        if owner.component != manifest.component and not both <= _RESTORING:
             message = (
                 f"{manifest.label} has the IAM role of {owner.label}, and all of its rights: {role}"
             )

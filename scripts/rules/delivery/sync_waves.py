@@ -137,7 +137,7 @@ def _references(workload: Workload) -> Iterator[tuple[str, Any]]:
 
 _ORDER = ("sequencer", "maru", "besu")
 _SENDER = "tx-sender"
-_AFTER = (_SENDER, "backup")
+_AFTER = (_SENDER, "backup", "restore-drill")
 
 
 @rule(_WAVES)

@@ -303,12 +303,36 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
             f"no NetworkPolicy allows egress from {label} to {names}, which its configuration"
             " uses: the connections time out"
         )
+        if found := _missing_port(objects, workload, message, list(hosts.values())):
+            yield found
+            continue
         by_text = {flow(_peer_of(call)): _peer_of(call) for call in hosts.values()}
         ports = {(call.port, "TCP") for call in hosts.values()}
         value = "txSenderTo" if workload.manifest.component == "tx-sender" else "backupTo"
         yield at_own_policy(
             objects, EGRESS, workload, message, list(by_text.values()), ports, value
         )
+
+
+def _missing_port(
+    objects: Objects, workload: Workload, message: str, calls: Sequence[Call]
+) -> Problem | None:
+    """Return the problem of a rule that has the right peers but lacks the ports, if any."""
+    policy = own_policy(objects, EGRESS, workload)
+    for allowed in policy.rules[EGRESS] if policy else ():
+        peers = [None] if allowed.peers is None else [peer for _, peer in allowed.peers]
+        if policy and all(
+            any(_may_be(peer, call.host, call.namespace) for peer in peers) for call in calls
+        ):
+            items = port_items({(call.port, "TCP") for call in calls})
+            path, fix = (*allowed.path, "ports"), f"add to the ports of this rule {items}"
+            if not policy.manifest.patches and policy.manifest.template.startswith("chart/"):
+                is_sender = workload.manifest.component == "tx-sender"
+                value = "txSender.rpc.port" if is_sender else "backup.storage.endpoint"
+                path = (*allowed.path, "to")
+                fix = f"write the port in {value}: the policy then allows it"
+            return Problem(policy.manifest, path, message, fix)
+    return None
 
 
 def _peer_of(call: Call) -> Peer:

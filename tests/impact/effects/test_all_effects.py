@@ -163,7 +163,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             ),
             (
                 "CHANGES: maximum use (autoscalers at their limit, Deployments in a rollout): "
-                "CPU 10.25 → 10.15 cores (−0.1; quota 13), memory 39.81 → 39.56 GiB (−0.25; "
+                "CPU 10.5 → 10.4 cores (−0.1; quota 13), memory 40.06 → 39.81 GiB (−0.25; "
                 "quota 48)"
             ),
         ],
@@ -216,8 +216,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             "CHANGES: StatefulSet/linea-stack-sequencer: 2 volumes of 500 GiB stay without a pod",
             (
                 "CHANGES: maximum use (autoscalers at their limit, Deployments in a rollout): "
-                "CPU 10.25 → 7.25 cores (−3; quota 13), memory 39.81 → 27.81 GiB (−12; quota "
-                "48), volumes 5400 → 4200 GiB (−1200; quota 6144)"
+                "CPU 10.5 → 7.5 cores (−3; quota 13), memory 40.06 → 28.06 GiB (−12; quota "
+                "48), volumes 5900 → 4700 GiB (−1200; quota 7168)"
             ),
         ],
     ),
@@ -243,8 +243,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             "CHANGES: StatefulSet/linea-stack-besu: 3 volumes of 500 GiB stay without a pod",
             (
                 "CHANGES: maximum use (autoscalers at their limit, Deployments in a rollout): "
-                "CPU 10.25 → 6.5 cores (−3.75; quota 13), memory 39.81 → 24.81 GiB (−15; quota "
-                "48), volumes 5400 → 3900 GiB (−1500; quota 6144)"
+                "CPU 10.5 → 6.75 cores (−3.75; quota 13), memory 40.06 → 25.06 GiB (−15; quota "
+                "48), volumes 5900 → 4400 GiB (−1500; quota 7168)"
             ),
         ],
     ),
@@ -379,7 +379,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             ),
             (
                 "COSTS: maximum use (autoscalers at their limit, Deployments in a rollout): CPU"
-                " 10.25 → 10.45 cores (+0.2; quota 13), memory 39.81 → 40.31 GiB (+0.5; quota "
+                " 10.5 → 10.7 cores (+0.2; quota 13), memory 40.06 → 40.56 GiB (+0.5; quota "
                 "48)"
             ),
             "CHANGES: Deployment/linea-stack-ethstats: adds 2 pods, 1 → 3",

@@ -1,0 +1,106 @@
+"""Versions: an older Besu or Maru gets the data of a newer one only by decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scripts.chain import node_config
+from scripts.chain.node_config import Node, Setting
+from scripts.chain.version import Release, release
+from scripts.core.findings import Severity
+from scripts.kubernetes.workloads import workloads
+from scripts.rules.changes.compared import templates
+from scripts.rules.rule import Problem, rule
+from scripts.rules.snapshot import Objects
+
+PROTECTION = "version-compatibility-protection"
+_GUARD = (
+    "https://github.com/hyperledger/besu/blob/25.11.0/ethereum/core/src/main/java/org/hyperledger/"
+    "besu/ethereum/core/VersionMetadata.java"
+)
+_PAGE = "docs/upgrades.md"
+
+
+@rule(_GUARD)
+def besu_downgraded(objects: Objects) -> Iterator[Problem]:
+    """A Besu that has data is not replaced by an older version.
+
+    Besu writes its version to its data folder, and an older version does not start with it: each
+    pod that the rollout reaches stays down.
+    """
+    for node, old, new in _older(objects, node_config.BESU):
+        if _is_unprotected(node):
+            continue
+        message = (
+            f"{_name(node)} changes from Besu {old.shown} to {new.shown}: it does not start with "
+            f"the data of {old.shown}"
+        )
+        fix = f"keep {old.shown}; to go back, add --{PROTECTION}=false to its extraArgs for one "
+        fix += f"rollout, or restore an older backup: {_PAGE}"
+        yield Problem(node.workload.manifest, (*node.container.path, "image"), message, fix)
+
+
+@rule(_PAGE, Severity.WARNING)
+def maru_downgraded(objects: Objects) -> Iterator[Problem]:
+    """A Maru that has data is not replaced by an older version.
+
+    Maru does not check which version wrote its data, and an older version may not be able to read
+    it.
+    """
+    for node, old, new in _older(objects, node_config.MARU):
+        message = (
+            f"{_name(node)} changes from Maru {old.shown} to {new.shown}, which may not be able to "
+            f"read the data of {old.shown}"
+        )
+        fix = f"keep {old.shown}, or try it first in another environment: {_PAGE}"
+        yield Problem(node.workload.manifest, (*node.container.path, "image"), message, fix)
+
+
+@rule(_GUARD, Severity.WARNING)
+def downgrade_protection_off(objects: Objects) -> Iterator[Problem]:
+    """Besu checks at its start that no newer version wrote its data.
+
+    The check is turned off for one rollout to an older version. If it stays off, a later downgrade
+    by mistake opens data that the older version may not understand.
+    """
+    if not objects.programs:
+        return
+    going_back = {_key(node) for node, *_ in _older(objects, node_config.BESU)}
+    for node in objects.programs:
+        if node.program == node_config.BESU and _is_unprotected(node):
+            if _key(node) in going_back:
+                continue
+            setting = node.settings[PROTECTION]
+            message = f"{setting.called} of {node.name} is false: it starts even with newer data"
+            fix = "remove it when every pod has started with the older version"
+            yield Problem(*node.place(setting), message, fix)
+
+
+def _older(objects: Objects, program: str) -> Iterator[tuple[Node, Release, Release]]:
+    """Yield the nodes with a volume that get an older version, with the old and new version."""
+    old = {_key(node): release(node.container.data.get("image")) for node in _nodes_before(objects)}
+    for node in objects.programs if old else ():
+        was, now = old.get(_key(node)), release(node.container.data.get("image"))
+        keeps_data = node.program == program and templates(node.workload.manifest)
+        if keeps_data and was and now and now.is_older_than(was):
+            yield node, was, now
+
+
+def _nodes_before(objects: Objects) -> list[Node]:
+    if not any(old.kind == "StatefulSet" for old, _ in objects.changed):
+        return []
+    maps = [old for old in objects.old if old.kind == "ConfigMap"]
+    return node_config.nodes(workloads(objects.old), maps)
+
+
+def _key(node: Node) -> tuple[str, str]:
+    return node.workload.manifest.label, node.container_name
+
+
+def _name(node: Node) -> str:
+    return f"{node.container_name} of {node.workload.manifest.label}"
+
+
+def _is_unprotected(node: Node) -> bool:
+    setting: Setting | None = node.settings.get(PROTECTION)
+    return setting is not None and str(setting.value).lower() == "false"
