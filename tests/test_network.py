@@ -22,11 +22,14 @@ from eth_keys.main import KeyAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scripts.chain import known_chains
 from scripts.chain.identity import address_of, checksummed, is_address, peer_id_of
+from scripts.core.yamlio import Document
 from scripts.environments import environment
-from scripts.network import genesis, plan
+from scripts.network import genesis, make, network_file, plan
 from scripts.network.keys import Key
 from tests.conftest import ROOT, Interrupted, Repository, Run
+from tests.objects import ENVIRONMENTS
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """The order of secp256k1: https://www.secg.org/sec2-v2.pdf, 2.4.1."""
@@ -214,6 +217,10 @@ def public(repository: Repository, name: str = "dev") -> dict[str, Any]:
     return values
 
 
+def chain_id(repository: Repository, name: str = "dev") -> int:
+    return int(json.loads(public(repository, name)["genesis"]["besu"])["config"]["chainId"])
+
+
 def private(repository: Repository, name: str = "dev") -> dict[str, str]:
     """Return the private files of an environment."""
     top = repository / ".secrets" / name
@@ -310,7 +317,8 @@ def test_a_second_run_changes_nothing(plain: Repository) -> None:
     network(plain, "dev", "--validators", "1")
     before = plain.files()
     done = network(plain, "dev", "--validators", "1")
-    assert done.out == "dev: nothing to create: the chain of 1 validator exists, chain id 1337\n"
+    id_ = chain_id(plain)
+    assert done.out == f"dev: nothing to create: the chain of 1 validator exists, chain id {id_}\n"
     assert plain.files() == before
     assert not done.err
 
@@ -432,10 +440,10 @@ def test_an_invalid_key_is_rejected_and_kept(plain: Repository, text: str) -> No
 
 def test_another_number_of_validators_needs_a_new_chain(plain: Repository) -> None:
     network(plain, "dev", "--validators", "4")
-    before = plain.files()
+    before, id_ = plain.files(), chain_id(plain)
     for arguments, message in (
         (("--validators", "7"), "the chain has 4 validators, but --validators is 7\n"),
-        (("--validators", "4", "--chain-id", "5"), "the chain id is 1337, but --chain-id is 5\n"),
+        (("--validators", "4", "--chain-id", "5"), f"the chain id is {id_}, but --chain-id is 5\n"),
     ):
         done = network(plain, "dev", *arguments, code=1)
         assert "overlays/dev/network.yaml:" in done.out
@@ -465,12 +473,33 @@ def test_each_environment_gets_its_own_chain_id(plain: Repository) -> None:
     network(plain, "dev", "--validators", "1")
     network(plain, "prod", "--validators", "4", "--chain-id", "1339")
     network(plain, "staging", "--validators", "4")
-    ids = {
-        name: json.loads(public(plain, name)["genesis"]["besu"])["config"]["chainId"]
-        for name in ("dev", "prod", "staging")
-    }
-    assert ids == {"dev": 1337, "prod": 1339, "staging": 1338}
+    ids = [chain_id(plain, name) for name in ("dev", "prod", "staging")]
+    assert ids[1] == 1339
+    assert len({*ids}) == 3
+    assert all(id_ in make.CHAIN_IDS for id_ in (ids[0], ids[2]))
     assert not {*secrets_of(plain, "prod")} & {*secrets_of(plain, "staging")}
+
+
+@given(st.lists(st.sampled_from([1313161555, 1666600000, 10**9 + 5, 2**31 - 1]), max_size=9))
+def test_a_new_chain_gets_an_id_that_no_known_chain_and_no_environment_has(drawn: list[int]) -> None:
+    other = network_file.Public(Document("", {}, None), (), 10**9 + 5, frozenset())
+    numbers = iter([number - make.CHAIN_IDS[0] for number in [*drawn, 1234567890]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make.secrets, "randbelow", lambda below: next(numbers) % below)
+        id_ = make._chain_id(plan.Wanted(), {"dev": other})  # noqa: SLF001
+    assert id_ in (1234567890, 2**31 - 1)
+    assert known_chains.short_name(id_) is None
+
+
+def test_no_environment_here_has_the_id_of_a_public_chain() -> None:
+    ids = {name: network_file.read(ROOT, name) for name in ENVIRONMENTS}
+    assert all(chain and known_chains.short_name(chain.chain_id) is None for chain in ids.values())
+
+
+def test_the_id_of_a_public_chain_is_made_with_a_note(plain: Repository) -> None:
+    done = network(plain, "dev", "--validators", "1", "--chain-id", "59144")
+    assert "note: 59144 is the id of a public chain (LINEA): wallets show its name" in done.out
+    assert chain_id(plain) == 59144
 
 
 def test_the_chain_id_of_another_environment_is_rejected(plain: Repository) -> None:
@@ -719,7 +748,7 @@ def test_the_script_creates_the_secrets_from_any_folder_and_shows_none(
     for secret in secrets_of(plain):
         assert secret not in asked + done.out
     addresses = sorted(v["address"].lower() for v in public(plain)["network"]["validators"])
-    chain = hashlib.sha256("\n".join([*addresses, "1337"]).encode()).hexdigest()[:16]
+    chain = hashlib.sha256("\n".join([*addresses, str(chain_id(plain))]).encode()).hexdigest()[:16]
     assert cluster.secrets() == dict.fromkeys(every, chain)
     again = cluster.run(plain)
     assert again.code == 0
@@ -832,9 +861,10 @@ def test_validators_that_differ_from_the_genesis_are_rejected(plain: Repository)
         head + mark + listed[:first] + listed[second:cut] + listed[cut:] + listed[first:second]
     )
     assert_rejected("the validators differ from those in the genesis, or have another order\n")
-    before, id_, after = whole.rpartition('"chainId": 1337')
-    path.write_text(before + id_[:-1] + "8" + after)
-    assert_rejected("Maru's chain id is 1338, but Besu's is 1337\n")
+    id_ = str(chain_id(plain))
+    before, _, after = whole.rpartition(id_)
+    path.write_text(f"{before}5{after}")
+    assert_rejected(f"Maru's chain id is 5, but Besu's is {id_}\n")
     path.write_text(whole)
     network(plain, "dev", "--validators", "4")
 
@@ -954,11 +984,7 @@ def test_concurrent_runs_create_one_chain_per_environment_with_different_ids(
     outputs = [process.communicate() for process in every]
     assert [process.returncode for process in every] == [0, 0, 0], outputs
     assert sorted("nothing to create" in out for out, _ in outputs) == [False, False, True]
-    ids = {
-        json.loads(public(plain, name)["genesis"]["besu"])["config"]["chainId"]
-        for name in ("prod", "staging")
-    }
-    assert ids == {1337, 1338}
+    assert chain_id(plain, "prod") != chain_id(plain, "staging")
     for name in ("prod", "staging"):
         assert_consistent(plain, 4, name)
 
@@ -984,7 +1010,7 @@ def test_after_a_full_disk_the_next_run_continues(plain: Repository) -> None:
     assert "No space left on device; all files are complete" in done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "exit 2"
-    assert lines[1] == "dev: created a chain of 7 validators, chain id 1337"
+    assert lines[1] == f"dev: created a chain of 7 validators, chain id {chain_id(plain)}"
     assert lines[-1] == "exit 0"
 
 

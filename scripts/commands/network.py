@@ -9,7 +9,7 @@ from pathlib import Path
 from scripts.commands.arguments import whole_number
 from scripts.core.findings import UsageError
 
-EXAMPLES = ("nox -s network -- dev", "nox -s network -- qa --validators 4 --chain-id 73571337")
+EXAMPLES = ("nox -s network -- dev", "nox -s network -- qa --validators 4 --chain-id 1735713371")
 INTERRUPTED = "all files are complete; run it again for the missing ones"
 
 
@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--validators", type=whole_number, metavar="N", help="default: maru.replicas"
     )
     parser.add_argument(
-        "--chain-id", type=whole_number, metavar="N", help="default: the lowest free one from 1337"
+        "--chain-id", type=whole_number, metavar="N", help="default: a random one that is not in use"
     )
     parser.add_argument(
         "--to-address", metavar="0x…", help="recipient of the TX Sender; default: a new account"

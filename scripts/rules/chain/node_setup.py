@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.chain import known_chains
 from scripts.chain.node_config import BESU, MARU, File, Node, Setting, listed
 from scripts.core import paths, tomlio
 from scripts.core.findings import Severity, UserError
@@ -334,6 +335,35 @@ def network_id_of_another_chain(objects: Objects) -> Iterator[Problem]:
                 f"{chain}: nodes that have {chain} don't become its peers"
             )
             yield Problem(setting.manifest, setting.path, message, f"remove it, or write {chain}")
+
+
+@rule("https://eips.ethereum.org/EIPS/eip-155", Severity.WARNING)
+def chain_id_of_a_public_chain(objects: Objects) -> Iterator[Problem]:
+    """A chain of one's own has an id that no public chain has.
+
+    A wallet shows the public chain's name and currency for it, and a transaction that is signed for
+    one of the two is valid on the other, too.
+    """
+    seen = set[tuple[str, str]]()
+    for node in objects.programs:
+        genesis = node.text("genesis-file") if node.program == BESU else None
+        if genesis is None or (genesis[0].label, genesis[1]) in seen:
+            continue
+        manifest, key, _ = genesis
+        seen.add((manifest.label, key))
+        chain = paths.get(_json(*genesis), ["config", "chainId"])
+        public = known_chains.short_name(chain) if isinstance(chain, int) else None
+        if public:
+            message = (
+                f"the chain id {chain} is that of a public chain ({public} in "
+                "ethereum-lists/chains): wallets show its name, and a transaction that is signed "
+                "for one chain is valid on the other"
+            )
+            fix = (
+                "if the chain has never run, create it anew with nox -s network, which chooses an "
+                "unused id; otherwise tell its users"
+            )
+            yield Problem(manifest, ("data", key), message, fix)
 
 
 @rule("https://besu.hyperledger.org/private-networks/concepts/node-sync-private")
