@@ -40,6 +40,15 @@ class Waiver:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """A risk that the cluster imposes and that is accepted as long as it is there."""
+
+    rule: str
+    consequence: str
+    """What happens, in a whole sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """All inputs of a rendering, except the chart and this program."""
 
@@ -66,6 +75,7 @@ class Environment:
     registries: tuple[str, ...]
     """Allowed prefixes of image names; empty allows all."""
     waivers: tuple[Waiver, ...]
+    accepts: tuple[Accepted, ...] = ()
 
     @property
     def is_production(self) -> bool:
@@ -207,6 +217,9 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         waivers=tuple(
             Waiver(entry["rule"], entry["object"], entry["until"])
             for entry in data.get("waivers", [])
+        ),
+        accepts=tuple(
+            Accepted(entry["rule"], entry["consequence"]) for entry in data.get("accepts", [])
         ),
     )
     findings += _check_values(root, environment) or image_lock.stale_digests(environment.layers)

@@ -235,9 +235,11 @@ def chain_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
         f"one {place} may have {most} of {found.running} validators, and a block needs "
         f"{found.quorum}: the chain stops with it"
     )
+    if objects.zones and len(objects.zones) < enough:
+        fix = f"{_MORE_ZONES}, or write {enough} zones; {_accept('chain-stops-with-a-zone')}"
+        yield Problem(objects.application, ("zones",), message, fix)
+        return
     fix = "write antiAffinity: hard for sequencer and maru"
-    if objects.zones:
-        fix += f", and {enough} zones" if len(objects.zones) < enough else ""
     yield Problem(sequencer.manifest, _placing(sequencer), message, fix)
 
 
@@ -256,9 +258,14 @@ def validator_in_two_zones(objects: Objects) -> Iterator[Problem]:
             f"nothing keeps a Maru in the zone of its sequencer: one zone may have halves of "
             f"{found.zone} validators, and the chain goes on without {found.spare} only"
         )
+        if _minor(objects.kubernetes_version) < _BY_ORDINAL:
+            message += f": Kubernetes {objects.kubernetes_version} can't compare pods' ordinals"
+            fix = f"upgrade the cluster to 1.{_BY_ORDINAL}; {_accept('validator-in-two-zones')}"
+            yield Problem(objects.application, ("kubernetesVersion",), message, fix)
+            return
         fix = (
-            "leave maru.affinity to the chart, or add its podAffinity: to the sequencer, with "
-            "matchLabelKeys: [apps.kubernetes.io/pod-index]"
+            "write maru.beside: zone, or add its podAffinity to maru.affinity: to the sequencer, "
+            "with matchLabelKeys: [apps.kubernetes.io/pod-index]"
         )
         yield Problem(maru.manifest, (*pod(maru)[0], "affinity"), message, fix)
 
@@ -476,6 +483,21 @@ def no_replicas(objects: Objects) -> Iterator[Problem]:
             manifest, path = _counted(objects, workload, "minReplicas")
             message = f"there are 0 pods of {name}, and its Service, volumes and alerts stay"
             yield Problem(manifest, path, message, f"write 1 or more, or {name}.enabled: false")
+
+
+_MORE_ZONES = "add the profile three-zones, with six validators"
+
+_BY_ORDINAL = 31
+"""The minor version of Kubernetes from which on affinities have matchLabelKeys (KEP-3633)."""
+
+
+def _accept(rule_id: str) -> str:
+    """Return the advice for a risk that the cluster imposes, so that no date ends it."""
+    return f"if the cluster can't have that, accept it: accepts with rule: {rule_id}"
+
+
+def _minor(version: str) -> int:
+    return int(version.partition(".")[2])
 
 
 def _placing(workload: Workload) -> Where:

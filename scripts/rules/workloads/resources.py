@@ -10,6 +10,7 @@ from typing import Any
 
 from scripts.core import paths
 from scripts.core.findings import Severity
+from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.quantity import GIB, least, parse, shown
 from scripts.kubernetes.resource_usage import (
@@ -32,6 +33,8 @@ _RESOURCES = "https://kubernetes.io/docs/concepts/configuration/manage-resources
 _VOLUMES = "https://kubernetes.io/docs/concepts/storage/volumes/#emptydir"
 _HEAP = "https://besu.hyperledger.org/public-networks/how-to/configure-java/manage-memory"
 _JAVA = "https://docs.oracle.com/en/java/javase/25/docs/specs/man/java.html"
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 _SHOWN = 6
 """Shares that a message names, the largest first."""
@@ -186,6 +189,31 @@ def pod_fits_no_node(objects: Objects) -> Iterator[Problem]:
                 fix = f"let {largest.name} request {shown(resource, own - asked + has)} or less"
             fix += ", or take larger nodes and write what they have as node"
             yield Problem(pods.workload.manifest, _said(pods, largest, resource), message, fix)
+    yield from _pairs_that_fit_no_node(objects, room)
+
+
+def _pairs_that_fit_no_node(objects: Objects, room: Mapping[str, Decimal]) -> Iterator[Problem]:
+    """Yield the problem of a Maru that must be on its sequencer's node, and has no room there."""
+    by_component = {pods.workload.manifest.component: pods for pods in objects.counted.pods}
+    maru, sequencer = by_component.get("maru"), by_component.get("sequencer")
+    if not maru or not sequencer:
+        return
+    if resilience.together(maru.workload, sequencer.workload) != resilience.NODE:
+        return
+    other = sequencer.effective("requests")
+    for resource, asked in maru.effective("requests").items():
+        both, has = asked + other.get(resource, Decimal(0)), room.get(resource)
+        if has is None or both <= has or asked > has or both - asked > has:
+            continue
+        message = (
+            f"a Maru and the sequencer beside it request {shown(resource, both)} of {resource}, "
+            f"and a node has {shown(resource, has)} (node in overlays/{objects.name}/"
+            "environment.yaml): the Maru never starts"
+        )
+        fix = "write maru.beside: zone, or take larger nodes and write what they have as node"
+        path = (*maru.workload.template, "spec", "affinity", "podAffinity", _REQUIRED, 0)
+        yield Problem(maru.workload.manifest, (*path, "topologyKey"), message, fix)
+        return
 
 
 @rule(_RESOURCES)
