@@ -483,7 +483,9 @@ def test_each_environment_gets_its_own_chain_id(plain: Repository) -> None:
 
 
 @given(st.lists(st.sampled_from([1313161555, 1666600000, 10**9 + 5, 2**31 - 1]), max_size=9))
-def test_a_new_chain_gets_an_id_that_no_known_chain_and_no_environment_has(drawn: list[int]) -> None:
+def test_a_new_chain_gets_an_id_that_no_known_chain_and_no_environment_has(
+    drawn: list[int],
+) -> None:
     other = network_file.Public(Document("", {}, None), (), 10**9 + 5, frozenset())
     numbers = iter([number - make.CHAIN_IDS[0] for number in [*drawn, 1234567890]])
     with pytest.MonkeyPatch.context() as patch:

@@ -7,13 +7,16 @@ order), and `valid`: what the last of them prints from "valid:" on. `WRITE_VALID
 from __future__ import annotations
 
 import os
+import re
 import textwrap
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.conftest import Repository
+from tests.conftest import ROOT, Repository
+
+HERE = re.compile(r"^cat > (\S+) <<'EOF'\n(.*?)^EOF$", re.MULTILINE | re.DOTALL)
 
 VALID = Path(__file__).with_name("valid")
 WRITE = "WRITE_VALID"
@@ -37,8 +40,22 @@ def test_an_environment_from_new_files_alone_is_valid(name: str, repository: Rep
         file.write_text(head + key + textwrap.indent(errors + valid, "  "), "utf-8")
         pytest.skip(f"tests/valid/{name}.yaml is written anew")
     assert errors + valid == example["valid"], f"if this is right, {WRITE}=1 writes it anew"
-    # Only what nobody can look up without a registry is left to say.
-    assert "error" not in found
-    assert {line.split("  ")[2] for line in found.splitlines() if "  warning  " in line} <= {
-        "image-without-digest"
-    }
+    assert_nothing_but_digests(found)
+
+
+def assert_nothing_but_digests(found: str) -> None:
+    """Check that findings are about nothing but what only a registry knows."""
+    rules = re.findall(r"^\S+  (?:error|warning)  (\S+)", found, re.MULTILINE)
+    assert set(rules) <= {"image-without-digest"}, found
+
+
+def test_the_environment_of_the_documentation_is_valid(repository: Repository) -> None:
+    text = (ROOT / "docs" / "environments.md").read_text("utf-8")
+    files = dict(HERE.findall(text.partition("## Add an environment")[2]))
+    assert {*files} == {"overlays/qa/environment.yaml", "overlays/qa/values.yaml"}
+    for path, content in files.items():
+        repository.write(path, content)
+    for command in ("network qa", "render qa", "validate qa"):
+        done = repository.run(*command.split())
+        assert done.code == 0, done.out + done.err
+    assert_nothing_but_digests(done.out)

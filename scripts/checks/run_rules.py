@@ -118,7 +118,9 @@ def apply_acceptances(
             path: paths.ValuePath = ["accepts", index, "rule"]
             fix = "remove it: the risk is gone"
             rule = "unused-acceptance"
-            unused.append(inputs.document.finding(rule, path, message, fix, environment=inputs.name))
+            unused.append(
+                inputs.document.finding(rule, path, message, fix, environment=inputs.name)
+            )
     ids = {accepted.rule for accepted in inputs.accepts}
     return unused, [(rule, problem) for rule, problem in problems if rule.id not in ids]
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from scripts.core import paths
+from scripts.core.findings import Severity
 from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import mappings
@@ -103,6 +104,25 @@ def service_is_public(objects: Objects) -> Iterator[Problem]:
                 if path[-1] == "externalIPs":
                     fix = "remove externalIPs, and let an Ingress lead to it"
                 yield Problem(service, path, message, fix)
+
+
+@rule("docs/connectivity.md", Severity.WARNING)
+def load_balancer_open_to_all(objects: Objects) -> Iterator[Problem]:
+    """Outside production, too, a load balancer lets in only those who are meant to use it.
+
+    Else anybody on the internet can send requests to a node that nobody watches, in plain text.
+    """
+    for service in () if objects.is_production else objects.of_kind("Service"):
+        opened = _opened(service)
+        if not opened or not opened[1].startswith("has") or _is_narrowed(service):
+            continue
+        ports = list(_ports(objects, service))
+        # Of those that nobody may reach, private-port-is-public tells; peers may be anywhere.
+        if any(map(_private, ports)) or (ports and not {port.name for port in ports} - _P2P):
+            continue
+        message = f"{service.label} has a load balancer that is open to all addresses, without TLS"
+        fix = "write loadBalancerSourceRanges: who may connect, for example your own network"
+        yield Problem(service, opened[0], message, fix)
 
 
 _PRIVATE = {
