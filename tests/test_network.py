@@ -489,8 +489,8 @@ def test_a_new_chain_gets_an_id_that_no_known_chain_and_no_environment_has(
     other = network_file.Public(Document("", {}, None), (), 10**9 + 5, frozenset())
     numbers = iter([number - make.CHAIN_IDS[0] for number in [*drawn, 1234567890]])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make.secrets, "randbelow", lambda below: next(numbers) % below)
-        id_ = make._chain_id(plan.Wanted(), {"dev": other})  # noqa: SLF001
+        patch.setattr("secrets.randbelow", lambda below: next(numbers) % below)
+        id_ = make._chain_id(plan.Wanted(), {"dev": other})
     assert id_ in (1234567890, 2**31 - 1)
     assert known_chains.short_name(id_) is None
 

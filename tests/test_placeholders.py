@@ -10,24 +10,73 @@ import pytest
 from tests.conftest import ROOT
 
 UPSTREAM = frozenset(
-    """
-    api.github.com argo-cd.readthedocs.io besu.hyperledger.org datatracker.ietf.org docs.astral.sh
-    docs.aws.amazon.com docs.github.com docs.linea.build docs.npmjs.com docs.oasis-open.org
-    docs.oracle.com editorconfig.org eips.ethereum.org external-secrets.io github.com grafana.com
-    helm.sh json-schema.org keepachangelog.com kubernetes-sigs.github.io kubernetes.io
-    kwok.sigs.k8s.io prometheus-operator.dev prometheus.io pubs.opengroup.org
-    raw.githubusercontent.com rclone.org registry.npmjs.org semver.org sre.google toml.io
-    www.apache.org www.checkov.io www.rfc-editor.org www.secg.org www.w3.org
-    """.split()
+    [
+        "api.github.com",
+        "argo-cd.readthedocs.io",
+        "besu.hyperledger.org",
+        "datatracker.ietf.org",
+        "docs.astral.sh",
+        "docs.aws.amazon.com",
+        "docs.github.com",
+        "docs.linea.build",
+        "docs.npmjs.com",
+        "docs.oasis-open.org",
+        "docs.oracle.com",
+        "editorconfig.org",
+        "eips.ethereum.org",
+        "external-secrets.io",
+        "github.com",
+        "grafana.com",
+        "helm.sh",
+        "json-schema.org",
+        "keepachangelog.com",
+        "kubernetes-sigs.github.io",
+        "kubernetes.io",
+        "kwok.sigs.k8s.io",
+        "prometheus-operator.dev",
+        "prometheus.io",
+        "pubs.opengroup.org",
+        "raw.githubusercontent.com",
+        "rclone.org",
+        "registry.npmjs.org",
+        "semver.org",
+        "sre.google",
+        "toml.io",
+        "www.apache.org",
+        "www.checkov.io",
+        "www.rfc-editor.org",
+        "www.secg.org",
+        "www.w3.org",
+    ]
 )
 """Whose pages and files are read here."""
 
 OWNERS = frozenset(
-    """
-    Consensys LFDT-Lineth argoproj aws besu-eth cubedro distribution ethereum ethereum-lists
-    external-secrets facebook google homeport hyperledger kubernetes kubernetes-csi kubernetes-sigs
-    libp2p mattfenwick micrometer-metrics prometheus prometheus-operator zegl
-    """.split()
+    [
+        "Consensys",
+        "LFDT-Lineth",
+        "argoproj",
+        "aws",
+        "besu-eth",
+        "cubedro",
+        "distribution",
+        "ethereum",
+        "ethereum-lists",
+        "external-secrets",
+        "facebook",
+        "google",
+        "homeport",
+        "hyperledger",
+        "kubernetes",
+        "kubernetes-csi",
+        "kubernetes-sigs",
+        "libp2p",
+        "mattfenwick",
+        "micrometer-metrics",
+        "prometheus",
+        "prometheus-operator",
+        "zegl",
+    ]
 )
 """Whose repositories on GitHub these are."""
 

@@ -233,13 +233,6 @@ def test_by_default_a_maru_is_kept_nowhere() -> None:
     assert "affinity" not in template(of(network(4)), "maru")["spec"]
 
 
-def test_a_maru_without_a_sequencer_is_kept_nowhere() -> None:
-    values = network(1)
-    values["maru"]["beside"] = "node"
-    values["sequencer"]["enabled"] = False
-    assert "affinity" not in template(of(values), "maru")["spec"]
-
-
 def test_the_fewest_zones_are_written_where_the_api_server_keeps_them() -> None:
     values = network(4)
     constraint = {
