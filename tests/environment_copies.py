@@ -30,7 +30,7 @@ def _another(network: str, number: int) -> str:
         for name, other in new.items():
             old = str(validator[name])
             network = network.replace(old, other).replace(old.lower(), other.lower())
-    return re.sub(r'("chainId": )\d+', rf"\g<1>{10000 + number}", network)
+    return re.sub(r'("chainId": )\d+', rf"\g<1>{1_500_000_000 + number}", network)
 
 
 def _key(seed: str) -> Key:

@@ -50,7 +50,11 @@ affinity:
 {{- with .values.topologySpreadConstraints }}
 topologySpreadConstraints:
   {{- range . }}
-  - {{- toYaml . | nindent 4 }}
+  {{- $constraint := . }}
+  {{- if not (include "linea-stack.has127" $.root) }}
+  {{- $constraint = omit . "minDomains" }}
+  {{- end }}
+  - {{- toYaml $constraint | nindent 4 }}
     labelSelector:
       matchLabels:
         {{- include "linea-stack.selectorLabels" $ | nindent 8 }}
@@ -64,6 +68,9 @@ volume in any other would strand its pod, and the other half of its validator.
 */}}
 {{- define "linea-stack.affinity" -}}
 {{- if .values.affinity -}}
+{{- if ne (default "none" .values.beside) "none" -}}
+{{- fail (printf "%s.affinity replaces %s.beside: write one of the two" .name .name) -}}
+{{- end -}}
 {{- toYaml .values.affinity -}}
 {{- else -}}
 {{- with and .values.persistence .root.Values.zones }}
@@ -77,7 +84,6 @@ nodeAffinity:
 podAntiAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:
     - {{- include "linea-stack.zoneTerm" . | nindent 6 }}
-{{- include "linea-stack.pairAffinity" . }}
 {{- else if eq (default "none" .values.antiAffinity) "soft" }}
 podAntiAffinity:
   preferredDuringSchedulingIgnoredDuringExecution:
@@ -85,18 +91,26 @@ podAntiAffinity:
       podAffinityTerm:
         {{- include "linea-stack.zoneTerm" . | nindent 8 }}
 {{- end -}}
+{{- include "linea-stack.pairAffinity" . }}
 {{- end -}}
 {{- end -}}
 
 {{/*
-Keeps a Maru in the zone of the sequencer with its ordinal: a validator is both, and the loss of a zone must not take
-halves of two. By the ordinal in the pods' labels, which an affinity can compare since 1.31.
+Keeps a Maru in the zone, or on the node, of the sequencer with its ordinal: a validator is both, and the loss of a zone
+must not take halves of two. By the ordinal in the pods' labels, which an affinity can compare since 1.31.
 */}}
 {{- define "linea-stack.pairAffinity" -}}
-{{- if and (eq .name "maru") .root.Values.sequencer.enabled (include "linea-stack.has131" .root) }}
+{{- $beside := default "none" .values.beside -}}
+{{- if and (eq $beside "none") (eq (default "none" .values.antiAffinity) "hard") (include "linea-stack.has131" .root) -}}
+{{- $beside = "zone" -}}
+{{- end -}}
+{{- if and (eq .name "maru") .root.Values.sequencer.enabled (ne $beside "none") }}
+{{- if not (include "linea-stack.has131" .root) -}}
+{{- fail (printf "maru.beside is %s, and Kubernetes %s.%s can't compare the ordinals of pods, as 1.31 and later can. Write none" $beside .root.Capabilities.KubeVersion.Major .root.Capabilities.KubeVersion.Minor) -}}
+{{- end }}
 podAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:
-    - topologyKey: topology.kubernetes.io/zone
+    - topologyKey: {{ eq $beside "node" | ternary "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
       labelSelector:
         matchLabels:
           {{- include "linea-stack.selectorLabels" (dict "root" .root "name" "sequencer") | nindent 10 }}
@@ -119,7 +133,7 @@ Takes {component, pods}: the most pods there can be.
 {{- $zones := .component.root.Values.zones -}}
 {{- if and $zones (eq (default "none" .component.values.antiAffinity) "hard") (not .component.values.affinity) -}}
 {{- if gt (int .pods) (len $zones) -}}
-{{- fail (printf "%s.antiAffinity is hard and there can be %d pods, but zones has %d: some pods could never be scheduled. Write soft, fewer pods, or more zones" .component.name (int .pods) (len $zones)) -}}
+{{- fail (printf "%s.antiAffinity is hard and there can be %d pods, but zones has %d: some pods could never be scheduled. Write none and topologySpreadConstraints over the zones, fewer pods, or more zones" .component.name (int .pods) (len $zones)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -14,7 +14,10 @@ Sources: the API's own lifecycle notes in https://kubernetes.io/docs/reference/u
 {{- semverCompare ">=1.23-0" .Capabilities.KubeVersion.Version | ternary "autoscaling/v2" "autoscaling/v2beta2" -}}
 {{- end -}}
 
-{{/* "true" where StatefulSets have persistentVolumeClaimRetentionPolicy and budgets unhealthyPodEvictionPolicy by default. */}}
+{{/*
+"true" where StatefulSets have persistentVolumeClaimRetentionPolicy, budgets unhealthyPodEvictionPolicy and spread
+constraints minDomains by default.
+*/}}
 {{- define "linea-stack.has127" -}}
 {{- if semverCompare ">=1.27-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
 {{- end -}}

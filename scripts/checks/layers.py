@@ -74,6 +74,15 @@ def survived(renderings: Sequence[Rendering]) -> list[str]:
     return [f"{layout.called(names)}: {words}" for words, names in alike.items()]
 
 
+def accepted(renderings: Sequence[Rendering]) -> list[str]:
+    """Return the risks that the environments accept, each with its consequence."""
+    return [
+        f"{rendering.name} accepts {each.rule}: {each.consequence}"
+        for rendering in renderings
+        for each in rendering.accepts
+    ]
+
+
 def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 1: the inputs are valid, in each environment and across environments."""
     findings = [finding for rendering in renderings for finding in rendering.findings]

@@ -33,14 +33,16 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
     for checked, rule, problem in catalogue.check(environments):
         by_environment[checked.name].append((rule, problem))
     waivers = {rendering.name: rendering.waivers for rendering in renderings}
+    accepts = {rendering.name: rendering.accepts for rendering in renderings}
     is_partial = len(environments) < len(layout.environments(root))
     today = datetime.now(UTC).date()
     for name, problems in by_environment.items():
-        if not problems and not waivers[name]:
+        if not problems and not waivers[name] and not accepts[name]:
             continue
         inputs = environment.load(root, name)
-        invalid, unwaived = apply_waivers(inputs, problems, today, is_partial=is_partial)
-        findings += invalid
+        unused, accepted = apply_acceptances(inputs, problems)
+        invalid, unwaived = apply_waivers(inputs, accepted, today, is_partial=is_partial)
+        findings += [*unused, *invalid]
         findings += located(root, inputs, unwaived)
     return findings
 
@@ -102,6 +104,25 @@ def _before(root: Path, renderings: Sequence[Rendering], against: str) -> dict[s
         manifests[layout.argocd_file("applications", rendering.name)] = rendering.settings[1]
     texts = {path: text for r in renderings for path, text in r.files.items() if path in manifests}
     return git_revision.before(root, against, manifests, texts)
+
+
+def apply_acceptances(
+    inputs: Environment, problems: Sequence[tuple[Rule, Problem]]
+) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
+    """Return the unused acceptances of an environment, and the problems that none accepts."""
+    reported = {rule.id for rule, _ in problems}
+    unused = list[Finding]()
+    for index, accepted in enumerate(inputs.accepts):
+        if accepted.rule not in reported:
+            message = f"the acceptance is unused: {accepted.rule} reports nothing"
+            path: paths.ValuePath = ["accepts", index, "rule"]
+            fix = "remove it: the risk is gone"
+            rule = "unused-acceptance"
+            unused.append(
+                inputs.document.finding(rule, path, message, fix, environment=inputs.name)
+            )
+    ids = {accepted.rule for accepted in inputs.accepts}
+    return unused, [(rule, problem) for rule, problem in problems if rule.id not in ids]
 
 
 def apply_waivers(

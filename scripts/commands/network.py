@@ -9,21 +9,34 @@ from pathlib import Path
 from scripts.commands.arguments import whole_number
 from scripts.core.findings import UsageError
 
-EXAMPLES = ("nox -s network -- dev", "nox -s network -- qa --validators 4 --chain-id 73571337")
+EXAMPLES = (
+    "nox -s network -- dev",
+    "nox -s network -- qa --validators 4 --chain-id 1735713371",
+    "nox -s network -- --output my-chain --namespace linea",
+)
 INTERRUPTED = "all files are complete; run it again for the missing ones"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("environments", nargs="+", metavar="ENVIRONMENT", help="only one")
+    parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help="only one")
     parser.add_argument(
         "--validators", type=whole_number, metavar="N", help="default: maru.replicas"
     )
     parser.add_argument(
-        "--chain-id", type=whole_number, metavar="N", help="default: the lowest free one from 1337"
+        "--chain-id",
+        type=whole_number,
+        metavar="N",
+        help="default: a random one that is not in use",
     )
     parser.add_argument(
         "--to-address", metavar="0x…", help="recipient of the TX Sender; default: a new account"
+    )
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="for the chart alone: into this folder, no environment"
+    )
+    parser.add_argument(
+        "--namespace", metavar="NAME", help="with --output: the release's; default: default"
     )
 
 
@@ -31,8 +44,21 @@ def run(root: Path, options: argparse.Namespace) -> int:
     """Create the chain, and return the exit code."""
     from scripts.network import make, plan
 
-    if len(options.environments) > 1:
-        raise UsageError(f"write only one environment: {' or '.join(options.environments)}")
+    names = options.environments
     wanted = plan.Wanted(options.validators, options.chain_id, options.to_address)
-    make.make(root, options.environments[0], wanted, sys.stdout)
+    if options.output is not None:
+        from scripts.network import standalone
+
+        if names:
+            raise UsageError(f"write either {names[0]} or --output {options.output}")
+        folder = Path(options.output)
+        standalone.create(root, folder, options.namespace or "default", wanted, sys.stdout)
+        return 0
+    if options.namespace:
+        raise UsageError("--namespace is for --output: an environment has its own")
+    if not names:
+        raise UsageError("write an ENVIRONMENT, or --output FOLDER for the chart alone")
+    if len(names) > 1:
+        raise UsageError(f"write only one environment: {' or '.join(names)}")
+    make.make(root, names[0], wanted, sys.stdout)
     return 0

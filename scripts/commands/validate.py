@@ -38,6 +38,6 @@ def run(root: Path, options: argparse.Namespace) -> int:
     code = reporting.report(layers.validate(root, renderings, options.against), options.format)
     if not code and options.format == "text":
         print(f"valid: {layout.called(names)}")
-        for line in layers.survived(renderings):
+        for line in [*layers.survived(renderings), *layers.accepted(renderings)]:
             print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     return code

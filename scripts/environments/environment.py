@@ -15,7 +15,7 @@ from scripts.core import json_schema, paths, safe_files, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.core.yamlio import Document
-from scripts.environments import image_lock, layout, patches
+from scripts.environments import image_lock, layout, null_values, patches
 
 NETWORK = "network.yaml"
 """The values that `nox -s network` writes for a chain; values.yaml overrides them."""
@@ -38,6 +38,15 @@ class Waiver:
     """Kind/name."""
     until: str
     """The last day on which the waiver is valid, like 2027-03-31."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A risk that the cluster imposes and that is accepted as long as it is there."""
+
+    rule: str
+    consequence: str
+    """What happens, in a whole sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,7 @@ class Environment:
     registries: tuple[str, ...]
     """Allowed prefixes of image names; empty allows all."""
     waivers: tuple[Waiver, ...]
+    accepts: tuple[Accepted, ...] = ()
 
     @property
     def is_production(self) -> bool:
@@ -212,6 +222,9 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
             Waiver(entry["rule"], entry["object"], entry["until"])
             for entry in data.get("waivers", [])
         ),
+        accepts=tuple(
+            Accepted(entry["rule"], entry["consequence"]) for entry in data.get("accepts", [])
+        ),
     )
     invalid = json_schema.check(network, NETWORK_SCHEMA) if network else []
     # The chart's schema would report the mistakes of network.yaml again.
@@ -260,37 +273,17 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
                     return (overlay if layer.file.startswith("base/") else layer), path
         return document, inside
 
-    def emptied(path: list[str | int], fix: str) -> Finding | None:
-        return _emptied(environment, path, fix)
+    def removed(path: list[str | int], fix: str) -> Finding | None:
+        return null_values.finding(environment.layers, path, fix)
 
     merged = coalesce(chart.data or {}, environment.values)
     path = root / "chart" / "values.schema.json"
     try:
-        return json_schema.check_merged(merged, path, locate, emptied)
+        return json_schema.check_merged(merged, path, locate, removed)
     except (UserError, ValueError, RecursionError):
         # Not the error's own text, which could contain a value, or a path of this machine.
         message, fix = "the file is not a valid JSON Schema", "restore it from git"
         return [Finding(safe_files.name(path, root), 0, 0, "invalid-chart", message, fix)]
-
-
-_MOST_SHOWN = 4
-"""The maximum number of keys in the finding for a null that removes them."""
-
-
-def _emptied(environment: Environment, path: list[str | int], fix: str) -> Finding | None:
-    """Return the finding for a null that removes a default which the chart needs."""
-    chart, *own = environment.layers
-    layer = next((it for it in reversed(own) if paths.has(it.data, path)), None)
-    if layer is None or paths.get(layer.data, path) is not None:
-        return None
-    default = paths.get(chart.data, path)
-    gone = "its default"
-    if isinstance(default, dict) and default:
-        below = [*map(str, default)]
-        shown = ", ".join(below[:_MOST_SHOWN]) + (", …" if below[_MOST_SHOWN:] else "")
-        gone = f"its keys ({shown})"
-    message = f"{'.'.join(map(str, path))} is empty, which removes {gone}"
-    return layer.finding("null-removes-defaults", path, message, fix)
 
 
 def _no_profile(root: Path, document: Document, index: int, profile: str) -> Finding:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
+from scripts.chain import known_chains
 from scripts.chain.identity import checksummed
 from scripts.core.findings import UsageError, UserError
 from scripts.environments import environment, layout
@@ -21,10 +22,13 @@ from scripts.environments.environment import Environment
 from scripts.network import conflicts, network_file, plan, secret_files
 from scripts.network.keys import Key
 from scripts.network.network_file import Public, Validator
-from scripts.network.plan import MOST_CHAIN_ID, Secrets, Wanted
+from scripts.network.plan import Secrets, Wanted
 from scripts.output import committed
 
-FIRST_CHAIN_ID = 1337
+CHAIN_IDS = range(10**9, 2**31)
+"""Where a new chain id is drawn from: few chains are there, and each fits the signed 32 bits that
+some wallets and libraries have for it."""
+
 CLOCKS_S = 3600
 """The age of the first block. Later blocks must not be older than it, and the clocks in the cluster
 may be behind that of this machine."""
@@ -105,6 +109,11 @@ def _make(
         lines.append(
             "note: all keys existed already, and this genesis is new: if the environment had a "
             f"chain, restore its {file} from git instead (git log -- {file})"
+        )
+    if public := known_chains.short_name(chain_id):
+        lines.append(
+            f"note: {chain_id} is the id of a public chain ({public}): wallets show its name, and "
+            "what is signed for one chain is valid on the other; omit --chain-id for an unused id"
         )
     if not funded:
         lines.append("note: the TX Sender is disabled, so the genesis funds no account")
@@ -192,7 +201,7 @@ def _to_paste(loaded: Environment, validators: int) -> list[str]:
 
 
 def _chain_id(wanted: Wanted, others: Mapping[str, Public]) -> int:
-    """Return the requested chain id, or the lowest free one.
+    """Return the requested chain id, or a random one that no other chain has.
 
     Raises UsageError if another environment has it: transactions for one chain would be valid on
     the other.
@@ -203,8 +212,12 @@ def _chain_id(wanted: Wanted, others: Mapping[str, Public]) -> int:
             f"--chain-id {wanted.chain_id} is the chain id of {taken[wanted.chain_id]}: write "
             "another, or omit the option"
         )
-    free = (n for n in range(FIRST_CHAIN_ID, MOST_CHAIN_ID) if n not in taken)
-    return wanted.chain_id or next(free)
+    if wanted.chain_id:
+        return wanted.chain_id
+    while True:
+        drawn = CHAIN_IDS[secrets.randbelow(len(CHAIN_IDS))]
+        if drawn not in taken and known_chains.short_name(drawn) is None:
+            return drawn
 
 
 def _independent(root: Path, name: str, names: Secrets, wanted: Wanted) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from scripts.core import yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.environments import image_lock, layout, patches, provided
-from scripts.environments.environment import Environment, Waiver
+from scripts.environments.environment import Accepted, Environment, Waiver
 from scripts.environments.environment import load as load_environment
 from scripts.environments.provided import Given
 from scripts.kubernetes.manifest import Manifest
@@ -40,6 +40,7 @@ class Rendering:
     """Its AppProject and its Application."""
     given: Given = field(default_factory=Given)
     waivers: tuple[Waiver, ...] = ()
+    accepts: tuple[Accepted, ...] = ()
     is_production: bool = False
 
 
@@ -81,6 +82,7 @@ def without_files(
         settings=tuple(argocd),
         given=provided.given(environment),
         waivers=environment.waivers,
+        accepts=environment.accepts,
         is_production=environment.is_production,
     )
 
@@ -91,6 +93,7 @@ def objects(root: Path, environment: Environment) -> list[Manifest]:
     Raises UserError if a template or a patch fails, or if an object can't be applied or committed.
     """
     version = environment.kubernetes_version
+    preconditions.zones(environment)
     try:
         templated = helm.template(
             root / "chart", root, environment.values, environment.namespace, version

@@ -12,7 +12,7 @@ from pathlib import Path
 from scripts.core import paths
 from scripts.core.findings import Finding, UserError
 from scripts.environments import image_lock
-from scripts.environments.environment import Environment
+from scripts.environments.environment import Environment, coalesce
 from scripts.kubernetes.manifest import Identity, Manifest
 from scripts.kubernetes.sync import WAVE
 
@@ -94,6 +94,36 @@ def together(root: Path, environment: Environment, manifests: Sequence[Manifest]
             *(f for manifest in manifests for f in _secrets(root, environment, manifest)),
         )
     )
+
+
+def zones(environment: Environment) -> None:
+    """Raise UserError if production's validators need more zones than the environment has."""
+    values = coalesce(environment.layers[0].data or {}, environment.values)
+    count = len(values.get("zones") or ())
+    hard = [
+        int(paths.get(values, (part, "replicas")) or 0)
+        for part in ("sequencer", "maru")
+        if paths.get(values, (part, "antiAffinity")) == "hard"
+        and not paths.get(values, (part, "affinity"))
+    ]
+    most = max(hard, default=0)
+    if not environment.is_production or not count or most <= count:
+        return
+    document, path = environment.locate(["zones"])
+    message = (
+        f"{most} validators must each have a zone of their own (antiAffinity: hard), and there are "
+        f"{count} zones: some pods could never be scheduled"
+    )
+    fix = f"write {most} zones"
+    if count >= _FEWEST_ZONES:
+        fix = "add the profile three-zones, where six validators survive the loss of a zone, or "
+        fix += f"write {most} zones"
+    finding = document.finding("too-few-zones", path, message, fix, environment=environment.name)
+    raise UserError(finding)
+
+
+_FEWEST_ZONES = 3
+"""With fewer, one zone has half of the validators, which no block can be without."""
 
 
 def _raise(findings: Iterable[Finding]) -> None:
@@ -232,8 +262,10 @@ def _secrets(root: Path, environment: Environment, manifest: Manifest) -> Iterab
             path = [field, min(manifest.object[field])]
             message = "the contents of this Secret would be committed to git"
             fix = (
-                "create the Secret on the cluster, and write secrets.provider: existing; if the "
-                "contents were ever pushed, replace them"
+                "write secrets.provider: existing, and create the Secret on the cluster from files "
+                f"that git ignores: nox -s network -- {environment.name} writes them, and sh "
+                f".secrets/{environment.name}/create-secrets.sh creates it; if the contents were "
+                "ever pushed, replace them"
             )
             yield _finding(root, environment, manifest, "secret-in-git", path, message, fix)
 

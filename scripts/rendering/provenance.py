@@ -32,6 +32,7 @@ _NAME = ["metadata", "name"]
 
 _SETTINGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("kubernetesVersion",): ("kubernetesVersion",),
+    ("zones",): ("zones",),
     ("spec", "destination", "namespace"): ("namespace",),
     ("spec", "destination"): ("cluster",),
     ("spec", "source", "repoURL"): ("repository", "url"),
@@ -40,7 +41,7 @@ _SETTINGS: dict[tuple[str, ...], tuple[str, ...]] = {
 }
 """Field of an Application → field of environment.yaml that decides it.
 
-The first is a field of environment.yaml itself."""
+The first two are fields of environment.yaml itself."""
 
 ValuePath = list[str | int]
 

@@ -197,7 +197,7 @@ def test_backups_are_off_until_asked_for(defaults: list[Manifest]) -> None:
 
 
 def test_backups_run_every_six_hours_into_the_bucket() -> None:
-    storage = {"bucket": "my-backups", "region": "us-east-1"}
+    storage = {"bucket": "amzn-s3-demo-my-backups", "region": "us-east-1"}
     made = of({"backup": {"enabled": True, "storage": storage}})
     (job,) = of_kind(made, "CronJob")
     assert job.object["spec"]["schedule"] == "0 */6 * * *"
@@ -205,7 +205,7 @@ def test_backups_run_every_six_hours_into_the_bucket() -> None:
     (_, template) = next(pods([job]))
     found = [variables(one) for one in containers(template) if "env" in one]
     told = " ".join(str(value) for one in found for value in one.values())
-    assert "my-backups" in told
+    assert "amzn-s3-demo-my-backups" in told
     assert "us-east-1" in told
     assert ("Secret", "linea-stack-backup-credentials") in set(references(template))
 

@@ -73,7 +73,7 @@ def test_what_a_group_shares_is_the_same_on_each_ingress() -> None:
 def test_the_values_of_the_load_balancer_reach_its_annotations() -> None:
     told = one(eks(), "Ingress", "linea-stack-besu-ws")["metadata"]["annotations"]
     assert told[f"{ALB}/load-balancer-attributes"] == (
-        "access_logs.s3.bucket=my-logs,access_logs.s3.enabled=true,"
+        "access_logs.s3.bucket=amzn-s3-demo-logs,access_logs.s3.enabled=true,"
         "idle_timeout.timeout_seconds=300,routing.http.drop_invalid_header_fields.enabled=true"
     )
     assert told[f"{ALB}/inbound-cidrs"] == "192.0.2.0/24,198.51.100.0/24"

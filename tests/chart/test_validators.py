@@ -259,6 +259,44 @@ def test_halves_of_a_validator_share_a_zone_where_zones_are_kept_apart() -> None
     assert "podAffinity" not in template(of(values, "1.30"), "maru")["spec"]["affinity"]
 
 
+@pytest.mark.parametrize(
+    ("beside", "key"), [("zone", "topology.kubernetes.io/zone"), ("node", "kubernetes.io/hostname")]
+)
+@pytest.mark.parametrize("apart", ["none", "soft", "hard"])
+def test_a_maru_is_kept_beside_its_sequencer_however_pods_are_spread(
+    beside: str, key: str, apart: str
+) -> None:
+    values = network(4)
+    values["maru"]["antiAffinity"] = values["sequencer"]["antiAffinity"] = apart
+    values["maru"]["beside"] = beside
+    made = of(values)
+    affinity = template(made, "maru")["spec"]["affinity"]
+    (term,) = affinity["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["topologyKey"] == key
+    assert term["matchLabelKeys"] == ["apps.kubernetes.io/pod-index"]
+    assert ("podAntiAffinity" in affinity) is (apart != "none")
+    assert "podAffinity" not in template(made, "sequencer")["spec"].get("affinity", {})
+
+
+def test_by_default_a_maru_is_kept_nowhere() -> None:
+    assert "affinity" not in template(of(network(4)), "maru")["spec"]
+
+
+def test_the_fewest_zones_are_written_where_the_api_server_keeps_them() -> None:
+    values = network(4)
+    constraint = {
+        "maxSkew": 1,
+        "minDomains": 3,
+        "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "DoNotSchedule",
+    }
+    values["sequencer"]["topologySpreadConstraints"] = [constraint]
+    for version, kept in (("1.26", False), ("1.27", True)):
+        (made,) = template(of(values, version), "sequencer")["spec"]["topologySpreadConstraints"]
+        assert ("minDomains" in made) is kept
+        assert made["maxSkew"] == 1
+
+
 # Numbers that are refused
 
 

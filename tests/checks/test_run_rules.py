@@ -140,8 +140,8 @@ def test_a_waived_environment_is_valid(
     assert main([*command, "validate", "dev"]) == 1
     (waiver,) = [{"rule": RULE, "object": SERVICE, "reason": REASON, "until": "2999-12-31"}]
     file = "overlays/dev/environment.yaml"
-    text = (repository / file).read_text("utf-8")
-    repository.write(file, text + yaml.safe_dump({"waivers": [waiver]}))
+    data = yaml.safe_load((repository / file).read_text("utf-8"))
+    repository.write(file, yaml.safe_dump(data | {"waivers": [waiver]}))
     capsys.readouterr()
     assert main([*command, "validate", "dev"]) == 0
     assert capsys.readouterr().out.startswith("valid: dev\n")

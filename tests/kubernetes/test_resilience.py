@@ -397,3 +397,17 @@ def test_validate_says_it_once_for_environments_that_are_alike(repository: Repos
     assert said.startswith("dev: one validator")
     assert "\nprod, staging: blocks go on without any 1 of 4 validators" in said
     assert max(map(len, said.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(("validators", "lost"), [(4, 2), (6, 2), (9, 3)])
+def test_validators_of_the_profile_three_zones_share_a_zone_evenly(
+    validators: int, lost: int
+) -> None:
+    """Marus have no spread of their own: they follow their sequencers."""
+    manifests = [
+        workload("sequencer", Rules(None, (1, 3)), validators),
+        workload("maru", Rules(None), validators, ZONE),
+    ]
+    found = resilience.chain(manifests, ["a", "b", "c"])
+    assert found == Chain(validators, validators, lost, lost)
+    assert (found.zone <= found.spare) is (validators % 3 == 0)

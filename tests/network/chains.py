@@ -33,6 +33,10 @@ def public(repository: Repository, name: str = "dev") -> dict[str, Any]:
     return values
 
 
+def chain_id(repository: Repository, name: str = "dev") -> int:
+    return int(json.loads(public(repository, name)["genesis"]["besu"])["config"]["chainId"])
+
+
 def private(repository: Repository, name: str = "dev") -> dict[str, str]:
     """Return the private files of an environment."""
     top = repository / ".secrets" / name

@@ -10,7 +10,16 @@ import pytest
 from scripts.network.keys import Key
 from tests.conftest import Repository
 from tests.git import git
-from tests.network.chains import MARU, SENDER, SEQUENCER, STATS, assert_consistent, network, private
+from tests.network.chains import (
+    MARU,
+    SENDER,
+    SEQUENCER,
+    STATS,
+    assert_consistent,
+    chain_id,
+    network,
+    private,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +60,10 @@ def test_one_key_for_two_validators_is_rejected(
 
 def test_another_number_of_validators_needs_a_new_chain(plain: Repository) -> None:
     network(plain, "dev", "--validators", "4")
-    before = plain.files()
+    before, id_ = plain.files(), chain_id(plain)
     for arguments, message in (
         (("--validators", "7"), "the chain has 4 validators, but --validators is 7\n"),
-        (("--validators", "4", "--chain-id", "5"), "the chain id is 1337, but --chain-id is 5\n"),
+        (("--validators", "4", "--chain-id", "5"), f"the chain id is {id_}, but --chain-id is 5\n"),
     ):
         done = network(plain, "dev", *arguments, code=1)
         assert "overlays/dev/network.yaml:" in done.out
@@ -163,9 +172,10 @@ def test_validators_that_differ_from_the_genesis_are_rejected(plain: Repository)
         head + mark + listed[:first] + listed[second:cut] + listed[cut:] + listed[first:second]
     )
     assert_rejected("the validators differ from those in the genesis, or have another order\n")
-    before, id_, after = whole.rpartition('"chainId": 1337')
-    path.write_text(before + id_[:-1] + "8" + after)
-    assert_rejected("Maru's chain id is 1338, but Besu's is 1337\n")
+    id_ = str(chain_id(plain))
+    before, _, after = whole.rpartition(id_)
+    path.write_text(f"{before}5{after}")
+    assert_rejected(f"Maru's chain id is 5, but Besu's is {id_}\n")
     path.write_text(whole)
     network(plain, "dev", "--validators", "4")
 

@@ -18,6 +18,7 @@ from tests.network.chains import (
     SENDER,
     SEQUENCER,
     STATS,
+    chain_id,
     network,
     private,
     public,
@@ -90,7 +91,7 @@ def test_the_script_creates_the_secrets_from_any_folder_and_shows_none(
     for secret in secrets_of(plain):
         assert secret not in asked + done.out
     addresses = sorted(v["address"].lower() for v in public(plain)["network"]["validators"])
-    chain = hashlib.sha256("\n".join([*addresses, "1337"]).encode()).hexdigest()[:16]
+    chain = hashlib.sha256("\n".join([*addresses, str(chain_id(plain))]).encode()).hexdigest()[:16]
     assert cluster.secrets() == dict.fromkeys(every, chain)
     again = cluster.run(plain)
     assert again.code == 0

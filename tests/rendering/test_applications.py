@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts.checks.kubeconform import check
 from scripts.environments import environment
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
@@ -97,7 +98,8 @@ def test_objects_whose_health_depends_on_the_outside_are_in_the_last_wave(
 ) -> None:
     """The TX Sender is ready only while the chain makes blocks; a CronJob after a good Job."""
     _, manifests = arranged
-    ours = [m for m, _ in pods(manifests) if m.component not in ("tx-sender", "backup")]
+    late = ("tx-sender", "backup", "restore-drill")
+    ours = [m for m, _ in pods(manifests) if m.component not in late]
     outside = [
         m
         for m in manifests
@@ -351,14 +353,14 @@ def root_documents() -> tuple[dict[str, Any], dict[str, Any]]:
     return project, application
 
 
-def test_the_root_application_syncs_all_rendered_files_but_not_itself() -> None:
+def test_the_root_application_syncs_all_rendered_files_but_none_applied_by_hand() -> None:
     _, application = root_documents()
     source = application["spec"]["source"]
     assert source["path"] == "argocd"
     folders = source["directory"]["include"].strip("{}").split(",")
     synced = {path for folder in folders for path in (ROOT / "argocd").glob(folder)}
-    written = [path for path in (ROOT / "argocd").rglob("*.yaml") if path.name != "root.yaml"]
-    assert synced == set(written)
+    by_hand = {ROOT / "argocd" / name for name in ("root.yaml", "default-project.yaml")}
+    assert synced == set((ROOT / "argocd").rglob("*.yaml")) - by_hand
 
 
 def test_the_root_project_permits_projects_and_applications_only() -> None:
@@ -368,6 +370,23 @@ def test_the_root_project_permits_projects_and_applications_only() -> None:
     assert not project["spec"]["clusterResourceWhitelist"]
     assert "*" not in yaml.safe_dump(project)
     assert application["spec"]["project"] == project["metadata"]["name"] == "linea-root"
+
+
+def test_the_default_project_permits_nothing_and_nothing_uses_it() -> None:
+    path = ROOT / "argocd" / "default-project.yaml"
+    project = yaml.safe_load(path.read_text("utf-8"))
+    assert (project["kind"], project["metadata"]["name"]) == ("AppProject", "default")
+    permitted = {key for key, value in project["spec"].items() if isinstance(value, list) and value}
+    assert permitted == {"namespaceResourceBlacklist"}
+    # A list that is missing would leave Argo CD's own, which permits everything.
+    lists = {"sourceRepos", "sourceNamespaces", "destinations"}
+    assert lists | {f"{scope}ResourceWhitelist" for scope in ("cluster", "namespace")} <= {
+        *project["spec"]
+    }
+    assert project["spec"]["namespaceResourceBlacklist"] == [{"group": "*", "kind": "*"}]
+    assert check({path.name: path.read_text("utf-8")}, "1.34") == []
+    for name in ENVIRONMENTS:
+        assert committed("applications", name)["spec"]["project"] != "default"
 
 
 def test_a_project_is_synced_before_its_application() -> None:

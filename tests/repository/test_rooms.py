@@ -13,6 +13,7 @@ OTHERS = {
     "e2e": "all of it on a real control plane; a session of its own",
     "invalid": "mistakes that people make, through the whole program",
     "repository": "workflows, imports, and these tests",
+    "valid": "environments that people have, from new files alone",
 }
 """Folders of tests that are of no package of scripts/ → what they test."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.chain import known_chains
 from scripts.chain.node_config import BESU, MARU, Node, Setting, listed
 from scripts.core import paths, tomlio
 from scripts.core.findings import Severity, UserError
@@ -122,6 +123,35 @@ def network_id_mismatch(objects: Objects) -> Iterator[Problem]:
                 f"nodes with network ID {chain} don't become its peers"
             )
             yield Problem(setting.manifest, setting.path, message, f"remove it, or write {chain}")
+
+
+@rule("https://eips.ethereum.org/EIPS/eip-155", Severity.WARNING)
+def public_chain_id(objects: Objects) -> Iterator[Problem]:
+    """The chain ID is not that of a public chain.
+
+    Otherwise wallets show the name and the currency of the public chain, and a transaction that is
+    signed for one of the two chains is also valid on the other.
+    """
+    seen = set[tuple[str, str]]()
+    for node in objects.programs:
+        genesis = node.text("genesis-file") if node.program == BESU else None
+        if genesis is None or (genesis[0].label, genesis[1]) in seen:
+            continue
+        manifest, key, _ = genesis
+        seen.add((manifest.label, key))
+        chain = paths.get(_json(*genesis), ["config", "chainId"])
+        public = known_chains.short_name(chain) if isinstance(chain, int) else None
+        if public:
+            message = (
+                f"the chain ID {chain} is that of a public chain ({public} in "
+                "ethereum-lists/chains): wallets show its name, and a transaction that is signed "
+                "for one chain is valid on the other"
+            )
+            fix = (
+                "if the chain has never run, create it again with nox -s network, which chooses an "
+                "unused ID; otherwise tell its users"
+            )
+            yield Problem(manifest, ("data", key), message, fix)
 
 
 @rule("https://besu.hyperledger.org/private-networks/concepts/node-sync-private")

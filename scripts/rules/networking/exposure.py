@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from scripts.core import paths
+from scripts.core.findings import Severity
 from scripts.kubernetes import services
 from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import Manifest, Where
@@ -97,6 +98,25 @@ def public_service(objects: Objects) -> Iterator[Problem]:
                 if path[-1] == "externalIPs":
                     fix = "remove externalIPs, and route requests through an Ingress"
                 yield Problem(service, path, message, fix)
+
+
+@rule("docs/connectivity.md", Severity.WARNING)
+def load_balancer_open_to_all(objects: Objects) -> Iterator[Problem]:
+    """Outside production, too, only known addresses can connect to a load balancer.
+
+    Otherwise anyone on the internet can send unencrypted requests to a node that no one watches.
+    """
+    for service in () if objects.is_production else objects.of_kind("Service"):
+        opened = _opened(service)
+        if opened != _BALANCED or _is_narrowed(service):
+            continue
+        ports = list(_reached(objects, services.ports(service)))
+        # public-private-port reports private ports; peers may be anywhere.
+        if any(map(_private, ports)) or (ports and not {port.name for port in ports} - _P2P):
+            continue
+        message = f"{service.label} has a load balancer that is open to all addresses, without TLS"
+        fix = "write loadBalancerSourceRanges: the networks that may connect, for example your own"
+        yield Problem(service, opened[0], message, fix)
 
 
 _PRIVATE = {

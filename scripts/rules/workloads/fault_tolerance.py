@@ -135,9 +135,11 @@ def chain_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
         f"one {place} may run {most} of {chain.running} validators, and a block needs "
         f"{chain.quorum}: the chain stops if that {place} is down"
     )
+    if objects.zones and len(objects.zones) < enough:
+        fix = f"{_MORE_ZONES}, or write {enough} zones; {_accept('chain-stops-with-a-zone')}"
+        yield Problem(objects.application, ("zones",), message, fix)
+        return
     fix = "write antiAffinity: hard for sequencer and maru"
-    if objects.zones:
-        fix += f", and use {enough} zones" if len(objects.zones) < enough else ""
     yield Problem(sequencer.manifest, _placing(sequencer), message, fix)
 
 
@@ -156,9 +158,14 @@ def validator_split_over_zones(objects: Objects) -> Iterator[Problem]:
             f"Maru may be in another zone than its sequencer: the loss of one zone may stop "
             f"{chain.zone} validators, and the chain can spare only {chain.spare}"
         )
+        if _minor(objects.kubernetes_version) < _BY_ORDINAL:
+            message += f": Kubernetes {objects.kubernetes_version} can't compare ordinals of pods"
+            fix = f"upgrade the cluster to 1.{_BY_ORDINAL}; {_accept('validator-split-over-zones')}"
+            yield Problem(objects.application, ("kubernetesVersion",), message, fix)
+            return
         fix = (
-            "remove maru.affinity, so that the chart's applies, or add a podAffinity to the "
-            "sequencer, with matchLabelKeys: [apps.kubernetes.io/pod-index]"
+            "write maru.beside: zone, or add a podAffinity to the sequencer to maru.affinity, with "
+            "matchLabelKeys: [apps.kubernetes.io/pod-index]"
         )
         yield Problem(maru.manifest, (*maru.pod_path, "affinity"), message, fix)
 
@@ -193,6 +200,21 @@ def rpc_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
             f"{{topologyKey: {ZONE}, maxSkew: 1, whenUnsatisfiable: DoNotSchedule}}"
         )
         yield Problem(besu.manifest, _placing(besu), message, fix)
+
+
+_MORE_ZONES = "add the profile three-zones, with six validators"
+
+_BY_ORDINAL = 31
+"""Minor version of Kubernetes from which affinities have matchLabelKeys (KEP-3633)."""
+
+
+def _accept(rule_id: str) -> str:
+    """Return the advice for a risk that the cluster imposes, so that no date ends it."""
+    return f"if the cluster can't have that, accept the risk: accepts with rule: {rule_id}"
+
+
+def _minor(version: str) -> int:
+    return int(version.partition(".")[2])
 
 
 def _placing(workload: Workload) -> Where:

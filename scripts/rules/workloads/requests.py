@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from scripts.core import paths
+from scripts.kubernetes import resilience
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.quantity import parse, shown
@@ -24,6 +25,7 @@ from scripts.rules.workloads.amounts import (
     largest_of,
     with_unit,
 )
+from scripts.rules.workloads.placing import REQUIRED
 
 _RESOURCES = "https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/"
 _MISREAD = {
@@ -82,6 +84,33 @@ def pod_fits_no_node(objects: Objects) -> Iterator[Problem]:
             fix += ", or use larger nodes and update node in environment.yaml"
             path = _request_path(largest.container, resource)
             yield in_container(largest.container, path, message, fix)
+    yield from _pairs_that_fit_no_node(objects, node)
+
+
+def _pairs_that_fit_no_node(objects: Objects, node: Mapping[str, Decimal]) -> Iterator[Problem]:
+    """Yield the problem of a Maru that must be on its sequencer's node, but does not fit there."""
+    by_component = {pods.workload.manifest.component: pods for pods in objects.counted.pods}
+    maru, sequencer = by_component.get("maru"), by_component.get("sequencer")
+    if not maru or not sequencer:
+        return
+    if resilience.together(maru.workload, sequencer.workload) != resilience.NODE:
+        return
+    other = sequencer.effective("requests")
+    for resource, requested in maru.effective("requests").items():
+        both, allocatable = requested + other.get(resource, Decimal(0)), node.get(resource)
+        if allocatable is None or both <= allocatable:
+            continue
+        if requested > allocatable or both - requested > allocatable:
+            continue  # pod-fits-no-node reports the one
+        message = (
+            f"a Maru and its sequencer on the same node request {shown(resource, both)} of "
+            f"{resource}, and a node provides {shown(resource, allocatable)} (node in overlays/"
+            f"{objects.name}/environment.yaml): the Maru stays Pending"
+        )
+        fix = "write maru.beside: zone, or use larger nodes and update node in environment.yaml"
+        path = (*maru.workload.pod_path, "affinity", "podAffinity", REQUIRED, 0, "topologyKey")
+        yield Problem(maru.workload.manifest, path, message, fix)
+        return
 
 
 @rule(_RESOURCES)

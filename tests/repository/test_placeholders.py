@@ -1,0 +1,158 @@
+"""Placeholders are names that nobody can register: RFC 2606, and AWS's own for buckets."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.git import git
+
+UPSTREAM = frozenset(
+    [
+        "api.github.com",
+        "argo-cd.readthedocs.io",
+        "besu.hyperledger.org",
+        "datatracker.ietf.org",
+        "docs.astral.sh",
+        "docs.aws.amazon.com",
+        "docs.github.com",
+        "docs.linea.build",
+        "docs.npmjs.com",
+        "docs.oasis-open.org",
+        "docs.oracle.com",
+        "editorconfig.org",
+        "eips.ethereum.org",
+        "external-secrets.io",
+        "github.com",
+        "grafana.com",
+        "helm.sh",
+        "json-schema.org",
+        "keepachangelog.com",
+        "kubernetes-sigs.github.io",
+        "kubernetes.io",
+        "kwok.sigs.k8s.io",
+        "prometheus-operator.dev",
+        "prometheus.io",
+        "pubs.opengroup.org",
+        "raw.githubusercontent.com",
+        "rclone.org",
+        "registry.npmjs.org",
+        "semver.org",
+        "sre.google",
+        "toml.io",
+        "www.apache.org",
+        "www.checkov.io",
+        "www.rfc-editor.org",
+        "www.secg.org",
+        "www.w3.org",
+    ]
+)
+"""Whose pages and files are read here."""
+
+OWNERS = frozenset(
+    [
+        "Consensys",
+        "LFDT-Lineth",
+        "argoproj",
+        "aws",
+        "besu-eth",
+        "cubedro",
+        "distribution",
+        "eclipse-vertx",
+        "ethereum",
+        "ethereum-lists",
+        "external-secrets",
+        "facebook",
+        "google",
+        "homeport",
+        "hyperledger",
+        "kubernetes",
+        "kubernetes-csi",
+        "kubernetes-sigs",
+        "libp2p",
+        "mattfenwick",
+        "micrometer-metrics",
+        "prometheus",
+        "prometheus-operator",
+        "zegl",
+    ]
+)
+"""Whose repositories on GitHub these are."""
+
+RESERVED = re.compile(
+    r"((.+\.)?example(\.(com|net|org))?|.+\.(test|invalid)|localhost|kubernetes\.default\.svc"
+    r"|(127|10)\.[0-9.]+|192\.0\.2\.\d+|198\.51\.100\.\d+|203\.0\.113\.\d+)"
+)
+"""RFC 2606, RFC 5737, RFC 1918; and the cluster's own API server."""
+
+URL = re.compile(r"(?:https?|ssh|git)://(?:[^\s/@\"'<>]+@)?([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)")
+GITHUB = re.compile(r"github(?:usercontent)?\.com[:/]([A-Za-z0-9-]+)/[A-Za-z0-9_.-]+")
+MAIL = re.compile(r"[\w.+-]+@((?:[A-Za-z0-9-]+\.)+[a-z]{2,})\b")
+BUCKET = re.compile(
+    r"(?:(?:^ *|[{,] *)[\"']?[\w.]*bucket[\"']?: *[\"']?|s3://|arn:aws:s3:::)"
+    r"([a-z0-9][a-z0-9.-]{2,62})(?=[\"',/}\s]|$)",
+    re.MULTILINE,
+)
+CONTRACT = ("chart/ci/contract-backup-values.yaml", "my-backups")
+"""The contract's own example, as it is there."""
+
+
+def texts() -> dict[str, str]:
+    """Return path → text of what people read and write here, and of what render makes of it."""
+    wanted = ["*.md", "*.yaml", "*.tpl", "*.json", ":!tools", ":!tests/invalid/files-and-links"]
+    listed = git(ROOT, "ls-files", "-z", "--", *wanted, ".github")
+    return {name: (ROOT / name).read_text("utf-8") for name in listed.split("\0") if name}
+
+
+def is_reserved(host: str) -> bool:
+    """Return whether nobody can register it; names without a dot are those of a cluster."""
+    return RESERVED.fullmatch(host) is not None or "." not in host
+
+
+def test_each_host_is_an_upstream_or_reserved() -> None:
+    found = {
+        f"{name}: {host}"
+        for name, text in texts().items()
+        for host in [*URL.findall(text), *MAIL.findall(text)]
+        if host not in UPSTREAM and not is_reserved(host) and ".linea-stack-" not in f".{host}"
+    }
+    assert found == set()
+
+
+def test_each_repository_on_github_is_an_upstream() -> None:
+    found = {
+        f"{name}: {owner}"
+        for name, text in texts().items()
+        for owner in GITHUB.findall(text)
+        if owner not in OWNERS and not name.startswith("chart/files/dashboards/")
+    }
+    assert found == set()
+
+
+def test_each_bucket_has_the_prefix_that_aws_reserves_for_documentation() -> None:
+    # docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+    found = {
+        (name, bucket)
+        for name, text in texts().items()
+        for bucket in BUCKET.findall(text)
+        if not bucket.startswith("amzn-s3-demo-")
+    }
+    assert found - {CONTRACT} == set()
+
+
+@pytest.mark.parametrize(
+    ("host", "reserved"),
+    [
+        ("git.example.com", True),
+        ("owners.invalid", True),
+        ("x.example", True),
+        ("203.0.113.5", True),
+        ("linea.example.io", False),
+        ("myexample.com", False),
+        ("8.8.8.8", False),
+    ],
+)
+def test_what_is_reserved(host: str, reserved: bool) -> None:
+    assert is_reserved(host) is reserved
