@@ -25,6 +25,7 @@ SURVIVORS = {
     **dict.fromkeys(
         [
             ("linea-stack-backup", "spec/policyTypes"),
+            ("linea-stack-restore-drill", "spec/policyTypes"),
             ("linea-stack-besu", "spec/policyTypes"),
             ("linea-stack-ethstats", "spec/policyTypes"),
             ("linea-stack-maru", "spec/policyTypes"),
@@ -37,6 +38,7 @@ SURVIVORS = {
     **dict.fromkeys(
         [
             ("linea-stack-backup", "spec/policyTypes/0"),
+            ("linea-stack-restore-drill", "spec/policyTypes/0"),
             ("linea-stack-tx-sender", "spec/policyTypes/0"),
             ("linea-stack-ethstats", "spec/policyTypes/1"),
         ],
