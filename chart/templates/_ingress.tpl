@@ -7,7 +7,7 @@ where there are paths, only the root itself and what is below them is served.
 {{- $alb := $root.Values.ingress.alb -}}
 {{- $annotations := merge (deepCopy .entry.annotations) $root.Values.ingress.annotations -}}
 {{- if $alb.enabled -}}
-{{- $annotations = merge $annotations (fromYaml (include "linea-stack.albTarget" .target)) (fromYaml (include "linea-stack.albAnnotations" $root)) -}}
+{{- $annotations = merge $annotations (fromYaml (include "linea-stack.albTarget" .target)) (fromYaml (include "linea-stack.albAnnotations" (dict "root" $root "suffix" .suffix))) -}}
 {{- end -}}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -44,13 +44,31 @@ spec:
 {{- end -}}
 
 {{/*
-What all hosts share of one Application Load Balancer; the same on each, as the controller demands of a group.
+What all hosts share of one Application Load Balancer; the same on each, as the controller demands of a group. Only deletion
+protection is on one of them, as an attribute may be: an Ingress that is deleted while it has the attribute stops the updates
+of the whole group. Takes {root, suffix}.
 https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/
 */}}
 {{- define "linea-stack.albAnnotations" -}}
-{{- $alb := .Values.ingress.alb -}}
+{{- $values := .root.Values -}}
+{{- $alb := $values.ingress.alb -}}
 {{- $attributes := dict "idle_timeout.timeout_seconds" ($alb.idleTimeoutSeconds | int | toString) "routing.http.drop_invalid_header_fields.enabled" "true" -}}
-alb.ingress.kubernetes.io/group.name: {{ default .Release.Namespace $alb.groupName | quote }}
+{{- $logs := $alb.accessLogs -}}
+{{- if eq $logs.bucket "none" -}}
+{{- $_ := set $attributes "access_logs.s3.enabled" "false" -}}
+{{- else if $logs.bucket -}}
+{{- $_ := set $attributes "access_logs.s3.enabled" "true" -}}
+{{- $_ := set $attributes "access_logs.s3.bucket" $logs.bucket -}}
+{{- if $logs.prefix -}}
+{{- $_ := set $attributes "access_logs.s3.prefix" $logs.prefix -}}
+{{- end -}}
+{{- end -}}
+{{- $first := ternary "besu-ws" "ethstats" (and $values.besu.enabled (ne $values.ingress.ws.host "")) -}}
+{{- $first = ternary "besu-rpc" $first (and $values.besu.enabled (ne $values.ingress.rpc.host "")) -}}
+{{- if and (ne (toString $alb.deletionProtection) "") (eq .suffix $first) -}}
+{{- $_ := set $attributes "deletion_protection.enabled" (toString $alb.deletionProtection) -}}
+{{- end -}}
+alb.ingress.kubernetes.io/group.name: {{ default .root.Release.Namespace $alb.groupName | quote }}
 alb.ingress.kubernetes.io/scheme: {{ $alb.scheme }}
 alb.ingress.kubernetes.io/target-type: ip
 alb.ingress.kubernetes.io/listen-ports: '[{"HTTP": 80}, {"HTTPS": 443}]'

@@ -63,7 +63,7 @@ def test_what_a_group_shares_is_the_same_on_each_ingress() -> None:
         "scheme", "ssl-redirect", "ssl-policy", "inbound-cidrs", "wafv2-acl-arn",
         "load-balancer-attributes", "group.name",
     )  # fmt: skip
-    ingresses = of_kind(eks(), "Ingress")
+    ingresses = of_kind(eks(ingress__alb__deletionProtection=""), "Ingress")
     for key in exclusive:
         told = {m.object["metadata"]["annotations"].get(f"{ALB}/{key}") for m in ingresses}
         assert len(told) == 1, key
@@ -73,8 +73,9 @@ def test_what_a_group_shares_is_the_same_on_each_ingress() -> None:
 def test_the_values_of_the_load_balancer_reach_its_annotations() -> None:
     told = one(eks(), "Ingress", "linea-stack-besu-ws")["metadata"]["annotations"]
     assert told[f"{ALB}/load-balancer-attributes"] == (
-        "access_logs.s3.bucket=amzn-s3-demo-logs,access_logs.s3.enabled=true,"
-        "idle_timeout.timeout_seconds=300,routing.http.drop_invalid_header_fields.enabled=true"
+        "access_logs.s3.bucket=amzn-s3-demo-logs,access_logs.s3.enabled=true,access_logs.s3.prefix=linea/rpc,"
+        "idle_timeout.timeout_seconds=300,routing.http.drop_invalid_header_fields.enabled=true,"
+        "routing.http2.enabled=false"
     )
     assert told[f"{ALB}/inbound-cidrs"] == "192.0.2.0/24,198.51.100.0/24"
     assert told[f"{ALB}/wafv2-acl-arn"].endswith(
@@ -84,6 +85,54 @@ def test_the_values_of_the_load_balancer_reach_its_annotations() -> None:
     own = eks(ingress__ws__annotations={f"{ALB}/success-codes": "200-299"})
     told = one(own, "Ingress", "linea-stack-besu-ws")["metadata"]["annotations"]
     assert told[f"{ALB}/success-codes"] == "200-299"
+
+
+def _protected(**hosts: str) -> dict[str, str | None]:
+    """Return name of Ingress → its deletion protection, with these hosts."""
+    changes = {f"ingress__{entry}__host": host for entry, host in hosts.items()}
+    key = "deletion_protection.enabled"
+    found = dict[str, str | None]()
+    for ingress in of_kind(eks(**changes), "Ingress"):
+        pairs = ingress.annotations[f"{ALB}/load-balancer-attributes"].split(",")
+        found[ingress.name] = dict(pair.split("=") for pair in pairs).get(key)
+    return found
+
+
+def test_one_ingress_has_the_deletion_protection_of_the_load_balancer() -> None:
+    # The controller updates no Ingress of a group while one that is deleted has the attribute:
+    # pkg/ingress/model_builder.go. So the others can be removed at any time.
+    rpc, ws, stats = "linea-stack-besu-rpc", "linea-stack-besu-ws", "linea-stack-ethstats"
+    assert _protected() == {rpc: "true", ws: None, stats: None}
+    assert _protected(rpc="") == {ws: "true", stats: None}
+    assert _protected(rpc="", ws="") == {stats: "true"}
+
+
+def test_production_chooses_a_web_acl_deletion_protection_and_access_logs() -> None:
+    undecided: dict[str, Any] = {
+        "ingress__alb__wafAclArn": "",
+        "ingress__alb__deletionProtection": "",
+        "ingress__alb__accessLogs": {"bucket": ""},
+    }
+    empty = sorted(
+        f"ingress.alb.{name} is empty"
+        for name in ("wafAclArn", "deletionProtection", "accessLogs.bucket")
+    )
+    assert sorted(refused(**undecided)) == empty
+    assert refused(**undecided | {"ingress__alb__requireDecisions": False}) == []
+    assert refused(**undecided | {"ingress__alb__enabled": False}) == []
+    none = {
+        "ingress__alb__wafAclArn": "none",
+        "ingress__alb__deletionProtection": False,
+        "ingress__alb__accessLogs": {"bucket": "none"},
+    }
+    assert refused(**none) == []
+    told = one(eks(**none), "Ingress", "linea-stack-besu-rpc")["metadata"]["annotations"]
+    # Absent, the controller leaves what is there: "none" and "false" turn it off.
+    assert told[f"{ALB}/wafv2-acl-arn"] == "none"
+    attributes = told[f"{ALB}/load-balancer-attributes"].split(",")
+    assert {"access_logs.s3.enabled=false", "deletion_protection.enabled=false"} <= {*attributes}
+    for name in PRODUCTION:
+        assert of_environment(name)[0].values["ingress"]["alb"]["requireDecisions"]
 
 
 @pytest.mark.parametrize("name", PRODUCTION)

@@ -76,6 +76,30 @@ def ingress_host_removed(objects: Objects) -> Iterator[Problem]:
                 yield Problem(_new_or_old(objects, old), ("spec", "rules"), message, fix)
 
 
+_ATTRIBUTES = "alb.ingress.kubernetes.io/load-balancer-attributes"
+_PROTECTED = "deletion_protection.enabled=true"
+
+
+@rule(
+    "https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/ingress/model_builder.go"
+)
+def protected_load_balancer_removed(objects: Objects) -> Iterator[Problem]:
+    """An Ingress is not removed while it has the deletion protection of its load balancer.
+
+    Otherwise the AWS Load Balancer Controller updates no Ingress of the group: new pods of every
+    host get no requests, and the removed Ingress stays.
+    """
+    for old in _of_kind(objects.gone, "Ingress"):
+        attributes = str(old.annotations.get(_ATTRIBUTES, "")).split(",")
+        if _PROTECTED in (attribute.strip() for attribute in attributes):
+            message = (
+                f"{old.label} is removed while it has the deletion protection of its load balancer:"
+                " the AWS Load Balancer Controller then updates none of the group's Ingresses"
+            )
+            fix = "first merge and sync ingress.alb.deletionProtection: false, then remove it"
+            yield Problem(old, (), message, fix)
+
+
 def _hosts(manifest: Manifest) -> Iterator[str]:
     for _, data in services.rules(manifest):
         if isinstance(data.get("host"), str):
