@@ -20,6 +20,7 @@ from scripts.core.toolchain import tool
 from scripts.environments import environment
 from scripts.kubernetes import promql
 from scripts.kubernetes.manifest import Manifest
+from scripts.kubernetes.workloads import selects
 from scripts.rendering import helm
 from tests.conftest import ROOT
 from tests.objects import CHART, FULL, of, of_environment, of_kind, of_values, pods
@@ -125,6 +126,38 @@ def test_an_alert_says_how_bad_it_is_what_is_wrong_and_where_to_read_on() -> Non
         assert rule.keys() >= {"expr", "for"}, name
         assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}, name
         assert rule["annotations"]["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
+
+
+# Whether Prometheus loads them
+
+LOADED = ("ServiceMonitor", "PrometheusRule")
+
+
+@pytest.mark.parametrize("name", ALERTING)
+def test_a_kube_prometheus_stack_named_monitoring_loads_all_of_it(name: str) -> None:
+    selector = {"matchLabels": {"release": "monitoring"}}
+    _, manifests = of_environment(name)
+    for kind in LOADED:
+        found = of_kind(manifests, kind)
+        assert found
+        assert all(selects(selector, manifest.labels) for manifest in found), kind
+
+
+def test_the_command_of_the_page_turns_off_the_selector_of_each_kind() -> None:
+    (command,) = re.findall(
+        r"```console\n(\$ helm upgrade .*?)```", INDEX.read_text("utf-8"), re.DOTALL
+    )
+    found = re.findall(r"prometheusSpec\.(\w+)SelectorNilUsesHelmValues=false", command)
+    assert sorted(kind.lower() for kind in found) == sorted(
+        kind.lower().removeprefix("prometheus") for kind in LOADED
+    )
+
+
+def test_the_check_of_the_page_prints_the_groups_that_prod_has() -> None:
+    text = INDEX.read_text("utf-8")
+    found = re.findall(r'^"name":"([a-z-]+)"$', text, re.MULTILINE)
+    with_alerts = [g["name"] for g in prod()["groups"] if alerts({"groups": [g]})]
+    assert found == sorted(with_alerts)
 
 
 # What they ask for
