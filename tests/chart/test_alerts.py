@@ -33,6 +33,10 @@ ALERTING = ("prod", "staging")
 BACKUPS = {"backup": {"enabled": True, "storage": {"bucket": "b", "region": "r"}}}
 """So that the alerts on backups are there, whatever prod has."""
 
+NAMESPACES = ("namespace", "exported_namespace", "dest_namespace")
+OF_THE_NAMESPACE = ("externalsecret_status_condition", "argocd_app_info")
+"""Metrics of objects that are not named after the release."""
+
 Rule = dict[str, Any]
 
 
@@ -186,9 +190,10 @@ def test_rules_look_at_their_own_environment_and_release_only(name: str) -> None
     for rule in rules(rules_of(name, BACKUPS)):
         for selector in promql.parse(rule["expr"]).selectors:
             matchers = {(m.label, m.operator): m.value for m in selector.matchers}
-            assert matchers.pop(("namespace", "="), None) == namespace, rule
+            asked = [matchers.pop((label, "="), None) for label in NAMESPACES]
+            assert set(asked) - {None} == {namespace}, rule
             own = [v for v in matchers.values() if re.match(r"(data-)?linea-stack-", v)]
-            assert len(own) == 1, (rule, selector)
+            assert len(own) == (selector.metric not in OF_THE_NAMESPACE), (rule, selector)
 
 
 def test_a_job_in_a_rule_is_one_that_a_servicemonitor_sets() -> None:
@@ -228,6 +233,10 @@ def test_rules_without_a_place_for_their_pages_are_refused() -> None:
     ("change", "gone"),
     [
         ({"txSender": {"enabled": False}}, {"LineaTxSenderStuck"}),
+        ({"ethstats": {"enabled": False}}, {"LineaEthStatsUnavailable"}),
+        ({"secrets": {"provider": "existing"}}, {"LineaSecretNotReady"}),
+        ({"metrics": {"prometheusRule": {"externalSecrets": False}}}, {"LineaSecretNotReady"}),
+        ({"metrics": {"prometheusRule": {"argocd": False}}}, {"LineaApplicationNotSynced"}),
         (
             {"backup": {"enabled": False}},
             {"LineaBackupTooOld", "LineaBackupFailed", "LineaBackupOfOldHead"},
@@ -245,13 +254,26 @@ def test_rules_without_a_place_for_their_pages_are_refused() -> None:
             | {"LineaAutoscalerAtMax"},
         ),
     ],
-    ids=["tx-sender", "backup", "existing-claim", "drill", "autoscaler", "besu"],
+    ids=[
+        "tx-sender",
+        "ethstats",
+        "own-secrets",
+        "external-secrets",
+        "argocd",
+        "backup",
+        "existing-claim",
+        "drill",
+        "autoscaler",
+        "besu",
+    ],
 )
 def test_what_does_not_run_raises_no_alert(change: dict[str, Any], gone: set[str]) -> None:
     left = rules_of("prod", BACKUPS, change)
     assert alerts(prod()).keys() - alerts(left).keys() == gone
+    missing = alerts(left)["LineaMetricsMissing"]["expr"]
+    assert ("externalsecret" in missing) == ("LineaSecretNotReady" not in gone)
+    assert ("argocd_app_info" in missing) == ("LineaApplicationNotSynced" not in gone)
     if "besu" in change and not change["besu"].get("enabled", True):
-        missing = alerts(left)["LineaMetricsMissing"]["expr"]
         assert "linea-stack-besu" not in missing
         assert "linea-stack-maru" in missing
 
@@ -291,6 +313,13 @@ def test_how_many_validators_are_needed_follows_from_the_values(
         yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [case]})
     )
     promtool(tmp_path, "test", "rules", "case.yaml")
+
+
+def test_a_stuck_sender_wakes_somebody_where_users_depend_on_it() -> None:
+    assert alerts(prod())["LineaTxSenderStuck"]["labels"] == {"severity": "warning"}
+    own = {"metrics": {"prometheusRule": {"txSenderSeverity": "critical"}}}
+    changed = alerts(rules_of("prod", own))["LineaTxSenderStuck"]
+    assert changed["labels"] == {"severity": "critical"}
 
 
 def test_a_lone_validator_needs_no_peer_and_is_missed_by_one_alert_only() -> None:

@@ -106,7 +106,8 @@ def matcher_matches_nothing(objects: Objects) -> Iterator[Problem]:
 
 def _labels(objects: Objects) -> dict[str, set[str]]:
     """Return the values of labels in this environment, with samples of generated names."""
-    values: dict[str, set[str]] = {"namespace": {objects.namespace}}
+    namespaces = ("namespace", "exported_namespace", "dest_namespace")
+    values: dict[str, set[str]] = {label: {objects.namespace} for label in namespaces}
     for label in ("StatefulSet", "Deployment", "CronJob", "HorizontalPodAutoscaler"):
         values[label.lower()] = {manifest.name for manifest in objects.of_kind(label)}
     values["pod"], values["job_name"] = set(), set()
