@@ -37,6 +37,8 @@ NAMESPACES = ("namespace", "exported_namespace", "dest_namespace")
 OF_THE_NAMESPACE = ("externalsecret_status_condition", "argocd_app_info")
 """Metrics of objects that are not named after the release."""
 
+PUBLIC = {"LineaHostUnreachable", "LineaCertificateExpires"}
+
 Rule = dict[str, Any]
 
 
@@ -134,7 +136,7 @@ def test_an_alert_says_how_bad_it_is_what_is_wrong_and_where_to_read_on() -> Non
 
 # Whether Prometheus loads them
 
-LOADED = ("ServiceMonitor", "PrometheusRule")
+LOADED = ("ServiceMonitor", "PrometheusRule", "Probe")
 
 
 @pytest.mark.parametrize("name", ALERTING)
@@ -196,7 +198,7 @@ def test_rules_look_at_their_own_environment_and_release_only(name: str) -> None
             assert len(own) == (selector.metric not in OF_THE_NAMESPACE), (rule, selector)
 
 
-def test_a_job_in_a_rule_is_one_that_a_servicemonitor_sets() -> None:
+def test_a_job_in_a_rule_is_one_that_a_servicemonitor_or_a_probe_sets() -> None:
     _, manifests = of_environment("prod")
     made = {
         change["replacement"]
@@ -205,6 +207,7 @@ def test_a_job_in_a_rule_is_one_that_a_servicemonitor_sets() -> None:
         for change in endpoint["relabelings"]
         if change["targetLabel"] == "job"
     }
+    made |= {probe.object["spec"]["jobName"] for probe in of_kind(manifests, "Probe")}
     asked = {
         job
         for rule in rules(prod())
@@ -214,6 +217,25 @@ def test_a_job_in_a_rule_is_one_that_a_servicemonitor_sets() -> None:
         for job in matcher.value.split("|")
     }
     assert asked == made
+
+
+def test_each_public_host_with_a_module_is_probed_by_https() -> None:
+    found, manifests = of_environment("prod")
+    targets = {
+        tuple(probe.object["spec"]["targets"]["staticConfig"]["static"]): probe.object["spec"]
+        for probe in of_kind(manifests, "Probe")
+    }
+    hosts = {name: found.values["ingress"][name]["host"] for name in ("rpc", "ethstats")}
+    assert targets.keys() == {(f"https://{host}/",) for host in hosts.values()}
+    labels = [spec["targets"]["staticConfig"]["labels"] for spec in targets.values()]
+    assert labels == [{"namespace": found.namespace}] * 2
+    ws = {"metrics": {"probe": {"modules": {"ws": "websocket", "ethstats": ""}}}}
+    values = environment.merge(found.values, ws)
+    made = helm.template(CHART, ROOT, values, found.namespace, found.kubernetes_version)
+    modules = {
+        p.object["spec"]["jobName"]: p.object["spec"]["module"] for p in of_kind(made, "Probe")
+    }
+    assert modules == {"linea-stack-rpc": "http_2xx", "linea-stack-ws": "websocket"}
 
 
 # What they follow from
@@ -237,6 +259,8 @@ def test_rules_without_a_place_for_their_pages_are_refused() -> None:
         ({"secrets": {"provider": "existing"}}, {"LineaSecretNotReady"}),
         ({"metrics": {"prometheusRule": {"externalSecrets": False}}}, {"LineaSecretNotReady"}),
         ({"metrics": {"prometheusRule": {"argocd": False}}}, {"LineaApplicationNotSynced"}),
+        ({"metrics": {"probe": {"enabled": False}}}, PUBLIC),
+        ({"ingress": {"enabled": False}}, PUBLIC),
         (
             {"backup": {"enabled": False}},
             {"LineaBackupTooOld", "LineaBackupFailed", "LineaBackupOfOldHead"},
@@ -260,6 +284,8 @@ def test_rules_without_a_place_for_their_pages_are_refused() -> None:
         "own-secrets",
         "external-secrets",
         "argocd",
+        "probe",
+        "ingress",
         "backup",
         "existing-claim",
         "drill",
@@ -272,6 +298,7 @@ def test_what_does_not_run_raises_no_alert(change: dict[str, Any], gone: set[str
     assert alerts(prod()).keys() - alerts(left).keys() == gone
     missing = alerts(left)["LineaMetricsMissing"]["expr"]
     assert ("externalsecret" in missing) == ("LineaSecretNotReady" not in gone)
+    assert ("probe_success" in missing) == (not gone & PUBLIC)
     assert ("argocd_app_info" in missing) == ("LineaApplicationNotSynced" not in gone)
     if "besu" in change and not change["besu"].get("enabled", True):
         assert "linea-stack-besu" not in missing
@@ -346,10 +373,12 @@ def test_thresholds_are_those_of_the_values() -> None:
         "rpcSeconds": 0.4,
         "rpcSlowPercent": 5,
     }
-    made = rules_of("prod", BACKUPS, {"metrics": {"prometheusRule": own}})
+    probe = {"certificateDays": 30}
+    made = rules_of("prod", BACKUPS, {"metrics": {"prometheusRule": own, "probe": probe}})
     changed = alerts(made)
     assert "> 1000000\n" in changed["LineaBackupTooOld"]["expr"]
     assert "> 2000000\n" in changed["LineaRestoreDrillTooOld"]["expr"]
+    assert "< 30 * 86400\n" in changed["LineaCertificateExpires"]["expr"]
     assert "> 14.4 * 0.25 / 100" in changed["LineaRpcErrorBudgetBurnsFast"]["expr"]
     assert "> 1 * 5 / 100" in changed["LineaRpcLatencyBudgetBurnsSlowly"]["expr"]
     (slow,) = [r for r in rules(made) if r.get("record", "").endswith("rpc_slow:ratio_rate5m")]

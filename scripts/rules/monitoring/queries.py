@@ -131,9 +131,11 @@ def _labels(objects: Objects) -> dict[str, set[str]]:
 
 
 def _jobs(objects: Objects) -> set[str]:
-    """Return the jobs of scrapes, and those of nodes whose scrapes are missing."""
+    """Return the jobs of scrapes and Probes, and those of nodes whose scrapes are missing."""
     missing = {node.workload.manifest.name for node in unscraped(objects)}
-    return {s.job for s in scrapes(objects)} | missing | {f"{name}-maru" for name in missing}
+    probed = {str(probe.get("spec", "jobName")) for probe in objects.of_kind("Probe")}
+    scraped = {scrape.job for scrape in scrapes(objects)}
+    return scraped | probed | missing | {f"{name}-maru" for name in missing}
 
 
 @once

@@ -99,7 +99,7 @@ def inconsistent_monitoring_labels(objects: Objects) -> Iterator[Problem]:
     A Prometheus that selects by a label loads only the objects that have it, and silently ignores
     the rest: it has the metrics without the alerts, or the alerts without the metrics.
     """
-    every = objects.of_kind(*monitors.KINDS, "PrometheusRule")
+    every = objects.of_kind(*monitors.KINDS, "Probe", "PrometheusRule")
     counts = Counter(pair for manifest in every for pair in _selected_by(manifest))
     if not counts or max(counts.values()) == len(every):
         return
