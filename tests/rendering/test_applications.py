@@ -97,7 +97,9 @@ def test_objects_whose_health_depends_on_the_outside_are_in_the_last_wave(
 ) -> None:
     """The TX Sender is ready only while the chain makes blocks; a CronJob after a good Job."""
     _, manifests = arranged
-    ours = [m for m, _ in pods(manifests) if m.component not in ("tx-sender", "backup", "restore")]
+    ours = [
+        m for m, _ in pods(manifests) if m.component not in ("tx-sender", "backup", "restore-drill")
+    ]
     outside = [
         m
         for m in manifests
