@@ -25,6 +25,7 @@ _KINDS = {
     ("batch", "CronJob"),
     ("external-secrets.io", "ExternalSecret"),
     ("external-secrets.io", "SecretStore"),
+    ("monitoring.coreos.com", "Probe"),
     ("monitoring.coreos.com", "PrometheusRule"),
     ("monitoring.coreos.com", "ServiceMonitor"),
     ("networking.k8s.io", "Ingress"),

@@ -20,6 +20,7 @@ from scripts.core.toolchain import tool
 from scripts.environments import environment
 from scripts.kubernetes import promql
 from scripts.kubernetes.manifest import Manifest
+from scripts.kubernetes.workloads import selects
 from scripts.rendering import helm
 from tests.conftest import ROOT
 from tests.objects import CHART, FULL, of, of_environment, of_kind, of_values, pods
@@ -31,6 +32,12 @@ INDEX = ROOT / "docs" / "monitoring.md"
 ALERTING = ("prod", "staging")
 BACKUPS = {"backup": {"enabled": True, "storage": {"bucket": "b", "region": "r"}}}
 """So that the alerts on backups are there, whatever prod has."""
+
+NAMESPACES = ("namespace", "exported_namespace", "dest_namespace")
+OF_THE_NAMESPACE = ("externalsecret_status_condition", "argocd_app_info")
+"""Metrics of objects that are not named after the release."""
+
+PUBLIC = {"LineaHostUnreachable", "LineaCertificateExpires"}
 
 Rule = dict[str, Any]
 
@@ -127,6 +134,38 @@ def test_an_alert_says_how_bad_it_is_what_is_wrong_and_where_to_read_on() -> Non
         assert rule["annotations"]["runbook_url"].endswith(f"/docs/runbooks/{name}.md")
 
 
+# Whether Prometheus loads them
+
+LOADED = ("ServiceMonitor", "PrometheusRule", "Probe")
+
+
+@pytest.mark.parametrize("name", ALERTING)
+def test_a_kube_prometheus_stack_named_monitoring_loads_all_of_it(name: str) -> None:
+    selector = {"matchLabels": {"release": "monitoring"}}
+    _, manifests = of_environment(name)
+    for kind in LOADED:
+        found = of_kind(manifests, kind)
+        assert found
+        assert all(selects(selector, manifest.labels) for manifest in found), kind
+
+
+def test_the_command_of_the_page_turns_off_the_selector_of_each_kind() -> None:
+    (command,) = re.findall(
+        r"```console\n(\$ helm upgrade .*?)```", INDEX.read_text("utf-8"), re.DOTALL
+    )
+    found = re.findall(r"prometheusSpec\.(\w+)SelectorNilUsesHelmValues=false", command)
+    assert sorted(kind.lower() for kind in found) == sorted(
+        kind.lower().removeprefix("prometheus") for kind in LOADED
+    )
+
+
+def test_the_check_of_the_page_prints_the_groups_that_prod_has() -> None:
+    text = INDEX.read_text("utf-8")
+    found = re.findall(r'^"name":"([a-z-]+)"$', text, re.MULTILINE)
+    with_alerts = [g["name"] for g in prod()["groups"] if alerts({"groups": [g]})]
+    assert found == sorted(with_alerts)
+
+
 # What they ask for
 
 
@@ -153,12 +192,13 @@ def test_rules_look_at_their_own_environment_and_release_only(name: str) -> None
     for rule in rules(rules_of(name, BACKUPS)):
         for selector in promql.parse(rule["expr"]).selectors:
             matchers = {(m.label, m.operator): m.value for m in selector.matchers}
-            assert matchers.pop(("namespace", "="), None) == namespace, rule
+            asked = [matchers.pop((label, "="), None) for label in NAMESPACES]
+            assert set(asked) - {None} == {namespace}, rule
             own = [v for v in matchers.values() if re.match(r"(data-)?linea-stack-", v)]
-            assert len(own) == 1, (rule, selector)
+            assert len(own) == (selector.metric not in OF_THE_NAMESPACE), (rule, selector)
 
 
-def test_a_job_in_a_rule_is_one_that_a_servicemonitor_sets() -> None:
+def test_a_job_in_a_rule_is_one_that_a_servicemonitor_or_a_probe_sets() -> None:
     _, manifests = of_environment("prod")
     made = {
         change["replacement"]
@@ -167,6 +207,7 @@ def test_a_job_in_a_rule_is_one_that_a_servicemonitor_sets() -> None:
         for change in endpoint["relabelings"]
         if change["targetLabel"] == "job"
     }
+    made |= {probe.object["spec"]["jobName"] for probe in of_kind(manifests, "Probe")}
     asked = {
         job
         for rule in rules(prod())
@@ -176,6 +217,25 @@ def test_a_job_in_a_rule_is_one_that_a_servicemonitor_sets() -> None:
         for job in matcher.value.split("|")
     }
     assert asked == made
+
+
+def test_each_public_host_with_a_module_is_probed_by_https() -> None:
+    found, manifests = of_environment("prod")
+    targets = {
+        tuple(probe.object["spec"]["targets"]["staticConfig"]["static"]): probe.object["spec"]
+        for probe in of_kind(manifests, "Probe")
+    }
+    hosts = {name: found.values["ingress"][name]["host"] for name in ("rpc", "ethstats")}
+    assert targets.keys() == {(f"https://{host}/",) for host in hosts.values()}
+    labels = [spec["targets"]["staticConfig"]["labels"] for spec in targets.values()]
+    assert labels == [{"namespace": found.namespace}] * 2
+    ws = {"metrics": {"probe": {"modules": {"ws": "websocket", "ethstats": ""}}}}
+    values = environment.merge(found.values, ws)
+    made = helm.template(CHART, ROOT, values, found.namespace, found.kubernetes_version)
+    modules = {
+        p.object["spec"]["jobName"]: p.object["spec"]["module"] for p in of_kind(made, "Probe")
+    }
+    assert modules == {"linea-stack-rpc": "http_2xx", "linea-stack-ws": "websocket"}
 
 
 # What they follow from
@@ -195,6 +255,12 @@ def test_rules_without_a_place_for_their_pages_are_refused() -> None:
     ("change", "gone"),
     [
         ({"txSender": {"enabled": False}}, {"LineaTxSenderStuck"}),
+        ({"ethstats": {"enabled": False}}, {"LineaEthStatsUnavailable"}),
+        ({"secrets": {"provider": "existing"}}, {"LineaSecretNotReady"}),
+        ({"metrics": {"prometheusRule": {"externalSecrets": False}}}, {"LineaSecretNotReady"}),
+        ({"metrics": {"prometheusRule": {"argocd": False}}}, {"LineaApplicationNotSynced"}),
+        ({"metrics": {"probe": {"enabled": False}}}, PUBLIC),
+        ({"ingress": {"enabled": False}}, PUBLIC),
         (
             {"backup": {"enabled": False}},
             {"LineaBackupTooOld", "LineaBackupFailed", "LineaBackupOfOldHead"},
@@ -212,13 +278,29 @@ def test_rules_without_a_place_for_their_pages_are_refused() -> None:
             | {"LineaAutoscalerAtMax"},
         ),
     ],
-    ids=["tx-sender", "backup", "existing-claim", "drill", "autoscaler", "besu"],
+    ids=[
+        "tx-sender",
+        "ethstats",
+        "own-secrets",
+        "external-secrets",
+        "argocd",
+        "probe",
+        "ingress",
+        "backup",
+        "existing-claim",
+        "drill",
+        "autoscaler",
+        "besu",
+    ],
 )
 def test_what_does_not_run_raises_no_alert(change: dict[str, Any], gone: set[str]) -> None:
     left = rules_of("prod", BACKUPS, change)
     assert alerts(prod()).keys() - alerts(left).keys() == gone
+    missing = alerts(left)["LineaMetricsMissing"]["expr"]
+    assert ("externalsecret" in missing) == ("LineaSecretNotReady" not in gone)
+    assert ("probe_success" in missing) == (not gone & PUBLIC)
+    assert ("argocd_app_info" in missing) == ("LineaApplicationNotSynced" not in gone)
     if "besu" in change and not change["besu"].get("enabled", True):
-        missing = alerts(left)["LineaMetricsMissing"]["expr"]
         assert "linea-stack-besu" not in missing
         assert "linea-stack-maru" in missing
 
@@ -260,6 +342,13 @@ def test_how_many_validators_are_needed_follows_from_the_values(
     promtool(tmp_path, "test", "rules", "case.yaml")
 
 
+def test_a_stuck_sender_wakes_somebody_where_users_depend_on_it() -> None:
+    assert alerts(prod())["LineaTxSenderStuck"]["labels"] == {"severity": "warning"}
+    own = {"metrics": {"prometheusRule": {"txSenderSeverity": "critical"}}}
+    changed = alerts(rules_of("prod", own))["LineaTxSenderStuck"]
+    assert changed["labels"] == {"severity": "critical"}
+
+
 def test_a_lone_validator_needs_no_peer_and_is_missed_by_one_alert_only() -> None:
     found, _ = of_environment("prod")
     alone = {"replicas": 1}
@@ -284,10 +373,12 @@ def test_thresholds_are_those_of_the_values() -> None:
         "rpcSeconds": 0.4,
         "rpcSlowPercent": 5,
     }
-    made = rules_of("prod", BACKUPS, {"metrics": {"prometheusRule": own}})
+    probe = {"certificateDays": 30}
+    made = rules_of("prod", BACKUPS, {"metrics": {"prometheusRule": own, "probe": probe}})
     changed = alerts(made)
     assert "> 1000000\n" in changed["LineaBackupTooOld"]["expr"]
     assert "> 2000000\n" in changed["LineaRestoreDrillTooOld"]["expr"]
+    assert "< 30 * 86400\n" in changed["LineaCertificateExpires"]["expr"]
     assert "> 14.4 * 0.25 / 100" in changed["LineaRpcErrorBudgetBurnsFast"]["expr"]
     assert "> 1 * 5 / 100" in changed["LineaRpcLatencyBudgetBurnsSlowly"]["expr"]
     (slow,) = [r for r in rules(made) if r.get("record", "").endswith("rpc_slow:ratio_rate5m")]

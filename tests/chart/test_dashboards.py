@@ -45,7 +45,8 @@ def units(expression: str) -> set[str]:
         if not is_ratio:
             return {"bytes"}
         return {"s"} if "deriv(" in expression else {"percentunit"}
-    if any(re.search(r"_(seconds|seconds_bucket|time|time_sum|timestamp)$", n) for n in names):
+    seconds = r"_(seconds|seconds_bucket|time|time_sum|timestamp|expiry)$"
+    if any(re.search(seconds, name) for name in names):
         return {"s"}
     if any(name.endswith(("_seconds_sum", "_seconds_total")) for name in names):
         return {"percentunit"} if is_ratio else {"percentunit", "suffix:cores"}

@@ -56,3 +56,18 @@ namespace={{ .root.Release.Namespace | quote }}, {{ .label }}={{ printf "%s-%s" 
 {{- define "linea-stack.quorum" -}}
 {{- div (add (mul 2 (include "linea-stack.validatorCount" . | int)) 2) 3 -}}
 {{- end -}}
+
+{{/*
+Jobs of the Probes, separated by |: one for each host that has an Ingress and a module.
+*/}}
+{{- define "linea-stack.probed" -}}
+{{- $probed := list -}}
+{{- if and .Values.metrics.probe.enabled .Values.ingress.enabled -}}
+{{- range $name, $component := dict "rpc" "besu" "ws" "besu" "ethstats" "ethstats" -}}
+{{- if and (index $.Values $component).enabled (index $.Values.ingress $name).host (index $.Values.metrics.probe.modules $name) -}}
+{{- $probed = append $probed $name -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- join "|" $probed -}}
+{{- end -}}

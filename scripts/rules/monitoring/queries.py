@@ -106,7 +106,8 @@ def matcher_matches_nothing(objects: Objects) -> Iterator[Problem]:
 
 def _labels(objects: Objects) -> dict[str, set[str]]:
     """Return the values of labels in this environment, with samples of generated names."""
-    values: dict[str, set[str]] = {"namespace": {objects.namespace}}
+    namespaces = ("namespace", "exported_namespace", "dest_namespace")
+    values: dict[str, set[str]] = {label: {objects.namespace} for label in namespaces}
     for label in ("StatefulSet", "Deployment", "CronJob", "HorizontalPodAutoscaler"):
         values[label.lower()] = {manifest.name for manifest in objects.of_kind(label)}
     values["pod"], values["job_name"] = set(), set()
@@ -130,9 +131,11 @@ def _labels(objects: Objects) -> dict[str, set[str]]:
 
 
 def _jobs(objects: Objects) -> set[str]:
-    """Return the jobs of scrapes, and those of nodes whose scrapes are missing."""
+    """Return the jobs of scrapes and Probes, and those of nodes whose scrapes are missing."""
     missing = {node.workload.manifest.name for node in unscraped(objects)}
-    return {s.job for s in scrapes(objects)} | missing | {f"{name}-maru" for name in missing}
+    probed = {str(probe.get("spec", "jobName")) for probe in objects.of_kind("Probe")}
+    scraped = {scrape.job for scrape in scrapes(objects)}
+    return scraped | probed | missing | {f"{name}-maru" for name in missing}
 
 
 @once

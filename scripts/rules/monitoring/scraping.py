@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scripts.core.findings import Severity
 from scripts.kubernetes import containers, monitors, promql
+from scripts.kubernetes.manifest import Manifest
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.monitoring.scrapes import scrapes, unscraped
 from scripts.rules.rule import Outcome, Problem, rule
@@ -87,3 +90,39 @@ def scrape_timeout_above_interval(objects: Objects) -> Iterator[Problem]:
                 )
                 fix = f"write at most {interval}, for example 10s"
                 yield Problem(monitor, (*path, "scrapeTimeout"), message, fix)
+
+
+@rule("docs/monitoring.md", Severity.WARNING, outcome=Outcome.RISK)
+def inconsistent_monitoring_labels(objects: Objects) -> Iterator[Problem]:
+    """All objects for the Prometheus operator have one label in common, or none has any.
+
+    A Prometheus that selects by a label loads only the objects that have it, and silently ignores
+    the rest: it has the metrics without the alerts, or the alerts without the metrics.
+    """
+    every = objects.of_kind(*monitors.KINDS, "Probe", "PrometheusRule")
+    counts = Counter(pair for manifest in every for pair in _selected_by(manifest))
+    if not counts or max(counts.values()) == len(every):
+        return
+    (label, value), _ = counts.most_common(1)[0]
+    example = next(manifest for manifest in every if (label, value) in _selected_by(manifest))
+    reported = set[tuple[str, frozenset[tuple[str, str]]]]()
+    for manifest in every:
+        own = _selected_by(manifest)
+        if (label, value) in own or (manifest.kind, own) in reported:
+            continue
+        reported.add((manifest.kind, own))
+        message = (
+            f"{manifest.label} lacks the label {label}: {value}, which {example.label} has: a "
+            "Prometheus that selects by it ignores this object"
+        )
+        fix = f"write {label}: {value} in its labels, or another label for all of them"
+        yield Problem(manifest, ("metadata", "labels"), message, fix)
+
+
+_OURS = ("app.kubernetes.io/", "helm.sh/", "argocd.argoproj.io/")
+
+
+def _selected_by(manifest: Manifest) -> frozenset[tuple[str, str]]:
+    """Return the labels by which a Prometheus may select an object: not those of the chart."""
+    labels = manifest.labels.items()
+    return frozenset((k, str(v)) for k, v in labels if v is not None and not k.startswith(_OURS))
