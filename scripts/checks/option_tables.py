@@ -5,11 +5,11 @@ docs/configuration-keys.md says how each was made, and how to make one for anoth
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
+from scripts.chain.version import release
 from scripts.core.json_schema import read
 
 BESU = MappingProxyType(
@@ -27,6 +27,8 @@ MARU_COMMIT = "d326b73"
 BESU_GENESIS = Path(__file__).with_name("besu-genesis.schema.json")
 MARU_GENESIS = Path(__file__).with_name("maru-genesis.schema.json")
 
+_NUMBERS = 3
+"""How many numbers a version of Besu has: year, month and patch."""
 _RENAMED = 0.84
 """How alike two names are if one replaces the other: fast-sync-min-peers and sync-min-peers."""
 
@@ -80,6 +82,6 @@ def _missing(name: str, tag: str, table: str, fix: str) -> tuple[str, str]:
 
 
 def _version(tag: str) -> tuple[int, ...]:
-    """Return the three numbers that a tag begins with; an empty tuple if it does not."""
-    found = re.match(r"([0-9]{1,6})\.([0-9]{1,6})\.([0-9]{1,6})(?![0-9])", tag)
-    return tuple(map(int, found.groups())) if found else ()
+    """Return the numbers of a version in a tag; an empty tuple if it has none."""
+    found = release(f"besu:{tag}")
+    return found.numbers if found and len(found.numbers) == _NUMBERS else ()
