@@ -79,8 +79,8 @@ _APIS = {
         Api("metrics", 9545, "observability.port", "", True, "", ""),
     ),
 }
-"""The defaults of the programs. Sources: for Besu, the files that scripts/checks/besu.schema.json
-names; for Maru, config/Config.kt."""
+"""The defaults of the programs. Sources: for Besu, the files that its tables of options name
+(scripts/checks/option_tables.py); for Maru, config/Config.kt."""
 
 
 @dataclass(frozen=True)

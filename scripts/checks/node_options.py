@@ -18,21 +18,17 @@ from typing import Any
 
 from scripts.chain import node_config
 from scripts.chain.node_config import Option
+from scripts.checks import option_tables
+from scripts.checks.option_tables import BESU_GENESIS, BESU_OPEN, MARU, MARU_GENESIS
 from scripts.core import json_schema, paths, safe_files, tomlio
-from scripts.core.findings import Finding, UserError
+from scripts.core.findings import Finding, Severity, UserError
 from scripts.core.yamlio import Document
+from scripts.environments import image_lock
 from scripts.environments.environment import Environment, merge
 from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rendering import provenance
-
-BESU = Path(__file__).with_name("besu.schema.json")
-BESU_OPEN = Path(__file__).with_name("besu-open.schema.json")
-"""Options of Besu that are valid, but would open the node to everyone who reaches the port."""
-MARU = Path(__file__).with_name("maru.schema.json")
-BESU_GENESIS = Path(__file__).with_name("besu-genesis.schema.json")
-MARU_GENESIS = Path(__file__).with_name("maru-genesis.schema.json")
 
 MARU_OPTIONS = ("config", "genesis-file", "help", "maru-genesis-file", "network", "version")
 """Options of its command line: maru/app/src/main/kotlin/maru/app/MaruAppCli.kt."""
@@ -61,6 +57,7 @@ class InvalidOption:
     rule: str
     message: str
     fix: str
+    severity: Severity = Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +82,16 @@ class _Program:
     config_maps: Mapping[str, Manifest]
     genesis: dict[Text, Document]
     """The genesis files of all containers that run the program."""
+
+    @property
+    def tag(self) -> str:
+        """Return the tag of its image; empty if it has none."""
+        return image_lock.parse(str(self.container.get("image") or "")).tag
+
+    @property
+    def besu(self) -> Path:
+        """Return the table of the options of Besu in this image."""
+        return option_tables.BESU[option_tables.besu(self.tag)]
 
     def problem(self, path: Where, rule: str, message: str, fix: str) -> InvalidOption:
         """Return an invalid option at a path in the container's workload."""
@@ -111,15 +118,26 @@ def check(manifests: Sequence[Manifest]) -> list[InvalidOption]:
     return sorted(found, key=lambda p: (p.kind, p.name, p.line, [*map(str, p.path)], p.message))
 
 
+def _without_table(program: _Program, found: tuple[str, str] | None) -> Iterator[InvalidOption]:
+    """Yield a warning if the options are checked against the table of another version."""
+    if found:
+        path = (*program.container.path, "image")
+        problem = program.problem(path, "options-of-another-version", *found)
+        yield replace(problem, severity=Severity.WARNING)
+
+
 def _besu(program: _Program) -> Iterator[InvalidOption]:
-    known = json_schema.read(BESU)["properties"]
+    yield from _without_table(program, option_tables.besu_missing(program.tag))
+    known = json_schema.read(program.besu)["properties"]
     options = node_config.options(program.container.words())
     for option in options:
         if option.name in known:
             yield from _besu_value(program, option.path, option.name, option.value, "--")
+        elif other := option_tables.besu_with(option.name, program.tag):
+            yield program.problem(option.path, "unknown-argument", *other)
         elif not _of_plugin(program, option.name):
             message = f"Besu has no option --{option.name}, and does not start"
-            fix = _nearest(f"--{option.name}", [f"--{name}" for name in known], BESU)
+            fix = _nearest(f"--{option.name}", [f"--{name}" for name in known], program.besu)
             yield program.problem(option.path, "unknown-argument", message, fix)
     variables = {f"BESU_{name.replace('-', '_').upper()}": name for name in known}
     for path, variable, value in program.variables():
@@ -131,7 +149,7 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             if _of_plugin(program, named):
                 continue
             message = f"Besu ignores {variable}: it has no such option"
-            fix = _nearest(variable, [*variables, *BESU_VARIABLES], BESU)
+            fix = _nearest(variable, [*variables, *BESU_VARIABLES], program.besu)
             yield program.problem((*path, "name"), "unknown-variable", message, fix)
     for option in options:
         if option.value and option.name == "config-file":
@@ -149,13 +167,13 @@ def _besu_value(
     program: _Program, path: Where, name: str, value: str | None, prefix: str
 ) -> Iterator[InvalidOption]:
     """Yield why a value of an option is invalid; a switch without a value is on."""
-    types = json_schema.read(BESU)["properties"][name]["type"]
+    types = json_schema.read(program.besu)["properties"][name]["type"]
     if value is None and types == "boolean":
         value = "true"
     if value is None or containers.references(value):
         return
     document = Document("", {name: _typed(value, types)}, None)
-    for finding in json_schema.check(document, BESU) + json_schema.check(document, BESU_OPEN):
+    for finding in _besu_findings(program, document):
         # The value of an argument or a variable has no quotes.
         fix = finding.fix.removesuffix(" without quotes")
         yield program.problem(path, finding.rule, f"{prefix}{finding.message}", fix)
@@ -176,7 +194,7 @@ def _typed(value: str, types: str | list[str]) -> Any:
 
 
 def _besu_files(program: _Program, option: Option) -> Iterator[InvalidOption]:
-    known = json_schema.read(BESU)["properties"]
+    known = json_schema.read(program.besu)["properties"]
     texts, problems = _read(program, option.path, option.value or "")
     yield from problems
     for text in texts:
@@ -186,17 +204,24 @@ def _besu_files(program: _Program, option: Option) -> Iterator[InvalidOption]:
         except UserError as error:
             yield from _in_text(error.findings, [text])
             continue
-        data = {
-            key: value
-            for key, value in document.data.items()
-            if key in known or not _of_plugin(program, key)
-        }
-        document = replace(document, data=data)
-        findings = json_schema.check(document, BESU) + json_schema.check(document, BESU_OPEN)
-        yield from _in_text(findings, [text])
+        data, findings = {}, list[Finding]()
+        for key, value in document.data.items():
+            other = None if key in known else option_tables.besu_with(key, program.tag)
+            if other:
+                findings.append(document.finding("unknown-key", [key], *other))
+            elif key in known or not _of_plugin(program, key):
+                data[key] = value
+        findings += _besu_findings(program, replace(document, data=data))
+        yield from _in_text(findings, [text], program.besu)
+
+
+def _besu_findings(program: _Program, document: Document) -> list[Finding]:
+    """Return which options in a document Besu does not know, or would open the node with."""
+    return [*json_schema.check(document, program.besu), *json_schema.check(document, BESU_OPEN)]
 
 
 def _maru(program: _Program) -> Iterator[InvalidOption]:
+    yield from _without_table(program, option_tables.maru_missing(program.tag))
     words = program.container.words()
     jar = next(i for i, (_, w) in enumerate(words) if PurePosixPath(w).name == "maru.jar")
     options = node_config.options(words[jar + 1 :])
@@ -325,7 +350,7 @@ def _genesis(program: _Program, option: Option, form: Path) -> Iterator[InvalidO
             yield from _in_text(error.findings, [text])
             continue
         program.genesis[text] = document
-        yield from _in_text(json_schema.check(document, form), [text])
+        yield from _in_text(json_schema.check(document, form), [text], form)
 
 
 def _other_chain(
@@ -355,14 +380,16 @@ _UNQUOTED = re.compile(r"^write (?!true$|false$)([A-Za-z][A-Za-z0-9_-]*)$")
 """A fix with a string as YAML has it, which needs quotes in TOML and JSON."""
 
 
-def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[InvalidOption]:
+def _in_text(
+    findings: Iterable[Finding], texts: Iterable[Text], table: Path = MARU
+) -> Iterator[InvalidOption]:
     """Yield findings in documents as problems of the ConfigMaps that contain them."""
     by_file = {text.file: text for text in texts}
     for finding in findings:
         text = by_file[finding.file]
         lines = text.text.split("\n")
         line = lines[finding.line - 1] if 0 < finding.line <= len(lines) else ""
-        fix = _listed(BESU) if finding.fix == "remove it" else finding.fix
+        fix = _listed(table) if finding.fix == "remove it" else finding.fix
         if finding.rule == "wrong-value":
             fix = _UNQUOTED.sub(r'write "\1"', fix)
         message = f"{text.key}: {finding.message}"
@@ -428,7 +455,15 @@ def located(
         message = f"{key}, line {problem.line}{message.removeprefix(key)}"
     file, line, column = place or provenance.of_field(root, inputs, manifest, problem.path)
     return Finding(
-        file, line, column, problem.rule, message, problem.fix, manifest.label, inputs.name
+        file,
+        line,
+        column,
+        problem.rule,
+        message,
+        problem.fix,
+        manifest.label,
+        inputs.name,
+        problem.severity,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scripts.rules.access import pod_security, rbac, secrets
-from scripts.rules.chain import backups, endpoints, genesis, keys, node_data, peers
+from scripts.rules.chain import backups, endpoints, genesis, keys, limits, node_data, peers
 from scripts.rules.changes import (
     chain_continuity,
     data_kept,
@@ -99,6 +99,7 @@ _FAMILIES = (
     metadata,
     keys,
     genesis,
+    limits,
     node_data,
     backups,
     endpoints,

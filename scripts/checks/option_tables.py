@@ -1,0 +1,87 @@
+"""The tables of the options of Besu and Maru: which one is for which image.
+
+docs/configuration-keys.md says how each was made, and how to make one for another version.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+
+from scripts.chain.version import release
+from scripts.core.json_schema import read
+
+BESU = MappingProxyType(
+    {
+        version: Path(__file__).with_name(f"besu-{version}.schema.json")
+        for version in ("25.11.0", "26.8.0")
+    }
+)
+"""Version of Besu → the table of its options; the oldest version first."""
+BESU_OPEN = Path(__file__).with_name("besu-open.schema.json")
+"""Options of Besu that are valid, but would open the node to everyone who reaches the port."""
+MARU = Path(__file__).with_name("maru.schema.json")
+MARU_COMMIT = "d326b73"
+"""The commit that the table of Maru is for. Upstream's tags end with the commit of their image."""
+BESU_GENESIS = Path(__file__).with_name("besu-genesis.schema.json")
+MARU_GENESIS = Path(__file__).with_name("maru-genesis.schema.json")
+
+_NUMBERS = 3
+"""How many numbers a version of Besu has: year, month and patch."""
+_RENAMED = 0.84
+"""How alike two names are if one replaces the other: fast-sync-min-peers and sync-min-peers."""
+
+
+def besu(tag: str) -> str:
+    """Return the version whose table is used for an image of Besu with this tag.
+
+    The newest version that is not above the tag's; the newest of all for a tag without a version.
+    """
+    own = _version(tag)
+    known = [version for version in BESU if not own or _version(version) <= own]
+    return known[-1] if known else next(iter(BESU))
+
+
+def besu_with(name: str, tag: str) -> tuple[str, str] | None:
+    """Return problem and fix for an option that another version has, and the tag's does not.
+
+    None if no version has it.
+    """
+    own = besu(tag)
+    others = [v for v, table in BESU.items() if v != own and name in read(table)["properties"]]
+    if not others:
+        return None
+    near = get_close_matches(name, read(BESU[own])["properties"], 1, _RENAMED)
+    message = f"Besu {own} has no option {name}, which {others[0]} has, and does not start"
+    return message, f"write {near[0]}" if near else f"remove it, or write the tag {others[0]}"
+
+
+def besu_missing(tag: str) -> tuple[str, str] | None:
+    """Return problem and fix if the version of Besu in a tag has no table; otherwise None."""
+    if any(_version(version) == _version(tag) for version in BESU):
+        return None
+    return _missing("Besu", tag, besu(tag), f"write the tag {besu(tag)}")
+
+
+def maru_missing(tag: str) -> tuple[str, str] | None:
+    """Return problem and fix if the table of Maru is not for the image with this tag."""
+    if tag.rpartition("-")[2] == MARU_COMMIT:
+        return None
+    fix = f"write a tag that ends with {MARU_COMMIT}"
+    return _missing("Maru", tag, f"the commit {MARU_COMMIT}", fix)
+
+
+def _missing(name: str, tag: str, table: str, fix: str) -> tuple[str, str]:
+    image = f"{name} {tag}" if tag else f"an image of {name} without a tag"
+    message = (
+        f"no table has the options of {image}, so they are checked against those of {table}:"
+        f" {name} may reject or ignore what is reported as valid"
+    )
+    return message, f"{fix}, or add a table as docs/configuration-keys.md describes"
+
+
+def _version(tag: str) -> tuple[int, ...]:
+    """Return the numbers of a version in a tag; an empty tuple if it has none."""
+    found = release(f"besu:{tag}")
+    return found.numbers if found and len(found.numbers) == _NUMBERS else ()
