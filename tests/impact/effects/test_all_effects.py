@@ -209,8 +209,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             "CHANGES: StatefulSet/linea-stack-maru: removes 2 pods, 4 → 2",
             (
                 "CHANGES: resilience: now “blocks may never come: a block needs 3 of 4 "
-                "validators, and no more than 2 may find a place”, before “blocks go on without"
-                " any 1 of 4 validators, any node, any zone (4 zones)”"
+                "validators, and as few as 2 may run”, before “blocks continue if any 1 of 4 "
+                "validators, any node or any of the 4 zones is lost”"
             ),
             "CHANGES: StatefulSet/linea-stack-maru: 2 volumes of 100 GiB stay without a pod",
             "CHANGES: StatefulSet/linea-stack-sequencer: 2 volumes of 500 GiB stay without a pod",
@@ -239,7 +239,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
                 "cluster until a person confirms the deletion; this sync and all later ones "
                 "wait for that"
             ),
-            "CHANGES: resilience: no longer “JSON-RPC answers without any node or any zone”",
+            "CHANGES: resilience: no longer “JSON-RPC continues if any node or any zone is lost”",
             "CHANGES: StatefulSet/linea-stack-besu: 3 volumes of 500 GiB stay without a pod",
             (
                 "CHANGES: maximum use (autoscalers at their limit, Deployments in a rollout): "
