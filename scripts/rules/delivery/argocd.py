@@ -435,7 +435,7 @@ def missing_respect_ignore_differences(objects: Objects) -> Iterator[Problem]:
 
 @rule(_DIFFING, outcome=Outcome.RISK)
 def unneeded_ignore_differences(objects: Objects) -> Iterator[Problem]:
-    """Only fields that another controller sets, of existing objects, are in ignoreDifferences.
+    """IgnoreDifferences lists only existing objects, and only fields that a controller sets.
 
     Otherwise Argo CD does not apply the value in git, and reports Synced if someone changes the
     field by hand.

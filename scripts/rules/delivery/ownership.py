@@ -89,8 +89,8 @@ def backup_location_shared_by_environments(
 ) -> Iterator[tuple[Objects, Problem]]:
     """Each environment has its own bucket for backups, or its own prefix in a bucket.
 
-    Otherwise each deletes the backups of the other as outdated, and a restore can use the chain of
-    the other.
+    Otherwise each environment deletes the backups of the other as outdated, and a restore can use
+    the chain of the other.
     """
     yield from _shared(
         among,
