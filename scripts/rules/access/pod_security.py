@@ -85,7 +85,7 @@ def _on_the_host(container: Container) -> Iterator[Problem]:
     for place in HANDLERS:
         for kind in ("httpGet", "tcpSocket"):
             if host := container.get(*place, kind, "host"):
-                field = ".".join((*place, kind, "host"))
+                field = ".".join(map(str, (*place, kind, "host")))
                 message = f"{field} of {called(container)} is {host}: {_RESTRICTED}"
                 fix = "remove host: without it, the kubelet connects to the pod itself"
                 yield in_container(container, (*place, kind, "host"), message, fix)
@@ -125,7 +125,7 @@ def _rejected(workload: Workload, path: Where, fix: str) -> Problem:
     names = (called(one) for one in containers.of(workload) if one.path == path[:start])
     here = workload.get(*path)
     value = "is not set" if here is None else f"is {json.dumps(here)}"
-    value = f"contains {here.get('name')}" if isinstance(here, dict) else value
+    value = f"contains {here.get('name')}" if path[-2] == "sysctls" else value
     message = f"{field} of {next(names, 'the pods')} {value}: {_RESTRICTED}"
     return Problem(workload.manifest, path, message, fix)
 

@@ -35,7 +35,7 @@ def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
                 holder = f"{variable or 'an argument'} of {called(container)}"
                 fix = "replace value by valueFrom: {secretKeyRef: {name: …, key: …}}"
                 other = (
-                    "write $(KEY) here, and add the variable KEY with valueFrom.secretKeyRef to env"
+                    "write $(KEY) in the argument, and add KEY with valueFrom.secretKeyRef to env"
                 )
                 yield _problem(manifest, path, what, holder, fix if variable else other)
         if workload.template:

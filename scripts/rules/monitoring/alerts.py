@@ -70,7 +70,7 @@ def missing_alert_runbook(objects: Objects) -> Iterator[Problem]:
             message = (
                 f"runbook_url of the alert {name} is docs/runbooks/{page}, which does not exist"
             )
-            fix = f"write {near[0]}" if near else f"create docs/runbooks/{page}"
+            fix = f"write {near[0]} instead of {page}" if near else f"create docs/runbooks/{page}"
         else:
             continue
         yield Problem(query.manifest, path, message, fix)

@@ -62,7 +62,7 @@ _DURATION = re.compile(r"\$(?:__(?:rate_)?interval|__range|\{__(?:rate_)?interva
 
 @lru_cache(maxsize=64)
 def _of_dashboard(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the expressions of a dashboard's variables and panels, each with its user's name."""
+    """Return the expressions of a dashboard's variables and panels, with their names."""
     try:
         remaining = [json.loads(text)]
     except ValueError:

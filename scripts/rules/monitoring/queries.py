@@ -59,7 +59,7 @@ _HINTS = {
 def _syntax_fix(error: str) -> str:
     """Return the fix for an expression that the parser rejects."""
     hints = (hint for words, hint in _HINTS.items() if words in error)
-    return next(hints, "correct the syntax of the expression as in the linked PromQL documentation")
+    return next(hints, f"correct the expression as {_DOCS}querying/basics/ describes")
 
 
 @rule("docs/metrics.md", outcome=Outcome.HIDDEN)
