@@ -230,7 +230,7 @@ def _missing_fix(objects: Objects, kind: str, name: str, near: Sequence[str]) ->
     near: existing objects with similar names, the most similar one first.
     """
     known = list(near or objects.given.objects.get(kind, ()))
-    provided = f"add {name} to given.{kind} in {_environment_file(objects)}"
+    provided = f"list it under given.{kind} in {_environment_file(objects)}"
     if kind == "PriorityClass" and not known:
         other = "remove priorityClassName"
     elif near or (known and kind in _OF_CLUSTERS):
@@ -240,7 +240,7 @@ def _missing_fix(objects: Objects, kind: str, name: str, near: Sequence[str]) ->
     else:
         what = "an ExternalSecret for " if kind == "Secret" else ""
         other = f"create {what}{kind}/{name} in chart/templates"
-    return f"{other}; if the cluster has {kind}/{name}, {provided} instead"
+    return f"{other}; if the cluster has {kind}/{name}, {provided}"
 
 
 def _one_of(objects: Objects, kind: str, names: Sequence[str]) -> str:
