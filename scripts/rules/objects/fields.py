@@ -117,7 +117,8 @@ def invalid_port_number(objects: Objects) -> Iterator[Problem]:
             if value or path[-1] not in _OR_NONE:
                 message = f"{value} is not a valid {path[-1]} of {manifest.label}"
                 message += ": the API server rejects it"
-                yield Problem(manifest, path, message, f"write a port from 1 to {_LAST_PORT}")
+                fix = f"write a number from 1 to {_LAST_PORT}"
+                yield Problem(manifest, path, message, fix)
 
 
 def _fields(manifest: Manifest) -> Iterator[tuple[Where, Any]]:
