@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from scripts.core import paths
 from scripts.kubernetes import monitors
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import STATEFUL, Workload, holds, mappings, picks, selects
+from scripts.kubernetes.workloads import Workload, mappings, picks, selects
 from scripts.rules.networking.policies import flow, joined
 from scripts.rules.networking.selection import monitored, own_namespace, peers
+from scripts.rules.networking.selector_advice import COMPONENT, mismatch, pod_labels, usual
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
-_COMPONENT = "app.kubernetes.io/component"
 _SELECTOR: Where = ("spec", "selector")
 _LABELS = "https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/"
 _POLICIES = "https://kubernetes.io/docs/concepts/services-networking/network-policies/"
@@ -43,7 +43,8 @@ def service_selects_no_pods(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} has neither a selector nor an EndpointSlice, so it has no"
                 " endpoints"
             )
-            fix = f"write selector: {_usual(objects, manifest)}, or the labels of other pods"
+            fix = f"write selector: {usual(objects, manifest)}; if other pods are meant, write"
+            fix += " their labels"
             yield Problem(manifest, _SELECTOR, message, fix)
 
 
@@ -66,8 +67,9 @@ def pdb_selects_no_pods(objects: Objects) -> Iterator[Problem]:
         selector = paths.get(manifest.object, _SELECTOR)
         if selector is None:
             message = f"{manifest.label} has no selector, so it protects no pods"
-            labels = _usual(objects, manifest)
-            fix = f"write selector: {{matchLabels: {labels}}}, or the labels of other pods"
+            labels = usual(objects, manifest)
+            fix = f"write selector: {{matchLabels: {labels}}}; if other pods are meant, write"
+            fix += " their labels"
             yield Problem(manifest, _SELECTOR, message, fix)
         yield from _no_pods(objects, manifest, _SELECTOR, selector, "it protects no pods")
 
@@ -103,11 +105,13 @@ def _without_overlap(objects: Objects, budget: Manifest) -> str:
         for workload in objects.selected(paths.get(other.object, _SELECTOR))
     }
     own = objects.selected(paths.get(budget.object, _SELECTOR))
-    components = [w.labels.get(_COMPONENT) for w in own if w.manifest.label in shared]
-    if len(components) == len(own) or None in components:
-        return f"remove {budget.label}, or change its selector so that it selects only other pods"
+    components = [w.labels.get(COMPONENT) for w in own if w.manifest.label in shared]
+    if len(components) == len(own):
+        return f"remove {budget.label}: other budgets select all of its pods"
+    if None in components:
+        return f"write a selector that does not select the pods of {joined(sorted(shared))}"
     excluded = ", ".join(dict.fromkeys(map(str, components)))
-    item = f"{{key: {_COMPONENT}, operator: NotIn, values: [{excluded}]}}"
+    item = f"{{key: {COMPONENT}, operator: NotIn, values: [{excluded}]}}"
     return f"add to selector: matchExpressions: [{item}]"
 
 
@@ -162,7 +166,7 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
             yield from _no_pods(objects, manifest, _SELECTOR, selector, effect)
         else:
             known = [service.labels for service in objects.of_kind("Service")]
-            part, fix = _mismatch(selector, known, manifest.component)
+            part, fix = mismatch(selector, known, manifest.component)
             message = f"{manifest.label} selects no Service of this environment, so {effect}"
             yield Problem(manifest, (*_SELECTOR, *part), message, fix)
 
@@ -205,10 +209,11 @@ def workload_selectors_overlap(objects: Objects) -> Iterator[Problem]:
             if other.manifest is not workload.manifest and selects(selector, other.labels):
                 message = (
                     f"the selector of {workload.manifest.label} also matches the pods of"
-                    f" {other.manifest.label}: controllers and autoscalers count these as its own"
+                    f" {other.manifest.label}: controllers and autoscalers count"
+                    " these pods, too"
                 )
                 fix = "add a label that no other pods have, both to the selector and to the pod"
-                fix += f" template, for example {_COMPONENT}: {workload.manifest.name}"
+                fix += f" template, for example {COMPONENT}: {workload.manifest.name}"
                 yield Problem(workload.manifest, _SELECTOR, message, fix)
                 break
 
@@ -227,20 +232,20 @@ def selector_of_wrong_component(objects: Objects) -> Iterator[Problem]:
     Otherwise it applies to the pods of another: a Service sends them requests, a budget counts
     them.
     """
-    components = {str(workload.labels.get(_COMPONENT)) for workload in objects.makers}
+    components = {str(workload.labels.get(COMPONENT)) for workload in objects.makers}
     kinds = ("Service", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor", "PodMonitor")
     for manifest in objects.of_kind(*kinds):
         path: Where = ("spec", "podSelector" if manifest.kind == "NetworkPolicy" else "selector")
         path = path if manifest.kind == "Service" else (*path, "matchLabels")
-        chosen = str(paths.get(manifest.object, (*path, _COMPONENT)))
+        chosen = str(paths.get(manifest.object, (*path, COMPONENT)))
         own = manifest.component
         if own in components and chosen in components and chosen != own:
             message = (
-                f"{manifest.label} has the label {_COMPONENT}: {own}, but selects the pods of"
+                f"{manifest.label} has the label {COMPONENT}: {own}, but selects the pods of"
                 f" the component {chosen}: it applies to the wrong pods"
             )
-            fix = f"write {_COMPONENT}: {own} in the selector"
-            yield Problem(manifest, (*path, _COMPONENT), message, fix)
+            fix = f"write {COMPONENT}: {own} in the selector"
+            yield Problem(manifest, (*path, COMPONENT), message, fix)
 
 
 @rule(_LABELS, outcome=Outcome.HIDDEN)
@@ -300,13 +305,13 @@ def affinity_selects_no_pods(objects: Objects) -> Iterator[Problem]:
             label = workload.manifest.label
             if not isinstance(selector, dict):
                 message = f"a {kind} term of {label} has no labelSelector, so {effect}"
-                own = workload.labels.get(_COMPONENT) if kind == "podAntiAffinity" else None
-                fix = f"write labelSelector: {{matchLabels: {{{_COMPONENT}: {own or 'besu'}}}}}, or"
-                fix += " the labels of other pods"
+                own = workload.labels.get(COMPONENT) if kind == "podAntiAffinity" else None
+                fix = f"write labelSelector: {{matchLabels: {{{COMPONENT}: {own or 'besu'}}}}}; if"
+                fix += " other pods are meant, write their labels"
                 yield Problem(workload.manifest, path, message, fix)
                 continue
-            known = [other.labels for other in objects.makers]
-            part, fix = _mismatch(selector, known, workload.component)
+            known = pod_labels(objects)
+            part, fix = mismatch(selector, known, workload.component)
             message = f"a {kind} term of {label} selects no pods of this environment, so {effect}"
             yield Problem(workload.manifest, (*path, "labelSelector", *part), message, fix)
 
@@ -339,15 +344,15 @@ def topology_spread_selects_other_pods(objects: Objects) -> Iterator[Problem]:
             selector = constraint.get("labelSelector")
             if not picks(selector, workload):
                 own = selector if isinstance(selector, dict) else {}
-                part, fix = _mismatch(own, [workload.labels])
+                part, fix = mismatch(own, [workload.labels])
                 if not part:
                     labels = workload.get(*_SELECTOR, "matchLabels") or workload.labels
                     fix = f"write labelSelector: {flow({'matchLabels': labels})}"
                 place = (*path, "topologySpreadConstraints", index, "labelSelector", *part)
                 label = workload.manifest.label
                 message = (
-                    f"a topology spread constraint of {label} does not select the pods of {label}:"
-                    " all of them may run in one zone"
+                    f"a topology spread constraint of {label} does not select the pods of {label},"
+                    " so it does not spread them"
                 )
                 yield Problem(workload.manifest, place, message, fix)
 
@@ -440,90 +445,11 @@ def _no_pods(
     whole = {"matchLabels": selector} if plain else selector
     if objects.selected(whole):
         return
-    known = [workload.labels for workload in objects.makers]
+    known = pod_labels(objects)
     is_peer = path[-1] == "podSelector" and len(path) > 2
     subject = manifest.label
     if is_peer:
         subject = f"a podSelector in {path[1]}.{path[3]} of {manifest.label}"
-    part, fix = _mismatch(whole, known, "" if is_peer else manifest.component)
+    part, fix = mismatch(whole, known, "" if is_peer else manifest.component)
     message = f"{subject} selects no pods of this environment, so {effect}"
     yield Problem(manifest, (*path, *(part[1:] if plain else part)), message, fix)
-
-
-def _usual(objects: Objects, manifest: Manifest) -> str:
-    """Return the label to select by, as YAML: the component that the labels or the name have."""
-    components = {str(workload.labels.get(_COMPONENT)) for workload in objects.makers}
-    own = [one for one in components if one in manifest.name or one == manifest.component]
-    return f"{{{_COMPONENT}: {min(own, default='besu')}}}"
-
-
-def _mismatch(
-    selector: Mapping[str, Any], known: Sequence[Mapping[str, Any]], component: str = ""
-) -> tuple[Where, str]:
-    """Return the part of a selector that matches none of the known labels, and its fix.
-
-    That is the first requirement which the most similar labels do not meet.
-    component: the one to select if nothing is similar.
-    """
-    wanted = selector.get("matchLabels")
-    wanted = wanted if isinstance(wanted, dict) else {}
-    nearest = max(known, key=lambda labels: _met(wanted, labels), default={})
-    for key, value in wanted.items():
-        if nearest.get(key) != value:
-            return ("matchLabels", key), _instead(key, value, known, component)
-    for index, expression in mappings(selector.get("matchExpressions")):
-        if not holds(expression, nearest):
-            return ("matchExpressions", index), _for_expression(expression, known, component)
-    return (), f"write a label that the intended pods have, for example {_COMPONENT}: besu"
-
-
-def _met(wanted: Mapping[str, Any], labels: Mapping[str, Any]) -> int:
-    return sum(labels.get(key) == value for key, value in wanted.items())
-
-
-def _instead(key: str, value: Any, known: Sequence[Mapping[str, Any]], component: str) -> str:
-    """Return the fix for a label that matches nothing: its value, or another label."""
-    values = sorted({str(labels[key]) for labels in known if key in labels})
-    if values:
-        near = _near(key, value, values, component)
-        if near:
-            return f"write {key}: {near}"
-        return f"write in {key} the value of the intended pods: {joined(values, 'or')}"
-    if key in STATEFUL:
-        name, number = str(value).rpartition("-")[::2]
-        first = f"{name}-0" if key == STATEFUL[0] and number.isdecimal() else "0"
-        return f"write a pod that exists, for example {key}: {first} (its ordinal must be below the StatefulSet's replicas)"
-    names = {name for labels in known for name in labels}
-    near = next(iter(difflib.get_close_matches(key, sorted(names), 1, 0.8)), _COMPONENT)
-    values = sorted({str(labels[near]) for labels in known if near in labels})
-    similar = _near(near, value, values, component)
-    if similar:
-        return f"write {near}: {similar} instead of {key}: {value}"
-    return (
-        f"write in {near}, instead of {key}, the value of the intended pods: {joined(values, 'or')}"
-    )
-
-
-def _near(key: str, value: Any, values: Sequence[str], component: str) -> str:
-    """Return the label value to write: the only or the most similar one, or the component."""
-    if not values[1:]:
-        return "".join(values)
-    near = difflib.get_close_matches(str(value), values, 1)
-    return near[0] if near else component if key == _COMPONENT and component in values else ""
-
-
-def _for_expression(
-    expression: Mapping[str, Any], known: Sequence[Mapping[str, Any]], component: str
-) -> str:
-    """Return the fix for an item of matchExpressions that matches nothing."""
-    key, listed = str(expression.get("key")), expression.get("values")
-    values = sorted({str(labels[key]) for labels in known if key in labels})
-    if expression.get("operator") != "In" and values:
-        return f"remove the item for {key}, or write another: it excludes the intended pods"
-    if not values:
-        return f"write a label that the intended pods have, for example key: {_COMPONENT}"
-    value = listed[0] if isinstance(listed, list) and listed else ""
-    near = _near(key, value, values, component)
-    if near:
-        return f"write values: [{near}]"
-    return f"write in values the value of the intended pods: {joined(values, 'or')}"
