@@ -29,6 +29,9 @@ from scripts.rules.networking.policies import (
 )
 from scripts.rules.networking.policy_advice import (
     at_own_policy,
+    in_values,
+    is_from_values,
+    new_policy,
     of_missing_rule,
     own_policy,
     peers_of,
@@ -52,7 +55,7 @@ def network_policy_blocks_connection(objects: Objects) -> Iterator[Problem]:
         # Usually the same mistake.
         for label, (other, ports) in others.items() if key in blocked else ():
             blocked[key][1].setdefault(label, (other, set()))[1].update(ports)
-    why = "which the pods' configuration or the policy at the other end expects"
+    why = "but their configuration or the policy at the other end requires it"
     yield from _problems(objects, blocked, why)
 
 
@@ -64,7 +67,7 @@ def network_policy_opens_one_end(objects: Objects) -> Iterator[Problem]:
     """
     calls = _blocked_calls(objects)
     blocked = {key: at for key, at in _half_open(objects, calls).items() if key not in calls}
-    yield from _problems(objects, blocked, "which the policy at the other end allows")
+    yield from _problems(objects, blocked, "but the policy at the other end does")
 
 
 def _blocked_calls(objects: Objects) -> _Blocked:
@@ -142,8 +145,7 @@ def _problems(objects: Objects, blocked: _Blocked, why: str) -> Iterator[Problem
             continue
         if policy is None:
             rules = [_rule_to_write(direction, *group) for group in groups.items()]
-            name = FIELDS[direction][0]
-            fix = f"write a NetworkPolicy for these pods with {name}: [{', '.join(rules)}]"
+            fix = new_policy(end, direction, rules)
             connections = [_connections(direction, label, group) for group in groups.items()]
             message = f"no NetworkPolicy allows {joined(connections)}, {why}: {effect}"
             yield Problem(end.manifest, (*end.template, "metadata", "labels"), message, fix)
@@ -189,7 +191,10 @@ def _to_write(
         target = theirs[0] if direction == EGRESS else own
         is_for_ports = all(network_policies.is_for_port(allowed, target, *port) for port in ports)
         if allowed.peers and is_for_ports:
-            return (*allowed.path, peers), f"add to {peers}: {_pod_items(others)}"
+            field = peers
+            if is_from_values(policy.manifest):
+                field = "the list of peers"
+            return (*allowed.path, peers), f"add to {field}: {_pod_items(others)}"
     fix = f"add to {name}: {_rule_to_write(direction, ports, others)}"
     return of_missing_rule(policy, direction), fix
 
@@ -243,31 +248,61 @@ def _without_dns(objects: Objects, lacks: Sequence[str], clients: Sequence[Workl
     """Return the problem of blocked DNS queries, at the policy to change."""
     effect = "names with long DNS answers do not resolve"
     if "UDP" in lacks:
-        effect = "they can't resolve the names that they connect to"
+        effect = "the names that the pods connect to do not resolve"
+    names = joined(sorted(map(label_of, clients)))
     message = (
-        f"no NetworkPolicy allows egress by {' or '.join(lacks)} to the cluster's DNS from"
-        f" {joined(sorted(map(label_of, clients)))}: {effect}"
+        f"no NetworkPolicy allows egress to the cluster's DNS over {' and '.join(lacks)} from"
+        f" {names}: {effect}"
     )
     of_system = {"matchLabels": {network_policies.NAMESPACE: _DNS_PODS.namespace}}
     peer = {"namespaceSelector": of_system, "podSelector": {"matchLabels": _DNS_PODS.labels}}
     ports = port_items((DNS, protocol) for protocol in lacks)
+    allowing = f"{{to: [{flow(peer)}], ports: [{ports}]}}"
     for policy in objects.policies:
         for allowed in policy.rules[EGRESS]:
             if any(item.get("port") == DNS for _, item in allowed.ports or ()):
-                if not all(policy in objects.isolating[EGRESS, label_of(own)] for own in clients):
-                    fix = "change the selector so that it also selects these pods"
+                isolating = objects.isolating
+                left = [own for own in clients if policy not in isolating[EGRESS, label_of(own)]]
+                if left:
+                    fix = _selecting(policy, left) or _policies(left, allowing)
                     return Problem(policy.manifest, ("spec", "podSelector"), message, fix)
                 if all(
                     network_policies.is_for_port(allowed, _DNS_PODS, DNS, protocol)
                     for protocol in lacks
                 ):
-                    path, fix = (*allowed.path, "to"), f"write {flow(peer)}"
+                    path, fix = (*allowed.path, "to"), f"write to: [{flow(peer)}]"
+                    if is_from_values(policy.manifest):
+                        fix = in_values(objects, f"dnsTo: [{flow(peer)}]")
                 else:
                     path, fix = (*allowed.path, "ports"), f"add to ports: {ports}"
                 return Problem(policy.manifest, path, message, fix)
-    fix = f"write networkPolicy.dnsTo: [{flow(peer)}], or a NetworkPolicy for these pods with"
-    fix += f" egress: [{{to: [{flow(peer)}], ports: [{ports}]}}]"
+    fix = _policies(clients, allowing)
+    if any(is_from_values(own.manifest) for own in clients):
+        fix = in_values(objects, f"dnsTo: [{flow(peer)}]")
     return Problem(clients[0].manifest, ("metadata", "name"), message, fix)
+
+
+def _selecting(policy: Policy, workloads: Sequence[Workload]) -> str:
+    """Return the fix for a policy that should select more components; empty if it is no list."""
+    selector = policy.manifest.get("spec", "podSelector")
+    for _, expression in mappings(paths.get(selector, ["matchExpressions"])):
+        key, values = str(expression.get("key")), expression.get("values")
+        others = {"matchLabels": paths.get(selector, ["matchLabels"]) or {}}
+        is_listed = expression.get("operator") == "In" and isinstance(values, list)
+        if is_listed and all(
+            key in own.labels and selects(others, own.labels) for own in workloads
+        ):
+            missing = sorted({own.labels[key] for own in workloads})
+            return f"add {', '.join(missing)} to the values of {key}"
+    return ""
+
+
+def _policies(workloads: Sequence[Workload], allowing: str) -> str:
+    """Return the fix for a policy that is missing for each of the workloads."""
+    fix = new_policy(workloads[0], EGRESS, [allowing])
+    if workloads[1:]:
+        fix += f", and one each for {joined([label_of(own) for own in workloads[1:]])}"
+    return fix
 
 
 def _is_dns(peer: Peer | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from scripts.kubernetes import network_policies
-from scripts.kubernetes.manifest import Where
+from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.network_policies import FIELDS, Party, Policy
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.networking.policies import (
@@ -49,17 +49,35 @@ def at_own_policy(
     policy, (name, side) = own_policy(objects, direction, workload), FIELDS[direction]
     item = f"{{{side}: {flow(peers)}, ports: [{port_items(ports)}]}}"
     if policy is None:
-        fix = f"write a NetworkPolicy for these pods with {name}: [{item}]"
+        fix = new_policy(workload, direction, [item])
         return Problem(workload.manifest, ("metadata", "name"), message, fix)
     fix = f"add to {name}: {item}"
-    if not policy.manifest.patches and policy.manifest.template.startswith("chart/"):
-        fix = f"write networkPolicy.{value}: {flow(peers)}"
+    if is_from_values(policy.manifest):
+        fix = in_values(objects, f"{value}: {flow(peers)}")
     wanted = set(ports)
     for allowed in policy.rules[direction]:
         is_for_ports = all(network_policies.is_for_port(allowed, ANY, *port) for port in wanted)
         if allowed.peers and is_for_ports and not any(named_pods(objects, allowed)):
             return Problem(policy.manifest, (*allowed.path, side), message, fix)
     return Problem(policy.manifest, of_missing_rule(policy, direction), message, fix)
+
+
+def new_policy(workload: Workload, direction: str, rules: Sequence[str]) -> str:
+    """Return the fix for a missing NetworkPolicy of a workload, with the rules as YAML."""
+    labels = workload.get("spec", "selector", "matchLabels") or workload.labels
+    spec = f"podSelector: {flow({'matchLabels': labels})}, policyTypes: [{direction}]"
+    spec += f", {FIELDS[direction][0]}: [{', '.join(rules)}]"
+    return f"add a NetworkPolicy to the chart, with spec: {{{spec}}}"
+
+
+def is_from_values(manifest: Manifest) -> bool:
+    """Return whether only the chart's values decide what a manifest contains."""
+    return not manifest.patches and manifest.template.startswith("chart/")
+
+
+def in_values(objects: Objects, value: str) -> str:
+    """Return the fix to write a value of networkPolicy."""
+    return f"write networkPolicy.{value} in overlays/{objects.name}/values.yaml"
 
 
 def peers_of(
