@@ -35,6 +35,7 @@ from scripts.rules.networking.policy_advice import (
     of_missing_rule,
     own_policy,
     peers_of,
+    pod_items,
     port_items,
 )
 from scripts.rules.rule import Problem, rule
@@ -55,7 +56,7 @@ def network_policy_blocks_connection(objects: Objects) -> Iterator[Problem]:
         # Usually the same mistake.
         for label, (other, ports) in others.items() if key in blocked else ():
             blocked[key][1].setdefault(label, (other, set()))[1].update(ports)
-    why = "but their configuration or the policy at the other end requires it"
+    why = "but the pods' configuration or the policy at the other end requires it"
     yield from _problems(objects, blocked, why)
 
 
@@ -194,19 +195,14 @@ def _to_write(
             field = peers
             if is_from_values(policy.manifest):
                 field = "the list of peers"
-            return (*allowed.path, peers), f"add to {field}: {_pod_items(others)}"
+            return (*allowed.path, peers), f"add to {field}: {pod_items(others)}"
     fix = f"add to {name}: {_rule_to_write(direction, ports, others)}"
     return of_missing_rule(policy, direction), fix
 
 
 def _rule_to_write(direction: str, ports: Iterable[Port], others: Sequence[Workload]) -> str:
     peers = FIELDS[direction][1]
-    return f"{{{peers}: [{_pod_items(others)}], ports: [{port_items(ports)}]}}"
-
-
-def _pod_items(workloads: Iterable[Workload]) -> str:
-    selectors = [own.get("spec", "selector", "matchLabels") or own.labels for own in workloads]
-    return ", ".join(flow({"podSelector": {"matchLabels": labels}}) for labels in selectors)
+    return f"{{{peers}: [{pod_items(others)}], ports: [{port_items(ports)}]}}"
 
 
 def _opened(

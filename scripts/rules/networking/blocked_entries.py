@@ -141,7 +141,7 @@ def network_policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
             p2p = p2p_ports(objects)
             similar = p2p if ports.keys() <= p2p else entered - p2p
             if similar is p2p:
-                value, peer = "p2pFrom", {"ipBlock": {"cidr": "<addresses of the peers>"}}
+                value, peer = "p2pFrom", {"ipBlock": {"cidr": "<CIDR range of the peers>"}}
             yield _missing_ingress(objects, workload, ports, message, peer, similar, value)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import Manifest, Where
@@ -31,6 +32,18 @@ def of_missing_rule(policy: Policy, direction: str) -> Where:
 def port_items(ports: Iterable[Port]) -> str:
     """Return the items of a rule's ports as YAML on one line."""
     return ", ".join(flow({"port": p, "protocol": protocol}) for p, protocol in sorted(ports))
+
+
+def pod_items(workloads: Iterable[Workload]) -> str:
+    """Return the peers that select the pods of workloads, as YAML on one line."""
+    items = [flow({"podSelector": {"matchLabels": pod_selector(own)}}) for own in workloads]
+    return ", ".join(dict.fromkeys(items))
+
+
+def pod_selector(workload: Workload) -> Mapping[str, Any]:
+    """Return the labels that select only the pods of a workload."""
+    labels = workload.get("spec", "selector", "matchLabels")
+    return labels if isinstance(labels, dict) and labels else workload.labels
 
 
 def at_own_policy(
@@ -64,8 +77,8 @@ def at_own_policy(
 
 def new_policy(workload: Workload, direction: str, rules: Sequence[str]) -> str:
     """Return the fix for a missing NetworkPolicy of a workload, with the rules as YAML."""
-    labels = workload.get("spec", "selector", "matchLabels") or workload.labels
-    spec = f"podSelector: {flow({'matchLabels': labels})}, policyTypes: [{direction}]"
+    labels = {"matchLabels": pod_selector(workload)}
+    spec = f"podSelector: {flow(labels)}, policyTypes: [{direction}]"
     spec += f", {FIELDS[direction][0]}: [{', '.join(rules)}]"
     return f"add a NetworkPolicy to the chart, with spec: {{{spec}}}"
 
