@@ -34,7 +34,6 @@ from scripts.rules.networking.policies import (
 from scripts.rules.networking.policy_advice import (
     in_values,
     new_policy,
-    pod_items,
     pod_selector,
     port_items,
 )
@@ -44,8 +43,6 @@ from scripts.rules.snapshot import Objects
 _LARGEST_VPC = 16
 """https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html"""
 _LAST_PORT = 65535
-_SUBNET = "{ipBlock: {cidr: 10.30.0.0/22}}"
-_SUBNETS = "write an ipBlock for each subnet of the load balancer, for example cidr: 10.30.0.0/22"
 
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
@@ -71,7 +68,7 @@ def pod_without_network_policy(objects: Objects) -> Iterator[Problem]:
                 f" {effect}"
             )
             fix = new_policy(workload, direction, [])
-            fix += f", and a rule in {FIELDS[direction][0]} for each connection that the pods need"
+            fix += f", and in {FIELDS[direction][0]} a rule for each connection that the pods need"
             path = (*workload.template, "metadata", "labels")
             yield Problem(workload.manifest, path, message, fix)
 
@@ -135,14 +132,13 @@ def network_policy_allows_all_ingress(objects: Objects) -> Iterator[Problem]:
                 for call in objects.calls
                 if (call.port, "TCP") in ports and any(one in own for one in call.targets)
             ]
-            clients = pod_items(call.source for call in calls)
-            fix = f"write from: [{clients or _SUBNET}], and an item for each other client"
+            fix = one_each("from", "client", [call.source for call in calls])
             yield Problem(policy.manifest, allowed.path, message, fix)
         for path, peer in allowed.peers or ():
             cidr = paths.get(peer, ("ipBlock", "cidr"))
             if _is_any_address(peer) and not ports <= public:
                 message = f"{label} opens {numbered(ports - public)} to all addresses ({cidr})"
-                fix = f"{_SUBNETS}; without a load balancer, one for each client"
+                fix = f"{SUBNETS}; without a load balancer, write one for each client"
                 yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
             if _is_any_namespace(peer):
                 message = f"{label} opens {opened} to the pods of all namespaces"
@@ -181,7 +177,7 @@ def network_policy_allows_whole_vpc(objects: Objects) -> Iterator[Problem]:
                     f"{policy.manifest.label} allows ingress from {network}, which is as large as a"
                     " VPC and may include all pods of the cluster"
                 )
-                yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, _SUBNETS)
+                yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, SUBNETS)
 
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
@@ -199,8 +195,7 @@ def network_policy_allows_all_egress(objects: Objects) -> Iterator[Problem]:
         calls = [call for call in objects.calls if call.source in own]
         if allowed.peers is None and not (ports and is_for_dns):
             message = f"an egress rule of {label} has no to, so its pods can connect to any address"
-            targets = pod_items(target for call in calls for target in call.targets)
-            fix = f"write to: [{targets or _SUBNET}], and an item for each other target"
+            fix = one_each("to", "target", [one for call in calls for one in call.targets])
             yield Problem(policy.manifest, allowed.path, message, fix)
         for _, peer in allowed.peers or ():
             if _is_for_all_ports(allowed) and (_is_any_address(peer) or _is_any_namespace(peer)):
@@ -335,27 +330,9 @@ def _open_to_others(objects: Objects, name: str, api: str, effect: str) -> Itera
                         place = path if is_peer_wrong else _port_item(allowed, party, number)
                         change = f"remove {number} from the ports of this rule"
                         if is_peer_wrong:
-                            change = _narrower(objects, policy, allowed, path, callers)
-                        fix = f"{change}: {_only(callers, 'need')} access to {api}"
+                            change = narrower(objects, policy, allowed, path, callers)
+                        fix = f"{change}, because {_only(callers, 'need')} access to {api}"
                         yield Problem(policy.manifest, place, message, fix)
-
-
-def _narrower(
-    objects: Objects, policy: Policy, allowed: Rule, path: Where, callers: Sequence[str]
-) -> str:
-    """Return the fix for a peer, or a rule without peers, that is for others than the callers."""
-    sources = [own for own in objects.workloads if label_of(own) in callers]
-    if not allowed.peers:
-        return f"write from: [{pod_items(sources)}]"
-    peer = dict(allowed.peers)[path]
-    own = [
-        source
-        for source in sources
-        if network_policies.names(
-            peer, objects.parties[label_of(source)], policy.manifest.namespace
-        )
-    ]
-    return f"write {pod_items(own)}" if own else "remove this item of from"
 
 
 def _only(labels: Sequence[str], verb: str) -> str:
@@ -411,8 +388,8 @@ def ethstats_too_open(objects: Objects) -> Iterator[Problem]:
                         f"{policy.manifest.label} opens EthStats to {others}, which can report"
                         " false data"
                     )
-                    change = _narrower(objects, policy, allowed, path, callers)
-                    fix = f"{change}: {_only(callers, 'report')} to EthStats"
+                    change = narrower(objects, policy, allowed, path, callers)
+                    fix = f"{change}, because {_only(callers, 'report')} to EthStats"
                     yield Problem(policy.manifest, path, message, fix)
 
 
@@ -457,12 +434,12 @@ def reserved_ip_block(objects: Objects) -> Iterator[Problem]:
         network = network_policies.network(block.get("cidr"))
         if any(is_within(network, other) for other in reserved):
             message = (
-                f"{network} in {policy.manifest.label} is reserved for documentation: no machine has"
-                " these addresses, so the ipBlock allows nothing"
+                f"{network} in {policy.manifest.label} is reserved for documentation: no machine"
+                " has such an address, so the ipBlock allows nothing"
             )
             fix = "write the addresses that the pods connect to, for example cidr: 10.30.4.0/24"
             if "ingress" in path:
-                fix = _SUBNETS
+                fix = SUBNETS
             yield Problem(policy.manifest, (*path, "cidr"), message, fix)
 
 

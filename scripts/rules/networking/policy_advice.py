@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.network_policies import FIELDS, Party, Policy
+from scripts.kubernetes.network_policies import FIELDS, Party, Policy, Rule
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.networking.policies import (
     Peer,
@@ -21,6 +21,9 @@ from scripts.rules.rule import Problem
 from scripts.rules.snapshot import Objects
 
 ANY = Party("any pod", "any")
+SUBNETS = "write an ipBlock for each subnet of the load balancer, for example cidr: 10.30.0.0/22"
+_USUAL = tuple(f"app.kubernetes.io/{name}" for name in ("component", "instance", "name"))
+"""The labels by which the chart selects pods."""
 
 
 def of_missing_rule(policy: Policy, direction: str) -> Where:
@@ -43,7 +46,33 @@ def pod_items(workloads: Iterable[Workload]) -> str:
 def pod_selector(workload: Workload) -> Mapping[str, Any]:
     """Return the labels that select only the pods of a workload."""
     labels = workload.get("spec", "selector", "matchLabels")
-    return labels if isinstance(labels, dict) and labels else workload.labels
+    if isinstance(labels, dict) and labels:
+        return labels
+    usual = {key: value for key, value in workload.labels.items() if key in _USUAL}
+    return usual or workload.labels
+
+
+def one_each(field: str, what: str, workloads: Sequence[Workload]) -> str:
+    """Return the fix for missing peers: the workloads as peers, and others that are unknown."""
+    if workloads:
+        return f"write {field}: [{pod_items(workloads)}], and an item for each other {what}"
+    example = "{ipBlock: {cidr: 10.30.0.0/22}}"
+    return f"write an item for each {what}, for example {field}: [{example}]"
+
+
+def narrower(
+    objects: Objects, policy: Policy, allowed: Rule, path: Where, callers: Sequence[str]
+) -> str:
+    """Return the fix for a peer, or a rule without peers, that is for others than the callers."""
+    sources = [own for own in objects.workloads if label_of(own) in callers]
+    if not allowed.peers:
+        return f"write from: [{pod_items(sources)}]"
+    peer, namespace = dict(allowed.peers)[path], policy.manifest.namespace
+    parties = objects.parties
+    own = [s for s in sources if network_policies.names(peer, parties[label_of(s)], namespace)]
+    if not own:
+        return "remove this item of from"
+    return f"replace this item of from with {pod_items(own)}"
 
 
 def at_own_policy(
@@ -79,7 +108,7 @@ def new_policy(workload: Workload, direction: str, rules: Sequence[str]) -> str:
     """Return the fix for a missing NetworkPolicy of a workload, with the rules as YAML."""
     labels = {"matchLabels": pod_selector(workload)}
     spec = f"podSelector: {flow(labels)}, policyTypes: [{direction}]"
-    spec += f", {FIELDS[direction][0]}: [{', '.join(rules)}]"
+    spec += f", {FIELDS[direction][0]}: [{', '.join(rules)}]" if rules else ""
     return f"add a NetworkPolicy to the chart, with spec: {{{spec}}}"
 
 
