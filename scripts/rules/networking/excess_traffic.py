@@ -32,8 +32,11 @@ from scripts.rules.networking.policies import (
     selected,
 )
 from scripts.rules.networking.policy_advice import (
+    SUBNETS,
     in_values,
+    narrower,
     new_policy,
+    one_each,
     pod_selector,
     port_items,
 )
