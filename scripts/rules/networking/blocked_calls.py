@@ -193,11 +193,27 @@ def _to_write(
         is_for_ports = all(network_policies.is_for_port(allowed, target, *port) for port in ports)
         if allowed.peers and is_for_ports:
             field = peers
-            if is_from_values(policy.manifest):
-                field = "the list of peers"
+            if value := _value(objects, policy, direction, end, ports):
+                field = f"networkPolicy.{value} in overlays/{objects.name}/values.yaml"
             return (*allowed.path, peers), f"add to {field}: {pod_items(others)}"
     fix = f"add to {name}: {_rule_to_write(direction, ports, others)}"
     return of_missing_rule(policy, direction), fix
+
+
+def _value(
+    objects: Objects, policy: Policy, direction: str, end: Workload, ports: Iterable[Port]
+) -> str:
+    """Return the chart's value for the peers of ports; empty if it has none."""
+    if direction == EGRESS or not is_from_values(policy.manifest):
+        return ""
+    own = objects.parties[label_of(end)].ports
+    wanted, component = set(ports), end.manifest.component
+    names = [name for (name, protocol), number in own.items() if (number, protocol) in wanted]
+    if any("metrics" in name.split("-") for name in names):
+        return "metricsFrom"
+    if component == "besu":
+        return "p2pFrom" if any("p2p" in name.split("-") for name in names) else "rpcFrom"
+    return "ethstatsFrom" if component == "ethstats" else ""
 
 
 def _rule_to_write(direction: str, ports: Iterable[Port], others: Sequence[Workload]) -> str:
@@ -289,7 +305,7 @@ def _selecting(policy: Policy, workloads: Sequence[Workload]) -> str:
             key in own.labels and selects(others, own.labels) for own in workloads
         ):
             missing = sorted({own.labels[key] for own in workloads})
-            return f"add {', '.join(missing)} to the values of {key}"
+            return f"add {', '.join(missing)} to the values of {key} in podSelector"
     return ""
 
 

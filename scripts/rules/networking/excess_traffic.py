@@ -50,7 +50,7 @@ _LAST_PORT = 65535
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
 def pod_without_network_policy(objects: Objects) -> Iterator[Problem]:
-    """If NetworkPolicies isolate some pods in a direction, they isolate all pods.
+    """If NetworkPolicies restrict ingress or egress of some pods, they restrict that of all pods.
 
     Otherwise the pods that no policy selects accept connections from anyone, or connect to any
     address.
@@ -129,7 +129,8 @@ def network_policy_allows_all_ingress(objects: Objects) -> Iterator[Problem]:
         ports = {port for workload in own for port in opened_ports(objects, allowed, workload)}
         label, opened = policy.manifest.label, numbered(ports) or "its pods"
         if allowed.peers is None:
-            message = f"an ingress rule of {label} has no from, so anyone can connect to {opened}"
+            message = f"an ingress rule of {label} has no peers in from, so anyone can connect to"
+            message += f" {opened}"
             calls = [
                 call
                 for call in objects.calls
@@ -140,7 +141,8 @@ def network_policy_allows_all_ingress(objects: Objects) -> Iterator[Problem]:
         for path, peer in allowed.peers or ():
             cidr = paths.get(peer, ("ipBlock", "cidr"))
             if _is_any_address(peer) and not ports <= public:
-                message = f"{label} opens {numbered(ports - public)} to all addresses ({cidr})"
+                message = f"{label} opens {numbered(ports - public)} to all addresses ({cidr}), so"
+                message += " clients can bypass the load balancer"
                 fix = f"{SUBNETS}; without a load balancer, write one for each client"
                 yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
             if _is_any_namespace(peer):
@@ -197,7 +199,10 @@ def network_policy_allows_all_egress(objects: Objects) -> Iterator[Problem]:
         own = selected(objects, policy)
         calls = [call for call in objects.calls if call.source in own]
         if allowed.peers is None and not (ports and is_for_dns):
-            message = f"an egress rule of {label} has no to, so its pods can connect to any address"
+            message = (
+                f"an egress rule of {label} has no peers in to, so its pods can connect to any"
+            )
+            message += " address"
             fix = one_each("to", "target", [one for call in calls for one in call.targets])
             yield Problem(policy.manifest, allowed.path, message, fix)
         for _, peer in allowed.peers or ():

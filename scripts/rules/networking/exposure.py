@@ -137,7 +137,9 @@ def public_private_port(objects: Objects) -> Iterator[Problem]:
                 message = f"{backend.ingress.label} exposes {what}"
                 fix = f"remove {'this path' if backend.of else 'defaultBackend'}"
                 if public := _public(objects):
-                    fix += f"; if it is for clients of Besu, write {backend.path[-1]}: {public}"
+                    fix += (
+                        f"; if it should serve JSON-RPC of Besu, write {backend.path[-1]}: {public}"
+                    )
                 yield Problem(backend.ingress, _place(backend), message, fix)
 
 
@@ -440,7 +442,7 @@ _GATE = "elbv2.k8s.aws/pod-readiness-gate-inject"
 def missing_readiness_gate(objects: Objects) -> Iterator[Problem]:
     """A pod behind a load balancer is ready only if the load balancer reports it as healthy.
 
-    Otherwise a rolling update replaces the next pod before the last one gets requests: for a while,
+    Otherwise a rolling update replaces the next pod before the new one gets requests: for a while,
     no pod answers.
     """
     path = ("spec", "syncPolicy", "managedNamespaceMetadata", "labels")

@@ -51,8 +51,8 @@ def _backend(objects: Objects, backend: Backend) -> Problem | None:
             f"{ingress.label} routes requests to {kind}/{resource}, which does not exist: they get"
             " an error"
         )
-        fix = f"replace resource with {_EXAMPLE}, or the Service that should answer; if"
-        fix += f" {kind}/{resource} is meant, add its manifest to the environment"
+        fix = f"replace resource with the Service that should answer, for example {_EXAMPLE}; if"
+        fix += f" {kind}/{resource} is meant, add its manifest to the chart"
         return Problem(ingress, (*path, "resource", "name"), message, fix)
     if port == "use-annotation" and f"{_ACTIONS}{name}" in ingress.annotations:
         return None
@@ -139,7 +139,7 @@ def _health_check(wanted: str, behind: Sequence[Workload], known: Sequence[Port]
     if len(probed) == 1:
         return f'write {_HEALTH}: "{probed.pop()}", the port of the readiness probe'
     number = int(wanted) if wanted.isdecimal() else wanted
-    return instead(_HEALTH, "serves the health check", number, known, "TCP") + ", in quotes"
+    return instead(_HEALTH, "answers the health check", number, known, "TCP") + ", in quotes"
 
 
 def _services(objects: Objects, ingress: Manifest) -> list[Manifest]:

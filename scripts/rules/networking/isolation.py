@@ -146,16 +146,13 @@ def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
     for policy, path, peer in all_peers(objects):
         present = {key for key, value in peer.items() if value is not None}
         selectors = [key for key in ("podSelector", "namespaceSelector") if key in present]
-        label = policy.manifest.label
+        item = f"an item of {path[1]}.{path[-2]} in {policy.manifest.label}"
         if "ipBlock" in present and selectors:
-            message = (
-                f"an item of {path[-2]} in {label} has both ipBlock and {selectors[0]}: the API"
-                " server rejects it"
-            )
-            fix = f"move ipBlock to a separate item of {path[-2]}"
+            message = f"{item} has both ipBlock and {selectors[0]}: the API server rejects it"
+            fix = f"move ipBlock to a separate item of {path[1]}.{path[-2]}"
             yield Problem(policy.manifest, (*path, "ipBlock"), message, fix)
         elif not present:
-            message = f"an item of {path[-2]} in {label} is empty: the API server rejects it"
+            message = f"{item} is empty: the API server rejects it"
             fix = "write a podSelector, for example podSelector: {matchLabels:"
             fix += " {app.kubernetes.io/component: besu}}; for all pods of the namespace,"
             fix += " podSelector: {}"
@@ -164,7 +161,7 @@ def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
 
 @rule(CONCEPTS + "#targeting-a-range-of-ports", outcome=Outcome.REJECTED)
 def invalid_end_port(objects: Objects) -> Iterator[Problem]:
-    """Every endPort of a NetworkPolicy has a numeric port that is not greater.
+    """Every endPort in a NetworkPolicy is beside a numeric port that is not greater.
 
     Otherwise the API server rejects the policy, so the sync fails or does not start.
     """

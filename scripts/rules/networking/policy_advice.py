@@ -71,8 +71,8 @@ def narrower(
     parties = objects.parties
     own = [s for s in sources if network_policies.names(peer, parties[label_of(s)], namespace)]
     if not own:
-        return "remove this item of from"
-    return f"replace this item of from with {pod_items(own)}"
+        return "remove this peer"
+    return f"replace this peer with {pod_items(own)}"
 
 
 def at_own_policy(

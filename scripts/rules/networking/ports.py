@@ -179,7 +179,7 @@ def unknown_probe_port(objects: Objects) -> Iterator[Problem]:
                         f"{handler} of {called(container)} uses port {wanted}, which"
                         f" the container does not have: {_EFFECTS[str(handler)]}"
                     )
-                    use = "serves the " + ("probe" if "Probe" in str(handler) else "hook")
+                    use = "answers the " + ("probe" if "Probe" in str(handler) else "hook")
                     fix = instead("port", use, wanted, own, "TCP")
                     yield Problem(workload.manifest, path, message, fix)
 
@@ -210,7 +210,6 @@ def duplicate_container_port(objects: Objects) -> Iterator[Problem]:
                     f" port {port.number} ({port.protocol}), but share one network: the second to"
                     ' listen fails with "address already in use"'
                 )
-                fix = (
-                    f"write another port in the configuration of {called(port.container)} and here"
-                )
+                fix = f"configure another port for {called(port.container)}, and write it in"
+                fix += " containerPort"
                 yield Problem(workload.manifest, (*port.path, "containerPort"), message, fix)

@@ -110,7 +110,10 @@ def _once(monitor: Manifest, source: Manifest, through_another: bool) -> str:
     """
     if through_another:
         return f"remove this port from {source.label}"
-    return f"remove this endpoint from {monitor.label}; if it has no other, remove the monitor"
+    fix = f"remove this endpoint from {monitor.label}"
+    if len(monitors.endpoints(monitor)) == 1:
+        fix = f"remove {monitor.label}"
+    return fix
 
 
 def _scraped(

@@ -229,7 +229,7 @@ def _with_selectors(objects: Objects) -> Iterator[tuple[Workload, dict[str, Any]
 def selector_of_wrong_component(objects: Objects) -> Iterator[Problem]:
     """An object that is labelled with a component selects the pods of that component.
 
-    Otherwise it applies to the pods of another: a Service sends them requests, a budget counts
+    Otherwise it applies to the pods of another component: for example, a Service sends requests to
     them.
     """
     components = {str(workload.labels.get(COMPONENT)) for workload in objects.makers}
@@ -250,7 +250,7 @@ def selector_of_wrong_component(objects: Objects) -> Iterator[Problem]:
 
 @rule(_LABELS, outcome=Outcome.HIDDEN)
 def unknown_selector_value(objects: Objects) -> Iterator[Problem]:
-    """No value that a pod selector lists for the operator In is a misspelled label value.
+    """Pod selectors list no misspelled label values for the operator In.
 
     Otherwise the value selects no pods, and because the other values do, no one notices.
     """
@@ -368,8 +368,8 @@ def invalid_selector_operator(objects: Objects) -> Iterator[Problem]:
         key = expression.get("key")
         if operator in _BY_KEY and values:
             message = (
-                f"a selector of {manifest.label} has operator: {operator} for {key}, but also"
-                f" values: {_REJECTED}"
+                f"a selector of {manifest.label} has operator: {operator} for the label {key}, but"
+                f" also values: {_REJECTED}"
             )
             by_values, which = ("In", "every") if operator == "Exists" else ("NotIn", "no")
             fix = f"write operator: {by_values}; if {which} value of the label should match, remove"
@@ -377,8 +377,8 @@ def invalid_selector_operator(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, (*path, "values"), message, fix)
         elif operator in _BY_VALUES and not values:
             message = (
-                f"a selector of {manifest.label} has operator: {operator} for {key}, but no"
-                f" values: {_REJECTED}"
+                f"a selector of {manifest.label} has operator: {operator} for the label {key}, but"
+                f" no values: {_REJECTED}"
             )
             by_key, which = ("Exists", "every") if operator == "In" else ("DoesNotExist", "no")
             fix = f"add values, for example values: [besu]; if {which} value of the label should"
@@ -412,7 +412,7 @@ def _expressions(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, 
     outcome=Outcome.REJECTED,
 )
 def invalid_toleration(objects: Objects) -> Iterator[Problem]:
-    """A toleration with the operator Exists has no value, and one with another operator a key.
+    """Tolerations with the operator Exists have no value; those with another operator have a key.
 
     Otherwise the API server rejects the workload, so the sync fails or does not start.
     """
