@@ -110,10 +110,8 @@ def _once(monitor: Manifest, source: Manifest, through_another: bool) -> str:
     """
     if through_another:
         return f"remove this port from {source.label}"
-    fix = f"remove this endpoint from {monitor.label}"
-    if len(monitors.endpoints(monitor)) == 1:
-        fix = f"remove {monitor.label}"
-    return fix
+    is_only = len(list(monitors.endpoints(monitor))) == 1
+    return f"remove {monitor.label}" if is_only else f"remove this endpoint from {monitor.label}"
 
 
 def _scraped(
