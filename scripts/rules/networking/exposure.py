@@ -287,8 +287,10 @@ def ingress_without_tls(objects: Objects) -> Iterator[Problem]:
             fix = "add the name of the Secret with the certificate of this host, for example"
             fix += " tlsSecretName: rpc-tls"
             if not ingress.template.startswith("chart/"):
-                fix = f"add to spec.tls: {{hosts: [{host}], secretName: <Secret with the"
-                fix += " certificate of the host>}"
+                named = paths.get(ingress.object, where)
+                fix = f"add to spec.tls: {{hosts: [{named or '<host>'}], secretName: <Secret with"
+                fix += " the certificate of the host>}"
+                fix = fix if named else f"write host: <host> in the rule, and {fix}"
             yield Problem(ingress, where, message, fix)
 
 

@@ -101,8 +101,9 @@ def invalid_cidr(objects: Objects) -> Iterator[Problem]:
         for inner, text in (((*path, "cidr"), block.get("cidr")), *_excepted(path, block)):
             is_range = isinstance(text, str) and "/" in text and network_policies.network(text)
             if not is_range:
-                actual = "an ipBlock without cidr" if text is None else text
-                message = f"{actual} is not a valid CIDR range: the API server rejects it"
+                message = f"{text} is not a valid CIDR range: the API server rejects it"
+                if text is None:
+                    message = "an ipBlock has no cidr: the API server rejects it"
                 fix = "write an address and a prefix length, for example 10.30.0.0/22, or"
                 fix += " 10.30.0.1/32 for one address"
                 yield Problem(policy.manifest, inner, message, fix)

@@ -92,7 +92,7 @@ def _for_expression(
     if not values:
         return f"write a label that the intended pods have, for example key: {COMPONENT}"
     if expression.get("operator") != "In":
-        return f"remove the requirement for {key}, or write one that the intended pods meet"
+        return f"remove the requirement for {key} from matchExpressions"
     value = listed[0] if isinstance(listed, list) and listed else ""
     similar = _similar(key, value, values, component)
     if similar:

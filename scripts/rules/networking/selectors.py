@@ -9,8 +9,9 @@ from typing import Any
 from scripts.core import paths
 from scripts.kubernetes import monitors
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import Workload, mappings, picks, selects
+from scripts.kubernetes.workloads import Workload, holds, mappings, picks, selects
 from scripts.rules.networking.policies import flow, joined
+from scripts.rules.networking.policy_advice import pod_selector
 from scripts.rules.networking.selection import monitored, own_namespace, peers
 from scripts.rules.networking.selector_advice import COMPONENT, mismatch, pod_labels, usual
 from scripts.rules.rule import Outcome, Problem, rule
@@ -188,7 +189,7 @@ def workload_selector_mismatch(objects: Objects) -> Iterator[Problem]:
             differs = [key for key in wanted if workload.labels.get(key) != wanted[key]]
             path: Where = (*workload.template, "metadata", "labels", *differs[:1])
             message = f"the selector of {label} does not match its own pods: {_REJECTED}"
-            fix = "write labels in the pod template that matchExpressions of the selector match"
+            fix = _for_requirements(workload, selector)
             if differs:
                 expected = f"{differs[0]}: {wanted[differs[0]]}"
                 message = f"the selector of {label} requires the label {expected}, which its own"
@@ -216,6 +217,18 @@ def workload_selectors_overlap(objects: Objects) -> Iterator[Problem]:
                 fix += f" template, for example {COMPONENT}: {workload.manifest.name}"
                 yield Problem(workload.manifest, _SELECTOR, message, fix)
                 break
+
+
+def _for_requirements(workload: Workload, selector: dict[str, Any]) -> str:
+    """Return the fix for labels of pods that do not meet matchExpressions of the selector."""
+    for _, expression in mappings(selector.get("matchExpressions")):
+        if not holds(expression, workload.labels):
+            key, values = expression.get("key"), expression.get("values")
+            if expression.get("operator") in ("NotIn", "DoesNotExist"):
+                return f"remove the label {key} from the pod template, which the selector excludes"
+            value = values[0] if isinstance(values, list) and values else '"true"'
+            return f"add {key}: {value} to the labels of the pod template"
+    return "write labels that the selector requires in the pod template"
 
 
 def _with_selectors(objects: Objects) -> Iterator[tuple[Workload, dict[str, Any]]]:
@@ -305,9 +318,11 @@ def affinity_selects_no_pods(objects: Objects) -> Iterator[Problem]:
             label = workload.manifest.label
             if not isinstance(selector, dict):
                 message = f"a {kind} term of {label} has no labelSelector, so {effect}"
-                own = workload.labels.get(COMPONENT) if kind == "podAntiAffinity" else None
-                fix = f"write labelSelector: {{matchLabels: {{{COMPONENT}: {own or 'besu'}}}}}; if"
-                fix += " other pods are meant, write their labels"
+                labels = flow(pod_selector(workload))
+                if kind == "podAffinity":
+                    labels = f"{{{COMPONENT}: besu}}"
+                fix = f"write labelSelector: {{matchLabels: {labels}}}; if other pods are meant,"
+                fix += " write their labels"
                 yield Problem(workload.manifest, path, message, fix)
                 continue
             known = pod_labels(objects)
@@ -346,8 +361,8 @@ def topology_spread_selects_other_pods(objects: Objects) -> Iterator[Problem]:
                 own = selector if isinstance(selector, dict) else {}
                 part, fix = mismatch(own, [workload.labels])
                 if not part:
-                    labels = workload.get(*_SELECTOR, "matchLabels") or workload.labels
-                    fix = f"write labelSelector: {flow({'matchLabels': labels})}"
+                    labels = {"matchLabels": pod_selector(workload)}
+                    fix = f"write labelSelector: {flow(labels)}"
                 place = (*path, "topologySpreadConstraints", index, "labelSelector", *part)
                 label = workload.manifest.label
                 message = (
