@@ -304,7 +304,7 @@ def _selecting(policy: Policy, workloads: Sequence[Workload]) -> str:
         if is_listed and all(
             key in own.labels and selects(others, own.labels) for own in workloads
         ):
-            missing = sorted({own.labels[key] for own in workloads})
+            missing = sorted({str(own.labels[key]) for own in workloads})
             return f"add {', '.join(missing)} to the values of {key} in podSelector"
     return ""
 
