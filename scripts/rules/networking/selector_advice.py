@@ -58,7 +58,7 @@ def _met(wanted: Mapping[str, Any], labels: Mapping[str, Any]) -> int:
 
 def _instead(key: str, value: Any, known: Sequence[Mapping[str, Any]], component: str) -> str:
     """Return the fix for a label that nothing has: another value of it, or another label."""
-    names = sorted({name for labels in known for name in labels})
+    names = sorted({str(name) for labels in known for name in labels})
     near = next(iter(difflib.get_close_matches(key, names, 1, 0.8)), COMPONENT)
     label = key if key in names else near
     values = _values(label, known)
