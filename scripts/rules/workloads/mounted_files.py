@@ -61,7 +61,9 @@ def missing_sub_path(objects: Objects) -> Iterator[Problem]:
                             f"which has {_only(known)}: an empty directory is mounted instead"
                         )
                         near = difflib.get_close_matches(name, known, 1)
-                        fix = f"write subPath: {near[0]}" if near else "write one of these in subPath"
+                        fix = (
+                            f"write subPath: {near[0]}" if near else "write one of these in subPath"
+                        )
                         where = (*path, field)
                         if field == "subPathExpr":
                             fix = _item_to_write(workload, str(mount["name"]), name, wanted)
