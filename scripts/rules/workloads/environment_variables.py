@@ -131,8 +131,8 @@ def unresolved_environment_variable(objects: Objects) -> Iterator[Problem]:
                     )
                     near = difflib.get_close_matches(name, allowed, 1)
                     fix = f"add {name} to env"
-                    if own := sorted(_own(container)):
-                        fix = f"write one of the variables {', '.join(own)}, or {fix}"
+                    if own := ", ".join(sorted(_own(container))):
+                        fix = f"write another variable ({own}); if {name} is intended, {fix}"
                     if near:
                         fix = f"write $({near[0]}) instead of $({name})"
                     if name in names:
@@ -189,8 +189,9 @@ def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
         names = " and ".join(missing)
         script = next(iter(_scripts(container)))[1]
         message = (
-            f"in env of {called(container)}, {names} {'is' if len(missing) == 1 else 'are'} "
-            f"missing or empty, but required by {script}, which fails at once"
+            f"{names} {'is' if len(missing) == 1 else 'are'} missing or empty in env of "
+            f"{called(container)}: {script} needs {'it' if len(missing) == 1 else 'them'}, and "
+            "fails at once"
         )
         path: Where = (*container.path, "env")
         fix = "set " + " and ".join(
@@ -325,9 +326,9 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
                 continue
             (expected,) = server
             message = (
-                f"ETHSTATS_SECRET of {called(container)} is the key {secret[1]} of the Secret "
-                f"{secret[0]}, but EthStats expects the key {expected[1]} of the Secret "
-                f"{expected[0]}: it rejects the reports"
+                f"ETHSTATS_SECRET of {called(container)} comes from Secret/{secret[0]} (key "
+                f"{secret[1]}), but EthStats expects Secret/{expected[0]} (key {expected[1]}): it "
+                "rejects the reports"
             )
             path = (*place, "valueFrom", "secretKeyRef", "name")
             fix = f"write {_key_of(*expected)}"

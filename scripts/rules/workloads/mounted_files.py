@@ -206,27 +206,13 @@ def _missing_file(
     under = volumes.mounted(container, text)
     if under is None or not under.folder:
         elsewhere, fix = _elsewhere(text, mounted, holds)
-        place = (*container.path, "volumeMounts")
-        if elsewhere:
-            message = f"{called(container)} uses {text}, but {elsewhere}: {_FAILS}"
-            right = _used(container, text, mounted, holds) if whole else ""
-            if right:
-                fix = f"write {right} instead of {text}"
-                return Problem(workload.manifest, path, message, fix)
-            return Problem(workload.manifest, place, message, fix)
-        near = sorted(folder for folder in folders if _inside(f"{text}/", folder))
-        if not near:
-            return None
-        other, mount = _mounted_at(workload, near[0])
-        message = (
-            f"{called(container)} uses {text}, but does not mount the volume {mount.get('name')} "
-            f"at {near[0]}, as {called(other)} does: {_FAILS}"
-        )
-        # In a volume that containers share, each has a folder of its name.
-        folder = f", subPath: {container.name}" if mount.get("subPath") == other.name else ""
-        item = f"{{name: {mount.get('name')}, mountPath: {near[0]}{folder}}}"
-        fix = f"add {item} to volumeMounts of {called(container)}"
-        return Problem(workload.manifest, place, message, fix)
+        if not elsewhere:
+            return _not_mounted(container, text, folders)
+        message = f"{called(container)} uses {text}, but {elsewhere}: {_FAILS}"
+        right = _used(container, text, mounted, holds) if whole else ""
+        if right:
+            return Problem(workload.manifest, path, message, f"write {right} instead of {text}")
+        return Problem(workload.manifest, (*container.path, "volumeMounts"), message, fix)
     folder, volume, name = under.folder, under.volume, text[len(under.folder) + 1 :]
     known = holds.get(volume)
     if not name or known is None or {"subPath", "subPathExpr"} & under.mount.keys():
@@ -251,11 +237,29 @@ def _missing_file(
     return Problem(workload.manifest, path, message, fix)
 
 
+def _not_mounted(container: Container, text: str, folders: set[str]) -> Problem | None:
+    """Return a problem if only other containers mount the volume of a path."""
+    near = sorted(folder for folder in folders if _inside(f"{text}/", folder))
+    if not near:
+        return None
+    other, mount = _mounted_at(container.workload, near[0])
+    message = (
+        f"{called(container)} uses {text}, but does not mount the volume {mount.get('name')} "
+        f"at {near[0]}, as {called(other)} does: {_FAILS}"
+    )
+    # In a volume that containers share, each has a folder of its name.
+    inner = f", subPath: {container.name}" if mount.get("subPath") == other.name else ""
+    item = f"{{name: {mount.get('name')}, mountPath: {near[0]}{inner}}}"
+    fix = f"add {item} to volumeMounts of {called(container)}"
+    path = (*container.path, "volumeMounts")
+    return Problem(container.workload.manifest, path, message, fix)
+
+
 def _key_to_add(workload: Workload, volume: str, name: str) -> str:
     """Return the fix for a volume that lacks a file with an unusual name."""
     owners = [f"{s.kind}/{s.name}" for s in volumes.sources(_volume(workload, volume)) if s.name]
     owner = owners[0] if owners else f"the volume {volume}"
-    return f"write the path of one of these files; if {name} is meant, add it to {owner}"
+    return f"write the path of one of these files; if {name} is intended, add it to {owner}"
 
 
 def _volume(workload: Workload, name: str) -> Mapping[str, Any]:
