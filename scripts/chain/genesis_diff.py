@@ -15,7 +15,7 @@ from typing import Any
 from scripts.core import paths
 
 _REJECTED = "nodes would reject existing blocks, which follow the old rules"
-_AGAIN = "write a time in the future, when all nodes will have the new genesis"
+_LATER = "in the future, at which all nodes will have the new genesis"
 _MOST_SHOWN = 24
 _MOST_KEPT = 100
 _TIME = re.compile(r"(\w+)Time")
@@ -55,7 +55,7 @@ def first_block(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
             names = [
                 name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name)
             ]
-            several = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            several = f" and of {len(names) - 1} more" if len(names) > 1 else ""
             yield f"{key} of {names[0]}{several}"
         else:
             yield f"{key} from {_short(was)} to {_short(now)}"
@@ -96,7 +96,7 @@ def _besu(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tupl
                 yield f"the active fork {fork[1]} {move}: {_REJECTED}", _keep(key, was)
             elif _begun(is_, now):
                 move = f"{key} is {is_}, which is in the past"
-                yield f"{move}: {_REJECTED}", f"{_AGAIN}, as {key}"
+                yield f"{move}: {_REJECTED}", f"write a value of {key} {_LATER}"
         elif key == "blobSchedule" and isinstance(was, dict) and isinstance(is_, dict):
             for name in sorted(was):
                 if was[name] != is_.get(name) and _begun(old.get(f"{name}Time"), now):
@@ -117,10 +117,10 @@ def _maru(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tupl
             continue
         if was is None:
             message = f"the time of Maru's new fork, {at}, is in the past: {_REJECTED}"
-            yield message, _AGAIN
+            yield message, f"write a time {_LATER}, instead of {at}"
         elif is_ is None:
             message = f"Maru's active fork at time {at} is removed: {_REJECTED}"
-            yield message, f'restore "{at}" in config'
+            yield message, f'restore the fork "{at}" in config'
         else:
             keys = sorted(key for key in was.keys() | is_.keys() if was.get(key) != is_.get(key))
             changed = [

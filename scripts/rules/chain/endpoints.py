@@ -10,7 +10,7 @@ from scripts.kubernetes import services
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.volumes import File
 from scripts.kubernetes.workloads import Workload, whole
-from scripts.rules.chain.listening import answers, by_script, listening, right_ports
+from scripts.rules.chain.listening import answers, api_name, by_script, listening, right_ports
 from scripts.rules.chain.settings import named, write
 from scripts.rules.chain.targets import ORDINAL, Call, Target, calls, is_local, resolved
 from scripts.rules.rule import Problem, rule
@@ -121,7 +121,7 @@ def missing_host_allowlist_entry(objects: Objects) -> Iterator[Problem]:
             message = (
                 f"engine-host-allowlist of the container {node.name} has only "
                 f"{', '.join(allowed)}, but the container {rejected.node.name} calls "
-                f"{rejected.host}: it gets 403, so Besu neither builds nor imports blocks"
+                f"{rejected.host}: Maru gets 403, so Besu neither builds nor imports blocks"
             )
             fix = write(node, setting, "engine-host-allowlist", ["*"])
             yield Problem(*node.place(setting), message, fix)
@@ -148,7 +148,7 @@ def unknown_endpoint_host(objects: Objects) -> Iterator[Problem]:
             continue  # there are fewer pods than validators, which another rule reports
         done.add(key)
         message = (
-            f"{named(call.setting)} calls the host {call.host}, but {call.target.missing}: "
+            f"{named(call.setting)} names the host {call.host}, but {call.target.missing}: "
             "the name does not resolve"
         )
         yield Problem(*_written(call), message, _other_host(objects, call), call.host)
@@ -165,12 +165,15 @@ def _other_host(objects: Objects, call: Call) -> str:
         near = near if resolved(objects, call.node.workload, own).missing else own
     if near:
         return f"write the host {near}"
+    every = sorted(objects.of_kind("Service"), key=services.is_headless)
     names = [
         service.name
-        for service in objects.of_kind("Service")
-        if not call.api or call.api in listening(objects, objects.behind(service)).values()
+        for service in every
+        if call.api in listening(objects, objects.behind(service)).values()
     ]
-    return f"write the host of one of these Services: {', '.join(names)}"
+    if names:
+        return f"write the host of a Service with {api_name(call.api)}, for example {names[0]}"
+    return f"write the host of one of the Services {', '.join(one.name for one in every)}"
 
 
 @rule("docs/chain.md")
@@ -210,25 +213,12 @@ def endpoint_of_wrong_api(objects: Objects) -> Iterator[Problem]:
         behind = right_ports(objects, call)
         right = [number for number, name in behind.items() if name == call.api]
         message = (
-            f"{named(call.setting)} needs {_shown(call.api)}, but {call.host}:{call.port} is "
-            f"{_shown(heard)}: requests fail"
+            f"{named(call.setting)} needs {api_name(call.api)}, but {call.host}:{call.port} is "
+            f"{api_name(heard)}: requests fail"
         )
-        other = f"write the host and port of {_shown(call.api)}"
+        other = f"write the host and port of {api_name(call.api)}"
         fix = _right_port(objects, call, right[0]) if right else other
         yield Problem(*_written(call), message, fix, str(call.port))
-
-
-_NAMES = {
-    "rpc": "JSON-RPC API",
-    "ws": "WebSocket API",
-    "engine": "Engine API",
-    "api": "API of Maru",
-}
-
-
-def _shown(api: str) -> str:
-    """Return the name of an API as people know it."""
-    return f"the {_NAMES.get(api, f'port {api}')}"
 
 
 def _right_port(objects: Objects, call: Call, right: int) -> str:
@@ -333,7 +323,7 @@ def engine_jwt_mismatch(objects: Objects) -> Iterator[Problem]:
             message = (
                 f"the container {node.name} reads the JWT secret of the Engine API from "
                 f"{_named(first)}, but the container {other.name}, which it calls, from "
-                f"{_named(second)}: it gets 401, so Besu neither builds nor imports blocks"
+                f"{_named(second)}: Maru gets 401, so Besu neither builds nor imports blocks"
             )
             fix = f"mount {_named(second)} in both containers"
             if first.kind == second.kind == "Secret" and first.key == second.key:
@@ -380,8 +370,8 @@ def _without_jwt(maru: Node, besu: Node, endpoint: Setting) -> Problem:
     jwt = maru.settings.get(f"{_table(endpoint)}.jwt-secret-path")
     if jwt is None:
         message = (
-            f"{named(endpoint)} has no jwt-secret-path, but the container {besu.name} requires a "
-            "JWT: all calls of its Engine API get 401"
+            f"{named(endpoint)} has no jwt-secret-path beside it, but the container {besu.name} "
+            "requires a JWT: all calls of its Engine API get 401"
         )
         path = theirs.value if theirs else ""
         same = _source(maru, maru.file(str(path))) == _source(besu, besu.file(str(path)))

@@ -34,7 +34,7 @@ def unpaired_validators(objects: Objects) -> Iterator[Problem]:
             "without a counterpart build no blocks"
         )
         right = objects.chain.validators if objects.chain else other.most
-        fix = f"write replicas: {right} for both"
+        fix = f"write replicas: {right} for both of them"
         yield Problem(workload.manifest, ("spec", "replicas"), message, fix)
 
 
@@ -106,19 +106,21 @@ def shared_node_key(objects: Objects) -> Iterator[Problem]:
             if first is key:
                 continue
             manifest, path = key.node.workload.manifest, _items(key)
+            shown = held[1]
             fix = f"write key: {_usual_key(key.pod)} in the item with path: {key.pod}"
             if (first.file.name, first.file.key) != held:
                 source = objects.find("ExternalSecret", key.file.name)
                 index = _secret_keys(source).get(key.file.key) if source else None
                 if source and index is not None:
                     manifest, path = source, ("spec", "data", index, "remoteRef")
+                    shown = f"{first.file.key} and {key.file.key}"
                     fix = f"write property: {key.file.key}, the one with {key.pod}'s own key"
             elif key.file.mounted and "$(" not in key.file.mounted.inner:
                 path = key.file.mounted.path
                 fix = f"write subPathExpr: $({_pod_name(key.node)}) instead of subPath; the volume "
                 fix += "needs an item for each pod"
             message = (
-                f"pods {first.pod} and {key.pod} have the same private key ({held[1]} of "
+                f"pods {first.pod} and {key.pod} have the same private key ({shown} of "
                 f"Secret/{held[0]}): two validators with the same key sign different blocks, and "
                 "the chain forks"
             )

@@ -86,3 +86,16 @@ def _number(port: ServicePort, among: Sequence[Workload]) -> int | None:
 def by_script(call: Call) -> bool:
     """Return whether synced.sh makes a call: it knows the port, and a variable has the host."""
     return call.setting.called in ("MARU", "EXECUTION")
+
+
+_NAMES = {
+    "rpc": "JSON-RPC API",
+    "ws": "WebSocket API",
+    "engine": "Engine API",
+    "api": "API of Maru",
+}
+
+
+def api_name(api: str) -> str:
+    """Return the name of an API as people know it."""
+    return f"the {_NAMES.get(api, f'port {api}')}"

@@ -49,7 +49,9 @@ def ephemeral_chain_data(objects: Objects) -> Iterator[Problem]:
         if claim is None and file.mounted:
             place = (*file.mounted.path, "name")
             template = next((name for _, name, _ in node.workload.claim_templates()), None)
-            fix = f"write name: {template}, the volume of volumeClaimTemplates" if template else fix
+            fix = (
+                f"write name: {template}, the name of the volumeClaimTemplate" if template else fix
+            )
             yield Problem(node.workload.manifest, place, message, fix)
         else:
             if claim:
@@ -107,15 +109,15 @@ def shared_data_folder(objects: Objects) -> Iterator[Problem]:
             )
             fix = "mount another volume of volumeClaimTemplates"
             if node.workload == first.workload and node.container_name not in file.key.split("/"):
-                fix = f"write subPath: {node.container_name}, or another folder that no one uses"
+                fix = f"write another subPath, for example {node.container_name}"
             yield Problem(node.workload.manifest, path, message, fix)
         elif claim and len(node.ordinals) > 1 and "$(" not in str(file.mounted):
             message = (
                 f"all {len(node.ordinals)} pods of {node.workload.manifest.label} write to "
                 f"{folder}: only the first one starts"
             )
-            fix = f"move the volume {file.name} to volumeClaimTemplates: they create a claim for "
-            fix += "each pod"
+            fix = f"replace the volume {file.name} by a volumeClaimTemplate {file.name}, which "
+            fix += "creates a claim for each pod"
             yield Problem(node.workload.manifest, node.volume(file), message, fix)
 
 

@@ -34,7 +34,7 @@ def duplicate_peer_id(objects: Objects) -> Iterator[Problem]:
                 f"{named(setting)} has the same ID, {id_[:16]}…, for {seen[id_]} and {host}: "
                 f"the container {node.name} connects to at most one of them"
             )
-            fix = _right_id(objects, node, "each pod")
+            fix = _right_id(objects, node, "each")
             yield Problem(setting.manifest, setting.path, message, fix)
 
 
@@ -75,7 +75,7 @@ def missing_validator_peer(objects: Objects) -> Iterator[Problem]:
             f"{named(setting)} of the container {node.name} lacks {', '.join(missing)}: "
             f"{node.program} never connects there"
         )
-        fix = f"add {_example(node, missing[0])} with the {_ID[node.program]} in {_file(objects)}"
+        fix = f"add {_example(node, missing[0])}, with the {_ID[node.program]} in {_file(objects)}"
         yield Problem(setting.manifest, setting.path, message, fix)
 
 
@@ -130,7 +130,7 @@ def peer_with_generated_key(objects: Objects) -> Iterator[Problem]:
 
 @rule("docs/chain.md")
 def readiness_host_mismatch(objects: Objects) -> Iterator[Problem]:
-    """A readiness probe that calls Besu or Maru in another pod has its host.
+    """A readiness probe that calls Besu or Maru in another pod has that pod's host name.
 
     The script of the probe calls its own pod by default. If nothing answers there, the pod is never
     ready.
@@ -171,7 +171,7 @@ def invalid_peer_id(objects: Objects) -> Iterator[Problem]:
                     f"{named(setting)} has the ID {id_[:16]}… for {host}, which is not a public "
                     f"key: the container {node.name} never connects to that peer"
                 )
-                fix = _right_id(objects, node, "this pod")
+                fix = _right_id(objects, node, host)
                 yield Problem(setting.manifest, setting.path, message, fix, id_)
 
 
@@ -203,7 +203,7 @@ def peer_id_not_in_genesis(objects: Objects) -> Iterator[Problem]:
                     f"{address}, but the genesis has no such validator: peers don't connect to "
                     "the pod, or its signatures don't count"
                 )
-                fix = _right_id(objects, node, "this pod")
+                fix = _right_id(objects, node, host)
                 yield Problem(setting.manifest, setting.path, message, fix, id_)
 
 
@@ -245,7 +245,7 @@ def missing_peers(objects: Objects) -> Iterator[Problem]:
         if setting is None and node.program == BESU:
             fix = f"add {key} with the path of a JSON file that lists {same}"
             if node.file(_STATIC_NODES).is_there:
-                fix = write(node, None, key, _STATIC_NODES)
+                fix = f"{write(node, None, key, _STATIC_NODES)}, which lists the sequencers' pods"
         elif setting is None:
             fix = f"add static-peers to [p2p], with {same}"
         yield Problem(*node.place(setting), message, fix)
@@ -263,7 +263,8 @@ def _file(objects: Objects) -> str:
 
 def _right_id(objects: Objects, node: Node, pod: str) -> str:
     """Return which ID to write for a pod."""
-    return f"write the {_ID[node.program]} that nox -s network wrote for {pod} to {_file(objects)}"
+    own = f"write the {_ID[node.program]} of {pod} from network.validators in {_file(objects)}"
+    return f"{own}, as nox -s network created it"
 
 
 def _example(node: Node, host: str) -> str:
@@ -327,7 +328,7 @@ def peer_names_without_dns(objects: Objects) -> Iterator[Problem]:
 
 @rule("https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/")
 def peers_need_not_ready_addresses(objects: Objects) -> Iterator[Problem]:
-    """The host names of single pods that chain nodes call resolve before the pods are ready.
+    """Services whose single pods chain nodes call also resolve pods that are not ready.
 
     A node is ready once it has found the others. If they start together, each waits for names that
     do not resolve before the other pods are ready.

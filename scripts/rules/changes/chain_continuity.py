@@ -36,14 +36,12 @@ def data_path_changed(objects: Objects) -> Iterator[Problem]:
         for key in before.keys() & after.keys():
             (_, was), (path, now) = before[key], after[key]
             if key[1] in claims and was != now:
-                message = f"the container {key[0]} of {new.label} mounts {_folder(now)} of the"
-                message += f" volume {key[1]} instead of {_folder(was)}: it starts without its data"
+                mounted = f"the folder {now} of the volume" if now else "the whole volume"
+                message = f"the container {key[0]} of {new.label} mounts {mounted} {key[1]} instead"
+                message += f" of {f'the folder {was}' if was else 'the whole volume'}: it starts"
+                message += " without its data"
                 fix = f"keep subPath: {was}" if was else "remove subPath"
                 yield Problem(new, (*path, "subPath"), message, fix)
-
-
-def _folder(inner: Any) -> str:
-    return f"the folder {inner}" if inner else "the whole"
 
 
 @rule(_BESU)
@@ -56,7 +54,7 @@ def genesis_changed(objects: Objects) -> Iterator[Problem]:
     # If another chain replaces this one, the files of Besu and Maru both change: report it once.
     for manifest, path, old, new in _genesis_changes(objects):
         if changes := list(genesis_diff.first_block(old, new)):
-            several = f" and {len(changes) - _MOST} more" if len(changes) > _MOST else ""
+            several = f" and {len(changes) - _MOST} more fields" if len(changes) > _MOST else ""
             shown = f"{', '.join(changes[:_MOST])}{several}"
             message = f"the genesis changes ({shown}): nodes that have data do not start, or find"
             message += " no peers, and nodes without data start another chain"
@@ -96,7 +94,7 @@ def validators_replaced(objects: Objects) -> Iterator[Problem]:
             message = f"validatorSet of Maru's active fork at time {at} changes ({len(removed)} of"
             message += f" {len(before[at])} removed, {len(added)} added): nodes with the new list"
             message += " reject existing blocks"
-            fix = "restore validatorSet; add a fork with the new one and a time in the future"
+            fix = "restore validatorSet, and add a fork with the new one at a time in the future"
             yield Problem(manifest, path, message, fix)
 
 
@@ -151,8 +149,8 @@ def validator_stopped(objects: Objects) -> Iterator[Problem]:
         if was and workload.most < was.most and keys(manifest):
             message = f"{manifest.label} scales from {was.most} pods to {workload.most}, but each"
             message += " pod has the key of a validator that the chain still waits for"
-            fix = f"keep replicas: {was.most}; to remove a validator, first add a fork to Maru's"
-            fix += " genesis whose validatorSet lacks it"
+            fix = f"keep replicas: {was.most}; to remove validators, first add a fork without them"
+            fix += " to Maru's genesis"
             yield Problem(manifest, ("spec", "replicas"), message, fix)
 
 
@@ -187,8 +185,8 @@ def _other_items(new: Manifest, path: Where, was: Any, now: Any) -> Iterator[Pro
         pod, key = text_of(item.get("path")), text_of(item.get("key"))
         if pod in before and before[pod] != key:
             message = (
-                f"pod {pod} gets its private key from the entry {key} of the Secret instead of"
-                f" {before[pod]}: it becomes another node, and two validators with the same key"
+                f'pod {pod} gets "{key}" of the Secret as its private key instead of'
+                f' "{before[pod]}": it becomes another node, and two validators with the same key'
                 " fork the chain"
             )
             fix = f"keep key: {before[pod]}"
@@ -216,10 +214,10 @@ def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
             key = text_of(data.get("secretKey"))
             was, now = _entry(before.get(key)), _entry(data)
             if was and was != now:
-                message = f"{new.label} reads the private key {key} from {now} instead of {was}:"
-                message += " if they differ, the node becomes another one"
-                fix = "before you merge, copy all keys to the new entries of the secrets manager;"
-                fix += " otherwise, keep the old ones"
+                message = f'{new.label} reads the private key "{key}" from {now} instead of {was}:'
+                message += " if the two keys differ, the node becomes another one"
+                fix = "before you merge, copy all private keys in the secrets manager from the old"
+                fix += " entry to the new one"
                 path = ("spec", "data", index, "remoteRef", "key")
                 yield Problem(new, path, message, fix)
                 break
@@ -262,8 +260,9 @@ def _mounts(manifest: Manifest) -> dict[tuple[str, str, str], tuple[Where, Any]]
 
 def _entry(data: Any) -> str:
     """Return the entry of the secrets manager from which a key comes."""
-    entry = (paths.get(data, ("remoteRef", field)) for field in ("key", "property"))
-    return "#".join(part for part in entry if isinstance(part, str))
+    key, inner = (paths.get(data, ("remoteRef", field)) for field in ("key", "property"))
+    shown = key if isinstance(key, str) else ""
+    return f"{shown} (property {inner})" if isinstance(inner, str) else shown
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/data-storage-formats")
@@ -343,7 +342,9 @@ def config_change_without_rollout(objects: Objects) -> Iterator[Problem]:
             "ConfigMap changes, they may not restart"
         )
         path = (*workload.template, "metadata", "annotations")
-        fix = "add an annotation checksum/NAME with the SHA-256 of the files for each ConfigMap, as"
+        fix = (
+            "annotate the pod template with a checksum for each ConfigMap, such as checksum/config"
+        )
         fix += " in chart/templates/besu/statefulset.yaml"
         yield Problem(manifest, path, message, fix)
 

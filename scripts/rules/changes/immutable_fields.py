@@ -44,7 +44,9 @@ _DEFAULTS = {
     "volumeMode": "Filesystem",
 }
 _SIZE = ("resources", "requests", "storage")
-_RECREATE = f"to change it, recreate the StatefulSet, but not its pods: {HOW}"
+_RECREATE = f"to change it, recreate the StatefulSet without deleting its pods: {HOW}"
+_MOST_SHOWN = 120
+"""Characters of the values in a message."""
 
 
 @rule(f"{_VALIDATION}/apps/validation/validation.go#L709", outcome=Outcome.REJECTED)
@@ -61,7 +63,7 @@ def selector_changed(objects: Objects) -> Iterator[Problem]:
             field = str(path[-1])
             where = "the selector" if field == "selector" else f"{field} in the selector"
             message = f"{where} of {new.label} changes from {was} to {now}: {_REJECTED}"
-            fix = f"{_keep(field, was)}; write labels for other purposes only to the pods"
+            fix = f"{_keep(field, was)}; add new labels only to spec.template.metadata.labels"
             yield Problem(new, path, message, fix)
 
 
@@ -97,7 +99,7 @@ def volume_claim_template_changed(objects: Objects) -> Iterator[Problem]:
             message += f" {now}: {_REJECTED}"
             added = [after[name][0] for name in after if name not in before]
             path = added[0] if added else ("spec", "volumeClaimTemplates")
-            kept = "remove the templates" if was == NOTHING else f"keep only {was}"
+            kept = "remove them" if was == NOTHING else f"keep only the volumeClaimTemplate {was}"
             yield Problem(new, path, message, f"{kept}; {_RECREATE}")
         for name in sorted(before.keys() & after.keys()):
             yield from _other_template(new, before[name][1], after[name])
@@ -116,15 +118,16 @@ def _other_template(new: Manifest, was: Any, after: tuple[Where, Any]) -> Iterat
             message += f" {paths.get(was, ('spec', *_SIZE))} to {larger}: the API server rejects"
             message += " the change, so no sync begins, and no volume grows"
             fix = f"first enlarge the existing claims, {name}-{new.name}-0 and so on, then recreate"
-            fix += f" the StatefulSet, but not its pods: see {_GROW}"
+            fix += f" the StatefulSet without deleting its pods: see {_GROW}"
             yield Problem(new, (*path, "spec", *_SIZE), message, fix)
             continue
         before, changed = (text_of(paths.get(template, inner)) for template in (was, now))
         message = f"{_dotted(inner)} of the volumeClaimTemplate {name} of {new.label}"
         message += f" changes from {before} to {changed}: {_REJECTED}, and existing volumes would"
         message += " not change either"
-        replace = _RECREATE if inner[0] == "metadata" else f"to replace the volumes: {HOW}"
-        fix = f"{_keep(str(inner[-1]), before)}; {replace}"
+        replace = _RECREATE if inner[0] == "metadata" else f"to replace the volumes, {HOW}"
+        field = _dotted(inner) if inner[0] == "metadata" else str(inner[-1])
+        fix = f"{_keep(field, before)}; {replace}"
         yield Problem(new, (*path, *inner), message, fix)
 
 
@@ -194,7 +197,9 @@ def job_template_changed(objects: Objects) -> Iterator[Problem]:
         for field in fields:
             path = _difference(old.object, new.object, ("spec", field))
             if path and not _same(old, new, ("spec", field)):
-                message = f"{_dotted(path)} of {new.label} changes: {_REJECTED}"
+                was, now = _shown(old, path), _shown(new, path)
+                change = f" from {was} to {now}" if len(was + now) <= _MOST_SHOWN else ""
+                message = f"{_dotted(path)} of {new.label} changes{change}: {_REJECTED}"
                 fix = "give the new Job another name; if it must keep its name, add the annotation"
                 fix += " argocd.argoproj.io/sync-options: Force=true,Replace=true, by which Argo CD"
                 fix += " deletes the old Job first"
@@ -232,10 +237,13 @@ def headless_service_changed(objects: Objects) -> Iterator[Problem]:
 
 def _recreate_service(old: Manifest, new: Manifest, path: Where) -> str:
     """Return how to keep a field of a Service, or to recreate the Service."""
-    kept = _keep(str(path[-1]), _shown(old, path))
+    kept, families = _keep(str(path[-1]), _shown(old, path)), paths.get(old.object, path)
+    if isinstance(families, list) and families[0] == paths.get(new.object, (*path, 0)):
+        both = f"write ipFamilies: {_shown(old, path)}"
+        return f"write ipFamilyPolicy: SingleStack; to keep {families[1]}, {both}"
     command = f"kubectl -n {new.namespace} delete service {new.name}"
-    fix = f"{kept}; to change it, waive this rule, and after the merge run {command}"
-    return f"{fix}: clients can't connect until Argo CD has recreated the Service"
+    fix = f"{kept}; if you want the change, waive this rule, and after the merge run {command}"
+    return f"{fix} (clients can't connect until Argo CD has recreated the Service)"
 
 
 def _other_address(old: Manifest, new: Manifest) -> Iterator[tuple[Where, str]]:
@@ -276,8 +284,8 @@ def immutable_data_changed(objects: Objects) -> Iterator[Problem]:
             continue
         for field in ("data", "binaryData", "stringData", "immutable"):
             if path := _difference(old.object, new.object, (field,)):
-                message = f"{new.label} is immutable, but /{'/'.join(map(str, path))} changes:"
-                message += f" {_REJECTED}"
+                changed = f"{path[-1]} in its {field}" if len(path) > 1 else f"its field {field}"
+                message = f"{new.label} is immutable, but {changed} changes: {_REJECTED}"
                 fix = f"restore {new.label}; write the new contents to a {new.kind} with another"
                 fix += " name, and change the pods to use that one"
                 yield Problem(new, path, message, fix)

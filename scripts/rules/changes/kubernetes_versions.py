@@ -52,7 +52,7 @@ def kubernetes_version_skipped(objects: Objects) -> Iterator[Problem]:
     if was and now and (now < was or now > was + 1):
         step = "decreases" if now < was else f"increases by {now - was} minor versions at once"
         message = f"kubernetesVersion {step}, from {objects.kubernetes_version_before} to"
-        reason = "can't be downgraded" if now < was else "skip no minor version when they upgrade"
+        reason = "can't be downgraded" if now < was else "upgrade one minor version at a time"
         message += f" {objects.kubernetes_version}: control planes {reason}"
         fix = f'write kubernetesVersion: "1.{was + 1}", and upgrade to the next version later'
         fix = fix if now > was else f'keep kubernetesVersion: "1.{was}"'

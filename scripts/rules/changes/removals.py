@@ -30,11 +30,9 @@ def alert_removed(objects: Objects) -> Iterator[Problem]:
     for old in _of_kind(objects.old, "PrometheusRule"):
         removed = [name for name in dict.fromkeys(_alerts(old)) if name not in kept]
         if removed:
-            one = len(removed) == 1
-            message = f"the {'alert is' if one else 'alerts are'} removed, so no one is notified of"
-            message += f" {'its problem' if one else 'their problems'}: {', '.join(removed)}"
-            fix = f"restore {'it' if one else 'them'}; if other alerts replace"
-            fix += f" {'it' if one else 'them'}, name those in the pull request"
+            message = "the following alerts are removed, so no one is notified of their problems:"
+            message += f" {', '.join(removed)}"
+            fix = "restore these alerts; if others replace them, name those in the pull request"
             yield Problem(_new_or_old(objects, old), ("spec", "groups"), message, fix)
 
 
@@ -74,7 +72,7 @@ def ingress_host_removed(objects: Objects) -> Iterator[Problem]:
         for host in dict.fromkeys(_hosts(old)):
             if host not in kept:
                 message = f"no Ingress has the host {host} any longer: its clients get an error"
-                fix = f"keep the host {host} until no client uses it"
+                fix = f"keep the host {host}, beside the new one, until no client uses it"
                 yield Problem(_new_or_old(objects, old), ("spec", "rules"), message, fix)
 
 
