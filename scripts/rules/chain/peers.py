@@ -34,7 +34,7 @@ def duplicate_peer_id(objects: Objects) -> Iterator[Problem]:
                 f"{named(setting)} has the same ID, {id_[:16]}…, for {seen[id_]} and {host}: "
                 f"the container {node.name} connects to at most one of them"
             )
-            fix = _right_id(objects, node, "each")
+            fix = _right_id(objects, node, "each pod")
             yield Problem(setting.manifest, setting.path, message, fix)
 
 

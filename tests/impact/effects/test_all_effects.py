@@ -267,7 +267,10 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             "STOPS: linea-stack-besu may no longer connect to linea-stack-maru on 9000/TCP",
             "STOPS: linea-stack-besu may no longer connect to linea-stack-sequencer on 30303/TCP",
             "STOPS: linea-stack-tx-sender may no longer connect to linea-stack-besu on 8545/TCP",
-            "CHANGES: NetworkPolicy/linea-stack-besu is removed: its pods are no longer isolated",
+            (
+                "CHANGES: NetworkPolicy/linea-stack-besu is removed: it no longer restricts the "
+                "traffic of its pods"
+            ),
             "CHANGES: NetworkPolicy/linea-stack-besu is deleted at the end of the sync",
             (
                 "CHANGES: 10.30.0.0/22 may no longer connect to linea-stack-besu on 8545/TCP, "
@@ -355,7 +358,10 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         "prod",
         (on("PrometheusRule/linea-stack-tx-sender", to=None),),
         [
-            ("CHANGES: removed alerts: LineaTxSenderStuck; no one is notified of their problems"),
+            (
+                "CHANGES: the following alerts are removed, so no one is notified of their "
+                "problems: LineaTxSenderStuck"
+            ),
             "CHANGES: PrometheusRule/linea-stack-tx-sender is deleted at the end of the sync",
         ],
     ),
