@@ -183,7 +183,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on(BESU, "spec", "serviceName", to="x"),),
         [
             (
-                "BLOCKED: /spec/serviceName of StatefulSet/linea-stack-besu changes from "
+                "BLOCKED: serviceName of StatefulSet/linea-stack-besu changes from "
                 "linea-stack-besu-headless to x: the API server rejects the change, so no sync "
                 "begins"
             ),
