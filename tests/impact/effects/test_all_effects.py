@@ -226,9 +226,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on(BESU, to=None),),
         [
             (
-                "DATA: StatefulSet/linea-stack-besu, which has data, is removed: this sync and all "
-                "later ones wait until someone confirms the deletion; then it is deleted, and its "
-                "volumes remain unused"
+                "DATA: StatefulSet/linea-stack-besu, which has data, is removed: all syncs wait "
+                "until someone confirms its deletion, which leaves its volumes unused"
             ),
             (
                 "STOPS: StatefulSet/linea-stack-besu: its 2 pods are removed once a person "
