@@ -44,7 +44,7 @@ _FORMS = {
 """Pattern of the generated schemas → what is wrong, and what to write."""
 _KEY = (
     "is not a valid key",
-    "write at most 63 letters, digits, -, _ and ., with or without a DNS name and / before them",
+    "write at most 63 letters, digits, -, _ and ., with or without a DNS name like example.com/",
 )
 
 
@@ -183,7 +183,7 @@ def sentences(
     if path == ("apiVersion",):
         return message, _existing(problem.kind, kubernetes_version)
     fields = [problem.kind.lower(), *(part for part in path if isinstance(part, str))]
-    explained = f"`kubectl explain {'.'.join(fields)}` describes it"
+    explained = f"`kubectl explain {'.'.join(fields)}` describes the field"
     if unknown := _UNKNOWN.fullmatch(message):
         (key,) = _QUOTED.findall(unknown.group(1))
         root = _schema(found, problem.kind, kubernetes_version)

@@ -256,13 +256,10 @@ def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
         _reject(file, key, "non-string-key", message, fix)
     first = seen.get(key.value)
     if first is not None:
-        _reject(
-            file,
-            key,
-            "duplicate-key",
-            f"duplicate key {key.value}: line {first.start_mark.line + 1} already has it",
-            f"remove one of the two {key.value}, the one with the value that is not meant",
-        )
+        line = first.start_mark.line + 1
+        message = f"duplicate key {key.value}: line {line} already has it"
+        fix = f"remove the key here or the one in line {line}, whichever has the wrong value"
+        _reject(file, key, "duplicate-key", message, fix)
 
 
 def _is_ambiguous(text: str) -> bool:

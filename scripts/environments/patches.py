@@ -151,8 +151,8 @@ def _without_test(document: yamlio.Document) -> Iterable[Finding]:
                 ["patch", index],
                 f"no test before {operation['op']} {path}: if the chart changes the value, the "
                 "patch would still overwrite it",
-                f"add {{op: test, path: {path}, value: …}} before it, with the value of the object "
-                f"in {_rendered(document, target)}",
+                f"write {{op: test, path: {path}, value: V}} above this operation, where V is the "
+                f"value in {_rendered(document, target)}",
             )
 
 
@@ -218,7 +218,7 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
             missing = _first_missing(changed, wrong)
             message = f"{operation['op']} {wrong} failed: {manifest.label} has no {missing}"
             rule, fix = "patch-path-not-found", "correct the path"
-            if operation["op"] == "add" and missing != wrong:
+            if operation["op"] == "add" and missing != wrong and not missing[-1].isdigit():
                 fix += f"; if it is right, first add {missing}: an add creates no parents"
             elif operation["op"] == "replace":
                 fix += "; for a new field, write op: add"
