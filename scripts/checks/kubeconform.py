@@ -44,7 +44,7 @@ _FORMS = {
 """Pattern of the generated schemas → what is wrong, and what to write."""
 _KEY = (
     "is not a valid key",
-    "write at most 63 letters, digits, -, _ and ., with or without a DNS name like example.com/",
+    "write at most 63 letters, digits, -, _ and ., with or without a prefix such as example.com/",
 )
 
 

@@ -93,7 +93,7 @@ def load(path: Path, root: Path) -> Document:
     if len(documents) == 1:
         return documents[0]
     message = "a second YAML document begins here; the file may have only one"
-    fix = "move its keys into the first document, and remove the line ---"
+    fix = "move the keys of the second document into the first one, and remove the line ---"
     raise UserError(documents[1].finding("multiple-yaml-documents", [], message, fix))
 
 
@@ -111,7 +111,7 @@ def load_all(path: Path, root: Path) -> list[Document]:
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
         message = f"the character U+{error.character:04X} is not allowed in YAML"
-        finding = Finding(file, line, 0, "yaml-syntax", message, "remove this control character")
+        finding = Finding(file, line, 0, "yaml-syntax", message, f"remove U+{error.character:04X}")
         raise UserError(finding) from None
     except yaml.MarkedYAMLError as error:
         raise UserError(syntax(error, file, text)) from None

@@ -150,7 +150,7 @@ def load(root: Path, name: str) -> Environment:
                 "wrong-type",
                 [],
                 "the file is a list or a text, not a mapping",
-                "write its keys with their values, as in git, for example kubernetesVersion",
+                'write a mapping, for example {kubernetesVersion: "1.34"}',
             )
         )
     if isinstance(data, dict):
@@ -251,7 +251,7 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
     for layer in environment.layers:
         if not isinstance(layer.data, dict | None):
             message = "the file is a list or a text, not a mapping of values"
-            fix = "write the keys of chart/values.yaml to change, each with a new value"
+            fix = "write a mapping of values, for example {besu: {replicas: 2}}"
             return [layer.finding("wrong-type", [], message, fix)]
     chart, *own = environment.layers
     overlay = own[-1]
@@ -277,7 +277,10 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
         return json_schema.check_merged(merged, path, locate)
     except (UserError, ValueError, RecursionError):
         # Not the error's own text, which could contain a value, or a path of this machine.
-        message, fix = "the file is not a valid JSON Schema", f"restore {path.name} from git"
+        message, fix = (
+            "the file is not a valid JSON Schema",
+            "restore chart/values.schema.json from git",
+        )
         return [Finding(safe_files.name(path, root), 0, 0, "invalid-chart", message, fix)]
 
 

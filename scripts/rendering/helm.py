@@ -232,7 +232,7 @@ def _failure(chart: Path, root: Path, problem: str) -> Finding:
     if not position:
         file, fix = f"{folder}/Chart.yaml", f"correct the chart until `helm lint {folder}` passes"
         if problem.startswith("the dependency "):
-            fix = f"run helm dependency build {folder}, or remove it from dependencies"
+            fix = f"run helm dependency build {folder}, or remove it from dependencies in {file}"
         elif problem == "Chart.yaml file is missing":
             fix = f"restore {file} from git"
         return Finding(file, 0, 0, "invalid-chart", problem, fix)

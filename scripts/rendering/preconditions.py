@@ -141,12 +141,13 @@ def _shape(
             if path[-1] in parent:
                 message = f"{name} is {_kind_of(value)}, not {_kind_of(type_())}"
             fix = f"write {name} as {_kind_of(type_())}"
-            if isinstance(own := paths.get(before.object, path), str):
-                fix = f"write {name}: {own}, as the chart does"
-            elif isinstance(own, dict):
-                fix = f"write {_kind_of(own)} as the value of this operation, or remove it"
-            if own is None and path in _EXAMPLES:
+            if path in _EXAMPLES:
                 fix += f", for example {_EXAMPLES[path]}"
+            own = paths.get(before.object, path)
+            if isinstance(own, type_):
+                fix = f"remove this operation of the patch, or write {_kind_of(own)} as its value"
+            if isinstance(own, type_) and isinstance(own, str):
+                fix = f"write {name}: {own}, as the chart does"
             message += ": the API server rejects the object"
             yield finding("invalid-manifest", path, message, fix)
     kind = manifest.object.get("kind")
