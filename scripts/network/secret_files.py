@@ -46,8 +46,8 @@ def _inspect(path: Path, root: Path, *, must_be_folder: bool = False) -> list[Fi
         message = "a symbolic link: private keys could be written outside the repository"
         raise _invalid(file, message, f"replace the link {file} with a folder or file")
     if not stat.S_ISDIR(mode) and (must_be_folder or not stat.S_ISREG(mode)):
-        wanted = "a folder" if must_be_folder else "a file or a folder"
-        raise _invalid(file, f"{file} must be {wanted}", f"remove {file}")
+        kind = "a folder" if must_be_folder else "a file or a folder"
+        raise _invalid(file, f"{file} must be {kind}", f"remove {file}")
     wanted = _FOLDER if stat.S_ISDIR(mode) else _FILE
     if not stat.S_IMODE(mode) & ~wanted:
         return []
