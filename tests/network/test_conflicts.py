@@ -103,7 +103,7 @@ def test_a_key_of_another_environment_is_rejected(plain: Repository, kept: tuple
     done = network(plain, "prod", code=1)
     assert f".secrets/prod/{path}  error  shared-validator" in done.out
     assert "the key belongs to dev's chain" in done.out
-    assert "move .secrets/prod/ away, so that prod gets its own keys" in done.out
+    assert "move .secrets/prod/ away, and run the command again" in done.out
     assert plain.files("overlays") == before
     assert {*private(plain, "prod")} == {path}
 
@@ -162,7 +162,7 @@ def test_validators_that_differ_from_the_genesis_are_rejected(plain: Repository)
     path.write_text(
         head + mark + listed[:first] + listed[second:cut] + listed[cut:] + listed[first:second]
     )
-    assert_rejected("the validators differ from those in the genesis, or have another order\n")
+    assert_rejected("network.validators and the genesis have other addresses, or in another order\n")
     before, id_, after = whole.rpartition('"chainId": 1337')
     path.write_text(before + id_[:-1] + "8" + after)
     assert_rejected("Maru's chain id is 1338, but Besu's is 1337\n")
