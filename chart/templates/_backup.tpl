@@ -57,7 +57,7 @@ Takes {component, parts}: the folders that the volume has.
 {{- $root := .component.root -}}
 {{- if $root.Values.restore.backup -}}
 {{- if not $root.Values.backup.storage.bucket -}}
-{{- fail "restore.backup is given, and backup.storage.bucket is not: write the bucket that the backup is in" -}}
+{{- fail "restore.backup is set, but backup.storage.bucket is empty. Set backup.storage.bucket to the bucket that has this backup" -}}
 {{- end -}}
 {{- $backup := $root.Values.backup -}}
 name: restore

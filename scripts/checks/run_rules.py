@@ -152,7 +152,7 @@ def _bad_waiver(
         yield finding("stale-waiver", "rule", message, "remove the waiver")
     elif waiver.until < today.isoformat():
         message = f"the waiver of {waiver.rule} expired on {waiver.until}, and has no effect"
-        fix = "fix what it waived, or assess the risk again and write a later date"
+        fix = f"fix what {waiver.rule} reports; if the risk is still acceptable, write a later date"
         if not is_used and rule.is_about_changes:
             fix = "remove the waiver: the change that it allowed is done"
         yield finding("expired-waiver", "until", message, fix)

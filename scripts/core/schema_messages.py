@@ -39,6 +39,11 @@ _NOUNS = {
 }
 
 
+def nouns(types: Sequence[str]) -> str:
+    """Return JSON Schema's types in words: a string or a number."""
+    return listed([_NOUNS[name] for name in types if name != "null"])
+
+
 def label(path: Sequence[str | int]) -> str:
     """Return a path as messages show it, for example besu.extraEnv[0].value."""
     text = ""
@@ -99,7 +104,7 @@ def noun(parts: Sequence[Schema]) -> str:
 
 def wrong_type(value: Any, path: ValuePath, types: Sequence[str]) -> str:
     """Return the message for a value that has none of the types."""
-    wanted = listed([_NOUNS[name] for name in types if name != "null"])
+    wanted = nouns(types)
     if value is None:
         return f"{label(path)} is empty"
     if isinstance(value, dict | list):
@@ -186,8 +191,8 @@ def advice(parts: Sequence[Schema]) -> str:
     """Return what may be written, as an instruction with an example."""
     message = str(first(parts, "errorMessage") or f"Write {_described(parts)}.")
     if message.startswith(_WITHOUT_EXAMPLE):
-        return _inside(message)
-    return _with_example(_inside(message), parts)
+        return as_fix(message)
+    return _with_example(as_fix(message), parts)
 
 
 def example(parts: Sequence[Schema]) -> Any:
@@ -228,10 +233,12 @@ def choose(
     """Return what to do with a mapping that needs exactly one of the keys."""
     there = [key for key in keys if key in value]
     if there:
-        return f"keep one of them, and remove the other{'s' if len(there) > 2 else ''}"
+        first_key, *others = there
+        rest = listed(others, "and")
+        return f"remove {rest} from {label(path)}; or remove {first_key} if {rest} is meant"
     lines = [f'"{k}: {flow(e)}"' for k, e in zip(keys, examples, strict=True) if e is not None]
     for_example = f", for example {lines[0]}" if lines else ""
-    return f"add one of them to {label(path)}{for_example}"
+    return f"add {listed(keys)} to {label(path)}{for_example}"
 
 
 def repaired(value: str, parts: Sequence[Schema], valid: Callable[[Any], bool]) -> str | None:
@@ -240,7 +247,7 @@ def repaired(value: str, parts: Sequence[Schema], valid: Callable[[Any], bool]) 
         if other != value and valid(other):
             if not isinstance(other, str):
                 return f"write {other} without quotes"
-            words = _inside(str(first(parts, "errorMessage") or ""))
+            words = as_fix(str(first(parts, "errorMessage") or ""))
             what = words.partition(". ")[0].removeprefix("write ") if words else ""
             return f"write {flow(other)}" + (f": {what}" if what else "")
     return None
@@ -353,7 +360,7 @@ def _target(path: ValuePath) -> str:
     return label(path).replace(f"[{ITEM}]", "[]")
 
 
-def _inside(sentence: str) -> str:
+def as_fix(sentence: str) -> str:
     """Return a sentence without its capital letter and period, as the fix of a finding."""
     small = sentence[1:2].islower() or sentence[1:2] == " "
     head = sentence[:1].lower() if small else sentence[:1]
@@ -382,7 +389,7 @@ def _described(parts: Sequence[Schema]) -> str:
     described = first(parts, "description")
     pattern = first(parts, "pattern")
     if described and (pattern or not types):
-        return _inside(str(described))
+        return as_fix(str(described))
     words = []
     for name in types:
         if name == "boolean":

@@ -216,7 +216,7 @@ def test_halves_of_a_validator_share_a_zone_where_zones_are_kept_apart() -> None
 def refused(values: Network) -> str:
     with pytest.raises(UserError) as caught:
         of(values)
-    return str(caught.value)
+    return "\n".join(f"{finding.message}\n{finding.fix}" for finding in caught.value.findings)
 
 
 def with_replicas(values: Network, replicas: int) -> Network:
@@ -251,7 +251,7 @@ def test_each_maru_needs_its_sequencer() -> None:
 
 
 def test_a_maru_without_any_sequencer_is_refused() -> None:
-    assert "sequencer.enabled false" in refused({"sequencer": {"enabled": False}})
+    assert "sequencer.enabled is false" in refused({"sequencer": {"enabled": False}})
 
 
 def test_a_hundred_validators_fit_into_what_the_api_server_takes() -> None:
