@@ -148,7 +148,7 @@ def test_an_unused_waiver_is_a_finding(repository: Repository) -> None:
     assert [(f.rule, f.message, f.fix) for f in findings] == [
         (
             "stale-waiver",
-            "the waiver is unused: checkov/CKV_K8S_16 reports nothing for these objects",
+            "the waiver is unused: checkov/CKV_K8S_16 reports nothing for its objects",
             "remove the waiver",
         ),
         (
@@ -167,7 +167,7 @@ def test_an_unused_waiver_is_a_finding(repository: Repository) -> None:
                 "the pattern is unused: checkov/CKV_K8S_43 reports nothing for"
                 " CronJob/linea-stack-backup"
             ),
-            "remove this line",
+            "remove CronJob/linea-stack-backup from objects",
         ),
     ]
     lines = (repository / policy.WAIVERS).read_text("utf-8").splitlines()
