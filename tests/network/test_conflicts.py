@@ -162,7 +162,9 @@ def test_validators_that_differ_from_the_genesis_are_rejected(plain: Repository)
     path.write_text(
         head + mark + listed[:first] + listed[second:cut] + listed[cut:] + listed[first:second]
     )
-    assert_rejected("network.validators and the genesis have other addresses, or in another order\n")
+    assert_rejected(
+        "network.validators and the genesis have other addresses, or in another order\n"
+    )
     before, id_, after = whole.rpartition('"chainId": 1337')
     path.write_text(before + id_[:-1] + "8" + after)
     assert_rejected("Maru's chain id is 1338, but Besu's is 1337\n")
