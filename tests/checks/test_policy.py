@@ -154,12 +154,12 @@ def test_an_unused_waiver_is_a_finding(repository: Repository) -> None:
         (
             "unknown-check",
             "check checkov/CKV_K8S_999 does not exist, so the waiver has no effect",
-            "write the rule of the finding to waive, or remove the waiver",
+            "write the check as the finding to waive shows it; if there is none, remove the waiver",
         ),
         (
             "unknown-check",
             "check kube-score/no-such-test does not exist, so the waiver has no effect",
-            "write the rule of the finding to waive, or remove the waiver",
+            "write the check as the finding to waive shows it; if there is none, remove the waiver",
         ),
         (
             "stale-waiver",
