@@ -158,6 +158,8 @@ def _besu_value(
     for finding in json_schema.check(document, BESU) + json_schema.check(document, BESU_OPEN):
         # The value of an argument or a variable has no quotes.
         fix = finding.fix.removesuffix(" without quotes")
+        if path[-1] == "value":  # of a variable, which is always a string
+            fix = _SCALAR.sub(r'write "\1"', fix)
         yield program.problem(path, finding.rule, f"{prefix}{finding.message}", fix)
 
 
@@ -363,6 +365,10 @@ def _listed(table: Path) -> str:
 
 _UNQUOTED = re.compile(r"^write (?!true$|false$)([A-Za-z][A-Za-z0-9_-]*)$")
 """A fix with a string as YAML has it, which needs quotes in TOML and JSON."""
+
+
+_SCALAR = re.compile(r"^write (true|false|-?[0-9.]+)$")
+"""A fix with a boolean or a number as YAML has it, which needs quotes in a string."""
 
 
 def _in_text(findings: Iterable[Finding], texts: Iterable[Text]) -> Iterator[InvalidOption]:

@@ -31,7 +31,8 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
     findings = list[Finding]()
     by_environment: dict[str, list[tuple[Rule, Problem]]] = {each.name: [] for each in environments}
     for checked, rule, problem in catalogue.check(environments):
-        by_environment[checked.name].append((rule, problem))
+        if not _is_in_unnamed_container(problem):
+            by_environment[checked.name].append((rule, problem))
     waivers = {rendering.name: rendering.waivers for rendering in renderings}
     is_partial = len(environments) < len(layout.environments(root))
     today = datetime.now(UTC).date()
@@ -43,6 +44,19 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
         findings += invalid
         findings += located(root, inputs, unwaived)
     return findings
+
+
+def _is_in_unnamed_container(problem: Problem) -> bool:
+    """Return whether the field is in a container without a name, which the schemas report.
+
+    Mostly it is a patch that was meant for another container, so no other advice about it is right.
+    """
+    for index, part in enumerate(problem.path[:-1]):
+        if part in ("containers", "initContainers"):
+            container = problem.manifest.get(*problem.path[: index + 2])
+            if isinstance(container, dict) and "name" not in container:
+                return True
+    return False
 
 
 def located(

@@ -160,7 +160,9 @@ def _shape(
         yield finding("invalid-manifest", ["kind"], message, fix)
     elif kind.endswith("List") and "items" in manifest.object:
         message = f"the kind {kind} contains other objects, which would not be checked"
-        fix = "write each object in a template as a document of its own, without a list around it"
+        fix = "write each object of the list as a separate document of the template"
+        if before.kind != kind:
+            fix = f"write kind: {before.kind}, as the chart does"
         yield finding("invalid-manifest", ["kind"], message, fix)
     elif kind in _CLUSTER_SCOPED:
         message = f"{kind} is cluster-scoped: the environment's AppProject does not permit it"

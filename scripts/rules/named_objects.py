@@ -55,7 +55,7 @@ def new_role(manifest: Manifest, user: str) -> str:
     rights = "docs/eks.md (Roles) lists" if key else "it needs"
     return (
         f"create an IAM role for {user} with only the rights that {rights}, and write its ARN in"
-        f" {key or f'the annotation {ROLE}'}"
+        f" {f'{key} in the values.yaml of the environment' if key else f'the annotation {ROLE}'}"
     )
 
 

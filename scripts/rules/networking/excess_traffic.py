@@ -336,7 +336,7 @@ def _open_to_others(objects: Objects, name: str, api: str, effect: str) -> Itera
                         message = f"{policy.manifest.label} opens {api} ({port}) to {others}: "
                         message += effect
                         place = path if is_peer_wrong else _port_item(allowed, party, number)
-                        change = f"remove {number} from the ports of this rule"
+                        change = _without_port(allowed, number)
                         if is_peer_wrong:
                             change = narrower(objects, policy, allowed, path, callers)
                         fix = f"{change}, because {_only(callers, 'need')} access to {api}"
@@ -358,6 +358,14 @@ def _port_item(allowed: Rule, target: Party, port: int) -> Where:
         (path for path, item in items if network_policies.covers(item, target, port, "TCP")),
         allowed.path,
     )
+
+
+def _without_port(allowed: Rule, number: int) -> str:
+    """Return how a rule no longer allows a port; one without ports would allow all of them."""
+    if allowed.ports is None:
+        return f"list the ports of this rule, without {number}"
+    is_only = len(allowed.ports) == 1
+    return "remove this rule" if is_only else f"remove {number} from the ports of this rule"
 
 
 def _is_reported_elsewhere(objects: Objects, allowed: Rule) -> bool:

@@ -71,7 +71,8 @@ def narrower(
     parties = objects.parties
     own = [s for s in sources if network_policies.names(peer, parties[label_of(s)], namespace)]
     if not own:
-        return "remove this peer"
+        is_only = len(allowed.peers) == 1
+        return "remove the rule with this peer" if is_only else "remove this peer"
     return f"replace this peer with {pod_items(own)}"
 
 

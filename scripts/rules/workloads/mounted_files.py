@@ -128,7 +128,8 @@ def missing_java_jar(objects: Objects) -> Iterator[Problem]:
                     f"-jar of {called(container)} is followed by {after or 'nothing'}, not by a jar"
                 )
                 path = (*path[:-1], int(path[-1]) + 1)
-                fix = "add the file name of the jar after -jar, for example maru.jar"
+                is_maru = container.image == "maru"
+                fix = f"add {'maru.jar' if is_maru else 'the path of the jar'} after -jar"
             elif word.endswith(".jar") and before != "-jar" and _is_class(texts, word):
                 message = f"the argument {word} of {called(container)} has no -jar before it"
                 fix = f"add the argument -jar before {word}"
