@@ -154,6 +154,9 @@ def load(root: Path, name: str) -> Environment:
             )
         )
     if isinstance(data, dict):
+        if "name" not in data:
+            message, fix = "name is missing", f"add name: {folder.name}"
+            raise UserError(document.finding("missing-key", [], message, fix))
         data = _inherited(base.data or {}, data)
 
     def locate(path: list[str | int]) -> tuple[Document, list[str | int]]:

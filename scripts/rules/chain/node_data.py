@@ -109,7 +109,7 @@ def shared_data_folder(objects: Objects) -> Iterator[Problem]:
             )
             fix = "mount another volume of volumeClaimTemplates"
             if node.workload == first.workload and node.container_name not in file.key.split("/"):
-                fix = f"write another subPath, for example {node.container_name}"
+                fix = f"write subPath: {node.container_name} in this mount of {node.container_name}"
             yield Problem(node.workload.manifest, path, message, fix)
         elif claim and len(node.ordinals) > 1 and "$(" not in str(file.mounted):
             message = (

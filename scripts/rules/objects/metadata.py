@@ -221,7 +221,8 @@ def missing_prune_confirmation(objects: Objects) -> Iterator[Problem]:
 
 def _write_options(options: dict[str, str]) -> str:
     """Return the fix to write the sync options of an object."""
-    return f"write {sync.OPTIONS}: {','.join(f'{key}={value}' for key, value in options.items())}"
+    written = ",".join(f"{key}={value}" for key, value in options.items())
+    return f"write the annotation {sync.OPTIONS}: {written}"
 
 
 _KEEP = "helm.sh/resource-policy"

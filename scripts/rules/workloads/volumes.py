@@ -46,8 +46,8 @@ def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
 def _volume_to_add(name: str) -> str:
     """Return the fix for a mount of a volume that the pod does not have."""
     return (
-        f"add {{name: {name}, emptyDir: {{}}}} to volumes; if the volume has files from elsewhere, "
-        "write their source instead of emptyDir"
+        f"add {{name: {name}, emptyDir: {{}}}} to volumes of the pod; if the volume has files from "
+        "elsewhere, write their source instead of emptyDir"
     )
 
 
