@@ -211,6 +211,9 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
                 if manifest.kind != "Secret" and not may_be_secret(path.split("/")):
                     message += f", not {shown(operation['value'], [])}"
                 fix = "check whether the patch still fits; if so, write the new value in the test"
+                if manifest.kind == "Secret" and path.startswith(("/data/", "/stringData/")):
+                    fix = "remove the patch, because secrets must not be in git: create the Secret"
+                    fix += " on the cluster instead, see docs/network.md"
             rule = "patch-test-failed"
         except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException):
             source = operation.get("from", path)

@@ -132,7 +132,9 @@ def network_policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
             f"no NetworkPolicy allows ingress through {entries} to {numbered(ports)} of {label}:"
             " health checks and connections time out"
         )
-        name = "<namespace of the ingress controller>"
+        classes = {entry.get("spec", "ingressClassName") for entry, _ in ports.values()}
+        controller = " ".join([*sorted(filter(None, classes)), "ingress controller"])
+        name = f"<namespace of the {controller}>"
         peer: Peer = {"namespaceSelector": {"matchLabels": {network_policies.NAMESPACE: name}}}
         if any(entry.kind == "Service" or is_by_address for entry, is_by_address in ports.values()):
             peer = {"ipBlock": {"cidr": "<subnet of the load balancer>"}}

@@ -63,7 +63,7 @@ def rolling_update_settings_ignored(objects: Objects) -> Iterator[Problem]:
 def update_breaks_quorum(objects: Objects) -> Iterator[Problem]:
     """An update stops no more validators at once than the chain can spare.
 
-    Otherwise each update stops the chain.
+    Otherwise each update stops the chain. Kubernetes before 1.35 ignores maxUnavailable.
     """
     spare = objects.chain.spare if objects.chain else 0
     needs = f", but a block needs {objects.chain.quorum}" if objects.chain else ""
@@ -75,8 +75,8 @@ def update_breaks_quorum(objects: Objects) -> Iterator[Problem]:
         gone = min(scaled(max_unavailable, workload.least), workload.least)
         if gone > max(1, spare):
             message = (
-                f"maxUnavailable is {max_unavailable}, so an update stops {gone} of "
-                f"{workload.least} validators at once{needs}: each update stops the chain"
+                f"maxUnavailable is {max_unavailable}, so from Kubernetes 1.35 on, an update stops "
+                f"{gone} of {workload.least} validators at once{needs}: each update stops the chain"
             )
             fix = f"write maxUnavailable: {max(1, spare)}"
             yield Problem(workload.manifest, path, message, fix)
