@@ -89,7 +89,7 @@ def _backend(objects: Objects, backend: Backend) -> Problem | None:
 def ingress_rule_without_paths(objects: Objects) -> Iterator[Problem]:
     """Every http rule of an Ingress has a path.
 
-    Otherwise the API server rejects the Ingress, so the sync fails or does not start.
+    Otherwise the API server rejects the Ingress, so the sync fails or does not begin.
     """
     for manifest in objects.of_kind("Ingress"):
         for place, route in services.rules(manifest):

@@ -55,7 +55,7 @@ def missing_policy_type(objects: Objects) -> Iterator[Problem]:
 def invalid_policy_type(objects: Objects) -> Iterator[Problem]:
     """The policyTypes of a NetworkPolicy are Ingress or Egress.
 
-    Otherwise the API server rejects the policy, so the sync fails or does not start.
+    Otherwise the API server rejects the policy, so the sync fails or does not begin.
     """
     for policy in objects.policies:
         types = paths.get(policy.manifest.object, ("spec", "policyTypes"))
@@ -95,7 +95,7 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
 def invalid_cidr(objects: Objects) -> Iterator[Problem]:
     """The addresses of an ipBlock are valid CIDR ranges, for example 10.30.0.0/22.
 
-    Otherwise the API server rejects the NetworkPolicy, so the sync fails or does not start.
+    Otherwise the API server rejects the NetworkPolicy, so the sync fails or does not begin.
     """
     for policy, path, block in blocks(objects):
         for inner, text in (((*path, "cidr"), block.get("cidr")), *_excepted(path, block)):
@@ -113,7 +113,7 @@ def invalid_cidr(objects: Objects) -> Iterator[Problem]:
 def cidr_exception_outside_block(objects: Objects) -> Iterator[Problem]:
     """The ranges in except of an ipBlock are strictly inside its cidr.
 
-    Otherwise the API server rejects the NetworkPolicy, so the sync fails or does not start.
+    Otherwise the API server rejects the NetworkPolicy, so the sync fails or does not begin.
     """
     for policy, path, block in blocks(objects):
         cidr = network_policies.network(block.get("cidr"))
@@ -142,7 +142,7 @@ def _excepted(path: Where, block: Mapping[str, Any]) -> list[tuple[Where, Any]]:
 def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
     """Every peer of a NetworkPolicy has either an ipBlock or selectors.
 
-    Otherwise the API server rejects the policy, so the sync fails or does not start.
+    Otherwise the API server rejects the policy, so the sync fails or does not begin.
     """
     for policy, path, peer in all_peers(objects):
         present = {key for key, value in peer.items() if value is not None}
@@ -164,7 +164,7 @@ def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
 def invalid_end_port(objects: Objects) -> Iterator[Problem]:
     """Every endPort in a NetworkPolicy is beside a numeric port that is not greater.
 
-    Otherwise the API server rejects the policy, so the sync fails or does not start.
+    Otherwise the API server rejects the policy, so the sync fails or does not begin.
     """
     for policy, path, item in _all_ports(objects):
         first, last = item.get("port"), item.get("endPort")

@@ -115,7 +115,7 @@ def _service_ports(objects: Objects) -> Iterator[tuple[ServicePort, list[Workloa
 def duplicate_service_port(objects: Objects) -> Iterator[Problem]:
     """The ports of a Service differ in number or protocol; if there are several, each has a name.
 
-    Otherwise the API server rejects the Service, so the sync fails or does not start.
+    Otherwise the API server rejects the Service, so the sync fails or does not begin.
     """
     for service in objects.of_kind("Service"):
         own = services.ports(service)

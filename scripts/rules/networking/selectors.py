@@ -179,7 +179,7 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
 def workload_selector_mismatch(objects: Objects) -> Iterator[Problem]:
     """The selector of a workload matches the labels of its own pods.
 
-    Otherwise the API server rejects the workload, so the sync fails or does not start.
+    Otherwise the API server rejects the workload, so the sync fails or does not begin.
     """
     for workload, selector in _with_selectors(objects):
         if not selects(selector, workload.labels):
@@ -376,7 +376,7 @@ def topology_spread_selects_other_pods(objects: Objects) -> Iterator[Problem]:
 def invalid_selector_operator(objects: Objects) -> Iterator[Problem]:
     """In selectors, In and NotIn have values, and Exists and DoesNotExist have none.
 
-    Otherwise the API server rejects the object, so the sync fails or does not start.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for manifest, path, expression in _expressions(objects):
         operator, values = str(expression.get("operator")), expression.get("values")
@@ -429,7 +429,7 @@ def _expressions(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, 
 def invalid_toleration(objects: Objects) -> Iterator[Problem]:
     """Tolerations with the operator Exists have no value; those with another operator have a key.
 
-    Otherwise the API server rejects the workload, so the sync fails or does not start.
+    Otherwise the API server rejects the workload, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         path, spec = workload.pod_path, workload.pod_spec

@@ -20,7 +20,7 @@ _MOST_BYTES = 2**20
 def config_map_too_large(objects: Objects) -> Iterator[Problem]:
     """The data of a ConfigMap or a Secret is at most 1 MiB.
 
-    Otherwise the API server rejects the object, so the sync fails.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for manifest in objects.of_kind("ConfigMap", "Secret"):
         sizes: dict[Where, int] = {}
@@ -47,7 +47,7 @@ def config_map_too_large(objects: Objects) -> Iterator[Problem]:
 def read_write_once_pod_with_other_modes(objects: Objects) -> Iterator[Problem]:
     """A claim with the access mode ReadWriteOncePod has no other access mode.
 
-    Otherwise the API server rejects the claim, so the sync fails.
+    Otherwise the API server rejects the claim, so the sync fails or does not begin.
     """
     for manifest, path, spec in _claim_specs(objects):
         modes = spec.get("accessModes")

@@ -327,7 +327,7 @@ _MOST_OF_ANNOTATIONS = 256 * 1024
 def annotations_too_large(objects: Objects) -> Iterator[Problem]:
     """The annotations of an object are at most 256 KiB in total.
 
-    Otherwise the API server rejects the object, so the sync fails.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for manifest in objects.manifests:
         sizes = {

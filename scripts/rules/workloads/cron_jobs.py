@@ -68,7 +68,7 @@ def schedule_never_runs(objects: Objects) -> Iterator[Problem]:
 def invalid_job_restart_policy(objects: Objects) -> Iterator[Problem]:
     """The restartPolicy of a Job's pod is Never or OnFailure.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin. Always, the
+    Otherwise the API server rejects the object, so the sync fails or does not begin. Always, the
     default, is not valid for a Job.
     """
     for workload in _of_kind(objects, "CronJob", "Job"):

@@ -132,7 +132,7 @@ def pdb_protects_unready_pods(objects: Objects) -> Iterator[Problem]:
 def pdb_with_both_bounds(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget sets minAvailable or maxUnavailable, not both.
 
-    Otherwise the API server rejects it, and the sync fails or does not begin.
+    Otherwise the API server rejects it, so the sync fails or does not begin.
     """
     for manifest, spec, _ in _budgets(objects):
         if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:

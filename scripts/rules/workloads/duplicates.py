@@ -22,7 +22,7 @@ _Named = tuple[Where, str]
 def duplicate_container_name(objects: Objects) -> Iterator[Problem]:
     """The containers of a pod, including its init containers, have unique names.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         names = (((*c.path, "name"), c.name) for c in containers.of(workload))
@@ -33,7 +33,7 @@ def duplicate_container_name(objects: Objects) -> Iterator[Problem]:
 def duplicate_volume_name(objects: Objects) -> Iterator[Problem]:
     """The volumes of a pod have unique names.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         names = (((*path, "name"), str(v.get("name"))) for path, v in workload.volumes())
@@ -44,7 +44,7 @@ def duplicate_volume_name(objects: Objects) -> Iterator[Problem]:
 def duplicate_port_name(objects: Objects) -> Iterator[Problem]:
     """The ports of a container have unique names.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for container in (c for workload in objects.makers for c in containers.of(workload)):
         names = (((*port.path, "name"), port.name) for port in container.ports() if port.name)

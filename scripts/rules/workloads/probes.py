@@ -204,7 +204,7 @@ def startup_probe_too_short(objects: Objects) -> Iterator[Problem]:
 def invalid_success_threshold(objects: Objects) -> Iterator[Problem]:
     """The successThreshold of a liveness or startup probe is 1.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for container in objects.containers:
         for kind in ("livenessProbe", "startupProbe"):

@@ -33,7 +33,7 @@ def several_ethstats_replicas(objects: Objects) -> Iterator[Problem]:
 def autoscaler_min_above_max(objects: Objects) -> Iterator[Problem]:
     """The minReplicas of a HorizontalPodAutoscaler do not exceed its maxReplicas.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for manifest in objects.of_kind(autoscalers.KIND):
         least = whole(manifest.get("spec", "minReplicas"), 1)

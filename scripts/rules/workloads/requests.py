@@ -43,7 +43,7 @@ _MISREAD = {
 def request_above_limit(objects: Objects) -> Iterator[Problem]:
     """A container's requests do not exceed its limits.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for own, resource, request, limit in above_limit(objects):
         if own.container.get("resources", "limits", resource) is not None:

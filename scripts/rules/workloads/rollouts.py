@@ -22,7 +22,7 @@ _VALIDATORS = ("sequencer", "maru")
 def rollout_without_progress(objects: Objects) -> Iterator[Problem]:
     """The maxSurge and maxUnavailable of a Deployment are not both 0.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "Deployment"):
         path: Where = ("spec", "strategy", "rollingUpdate")
@@ -42,7 +42,7 @@ def rollout_without_progress(objects: Objects) -> Iterator[Problem]:
 def rolling_update_settings_ignored(objects: Objects) -> Iterator[Problem]:
     """Only an update strategy of type RollingUpdate has rollingUpdate settings.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "Deployment", "StatefulSet"):
         path = _strategy(workload)
@@ -206,7 +206,7 @@ def surge_without_free_zone(objects: Objects) -> Iterator[Problem]:
 def progress_deadline_too_short(objects: Objects) -> Iterator[Problem]:
     """The progressDeadlineSeconds of a Deployment is more than its minReadySeconds.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "Deployment"):
         ready = whole(workload.get("spec", "minReadySeconds"), 0)

@@ -26,7 +26,7 @@ _REJECTED = "the API server rejects the object, so the sync fails"
 def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
     """A container mounts volumes of its pod, or claim templates of its StatefulSet.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         known = volumes.names(workload)
@@ -143,7 +143,7 @@ def _is_moved(container: Container) -> bool:
 def duplicate_mount_path(objects: Objects) -> Iterator[Problem]:
     """The mount paths of a container are unique.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for container, path, (name, where), (earlier, other) in _on_one_path(objects):
         if where == other:
@@ -200,7 +200,7 @@ def _on_one_path(objects: Objects) -> Iterator[tuple[Container, Where, _Mount, _
 def volume_with_several_sources(objects: Objects) -> Iterator[Problem]:
     """A volume of a pod has at most one source, and a ConfigMap or Secret source has a name.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         for place, volume in workload.volumes():
@@ -257,7 +257,7 @@ def _kinds(volume: Mapping[str, Any]) -> list[str]:
 def probe_without_one_handler(objects: Objects) -> Iterator[Problem]:
     """A probe or lifecycle hook has one action: exec, httpGet, tcpSocket, grpc or sleep.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         for container in containers.of(workload):
