@@ -6,12 +6,12 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts.core import json_schema, paths, safe_files, yamlio
+from scripts.core import json_schema, paths, safe_files, schema_messages, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.core.yamlio import Document
@@ -154,9 +154,6 @@ def load(root: Path, name: str) -> Environment:
             )
         )
     if isinstance(data, dict):
-        if "name" not in data:
-            message, fix = "name is missing", f"add name: {folder.name}"
-            raise UserError(document.finding("missing-key", [], message, fix))
         data = _inherited(base.data or {}, data)
 
     def locate(path: list[str | int]) -> tuple[Document, list[str | int]]:
@@ -165,7 +162,9 @@ def load(root: Path, name: str) -> Environment:
 
     findings = json_schema.check_merged(data, SCHEMA, locate)
     if findings:
-        raise UserError(*findings)
+        unnamed = schema_messages.missing([], ["name"])
+        own = f"add name: {folder.name}"  # not the example of the schema
+        raise UserError(*(replace(f, fix=own) if f.message == unnamed else f for f in findings))
     return _build(root, folder, document, data)
 
 
