@@ -18,6 +18,7 @@ from scripts.checks import api_schemas, openapi
 from scripts.core import paths, programs, schema_messages, schema_paths, toolchain
 from scripts.core.findings import UsageError
 from scripts.core.schema_messages import label
+from scripts.core.sentences import joined
 
 TIMEOUT_S = 600
 
@@ -214,7 +215,7 @@ def sentences(
         return wrong, f"write {_CLOSED.get(str(path[-1]) if path else '', what)}"
     fix = next((f for words, f in (*_FORMS.values(), _KEY) if words in message), "")
     if options := _OPTIONS.fullmatch(message):
-        fix = "write " + schema_messages.listed(_QUOTED.findall(options.group(1)))
+        fix = "write " + joined(_QUOTED.findall(options.group(1)), "or")
     rejected = f"Kubernetes {kubernetes_version} rejects {label(path)}: {message}"
     return rejected, fix or f"write another value; {explained}"
 
@@ -230,7 +231,7 @@ def _existing(kind: str, kubernetes_version: str) -> str:
             found.add(version if group == version else f"{group}/{version}")
     if not found:
         return f"remove the {kind}, or write a kind that Kubernetes {kubernetes_version} has"
-    return f"write apiVersion: {schema_messages.listed(sorted(found))}"
+    return f"write apiVersion: {joined(sorted(found), 'or')}"
 
 
 def _called(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> str:

@@ -15,12 +15,13 @@ from pathlib import Path
 from scripts.checks import image_digests, node_options, run_rules
 from scripts.checks.api_schemas import versions
 from scripts.checks.kubeconform import InvalidField, check, sentences
-from scripts.core import paths, schema_messages, yamlio
+from scripts.core import paths, yamlio
 from scripts.core.findings import Finding, Severity, UsageError, UserError
 from scripts.core.parallel import each
 from scripts.core.programs import QUERY_TIMEOUT_S, run
 from scripts.core.progress import progress
 from scripts.core.safe_files import links_out
+from scripts.core.sentences import joined
 from scripts.environments import environment, layout
 from scripts.kubernetes import resilience
 from scripts.output import committed
@@ -199,8 +200,8 @@ def _no_root(document: yamlio.Document, number: int) -> Iterable[Finding]:
         fix = f"restore {ROOT_APPLICATION} from git: an AppProject and an Application"
         yield document.finding("wrong-type", [], message, fix)
     elif missing:
-        message = f"document {number} of the file has no valid {schema_messages.listed(missing)}"
-        fix = f"add {schema_messages.listed(missing, 'and')}, as in git"
+        message = f"document {number} of the file has no valid {joined(missing, 'or')}"
+        fix = f"add {joined(missing)}, as in git"
         if missing == ["kind"]:
             fix = "add kind: Application, or kind: AppProject if its spec has sourceRepos"
         yield document.finding("wrong-type", [], message, fix)

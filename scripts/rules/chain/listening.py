@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from scripts.kubernetes import containers, services
 from scripts.kubernetes.manifest import Where
+from scripts.kubernetes.pod_connections import BY_NAME
 from scripts.kubernetes.services import ServicePort
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.chain.targets import Call, calls
@@ -85,7 +86,7 @@ def _number(port: ServicePort, among: Sequence[Workload]) -> int | None:
 
 def by_script(call: Call) -> bool:
     """Return whether synced.sh makes a call: it knows the port, and a variable has the host."""
-    return call.setting.called in ("MARU", "EXECUTION")
+    return call.setting.called in BY_NAME
 
 
 _NAMES = {

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from scripts.core import paths
+from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy
@@ -21,7 +22,6 @@ from scripts.rules.networking.policies import (
     flow,
     has_dead_rules,
     has_ports,
-    joined,
     label_of,
     named_pods,
     numbered,

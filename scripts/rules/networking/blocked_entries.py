@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
+from scripts.core.sentences import joined
 from scripts.kubernetes import monitors, network_policies, services
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.network_policies import INGRESS, Policy
@@ -15,7 +16,6 @@ from scripts.rules.networking.policies import (
     Port,
     flow,
     has_dead_rules,
-    joined,
     label_of,
     numbered,
     opened_ports,

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from scripts.core import paths
 from scripts.core.findings import Severity
+from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies, services
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy, Rule
+from scripts.kubernetes.pod_connections import Call
 from scripts.kubernetes.workloads import Workload, selects, whole
 from scripts.rules.networking.policies import (
     CONCEPTS,
@@ -22,7 +24,6 @@ from scripts.rules.networking.policies import (
     has_dead_rules,
     has_ports,
     is_within,
-    joined,
     label_of,
     named_pods,
     numbered,
@@ -196,22 +197,28 @@ def network_policy_allows_all_egress(objects: Objects) -> Iterator[Problem]:
     for policy, allowed in _rules(objects, EGRESS):
         ports = [item for _, item in allowed.ports or ()]
         label, is_for_dns = policy.manifest.label, all(item.get("port") == DNS for item in ports)
-        own = selected(objects, policy)
-        calls = [call for call in objects.calls if call.source in own]
         if allowed.peers is None and not (ports and is_for_dns):
             message = (
                 f"an egress rule of {label} has no peers in to, so its pods can connect to any"
             )
             message += " address"
+            calls = _calls_of(objects, policy)
             fix = one_each("to", "target", [one for call in calls for one in call.targets])
             yield Problem(policy.manifest, allowed.path, message, fix)
         for _, peer in allowed.peers or ():
             if _is_for_all_ports(allowed) and (_is_any_address(peer) or _is_any_namespace(peer)):
                 message = f"{label} allows its pods to connect to {flow(peer)} on all ports"
+                calls = _calls_of(objects, policy)
                 needed = {(call.port, "TCP") for call in calls if not call.targets}
                 fix = "write the ports that the pods need, for example ports:"
                 fix += f" [{port_items(needed or {(443, 'TCP')})}]"
                 yield Problem(policy.manifest, (*allowed.path, "ports"), message, fix)
+
+
+def _calls_of(objects: Objects, policy: Policy) -> list[Call]:
+    """Return the connections that the pods of a policy make."""
+    own = selected(objects, policy)
+    return [call for call in objects.calls if call.source in own]
 
 
 @rule(CONNECTIVITY, severity=Severity.WARNING)

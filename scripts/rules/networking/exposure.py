@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from scripts.core import paths
+from scripts.core.sentences import joined
 from scripts.kubernetes import services
 from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.services import Backend, ServicePort
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.networking.policies import joined
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 

@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from scripts.core import paths
+from scripts.core.sentences import joined
 from scripts.kubernetes import containers, services
 from scripts.kubernetes.containers import Port
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.services import Backend
 from scripts.kubernetes.workloads import Workload
-from scripts.rules.networking.policies import joined
 from scripts.rules.networking.port_advice import instead
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects

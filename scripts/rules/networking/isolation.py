@@ -8,6 +8,7 @@ from typing import Any
 
 from scripts.core import paths
 from scripts.core.findings import Severity
+from scripts.core.sentences import joined
 from scripts.kubernetes import containers, network_policies
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Policy
@@ -18,7 +19,6 @@ from scripts.rules.networking.policies import (
     all_peers,
     blocks,
     is_within,
-    joined,
 )
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from scripts.core.sentences import joined
 from scripts.kubernetes.containers import Port
 from scripts.kubernetes.workloads import Workload
-from scripts.rules.networking.policies import joined
 
 
 def instead(field: str, use: str, wanted: Any, known: Iterable[Port], protocol: str) -> str:

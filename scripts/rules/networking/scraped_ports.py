@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from scripts.core.sentences import joined
 from scripts.kubernetes import containers, monitors, services
 from scripts.kubernetes.containers import Port
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.rules.networking.policies import joined
 from scripts.rules.networking.selection import monitored
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects

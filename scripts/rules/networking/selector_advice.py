@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scripts.core.sentences import joined
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import STATEFUL, holds, mappings
-from scripts.rules.networking.policies import joined
 from scripts.rules.snapshot import Objects
 
 COMPONENT = "app.kubernetes.io/component"

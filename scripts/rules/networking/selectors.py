@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.core import paths
+from scripts.core.sentences import joined
 from scripts.kubernetes import monitors
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload, holds, mappings, picks, selects
-from scripts.rules.networking.policies import flow, joined
+from scripts.rules.networking.policies import flow
 from scripts.rules.networking.policy_advice import pod_selector
 from scripts.rules.networking.selection import monitored, own_namespace, peers
 from scripts.rules.networking.selector_advice import COMPONENT, mismatch, pod_labels, usual

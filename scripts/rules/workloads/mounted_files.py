@@ -74,7 +74,7 @@ def missing_sub_path(objects: Objects) -> Iterator[Problem]:
 
 def _item_to_write(workload: Workload, volume: str, name: str, wanted: Collection[str]) -> str:
     """Return the fix for a volume that lacks one of the files that pods mount."""
-    for source in volumes.sources(_volume(workload, volume)):
+    for source in volumes.sources(volumes.by_name(workload, volume) or {}):
         for _, _, file in source.items or ():
             if file not in wanted:
                 return f"write path: {name} instead of {file} in the items of the volume {volume}"
@@ -258,14 +258,13 @@ def _not_mounted(container: Container, text: str, folders: set[str]) -> Problem 
 
 def _key_to_add(workload: Workload, volume: str, name: str) -> str:
     """Return the fix for a volume that lacks a file with an unusual name."""
-    owners = [f"{s.kind}/{s.name}" for s in volumes.sources(_volume(workload, volume)) if s.name]
+    owners = [
+        f"{s.kind}/{s.name}"
+        for s in volumes.sources(volumes.by_name(workload, volume) or {})
+        if s.name
+    ]
     owner = owners[0] if owners else f"the volume {volume}"
     return f"write the path of one of these files; if {name} is intended, add it to {owner}"
-
-
-def _volume(workload: Workload, name: str) -> Mapping[str, Any]:
-    """Return a volume of a pod by its name; empty if there is none."""
-    return next((one for _, one in workload.volumes() if one.get("name") == name), {})
 
 
 def _mounted_at(workload: Workload, folder: str) -> tuple[Container, Mapping[str, Any]]:
@@ -340,7 +339,7 @@ def _missing_setting_file(
         volume, known = file.mounted.volume, objects.once(named_objects.there)
         missing = f"{file.kind}/{file.name} has no {file.key}"
         fix = f"add the key {file.key} to {file.kind}/{file.name}"
-        files = volumes.files(_volume(node.workload, volume), known) or {}
+        files = volumes.files(volumes.by_name(node.workload, volume) or {}, known) or {}
         if file.key in (known.get((file.kind, file.name)) or ()):
             missing = f"the volume {volume} has no {file.key}"
             fix = f"add {{key: {file.key}, path: {file.key}}} to the items of the volume {volume}"
