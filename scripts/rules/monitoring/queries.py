@@ -148,7 +148,7 @@ def _labels(objects: Objects) -> dict[str, set[str]]:
     for workload in objects.workloads:
         name, kind = workload.manifest.name, workload.manifest.kind
         if kind == "StatefulSet":
-            pods = {f"{name}-{ordinal}" for ordinal in workload.ordinals() or [0]}
+            pods = set(workload.pod_names() or [f"{name}-0"])
             values["persistentvolumeclaim"] |= {
                 f"{claim}-{pod}" for _, claim, _ in workload.claim_templates() for pod in pods
             }

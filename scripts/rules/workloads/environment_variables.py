@@ -208,7 +208,7 @@ def _value(objects: Objects, container: Container, name: str) -> str:
     """Return the value of a variable that a script requires, as the chart's templates set it."""
     if name == "PEERS":
         sequencer = objects.component("sequencer")
-        pods = [f"{sequencer.manifest.name}-{n}" for n in sequencer.ordinals()] if sequencer else []
+        pods = sequencer.pod_names() if sequencer else []
         service = sequencer.get("spec", "serviceName") if sequencer else ""
         return " ".join(f"{pod}.{service}" for pod in pods) or '""'
     if name == "PARTS":

@@ -457,11 +457,12 @@ def _files(objects: Objects, workload: Workload) -> dict[str, Collection[str] | 
 def _expanded(container: Container, text: str) -> list[str]:
     """Return the expansions of a text with $(VARIABLES) in each pod; empty if not known."""
     workload = container.workload
-    pods = [f"{workload.manifest.name}-{ordinal}" for ordinal in workload.ordinals()]
     own = {str(v.get("name")) for _, v in container.variables() if containers.is_pod_name(v)}
     of_pods = bool(own & containers.references(text))
     if of_pods and workload.manifest.kind != "StatefulSet":
         return []
-    values = [containers.values(container, pod) for pod in (pods if of_pods else [""])]
+    values = [
+        containers.values(container, pod) for pod in (workload.pod_names() if of_pods else [""])
+    ]
     is_known = all(containers.references(text) <= known.keys() for known in values)
     return [containers.expanded(text, known) for known in values] if is_known else []
