@@ -214,7 +214,9 @@ def _at_removed(checked: _Checked, error: _Error, absent: Absent) -> Finding | N
     if error.kind != "Required":
         return None
     path = [*error.path, error.detail.property]
-    return absent(path, f"{messages.advice(checked.applying(path))}; for the default, remove the line")
+    return absent(
+        path, f"{messages.advice(checked.applying(path))}; for the default, remove the line"
+    )
 
 
 def _at_missing(checked: _Checked, errors: Sequence[_Error]) -> Iterator[Finding]:
