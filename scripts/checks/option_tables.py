@@ -55,7 +55,7 @@ def besu_with(name: str, tag: str) -> tuple[str, str] | None:
     if not others:
         return None
     near = get_close_matches(name, read(BESU[own])["properties"], 1, _RENAMED)
-    message = f"Besu {own} does not start with the option {name}, which only Besu {others[0]} has"
+    message = f"Besu {own} does not start with the option {name}: only Besu {others[0]} has it"
     return message, f"write {near[0]} instead of {name}" if near else f"remove {name}"
 
 

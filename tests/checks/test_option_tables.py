@@ -157,7 +157,7 @@ def test_an_option_of_another_version_is_named_with_that_version(
 ) -> None:
     found = option_tables.besu_with(name, tag)
     assert found is not None
-    assert found[0].startswith(f"Besu {tag} does not start with the option {name}, which only ")
+    assert found[0].startswith(f"Besu {tag} does not start with the option {name}: only ")
     assert found[1] == fix
 
 
