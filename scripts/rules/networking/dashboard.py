@@ -46,9 +46,10 @@ def _advice(backend: Backend, message: str) -> tuple[Where, str, str]:
     host: Where = (*backend.path[:3], "host") if backend.rule else backend.path
     if backend.ingress.component != "ethstats":
         place = backend.path[:-1] if backend.of else backend.path
-        return place, message, "remove the path: the dashboard has an Ingress of its own"
+        fix = "remove the path; ingress.ethstats gives the dashboard a host of its own"
+        return place, message, fix
     if notes.get(_UNKNOWN_USERS) == "allow":
-        return annotation(_UNKNOWN_USERS), message, "write authenticate"
+        return annotation(_UNKNOWN_USERS), message, f"write {_UNKNOWN_USERS}: authenticate"
     if not _is_alb(backend.ingress):
         fix = f"write {_NGINX}auth-url: the address of a login service, or remove the host"
         return host, message, fix
