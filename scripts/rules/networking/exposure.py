@@ -407,12 +407,13 @@ def missing_node_port(objects: Objects) -> Iterator[Problem]:
         if service and target == "instance" and kind not in ("NodePort", "LoadBalancer"):
             without.setdefault(ingress.label, (ingress, service))
     for ingress, service in list(without.values())[:1]:
-        more = f" (like {len(without) - 1} other Ingresses)" if len(without) > 1 else ""
+        others = len(without) - 1
+        more = f" (like {others} other Ingress{'es' * (others > 1)})" if others else ""
         message = (
             f"{ingress.label}{more} has target-type: instance, but {service.label} has no node"
             " port: the AWS Load Balancer Controller rejects the Ingress"
         )
-        where = f", also in the other {len(without) - 1}" if len(without) > 1 else ""
+        where = f", also in the other{f' {others}' * (others > 1)}" if others else ""
         where = f" in the annotations of {service.label}" if key in service.annotations else where
         yield Problem(ingress, annotation(key), message, f"write {key}: ip{where}")
 
