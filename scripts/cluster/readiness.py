@@ -124,7 +124,8 @@ class Readiness:
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             condition |= {"status": status, "lastTransitionTime": now}
         if changed:
-            body = {"status": {"conditions": conditions}}
+            containers = [each | {"ready": is_ready} for each in pod["status"]["containerStatuses"]]
+            body = {"status": {"conditions": conditions, "containerStatuses": containers}}
             name = pod["metadata"]["name"]
             with contextlib.suppress(ApiError):  # it is gone
                 self._api.patch("Pod", name, body, self._namespace, "status")

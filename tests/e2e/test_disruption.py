@@ -20,7 +20,7 @@ Measure = Callable[[str, float], None]
 PROD = "linea-prod"
 VALIDATORS, QUORUM = 4, 3
 """QBFT needs two thirds of its validators, rounded up."""
-BESU = "linea-stack-besu"
+BESU, MARU = "linea-stack-besu", "linea-stack-maru-"
 BUDGETED = ("linea-stack-sequencer", "linea-stack-maru", BESU)
 """Production's workloads with several pods and a disruption budget."""
 TOO_MANY_REQUESTS = 429
@@ -46,16 +46,13 @@ SCALED = {
 def whole_validators(pods: dict[str, Object]) -> set[int]:
     """Return the numbers of the validators whose Besu and Maru are both ready."""
     ready = {name for name, pod in pods.items() if steps.is_ready(pod)}
-    return {
-        number
-        for number in range(VALIDATORS)
-        if {f"linea-stack-sequencer-{number}", f"linea-stack-maru-{number}"} <= ready
-    }
+    marus = {int(name.removeprefix(MARU)) for name in ready if name.startswith(MARU)}
+    return {number for number in marus if f"linea-stack-sequencer-{number}" in ready}
 
 
-def no_quorum_or_no_rpc(pods: dict[str, Object]) -> str | None:
+def no_quorum_or_no_rpc(pods: dict[str, Object], quorum: int = QUORUM) -> str | None:
     whole = whole_validators(pods)
-    if len(whole) < QUORUM:
+    if len(whole) < quorum:
         return f"only the validators {sorted(whole)} were ready"
     if not any(name.startswith(f"{BESU}-") and steps.is_ready(pod) for name, pod in pods.items()):
         return "no pod answered JSON-RPC"
