@@ -39,9 +39,11 @@ def store(cluster: Cluster, tmp_path: Path) -> Iterator[Store]:
     (programs / "rclone").symlink_to(tool("rclone"))
     (container,) = backup_pod(cluster)["spec"]["containers"]
     own = {each["name"]: each["value"] for each in container["env"]}
+    names = {name: own[name] for name in ("BUCKET", "PREFIX")}
     with empty_store(tmp_path, f"{programs}:/usr/bin:/bin") as made:
-        named = dataclasses.replace(made, environment=made.environment | own)
+        named = dataclasses.replace(made, environment=made.environment | names)
         named.root.mkdir(parents=True)
+        named.look_again()
         yield named
 
 
