@@ -148,12 +148,14 @@ def assert_placed_as_promised(
         if term["topologyKey"] == ZONE:
             assert max(used.values()) == 1, f"{name} has two pods in one zone: {used}"
     for term in required(affinity, "podAffinity"):
-        if term["topologyKey"] == ZONE:
-            others = selected(pods, term["labelSelector"]["matchLabels"])
-            for pod, other in itertools.product(own, others):
-                mine, its = pods[pod]["metadata"]["labels"], pods[other]["metadata"]["labels"]
-                if all(mine[key] == its[key] for key in term.get("matchLabelKeys", ())):
-                    assert zones[pod] == zones[other], f"{pod} is not in the zone of {other}"
+        others = selected(pods, term["labelSelector"]["matchLabels"])
+        for pod, other in itertools.product(own, others):
+            mine, its = pods[pod]["metadata"]["labels"], pods[other]["metadata"]["labels"]
+            if all(mine[key] == its[key] for key in term.get("matchLabelKeys", ())):
+                assert zones[pod] == zones[other], f"{pod} is not in the zone of {other}"
+                if term["topologyKey"] != ZONE:
+                    nodes = {pods[it]["spec"]["nodeName"] for it in (pod, other)}
+                    assert len(nodes) == 1, f"{pod} is not on the node of {other}"
     for constraint in spec.get("topologySpreadConstraints", ()):
         if constraint["topologyKey"] == ZONE:
             counts = [used.get(zone, 0) for zone in {*zones.values()}]
