@@ -84,9 +84,10 @@ def unschedulable_maru(objects: Objects) -> Iterator[Problem]:
     """
     stranded, (sequencer, maru) = _stranded(objects), map(objects.component, _VALIDATORS)
     if stranded and sequencer and maru and not _selects_nothing(objects, *_VALIDATORS):
-        place = "zone" if resilience.together(maru, sequencer) == ZONE else "node"
+        is_zone = resilience.together(maru, sequencer) == ZONE
+        place, domain = ("in the zone", "zone") if is_zone else ("on the node", "zone or node")
         message = (
-            f"each Maru must be in the {place} of its sequencer, but a {place} may run more "
+            f"each Maru must be {place} of its sequencer, but a {domain} may run more "
             f"sequencers than Marus: {stranded} of {maru.least} Marus may stay Pending"
         )
         odd, other = (maru, sequencer) if resilience.apart(sequencer, ZONE) else (sequencer, maru)
