@@ -138,7 +138,7 @@ VALIDATORS = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())["ne
                 "sequencer": {"replicas": 2},
                 "maru": {"replicas": 2},
             },
-            "Write 1 or 4, or network.acceptNoFaultTolerance: true",
+            "Write 1, or 4 or more, for sequencer.replicas and maru.replicas; to accept",
         ),
         (
             "my-linea",
