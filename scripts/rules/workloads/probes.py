@@ -165,8 +165,8 @@ def liveness_probe_on_client_port(objects: Objects) -> Iterator[Problem]:
                 "all connections to this port, the kubelet restarts the node"
             )
             metrics = "{path: /metrics, port: metrics}"
-            value, own = f"livenessProbe: {metrics}", f"livenessProbe.httpGet: {metrics}"
-            fix = chart_values.field(objects, node.container, value, own)
+            value, field = f"livenessProbe: {metrics}", f"livenessProbe.httpGet: {metrics}"
+            fix = chart_values.field(objects, node.container, value, field)
             yield Problem(node.workload.manifest, (*node.container.path, *path), message, fix)
 
 
