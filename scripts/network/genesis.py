@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 GAS_LIMIT = 30_000_000
-"""The gas limit of all blocks, as no validator votes for another one. With a block per second it is
+"""The gas limit of all blocks, as sequencers have it as their target-gas-limit. With a block per second it is
 six times that of Ethereum's main network (60 million in 12 seconds). It is above the limit of a
 transaction since Osaka, 16,777,216 (EIP-7825)."""
 
