@@ -262,10 +262,8 @@ def _secrets(root: Path, environment: Environment, manifest: Manifest) -> Iterab
             path = [field, min(manifest.object[field])]
             message = "the contents of this Secret would be committed to git"
             fix = (
-                "write secrets.provider: existing, and create the Secret on the cluster from files "
-                f"that git ignores: nox -s network -- {environment.name} writes them, and sh "
-                f".secrets/{environment.name}/create-secrets.sh creates it; if the contents were "
-                "ever pushed, replace them"
+                "remove it, and create the Secret on the cluster from files that git ignores; if "
+                "the contents were ever pushed, replace them"
             )
             yield _finding(root, environment, manifest, "secret-in-git", path, message, fix)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from scripts.checks import node_options
 from scripts.kubernetes.manifest import Manifest
+from tests.conftest import ROOT
 from tests.objects import ENVIRONMENTS, of_environment
 
 GENESIS = {
