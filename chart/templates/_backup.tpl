@@ -78,7 +78,7 @@ never go back by themselves.
 {{/* Fails where there is no bucket for something that reads backups. Takes {root, value}: what asks for it. */}}
 {{- define "linea-stack.checkBucket" -}}
 {{- if not .root.Values.backup.storage.bucket -}}
-{{- fail (printf "%s is given, and backup.storage.bucket is not: write the bucket that the backup is in" .value) -}}
+{{- fail (printf "%s is set, but backup.storage.bucket is empty. Set backup.storage.bucket to the bucket that has this backup" .value) -}}
 {{- end -}}
 {{- end -}}
 

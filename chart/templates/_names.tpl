@@ -5,7 +5,7 @@ The longest name made from it is a CronJob pod's volume claim; 40 characters lea
 {{- define "linea-stack.fullname" -}}
 {{- $name := default .Release.Name .Values.fullnameOverride -}}
 {{- if gt (len $name) 40 -}}
-{{- fail (cat "the name" $name "is longer than 40 characters: choose a shorter release name or set fullnameOverride") -}}
+{{- fail (cat "the name" $name "is longer than 40 characters: names of objects would be too long. Set fullnameOverride to at most 40 characters") -}}
 {{- end -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
 {{- fail (printf "no Service can have a name that begins with %s: use small letters, digits and -, beginning with a letter, as the release's name, or set fullnameOverride" $name) -}}

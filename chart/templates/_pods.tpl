@@ -133,7 +133,7 @@ Takes {component, pods}: the most pods there can be.
 {{- $zones := .component.root.Values.zones -}}
 {{- if and $zones (eq (default "none" .component.values.antiAffinity) "hard") (not .component.values.affinity) -}}
 {{- if gt (int .pods) (len $zones) -}}
-{{- fail (printf "%s.antiAffinity is hard and there can be %d pods, but zones has %d: some pods could never be scheduled. Write none and topologySpreadConstraints over the zones, fewer pods, or more zones" .component.name (int .pods) (len $zones)) -}}
+{{- fail (printf "%s.antiAffinity is hard, so %d pods need as many zones, but zones has %d: some pods would stay Pending. Write antiAffinity: none and topologySpreadConstraints over the zones, or at most %d pods; if the cluster has more zones, add them to zones" .component.name (int .pods) (len $zones) (len $zones)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -236,7 +236,7 @@ resources:
 {{- end -}}
 {{- /* The contract's budget, one of one, is accepted: NOTES warn. */ -}}
 {{- if and (not (kindIs "string" $budget.minAvailable)) (gt (int $budget.minAvailable) 1) (ge (int $budget.minAvailable) (int $pods)) -}}
-{{- fail (printf "%s.podDisruptionBudget.minAvailable is %d of %d pods: no node with one of them could be drained. Write maxUnavailable: 1 and minAvailable: 0" .name (int $budget.minAvailable) (int $pods)) -}}
+{{- fail (printf "%s.podDisruptionBudget.minAvailable is %d of %d pods: no node with one of these pods could be drained. Write maxUnavailable: 1 and minAvailable: 0" .name (int $budget.minAvailable) (int $pods)) -}}
 {{- end -}}
 {{- if eq (toString $budget.minAvailable) "100%" -}}
 {{- fail (printf "%s.podDisruptionBudget.minAvailable is 100%%: no node with one of its pods could be drained. Write maxUnavailable: 1 and minAvailable: 0" .name) -}}

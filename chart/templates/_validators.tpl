@@ -92,25 +92,25 @@ key{{ range $i := until (int .) }}{{ if $i }} key-{{ $i }}{{ end }}{{ end }}
 {{/* Fails on numbers of validators that would make no block, would fork, or would tolerate no fault. */}}
 {{- define "linea-stack.checkValidators" -}}
 {{- if and .Values.maru.enabled (not .Values.sequencer.enabled) -}}
-{{- fail "maru.enabled is true and sequencer.enabled false: each Maru drives a sequencer. Write the same for both" -}}
+{{- fail "maru.enabled is true, but sequencer.enabled is false: each Maru drives a sequencer. Write sequencer.enabled: true, or maru.enabled: false if there are no validators in this release" -}}
 {{- end -}}
 {{- if and .Values.maru.enabled (ne (int .Values.sequencer.replicas) (int .Values.maru.replicas)) -}}
-{{- fail (printf "sequencer.replicas is %d and maru.replicas %d: each Maru drives the sequencer of its own ordinal. Write the same number for both" (int .Values.sequencer.replicas) (int .Values.maru.replicas)) -}}
+{{- fail (printf "sequencer.replicas is %d, but maru.replicas is %d: each Maru drives the sequencer of its own ordinal. Write the same number for both, one for each of network.validators" (int .Values.sequencer.replicas) (int .Values.maru.replicas)) -}}
 {{- end -}}
 {{- $replicas := int .Values.sequencer.replicas -}}
 {{- $keys := len .Values.network.validators -}}
 {{- if and (gt $replicas 1) (not $keys) -}}
-{{- fail (printf "sequencer.replicas is %d, and there are no keys for them yet: network.validators is empty. Make a network, in this repository with nox -s network" $replicas) -}}
+{{- fail (printf "sequencer.replicas is %d, but network.validators is empty: these validators have no keys. Run nox -s network in this repository, which creates them, or write 1 for sequencer.replicas and maru.replicas" $replicas) -}}
 {{- end -}}
 {{- if gt $replicas (max 1 $keys | int) -}}
-{{- fail (printf "sequencer.replicas is %d, and network.validators has %d: two pods with one key fork the chain. Write %d, or make another network, with more validators" $replicas $keys $keys) -}}
+{{- fail (printf "sequencer.replicas is %d, but network.validators has %d: two pods with one key would fork the chain. Write %d for sequencer.replicas and maru.replicas; more validators need a new chain (docs/network.md)" $replicas $keys $keys) -}}
 {{- end -}}
 {{- if and (has $replicas (list 2 3)) (not .Values.network.acceptNoFaultTolerance) -}}
-{{- fail (printf "sequencer.replicas is %d, but QBFT needs 4 validators to tolerate a faulty one, and with 2 blocks stop as soon as one stops. Write 1 or 4, or network.acceptNoFaultTolerance: true to accept that" $replicas) -}}
+{{- fail (printf "sequencer.replicas is %d: with 2, blocks stop as soon as one validator stops; with 3, one may stop, but none may be faulty. Write 1, or 4 or more, for sequencer.replicas and maru.replicas; to accept the risk, write network.acceptNoFaultTolerance: true" $replicas) -}}
 {{- end -}}
 {{- $quorum := include "linea-stack.quorum" . | int -}}
 {{- if and $keys (lt $replicas $quorum) -}}
-{{- fail (printf "sequencer.replicas is %d, and of the %d validators in network.validators %d are needed for a block: write %d for sequencer and maru, one for each" $replicas $keys $quorum $keys) -}}
+{{- fail (printf "sequencer.replicas is %d, but of the %d network.validators %d are needed for a block: the chain would stop. Write %d for sequencer.replicas and maru.replicas" $replicas $keys $quorum $keys) -}}
 {{- end -}}
 {{- if .Values.genesis.maru -}}
 {{- $set := list -}}
@@ -121,7 +121,7 @@ key{{ range $i := until (int .) }}{{ if $i }} key-{{ $i }}{{ end }}{{ end }}
 {{- end -}}
 {{- range $i, $validator := .Values.network.validators -}}
 {{- if not (has (lower $validator.address) $set) -}}
-{{- fail (printf "network.validators.%d.address %s is in no validatorSet of genesis.maru: it would never make a block" $i $validator.address) -}}
+{{- fail (printf "network.validators.%d.address %s is in no validatorSet of genesis.maru: this validator would never make a block. Restore network.yaml from git, or write an address that genesis.maru has" $i $validator.address) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -15,9 +15,10 @@ from typing import Any
 from scripts.core import paths
 
 _REJECTED = "nodes would reject existing blocks, which follow the old rules"
+_LATER = "in the future, at which all nodes will have the new genesis"
 _MOST_SHOWN = 24
+_MOST_KEPT = 100
 _TIME = re.compile(r"(\w+)Time")
-_BLOCK = re.compile(r"\w+Block")
 _MARK = re.compile('"(alloc|validatorSet)"')
 
 
@@ -54,7 +55,7 @@ def first_block(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
             names = [
                 name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name)
             ]
-            several = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            several = f" and of {len(names) - 1} more" if len(names) > 1 else ""
             yield f"{key} of {names[0]}{several}"
         else:
             yield f"{key} from {_short(was)} to {_short(now)}"
@@ -90,17 +91,21 @@ def _besu(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tupl
         if was == is_ or key == "chainId":
             continue
         if fork:
-            if any(_begun(time, now) for time in (was, is_)):
-                move = f"starts at {is_}" if was is None else f"moves from {was} to {_short(is_)}"
-                yield f"the fork {fork[1]} {move}: {_REJECTED}", _fix(key, was)
+            if _begun(was, now):
+                move = "is removed" if is_ is None else f"moves from {was} to {_short(is_)}"
+                yield f"the active fork {fork[1]} {move}: {_REJECTED}", _keep(key, was)
+            elif _begun(is_, now):
+                move = f"{key} is {is_}, which is in the past"
+                yield f"{move}: {_REJECTED}", f"write a value of {key} {_LATER}"
         elif key == "blobSchedule" and isinstance(was, dict) and isinstance(is_, dict):
             for name in sorted(was):
                 if was[name] != is_.get(name) and _begun(old.get(f"{name}Time"), now):
-                    yield f"{key}.{name} changes: {_REJECTED}", _fix(f"{key}.{name}", was)
+                    change = f"from {_short(was[name])} to {_short(is_.get(name))}"
+                    message = f"{name} in {key}, which is active, changes {change}: {_REJECTED}"
+                    yield message, _keep(name, was[name])
         elif was is not None:
-            kind = "the fork" if _BLOCK.fullmatch(key) else "the rule"
-            message = f"{kind} {key} changes from {_short(was)} to {_short(is_)}: {_REJECTED}"
-            yield message, _fix(key, was)
+            change = "is removed" if is_ is None else f"changes from {_short(was)} to {_short(is_)}"
+            yield f"{key} in Besu's genesis {change}: {_REJECTED}", _keep(key, was)
 
 
 def _maru(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
@@ -111,16 +116,19 @@ def _maru(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tupl
         if was == is_:
             continue
         if was is None:
-            yield f"a new fork of Maru starts at {at}: {_REJECTED}", "write a time in the future"
+            message = f"the time of Maru's new fork, {at}, is in the past: {_REJECTED}"
+            yield message, f"write a time {_LATER}, instead of {at}"
         elif is_ is None:
-            yield f"the fork of Maru at {at} is removed: {_REJECTED}", "restore it"
+            message = f"Maru's active fork at time {at} is removed: {_REJECTED}"
+            yield message, f'restore the fork "{at}" in config'
         else:
             keys = sorted(key for key in was.keys() | is_.keys() if was.get(key) != is_.get(key))
             changed = [
                 f"{key} from {_short(was.get(key))} to {_short(is_.get(key))}" for key in keys
             ]
-            message = f"the fork of Maru at {at} changes {', '.join(changed)}: {_REJECTED}"
-            yield message, "keep it, and add a fork with the new value at a future time"
+            message = f"Maru's active fork at time {at} changes {', '.join(changed)}: {_REJECTED}"
+            kept = " and ".join(_keep(key, was.get(key)) for key in keys)
+            yield message, f"{kept}; for another value, add a fork with a time in the future"
 
 
 def _without_validators(fork: Any) -> dict[str, Any] | None:
@@ -134,10 +142,12 @@ def _begun(time: Any, now: float) -> bool:
     return str(time).isdecimal() and int(time) <= now
 
 
-def _fix(key: str, was: Any) -> str:
+def _keep(key: str, was: Any) -> str:
+    """Return how to restore an old value, which is written out if it is short."""
     if was is None:
-        return f"write a time for {key} at which all nodes will have the new genesis"
-    return f"keep {key} as it was"
+        return f"remove {key}"
+    text = json.dumps(was)
+    return f'keep "{key}": {text}' if len(text) <= _MOST_KEPT else f"restore the old {key}"
 
 
 def _short(value: Any) -> str:

@@ -44,7 +44,9 @@ def _without_digest(root: Path, renderings: Sequence[Rendering]) -> Iterable[Fin
             f"{image} has no digest in {where}: anyone who can push to its repository can"
             " replace the image"
         )
-        fix = "run nox -s images, which looks the digest up, on a machine that reaches the registry"
+        fix = (
+            "run nox -s images on a machine that reaches the registry, and commit base/images.yaml"
+        )
         rule = "image-without-digest"
         yield Finding(file, line, column, rule, message, fix, severity=Severity.WARNING)
 
@@ -62,5 +64,6 @@ def _unused(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
     lock = image_lock.load(root)
     for name in lock.data or {}:
         if name not in used:
-            message, fix = f"this digest is unused: no environment runs {name}", "remove the line"
+            message = f"the digest is unused: no environment runs {name}"
+            fix = f"remove {name}"
             yield lock.finding("unused-digest", [name], message, fix, severity=Severity.WARNING)

@@ -18,6 +18,7 @@ from scripts.checks import api_schemas, openapi
 from scripts.core import paths, programs, schema_messages, schema_paths, toolchain
 from scripts.core.findings import UsageError
 from scripts.core.schema_messages import label
+from scripts.core.sentences import joined
 
 TIMEOUT_S = 600
 
@@ -28,13 +29,24 @@ _UNKNOWN = re.compile(r"additional properties (.*) not allowed")
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'")
 FREE = {"annotations", "labels", "matchLabels", "nodeSelector"}
 """Fields with free keys: every key is allowed that has the right form."""
-_KEY_FORM = "at most 63 letters, digits, - _ ., optionally after a DNS name and /"
+_TEXTS = {*FREE, "args", "command", "data", "stringData", "value"}
+"""Fields that may have any text as their value, or as the values of their keys."""
+_CLOSED = {"fieldPath": "the path of a field of the pod, for example metadata.name"}
+"""Field that has only certain texts → what it may have."""
 _FORMS = {
-    openapi.QUANTITY: "is not a quantity, for example 500m or 2Gi",
-    openapi.BASE64: "is not valid base64",
-    openapi.DURATION: "is not a duration, for example 30s or 1h30m",
-    openapi.LABEL: "is not a valid label value (at most 63 letters, digits, - _ .)",
+    openapi.QUANTITY: ("is not a quantity", "write a quantity, for example 500m or 2Gi"),
+    openapi.BASE64: ("is not valid base64", "write the text in base64, or write it in stringData"),
+    openapi.DURATION: ("is not a duration", "write a duration, for example 30s or 1h30m"),
+    openapi.LABEL: (
+        "is not a valid label value",
+        "write at most 63 letters, digits, -, _ and ., for example team-a",
+    ),
 }
+"""Pattern of the generated schemas → what is wrong, and what to write."""
+_KEY = (
+    "is not a valid key",
+    "write at most 63 letters, digits, -, _ and ., with or without a prefix such as example.com/",
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -114,7 +126,7 @@ def _errors(
         unknown = _UNKNOWN.fullmatch(message.strip())
         for key in _QUOTED.findall(unknown.group(1)) if unknown else ():
             if path and path[-1] in FREE:
-                yield (*path, key), f"{key!r} is not a valid key in {path[-1]} ({_KEY_FORM})"
+                yield (*path, key), f"{key!r} {_KEY[0]} in {path[-1]}"
             else:
                 yield path, f"additional properties '{key}' not allowed"
         if not unknown:
@@ -146,7 +158,7 @@ def _path(pointer: str, data: Any) -> tuple[str | int, ...]:
 
 def _plain(message: str) -> str:
     """Return the message in words that need no knowledge of the schema."""
-    for pattern, meaning in _FORMS.items():
+    for pattern, (meaning, _) in _FORMS.items():
         if message.endswith(f"does not match pattern {_quoted(pattern)}"):
             value = message.partition(" does not match")[0]
             # The value may be a secret that is not encoded by mistake.
@@ -161,6 +173,7 @@ def _quoted(text: str) -> str:
 
 _MISSING = re.compile(r"missing propert(?:y|ies) (.*)")
 _TYPES = re.compile(r"got \w+, want ([\w ]+)")
+_OPTIONS = re.compile(r"value must be (?:one of )?(.*)")
 
 
 def sentences(
@@ -169,9 +182,9 @@ def sentences(
     """Return the message about an invalid field of an object, and what to write instead."""
     path, message = problem.path, problem.message
     if path == ("apiVersion",):
-        return message, "write an apiVersion and kind that exist"
+        return message, _existing(problem.kind, kubernetes_version)
     fields = [problem.kind.lower(), *(part for part in path if isinstance(part, str))]
-    explained = f"write what `kubectl explain {'.'.join(fields)}` describes"
+    explained = f"`kubectl explain {'.'.join(fields)}` describes the field"
     if unknown := _UNKNOWN.fullmatch(message):
         (key,) = _QUOTED.findall(unknown.group(1))
         root = _schema(found, problem.kind, kubernetes_version)
@@ -182,9 +195,10 @@ def sentences(
         return f"{of} has no field {label([*path, key])}", fix
     if missing := _MISSING.fullmatch(message):
         keys = _QUOTED.findall(missing.group(1))
-        return schema_messages.missing(path, keys), schema_messages.adding(
-            path, dict.fromkeys(keys)
-        )
+        wrong = f"{schema_messages.missing(path, keys)}: the API server rejects the object"
+        if keys == ["name"] and "ontainers" in str(path[-2:-1]):
+            return wrong, f"add the container's name to {label(path)}, for example name: debug"
+        return wrong, f"{schema_messages.adding(path, dict.fromkeys(keys))}; {explained}"
     if wanted := _TYPES.fullmatch(message):
         types, value = wanted.group(1).split(" or "), paths.get(found, path)
         # A Secret's fields have other names than what is secret elsewhere.
@@ -194,10 +208,30 @@ def sentences(
         def valid(other: Any) -> bool:
             return jsonschema_rs.is_valid({"type": types}, other)
 
-        return wrong, schema_messages.retyped(value, None, place, valid) or explained
-    if FREE.intersection(path):
-        explained = "write it in that form"
-    return f"Kubernetes {kubernetes_version} rejects {label(path)}: {message}", explained
+        retyped = schema_messages.retyped(value, None, place, valid)
+        if retyped and (isinstance(value, str) or _TEXTS.intersection(path)):
+            return wrong, retyped
+        what = f"{schema_messages.nouns(types)}; {explained}"
+        return wrong, f"write {_CLOSED.get(str(path[-1]) if path else '', what)}"
+    fix = next((f for words, f in (*_FORMS.values(), _KEY) if words in message), "")
+    if options := _OPTIONS.fullmatch(message):
+        fix = "write " + joined(_QUOTED.findall(options.group(1)), "or")
+    rejected = f"Kubernetes {kubernetes_version} rejects {label(path)}: {message}"
+    return rejected, fix or f"write another value; {explained}"
+
+
+def _existing(kind: str, kubernetes_version: str) -> str:
+    """Return the instruction to write an apiVersion that has the kind, if there is one."""
+    found = set()
+    for location in api_schemas.locations(kubernetes_version):
+        folder = Path(location.removesuffix(openapi.LOCATION))
+        for path in folder.glob(f"*/{kind.lower()}-*.json"):
+            version = path.stem.removeprefix(f"{kind.lower()}-")
+            group = path.parent.name
+            found.add(version if group == version else f"{group}/{version}")
+    if not found:
+        return f"remove the {kind}, or write a kind that Kubernetes {kubernetes_version} has"
+    return f"write apiVersion: {joined(sorted(found), 'or')}"
 
 
 def _called(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> str:

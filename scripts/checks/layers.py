@@ -21,6 +21,7 @@ from scripts.core.parallel import each
 from scripts.core.programs import QUERY_TIMEOUT_S, run
 from scripts.core.progress import progress
 from scripts.core.safe_files import links_out
+from scripts.core.sentences import joined
 from scripts.environments import environment, layout
 from scripts.kubernetes import resilience
 from scripts.output import committed
@@ -92,8 +93,9 @@ def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
             document = environment.load(root, rendering.name).document
             message = f"the schemas of Kubernetes {rendering.kubernetes_version} are missing"
             fix = (
-                f"write one of {', '.join(versions())}, or add them: "
-                f"nox -s lock -- --kubernetes {rendering.kubernetes_version}"
+                f"write the cluster's version, one of {', '.join(versions())}; if the cluster has "
+                f"{rendering.kubernetes_version}, run nox -s lock -- --kubernetes "
+                f"{rendering.kubernetes_version}"
             )
             findings.append(
                 document.finding("kubernetes-version", ["kubernetesVersion"], message, fix)
@@ -161,14 +163,18 @@ def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Findi
     if not os.path.lexists(path):
         message, fix = (
             "the file is missing: Argo CD creates the environments from it",
-            "restore it from git",
+            f"restore {ROOT_APPLICATION} from git",
         )
         return [Finding(ROOT_APPLICATION, 0, 0, "root-application", message, fix)]
     try:
         documents = yamlio.load_all(path, root)
     except UserError as error:
         return list(error.findings)
-    findings = [finding for document in documents for finding in _no_root(document)]
+    findings = [
+        finding
+        for number, document in enumerate(documents, 1)
+        for finding in _no_root(document, number)
+    ]
     if findings or not known:
         return findings
     problems = check({ROOT_APPLICATION: path.read_text("utf-8")}, max(known))
@@ -184,21 +190,36 @@ def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Findi
     return findings
 
 
-def _no_root(document: yamlio.Document) -> Iterable[Finding]:
-    """Yield a finding if a document is neither an AppProject nor an Application."""
+def _no_root(document: yamlio.Document, number: int) -> Iterable[Finding]:
+    """Yield a finding if a document is neither an AppProject nor an Application.
+
+    number: of the document in the file, from 1.
+    """
     data = document.data
-    metadata = data.get("metadata") if isinstance(data, dict) else None
-    if (
-        not isinstance(metadata, dict)
-        or not all(isinstance(data.get(key), str) for key in ("apiVersion", "kind"))
-        or not isinstance(metadata.get("name"), str)
-    ):
-        message = "this is not a Kubernetes object"
-        fix = "write apiVersion, kind, metadata.name and spec; remove a --- at the end"
+    texts = [["apiVersion"], ["kind"], ["metadata", "name"]]
+    missing = [".".join(path) for path in texts if not isinstance(paths.get(data, path), str)]
+    if data is None:
+        message = f"document {number} of the file is empty"
+        fix = f"restore {ROOT_APPLICATION} from git"
+        if number > 1:
+            fix = f"remove the line --- that begins document {number}"
+        yield document.finding("wrong-type", [], message, fix)
+    elif not isinstance(data, dict):
+        message = f"document {number} of the file is not a mapping, so it is no Kubernetes object"
+        fix = f"restore {ROOT_APPLICATION} from git: an AppProject and an Application"
+        yield document.finding("wrong-type", [], message, fix)
+    elif missing:
+        message = f"document {number} of the file has no valid {joined(missing, 'or')}"
+        fix = f"add {joined(missing)}, as in git"
+        if missing == ["kind"]:
+            fix = "add kind: Application, or kind: AppProject if its spec has sourceRepos"
         yield document.finding("wrong-type", [], message, fix)
     elif data["kind"] not in ("AppProject", "Application"):
-        message = f"{ROOT_APPLICATION} contains a {data['kind']}, which does not belong there"
-        fix = "keep AppProject and Application; move an object of an environment to chart/"
+        message = f"only an AppProject and an Application belong here, not a {data['kind']}"
+        fix = (
+            f"remove the {data['kind']} from {ROOT_APPLICATION}; if environments need it, write a "
+            "template in chart/templates/"
+        )
         yield document.finding("root-application", ["kind"], message, fix)
 
 
@@ -212,8 +233,15 @@ def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]
     here = paths.get(document.data, source)
     if not known or not isinstance(here, str) or here in known:
         return []
-    message = f"the root application reads {here}, but the environments are in {max(known)}"
-    return [document.finding("other-repository", source, message, "write the same URL in both")]
+    reads = "permits only" if document.data["kind"] == "AppProject" else "reads"
+    message = (
+        f"the root {document.data['kind']} {reads} {here}, but the environments are in {max(known)}"
+    )
+    fix = (
+        f"write {max(known)} here; if {here} is right, write it as repository.url in "
+        "base/environment.yaml"
+    )
+    return [document.finding("other-repository", source, message, fix)]
 
 
 def configurations(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -253,7 +281,7 @@ def _difference(rendering: Rendering, there: Mapping[str, bytes]) -> Iterator[Fi
     name, wanted = rendering.name, rendering.files
     if not any(layout.argocd_file(folder, name) in there for folder in layout.ARGOCD_FOLDERS):
         # A copied folder has the other environment's manifests, but no Application.
-        message = f"overlays/{name} has no rendered output yet"
+        message = f"{name} has no rendered output of its own yet"
         yield _stale(f"overlays/{name}/environment.yaml", message, name)
         return
     stale = {
@@ -287,7 +315,7 @@ def orphaned(root: Path, _: Sequence[Rendering]) -> list[Finding]:
         gone = committed.orphans(root)
     except UserError as error:
         return list(error.findings)
-    return [_stale(file, "the environment's folder is gone") for file in gone]
+    return [_stale(file, "its environment is gone, so render would remove it") for file in gone]
 
 
 def _stale(file: str, message: str, environment: str = "") -> Finding:

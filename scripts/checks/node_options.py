@@ -176,6 +176,8 @@ def _besu_value(
     for finding in _besu_findings(program, document):
         # The value of an argument or a variable has no quotes.
         fix = finding.fix.removesuffix(" without quotes")
+        if path[-1] == "value":  # of a variable, which is always a string
+            fix = _SCALAR.sub(r'write "\1"', fix)
         yield program.problem(path, finding.rule, f"{prefix}{finding.message}", fix)
 
 
@@ -233,10 +235,13 @@ def _maru(program: _Program) -> Iterator[InvalidOption]:
             yield program.problem(option.path, "unknown-argument", message, fix)
     if not names & {"genesis-file", "maru-genesis-file", "network"}:
         message = "Maru has no genesis file and no network, so it joins Linea's mainnet"
-        fix = "write --genesis-file=/genesis/maru.json"
+        fix = "add the argument --genesis-file=/genesis/maru.json"
         yield program.problem(words[jar][0], "missing-argument", message, fix)
     if "config" not in names:
-        message, fix = "Maru has no configuration file", "write --config=/config/config.toml"
+        message, fix = (
+            "Maru has no configuration file, and does not start",
+            "add the argument --config=/config/config.toml",
+        )
         yield program.problem(words[jar][0], "missing-argument", message, fix)
     for path, variable, value in program.variables():
         yield from _override(program, path, variable, value)
@@ -308,8 +313,12 @@ def _override(
         else:
             where = ".".join([*names, part])
             message = f"Maru ignores {variable}: its configuration has no key {where}"
-            near = _nearest(part, known.values(), MARU)
-            yield program.problem((*path, "name"), "unknown-variable", message, near)
+            fix = _nearest(part, known.values(), MARU)
+            if fix.startswith("write "):
+                end = fix.removeprefix("write ").replace("-", "_")
+                begin = "__".join([*OVERRIDE.rstrip(".").split("."), *names]).replace("-", "_")
+                fix = f"write {begin}__{end}"
+            yield program.problem((*path, "name"), "unknown-variable", message, fix)
             return
     table = _resolved(table)
     if value is None or "type" not in table:
@@ -363,7 +372,10 @@ def _other_chain(
             chain = paths.get(own.data, ["chainId"])
             if isinstance(chain, int) and isinstance(other, int) and chain != other:
                 message = f"chainId is {chain}, but {other} in {theirs.key}: they must be the same"
-                fix = "write the same chain id in both files"
+                fix = (
+                    f"write {other} in {text.key}, too; if the chain has run with {chain}, write "
+                    f"{chain} in {theirs.key}"
+                )
                 yield from _in_text([own.finding("other-chain", ["chainId"], message, fix)], [text])
 
 
@@ -373,11 +385,15 @@ def _nearest(name: str, known: Iterable[str], table: Path) -> str:
 
 
 def _listed(table: Path) -> str:
-    return f"remove it; scripts/checks/{table.name} lists the valid ones"
+    return f"remove it; scripts/checks/{table.name} lists all valid names"
 
 
 _UNQUOTED = re.compile(r"^write (?!true$|false$)([A-Za-z][A-Za-z0-9_-]*)$")
 """A fix with a string as YAML has it, which needs quotes in TOML and JSON."""
+
+
+_SCALAR = re.compile(r"^write (true|false|-?[0-9.]+)$")
+"""A fix with a boolean or a number as YAML has it, which needs quotes in a string."""
 
 
 def _in_text(
@@ -422,7 +438,7 @@ def _read(program: _Program, path: Where, file: str) -> tuple[list[Text], list[I
     config_map, key = missing
     message = f"{file} does not exist in the container: {config_map.label} has no {key}"
     near = difflib.get_close_matches(key, sorted(volumes.keys(config_map) or ()), 1)
-    fix = f"write {near[0]}" if near else "write the path of a mounted file"
+    fix = f"write {near[0]}" if near else f"add {key} to {config_map.label}, or write another path"
     return [], [program.problem(path, "missing-file", message, fix)]
 
 

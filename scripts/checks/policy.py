@@ -95,7 +95,7 @@ def _unknown_environments(document: yamlio.Document, known: Sequence[str]) -> It
             if name not in known:
                 path: paths.ValuePath = ["waivers", index, "environments", number]
                 message = f"environment {name} does not exist, so the waiver has no effect there"
-                fix = f"write one of {', '.join(known)}, or remove it"
+                fix = f"remove {name}, or write one of {', '.join(known)}"
                 yield document.finding("unknown-environment", path, message, fix)
 
 
@@ -114,7 +114,7 @@ def _located(
     root: Path, inputs: Environment, failed_checks: Sequence[FailedCheck]
 ) -> Iterator[Finding]:
     """Yield failed checks as findings at the inputs that decide the fields."""
-    fix = f"fix it, or add a waiver to {WAIVERS} that says why there is no risk"
+    fix = f"correct the object; if there is no risk, add a waiver with the reason to {WAIVERS}"
     fields = sorted({(c.manifest.label, c.path) for c in failed_checks if c.path}, key=str)
     manifests = {failed.manifest.label: failed.manifest for failed in failed_checks}
     origins = provenance.of_fields(
@@ -152,14 +152,14 @@ def _unused(
         for number, pattern in enumerate(waiver.objects):
             if pattern not in {used_pattern for used_pattern, _ in matches}:
                 message = f"the pattern is unused: {waiver.check} reports nothing for {pattern}"
-                at = [*path, "objects", number]
-                findings.append(document.finding("stale-waiver", at, message, "remove this line"))
+                at, fix = [*path, "objects", number], f"remove {pattern} from objects"
+                findings.append(document.finding("stale-waiver", at, message, fix))
         named = paths.get(document.data, [*path, "environments"]) or ()
         for number, name in enumerate(named):
             if name not in {used_name for _, used_name in matches}:
                 message = f"the waiver is unused in {name}: {waiver.check} reports nothing there"
-                at = [*path, "environments", number]
-                findings.append(document.finding("stale-waiver", at, message, "remove this line"))
+                at, fix = [*path, "environments", number], f"remove {name} from environments"
+                findings.append(document.finding("stale-waiver", at, message, fix))
     return findings
 
 
@@ -167,8 +167,8 @@ def _without_match(document: yamlio.Document, path: list[str | int], check: str)
     """Return that a waiver is unused, or that its check does not exist."""
     known = policy_scanners.known(check.partition("/")[0])
     if check in known:
-        message = f"the waiver is unused: {check} reports nothing for these objects"
+        message = f"the waiver is unused: {check} reports nothing for its objects"
         return document.finding("stale-waiver", path, message, "remove the waiver")
     message = f"check {check} does not exist, so the waiver has no effect"
-    fix = "write the rule of the finding to waive, or remove the waiver"
+    fix = "write the check as the finding to waive shows it; if there is none, remove the waiver"
     return document.finding("unknown-check", [*path, "check"], message, fix)

@@ -31,7 +31,8 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
     findings = list[Finding]()
     by_environment: dict[str, list[tuple[Rule, Problem]]] = {each.name: [] for each in environments}
     for checked, rule, problem in catalogue.check(environments):
-        by_environment[checked.name].append((rule, problem))
+        if not _is_in_unnamed_container(problem):
+            by_environment[checked.name].append((rule, problem))
     waivers = {rendering.name: rendering.waivers for rendering in renderings}
     accepts = {rendering.name: rendering.accepts for rendering in renderings}
     is_partial = len(environments) < len(layout.environments(root))
@@ -45,6 +46,19 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
         findings += [*unused, *invalid]
         findings += located(root, inputs, unwaived)
     return findings
+
+
+def _is_in_unnamed_container(problem: Problem) -> bool:
+    """Return whether the field is in a container without a name, which the schemas report.
+
+    Mostly it is a patch that was meant for another container, so no other advice about it is right.
+    """
+    for index, part in enumerate(problem.path[:-1]):
+        if part in ("containers", "initContainers"):
+            container = problem.manifest.get(*problem.path[: index + 2])
+            if isinstance(container, dict) and "name" not in container:
+                return True
+    return False
 
 
 def located(
@@ -173,7 +187,7 @@ def _bad_waiver(
         yield finding("stale-waiver", "rule", message, "remove the waiver")
     elif waiver.until < today.isoformat():
         message = f"the waiver of {waiver.rule} expired on {waiver.until}, and has no effect"
-        fix = "fix what it waived, or assess the risk again and write a later date"
+        fix = f"fix what {waiver.rule} reports; if the risk is still acceptable, write a later date"
         if not is_used and rule.is_about_changes:
             fix = "remove the waiver: the change that it allowed is done"
         yield finding("expired-waiver", "until", message, fix)

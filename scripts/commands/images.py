@@ -141,10 +141,11 @@ def digest(name: str) -> str | Failure:
     why = (problem.strip().splitlines() or ["no answer"])[0][:_MOST_SHOWN]
     if _DENIED.search(problem):
         message = f"{registry} denies access to {name}: {why}"
-        fix = f"log in to {registry} if the repository exists, otherwise write another"
+        fix = f"run docker login {registry}; if it has no such repository, correct the repository"
         return Failure("image-access-denied", message, fix)
     if _MISSING.search(problem):
-        message, fix = f"{registry} has no {name}: {why}", "write a tag that exists"
+        message = f"{registry} has no {name}: {why}"
+        fix = f"write a tag that {name.rpartition(':')[0]} has in its registry"
         return Failure("image-not-found", message, fix)
     message = f"cannot ask {registry} for {name}: {why}"
     return Failure("registry-unreachable", message, unreachable)
@@ -166,7 +167,7 @@ def _moved(lock: yamlio.Document, name: str, before: str, now: str) -> Finding:
         "the image that it names now was not reviewed"
     )
     fix = (
-        "find out who moved it and why (the project's releases, its signatures) before you commit; "
+        "find out who moved the tag and why (the project's releases, its signatures); "
         f"git checkout {image_lock.LOCK} restores the old digest"
     )
     return lock.finding("moved-tag", [name], message, fix, severity=Severity.WARNING)

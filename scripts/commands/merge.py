@@ -104,13 +104,16 @@ def _conflict(root: Path, path: str, stages: dict[str, str]) -> Finding:
     fix = f"resolve the conflict, then git add {path}"
     if not {"2", "3"} <= stages.keys():
         message = "one version removes this file, and the other changes it"
-        fix = f"git add {path} keeps it, git rm {path} removes it"
+        fix = f"run git add {path} to keep the file, or git rm {path} to remove it"
     return Finding(path, line, 1 if line else 0, "merge-conflict", message, fix)
 
 
 def _not_staged(path: str) -> Finding:
-    message = "this input has changes that are not staged: the output would not fit the commit"
-    return Finding(path, 0, 0, "not-staged", message, f"git add {path}, or undo the changes")
+    message = (
+        "the file has changes that are not staged: the rendered files would not fit the commit"
+    )
+    fix = f"run git add {path}, or undo its changes"
+    return Finding(path, 0, 0, "not-staged", message, fix)
 
 
 def _remove_leftovers(root: Path) -> None:

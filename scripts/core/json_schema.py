@@ -214,7 +214,9 @@ def _at_removed(checked: _Checked, error: _Error, absent: Absent) -> Finding | N
     if error.kind != "Required":
         return None
     path = [*error.path, error.detail.property]
-    return absent(path, f"{messages.advice(checked.applying(path))}, or remove the line")
+    return absent(
+        path, f"{messages.advice(checked.applying(path))}; for the default, remove the line"
+    )
 
 
 def _at_missing(checked: _Checked, errors: Sequence[_Error]) -> Iterator[Finding]:
@@ -232,6 +234,9 @@ def _at_missing(checked: _Checked, errors: Sequence[_Error]) -> Iterator[Finding
             message = f"{label([*path, because[0]])} needs {label([*path, names[0]])}"
         examples = {name: messages.example(checked.applying([*path, name])) for name in names}
         fix = messages.advice([own]) if "errorMessage" in own else messages.adding(path, examples)
+        inside = checked.applying([*path, names[0]])
+        if examples == {names[0]: None} and messages.first(inside, "type") == "object":
+            fix = messages.advice(inside) if messages.first(inside, "errorMessage") else fix
         if because and (rival := _rival(checked, path, names[0])):
             fix = messages.replacing(path, rival, names[0], examples[names[0]])
         yield checked.finding(path, "missing-key", message, fix)
@@ -318,7 +323,7 @@ def _at_value(checked: _Checked, error: _Error) -> Finding:
         retyped = messages.retyped(value, document.scalar(inside), path, valid)
         fix = retyped or messages.of_type(value, detail.types, parts)
         if value is None and path and not paths.required(checked.root, path):
-            fix += (", [] for none" if valid([]) else "") + ", or remove the line"
+            fix += (", or [] for none" if valid([]) else "") + "; for the default, remove the line"
     elif error.kind in ("Enum", "Constant"):
         options = detail.options if error.kind == "Enum" else [detail.expected_value]
         message = message if len(options) > 1 else messages.forbidden(value, path)
@@ -334,8 +339,8 @@ def _at_value(checked: _Checked, error: _Error) -> Finding:
             fix = messages.another_item(applying, checked.applying([*path, paths.ITEM]))
     elif error.kind == "UniqueItems":
         index = next(i for i, item in enumerate(value) if item in value[:i])
-        path, fix = (*path, index), "remove it"
-        message = f"{label(path)} is the same as {label([*error.path, value.index(value[index])])}"
+        path, other = (*path, index), label([*error.path, value.index(value[index])])
+        message, fix = f"{label(path)} is the same as {other}", f"remove {label(path)}"
     elif keys := _choice(checked, error):
         message = messages.none_or_several(value, path, keys)
         examples = [messages.example(checked.applying([*path, key])) for key in keys]

@@ -29,10 +29,10 @@ def read(path: Path, root: Path) -> bytes:
                 raise UserError(_unreadable(path, root, "it is a pipe or a device"))
             raw = b"" if status.st_size > MAX_BYTES else file.read()
     except OSError as error:
-        raise UserError(_unreadable(path, root, str(error.strerror))) from None
+        raise UserError(_unreadable(path, root, str(error.strerror), error.errno)) from None
     if status.st_size > MAX_BYTES:
         message = f"the file has {status.st_size} bytes; the maximum is {MAX_BYTES}"
-        fix = "split or shorten the file"
+        fix = f"shorten the file to at most {MAX_BYTES} bytes"
         raise UserError(Finding(name(path, root), 0, 0, "file-too-large", message, fix))
     return raw
 
@@ -49,7 +49,7 @@ def entries(folder: Path, root: Path) -> list[Path]:
         return sorted(folder.iterdir()) if os.path.lexists(folder) else []
     except OSError as error:
         message = f"cannot read the folder: {error.strerror}"
-        fix = "replace it with a folder that you can read"
+        fix = _readable(folder, error.errno)
         raise UserError(
             Finding(name(folder, root), 0, 0, "unreadable-file", message, fix)
         ) from None
@@ -73,12 +73,12 @@ def reject_unreadable(paths: Iterable[Path], root: Path) -> None:
             is_loop = Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(path))
             if is_loop or not path.exists():
                 message = "the symbolic link points to itself or to nothing"
-                fix = "replace the link with the file itself"
+                fix = "replace the link with a file, or remove the link"
                 raise UserError(Finding(name(path, root), 0, 0, "unreadable-file", message, fix))
         if not (path.is_file() or path.is_dir()):
             raise UserError(_unreadable(path, root, "it is a pipe or a device"))
         if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
-            raise UserError(_unreadable(path, root, os.strerror(errno.EACCES)))
+            raise UserError(_unreadable(path, root, os.strerror(errno.EACCES), errno.EACCES))
 
 
 def leaves(path: Path, root: Path) -> bool:
@@ -93,8 +93,8 @@ def _real(root: Path) -> str:
 
 def outside(path: Path, root: Path) -> Finding:
     """Return the finding for a symbolic link to something that is not in git."""
-    message = "the symbolic link points outside the repository"
-    fix = "replace the link with the file itself: only what is in git can be reviewed"
+    message = "the symbolic link points outside the repository: Argo CD rejects the repository"
+    fix = "replace the link with a copy of what it points to"
     return Finding(name(path, root), 0, 0, "symlink-outside-repository", message, fix)
 
 
@@ -108,6 +108,15 @@ def _open_without_blocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _unreadable(path: Path, root: Path, why: str) -> Finding:
-    message, fix = f"cannot read the file: {why}", "replace it with a file that you can read"
+def _unreadable(path: Path, root: Path, why: str, number: int | None = None) -> Finding:
+    message, fix = f"cannot read the file: {why}", _readable(path, number)
     return Finding(name(path, root), 0, 0, "unreadable-file", message, fix)
+
+
+def _readable(path: Path, number: int | None) -> str:
+    """Return how to make a file or folder readable; number: the system's errno, if there is one."""
+    if number == errno.EACCES:
+        return f"give yourself the right to read it: chmod u+rX {path.name}"
+    kinds = {"symbolic link": path.is_symlink(), "folder": path.is_dir(), "file": path.is_file()}
+    what = next((kind for kind, matches in kinds.items() if matches), "pipe or device")
+    return f"replace the {what} with a {'folder' if number == errno.ENOTDIR else 'regular file'}"

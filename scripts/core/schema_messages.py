@@ -17,6 +17,7 @@ import yaml
 from scripts.core.findings import may_be_secret
 from scripts.core.paths import ValuePath
 from scripts.core.schema_paths import ITEM, Schema
+from scripts.core.sentences import joined
 
 HIDDEN = "hidden, as it may be a secret"
 
@@ -37,6 +38,11 @@ _NOUNS = {
     "number": "a number",
     "boolean": "a boolean",
 }
+
+
+def nouns(types: Sequence[str]) -> str:
+    """Return JSON Schema's types in words: a string or a number."""
+    return joined([_NOUNS[name] for name in types if name != "null"], "or")
 
 
 def label(path: Sequence[str | int]) -> str:
@@ -60,12 +66,6 @@ def shown(value: Any, path: ValuePath) -> str:
     if len(text) <= _MOST_SHOWN:
         return text
     return f"{text[: _MOST_SHOWN - 2]}…" + ('"' if isinstance(value, str) else "")
-
-
-def listed(words: Iterable[str], last: str = "or") -> str:
-    """Return words as a list in a sentence: a, b or c."""
-    *most, end = words
-    return f"{', '.join(most)} {last} {end}" if most else end
 
 
 def flow(value: Any) -> str:
@@ -99,7 +99,7 @@ def noun(parts: Sequence[Schema]) -> str:
 
 def wrong_type(value: Any, path: ValuePath, types: Sequence[str]) -> str:
     """Return the message for a value that has none of the types."""
-    wanted = listed([_NOUNS[name] for name in types if name != "null"])
+    wanted = nouns(types)
     if value is None:
         return f"{label(path)} is empty"
     if isinstance(value, dict | list):
@@ -164,15 +164,15 @@ def none_or_several(value: dict[str, Any], path: ValuePath, keys: Sequence[str])
     """Return the message for a mapping that needs exactly one of the keys."""
     there = [key for key in keys if key in value]
     if there:
-        return f"{label(path)} has both {listed(there, 'and')}, and needs only one of them"
-    return f"{label(path)} has neither {listed(keys, 'nor')}"
+        return f"{label(path)} has both {joined(there)}, and needs only one of them"
+    return f"{label(path)} has neither {joined(keys, 'nor')}"
 
 
 def missing(path: ValuePath, names: Sequence[str]) -> str:
     """Return the message for a mapping without keys that it needs."""
     if len(names) == 1 or not path:
-        return f"{listed([label([*path, name]) for name in names], 'and')} {_are(names)} missing"
-    return f"{label(path)} needs {listed(names, 'and')}"
+        return f"{joined([label([*path, name]) for name in names])} {_are(names)} missing"
+    return f"{label(path)} needs {joined(names)}"
 
 
 def _are(names: Sequence[str]) -> str:
@@ -186,8 +186,8 @@ def advice(parts: Sequence[Schema]) -> str:
     """Return what may be written, as an instruction with an example."""
     message = str(first(parts, "errorMessage") or f"Write {_described(parts)}.")
     if message.startswith(_WITHOUT_EXAMPLE):
-        return _inside(message)
-    return _with_example(_inside(message), parts)
+        return as_fix(message)
+    return _with_example(as_fix(message), parts)
 
 
 def example(parts: Sequence[Schema]) -> Any:
@@ -228,10 +228,12 @@ def choose(
     """Return what to do with a mapping that needs exactly one of the keys."""
     there = [key for key in keys if key in value]
     if there:
-        return f"keep one of them, and remove the other{'s' if len(there) > 2 else ''}"
+        first_key, *others = there
+        rest = joined(others)
+        return f"remove {rest} from {label(path)}; or remove {first_key} if {rest} is meant"
     lines = [f'"{k}: {flow(e)}"' for k, e in zip(keys, examples, strict=True) if e is not None]
     for_example = f", for example {lines[0]}" if lines else ""
-    return f"add one of them to {label(path)}{for_example}"
+    return f"add {joined(keys, 'or')} to {label(path)}{for_example}"
 
 
 def repaired(value: str, parts: Sequence[Schema], valid: Callable[[Any], bool]) -> str | None:
@@ -240,7 +242,7 @@ def repaired(value: str, parts: Sequence[Schema], valid: Callable[[Any], bool]) 
         if other != value and valid(other):
             if not isinstance(other, str):
                 return f"write {other} without quotes"
-            words = _inside(str(first(parts, "errorMessage") or ""))
+            words = as_fix(str(first(parts, "errorMessage") or ""))
             what = words.partition(". ")[0].removeprefix("write ") if words else ""
             return f"write {flow(other)}" + (f": {what}" if what else "")
     return None
@@ -298,7 +300,7 @@ def nearest(value: Any, options: Sequence[Any]) -> str:
     by_letters = {str(option).lower(): option for option in options}
     near = difflib.get_close_matches(str(value).lower(), by_letters, 1)
     chosen = [by_letters[near[0]]] if near else options
-    return "write " + listed([flow(option) for option in chosen])
+    return "write " + joined([flow(option) for option in chosen], "or")
 
 
 def adding(path: ValuePath, examples: dict[str, Any]) -> str:
@@ -309,7 +311,7 @@ def adding(path: ValuePath, examples: dict[str, Any]) -> str:
     where = f" to {label(path)}" if path else ""
     good = {name: value for name, value in examples.items() if value is not None}
     lines = flow(good) if len(good) > 1 else _line(good)
-    return f"add {listed(examples, 'and')}{where}" + (f", for example {lines}" if lines else "")
+    return f"add {joined(examples)}{where}" + (f", for example {lines}" if lines else "")
 
 
 def replacing(path: ValuePath, old: str, new: str, good: Any) -> str:
@@ -334,7 +336,7 @@ def moving(path: ValuePath, key: str, targets: Sequence[ValuePath], known: Seque
             return "remove it"
         return f"remove it; known keys{f' of {label(path)}' if path else ''}: {', '.join(known)}"
     if len(targets) > 1:
-        return f"did you mean {listed([_target(target) for target in targets])}?"
+        return f"did you mean {joined([_target(target) for target in targets], 'or')}?"
     (target,) = targets
     above = target[:-1]
     if "." in key and target[-1] != key:
@@ -353,7 +355,7 @@ def _target(path: ValuePath) -> str:
     return label(path).replace(f"[{ITEM}]", "[]")
 
 
-def _inside(sentence: str) -> str:
+def as_fix(sentence: str) -> str:
     """Return a sentence without its capital letter and period, as the fix of a finding."""
     small = sentence[1:2].islower() or sentence[1:2] == " "
     head = sentence[:1].lower() if small else sentence[:1]
@@ -376,13 +378,13 @@ def _with_example(text: str, parts: Sequence[Schema]) -> str:
 def _described(parts: Sequence[Schema]) -> str:
     """Return what may be written, from keywords like type and minimum."""
     if options := first(parts, "enum"):
-        return listed([flow(option) for option in options])
+        return joined([flow(option) for option in options], "or")
     types = first(parts, "type")
     types = [types] if isinstance(types, str) else list(types or ())
     described = first(parts, "description")
     pattern = first(parts, "pattern")
     if described and (pattern or not types):
-        return _inside(str(described))
+        return as_fix(str(described))
     words = []
     for name in types:
         if name == "boolean":
@@ -393,7 +395,7 @@ def _described(parts: Sequence[Schema]) -> str:
             words.append("a string that is not empty")
         elif name != "null":
             words.append(_NOUNS[name])
-    return listed(words) if words else "another value"
+    return joined(words, "or") if words else "another value"
 
 
 def _range(parts: Sequence[Schema]) -> str:

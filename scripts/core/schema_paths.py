@@ -68,7 +68,9 @@ def _below(part: Schema, key: str | int) -> Iterator[Any]:
     elif key in part.get("properties", {}):
         yield part["properties"][key]
     else:
-        yield part.get("additionalProperties")
+        patterns = part.get("patternProperties", {}).items()
+        named = [inner for pattern, inner in patterns if re.search(pattern, key)]
+        yield from named or [part.get("additionalProperties")]
 
 
 def keys(root: Schema, path: ValuePath) -> list[str]:

@@ -36,16 +36,24 @@ def toml(text: str, file: str) -> Document:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         position = _POSITION.search(str(error))
-        message = f"invalid TOML: {_POSITION.sub('', str(error))}"
+        problem = _POSITION.sub("", str(error))
+        message = f"invalid TOML: {problem}"
         # An error at the end of the document has no position: use the last line.
         line, column = map(int, position.groups()) if position else (len(text.splitlines()), 0)
-        fix = "fix the TOML here, or just above"
+        fix = "correct the TOML in this line or above it"
+        if "Illegal character '\\n'" in problem:
+            message, fix = (
+                "invalid TOML: a string is not closed",
+                'write " at the end of the string',
+            )
         raise UserError(Finding(file, line, column, "toml-syntax", message, fix)) from None
     document = Document(file, data, _node(data, (), _places(text), _mark(0, 0)))
     for path, value in _leaves(data, ()):
         if isinstance(value, datetime.date | datetime.time):
-            message = f"{'.'.join(map(str, path))} is a date, which no option takes"
-            raise UserError(document.finding("wrong-type", path, message, "put it in quotes"))
+            name = ".".join(map(str, path))
+            message = f"{name} is a date, which no option takes"
+            fix = f"put the value of {name} in quotes"
+            raise UserError(document.finding("wrong-type", path, message, fix))
     return document
 
 
@@ -55,15 +63,20 @@ def from_json(text: str, file: str) -> Document:
     try:
         data = json.loads(text, parse_constant=_reject)
     except json.JSONDecodeError as error:
-        message, fix = f"invalid JSON: {error.msg}", "fix the JSON here, or just above"
+        message = f"invalid JSON: {error.msg}"
+        fix = "correct the JSON in this line or above it"
+        if "delimiter" in error.msg:
+            fix = "add the comma or the closing } or ] that is missing in this line or above it"
+        elif error.msg.startswith(("Expecting property name", "Illegal trailing comma")):
+            fix = "write each key in double quotes, and no comma after the last entry"
         finding = Finding(file, error.lineno, error.colno, "json-syntax", message, fix)
         raise UserError(finding) from None
     except RecursionError:
-        message, fix = "invalid JSON: nested too deeply", "reduce the nesting"
+        message, fix = "invalid JSON: nested too deeply", "write fewer levels of { and ["
         raise UserError(Finding(file, 0, 0, "json-syntax", message, fix)) from None
     except ValueError:
         message = "invalid JSON: a number is too long, NaN or infinite"
-        fix = "write a finite number"
+        fix = "write each number with at most 300 digits, and neither NaN nor Infinity"
         raise UserError(Finding(file, 0, 0, "json-syntax", message, fix)) from None
     try:
         node = yaml.compose(text, yaml.CSafeLoader)

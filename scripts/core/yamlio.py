@@ -93,7 +93,7 @@ def load(path: Path, root: Path) -> Document:
     if len(documents) == 1:
         return documents[0]
     message = "a second YAML document begins here; the file may have only one"
-    fix = "keep one document: remove the line ---"
+    fix = "move the keys of the second document into the first one, and remove the line ---"
     raise UserError(documents[1].finding("multiple-yaml-documents", [], message, fix))
 
 
@@ -111,7 +111,7 @@ def load_all(path: Path, root: Path) -> list[Document]:
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
         message = f"the character U+{error.character:04X} is not allowed in YAML"
-        finding = Finding(file, line, 0, "yaml-syntax", message, "remove the character")
+        finding = Finding(file, line, 0, "yaml-syntax", message, f"remove U+{error.character:04X}")
         raise UserError(finding) from None
     except yaml.MarkedYAMLError as error:
         raise UserError(syntax(error, file, text)) from None
@@ -150,10 +150,25 @@ def syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> Finding:
         message = "the line is indented with a tab, which YAML does not allow"
         return Finding(file, line, column, "yaml-tab", message, "indent with spaces")
     message = f"invalid YAML: {', '.join(part for part in (error.context, problem) if part)}"
-    fix = "fix the YAML here, or just above"
-    if "undefined alias" in problem:
-        fix = "define the anchor (&name) above the alias (*name), or write the value here"
+    fix = next(
+        (fix for words, fix in _FIXES.items() if words in message),
+        "correct the YAML in this line or above it",
+    )
     return Finding(file, line, column, "yaml-syntax", message, fix)
+
+
+_FIXES = {
+    "undefined alias": "write the value itself, or define the anchor (&name) above its alias",
+    "quoted scalar": "close the quotation mark that opens here",
+    "expected ',' or ']'": "close the bracket that opens here: write ]",
+    "expected ',' or '}'": "close the brace that opens here: write }",
+    "maximum nesting depth": "write fewer levels of [ and {, or close those that are open",
+    "mapping values are not allowed": "put a text that contains a colon and a space in quotes",
+    "block mapping, did not find expected key": (
+        "indent this line exactly like the other keys of its mapping"
+    ),
+}
+"""Words of libyaml → what to write."""
 
 
 def _children(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, yaml.Node]]:
@@ -183,19 +198,20 @@ def _inspect(root: yaml.Node, file: str) -> None:
                 file,
                 node,
                 "recursive-yaml-alias",
-                "the alias refers to a value that contains it: the value has no end",
-                "write the value instead of the alias",
+                "an alias (*name) is inside the value that it stands for: the value has no end",
+                "write a value instead of the alias",
             )
         if len(above) > MAX_DEPTH:
             message = f"the document has more than {MAX_DEPTH} levels of nesting"
-            _reject(file, node, "yaml-too-deep", message, "reduce the nesting")
+            fix = f"write at most {MAX_DEPTH} levels of mappings and lists"
+            _reject(file, node, "yaml-too-deep", message, fix)
         if count > MAX_NODES:
             _reject(
                 file,
                 root,
                 "yaml-bomb",
                 f"the document has more than {MAX_NODES} nodes after its aliases are expanded",
-                "write the values instead of aliases of aliases",
+                "write values instead of aliases (*name) of values that contain aliases",
             )
         if isinstance(node, yaml.ScalarNode):
             _inspect_scalar(node, file, path)
@@ -214,7 +230,8 @@ def _inspect(root: yaml.Node, file: str) -> None:
 
 def _reject_tag(file: str, node: yaml.Node) -> Never:
     message = f"the YAML tag {node.tag.replace(_PREFIX, '!!')} is not supported"
-    _reject(file, node, "unsupported-yaml-tag", message, "remove the tag")
+    fix = f"remove {node.tag.replace(_PREFIX, '!!')}, and write a plain value"
+    _reject(file, node, "unsupported-yaml-tag", message, fix)
 
 
 def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
@@ -224,28 +241,25 @@ def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
             key,
             "yaml-merge-key",
             "the merge key << is not supported: YAML 1.2 does not have it",
-            "write the keys here, or move them into a profile",
+            "write the keys themselves instead of <<",
         )
     if not isinstance(key, yaml.ScalarNode):
         message = "a mapping or a list is used as a key, which must be a string"
-        fix = "write a string; put {{ … }} in quotes"
+        fix = "write a string as the key; if {{ … }} is meant as a text, put it in quotes"
         _reject(file, key, "non-string-key", message, fix)
     if key.tag != _PREFIX + "str" or (not key.style and _is_ambiguous(key.value)):
         name, quoted = _shown(key.value)
         is_shown = name == key.value
-        subject = f"the key {name}" if is_shown else "this key"
+        subject = f"the key {name}" if is_shown else "the key here"
         message = f"{subject} is not a string in every YAML parser"
-        fix = f"quote it: {quoted}" if is_shown else "put it in quotes"
+        fix = f"write the key in quotes: {quoted}" if is_shown else "write the key in quotes"
         _reject(file, key, "non-string-key", message, fix)
     first = seen.get(key.value)
     if first is not None:
-        _reject(
-            file,
-            key,
-            "duplicate-key",
-            f"duplicate key {key.value}: line {first.start_mark.line + 1} already has it",
-            "keep one of the two",
-        )
+        line = first.start_mark.line + 1
+        message = f"duplicate key {key.value}: line {line} already has it"
+        fix = f"remove the key here or the one in line {line}, whichever has the wrong value"
+        _reject(file, key, "duplicate-key", message, fix)
 
 
 def _is_ambiguous(text: str) -> bool:
@@ -261,14 +275,14 @@ def _shown(text: str, path: ValuePath = ()) -> tuple[str, str]:
     Messages do not repeat a long scalar, which could be a private key without quotes.
     """
     if len(text) > _MOST_SHOWN or may_be_secret(path):
-        return "this value", "this value in quotes"
+        return "the value here", "the value in quotes"
     return text, f"'{text}'"
 
 
 def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
     text, kind = node.value, node.tag.removeprefix(_PREFIX)
     shown, quoted = _shown(text, path)
-    number = f"a plain decimal number, or {quoted} for the string"
+    number = f"{quoted} if a string is meant, otherwise a decimal number such as 1000 or 0.5"
     instead = ""
     if kind == "value" and not node.style:  # YAML 1.1's = without quotes
         instead = quoted
@@ -280,10 +294,11 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
         if _NUMBER_IN_OTHER_PARSERS.fullmatch(text):
             instead = number
         elif _BOOLEAN_IN_OTHER_PARSERS.fullmatch(text):
-            instead = f"{str(text in 'yY').lower()}, or {quoted} for the string"
+            instead = f"{str(text in 'yY').lower()}, or {quoted} if a string is meant"
     elif kind == "bool":
         if text.lower() not in ("true", "false"):
-            instead = f"{str(text.lower() in ('yes', 'on')).lower()}, or {quoted} for the string"
+            boolean = str(text.lower() in ("yes", "on")).lower()
+            instead = f"{boolean}, or {quoted} if a string is meant"
     elif kind == "int":
         if not _JSON_INT.fullmatch(text):
             instead = number

@@ -47,7 +47,7 @@ def _markdown(stream: TextIO) -> None:
             family = rule.family
             title = family.replace("_", " ").replace("/", " / ")
             stream.write(
-                f"\n### {title}\n\n| Rule | What holds | Otherwise it | Why |\n|---|---|---|---|\n"
+                f"\n### {title}\n\n| Rule | What holds | Otherwise | Why |\n|---|---|---|---|\n"
             )
         here = not rule.source.startswith("https://")
         source = f"[source]({os.path.relpath(rule.source, 'docs') if here else rule.source})"

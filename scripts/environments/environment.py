@@ -6,12 +6,12 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts.core import json_schema, paths, safe_files, yamlio
+from scripts.core import json_schema, paths, safe_files, schema_messages, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.core.yamlio import Document
@@ -143,19 +143,28 @@ def load(root: Path, name: str) -> Environment:
     path = folder / "environment.yaml"
     if folder.is_symlink():
         message = "the environment's folder is a symbolic link, which is not rendered"
-        fix = "replace the link with a folder"
+        fix = f"replace the link with a folder, or remove overlays/{name}"
         file = safe_files.name(folder, root)
         raise UserError(Finding(file, 0, 0, "environment-is-symlink", message, fix))
-    if path not in safe_files.entries(folder, root):
+    if path not in (entries := safe_files.entries(folder, root)):
+        import difflib
+
         message = "the file is missing: each folder in overlays/ is an environment"
-        fix = "add it, or remove the folder if the environment is gone"
+        fix = f"add the file; if the environment is gone, remove the folder overlays/{name}"
+        if near := difflib.get_close_matches(path.name, [entry.name for entry in entries], 1):
+            fix = f"rename {near[0]} to {path.name}"
         raise UserError(_missing(path, root, message, fix))
     document = yamlio.load(path, root)
     base = _read(root / "base" / "environment.yaml", root)
     data = document.data
     if not isinstance(base.data, dict | None):
         raise UserError(
-            base.finding("wrong-type", [], "the file is not a mapping", "write key: value")
+            base.finding(
+                "wrong-type",
+                [],
+                "the file is a list or a text, not a mapping",
+                'write a mapping, for example {kubernetesVersion: "1.34"}',
+            )
         )
     if isinstance(data, dict):
         data = _inherited(base.data or {}, data)
@@ -166,7 +175,9 @@ def load(root: Path, name: str) -> Environment:
 
     findings = json_schema.check_merged(data, SCHEMA, locate)
     if findings:
-        raise UserError(*findings)
+        unnamed = schema_messages.missing([], ["name"])
+        own = f"add name: {folder.name}"  # not the example of the schema
+        raise UserError(*(replace(f, fix=own) if f.message == unnamed else f for f in findings))
     return _build(root, folder, document, data)
 
 
@@ -181,7 +192,7 @@ def _inherited(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -> Environment:
     findings = list[Finding]()
     if data["name"] != folder.name:
-        message = f"the name is {data['name']}, but the folder is called {folder.name}"
+        message = f"name is {data['name']}, but the folder is overlays/{folder.name}"
         fix = f"write name: {folder.name}"
         findings.append(document.finding("environment-name-mismatch", ["name"], message, fix))
     findings += _unused(root, folder)
@@ -252,9 +263,9 @@ def _unused(root: Path, folder: Path) -> Iterable[Finding]:
         if path.name in READ or path.name.startswith(".") or path.suffix == ".md":
             continue
         near = difflib.get_close_matches(path.name, READ, 1)
-        fix = f"remove it; an environment consists of {', '.join(READ)} and *.md"
+        fix = f"remove {path.name}; an environment consists of {', '.join(READ)} and *.md"
         if near:
-            fix = f"rename it to {near[0]}"
+            fix = f"rename {path.name} to {near[0]}"
         file = safe_files.name(path, root)
         yield Finding(file, 0, 0, "unused-file", "nothing reads this file", fix)
 
@@ -262,8 +273,9 @@ def _unused(root: Path, folder: Path) -> Iterable[Finding]:
 def _check_values(root: Path, environment: Environment) -> list[Finding]:
     for layer in environment.layers:
         if not isinstance(layer.data, dict | None):
-            message = "the file is not a mapping of values"
-            return [layer.finding("wrong-type", [], message, "write key: value")]
+            message = "the file is a list or a text, not a mapping of values"
+            fix = "write a mapping of values, for example {besu: {replicas: 2}}"
+            return [layer.finding("wrong-type", [], message, fix)]
     chart, *own = environment.layers
     overlay = own[-1]
     if (file := f"overlays/{environment.name}/values.yaml") != overlay.file:
@@ -290,7 +302,10 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
         return json_schema.check_merged(merged, path, locate, removed)
     except (UserError, ValueError, RecursionError):
         # Not the error's own text, which could contain a value, or a path of this machine.
-        message, fix = "the file is not a valid JSON Schema", "restore it from git"
+        message, fix = (
+            "the file is not a valid JSON Schema",
+            "restore chart/values.schema.json from git",
+        )
         return [Finding(safe_files.name(path, root), 0, 0, "invalid-chart", message, fix)]
 
 
@@ -301,9 +316,10 @@ def _no_profile(root: Path, document: Document, index: int, profile: str) -> Fin
     entries = safe_files.entries(folder, root)
     known = [path.stem for path in entries if path.suffix == ".yaml"]
     near = difflib.get_close_matches(profile, known, 1)
-    fix = f"write {near[0]}" if near else "add the file"
+    added = f"add base/profiles/{profile}.yaml"
+    fix = f"write {near[0]}" if near else added
     if known and not near:
-        fix = f"write one of {', '.join(known)}, or add the file"
+        fix = f"write one of {', '.join(known)}; for a new profile, {added}"
     message = f"unknown profile {profile}: base/profiles/{profile}.yaml does not exist"
     return document.finding("unknown-profile", ["profiles", index], message, fix)
 
@@ -351,10 +367,13 @@ def collisions(root: Path, names: Iterable[str]) -> list[Finding]:
         synced = with_account.get(server, [])
         if synced and name not in synced:
             message = (
-                f"{synced[0]} has cluster.serviceAccount on this cluster, and {name} does not: "
-                "Argo CD's impersonation is on or off for all, so it fits only one of the two"
+                f"{synced[0]} has cluster.serviceAccount on the same cluster, and {name} does not: "
+                "Argo CD's sync impersonation is on or off for all environments of a cluster"
             )
-            fix = "write cluster.serviceAccount in all environments of the cluster, or in none"
+            fix = (
+                f"write cluster.serviceAccount here, too; if impersonation is off, remove "
+                f"it from overlays/{synced[0]}/environment.yaml"
+            )
             rule = "inconsistent-sync-impersonation"
             findings.append(documents[name].finding(rule, ["cluster"], message, fix))
     chains = _shared_chains(root, wanted)
@@ -379,18 +398,21 @@ def _shared_namespace(
 ) -> Finding:
     """Return the finding that two environments have one namespace; is_copy: and one chain."""
     message = (
-        f"{other} has the namespace {namespace} on this cluster, too: each of the two would delete "
-        "the other's objects"
+        f"{other} has the namespace {namespace} on the same cluster, too: each of the two would "
+        "delete the other's objects"
     )
-    fix = "write another namespace or another cluster"
+    own = f", for example linea-{name}" if namespace != f"linea-{name}" else ""
+    fix = (
+        f"write a namespace of {name} alone{own}; if {name} is on another cluster, correct cluster"
+    )
     if is_copy:
         message = (
-            f"{other} has the namespace {namespace} on this cluster and the same validators, too, "
-            f"so overlays/{name} seems to be a copy: each of the two would delete the other's "
+            f"{other} has the namespace {namespace} on the same cluster and the same validators, "
+            f"too, so overlays/{name} seems to be a copy: each of the two would delete the other's "
             "objects, and two validators with one key fork the chain"
         )
         fix = (
-            f"write another namespace, remove overlays/{name}/{NETWORK}, then run "
+            f"write a namespace of {name} alone{own}; remove overlays/{name}/{NETWORK}, then run "
             f"nox -s network -- {name} and nox -s render"
         )
     return document.finding("shared-namespace", ["namespace"], message, fix)
@@ -433,7 +455,7 @@ def _without_network(root: Path, names: set[str]) -> list[Finding]:
             ):
                 continue
             message = f"{name} has no {NETWORK}: without validators and genesis there is no chain"
-            fix = f"create it: nox -s network -- {name}"
+            fix = f"create {NETWORK}: run nox -s network -- {name}"
             file = f"overlays/{name}/environment.yaml"
             findings.append(Finding(file, 0, 0, "missing-network", message, fix))
     return findings
@@ -481,7 +503,7 @@ def _shared_chain(name: str, other: str, identity: bytes, line: int) -> Finding:
         message = (
             f"{other} has the validator {shown}, too: two validators with one key fork the chain"
         )
-        fix += "; otherwise restore it from git"
+        fix += f"; otherwise restore {file} from git"
         return Finding(file, line, 1, "shared-validator", message, fix)
     message = (
         f"{other} has the chain id {shown}, too: a transaction for one chain is valid on the other"

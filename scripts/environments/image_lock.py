@@ -70,7 +70,8 @@ def load(root: Path) -> Document:
     """
     path = root / LOCK
     if not os.path.lexists(path):
-        message, fix = "the image lock is missing", "restore it from git; it may be an empty file"
+        message = "the file with the digests of all images is missing"
+        fix = f"restore {LOCK} from git; in a new repository, create an empty one"
         raise UserError(Finding(LOCK, 0, 0, "missing-image-lock", message, fix))
     document = yamlio.load(path, root)
     findings = json_schema.check(document, SCHEMA)
@@ -100,7 +101,7 @@ def stale_digests(layers: Sequence[Document]) -> Iterator[Finding]:
                     f"{key}.{field} changes here, but {key}.digest stays that of "
                     f"{layer.file}:{line}: the old image would run"
                 )
-                fix = f'write {key}.digest: "" here, and keep digests in {LOCK}'
+                fix = f'write {key}.digest: "" here, too; the new digest belongs in {LOCK}'
                 yield new.finding("stale-digest", path, message, fix)
 
 

@@ -33,8 +33,9 @@ def load(folder: Path, root: Path) -> tuple[Patch, ...]:
     """Return the folder's patches, sorted by file name; raises UserError with all findings."""
     patches, findings = [], list[Finding]()
     if os.path.lexists(folder) and not folder.is_dir() and not safe_files.leaves(folder, root):
-        message, fix = "this must be a folder", "replace it with a folder that has a file per patch"
         file = safe_files.name(folder, root)
+        message = f"{file} is not a folder, so no patch is applied"
+        fix = f"remove {file}, or replace it with a folder that has one YAML file for each patch"
         raise UserError(Finding(file, 0, 0, "invalid-patch-file", message, fix))
     for path in safe_files.entries(folder, root):
         try:
@@ -48,8 +49,12 @@ def load(folder: Path, root: Path) -> tuple[Patch, ...]:
 
 def _load(path: Path, root: Path) -> Patch:
     if path.suffix != ".yaml":
-        message = "this is not a patch: only files called *.yaml are applied"
-        fix = "rename or remove it"
+        message = "only files called *.yaml are applied as patches"
+        fix = f"rename {path.name} to {path.stem}.yaml; if it is no patch, remove it"
+        if path.is_dir():
+            fix = (
+                f"move the patches of {path.name}/ into {path.parent.name}/, or remove {path.name}/"
+            )
         file = safe_files.name(path, root)
         raise UserError(Finding(file, 0, 0, "invalid-patch-file", message, fix))
     document = yamlio.load(path, root)
@@ -133,7 +138,7 @@ def _leaves(data: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str 
 
 def _without_test(document: yamlio.Document) -> Iterable[Finding]:
     """Yield a finding for each operation that changes a value without a `test` before it."""
-    tested = set[str]()
+    tested, target = set[str](), document.data["target"]
     for index, operation in enumerate(document.data["patch"]):
         if operation["op"] == "test":
             tested.add(operation["path"])
@@ -146,7 +151,8 @@ def _without_test(document: yamlio.Document) -> Iterable[Finding]:
                 ["patch", index],
                 f"no test before {operation['op']} {path}: if the chart changes the value, the "
                 "patch would still overwrite it",
-                f"write {{op: test, path: {path}, value: <present value>}} above it",
+                f"write {{op: test, path: {path}, value: V}} above this operation, where V is the "
+                f"value in {_rendered(document, target)}",
             )
 
 
@@ -178,13 +184,13 @@ def _no_target(patch: Patch, manifests: Sequence[Manifest], count: int) -> Findi
     if count:
         rule = "ambiguous-patch-target"
         message = f"the target is ambiguous: {count} objects are {wanted}"
-        fix = "give the objects different names"
+        fix = "give each of the objects another metadata.name in its template"
     else:
         labels = sorted({manifest.label for manifest in manifests})
         near = difflib.get_close_matches(wanted, labels, 1)
         rule, message = "patch-target-not-found", f"the target {wanted} does not exist"
         fix = f"write {near[0]}, or " if near else ""
-        fix += "remove the patch if its target is gone"
+        fix += "remove the patch if the chart no longer has the object"
     return patch.document.finding(rule, ["target"], message, fix)
 
 
@@ -200,22 +206,46 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
         except jsonpatch.JsonPatchTestFailed:
             actual = _actual(manifest.kind, changed, path)
             message = f"the test failed: {path} of {manifest.label} {actual}"
-            fix = "check why it changed, then update or remove the patch"
+            fix = "correct the path, or remove the patch if the chart no longer has the field"
+            if actual != _NOTHING:
+                if manifest.kind != "Secret" and not may_be_secret(path.split("/")):
+                    message += f", not {shown(operation['value'], [])}"
+                fix = "check whether the patch still fits; if so, write the new value in the test"
+                if manifest.kind == "Secret" and path.startswith(("/data/", "/stringData/")):
+                    fix = "remove the patch, because secrets must not be in git: create the Secret"
+                    fix += " on the cluster instead, see docs/network.md"
             rule = "patch-test-failed"
         except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException):
             source = operation.get("from", path)
-            missing = source if _actual(manifest.kind, changed, source) == _NOTHING else path
-            message = f"{operation['op']} failed: {manifest.label} has nothing at {missing}"
-            rule, fix = "patch-path-not-found", "write a path that exists"
-            if operation["op"] == "add":
-                fix += "; `add` creates the last part of a path, not its parents"
+            wrong = source if _actual(manifest.kind, changed, source) == _NOTHING else path
+            missing = _first_missing(changed, wrong)
+            message = f"{operation['op']} {wrong} failed: {manifest.label} has no {missing}"
+            rule, fix = "patch-path-not-found", "correct the path"
+            if operation["op"] == "add" and missing != wrong and not missing[-1].isdigit():
+                fix += f"; if it is right, first add {missing}: an add creates no parents"
             elif operation["op"] == "replace":
-                fix += ", or use `add` for a new field"
+                fix += "; for a new field, write op: add"
         else:
             continue
         finding = patch.document.finding(rule, ["patch", index], message, fix)
         raise UserError(replace(finding, object=manifest.label))
     return replace(manifest, object=changed, patches=(*manifest.patches, patch.document.file))
+
+
+def _first_missing(data: Any, path: str) -> str:
+    """Return the beginning of the path up to the first part that does not exist."""
+    parts = path.split("/")
+    for length in range(2, len(parts)):
+        if _actual("", data, "/".join(parts[:length])) == _NOTHING:
+            return "/".join(parts[:length])
+    return path
+
+
+def _rendered(document: yamlio.Document, target: dict[str, Any]) -> str:
+    """Return the rendered file of a patch's target."""
+    folder = document.file.rpartition("/patches/")[0]
+    name = Manifest({"kind": target["kind"], "metadata": {"name": target["name"]}}, "").file_name
+    return f"{folder}/manifests/{name}"
 
 
 _NOTHING = "does not exist"

@@ -21,7 +21,7 @@ _ADDRESS = re.compile(
     r"(?<![A-Za-z0-9.-])(?P<host>[a-z0-9][a-z0-9.-]*)(?::(?P<port>\d{1,5}))?(?![A-Za-z0-9.-])"
 )
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
-_BY_NAME = ("MARU", "EXECUTION")
+BY_NAME = ("MARU", "EXECUTION")
 """Variables with a host alone: the script that reads them has the port."""
 _ORDINAL = "-N."
 """What synced.sh replaces with the pod's ordinal."""
@@ -130,7 +130,7 @@ def _told(workload: Workload, maps: Mapping[str, Manifest]) -> Iterator[tuple[st
         if variables.get("RCLONE_CONFIG_S3_TYPE") == "s3" and not variables.get(_ENDPOINT):
             region = variables.get("RCLONE_CONFIG_S3_REGION", "")
             yield ".".join(filter(None, ["s3", region, "amazonaws.com"])), _PORTS["https"], True
-        for name in _BY_NAME:
+        for name in BY_NAME:
             if name in variables:
                 default = rf"{name}_PORT:-(\d+)"
                 ports = {p for _, text in files for p in re.findall(default, text)}

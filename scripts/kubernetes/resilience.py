@@ -264,38 +264,45 @@ def _of_chain(found: Chain | None, zones: Sequence[str]) -> str:
     if found.spare < 0:
         return (
             f"blocks may never come: a block needs {found.quorum} of {found.validators} validators,"
-            f" and no more than {found.running} may find a place"
+            f" and as few as {found.running} may run"
         )
     if found.validators == 1:
         return "one validator: blocks stop while its pod, node or zone is down"
     if not found.spare:
         return (
-            f"blocks need each of the {found.running} validators here: they stop while a pod, a "
-            "node or a zone of one is down"
+            f"blocks need all {found.running} validators that run here: they stop while the pod, "
+            "the node or the zone of one of them is down"
         )
     there = "" if found.running == found.validators else " that run"
-    text = f"blocks go on without any {found.spare} of {found.running} validators{there}"
+    text = f"blocks continue if any {found.spare} of {found.running} validators{there}"
+    lost = f"{_are(found.spare)} lost, but"
     if found.node > found.spare:
-        return f"{text}, and stop with a node or a zone that has {found.node} of them, as one may"
+        where = f"a node or zone may run {found.node} of them"
+        return f"{text} {lost} {where}: its loss stops blocks"
     if found.zone > found.spare:
-        return f"{text} or any node, and stop with a zone that has {found.zone} of them, as one may"
-    number = f" ({len(zones)} zones)" if zones else ""
-    return f"{text}, any node, any zone{number}"
+        where = f"a zone may run {found.zone} of them"
+        return f"{text} or any node {lost} {where}: its loss stops blocks"
+    number = f" of the {len(zones)} zones" if zones else " zone"
+    return f"{text}, any node or any{number} {_are(found.spare)} lost"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _of_rpc(besu: Workload | None, zones: Sequence[str]) -> Iterator[str]:
     if besu is None:
         return
-    found = spread(besu, zones)
+    found, all_pods = spread(besu, zones), "may run all pods: its loss stops JSON-RPC"
     if found.pods < 2:
         yield "one Besu: no JSON-RPC while its pod, node or zone is down"
     elif found.zone < found.pods:
-        yield "JSON-RPC answers without any node or any zone"
+        yield "JSON-RPC continues if any node or any zone is lost"
     elif found.node < found.pods:
-        yield "JSON-RPC answers without any node, and not without a zone that has all, as one may"
+        yield f"JSON-RPC continues if any node is lost, but a zone {all_pods}"
     else:
-        text = f"JSON-RPC answers without any {found.pods - 1} of {found.pods} pods"
-        yield f"{text}, and not without a node or a zone that has all, as one may"
+        lost = f"any {found.pods - 1} of {found.pods} pods {_are(found.pods - 1)} lost"
+        yield f"JSON-RPC continues if {lost}, but a node or zone {all_pods}"
 
 
 def _of_lone(by_component: Mapping[str, Workload]) -> Iterator[str]:

@@ -166,8 +166,12 @@ def file(container: Container, path: str, pod: str, known: Known) -> File:
 
 def of_mount(workload: Workload, mount: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the volume of a mount; None where the pod has none of its name."""
-    among = (volume for _, volume in workload.volumes() if volume.get("name") == mount.get("name"))
-    return next(among, None)
+    return by_name(workload, mount.get("name"))
+
+
+def by_name(workload: Workload, name: Any) -> dict[str, Any] | None:
+    """Return the volume of a pod with a name; None if there is none."""
+    return next((one for _, one in workload.volumes() if one.get("name") == name), None)
 
 
 def _in_volume(volume: Mapping[str, Any], inner: str, found: Mounted, known: Known) -> File:

@@ -79,6 +79,10 @@ class Workload:
         start = whole(self.get("spec", "ordinals", "start"), 0)
         return range(start, start + max(self.least if least else self.most, 0))
 
+    def pod_names(self) -> list[str]:
+        """Return the names of all pods that a StatefulSet may have."""
+        return [f"{self.manifest.name}-{ordinal}" for ordinal in self.ordinals()]
+
 
 def workloads(manifests: Sequence[Manifest]) -> list[Workload]:
     """Return what makes pods, with an autoscaler's bounds instead of replicas."""

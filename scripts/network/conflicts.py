@@ -30,7 +30,8 @@ def existing_keys(root: Path, name: str, names: Secrets, validators: int) -> dic
             if entry.name not in keys:
                 count = plan.called(validators)
                 message = f"unexpected file: kubectl would add it to the Secret of {count}"
-                wrong.append(plan.at(root, entry, "unexpected-key-file", message, "move it away"))
+                fix = f"move {entry.name} out of {secret_files.TOP}/{name}/{secret}/"
+                wrong.append(plan.at(root, entry, "unexpected-key-file", message, fix))
     existing: dict[str, Key] = {}
     for path in names.chain(validators):
         text = secret_files.read(top / path)
@@ -40,19 +41,23 @@ def existing_keys(root: Path, name: str, names: Secrets, validators: int) -> dic
         try:
             key = parse(text)
         except ValueError as error:
-            fix = "restore it from your backup, or move it away for a new key"
+            fix = f"restore the file from your backup; {_for_a_new_key(path)}"
             wrong.append(plan.at(root, top / path, "invalid-private-key", str(error), fix))
             continue
         folder = path.partition("/")[0]
         equal = [p for p, other in existing.items() if p.startswith(f"{folder}/") and other == key]
         if equal:
             message = f"{equal[0]} has the same key: two validators with one key fork the chain"
-            fix = "move one of the two away for a new key"
+            fix = _for_a_new_key(path)
             wrong.append(plan.at(root, top / path, "duplicate-private-key", message, fix))
         existing[path] = key
     if wrong:
         raise UserError(*wrong)
     return existing
+
+
+def _for_a_new_key(path: str) -> str:
+    return f"for a new key, move {path} away, and run the command again"
 
 
 def reject_copy(chain: Public, others: Mapping[str, Public]) -> None:
@@ -66,8 +71,8 @@ def reject_copy(chain: Public, others: Mapping[str, Public]) -> None:
                     "two nodes with one key fork the chain"
                 )
                 fix = (
-                    "one of the two files is a copy: remove that of the environment that has never "
-                    "run (not the other one), and create a network for it with nox -s network"
+                    "one of the two files is a copy: remove the one of the environment that has "
+                    "never run, then run nox -s network for that environment"
                 )
                 path: ValuePath = ["network", "validators", index, key]
                 raise UserError(chain.document.finding("shared-validator", path, message, fix))
@@ -82,8 +87,8 @@ def reject_keys_of_others(
     for path, key in existing.items():
         owner = owners.get(key.address.lower()) or owners.get(key.node_id)
         if owner:
-            message = f"this is a key of {owner}'s chain: two nodes with one key fork the chain"
-            fix = f"move {secret_files.TOP}/{name}/ away, so that {name} gets its own keys"
+            message = f"the key belongs to {owner}'s chain: two nodes with one key fork the chain"
+            fix = f"move {secret_files.TOP}/{name}/ away, and run the command again for new keys"
             file = secret_files.folder(root, name) / path
             wrong.append(plan.at(root, file, "shared-validator", message, fix))
     if wrong:
@@ -95,12 +100,10 @@ def reject_keys_of_earlier_chain(root: Path, name: str, existing: Mapping[str, K
     commit, text = network_file.committed(root, name) if existing else ("", "")
     if any(key.address in text or key.node_id in text for key in existing.values()):
         file = network_file.file(name)
-        message = (
-            f"the environment has a chain already: commit {commit} has this file, with its keys"
-        )
+        message = f"{name} has a chain already: commit {commit} has {file} with the same keys"
         fix = (
-            f"restore it: git checkout {commit} -- {file}; or, for a new chain, first move "
-            f"{secret_files.TOP}/{name}/ away"
+            f"run git checkout {commit} -- {file}; or, for a new chain, move "
+            f"{secret_files.TOP}/{name}/ away, and run the command again"
         )
         raise UserError(Finding(file, 0, 0, "chain-already-in-git", message, fix))
 
@@ -117,15 +120,15 @@ def reject_another_chain(loaded: Environment, wanted: Wanted, chain: Public) -> 
         fix = f"write --validators {count}, or omit the option"
     elif replicas > count:
         message = f"the chain has {plan.called(count)}, but maru.replicas is {replicas}"
-        fix = f"write maru.replicas: {count} into the values"
+        fix = f"write maru.replicas: {count} in overlays/{loaded.name}/values.yaml"
     elif wanted.chain_id not in (None, chain.chain_id):
         path = ["genesis", "besu"]
         message = f"the chain id is {chain.chain_id}, but --chain-id is {wanted.chain_id}"
         fix = f"write --chain-id {chain.chain_id}, or omit the option"
     if message:
         fix += (
-            "; for a new chain, remove this file and the chain's volumes, move "
-            f"{secret_files.TOP}/{loaded.name}/ away, and run this again"
+            f"; for a new chain, remove {chain.document.file} and the chain's volumes, move "
+            f"{secret_files.TOP}/{loaded.name}/ away, and run the command again"
         )
         raise UserError(chain.document.finding("existing-chain-differs", path, message, fix))
 
@@ -152,8 +155,8 @@ def reject_other_keys(
         wrong.append((sender, "account that the genesis funds"))
     if wrong:
         fix = (
-            "restore the chain's own key from your backup; or, for a new chain, remove "
-            f"{chain.document.file}"
+            "restore the key of this chain from your backup; or, for a new chain, remove "
+            f"{chain.document.file}, and run the command again"
         )
         raise UserError(
             *(
@@ -161,7 +164,7 @@ def reject_other_keys(
                     root,
                     top / path,
                     "private-key-mismatch",
-                    f"this key does not match the {what} in {chain.document.file}",
+                    f"the key does not match the {what} in {chain.document.file}",
                     fix,
                 )
                 for path, what in wrong

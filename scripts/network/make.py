@@ -244,7 +244,9 @@ def _independent(root: Path, name: str, names: Secrets, wanted: Wanted) -> dict[
         return contents | private_key | {path: address}
     if wanted.to_address and existing.strip().lower() != wanted.to_address.lower():
         message = "the TX Sender's recipient differs from --to-address"
-        fix = "write the address into this file yourself, or omit the option"
+        fix = (
+            "omit --to-address to keep the recipient; to change it, write its address into the file"
+        )
         raise UserError(plan.at(root, top / path, "recipient-mismatch", message, fix))
     return contents
 
@@ -260,8 +262,8 @@ def _recipient(root: Path, file: Path, wanted: Wanted) -> tuple[str, dict[str, s
     try:
         return Key.parse(text).address, {}
     except ValueError as error:
-        rule = "invalid-private-key"
-        raise UserError(plan.at(root, file, rule, str(error), "move it away")) from None
+        rule, fix = "invalid-private-key", f"move {file.name} away, and run the command again"
+        raise UserError(plan.at(root, file, rule, str(error), fix)) from None
 
 
 def _pairs(names: Secrets, validators: int, keys: Mapping[str, Key]) -> Iterator[tuple[Key, Key]]:

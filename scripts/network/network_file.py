@@ -74,7 +74,7 @@ def read(root: Path, name: str) -> Public | None:
         _compare(chain, [a.lower() for a in maru["config"]["0"]["validatorSet"]], maru["chainId"])
     except (KeyError, TypeError, ValueError, AttributeError):
         message = "the file has no valid validators and genesis"
-        fix = "restore it from git, or remove it for a new chain"
+        fix = "restore the file from git; for a new chain, remove it and run nox -s network"
         raise UserError(document.finding("invalid-network", [], message, fix)) from None
     return chain
 
@@ -84,9 +84,12 @@ def _compare(chain: Public, validators: list[str], chain_id: int) -> None:
     listed = [validator.address.lower() for validator in chain.validators]
     path, message = ["network", "validators"], ""
     if len(listed) != len(validators):
-        message = f"the genesis has {len(validators)} validators, but this list has {len(listed)}"
+        message = (
+            f"the genesis has {len(validators)} validators, but network.validators has "
+            f"{len(listed)}"
+        )
     elif listed != validators:
-        message = "the validators differ from those in the genesis, or have another order"
+        message = "network.validators and the genesis have other addresses, or in another order"
     elif chain.chain_id != chain_id:
         path = ["genesis", "maru"]
         message = f"Maru's chain id is {chain_id}, but Besu's is {chain.chain_id}"

@@ -63,7 +63,7 @@ def to_files(root: Path, loaded: Environment, names: Secrets) -> None:
             new[file] = wanted[part]
         elif _normal(existing) != _normal(wanted[part]):
             message = f"this differs from {secret_files.TOP}/{loaded.name}/{file}"
-            fix = "write the value of that file, or move the file away, so that this command makes it again"
+            fix = "write the value of that file, or move the file away to make it again"
             raise UserError(_at(document, part, message, fix))
     if new:
         secret_files.write(root, loaded.name, new)

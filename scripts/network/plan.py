@@ -82,7 +82,7 @@ def secrets(loaded: Environment) -> Secrets:
     for part in ("sequencer", "maru"):
         if not value(loaded, part, "enabled"):
             message = f"{part} is disabled, but a validator consists of a sequencer and a Maru"
-            raise wrong(loaded, [part, "enabled"], message, "write true")
+            raise wrong(loaded, [part, "enabled"], message, f"write {part}.enabled: true")
     places: dict[str, ValuePath] = {
         "sequencer": ("sequencer", "p2pKeySecretName"),
         "maru": ("maru", "p2pKeySecretName"),
@@ -94,12 +94,12 @@ def secrets(loaded: Environment) -> Secrets:
         places["ethstats"] = ("ethstats", "secretName")
     names = dict.fromkeys(("sequencer", "maru", "tx_sender", "engine", "ethstats"), "")
     for part, path in places.items():
-        name = str(value(loaded, *path) or "")
+        name, key = str(value(loaded, *path) or ""), ".".join(map(str, path))
         if not name:
-            raise wrong(loaded, path, "the name of the Secret is empty", "write a name")
+            raise wrong(loaded, path, f"{key} is empty", f"write the name of a Secret in {key}")
         if name in names.values():
-            message = f"another component has the Secret {name}, too"
-            raise wrong(loaded, path, message, "write a different name for each component")
+            message = f"{key} is {name}, but another component has a Secret with this name, too"
+            raise wrong(loaded, path, message, f"write another name of a Secret in {key}")
         names[part] = name
     return Secrets(**names)
 

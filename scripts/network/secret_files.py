@@ -43,11 +43,11 @@ def _inspect(path: Path, root: Path, *, must_be_folder: bool = False) -> list[Fi
     mode = path.lstat().st_mode
     file = safe_files.name(path, root)
     if stat.S_ISLNK(mode):
-        message = "this is a symbolic link: private keys could be written outside the repository"
-        raise _invalid(file, message, "replace it with the folder or file itself")
+        message = "a symbolic link: private keys could be written outside the repository"
+        raise _invalid(file, message, f"replace the link {file} with a folder or file")
     if not stat.S_ISDIR(mode) and (must_be_folder or not stat.S_ISREG(mode)):
-        message = "this must be a folder" if must_be_folder else "this must be a file or a folder"
-        raise _invalid(file, message, "remove it")
+        kind = "a folder" if must_be_folder else "a file or a folder"
+        raise _invalid(file, f"{file} must be {kind}", f"remove {file}")
     wanted = _FOLDER if stat.S_ISDIR(mode) else _FILE
     if not stat.S_IMODE(mode) & ~wanted:
         return []
@@ -57,7 +57,7 @@ def _inspect(path: Path, root: Path, *, must_be_folder: bool = False) -> list[Fi
         # Readable files in it have warnings of their own.
         message, fix = f"{old}: other users of this machine could list its files", new
     else:
-        message = f"{old}: other users of this machine could read or change it"
+        message = f"{old}: other users of this machine could read or change the file"
         fix = f"{new}; if this machine had other users, create a new chain"
     return [Finding(file, 0, 0, "insecure-file-mode", message, fix, severity=Severity.WARNING)]
 

@@ -37,7 +37,7 @@ def read(root: Path, name: str) -> dict[str, bytes]:
     output = {}
     folder = root / layout.manifests_folder(name)
     if folder.is_symlink() or (os.path.lexists(folder) and not folder.is_dir()):
-        raise UserError(_unmanaged(layout.manifests_folder(name)))
+        raise UserError(_no_folder(layout.manifests_folder(name)))
     entries = safe_files.entries(folder, root)
     argocd = [root / layout.argocd_file(kind, name) for kind in layout.ARGOCD_FOLDERS]
     findings = [
@@ -59,9 +59,18 @@ def read(root: Path, name: str) -> dict[str, bytes]:
     return output
 
 
+def _no_folder(file: str) -> Finding:
+    message = f"{file} must be a folder, which render writes"
+    fix = f"remove {file}, and run nox -s render"
+    return Finding(file, 0, 0, "unmanaged-file", message, fix)
+
+
 def _unmanaged(file: str) -> Finding:
-    message = "render did not write this, and would have to delete it"
-    fix = "move or delete it; an object of your own belongs in chart/templates"
+    folder, _, name = file.rpartition("/")
+    message = f"render did not write {name}, and only rendered files may be in {folder}"
+    fix = (
+        f"move {name} to another folder, or delete it; for a new object, write a template in chart/"
+    )
     return Finding(file, 0, 0, "unmanaged-file", message, fix)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from scripts.core import safe_files
 from scripts.core.findings import Finding, UserError
+from scripts.core.schema_messages import as_fix
 from scripts.environments import layout
 from scripts.kubernetes.manifest import Manifest
 
@@ -68,6 +69,10 @@ def template(
 @lru_cache
 def _reject_unreadable(chart: Path, root: Path) -> None:
     safe_files.reject_unreadable(chart.rglob("*"), root)
+
+
+CORRECT = "correct the template; if it needs a new value, add that to chart/values.yaml"
+"""What to do if a template fails with a message that is not the chart's own."""
 
 
 class HelmError(Exception):
@@ -177,7 +182,7 @@ def _object(text: str, file: str) -> dict[str, Any] | None:
         return None
     if not isinstance(data.get("kind"), str) or not isinstance(data.get("apiVersion"), str):
         message = f"the template renders data without apiVersion and kind: {encoded[:80]}"
-        fix = "render a Kubernetes object, or nothing"
+        fix = "write apiVersion and kind in the template, or render nothing"
         raise UserError(Finding(file, 0, 0, "invalid-template-output", message, fix))
     return dict(data)
 
@@ -205,7 +210,12 @@ def _to_json(text: str, file: str) -> str:
         except (yaml.YAMLError, ValueError) as error:
             problem = str(error)
     message = f"the template renders invalid YAML: {problem}"
-    fix = "fix the template's indentation or quotes"
+    fix = "correct the indentation or quotes in the template"
+    if "cannot unmarshal" in problem:
+        message = "the template renders a list or a plain value, not a Kubernetes object"
+        fix = "write a mapping with apiVersion, kind and metadata in the template"
+    elif "aliasing" in problem:
+        fix = "write values instead of aliases (*name) in the template"
     raise UserError(Finding(file, 0, 0, "invalid-template-output", message, fix))
 
 
@@ -220,10 +230,17 @@ def _failure(chart: Path, root: Path, problem: str) -> Finding:
     position = _POSITION.search(problem)
     folder = safe_files.name(chart, root)
     if not position:
-        file, fix = f"{folder}/Chart.yaml", f"fix the chart until `helm lint {folder}` passes"
+        file, fix = f"{folder}/Chart.yaml", f"correct the chart until `helm lint {folder}` passes"
+        if problem.startswith("the dependency "):
+            fix = f"run helm dependency build {folder}, or remove it from dependencies in {file}"
+        elif problem == "Chart.yaml file is missing":
+            fix = f"restore {file} from git"
         return Finding(file, 0, 0, "invalid-chart", problem, fix)
     file, line = f"{folder}/{position.group(1)}", int(position.group(2))
     # The message of the chart's `fail` comes after the chain of including templates.
-    message = problem.rpartition("): ")[2] if "execution error at" in problem else problem
-    fix = "fix the template, or set the values that it needs"
+    message, fix = problem, CORRECT
+    if "execution error at" in problem:
+        # The chart's own message: what is wrong, and in its last sentence what to write.
+        message, stop, instruction = problem.rpartition("): ")[2].rpartition(". ")
+        message, fix = (message, as_fix(instruction)) if stop else (instruction, fix)
     return Finding(file, line, 0, "template-error", message, fix)

@@ -104,11 +104,12 @@ def objects(root: Path, environment: Environment) -> list[Manifest]:
         located = (provenance.of_failure(root, environment, f) for f in error.findings)
         raise UserError(*located) from None
     if not templated:
-        message, fix = "the chart renders no objects", "restore its templates from git"
+        message = "the chart renders no objects"
+        fix = "restore chart/templates and chart/.helmignore from git"
         file, rule = "chart/templates", "invalid-chart"
         raise UserError(Finding(file, 0, 0, rule, message, fix, "", environment.name))
     patched = patches.apply(templated, environment.patches)
-    preconditions.shapes(root, environment, patched)
+    preconditions.shapes(root, environment, patched, templated)
     preconditions.digests(root, environment, patched)
     pinned = image_lock.pin(patched, environment.images.data or {})
     arranged = applications.arrange(pinned, environment)

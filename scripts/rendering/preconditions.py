@@ -19,25 +19,35 @@ from scripts.kubernetes.sync import WAVE
 _KIND = re.compile(r"[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 """A kind, which becomes part of a file's name."""
 
-_TYPES: dict[tuple[str, ...], tuple[type, str]] = {
-    ("apiVersion",): (str, "a string"),
-    ("kind",): (str, "a string"),
-    ("metadata",): (dict, "a mapping"),
-    ("metadata", "name"): (str, "a string"),
-    ("metadata", "namespace"): (str, "a string"),
-    ("metadata", "annotations"): (dict, "a mapping"),
-    ("metadata", "labels"): (dict, "a mapping"),
-    ("spec",): (dict, "a mapping"),
-    ("data",): (dict, "a mapping"),
-    ("stringData",): (dict, "a mapping"),
+_TYPES: dict[tuple[str, ...], type] = {
+    ("apiVersion",): str,
+    ("kind",): str,
+    ("metadata",): dict,
+    ("metadata", "name"): str,
+    ("metadata", "namespace"): str,
+    ("metadata", "annotations"): dict,
+    ("metadata", "labels"): dict,
+    ("spec",): dict,
+    ("data",): dict,
+    ("stringData",): dict,
 }
 _TYPES_OF_AUTOSCALERS = _TYPES | {
-    ("spec", "scaleTargetRef"): (dict, "a mapping"),
-    ("spec", "scaleTargetRef", "apiVersion"): (str, "a string"),
-    ("spec", "scaleTargetRef", "kind"): (str, "a string"),
-    ("spec", "scaleTargetRef", "name"): (str, "a string"),
+    ("spec", "scaleTargetRef"): dict,
+    ("spec", "scaleTargetRef", "apiVersion"): str,
+    ("spec", "scaleTargetRef", "kind"): str,
+    ("spec", "scaleTargetRef", "name"): str,
 }
 """Field → its type, of all fields that the steps after this one read."""
+
+_EXAMPLES = {
+    ("apiVersion",): "apiVersion: apps/v1",
+    ("kind",): "kind: StatefulSet",
+    ("metadata",): "metadata: {name: linea-stack-besu}",
+    ("metadata", "name"): "name: linea-stack-besu",
+    ("metadata", "annotations"): "annotations: {team: chain}",
+    ("metadata", "labels"): "labels: {team: chain}",
+    ("spec", "scaleTargetRef"): "{apiVersion: apps/v1, kind: StatefulSet, name: linea-stack-besu}",
+}
 
 _REQUIRED = {("apiVersion",), ("kind",), *(_TYPES_OF_AUTOSCALERS.keys() - _TYPES.keys())}
 _MAY_BE_NULL = {("metadata", "annotations"), ("metadata", "labels"), ("data",), ("stringData",)}
@@ -70,14 +80,25 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9]
 """DNS subdomain, RFC 1123: the form of most objects' names."""
 _SERVICE_NAME = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 """DNS label, RFC 1035."""
+_DIGEST = len("sha256:") + 12
+"""Characters of a digest in messages."""
 _MOST_IN_A_NAME = 253
 _MOST_IN_A_FILE_NAME = 255
 """Bytes, on the usual file systems."""
 
 
-def shapes(root: Path, environment: Environment, manifests: Sequence[Manifest]) -> None:
-    """Raise UserError for fields with a type that no Kubernetes object has there."""
-    _raise(f for manifest in manifests for f in _shape(root, environment, manifest))
+def shapes(
+    root: Path,
+    environment: Environment,
+    manifests: Sequence[Manifest],
+    templated: Sequence[Manifest] = (),
+) -> None:
+    """Raise UserError for fields with a type that no Kubernetes object has there.
+
+    templated: the same objects, in the same order, before their patches.
+    """
+    pairs = zip(templated or manifests, manifests, strict=True)
+    _raise(f for before, manifest in pairs for f in _shape(root, environment, before, manifest))
 
 
 def digests(root: Path, environment: Environment, manifests: Sequence[Manifest]) -> None:
@@ -131,39 +152,66 @@ def _raise(findings: Iterable[Finding]) -> None:
         raise UserError(*errors)
 
 
-def _shape(root: Path, environment: Environment, manifest: Manifest) -> Iterable[Finding]:
+def _shape(
+    root: Path, environment: Environment, before: Manifest, manifest: Manifest
+) -> Iterable[Finding]:
     def finding(rule: str, path: Sequence[str], message: str, fix: str) -> Finding:
         return _finding(root, environment, manifest, rule, path, message, fix)
 
     is_autoscaler = manifest.kind == "HorizontalPodAutoscaler"
-    for path, (type_, name) in (_TYPES_OF_AUTOSCALERS if is_autoscaler else _TYPES).items():
+    for path, type_ in (_TYPES_OF_AUTOSCALERS if is_autoscaler else _TYPES).items():
         parent = paths.get(manifest.object, path[:-1])
         if not isinstance(parent, dict):  # the parent has a finding of its own
             continue
         value = parent.get(path[-1])
         absent = path[-1] not in parent or (value is None and path in _MAY_BE_NULL)
         if not isinstance(value, type_) and (path in _REQUIRED or not absent):
-            message = f"/{'/'.join(path)} must be {name}"
-            yield finding("invalid-manifest", path, message, f"write {name}")
+            name = ".".join(path)
+            message = f"{name} is missing"
+            if path[-1] in parent:
+                message = f"{name} is {_kind_of(value)}, not {_kind_of(type_())}"
+            fix = f"write {name} as {_kind_of(type_())}"
+            if path in _EXAMPLES:
+                fix += f", for example {_EXAMPLES[path]}"
+            own = paths.get(before.object, path)
+            if isinstance(own, type_):
+                fix = f"remove this operation of the patch, or write {_kind_of(own)} as its value"
+            if isinstance(own, type_) and isinstance(own, str):
+                fix = f"write {name}: {own}, as the chart does"
+            message += ": the API server rejects the object"
+            yield finding("invalid-manifest", path, message, fix)
     kind = manifest.object.get("kind")
     if not isinstance(kind, str):
         return
     if not _KIND.fullmatch(kind):
-        message, fix = f"{kind!r} is not a valid kind", "write a kind, like ConfigMap"
+        message, fix = f"{kind!r} is not a valid kind", "write a kind, for example kind: ConfigMap"
+        if before.kind != kind:
+            fix = f"write kind: {before.kind}, as the chart does"
         yield finding("invalid-manifest", ["kind"], message, fix)
     elif kind.endswith("List") and "items" in manifest.object:
-        message = f"{kind} contains objects, which would not be checked"
-        fix = "write each object as a document of its own"
+        message = f"the kind {kind} contains other objects, which would not be checked"
+        fix = "write each object of the list as a separate document of the template"
+        if before.kind != kind:
+            fix = f"write kind: {before.kind}, as the chart does"
         yield finding("invalid-manifest", ["kind"], message, fix)
     elif kind in _CLUSTER_SCOPED:
         message = f"{kind} is cluster-scoped: the environment's AppProject does not permit it"
-        fix = "remove it; let an administrator of the cluster create it"
+        fix = f"remove the {kind}; let an administrator of the cluster create it"
         yield finding("kind-not-allowed", ["kind"], message, fix)
     elif manifest.group == _RBAC:
         # The project is made from the manifests, so no later step would reject it.
         message = f"{kind} grants access to the Kubernetes API, which no component needs"
-        fix = "remove it; let an administrator of the cluster create it"
+        fix = f"remove the {kind}; let an administrator of the cluster create it"
         yield finding("kind-not-allowed", ["kind"], message, fix)
+
+
+def _kind_of(value: object) -> str:
+    """Return the type of a value in words; not the value, which may be a secret."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if value is None or isinstance(value, bool):
+        return "empty" if value is None else "a boolean"
+    return "a string" if isinstance(value, str) else "a number"
 
 
 def _images(root: Path, environment: Environment, manifest: Manifest) -> Iterable[Finding]:
@@ -174,20 +222,24 @@ def _images(root: Path, environment: Environment, manifest: Manifest) -> Iterabl
         name, digest = reference.name, locked.get(reference.name)
         if digest and reference.digest not in ("", digest):
             line, _ = environment.images.position([name])
-            message = f"{name} has another digest here than in {image_lock.LOCK}:{line}: {digest}"
+            message = (
+                f"{name} has the digest {reference.digest[:_DIGEST]}… here, and "
+                f"{digest[:_DIGEST]}… in {image_lock.LOCK}:{line}"
+            )
             fix = (
-                "remove the digest here; nox -s images -- --refresh shows whether the tag has moved"
+                f"remove the digest here, so that the one in {image_lock.LOCK} applies; "
+                "nox -s images -- --refresh shows whether the tag has moved"
             )
             part = reference.digest
             yield _finding(root, environment, manifest, "digest-mismatch", path, message, fix, part)
         elif not digest and (other := _of_digest(locked, reference)):
             message = f"{name} has the digest of {other}, so {other} would run"
-            fix = f"write the tag {image_lock.parse(other).tag}, or remove the digest"
+            fix = f"remove the digest to run {name}; to run {other}, write {other}"
             part = reference.digest
             yield _finding(root, environment, manifest, "digest-mismatch", path, message, fix, part)
         elif environment.is_production and reference.is_latest and not (digest or reference.digest):
             message = f"{image} has no fixed version: the next release would run without a review"
-            fix = "write a version as the tag"
+            fix = f"write a version as the tag of {name.removesuffix(':latest')}, not latest"
             part = reference.tag
             yield _finding(root, environment, manifest, "unpinned-image", path, message, fix, part)
 
@@ -209,13 +261,13 @@ def _duplicates(
         if first is not manifest:
             # If a patch gave an object its name, report that object.
             duplicate, other = (first, manifest) if first.patches else (manifest, first)
-            message = f"duplicate object: {other.template} renders it, too"
-            fix = "give one of the two another name"
+            message = f"duplicate object: {other.template} also renders {other.label}"
+            fix = "write another metadata.name for one of the two objects, or remove one"
             yield _finding(root, environment, duplicate, "duplicate-object", name, message, fix)
         elif files.setdefault(manifest.file_name, manifest) is not manifest:
             label = files[manifest.file_name].label
-            message = f"duplicate file name: {manifest.file_name} is the file of {label}"
-            fix = "give one of the two another name"
+            message = f"duplicate file name: {manifest.file_name} is also the file of {label}"
+            fix = "write another metadata.name for one of the two objects"
             yield _finding(root, environment, manifest, "duplicate-file-name", name, message, fix)
 
 
@@ -228,30 +280,38 @@ def _names(root: Path, environment: Environment, manifest: Manifest) -> Iterable
     name, path = manifest.name, ["metadata", "name"]
     if manifest.kind == "Service" and not _SERVICE_NAME.fullmatch(name):
         message = f"{name!r} is not a valid name of a Service"
-        fix = "write a letter, then lower-case letters, digits and -; at most 63 characters"
+        fix = (
+            "write metadata.name with at most 63 lower-case letters, digits and -, and a letter at "
+            "the beginning, for example linea-stack-besu"
+        )
         yield finding("invalid-object-name", path, message, fix)
     elif len(name) > _MOST_IN_A_NAME or not _NAME.fullmatch(name):
         message = f"{name!r} is not a valid name of an object"
-        fix = "write only lower-case letters, digits, - and .; at most 253 characters"
+        fix = (
+            "write metadata.name with at most 253 lower-case letters, digits, - and ., for example "
+            "linea-stack-besu"
+        )
         yield finding("invalid-object-name", path, message, fix)
     elif len(manifest.file_name.encode()) > _MOST_IN_A_FILE_NAME:
         message = (
             f"the name is too long for a file: {manifest.file_name[:32]}… has more than "
             f"{_MOST_IN_A_FILE_NAME} bytes"
         )
-        yield finding("invalid-object-name", path, message, "write a shorter name")
+        fix = f"write a metadata.name with at most {_MOST_IN_A_FILE_NAME - len(manifest.kind) - 6}"
+        yield finding("invalid-object-name", path, message, f"{fix} characters")
     if not re.fullmatch(_LABEL, manifest.namespace):
         message = f"{manifest.namespace!r} is not a valid name of a namespace"
-        fix = "write only lower-case letters, digits and -; at most 63 characters"
+        fix = f"remove metadata.namespace, so that the object is in {environment.namespace}"
         yield finding("invalid-object-name", ["metadata", "namespace"], message, fix)
     elif _SYSTEM_NAMESPACES.fullmatch(manifest.namespace):
         # The project is made from the manifests, so no later step would reject it.
         message = f"the namespace {manifest.namespace} belongs to Kubernetes or Argo CD"
-        fix = f"write another, or none for {environment.namespace}"
+        fix = f"remove metadata.namespace, so that the object is in {environment.namespace}"
         yield finding("namespace-not-allowed", ["metadata", "namespace"], message, fix)
     wave = manifest.metadata["annotations"][WAVE]
     if not re.fullmatch(r"[-+]?[0-9]{1,9}", str(wave)):
-        message, fix = f"the sync wave {wave!r} is not an integer", "write an integer in quotes"
+        message = f"the sync wave {wave!r} is not an integer"
+        fix = f'write an integer in quotes, for example {WAVE}: "5"'
         yield finding("invalid-sync-wave", ["metadata", "annotations", WAVE], message, fix)
 
 
@@ -260,7 +320,7 @@ def _secrets(root: Path, environment: Environment, manifest: Manifest) -> Iterab
     for field in ("data", "stringData"):
         if manifest.kind == "Secret" and manifest.object.get(field):
             path = [field, min(manifest.object[field])]
-            message = "the contents of this Secret would be committed to git"
+            message = f"the contents of {manifest.label} would be committed to git"
             fix = (
                 "remove it, and create the Secret on the cluster from files that git ignores; if "
                 "the contents were ever pushed, replace them"

@@ -231,7 +231,8 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
     leaves = [(leaf, environment.locate(leaf)) for leaf, _ in _leaves(values, [])]
 
     def is_named(leaf: ValuePath) -> bool:
-        return re.search(rf"(?<!\S){re.escape(_dotted(leaf))}(?!\S)", failure.message) is not None
+        text = f"{failure.message} {failure.fix}"
+        return re.search(rf"(?<!\S){re.escape(_dotted(leaf))}(?!\S)", text) is not None
 
     # `enabled` comes late: it removes every failure of a component, and is rarely its cause.
     leaves.sort(
@@ -251,7 +252,9 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
 
 def _caused_by(environment: Environment, failure: Finding, leaf: ValuePath) -> Finding:
     document, inside = environment.locate(leaf)
-    fix = f"change {_dotted(leaf)}, which makes {failure.file} fail"
+    fix = failure.fix
+    if fix == helm.CORRECT:
+        fix = f"write another value for {_dotted(leaf)}: with this one, {failure.file} fails"
     return document.finding(failure.rule, inside, failure.message, fix)
 
 

@@ -22,6 +22,15 @@ _ALWAYS: dict[tuple[str, str], Keys] = {
 }
 """Objects that Kubernetes creates in every cluster, with their keys."""
 
+ROLE = "eks.amazonaws.com/role-arn"
+"""The annotation of a ServiceAccount with the ARN of its IAM role."""
+_RESTORES = "aws.restoreRoleArn"
+_ROLE_KEYS = {
+    "backup": "aws.backupRoleArn",
+    "secretstore": "secrets.external.aws.roleArn",
+    **dict.fromkeys(("besu", "maru", "sequencer"), _RESTORES),
+}
+"""Component → the value of the chart with the ARN of its IAM role (docs/eks.md, Roles)."""
 _CLASS = "kubernetes.io/ingress.class"
 _ISSUERS = ("cert-manager.io/issuer", "cert-manager.io/cluster-issuer")
 
@@ -38,6 +47,26 @@ class Mention:
     """The keys that it uses, each with its path."""
     optional: bool = False
     """Whether the other object may be missing."""
+
+
+def new_role(manifest: Manifest, user: str) -> str:
+    """Return the fix to create an IAM role for a user, and to write its ARN for an object."""
+    key = _ROLE_KEYS.get(manifest.component)
+    rights = "docs/eks.md (Roles) lists" if key else "it needs"
+    return (
+        f"create an IAM role for {user} with only the rights that {rights}, and write its ARN in"
+        f" {f'{key} in the values.yaml of the environment' if key else f'the annotation {ROLE}'}"
+    )
+
+
+def other_role(manifest: Manifest) -> str:
+    """Return the fix to give an object another IAM role; chain nodes need one only for restores."""
+    if _ROLE_KEYS.get(manifest.component) != _RESTORES:
+        return new_role(manifest, manifest.label)
+    return (
+        f"remove the annotation {ROLE}; if the pods restore a backup, write the ARN of a role for"
+        f" restores (docs/eks.md, Roles) in {_RESTORES} instead"
+    )
 
 
 def there(objects: Objects) -> dict[tuple[str, str], Keys]:

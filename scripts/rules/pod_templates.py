@@ -34,5 +34,6 @@ def contexts(workload: Workload) -> Iterator[tuple[Where, dict[str, Any]]]:
 
 
 def called(container: Container) -> str:
-    """Return the name of a container for messages."""
-    return f"the container {container.data.get('name', 'without a name')}"
+    """Return the name of a container for messages; without a name, its field and index."""
+    field, index = container.path[-2:]
+    return f"the container {container.data.get('name') or f'in {field}[{index}], without a name,'}"

@@ -247,7 +247,7 @@ def test_no_rule_is_made_until_asked_for() -> None:
 
 
 def test_rules_without_a_place_for_their_pages_are_refused() -> None:
-    with pytest.raises(UserError, match="runbookUrl empty: write the address"):
+    with pytest.raises(UserError, match="runbookUrl is empty: alerts would not link"):
         of({"metrics": {"prometheusRule": {"enabled": True}}})
 
 

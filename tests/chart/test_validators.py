@@ -303,7 +303,7 @@ def test_the_fewest_zones_are_written_where_the_api_server_keeps_them() -> None:
 def refused(values: Network) -> str:
     with pytest.raises(UserError) as caught:
         of(values)
-    return str(caught.value)
+    return "\n".join(f"{finding.message}\n{finding.fix}" for finding in caught.value.findings)
 
 
 def with_replicas(values: Network, replicas: int) -> Network:
@@ -338,7 +338,7 @@ def test_each_maru_needs_its_sequencer() -> None:
 
 
 def test_a_maru_without_any_sequencer_is_refused() -> None:
-    assert "sequencer.enabled false" in refused({"sequencer": {"enabled": False}})
+    assert "sequencer.enabled is false" in refused({"sequencer": {"enabled": False}})
 
 
 def test_a_hundred_validators_fit_into_what_the_api_server_takes() -> None:

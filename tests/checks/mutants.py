@@ -404,8 +404,14 @@ def _lines(old: str, new: str) -> str:
     if not is_:
         return f"{one}without {_short(was)}"
     common = next((i for i, (a, b) in enumerate(zip(was, is_, strict=False)) if a != b), 0)
-    since = max(0, common - 24)
+    since = _start_of_name(was, max(0, common - 24))
     return f"{one}{_short(was[since:])} → {_short(is_[since:])}"
+
+
+def _start_of_name(line: str, place: int) -> int:
+    """Return where the name at a place begins. A longer text, such as a hash, may stay cut."""
+    begun = re.search(r"[\w-]{0,32}$", line[:place])
+    return begun.start() if begun else place
 
 
 def _short(value: Any) -> str:

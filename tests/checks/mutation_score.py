@@ -205,32 +205,37 @@ def summary(found: Sequence[Verdict]) -> str:
     """Return what docs/rules.md says of the mutants."""
     same = sum(one.is_same for one in found)
     lines = [
-        f"{len(found)} mutants of {' and '.join(ENVIRONMENTS)}, of which {same} behave as what",
-        f"they were made of. Of the others, **{share(found):.1%}** are found:",
+        f"The test tries {len(found)} mutants of {' and '.join(ENVIRONMENTS)}. {same} of them are",
+        "harmless: they behave like the unchanged manifests. `validate` detects",
+        f"**{share(found):.1%}** of the others:",
         "",
-        *table("Rules of", found, lambda one: one.mutant.operator.family),
-        *_reasons("No rule detects these:", [v for v in found if not (v.found or v.is_same)]),
+        *table("Kind of mistake", found, lambda one: one.mutant.operator.family),
         *_reasons(
-            "These behave as the unchanged environment does:", [v for v in found if v.is_same]
+            "These mutants are not detected. Each line ends with the reason:",
+            [v for v in found if not (v.found or v.is_same)],
+        ),
+        *_reasons(
+            "These mutants are harmless. Each line ends with the reason:",
+            [v for v in found if v.is_same],
         ),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _reasons(title: str, found: Sequence[Verdict]) -> list[str]:
-    """Return the lines of a list: mutants by the reason for which nothing finds them."""
+    """Return the lines of a list: for each reason one of its mutants, and how many more."""
     lines, groups = ["", title, ""], dict[str, list[str]]()
     for one in found:
         groups.setdefault(_reason(one), []).append(one.mutant.name)
     for reason, names in groups.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        lines.append(f"- {reason} `{names[0]}`{more}")
+        lines.append(f"- `{names[0]}`{more}: {reason}")
     return lines
 
 
 def _reason(verdict: Verdict) -> str:
     fits = (why for name, why in reasons().items() if re.fullmatch(name, verdict.mutant.name))
-    return next(fits, "No rule finds it yet.")
+    return next(fits, "No rule detects it yet.")
 
 
 def table(title: str, found: Sequence[Verdict], of: Callable[[Verdict], str]) -> list[str]:
@@ -239,7 +244,9 @@ def table(title: str, found: Sequence[Verdict], of: Callable[[Verdict], str]) ->
     for one in found:
         groups.setdefault(of(one), []).append(one)
     groups["all"] = list(found)
-    rows = [f"| {title} | Mutants | The same | By schema alone | By all layers | By a warning |"]
+    rows = [
+        f"| {title} | Mutants | Harmless | Schemas detect | All layers detect | Only a warning |"
+    ]
     rows.append("|---|---:|---:|---:|---:|---:|")
     for name, group in groups.items():
         same = sum(one.is_same for one in group)

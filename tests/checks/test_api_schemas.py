@@ -124,8 +124,8 @@ CONTAINER = ("spec", "template", "spec", "containers", 0)
             CONTAINER,
             "missing property 'name'",
             (
-                f"{FIRST}.name is missing",
-                f"add name to {FIRST}",
+                f"{FIRST}.name is missing: the API server rejects the object",
+                f"add the container's name to {FIRST}, for example name: debug",
             ),
         ),
         (
@@ -138,7 +138,7 @@ CONTAINER = ("spec", "template", "spec", "containers", 0)
             "'a b' is not a valid label value",
             (
                 "Kubernetes 1.34 rejects metadata.labels.team: 'a b' is not a valid label value",
-                "write it in that form",
+                "write at most 63 letters, digits, -, _ and ., for example team-a",
             ),
         ),
     ],

@@ -225,7 +225,7 @@ def test_maru_must_not_join_the_mainnet_by_accident() -> None:
         == []
     )
     assert maru("--network=linea-sepolia").messages() == [
-        "missing-argument: Maru has no configuration file"
+        "missing-argument: Maru has no configuration file, and does not start"
     ]
 
 

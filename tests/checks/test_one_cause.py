@@ -37,8 +37,8 @@ def test_a_copy_with_another_name_only_is_one_finding(repository: Repository) ->
         )
         assert "overlays/copy seems to be a copy" in found["message"]
         assert found["fix"] == (
-            "write another namespace, remove overlays/copy/network.yaml, then run nox -s network "
-            "-- copy and nox -s render"
+            "write a namespace of copy alone, for example linea-copy; remove "
+            "overlays/copy/network.yaml, then run nox -s network -- copy and nox -s render"
         )
 
 
@@ -57,7 +57,7 @@ def test_an_environment_that_was_never_rendered_is_one_finding(repository: Repos
     assert [(one["rule"], one["file"]) for one in found] == [
         ("stale-output", "overlays/copy/environment.yaml")
     ]
-    assert found[0]["message"] == "overlays/copy has no rendered output yet"
+    assert found[0]["message"] == "copy has no rendered output of its own yet"
     assert found[0]["fix"] == "run nox -s render and commit the result"
 
 

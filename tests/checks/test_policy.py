@@ -148,18 +148,18 @@ def test_an_unused_waiver_is_a_finding(repository: Repository) -> None:
     assert [(f.rule, f.message, f.fix) for f in findings] == [
         (
             "stale-waiver",
-            "the waiver is unused: checkov/CKV_K8S_16 reports nothing for these objects",
+            "the waiver is unused: checkov/CKV_K8S_16 reports nothing for its objects",
             "remove the waiver",
         ),
         (
             "unknown-check",
             "check checkov/CKV_K8S_999 does not exist, so the waiver has no effect",
-            "write the rule of the finding to waive, or remove the waiver",
+            "write the check as the finding to waive shows it; if there is none, remove the waiver",
         ),
         (
             "unknown-check",
             "check kube-score/no-such-test does not exist, so the waiver has no effect",
-            "write the rule of the finding to waive, or remove the waiver",
+            "write the check as the finding to waive shows it; if there is none, remove the waiver",
         ),
         (
             "stale-waiver",
@@ -167,7 +167,7 @@ def test_an_unused_waiver_is_a_finding(repository: Repository) -> None:
                 "the pattern is unused: checkov/CKV_K8S_43 reports nothing for"
                 " CronJob/linea-stack-backup"
             ),
-            "remove this line",
+            "remove CronJob/linea-stack-backup from objects",
         ),
     ]
     lines = (repository / policy.WAIVERS).read_text("utf-8").splitlines()

@@ -285,7 +285,7 @@ def test_a_registry_that_needs_a_login_is_reported_without_the_password(
     done = repository.run("images", DOCKER_CONFIG=str(tmp_path))
     assert done.code == 2
     assert "error  image-access-denied\n" in done.out
-    assert f"→ log in to {gated}" in done.out
+    assert f"→ run docker login {gated}" in done.out
     crane("auth", "login", gated, "-u=ci", "-p=wrong-and-secret", DOCKER_CONFIG=str(tmp_path))
     done = repository.run("images", DOCKER_CONFIG=str(tmp_path))
     assert done.code == 2

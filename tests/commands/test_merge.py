@@ -236,7 +236,7 @@ def test_an_input_that_one_side_removes_needs_a_decision(repository: Repository)
     assert done.out.splitlines()[:3] == [
         f"{VALUES}  error  merge-conflict",
         "  one version removes this file, and the other changes it",
-        f"  → git add {VALUES} keeps it, git rm {VALUES} removes it",
+        f"  → run git add {VALUES} to keep the file, or git rm {VALUES} to remove it",
     ]
     git(repository.root, "rm", "-q", VALUES)
     merged(repository)

@@ -262,7 +262,7 @@ def test_an_unused_digest_is_a_warning_when_all_environments_are_validated(
     lock(repository, {"a/b:1": DIGEST, BESU: DIGEST})
     done = repository.run("validate")
     assert done.code == 0, done.out
-    unused = "unused-digest\n  this digest is unused: no environment runs a/b:1\n"
+    unused = "unused-digest\n  the digest is unused: no environment runs a/b:1\n"
     assert f"{LOCK}:1:1  warning  {unused}" in done.out
     assert done.out.count("unused-digest") == 1
     assert "unused-digest" not in repository.run("validate", "dev", "prod").out

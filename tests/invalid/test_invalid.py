@@ -290,7 +290,7 @@ def test_a_file_that_is_too_large_is_not_read(
     assert capsys.readouterr().out == (
         "overlays/dev/values.yaml  error  file-too-large\n"
         f"  the file has {MAX_BYTES + 4} bytes; the maximum is {MAX_BYTES}\n"
-        "  → split or shorten the file\n"
+        f"  → shorten the file to at most {MAX_BYTES} bytes\n"
         "1 error\n"
     )
 

@@ -286,8 +286,8 @@ def said(zones: Sequence[str], first: Rules, pairs: int = 4, beside: str | None 
 def test_prod_goes_on_without_a_validator_a_node_and_a_zone() -> None:
     found, manifests = objects.of_environment("prod")
     assert resilience.words(manifests, found.zones) == (
-        "blocks go on without any 1 of 4 validators, any node, any zone (4 zones); "
-        "JSON-RPC answers without any node or any zone; "
+        "blocks continue if any 1 of 4 validators, any node or any of the 4 zones is lost; "
+        "JSON-RPC continues if any node or any zone is lost; "
         "EthStats and TX Sender have one pod each: no dashboard, no transfers until another has "
         "started; nodes can be drained one at a time"
     )
@@ -303,41 +303,41 @@ def test_dev_has_one_of_each() -> None:
 def test_four_validators_in_three_zones_stop_with_the_zone_that_has_two() -> None:
     text = said(ZONES[:3], Rules(over_zones=(1, 1)))
     assert text == (
-        "blocks go on without any 1 of 4 validators, and stop with a node or a zone that has 2 of "
-        "them, as one may"
+        "blocks continue if any 1 of 4 validators is lost, but a node or zone may run 2 of them: "
+        "its loss stops blocks"
     )
     # On different nodes, it is the zone alone.
     text = said(ZONES[:3], Rules(NODE, (1, 1)), beside=NODE)
     assert text == (
-        "blocks go on without any 1 of 4 validators or any node, and stop with a zone that has 2 "
-        "of them, as one may"
+        "blocks continue if any 1 of 4 validators or any node is lost, but a zone may run 2 of "
+        "them: its loss stops blocks"
     )
 
 
 def test_halves_that_nothing_keeps_together_make_a_zone_take_two_validators() -> None:
-    assert "stop with a node or a zone that has 2" in said(ZONES, Rules(ZONE), beside=None)
+    assert "a node or zone may run 2" in said(ZONES, Rules(ZONE), beside=None)
 
 
 def test_validators_that_find_no_zone_are_not_counted() -> None:
     text = said(ZONES[:3], Rules(ZONE))
-    assert text.startswith("blocks need each of the 3 validators here")
+    assert text.startswith("blocks need all 3 validators that run here")
     text = said(ZONES[:2], Rules(ZONE))
-    assert text.startswith("blocks may never come: a block needs 3 of 4 validators, and no more")
+    assert text.startswith("blocks may never come: a block needs 3 of 4 validators, and as few")
 
 
 def test_marus_that_may_not_follow_their_sequencers_are_not_counted() -> None:
     made = [workload("sequencer", Rules(), 4), workload("maru", Rules(ZONE), 4, ZONE)]
     text = resilience.words(made, ZONES)
-    assert text.startswith("blocks may never come: a block needs 3 of 4 validators, and no more")
+    assert text.startswith("blocks may never come: a block needs 3 of 4 validators, and as few")
 
 
 def test_validators_elsewhere_count_for_the_quorum() -> None:
     genesis = '{"config": {"0": {"validatorSet": ["0x1", "0x2", "0x3", "0x4"]}}}'
     config_map = Manifest({"kind": "ConfigMap", "data": {"maru.json": genesis}}, "test")
     made = [workload("sequencer", Rules(ZONE), 3), workload("maru", Rules(ZONE), 3, ZONE)]
-    assert said(ZONES, Rules(ZONE), 3).startswith("blocks go on without any 1 of 3 validators")
+    assert said(ZONES, Rules(ZONE), 3).startswith("blocks continue if any 1 of 3 validators")
     text = resilience.words([*made, config_map], ZONES)
-    assert text.startswith("blocks need each of the 3 validators here")
+    assert text.startswith("blocks need all 3 validators that run here")
 
 
 def test_pods_that_are_bound_to_one_zone_are_lost_with_it() -> None:
@@ -354,16 +354,16 @@ def test_pods_that_are_bound_to_one_zone_are_lost_with_it() -> None:
         },
     }
     text = resilience.words(objects.of(values), ZONES)
-    assert "JSON-RPC answers without any 2 of 3 pods, and not without a node or a zone" in text
+    assert "JSON-RPC continues if any 2 of 3 pods are lost, but a node or zone may run" in text
     del values["besu"]["nodeSelector"]
     text = resilience.words(objects.of(values), ZONES)
-    assert "JSON-RPC answers without any node or any zone" in text
+    assert "JSON-RPC continues if any node or any zone is lost" in text
 
 
 def test_a_preference_promises_nothing() -> None:
     values = {"besu": {"replicas": 3, "autoscaling": {"enabled": False}, "antiAffinity": "soft"}}
     text = resilience.words(objects.of(values), ZONES)
-    assert "JSON-RPC answers without any 2 of 3 pods, and not without a node or a zone" in text
+    assert "JSON-RPC continues if any 2 of 3 pods are lost, but a node or zone may run" in text
 
 
 @pytest.mark.parametrize(
@@ -395,7 +395,7 @@ def test_validate_says_it_once_for_environments_that_are_alike(repository: Repos
     text = repository.run("validate").out
     said = text.partition("valid: dev, prod, staging\n")[2]
     assert said.startswith("dev: one validator")
-    assert "\nprod, staging: blocks go on without any 1 of 4 validators" in said
+    assert "\nprod, staging: blocks continue if any 1 of 4 validators" in said
     assert max(map(len, said.splitlines())) <= 100
 
 

@@ -189,7 +189,7 @@ def test_dev_has_no_quota() -> None:
     [
         ({"pods": 7}, "needs 8 (3 by StatefulSet/linea-stack-besu, 2 by Deployment/linea-stack-"),
         ({"requests_cpu": "5500m"}, "needs 5.5"),
-        ({"cpu": "5400m"}, "the quota of cpu is 5.4, and the environment at its largest needs 5.5"),
+        ({"cpu": "5400m"}, "the quota of cpu is 5.4, but the environment at its largest needs 5.5"),
         ({"services_loadbalancers": 1}, "needs 2 (1 by Service/linea-stack-besu, 1 by Service"),
         ({"persistentvolumeclaims": 4}, "needs 5 (3 by StatefulSet/linea-stack-besu"),
         ({"requests_storage": "219Gi"}, "needs 220Gi (3 × 50Gi by StatefulSet/linea-stack-besu"),

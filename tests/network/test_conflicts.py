@@ -40,7 +40,7 @@ def test_a_private_key_of_another_chain_is_rejected(
     before = plain.files()
     done = network(plain, "dev", "--validators", "4", code=1)
     assert f".secrets/dev/{path}  error  private-key-mismatch" in done.out
-    assert f"this key does not match the {name} in overlays/dev/network.yaml\n" in done.out
+    assert f"the key does not match the {name} in overlays/dev/network.yaml\n" in done.out
     assert key.hex not in done.out + done.err
     assert plain.files() == before
 
@@ -69,7 +69,7 @@ def test_another_number_of_validators_needs_a_new_chain(plain: Repository) -> No
         assert "overlays/dev/network.yaml:" in done.out
         assert "error  existing-chain-differs" in done.out
         assert message in done.out
-        assert "for a new chain, remove this file" in done.out
+        assert "for a new chain, remove overlays/dev/network.yaml" in done.out
         assert plain.files() == before
     plain.write("overlays/dev/values.yaml", "maru: {replicas: 5}\nsequencer: {replicas: 5}\n")
     done = network(plain, "dev", code=1)
@@ -111,8 +111,8 @@ def test_a_key_of_another_environment_is_rejected(plain: Repository, kept: tuple
     before = plain.files("overlays")
     done = network(plain, "prod", code=1)
     assert f".secrets/prod/{path}  error  shared-validator" in done.out
-    assert "this is a key of dev's chain" in done.out
-    assert "move .secrets/prod/ away, so that prod gets its own keys" in done.out
+    assert "the key belongs to dev's chain" in done.out
+    assert "move .secrets/prod/ away, and run the command again" in done.out
     assert plain.files("overlays") == before
     assert {*private(plain, "prod")} == {path}
 
@@ -147,7 +147,7 @@ def test_a_copied_network_is_rejected(plain: Repository, with_keys: bool) -> Non
         done = network(plain, name, code=1)
         assert re.match(rf"overlays/{name}/network.yaml:\d+:\d+  error  shared-validator", done.out)
         assert f"is also in overlays/{other}/network.yaml" in done.out
-        assert "remove that of the environment that has never run (not the other one)" in done.out
+        assert "remove the one of the environment that has never run" in done.out
     assert plain.files() == before
 
 
@@ -165,13 +165,15 @@ def test_validators_that_differ_from_the_genesis_are_rejected(plain: Repository)
     head, mark, listed = whole.partition("network:\n")
     cut = listed.rindex("  - address")
     path.write_text(head + mark + listed[:cut])
-    assert_rejected("the genesis has 4 validators, but this list has 3\n")
+    assert_rejected("the genesis has 4 validators, but network.validators has 3\n")
     first = listed.index("  - address")
     second = listed.index("  - address", first + 1)
     path.write_text(
         head + mark + listed[:first] + listed[second:cut] + listed[cut:] + listed[first:second]
     )
-    assert_rejected("the validators differ from those in the genesis, or have another order\n")
+    assert_rejected(
+        "network.validators and the genesis have other addresses, or in another order\n"
+    )
     id_ = str(chain_id(plain))
     before, _, after = whole.rpartition(id_)
     path.write_text(f"{before}5{after}")

@@ -161,7 +161,7 @@ def test_a_chain_needs_a_sequencer_and_a_maru(plain: Repository, part: str) -> N
 def test_two_secrets_with_one_name_are_rejected(plain: Repository) -> None:
     plain.write("overlays/dev/values.yaml", f"maru: {{p2pKeySecretName: {SEQUENCER}}}\n")
     done = network(plain, "dev", "--validators", "1", code=1)
-    assert f"another component has the Secret {SEQUENCER}, too" in done.out
+    assert f"maru.p2pKeySecretName is {SEQUENCER}, but another component" in done.out
 
 
 def test_values_override_the_network(plain: Repository) -> None:

@@ -93,7 +93,7 @@ def test_insecure_file_modes_are_restricted_with_a_warning(plain: Repository) ->
     folder.chmod(0o755)
     done = network(plain, "dev")
     assert f".secrets/dev/{MARU}/key  warning  insecure-file-mode" in done.err
-    can_use = "other users of this machine could read or change it"
+    can_use = "other users of this machine could read or change the file"
     assert f"the mode was 0644: {can_use}" in done.err
     assert "the mode was 0755: other users of this machine could list its files" in done.err
     assert done.err.count("create a new chain") == 1

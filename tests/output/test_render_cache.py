@@ -230,7 +230,7 @@ def test_a_conflict_with_an_unchanged_environment_is_noticed(rendered: Repositor
     rendered.replace("overlays/staging/environment.yaml", "linea-staging", "linea-dev")
     done = rendered.run("render")
     assert done.code == 1
-    assert "dev has the namespace linea-dev on this cluster, too" in done.out
+    assert "dev has the namespace linea-dev on the same cluster" in done.out
 
 
 def test_an_unused_file_is_an_error_even_if_nothing_else_changed(

@@ -57,7 +57,7 @@ def written(folder: Path, text: str) -> Path:
             f"wrong:\n  plain: {{values: {{a: 1}}}}\n  plain: {{values: {{a: 2}}}}\n{RIGHT}",
             3,
             "duplicate key plain: line 2 already has it",
-            "keep one of the two",
+            "remove the key here or the one in line 2, whichever has the wrong value",
         ),
     ],
     ids=["part", "field", "right", "patch", "nothing", "name", "twice"],

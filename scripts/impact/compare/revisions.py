@@ -147,11 +147,12 @@ def _manifest(text: str, path: str, revision: str) -> Manifest | None:
     if not any(objects):
         return None
     line = documents[-1].start_mark.line + 1
-    message, rule = "this is not a Kubernetes object, so its effect is unknown", "not-an-object"
+    message, rule = "no Kubernetes object begins here, so its effect is unknown", "not-an-object"
     if len(documents) > 1:
         rule = "multiple-yaml-documents"
         message = "a second document starts here, so its effect is unknown"
-    finding = Finding(path, line, 0, rule, message, "keep exactly one object in each file")
+    fix = "run nox -s render, which writes exactly one object into each file"
+    finding = Finding(path, line, 0, rule, message, fix)
     raise UserError(_in(finding, revision))
 
 

@@ -67,9 +67,10 @@ def pod_uses_host_namespaces(objects: Objects) -> Iterator[Problem]:
                 yield in_pod(workload, (field,), message, f"remove {field}")
         for path, volume in workload.volumes():
             for kind in sorted(volume.keys() - {"name"} - _VOLUMES):
-                named = "a folder of the node" if kind == "hostPath" else f"of type {kind}"
-                message = f"the volume {volume.get('name')} is {named}: {_RESTRICTED}"
-                fix = "use a persistentVolumeClaim, or an emptyDir for temporary files"
+                what = ", a folder of the node" if kind == "hostPath" else ""
+                message = f"the volume {volume.get('name')} is of type {kind}{what}: {_RESTRICTED}"
+                fix = f"replace {kind} by emptyDir: {{}} if the files are temporary, otherwise by a"
+                fix += " persistentVolumeClaim"
                 yield Problem(workload.manifest, (*path, kind), message, fix)
         for container in containers.of(workload):
             yield from _on_the_host(container)
@@ -79,13 +80,14 @@ def _on_the_host(container: Container) -> Iterator[Problem]:
     for index, port in mappings(container.get("ports")):
         if port.get("hostPort"):
             message = f"{called(container)} uses port {port['hostPort']} of its node: {_RESTRICTED}"
-            fix = "remove hostPort, and use a Service to reach the pods"
+            fix = f"remove hostPort; if clients need port {port['hostPort']}, add it to a Service"
             yield in_container(container, ("ports", index, "hostPort"), message, fix)
     for place in HANDLERS:
         for kind in ("httpGet", "tcpSocket"):
-            if container.get(*place, kind, "host"):
-                message = f"a probe or hook of {called(container)} sets a host: {_RESTRICTED}"
-                fix = "remove host: by default, the request goes to the pod itself"
+            if host := container.get(*place, kind, "host"):
+                field = ".".join(map(str, (*place, kind, "host")))
+                message = f"{field} of {called(container)} is {host}: {_RESTRICTED}"
+                fix = "remove host: without it, the kubelet connects to the pod itself"
                 yield in_container(container, (*place, kind, "host"), message, fix)
 
 
@@ -105,7 +107,7 @@ def privileged_container(objects: Objects) -> Iterator[Problem]:
         for index, sysctl in mappings(own.get("sysctls")):
             if sysctl.get("name") not in _SYSCTLS:
                 place = (*own_path, "sysctls", index)
-                fix = "remove it: the nodes' administrators set kernel parameters"
+                fix = f"remove {sysctl.get('name')} from sysctls: administrators set it on nodes"
                 yield _rejected(workload, place, fix)
         lacks_profile = False
         for path, context in others:
@@ -123,6 +125,7 @@ def _rejected(workload: Workload, path: Where, fix: str) -> Problem:
     names = (called(one) for one in containers.of(workload) if one.path == path[:start])
     here = workload.get(*path)
     value = "is not set" if here is None else f"is {json.dumps(here)}"
+    value = f"contains {here.get('name')}" if path[-2] == "sysctls" else value
     message = f"{field} of {next(names, 'the pods')} {value}: {_RESTRICTED}"
     return Problem(workload.manifest, path, message, fix)
 
@@ -133,7 +136,7 @@ def _annotated_profiles(workload: Workload) -> Iterator[Problem]:
     for key, value in notes.items() if isinstance(notes, dict) else ():
         allowed = value in ("", "runtime/default") or str(value).startswith("localhost/")
         if str(key).startswith(_APPARMOR) and not allowed:
-            message = f"AppArmor is disabled for {str(key).partition('/')[2]}: {_RESTRICTED}"
+            message = f"the annotation {key} of the pods is {json.dumps(value)}: {_RESTRICTED}"
             yield Problem(workload.manifest, (*path, key), message, "remove the annotation")
 
 
@@ -142,32 +145,32 @@ def _beyond_any(context: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
     for profile in ("seccompProfile", "appArmorProfile"):
         found = paths.get(context, (profile, "type"))
         if found is not None and found not in _PROFILES:
-            yield (profile, "type"), "write RuntimeDefault"
+            yield (profile, "type"), f"write {profile}.type: RuntimeDefault"
     if paths.get(context, ("windowsOptions", "hostProcess")):
-        yield ("windowsOptions", "hostProcess"), "remove it"
+        yield ("windowsOptions", "hostProcess"), "remove windowsOptions.hostProcess"
     selinux = context.get("seLinuxOptions")
     if isinstance(selinux, dict):
         if selinux.get("type", "") not in _SELINUX_TYPES:
-            yield ("seLinuxOptions", "type"), "write container_t, or remove seLinuxOptions"
-        yield from (
-            (("seLinuxOptions", f), "remove it") for f in ("user", "role") if selinux.get(f)
-        )
+            yield ("seLinuxOptions", "type"), "remove seLinuxOptions.type: the default is allowed"
+        for field in ("user", "role"):
+            if selinux.get(field):
+                yield ("seLinuxOptions", field), f"remove seLinuxOptions.{field}"
 
 
 def _beyond_a_container(context: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
     """Yield what a security context of a container must not have, and what to write."""
     if context.get("privileged"):
-        yield ("privileged",), "remove it"
+        yield ("privileged",), "remove privileged"
     if context.get("procMount") not in (None, "Default"):
-        yield ("procMount",), "remove it"
+        yield ("procMount",), "remove procMount"
     if context.get("allowPrivilegeEscalation") is not False:
-        yield ("allowPrivilegeEscalation",), "write false"
+        yield ("allowPrivilegeEscalation",), "write allowPrivilegeEscalation: false"
     dropped = paths.get(context, ("capabilities", "drop"))
     if not isinstance(dropped, list) or "ALL" not in dropped:
-        yield ("capabilities", "drop"), "write [ALL]"
+        yield ("capabilities", "drop"), "write capabilities.drop: [ALL]"
     added = paths.get(context, ("capabilities", "add"))
     if isinstance(added, list) and any(one != "NET_BIND_SERVICE" for one in added):
-        yield ("capabilities", "add"), "remove it: no component needs a capability"
+        yield ("capabilities", "add"), "remove capabilities.add: no component needs a capability"
 
 
 @rule(_STANDARD)
@@ -193,14 +196,19 @@ def _as_root(context: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield fields of the effective context of a container, what is wrong, and what to write."""
     user, group = context.get("runAsUser"), context.get("runAsGroup")
     if context.get("runAsNonRoot") is not True:
-        yield "runAsNonRoot", f"is not true: {_RESTRICTED}", "write true"
+        yield "runAsNonRoot", f"is not true: {_RESTRICTED}", "write runAsNonRoot: true"
+    fix = "write runAsUser: 1000, the chart's user"
     if user == 0:
-        yield "runAsUser", f"is 0, which is root: {_RESTRICTED}", "write 1000, the chart's user"
+        yield "runAsUser", f"is 0, which is root: {_RESTRICTED}", fix
     elif not isinstance(user, int):
-        yield "runAsUser", "is not set, so the image decides on the user", "write 1000"
+        yield "runAsUser", "is not set, so the image decides on the user, which may be root", fix
     if not group:
         value = "is 0, which is root" if group == 0 else "is not set, so the group is root"
-        yield "runAsGroup", f"{value}: the program can access files of root", "write 1000"
+        yield (
+            "runAsGroup",
+            f"{value}: the program can access files of root",
+            "write runAsGroup: 1000",
+        )
 
 
 @rule(
@@ -221,7 +229,10 @@ def writable_root_filesystem(objects: Objects) -> Iterator[Problem]:
                     f"{called(container)} has a writable root filesystem: an attacker can replace"
                     " its programs"
                 )
-                fix = "write true, and mount an emptyDir where the program writes, for example /tmp"
+                fix = (
+                    "write securityContext.readOnlyRootFilesystem: true, and mount an emptyDir"
+                    " where the program writes, for example at /tmp"
+                )
                 yield in_container(container, path, message, fix)
 
 
@@ -238,7 +249,8 @@ def shared_process_namespace(objects: Objects) -> Iterator[Problem]:
     for workload in objects.makers:
         if workload.pod_spec.get("shareProcessNamespace"):
             message = (
-                "each container of the pods can read the variables, files and keys of the others"
+                "with shareProcessNamespace, each container of the pods can read the environment"
+                " variables, files and keys of the others"
             )
             fix = "remove shareProcessNamespace; for debugging, use kubectl debug --target"
             yield in_pod(workload, ("shareProcessNamespace",), message, fix)
@@ -259,12 +271,12 @@ def untrusted_registry(objects: Objects) -> Iterator[Problem]:
                 owner = full.rpartition("/")[0]
                 similar = difflib.get_close_matches(owner, allowed, 1, 0.8)
                 message = (
-                    f"{full} is not in a registry that environment.yaml lists: anyone could have"
+                    f"the image {full} is in none of the allowed registries: anyone could have"
                     " published it"
                 )
                 listed = f"one of {', '.join(allowed)}"
                 fix = f"use an image from {similar[0] if similar else listed}"
-                fix += f"; to trust this registry, add {owner} to registries in environment.yaml"
+                fix += f"; if you trust {owner}, add it to registries in base/environment.yaml"
                 yield Problem(manifest, path, message, fix)
 
 
@@ -291,9 +303,11 @@ def image_pull_policy_never(objects: Objects) -> Iterator[Problem]:
             image = container.get("image")
             if container.get("imagePullPolicy") == "Never" and image not in reported:
                 reported.append(image)
-                message = f"{called(container)} starts only on nodes that already have its image"
-                fix = "write IfNotPresent, which also uses an image that is already on the node"
-                yield in_container(container, ("imagePullPolicy",), message, fix)
+                message = (
+                    f"imagePullPolicy of {called(container)} is Never: the pods start only on nodes"
+                    " that already have the image"
+                )
+                yield in_container(container, ("imagePullPolicy",), message, "write IfNotPresent")
 
 
 _ONE_NODE = {"ReadWriteOnce", "ReadWriteOncePod"}
@@ -322,8 +336,12 @@ def missing_fs_group(objects: Objects) -> Iterator[Problem]:
             if (name := str(mount.get("name"))) in of_root
         )
         for container, volume in blocked:
-            message = f"{called(container)} cannot access {volume}: it belongs to root"
-            fix = f"write {_user(container, 'runAsGroup') or 1000}, the group of the container"
+            message = (
+                f"{called(container)} cannot access {volume}, which belongs to root because the"
+                " pods have no fsGroup"
+            )
+            group = _user(container, "runAsGroup") or 1000
+            fix = f"write fsGroup: {group} in the securityContext of the pods"
             yield in_pod(workload, ("securityContext", "fsGroup"), message, fix)
             break
 

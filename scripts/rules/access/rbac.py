@@ -11,15 +11,17 @@ from scripts.kubernetes import containers, network_policies
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload, mappings
+from scripts.rules.named_objects import ROLE, new_role, other_role
 from scripts.rules.pod_templates import in_pod
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
-_ROLE = "eks.amazonaws.com/role-arn"
 _IRSA = "https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html"
 
 
 _RBAC = "https://kubernetes.io/docs/concepts/security/rbac-good-practices/"
+_EXAMPLES = {"apiGroups": '[""]', "resources": "[configmaps]", "verbs": "[get, list]"}
+"""Field of a role's rule → an example of its value."""
 
 
 @rule(_RBAC, outcome=Outcome.RISK)
@@ -33,7 +35,9 @@ def wildcard_role(objects: Objects) -> Iterator[Problem]:
         for field in ("apiGroups", "resources", "verbs"):
             if isinstance(data.get(field), list) and "*" in data[field]:
                 message = f'{manifest.label} allows all {field}, including future ones: "*"'
-                fix = f"list the {field} that are needed"
+                fix = (
+                    f'replace "*" by the {field} that the pods need, for example {_EXAMPLES[field]}'
+                )
                 yield Problem(manifest, (*path, field), message, fix)
 
 
@@ -50,7 +54,10 @@ def role_reads_all_secrets(objects: Objects) -> Iterator[Problem]:
             continue
         reads = sorted({"get", "list", "watch"} & {str(verb) for verb in verbs})
         if "secrets" in resources and reads and not data.get("resourceNames"):
-            message = f"{manifest.label} allows {', '.join(reads)} on all Secrets of the namespace"
+            message = (
+                f"{manifest.label} allows {', '.join(reads)} on all Secrets of the namespace: each"
+                " subject can read every key"
+            )
             fix = "write verbs: [get], and list the Secrets that are needed in resourceNames"
             yield Problem(manifest, (*path, "resources"), message, fix)
 
@@ -77,7 +84,10 @@ def cluster_admin_binding(objects: Objects) -> Iterator[Problem]:
             subjects = mappings(manifest.object.get("subjects"))
             names = ", ".join(f"{s.get('kind')}/{s.get('name')}" for _, s in subjects)
             message = f"{names or manifest.label} has the role {name}, which can read every Secret"
-            fix = "bind a Role with only the rights that are needed"
+            fix = (
+                f"remove {manifest.label}; if its subjects call the Kubernetes API, add a"
+                " RoleBinding to a Role with only the rights that they need"
+            )
             yield Problem(manifest, ("roleRef", "name"), message, fix)
 
 
@@ -110,7 +120,8 @@ def unused_service_account_token(objects: Objects) -> Iterator[Problem]:
         if own is True or (own is None and inherited is not False):
             default = "" if own else " by default"
             message = (
-                f"the pods get a token for the Kubernetes API{default}, but have no rights there"
+                f"the pods get a token for the Kubernetes API{default}, but no binding gives them"
+                " rights: only an attacker would use it"
             )
             fix = "write automountServiceAccountToken: false"
             yield in_pod(workload, ("automountServiceAccountToken",), message, fix)
@@ -121,9 +132,12 @@ def unused_service_account_token(objects: Objects) -> Iterator[Problem]:
                     place = (*path, "projected", "sources", source, "serviceAccountToken")
                     message = (
                         f"the volume {volume.get('name')} contains a token for the Kubernetes API,"
-                        " but the pods have no rights there"
+                        " but no binding gives the pods rights: only an attacker would use it"
                     )
-                    fix = "remove it, or set its audience, for example sts.amazonaws.com"
+                    fix = (
+                        "remove serviceAccountToken; if another API needs the token, write its"
+                        " audience, for example audience: sts.amazonaws.com"
+                    )
                     yield Problem(workload.manifest, place, message, fix)
 
 
@@ -146,11 +160,19 @@ def default_service_account(objects: Objects) -> Iterator[Problem]:
     has_accounts = any(_account(workload) != "default" for workload in with_pods)
     for workload in with_pods if has_accounts else ():
         if _account(workload) == "default":
-            message = "the pods run with the service account default, and get all of its rights"
-            own = objects.find("ServiceAccount", workload.manifest.name)
-            fix = "create a ServiceAccount for these pods, and name it here"
-            fix = f"write {own.name}" if own else fix
+            message = "the pods run with ServiceAccount/default, and get all of its rights"
+            fix = _own_account(objects, workload)
             yield in_pod(workload, ("serviceAccountName",), message, fix)
+
+
+def _own_account(objects: Objects, workload: Workload) -> str:
+    """Return the fix to give the pods of a workload a service account that no other one uses."""
+    name = workload.manifest.name
+    if _account(workload) == name:
+        return "write the name of a ServiceAccount that only these pods use in serviceAccountName"
+    exists = objects.find("ServiceAccount", name)
+    create = "" if exists else f"create ServiceAccount/{name}, and "
+    return f"{create}write serviceAccountName: {name}"
 
 
 @rule(_IRSA, outcome=Outcome.RISK)
@@ -171,10 +193,12 @@ def shared_service_account(objects: Objects) -> Iterator[Problem]:
         else:
             other = before.component if before.component != workload.component else ""
         if other and name != "default":
-            role = paths.get(account.object, ("metadata", "annotations", _ROLE)) if account else ""
-            message = f"the pods run with the service account {name} of {other}"
-            message += f", and have its IAM role {role}" if role else ", and have its rights"
-            fix = f"name a service account that only {workload.component} uses"
+            role = paths.get(account.object, ("metadata", "annotations", ROLE)) if account else ""
+            message = (
+                f"the pods run with ServiceAccount/{name}, which belongs to the component {other}"
+            )
+            message += f": they have its IAM role {role}" if role else ": they have its rights"
+            fix = _own_account(objects, workload)
             yield in_pod(workload, ("serviceAccountName",), message, fix)
 
 
@@ -191,16 +215,14 @@ def administrator_iam_role(objects: Objects) -> Iterator[Problem]:
         role = _role(account)
         if _ADMINISTRATOR.search(role.rpartition(":role/")[2]):
             message = (
-                f"{account.label} has the IAM role {role}, which is for administrators by its name"
+                f"{account.label} has the IAM role {role}, which by its name is for administrators:"
+                " an attacker in a pod would control the AWS account"
             )
-            fix = (
-                f"create a role with only the rights that {account.component or account.name} needs"
-            )
-            yield Problem(account, annotation(_ROLE), message, fix)
+            yield Problem(account, annotation(ROLE), message, other_role(account))
 
 
 def _role(account: Manifest) -> str:
-    found = account.annotations.get(_ROLE)
+    found = account.annotations.get(ROLE)
     return found if isinstance(found, str) else ""
 
 
@@ -218,11 +240,10 @@ def missing_iam_role(objects: Objects) -> Iterator[Problem]:
         account = objects.find("ServiceAccount", paths.get(store.object, _STORE_ACCOUNT))
         if account and not _role(account):
             message = (
-                f"{store.label} reads AWS with {account.label}, which has no IAM role: it gets"
-                " AccessDenied"
+                f"{store.label} uses {account.label}, which has no IAM role: External Secrets gets"
+                " AccessDenied, and creates no Secret"
             )
-            fix = "write the ARN of a role that can read the entries of the store"
-            yield Problem(account, annotation(_ROLE), message, fix)
+            yield Problem(account, annotation(ROLE), message, new_role(account, account.label))
 
 
 _AGENT = network_policies.Party("the EKS Pod Identity agent", address="169.254.170.23")
@@ -247,8 +268,8 @@ def missing_bucket_credentials(objects: Objects) -> Iterator[Problem]:
                 f"{workload.manifest.label} uses a bucket, but {account.label} has no IAM role, and"
                 " no NetworkPolicy allows the EKS Pod Identity agent: S3 responds with 403"
             )
-            fix = "write the ARN of a role that can use the bucket, or aws.identity: podIdentity"
-            yield Problem(account, annotation(_ROLE), message, fix)
+            fix = new_role(account, account.label)
+            yield Problem(account, annotation(ROLE), message, fix)
 
 
 def _needs_credentials(container: Container) -> bool:

@@ -33,7 +33,11 @@ def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
             for path, what in _in_container(container, references):
                 variable = manifest.get(*path[:-1], "name") if path[-1] == "value" else None
                 holder = f"{variable or 'an argument'} of {called(container)}"
-                yield _problem(manifest, path, what, holder)
+                fix = "replace value by valueFrom: {secretKeyRef: {name: …, key: …}}"
+                other = (
+                    "write $(KEY) in the argument, and add KEY with valueFrom.secretKeyRef to env"
+                )
+                yield _problem(manifest, path, what, holder, fix if variable else other)
         if workload.template:
             place: Where = (*workload.template, "metadata", "annotations")
             yield from _in_annotations(manifest, place, manifest.get(*place))
@@ -45,15 +49,14 @@ def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
         for key, value in data.items() if isinstance(data, dict) else ():
             what = secret_detection.in_text(value) if isinstance(value, str) else ""
             if what or (what := secret_detection.as_named(key, value, references)):
-                yield _problem(manifest, ("data", key), what, f"{key} of {manifest.label}")
+                fix = f"move {key} to a Secret, and mount that Secret in the pods"
+                yield _problem(manifest, ("data", key), what, f"{key} of {manifest.label}", fix)
 
 
-def _problem(manifest: Manifest, path: Where, what: str, holder: str) -> Problem:
+def _problem(manifest: Manifest, path: Where, what: str, holder: str, fix: str) -> Problem:
     message = f"{holder} contains {what}: everyone who can read the repository can use it"
-    fix = (
-        "create a new secret, as this one stays in the history of git, and read it from a Secret:"
-        " valueFrom.secretKeyRef, or a file in a volume"
-    )
+    secret = what.removeprefix("a URL with ").partition(" ")[2]
+    fix += f"; then replace the {secret} by a new one, because git keeps the old one"
     return Problem(manifest, path, message, fix)
 
 
@@ -94,7 +97,8 @@ def _in_annotations(manifest: Manifest, path: Where, annotations: Any) -> Iterat
         if not what and secret_detection.is_key(name, value):
             what = "a 32-byte key"
         if what:
-            yield _problem(manifest, (*path, key), what, f"the annotation {key}")
+            fix = "remove the annotation, and mount a Secret in the pods that need its value"
+            yield _problem(manifest, (*path, key), what, f"the annotation {key}", fix)
 
 
 _CHAIN = {"backup", "besu", "ethstats", "maru", "restore-drill", "sequencer", "tx-sender"}
@@ -131,10 +135,11 @@ def secret_of_another_component(objects: Objects) -> Iterator[Problem]:
             reported.add(place)
             owners = " and ".join(sorted(allowed))
             message = (
-                f"{component} reads the Secret {name}, which is only for {owners}: an attacker in"
-                f" {component} gets its keys"
+                f"the component {component} reads Secret/{name}, which is only for {owners}: an"
+                f" attacker in a pod of {component} gets its keys"
             )
-            fix = f"name a Secret of {component}, or remove the reference"
+            fix = f"remove the reference; if {component} needs a Secret here, name one that only"
+            fix += f" {component} reads"
             yield Problem(workload.manifest, path, message, fix)
 
 
@@ -179,7 +184,7 @@ def world_readable_secret_file(objects: Objects) -> Iterator[Problem]:
                         f"every user in the pod can read the secret files of the volume"
                         f" {volume.get('name')} (mode {mode:04o})"
                     )
-                    fix = "write 0440, which is 288 in decimal"
+                    fix = f"write {path[-1]}: 288, which is 0440 in octal"
                     yield Problem(workload.manifest, (*place, *path), message, fix)
 
 

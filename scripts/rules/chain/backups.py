@@ -8,6 +8,7 @@ from scripts.chain.node_config import BESU, MARU
 from scripts.core import paths
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Where
+from scripts.kubernetes.resilience import ZONE
 from scripts.kubernetes.workloads import STATEFUL, mappings
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, once
@@ -32,10 +33,11 @@ def incomplete_backup(objects: Objects) -> Iterator[Problem]:
         if lacks and all(node.is_known for node in objects.programs):
             manifest = container.workload.manifest
             message = (
-                f"{manifest.label} clones {claim}, which has no data of {' or '.join(lacks)}: "
-                "each backup fails"
+                f"{manifest.label} clones PersistentVolumeClaim/{claim}, which has no data of "
+                f"{' or '.join(sorted(lacks))}: each backup fails"
             )
-            fix = f"write {right}" if right else "write the claim of a pod with Besu and Maru"
+            fix = "clone the claim of a pod that runs both Besu and Maru"
+            fix += f": write dataSource.name: {right}" if right else ""
             yield Problem(manifest, path, message, fix)
 
 
@@ -58,23 +60,26 @@ def backup_in_wrong_zone(objects: Objects) -> Iterator[Problem]:
         wanted = claim.partition("-")[2]
         if claim not in claims or wanted in [name for _, name in named]:
             continue
-        fix = f"write {_POD_LABEL}: {wanted}"
         for index, name in named:
             if name is not None:
                 path = (*where, index, "labelSelector", "matchLabels", _POD_LABEL)
                 message = (
-                    f"{manifest.label} runs in the zone of {name}, but clones the volume of "
-                    f"{wanted}: if that is in another zone, the backup's pod stays Pending"
+                    f"{manifest.label} runs in the zone of pod {name}, but clones the volume of "
+                    f"pod {wanted}: if their zones differ, the backup's pod stays Pending"
                 )
+                fix = f"write {_POD_LABEL}: {wanted}"
                 yield Problem(manifest, path, message, fix)
                 break
         else:
             if len(objects.zones) > 1:
                 message = (
-                    f"{manifest.label} may run in any zone, but clones the volume of {wanted}: "
-                    "in another zone the backup's pod stays Pending"
+                    f"{manifest.label} may run in any zone, but clones the volume of pod {wanted}: "
+                    "in another zone than that volume, the backup's pod stays Pending"
                 )
-                fix = f"require podAffinity to the zone of the pod with {_POD_LABEL}: {wanted}"
+                fix = (
+                    f"add this item to podAffinity.{required}: {{topologyKey: {ZONE}, "
+                    f"labelSelector: {{matchLabels: {{{_POD_LABEL}: {wanted}}}}}}}"
+                )
                 yield Problem(manifest, where, message, fix)
 
 
@@ -93,7 +98,10 @@ def backup_retention_deletes_last(objects: Objects) -> Iterator[Problem]:
             wrong = none if keep.isdecimal() else f"is {keep}, which is not a number: backups fail"
             manifest = container.workload.manifest
             message = f"RETENTION_KEEP of {manifest.label} {wrong}"
-            fix = "write how many backups to keep whatever their age, for example 8"
+            fix = (
+                'write value: "8" (backup.retention.keep in the values): the 8 newest backups are '
+                "then kept, whatever their age"
+            )
             yield Problem(manifest, path, message, fix)
 
 

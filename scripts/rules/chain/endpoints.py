@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from scripts.chain.node_config import BESU, MARU, Node, Setting, listed
-from scripts.kubernetes import containers, services
+from scripts.kubernetes import services
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.services import ServicePort
 from scripts.kubernetes.volumes import File
 from scripts.kubernetes.workloads import Workload, whole
-from scripts.rules.chain.targets import ORDINAL, Call, Target, calls, is_local
+from scripts.rules.chain.listening import answers, api_name, by_script, listening, right_ports
+from scripts.rules.chain.settings import named, write
+from scripts.rules.chain.targets import ORDINAL, Call, Target, calls, is_local, resolved
 from scripts.rules.rule import Problem, rule
-from scripts.rules.snapshot import Objects, once
+from scripts.rules.snapshot import Objects
 
 # What listens
 
@@ -32,28 +33,32 @@ def container_port_mismatch(objects: Objects) -> Iterator[Problem]:
             protocol = "UDP" if name.endswith("-udp") else "TCP"
             if api and port.protocol != protocol:
                 message = (
-                    f"port {port.name} of {node.name} is declared as {port.protocol}, but the "
-                    f"program uses {protocol}: clients of the port can't connect"
+                    f"port {port.name} of the container {node.name} is declared as "
+                    f"{port.protocol}, but {node.program} uses {protocol} there: clients can't "
+                    "connect"
                 )
                 place = (*port.path, "protocol")
-                yield Problem(node.workload.manifest, place, message, f"write {protocol}")
+                fix = f"write protocol: {protocol}"
+                yield Problem(node.workload.manifest, place, message, fix)
                 continue
             number = port.number
             if api is None or api.port is None or number == api.port:
                 continue
             own = node.workload.manifest
             setting = node.settings.get(api.port_key)
-            key = setting.called if setting else api.port_key
+            key = named(setting) if setting else api.port_key
             configured = f"{key} is {api.port}" if setting else f"{key} is {api.port} by default"
             message = (
-                f"port {port.name} of {node.name} is {number}, but {configured}: "
+                f"port {port.name} of the container {node.name} is {number}, but {configured}: "
                 f"nothing listens on {number}"
             )
             is_cause = setting and setting.manifest.patches and not own.patches
             if setting and (setting.manifest is own or is_cause):
-                yield Problem(setting.manifest, setting.path, message, f"write {number}")
+                fix = write(node, setting, api.port_key, number)
+                yield Problem(setting.manifest, setting.path, message, fix)
             else:
-                yield Problem(own, (*port.path, "containerPort"), message, f"write {api.port}")
+                fix = f"write containerPort: {api.port}"
+                yield Problem(own, (*port.path, "containerPort"), message, fix)
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#service-hosts")
@@ -74,9 +79,13 @@ def disabled_or_local_api(objects: Objects) -> Iterator[Problem]:
                 continue
             reported.add(key)
             setting = node.settings.get(key)
-            state = "is disabled" if off else f"listens only on {api.host}"
-            message = f"{api.name} of {node.name} {state}: clients can't connect to port {api.port}"
-            fix = f"write {key} = true" if off else f'write {key} = "0.0.0.0"'
+            value = "false" if off else api.host
+            message = (
+                f"{named(setting) if setting else key} of the container {node.name} is {value}"
+                f"{'' if setting else ' by default'}: clients outside of the pod can't connect to "
+                f"port {api.port} ({api.name})"
+            )
+            fix = write(node, setting, key, True if off else "0.0.0.0")  # noqa: S104 - all of a pod
             yield Problem(*node.place(setting), message, fix)
 
 
@@ -99,21 +108,23 @@ def missing_host_allowlist_entry(objects: Objects) -> Iterator[Problem]:
         if "rpc" in names and "*" not in listed(setting):
             hosts = ", ".join(listed(setting)) or "localhost"
             message = (
-                f"the host allowlist of {node.name} has only {hosts}: probes, which use the pod's "
-                "IP address, and clients of its Services get 403"
+                f"host-allowlist of the container {node.name} has only {hosts}: probes, which "
+                "use the pod's IP address, and clients of its Services get 403"
             )
-            yield Problem(*node.place(setting), message, 'write host-allowlist = ["*"]')
+            fix = write(node, setting, "host-allowlist", ["*"])
+            yield Problem(*node.place(setting), message, fix)
         setting = node.settings.get("engine-host-allowlist")
         allowed = listed(setting) or ["localhost", "127.0.0.1"]
         clients = engines.get(node.workload.manifest.label, ())
         rejected = next((call for call in clients if call.host not in allowed), None)
         if rejected and "*" not in allowed:
             message = (
-                f"the Engine API of {node.name} allows only requests to {', '.join(allowed)}, "
-                f"but {rejected.node.name} uses the name {rejected.host}: it gets 403, "
-                "so Besu neither builds nor imports blocks"
+                f"engine-host-allowlist of the container {node.name} has only "
+                f"{', '.join(allowed)}, but the container {rejected.node.name} calls "
+                f"{rejected.host}: Maru gets 403, so Besu neither builds nor imports blocks"
             )
-            yield Problem(*node.place(setting), message, 'write engine-host-allowlist = ["*"]')
+            fix = write(node, setting, "engine-host-allowlist", ["*"])
+            yield Problem(*node.place(setting), message, fix)
 
 
 # What is called
@@ -130,20 +141,39 @@ def unknown_endpoint_host(objects: Objects) -> Iterator[Problem]:
     for call in calls(objects):
         key = (id(call.setting.manifest), call.setting.path, call.target.missing)
         first = whole(call.node.workload.get("spec", "ordinals", "start"), 0)
-        if not call.target.missing or key in done or (_by_script(call) and call.ordinal != first):
+        if not call.target.missing or key in done or (by_script(call) and call.ordinal != first):
             continue
         validators = objects.chain.validators if objects.chain else 0
         if call.target.above is not None and call.target.above < validators:
             continue  # there are fewer pods than validators, which another rule reports
         done.add(key)
         message = (
-            f"{call.setting.called} has the host {call.host}, but {call.target.missing}: "
+            f"{named(call.setting)} names the host {call.host}, but {call.target.missing}: "
             "the name does not resolve"
         )
-        near = call.target.near
-        other = "write the name of a Service of this environment, or of one of its pods"
-        fix = f"write {near}" if near else other
-        yield Problem(*_written(call), message, fix, call.host)
+        yield Problem(*_written(call), message, _other_host(objects, call), call.host)
+
+
+def _other_host(objects: Objects, call: Call) -> str:
+    """Return how to fix a host that does not resolve."""
+    near = call.target.near
+    if call.target.above is not None and (call.api == "p2p" or call.setting.called == "PEERS"):
+        return f"remove {call.host}: there is no such pod"
+    if call.target.above is not None and call.ordinal is not None:
+        pod, _, service = near.partition(".")
+        own = f"{pod.rpartition('-')[0]}-{call.ordinal}.{service}"
+        near = near if resolved(objects, call.node.workload, own).missing else own
+    if near:
+        return f"write the host {near}"
+    every = sorted(objects.of_kind("Service"), key=services.is_headless)
+    names = [
+        service.name
+        for service in every
+        if call.api in listening(objects, objects.behind(service)).values()
+    ]
+    if names:
+        return f"write the host of a Service with {api_name(call.api)}, for example {names[0]}"
+    return f"write the host of one of the Services {', '.join(one.name for one in every)}"
 
 
 @rule("docs/chain.md")
@@ -152,20 +182,21 @@ def unknown_endpoint_port(objects: Objects) -> Iterator[Problem]:
 
     Otherwise connections fail: connection refused, or a timeout.
     """
-    for call, answers in _answers(objects):
-        if answers != "":
+    for call, heard in answers(objects):
+        if heard != "":
             continue
         service, port = call.target.service, call.port
-        behind = _right_ports(objects, call)
+        behind = right_ports(objects, call)
         has = ", ".join(f"{number} ({name})" for number, name in sorted(behind.items()))
         owner = service.label if service else call.target.pod_of or "the pod"
         message = (
-            f"{call.setting.called} has {call.host}:{port}, but {owner} has no port {port}: "
+            f"{named(call.setting)} calls {call.host}:{port}, but {owner} has no port {port}: "
             "connections fail"
         )
         right = [number for number, name in behind.items() if call.api and name == call.api]
-        other = f"write one of its ports: {has}" if has else "write another host, or add that port"
-        fix = f"write {right[0]}" if right else other
+        every = "port" if len(behind) == 1 else "one of the ports"
+        other = f"write {every} {has}" if has else "write another host"
+        fix = _right_port(objects, call, right[0]) if right else other
         yield Problem(*_written(call), message, fix, str(call.port))
 
 
@@ -176,17 +207,31 @@ def endpoint_of_wrong_api(objects: Objects) -> Iterator[Problem]:
     Otherwise requests fail: the WebSocket port does not answer JSON-RPC over HTTP, and the JSON-RPC
     port does not answer the Engine API.
     """
-    for call, answers in _answers(objects):
-        if not answers or answers in (call.api, "?") or not call.api:
+    for call, heard in answers(objects):
+        if not heard or heard in (call.api, "?") or not call.api:
             continue
-        behind = _right_ports(objects, call)
+        behind = right_ports(objects, call)
         right = [number for number, name in behind.items() if name == call.api]
         message = (
-            f"{call.setting.called} needs the port of {call.api}, but {call.host}:{call.port} is "
-            f"the port of {answers}: requests fail"
+            f"{named(call.setting)} needs {api_name(call.api)}, but {call.host}:{call.port} is "
+            f"{api_name(heard)}: requests fail"
         )
-        fix = f"write port {right[0]}" if right else f"write the port of {call.api}"
+        other = f"write the host and port of {api_name(call.api)}"
+        fix = _right_port(objects, call, right[0]) if right else other
         yield Problem(*_written(call), message, fix, str(call.port))
+
+
+def _right_port(objects: Objects, call: Call, right: int) -> str:
+    """Return how to make a call reach an API; the port is fixed in synced.sh."""
+    if not by_script(call):
+        return f"write port {right}"
+    keys = [
+        api.port_key
+        for node in objects.programs
+        for api in (node.apis if node.workload in call.target.workloads else ())
+        if api.name == call.api
+    ]
+    return f"write {keys[0]} = {call.port} for {call.target.pod_of}: synced.sh calls that port"
 
 
 @rule("docs/chain.md")
@@ -206,14 +251,13 @@ def sequencer_maru_mismatch(objects: Objects) -> Iterator[Problem]:
             if len(node.ordinals) > 1:
                 done.add(key)
                 message = (
-                    f"{call.setting.called} makes all {len(node.ordinals)} pods of "
+                    f"{named(call.setting)} makes all {len(node.ordinals)} pods of "
                     f"{node.workload.manifest.label} call pod {target.ordinal} of "
-                    f"{target.pod_of}: each must call the pod with its own ordinal"
+                    f"{target.pod_of}: {_ONE_EACH}"
                 )
-                fix = "give each pod its own file, for example --config=/config/$(POD_NAME).toml"
                 option = node.options.get("config")
                 place = (option.manifest, option.path) if option else _written(call)
-                yield Problem(*place, message, fix)
+                yield Problem(*place, message, _file_for_each(node, call, option))
             continue
         if not isinstance(node, Node) or call.ordinal is None:
             continue
@@ -222,14 +266,30 @@ def sequencer_maru_mismatch(objects: Objects) -> Iterator[Problem]:
         done.add(key)
         other = f"pod {target.ordinal}" if target.ordinal is not None else "any pod"
         message = (
-            f"{call.setting.called} makes pod {call.ordinal} of {node.workload.manifest.label} "
-            f"call {other} of {target.pod_of or target.service.label}: each must call the pod with "
-            "its own ordinal"
+            f"{named(call.setting)} makes pod {call.ordinal} of {node.workload.manifest.label} "
+            f"call {other} of {target.pod_of or target.service.label}: {_ONE_EACH}"
         )
         service = target.service.name
         own = f"{_workload_name(target)}-{call.ordinal}.{service}"
-        host = own.replace(f"-{call.ordinal}.", ORDINAL) if _by_script(call) else own
-        yield Problem(*_written(call), message, f"write {host}")
+        fix = f"write the host {own}"
+        if by_script(call):
+            host = own.replace(f"-{call.ordinal}.", ORDINAL)
+            fix = f"write the host {host}: synced.sh replaces N by the pod's ordinal"
+        yield Problem(*_written(call), message, fix)
+
+
+_ONE_EACH = (
+    "each pod must call the one with its own ordinal, because each Maru drives one sequencer"
+)
+
+
+def _file_for_each(node: Node, call: Call, option: Setting | None) -> str:
+    """Return how to give each pod its own file with its endpoint."""
+    file = call.setting.called.partition(": ")[0]
+    own = "$(POD_NAME).toml"
+    if option and file.removesuffix(".toml") in node.pods:
+        return f"write --config={str(option.value).replace(file, own)}"
+    return f"move the endpoint to a file for each pod, and add /config/{own} to --config"
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-engine-api")
@@ -253,29 +313,21 @@ def engine_jwt_mismatch(objects: Objects) -> Iterator[Problem]:
         if jwt is None and open_:
             continue
         if jwt is None or theirs is None:
-            lacks = node.name if jwt is None else other.name
-            has = other.name if jwt is None else node.name
-            message = (
-                f"{has} has a JWT secret for the Engine API, but {lacks} has none: every call fails"
-            )
-            fix = (
-                "set jwt-secret-path (Maru) and engine-jwt-secret (Besu) to the file with the "
-                "shared secret"
-            )
-            where = call.setting if jwt is None else other.settings.get("engine-jwt-disabled")
-            manifest, path = other.place(where)
-            if (manifest.label, path) not in reported:
-                reported.add((manifest.label, path))
-                yield Problem(manifest, path, message, fix)
+            problem = _without_jwt(node, other, call.setting)
+            if (problem.manifest.label, problem.path) not in reported:
+                reported.add((problem.manifest.label, problem.path))
+                yield problem
             continue
         first, second = node.file(str(jwt.value)), other.file(str(theirs.value))
         if first.kind and second.kind and _source(node, first) != _source(other, second):
             message = (
-                f"{node.name} reads the JWT secret of the Engine API from {_named(first)}, but "
-                f"{other.name}, which it drives, from {_named(second)}: it gets 401, "
-                "so Besu neither builds nor imports blocks"
+                f"the container {node.name} reads the JWT secret of the Engine API from "
+                f"{_named(first)}, but the container {other.name}, which it calls, from "
+                f"{_named(second)}: Maru gets 401, so Besu neither builds nor imports blocks"
             )
-            fix = f"mount {_named(second)}"
+            fix = f"mount {_named(second)} in both containers"
+            if first.kind == second.kind == "Secret" and first.key == second.key:
+                fix = f"write secretName: {second.name}"
             manifest, path = node.workload.manifest, node.volume(first)
             if (manifest.label, path) not in reported:
                 reported.add((manifest.label, path))
@@ -303,11 +355,42 @@ def missing_engine_jwt(objects: Objects) -> Iterator[Problem]:
             if written == setting.value or node.file(str(setting.value)).kind != "emptyDir":
                 continue
             message = (
-                f"{container.name} writes the JWT secret of the Engine API to {written}, but "
-                f"{node.name} reads {setting.value}: it does not start"
+                f"SECRET_FILE of the init container {container.name} is {written}, but the "
+                f"container {node.name} reads the JWT secret of the Engine API from "
+                f"{setting.value}: {node.program} does not start"
             )
-            yield Problem(container.workload.manifest, path, message, f"write {setting.value}")
+            fix = f"write value: {setting.value} for the variable SECRET_FILE"
+            yield Problem(container.workload.manifest, path, message, fix)
             return
+
+
+def _without_jwt(maru: Node, besu: Node, endpoint: Setting) -> Problem:
+    """Return what is wrong if only one of Maru and Besu has a JWT secret for the Engine API."""
+    off, theirs = (besu.settings.get(f"engine-jwt-{key}") for key in ("disabled", "secret"))
+    jwt = maru.settings.get(f"{_table(endpoint)}.jwt-secret-path")
+    if jwt is None:
+        message = (
+            f"{named(endpoint)} has no jwt-secret-path beside it, but the container {besu.name} "
+            "requires a JWT: all calls of its Engine API get 401"
+        )
+        path = theirs.value if theirs else ""
+        same = _source(maru, maru.file(str(path))) == _source(besu, besu.file(str(path)))
+        shown = f'"{path}"' if same else f"the path of the secret of the container {besu.name}"
+        fix = f"add jwt-secret-path = {shown} to {_table(endpoint)}"
+        return Problem(endpoint.manifest, endpoint.path, message, fix)
+    if theirs and off:
+        message = (
+            f"{named(off)} is true for the container {besu.name}, but the container {maru.name} "
+            "has a JWT secret: anyone who reaches the Engine API controls the chain"
+        )
+        return Problem(off.manifest, off.path, message, f"remove {named(off)}")
+    message = (
+        f"the container {besu.name} has no engine-jwt-secret, but the container {maru.name} has a "
+        "JWT secret for its Engine API: all calls get 401"
+    )
+    fix = write(besu, None, "engine-jwt-secret", str(jwt.value))
+    fix += f", and mount {_named(maru.file(str(jwt.value)))} there"
+    return Problem(*besu.place(off), message, fix)
 
 
 def _source(node: Node, file: File) -> tuple[str, ...]:
@@ -336,83 +419,8 @@ def _written(call: Call) -> tuple[Manifest, Where]:
     return call.setting.manifest, call.setting.path
 
 
-def _by_script(call: Call) -> bool:
-    return call.setting.called in ("MARU", "EXECUTION")
-
-
 def _workload_name(target: Target) -> str:
     return target.workloads[0].manifest.name
-
-
-@once
-def _answers(objects: Objects) -> Iterator[tuple[Call, str | None]]:
-    """Yield the calls with what listens at their ports: an API, ? for any, "" for nothing.
-
-    None means unknown, or reported by another rule. A call that several pods make comes once.
-    """
-    done = set[tuple[int, Where, str, int | None, str]]()
-    for call in calls(objects):
-        key = (id(call.setting.manifest), call.setting.path, _base(call), call.port, call.api)
-        if call.port is None or not call.target.workloads or key in done:
-            continue
-        done.add(key)
-        yield call, _answering(objects, call, call.port)
-
-
-def _base(call: Call) -> str:
-    return call.setting.called if _by_script(call) else call.host
-
-
-def _answering(objects: Objects, call: Call, port: int) -> str | None:
-    service = call.target.service
-    if service and not services.is_headless(service):
-        entry = next((p for p in services.ports(service) if p.number == port), None)
-        if entry is None:
-            return ""
-        number = _number(entry, call.target.workloads)
-        if number is None:
-            return None
-        port = number
-    behind = _listening(objects, call.target.workloads)
-    if port in behind:
-        return behind[port]
-    # A program whose configuration is unknown may listen on each port of its container.
-    declared = [own.number for w in call.target.workloads for own in containers.ports(w)]
-    nodes = [node for node in objects.programs if node.workload in call.target.workloads]
-    if not all(node.is_known for node in nodes) or (nodes and port in declared):
-        return None  # container-port-mismatch reports that nothing listens there
-    return "?" if port in declared else ""
-
-
-def _right_ports(objects: Objects, call: Call) -> dict[int, str]:
-    """Return the ports that the call may use: number → name of the API."""
-    behind = _listening(objects, call.target.workloads)
-    service = call.target.service
-    if service is None or services.is_headless(service):
-        own = {own.number: own.name for w in call.target.workloads for own in containers.ports(w)}
-        return behind or own
-    right = {}
-    for port in services.ports(service):
-        number = _number(port, call.target.workloads)
-        right[port.number] = behind.get(number or 0, port.name)
-    return right
-
-
-def _listening(objects: Objects, among: Sequence[Workload]) -> dict[int, str]:
-    """Return the ports on which the nodes of workloads listen: number → name of the API."""
-    return {
-        api.port: api.name
-        for node in objects.programs
-        if node.workload in among
-        for api in reversed(node.apis)
-        if api.port is not None and api.name != "p2p-udp"
-    }
-
-
-def _number(port: ServicePort, among: Sequence[Workload]) -> int | None:
-    """Return the pods' port to which a Service's port leads; None if the pods don't have it."""
-    numbers = (services.reached(port, workload) for workload in among)
-    return next((number for number in numbers if number), None)
 
 
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api/json-rpc#readiness")
@@ -425,25 +433,27 @@ def invalid_health_check(objects: Objects) -> Iterator[Problem]:
     for ingress in objects.of_kind("Ingress"):
         notes = ingress.annotations
         port, path = str(notes.get(_CHECK_PORT, "")), str(notes.get(_CHECK_PATH, ""))
-        behind = _listening(objects, _behind_ingress(objects, ingress))
+        behind = listening(objects, _behind_ingress(objects, ingress))
         rpc = next((number for number, name in behind.items() if name == "rpc"), None)
         if rpc is None:
             continue
         if port.isdecimal() and behind.get(int(port)) != "rpc":
+            api = behind.get(int(port))
+            other = f"Besu's port {api}" if api else "no port of Besu"
             message = (
-                f"the health check of {ingress.label} uses port {port}, where Besu "
-                f"has {behind.get(int(port), 'nothing')}: all targets are unhealthy, and clients "
-                "get 503"
+                f"the health check of {ingress.label} uses port {port}, which is {other}: all "
+                "targets are unhealthy, and clients get 503"
             )
             where = ("metadata", "annotations", _CHECK_PORT)
-            yield Problem(ingress, where, message, f"write '{rpc}', the JSON-RPC port")
+            fix = f"write {_CHECK_PORT}: '{rpc}', the port of Besu's JSON-RPC API"
+            yield Problem(ingress, where, message, fix)
         elif path and path.partition("?")[0] not in _HEALTH:
             message = (
                 f"the health check of {ingress.label} uses the path {path}, which Besu does not "
                 "have: all targets are unhealthy, and clients get 503"
             )
             where = ("metadata", "annotations", _CHECK_PATH)
-            yield Problem(ingress, where, message, f"write {' or '.join(_HEALTH)}")
+            yield Problem(ingress, where, message, f"write {_CHECK_PATH}: {_HEALTH[0]}")
 
 
 _CHECK_PORT = "alb.ingress.kubernetes.io/healthcheck-port"
@@ -472,8 +482,8 @@ def port_variable_mismatch(objects: Objects) -> Iterator[Problem]:
             if int(value) not in numbers:
                 label = container.workload.manifest.label
                 message = (
-                    f"PORT of {container.name} of {label} is {value}, but its container port is "
-                    f"{numbers[0]}: nothing listens on {numbers[0]}"
+                    f"the variable PORT of the container {container.name} of {label} is {value}, "
+                    f"but its containerPort is {numbers[0]}: nothing listens on {numbers[0]}"
                 )
-                fix = f"write '{numbers[0]}'"
+                fix = f'write value: "{numbers[0]}" for the variable PORT'
                 yield Problem(container.workload.manifest, (*path, "value"), message, fix)

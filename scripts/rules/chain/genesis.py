@@ -13,6 +13,7 @@ from scripts.core.findings import Severity, UserError
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.chain.pairs import in_words, unpaired
+from scripts.rules.chain.settings import named, write
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, once
 
@@ -29,8 +30,7 @@ def pod_not_in_genesis(objects: Objects) -> Iterator[Problem]:
                 f"Maru has {in_words(group.running)}, but {group.manifest.label} has "
                 f"{len(group.addresses)} validators: the other pods never propose a block"
             )
-            fix = f"write {len(group.addresses)}, or create another network with nox -s network"
-            yield Problem(*group.place, message, fix)
+            yield Problem(*group.place, message, group.fix)
 
 
 @rule("docs/chain.md", Severity.WARNING)
@@ -42,12 +42,13 @@ def genesis_validator_without_pod(objects: Objects) -> Iterator[Problem]:
     for group in () if unpaired(objects) else _validators(objects):
         if group.quorum <= group.running < len(group.addresses):
             spare = group.running - group.quorum
-            may_fail = f"at most {spare} may fail" if spare else "none of them may fail"
+            may_fail = f"at most {spare} of the pods may fail" if spare else "no pod may fail"
             message = (
                 f"Maru has {in_words(group.running)}, but {group.manifest.label} has "
-                f"{len(group.addresses)} validators: a block needs {group.quorum}, so {may_fail}"
+                f"{len(group.addresses)} validators: a block needs {group.quorum} of them, so "
+                f"{may_fail}"
             )
-            yield Problem(*group.place, message, f"write {len(group.addresses)}")
+            yield Problem(*group.place, message, group.fix)
 
 
 @rule("docs/chain.md")
@@ -60,10 +61,13 @@ def duplicate_genesis_validator(objects: Objects) -> Iterator[Problem]:
         twice = sorted({a for a in group.addresses if group.addresses.count(a) > 1})
         if twice:
             message = (
-                f"{group.key}: validatorSet has {twice[0]} twice: the duplicate never signs, "
+                f"validatorSet in {group.key} has {twice[0]} twice: the duplicate never signs, "
                 "so the chain tolerates fewer failures"
             )
-            fix = "list the address of each validator once, as nox -s network does"
+            fix = (
+                f"list each address of network.validators in overlays/{objects.name}/network.yaml "
+                "once"
+            )
             yield Problem(group.manifest, ("data", group.key), message, fix)
 
 
@@ -73,7 +77,7 @@ def conflicting_genesis(objects: Objects) -> Iterator[Problem]:
 
     With another genesis the first block differs: the nodes reject each other's blocks.
     """
-    first: dict[str, tuple[Node, str, Any]] = {}
+    first: dict[str, tuple[Node, str, Any]] = {}  # program → node, its file, and its genesis
     # Patched workloads come last, because the later of two is reported.
     for node in sorted(objects.programs, key=lambda node: bool(node.workload.manifest.patches)):
         genesis = node.text("genesis-file")
@@ -81,14 +85,15 @@ def conflicting_genesis(objects: Objects) -> Iterator[Problem]:
             continue
         manifest, key, text = genesis
         data = _json(manifest, key, text)
-        other = first.setdefault(node.program, (node, f"{manifest.name}/{key}", data))
+        file = f"{key} of {manifest.label}"
+        other = first.setdefault(node.program, (node, file, data))
         if data is not None and other[2] is not None and other[2] != data:
             message = (
-                f"the genesis of {node.name}, {manifest.name}/{key}, differs from that of "
-                f"{other[0].name}, {other[1]}: they reject each other's blocks"
+                f"the container {node.name} has the genesis {file}, but the container "
+                f"{other[0].name} has {other[1]}, which differs: they reject each other's blocks"
             )
             where = node.volume(node.file(str(node.options["genesis-file"].value)))
-            fix = f"mount {other[1]} in both"
+            fix = f"mount {other[1]} in both containers"
             yield Problem(node.workload.manifest, where, message, fix)
 
 
@@ -100,9 +105,11 @@ def missing_genesis(objects: Objects) -> Iterator[Problem]:
     """
     for node in objects.programs:
         if node.program == BESU and not node.settings.keys() & {"genesis-file", "network"}:
-            message = f"{node.name} has no genesis-file: it would join Ethereum's mainnet"
+            message = (
+                f"the container {node.name} has no genesis-file: Besu would join Ethereum's mainnet"
+            )
             path = (*node.container.path, "args")
-            fix = "write --genesis-file=/genesis/besu.json"
+            fix = "add --genesis-file=/genesis/besu.json to args"
             yield Problem(node.workload.manifest, path, message, fix)
 
 
@@ -119,10 +126,12 @@ def network_id_mismatch(objects: Objects) -> Iterator[Problem]:
         chain = paths.get(_json(*genesis), ["config", "chainId"])
         if isinstance(chain, int) and str(setting.value) != str(chain):
             message = (
-                f"{setting.called} is {setting.value} in {node.name}, but the chain ID is {chain}: "
-                f"nodes with network ID {chain} don't become its peers"
+                f"{named(setting)} is {setting.value} for the container {node.name}, but the chain "
+                f"ID in its genesis is {chain}: nodes with network ID {chain} don't become its "
+                "peers"
             )
-            yield Problem(setting.manifest, setting.path, message, f"remove it, or write {chain}")
+            fix = f"remove {named(setting)}: the default is the chain ID"
+            yield Problem(setting.manifest, setting.path, message, fix)
 
 
 @rule("https://eips.ethereum.org/EIPS/eip-155", Severity.WARNING)
@@ -165,10 +174,12 @@ def sequencer_without_full_sync(objects: Objects) -> Iterator[Problem]:
         setting = node.settings.get("sync-mode")
         if setting and str(setting.value).upper() != "FULL":
             message = (
-                f"sync-mode of {node.name} is {setting.value}: before it builds blocks, it waits "
-                "for peers that have the state, and if all sequencers wait, the chain stops"
+                f"sync-mode of the container {node.name} is {setting.value}: before Besu builds "
+                "blocks, it waits for peers that have the state, and if all sequencers wait, the "
+                "chain stops"
             )
-            yield Problem(setting.manifest, setting.path, message, 'write sync-mode = "FULL"')
+            fix = write(node, setting, "sync-mode", "FULL")
+            yield Problem(setting.manifest, setting.path, message, fix)
 
 
 @rule(
@@ -188,8 +199,12 @@ def sequencer_accepts_blobs(objects: Objects) -> Iterator[Problem]:
             isinstance(config, dict) and fork in config for fork in ("cancunTime", "pragueTime")
         )
         if has_blobs and node.is_known and "BLOB=0" not in _texts(setting):
-            message = f"{node.name} accepts blob transactions: a block with one stops the chain"
-            fix = 'write tx-pool-max-prioritized-by-type = ["BLOB=0"]'
+            message = (
+                f"the container {node.name} puts blob transactions into blocks: a block with one "
+                "stops the chain"
+            )
+            others = [text for text in _texts(setting) if not text.startswith("BLOB=")]
+            fix = write(node, setting, "tx-pool-max-prioritized-by-type", ["BLOB=0", *others])
             yield Problem(*node.place(setting), message, fix)
 
 
@@ -210,11 +225,13 @@ def sequencer_min_gas_price_too_high(objects: Objects) -> Iterator[Problem]:
         price = _gas_price(node)
         if node.is_known and price > min(others):
             message = (
-                f"min-gas-price of {node.name} is {price} wei, but a public node accepts "
-                f"transactions at {min(others)}: those stay pending forever"
+                f"min-gas-price of the container {node.name} is {price} wei, but a public Besu "
+                f"accepts transactions from {min(others)} wei on: the cheaper ones stay pending "
+                "forever"
             )
             setting = node.settings.get("min-gas-price")
-            yield Problem(*node.place(setting), message, f"write min-gas-price = {min(others)}")
+            fix = write(node, setting, "min-gas-price", min(others))
+            yield Problem(*node.place(setting), message, fix)
 
 
 _GAS_PRICE = 1000
@@ -266,6 +283,13 @@ class _Validators:
             return self.manifest, ("data", self.key)
         return self.workload.manifest, ("spec", "replicas")
 
+    @property
+    def fix(self) -> str:
+        """Return what to write at the place."""
+        if self.place[0] is self.manifest:
+            return f"list {self.running} addresses in validatorSet, one for each pod of Maru"
+        return f"write replicas: {len(self.addresses)} for both Maru and the sequencer"
+
 
 @once
 def _validators(objects: Objects) -> Iterator[_Validators]:
@@ -309,8 +333,8 @@ def missing_el_sync_refresh(objects: Objects) -> Iterator[Problem]:
         leads = any(key.endswith("engine-api-endpoint.endpoint") for key in keys)
         if follows and leads and "syncing.el-sync-status-refresh-interval" not in keys:
             message = (
-                f"{node.name} does not poll the sync status of its Besu: if Besu falls behind, "
-                "it never catches up"
+                f"the container {node.name} does not poll the sync status of its Besu: if Besu "
+                "falls behind, it never catches up"
             )
-            fix = 'write el-sync-status-refresh-interval = "1 seconds" below [syncing]'
+            fix = write(node, None, "syncing.el-sync-status-refresh-interval", "1 seconds")
             yield Problem(*node.place(None), message, fix)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from scripts.chain.node_config import BESU, MARU, Node
 from scripts.core import paths
-from scripts.kubernetes import autoscalers
+from scripts.kubernetes import autoscalers, containers
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.volumes import File
 from scripts.kubernetes.workloads import mappings
@@ -33,7 +33,8 @@ def unpaired_validators(objects: Objects) -> Iterator[Problem]:
             f"has {other.most}: each Maru drives the sequencer with its own ordinal, so the pods "
             "without a counterpart build no blocks"
         )
-        fix = f"write the same number for both, for example {other.most}"
+        right = objects.chain.validators if objects.chain else other.most
+        fix = f"write replicas: {right} for both of them"
         yield Problem(workload.manifest, ("spec", "replicas"), message, fix)
 
 
@@ -52,7 +53,7 @@ def autoscaled_validators(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} scales {label}, whose pods have a private key each: "
                 "a new pod has no key, and a removed pod is a missing validator"
             )
-            fix = "remove the autoscaler: the genesis sets the number of validators"
+            fix = f"remove {manifest.label}: the genesis sets the number of validators"
             yield Problem(manifest, (*autoscalers.TARGET, "name"), message, fix)
 
 
@@ -71,21 +72,19 @@ def missing_node_key(objects: Objects) -> Iterator[Problem]:
         mounted = first.file.mounted
         if mounted and mounted.inner == ".":
             message = (
-                f"{first.path} in {manifest.label} is the whole volume, a folder, instead of a "
-                "key: the container does not start"
+                f"{first.path} in the container {first.node.name} is the whole volume, a folder, "
+                "instead of the pod's key: the container does not start"
             )
-            fix = (
-                "write subPathExpr: $(POD_NAME), where POD_NAME is the environment variable with "
-                "the pod's name"
-            )
+            fix = f"write subPathExpr: $({_pod_name(first.node)})"
             yield Problem(manifest, mounted.path, message, fix)
             continue
         names = ", ".join(key.pod for key in missing)
         message = (
-            f"the volume of Secret/{first.file.name} in {manifest.label} has no key for {names}: "
-            "a pod without a key does not start"
+            f"the volume with Secret/{first.file.name} in {manifest.label} has no key for pod "
+            f"{names}: a pod without a key does not start"
         )
-        fix = f"add an item with a key of its own and path: {first.pod}"
+        fix = f"add {{key: {_usual_key(first.pod)}, path: {first.pod}}} to the volume's items; the "
+        fix += "Secret must have that key"
         yield Problem(manifest, _items(first), message, fix)
 
 
@@ -107,19 +106,23 @@ def shared_node_key(objects: Objects) -> Iterator[Problem]:
             if first is key:
                 continue
             manifest, path = key.node.workload.manifest, _items(key)
-            fix = "give each pod its own key, which nox -s network creates"
+            shown = held[1]
+            fix = f"write key: {_usual_key(key.pod)} in the item with path: {key.pod}"
             if (first.file.name, first.file.key) != held:
                 source = objects.find("ExternalSecret", key.file.name)
                 index = _secret_keys(source).get(key.file.key) if source else None
                 if source and index is not None:
                     manifest, path = source, ("spec", "data", index, "remoteRef")
-                    fix = f"write the property of {key.pod}'s own key, for example {key.file.key}"
+                    shown = f"{first.file.key} and {key.file.key}"
+                    fix = f"write property: {key.file.key}, the one with {key.pod}'s own key"
             elif key.file.mounted and "$(" not in key.file.mounted.inner:
                 path = key.file.mounted.path
-                fix = "write subPathExpr: $(POD_NAME), and add an item for each pod to the volume"
+                fix = f"write subPathExpr: $({_pod_name(key.node)}) instead of subPath; the volume "
+                fix += "needs an item for each pod"
             message = (
-                f"{key.pod} has the same key as {first.pod}, {'/'.join(held)}: two validators with "
-                "the same key sign different blocks, and the chain forks"
+                f"pods {first.pod} and {key.pod} have the same private key ({shown} of "
+                f"Secret/{held[0]}): two validators with the same key sign different blocks, and "
+                "the chain forks"
             )
             yield Problem(manifest, path, message, fix)
             break
@@ -140,13 +143,14 @@ def several_tx_senders(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} has {workload.most} pods with the same account: they use the "
                 "same nonces, so transfers fail"
             )
-            yield Problem(manifest, ("spec", "replicas"), message, "write 1")
+            yield Problem(manifest, ("spec", "replicas"), message, "write replicas: 1")
         if workload.get("spec", "strategy", "type") != "Recreate":
             message = (
                 f"an update of {manifest.label} starts the new pod before the old one has stopped: "
                 "both use the same nonces, so transfers fail"
             )
-            yield Problem(manifest, ("spec", "strategy", "type"), message, "write Recreate")
+            path = ("spec", "strategy", "type")
+            yield Problem(manifest, path, message, "write strategy: {type: Recreate}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,18 @@ def _secret_key(node: Node) -> str | None:
     setting = node.settings.get(_KEY_FILES[node.program])
     path = str(setting.value) if setting else None
     return path if path and node.file(path).kind == "Secret" else None
+
+
+def _pod_name(node: Node) -> str:
+    """Return the environment variable that has the pod's name."""
+    variables = (one for _, one in node.container.variables() if containers.is_pod_name(one))
+    return str(next(variables, {}).get("name", "POD_NAME"))
+
+
+def _usual_key(pod: str) -> str:
+    """Return the key of a pod in its Secret, as nox -s network names it."""
+    ordinal = pod.rpartition("-")[2]
+    return "key" if ordinal == "0" else f"key-{ordinal}"
 
 
 def _items(key: _Key) -> Where:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from scripts.chain.node_config import BESU, MARU, Node
 from scripts.core import paths
 from scripts.kubernetes.workloads import Workload
+from scripts.rules.chain.settings import named, write
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, once
 
@@ -27,9 +28,11 @@ def ephemeral_chain_data(objects: Objects) -> Iterator[Problem]:
         if setting is None:
             if node.program == BESU and node.is_known:
                 claim = next(_claims_of(node), None)
-                message = f"{node.name} has no data-path: its data is deleted with its pod"
-                mount = "mount a claim, and write its path as data-path"
-                fix = f'write data-path = "{claim}"' if claim else mount
+                message = (
+                    f"the container {node.name} has no data-path: its data is deleted with its pod"
+                )
+                mount = "mount a volume of volumeClaimTemplates, and write its path as data-path"
+                fix = write(node, None, "data-path", claim) if claim else mount
                 yield Problem(*node.place(None), message, fix)
             continue
         path = str(setting.value)
@@ -38,14 +41,22 @@ def ephemeral_chain_data(objects: Objects) -> Iterator[Problem]:
             continue
         where = f"is on the {file.kind} volume {file.name}" if file.kind else "is not on a volume"
         message = (
-            f"{setting.called} of {node.name}, {path}, {where}: its data is deleted with its pod"
+            f"{named(setting)} of the container {node.name} is {path}, which {where}: its data is "
+            "deleted with its pod"
         )
         claim = next(_claims_of(node), None)
+        fix = f"mount a volume of volumeClaimTemplates at {path}"
         if claim is None and file.mounted:
-            name = (*file.mounted.path, "name")
-            yield Problem(node.workload.manifest, name, message, "mount a claim there")
+            place = (*file.mounted.path, "name")
+            template = next((name for _, name, _ in node.workload.claim_templates()), None)
+            fix = (
+                f"write name: {template}, the name of the volumeClaimTemplate" if template else fix
+            )
+            yield Problem(node.workload.manifest, place, message, fix)
         else:
-            fix = f"write {claim}, where the claim is mounted" if claim else "mount a claim there"
+            if claim:
+                fix = write(node, setting, _DATA[node.program], claim)
+                fix += ", where the persistent volume is mounted"
             yield Problem(setting.manifest, setting.path, message, fix)
 
 
@@ -67,7 +78,9 @@ def shared_access_mode_for_chain_data(objects: Objects) -> Iterator[Problem]:
                 effect = read_only if mode == "ReadOnlyMany" else shared
                 message = f"the volumes of {workload.manifest.label} are {mode}: {effect}"
                 path = (*place, "spec", "accessModes", at)
-                yield Problem(workload.manifest, path, message, "write ReadWriteOnce")
+                yield Problem(
+                    workload.manifest, path, message, "write accessModes: [ReadWriteOnce]"
+                )
 
 
 @rule("https://github.com/facebook/rocksdb/wiki/RocksDB-FAQ")
@@ -87,20 +100,24 @@ def shared_data_folder(objects: Objects) -> Iterator[Problem]:
         holder = f"claim {claim}" if claim else f"{node.pod} {file.name}"
         first = seen.setdefault((holder, file.key), node)
         path = file.mounted.path if file.mounted else setting.path
-        folder = f"the folder {file.key} of the volume {claim or file.name}"
+        volume = f"PersistentVolumeClaim/{claim}" if claim else f"the volume {file.name}"
+        folder = f"the folder {file.key} of {volume}"
         if first is not node:
             message = (
-                f"{node.name} and {first.name} both write to {folder}: "
-                "the second one does not start"
+                f"the containers {first.name} and {node.name} both write to {folder}: the second "
+                "one does not start"
             )
-            fix = "give each its own claim or subPath"
+            fix = "mount another volume of volumeClaimTemplates"
+            if node.workload == first.workload and node.container_name not in file.key.split("/"):
+                fix = f"write subPath: {node.container_name} in this mount of {node.container_name}"
             yield Problem(node.workload.manifest, path, message, fix)
         elif claim and len(node.ordinals) > 1 and "$(" not in str(file.mounted):
             message = (
                 f"all {len(node.ordinals)} pods of {node.workload.manifest.label} write to "
                 f"{folder}: only the first one starts"
             )
-            fix = "use volumeClaimTemplates, which create a claim for each pod"
+            fix = f"replace the volume {file.name} by a volumeClaimTemplate {file.name}, which "
+            fix += "creates a claim for each pod"
             yield Problem(node.workload.manifest, node.volume(file), message, fix)
 
 

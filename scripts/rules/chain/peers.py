@@ -9,6 +9,7 @@ from scripts.chain.node_config import BESU, MARU, Node, Setting
 from scripts.core import paths
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
+from scripts.rules.chain.settings import named, write
 from scripts.rules.chain.targets import calls, is_address, peer_of, resolved
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -30,10 +31,10 @@ def duplicate_peer_id(objects: Objects) -> Iterator[Problem]:
                 continue
             done.add(id_)
             message = (
-                f"{setting.called} has the same ID, {id_[:16]}…, for {seen[id_]} and {host}: "
-                f"{node.name} connects to at most one of them"
+                f"{named(setting)} has the same ID, {id_[:16]}…, for {seen[id_]} and {host}: "
+                f"the container {node.name} connects to at most one of them"
             )
-            fix = "write the ID of each peer's own key, as nox -s network prints it"
+            fix = _right_id(objects, node, "each pod")
             yield Problem(setting.manifest, setting.path, message, fix)
 
 
@@ -71,9 +72,10 @@ def missing_validator_peer(objects: Objects) -> Iterator[Problem]:
             continue  # itself
         done.add((id(setting.manifest), setting.path))
         message = (
-            f"{setting.called} of {node.name} lacks {', '.join(missing)}: it never connects to them"
+            f"{named(setting)} of the container {node.name} lacks {', '.join(missing)}: "
+            f"{node.program} never connects there"
         )
-        fix = "list all validators, each with its own ID"
+        fix = f"add {_example(node, missing[0])}, with the {_ID[node.program]} in {_file(objects)}"
         yield Problem(setting.manifest, setting.path, message, fix)
 
 
@@ -113,15 +115,22 @@ def peer_with_generated_key(objects: Objects) -> Iterator[Problem]:
         state = (
             f"has {key} {setting.value}, which is not in a Secret" if setting else f"has no {key}"
         )
-        message = f"{node.name} {state}: it generates a key, and peers expect the ID of another one"
-        fix = f"write {key} with the path at which the Secret with its key is mounted"
+        message = (
+            f"the container {node.name} {state}: {node.program} generates another key than that "
+            "in the Secret, so peers reject its ID"
+        )
+        path = _mounted_key(node)
+        fix = f"mount the Secret with the pod's key, and write its path as {key}"
+        if path:
+            in_args = setting is None and node.program == BESU
+            fix = f"add --{key}={path} to args" if in_args else write(node, setting, key, path)
         args = (node.workload.manifest, (*node.container.path, "args"))
         yield Problem(*(node.place(setting) if setting else args), message, fix)
 
 
 @rule("docs/chain.md")
 def readiness_host_mismatch(objects: Objects) -> Iterator[Problem]:
-    """A readiness probe that calls Besu or Maru in another pod has its host.
+    """A readiness probe that calls Besu or Maru in another pod has that pod's host name.
 
     The script of the probe calls its own pod by default. If nothing answers there, the pod is never
     ready.
@@ -135,13 +144,13 @@ def readiness_host_mismatch(objects: Objects) -> Iterator[Problem]:
             continue
         if (label, other) not in here:
             message = (
-                f"the readiness probe of {node.name} calls {other} in its own pod, which has none: "
-                "the pod is never ready"
+                f"the readiness probe of the container {node.name} calls {other} in its own pod, "
+                f"which has no {other}: the pod is never ready"
             )
             path = (*node.container.path, "env")
             fix = (
-                f"add the variable {name} with the host of its {other}, and N instead of the "
-                f"ordinal, for example {other.lower()}-N.{other.lower()}"
+                f"add {{name: {name}, value: {_pair(objects, other)}}} to env: synced.sh replaces "
+                "N by the pod's ordinal"
             )
             yield Problem(node.workload.manifest, path, message, fix)
 
@@ -159,10 +168,10 @@ def invalid_peer_id(objects: Objects) -> Iterator[Problem]:
             if id_ and id_ not in done and identity.public_key(id_) is None:
                 done.add(id_)
                 message = (
-                    f"{setting.called} has the ID {id_[:16]}… for {host}, which is not a public "
-                    f"key: {node.name} never connects to that peer"
+                    f"{named(setting)} has the ID {id_[:16]}… for {host}, which is not a public "
+                    f"key: the container {node.name} never connects to that peer"
                 )
-                fix = "write the ID of the peer's own key, as nox -s network prints it"
+                fix = _right_id(objects, node, host)
                 yield Problem(setting.manifest, setting.path, message, fix, id_)
 
 
@@ -190,11 +199,11 @@ def peer_id_not_in_genesis(objects: Objects) -> Iterator[Problem]:
             done.add(id_)
             if (address := identity.address_of(key).lower()) not in validators:
                 message = (
-                    f"{setting.called} has the ID {id_[:16]}… for {host}, which belongs to "
-                    f"{address}, but the genesis has no such validator: peers don't connect to it, "
-                    "or its signatures don't count"
+                    f"{named(setting)} has the ID {id_[:16]}… for {host}, which belongs to "
+                    f"{address}, but the genesis has no such validator: peers don't connect to "
+                    "the pod, or its signatures don't count"
                 )
-                fix = "write the ID of the validator's own key, as nox -s network prints it"
+                fix = _right_id(objects, node, host)
                 yield Problem(setting.manifest, setting.path, message, fix, id_)
 
 
@@ -226,9 +235,58 @@ def missing_peers(objects: Objects) -> Iterator[Problem]:
             continue
         key = "static-nodes-file" if node.program == BESU else "p2p.static-peers"
         setting = node.static_nodes or node.settings.get(key)
-        message = f"{node.name} has no peers: it is isolated, and gets no blocks from other nodes"
-        fix = f"write {key} with the addresses and IDs of the validators' pods"
+        message = (
+            f"the container {node.name} has no peers: it is isolated, and gets no blocks from "
+            "other nodes"
+        )
+        model = next(setting for one in others for setting, _ in one.peers)
+        same = f"the same peers as {named(model)} of {model.manifest.label}"
+        fix = f"list {same}"
+        if setting is None and node.program == BESU:
+            fix = f"add {key} with the path of a JSON file that lists {same}"
+            if node.file(_STATIC_NODES).is_there:
+                fix = f"{write(node, None, key, _STATIC_NODES)}, which lists the sequencers' pods"
+        elif setting is None:
+            fix = f"add static-peers to [p2p], with {same}"
         yield Problem(*node.place(setting), message, fix)
+
+
+_STATIC_NODES = "/config/static-nodes.json"
+"""The chart's file with the sequencers' enode URLs."""
+_ID = {BESU: "nodeId", MARU: "peerId"}
+"""The field of network.validators with a pod's ID."""
+
+
+def _file(objects: Objects) -> str:
+    return f"overlays/{objects.name}/network.yaml"
+
+
+def _right_id(objects: Objects, node: Node, pod: str) -> str:
+    """Return which ID to write for a pod."""
+    own = f"write the {_ID[node.program]} of {pod} from network.validators in {_file(objects)}"
+    return f"{own}, as nox -s network created it"
+
+
+def _example(node: Node, host: str) -> str:
+    """Return how a list has a peer, without its ID."""
+    if node.program == BESU:
+        return f'"enode://NODE_ID@{host}:30303"'
+    return f'"/dns4/{host}/tcp/9000/p2p/PEER_ID"'
+
+
+def _mounted_key(node: Node) -> str:
+    """Return the path at which a container has mounted its pod's key; empty if it has not."""
+    mounts = (mount for _, mount in node.container.mounts() if mount.get("subPathExpr"))
+    own = (str(mount.get("mountPath")) for mount in mounts)
+    return next((path for path in own if node.file(path).kind == "Secret"), "")
+
+
+def _pair(objects: Objects, program: str) -> str:
+    """Return the host of the pod that a validator's pod belongs to, as synced.sh has it."""
+    workload = objects.component("sequencer" if program == BESU else "maru")
+    name = workload.manifest.name if workload else program.lower()
+    service = workload.get("spec", "serviceName") if workload else name
+    return f"{name}-N.{service}"
 
 
 def _calls(objects: Objects, one: Node, other: Node) -> bool:
@@ -256,21 +314,21 @@ def peer_names_without_dns(objects: Objects) -> Iterator[Problem]:
                 continue
             if key == "Xdns-enabled":
                 message = (
-                    f"{node.name} accepts only IP addresses as peers without {key}, but has the "
-                    f"peer {name}: it does not connect to that peer"
+                    f"without {key}, the container {node.name} accepts only IP addresses as peers, "
+                    f"but has the peer {name}: it does not connect to that peer"
                 )
             else:
                 message = (
-                    f"{node.name} resolves host names only once without {key}, but has the peer "
-                    f"{name}: it does not reconnect after that peer has restarted"
+                    f"without {key}, the container {node.name} resolves host names only once, but "
+                    f"has the peer {name}: it does not reconnect after that peer has restarted"
                 )
-            yield Problem(*node.place(setting), message, f"write {key} = true")
+            yield Problem(*node.place(setting), message, write(node, setting, key, True))
             break
 
 
 @rule("https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/")
 def peers_need_not_ready_addresses(objects: Objects) -> Iterator[Problem]:
-    """The host names of single pods that chain nodes call resolve before the pods are ready.
+    """Services whose single pods chain nodes call also resolve pods that are not ready.
 
     A node is ready once it has found the others. If they start together, each waits for names that
     do not resolve before the other pods are ready.
@@ -283,7 +341,7 @@ def peers_need_not_ready_addresses(objects: Objects) -> Iterator[Problem]:
         done.add(service.name)
         if paths.get(service.object, ["spec", "publishNotReadyAddresses"]) is not True:
             message = (
-                f"{call.setting.called} has {call.host}, which resolves only while that pod is "
+                f"{named(call.setting)} has {call.host}, which resolves only while that pod is "
                 "ready: nodes that start together wait for each other"
             )
             path: Where = ("spec", "publishNotReadyAddresses")
@@ -310,10 +368,12 @@ def readiness_port_mismatch(objects: Objects) -> Iterator[Problem]:
                 continue
             setting = other.settings.get(api.port_key)
             message = (
-                f"the readiness probe of {node.name} calls {other.container_name} in its own pod "
-                f"on port {wanted}, but {api.port_key} is {api.port}: the pod is never ready"
+                f"the readiness probe of the container {node.name} calls {program} in its own pod "
+                f"on port {wanted}, but {named(setting) if setting else api.port_key} is "
+                f"{api.port}{'' if setting else ' by default'}: the pod is never ready"
             )
-            fix = f"write {api.port_key} = {wanted}"
+            port = int(wanted) if wanted.isdecimal() else wanted
+            fix = write(other, setting, api.port_key, port)
             yield Problem(*other.place(setting), message, fix)
 
 
@@ -341,10 +401,10 @@ def missing_wait_for_peers(objects: Objects) -> Iterator[Problem]:
         missing = [host for host in hosts if host and host not in waited and not is_address(host)]
         if variable and waited and missing and node.program == BESU:
             message = (
-                f"PEERS of {node.name} lacks {', '.join(missing)}: Besu starts before the names of "
-                "these peers resolve, and does not connect to them"
+                f"the variable PEERS of the container {node.name} lacks {', '.join(missing)}: Besu "
+                "starts before these names resolve, and does not connect there"
             )
-            fix = f"write {' '.join(dict.fromkeys(hosts))}"
+            fix = f'write value: "{" ".join(dict.fromkeys(hosts))}"'
             yield Problem(variable.manifest, variable.path, message, fix)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from scripts.chain.node_config import MARU, Node, Setting
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest
+from scripts.kubernetes.pod_connections import BY_NAME
 from scripts.kubernetes.workloads import Workload, whole
 from scripts.rules.snapshot import Objects, once
 
@@ -98,7 +99,7 @@ def _endpoints(objects: Objects) -> Iterator[_Endpoint]:
                 yield from _of_variable(node_or, setting)
 
 
-_VARIABLES = ("PEERS", "MARU", "EXECUTION", "RPC_URL", "ETHSTATS_HOST")
+_VARIABLES = ("PEERS", *BY_NAME, "RPC_URL", "ETHSTATS_HOST")
 """The environment variables with hosts that the scripts in chart/files call."""
 
 
@@ -107,7 +108,7 @@ def _of_variable(node: Node | Container, setting: Setting) -> Iterator[_Endpoint
     if setting.called == "PEERS":
         for host in str(setting.value).split():
             yield node, setting, host, None, "", None
-    elif setting.called in ("MARU", "EXECUTION"):
+    elif setting.called in BY_NAME:
         api, port = ("api", 8080) if setting.called == "MARU" else ("rpc", 8545)
         for ordinal in node.workload.ordinals(least=True):
             host = str(setting.value).replace(ORDINAL, f"-{ordinal}.", 1)

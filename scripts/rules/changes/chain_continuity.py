@@ -12,7 +12,7 @@ from scripts.core.findings import Severity
 from scripts.kubernetes import autoscalers, containers
 from scripts.kubernetes.manifest import Manifest, Where, config_maps
 from scripts.kubernetes.workloads import Workload, mappings, workloads
-from scripts.rules.changes.compared import HOW, changed_in_place, keys, templates, text_of
+from scripts.rules.changes.compared import changed_in_place, keys, templates, text_of
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, spec_of
 
@@ -36,8 +36,10 @@ def data_path_changed(objects: Objects) -> Iterator[Problem]:
         for key in before.keys() & after.keys():
             (_, was), (path, now) = before[key], after[key]
             if key[1] in claims and was != now:
-                message = f"{key[0]} of {new.label} mounts the folder {now or '/'} of its volume"
-                message += f" instead of {was or '/'}: it starts without its data"
+                mounted = f"the folder {now} of the volume" if now else "the whole volume"
+                message = f"the container {key[0]} of {new.label} mounts {mounted} {key[1]} instead"
+                message += f" of {f'the folder {was}' if was else 'the whole volume'}: it starts"
+                message += " without its data"
                 fix = f"keep subPath: {was}" if was else "remove subPath"
                 yield Problem(new, (*path, "subPath"), message, fix)
 
@@ -52,11 +54,11 @@ def genesis_changed(objects: Objects) -> Iterator[Problem]:
     # If another chain replaces this one, the files of Besu and Maru both change: report it once.
     for manifest, path, old, new in _genesis_changes(objects):
         if changes := list(genesis_diff.first_block(old, new)):
-            several = f" and {len(changes) - _MOST} more" if len(changes) > _MOST else ""
+            several = f" and {len(changes) - _MOST} more fields" if len(changes) > _MOST else ""
             shown = f"{', '.join(changes[:_MOST])}{several}"
-            message = f"the genesis of the chain changes: {shown}; nodes that have data do not"
-            message += " start, or find no peers, and nodes without data start another chain"
-            fix = f"restore the genesis; a new chain also needs empty volumes: {HOW}"
+            message = f"the genesis changes ({shown}): nodes that have data do not start, or find"
+            message += " no peers, and nodes without data start another chain"
+            fix = 'restore the old genesis; for a new chain, see "Start over" in docs/network.md'
             yield Problem(manifest, path, message, fix)
             return
 
@@ -89,10 +91,10 @@ def validators_replaced(objects: Objects) -> Iterator[Problem]:
             removed, added = before[at] - after[at], after[at] - before[at]
             if int(at) > time.time() or not (removed or added):
                 continue
-            message = f"the validators of the active fork at {at} change ({len(removed)} of"
+            message = f"validatorSet of Maru's active fork at time {at} changes ({len(removed)} of"
             message += f" {len(before[at])} removed, {len(added)} added): nodes with the new list"
             message += " reject existing blocks"
-            fix = "restore the list, and add a fork at a future time with the new validators"
+            fix = "restore validatorSet, and add a fork with the new one at a time in the future"
             yield Problem(manifest, path, message, fix)
 
 
@@ -147,8 +149,8 @@ def validator_stopped(objects: Objects) -> Iterator[Problem]:
         if was and workload.most < was.most and keys(manifest):
             message = f"{manifest.label} scales from {was.most} pods to {workload.most}, but each"
             message += " pod has the key of a validator that the chain still waits for"
-            fix = f"keep replicas: {was.most}; for fewer validators, first add a fork with fewer to"
-            fix += " Maru's genesis"
+            fix = f"keep replicas: {was.most}; to remove validators, first add a fork without them"
+            fix += " to Maru's genesis"
             yield Problem(manifest, ("spec", "replicas"), message, fix)
 
 
@@ -164,10 +166,10 @@ def node_key_changed(objects: Objects) -> Iterator[Problem]:
             (_, was), (path, now) = before[volume], after[volume]
             names = [paths.get(source, ("secretName",)) for source in (was, now)]
             if names[0] != names[1]:
-                message = f"the pods of {new.label} get their keys from the Secret {names[1]}"
-                message += f" instead of {names[0]}: with other keys they are other nodes, and the"
+                message = f"the pods of {new.label} get their keys from Secret/{names[1]} instead"
+                message += f" of Secret/{names[0]}: with other keys they are other nodes, and the"
                 message += " chain misses its validators"
-                fix = f"keep {names[0]}; a Secret can be recreated with the same name"
+                fix = f"keep the name {names[0]}, also if you recreate the Secret"
                 yield Problem(new, (*path, "secretName"), message, fix)
                 continue
             yield from _other_items(new, path, was, now)
@@ -183,10 +185,11 @@ def _other_items(new: Manifest, path: Where, was: Any, now: Any) -> Iterator[Pro
         pod, key = text_of(item.get("path")), text_of(item.get("key"))
         if pod in before and before[pod] != key:
             message = (
-                f"{pod} gets the key '{key}' of the Secret instead of '{before[pod]}': it becomes"
+                f'pod {pod} gets "{key}" of the Secret as its private key instead of'
+                f' "{before[pod]}": it becomes another node, and two validators with the same key'
+                " fork the chain"
             )
-            message += " another node, and two validators with the same key fork the chain"
-            fix = f"keep '{before[pod]}'"
+            fix = f"keep key: {before[pod]}"
             yield Problem(new, (*path, "items", index, "key"), message, fix)
 
 
@@ -202,9 +205,10 @@ def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
             key = text_of(data.get("secretKey"))
             was, now = before.get(key), _entry(data)
             if was and was != now:
-                message = f"{new.label} reads '{key}' from {now} instead of {was}:"
-                message += " if the new entry has another key, the node becomes another one"
-                fix = "before you merge, make sure that the new entries have the same keys"
+                message = f'{new.label} reads the private key "{key}" from {now} instead of {was}:'
+                message += " if the two keys differ, the node becomes another one"
+                fix = "before you merge, copy all private keys in the secrets manager from the old"
+                fix += " entry to the new one"
                 path = ("spec", "data", index, "remoteRef", "key")
                 yield Problem(new, path, message, fix)
                 break
@@ -276,11 +280,10 @@ def autoscaler_removed_with_pods(objects: Objects) -> Iterator[Problem]:
             continue
         now = kept.get(was.manifest.identity)
         if now and now.least < was.least:
-            message = f"{old.label}, which kept {was.least} to {was.most} pods of"
-            message += (
-                f" {was.manifest.label}, is removed: their number drops to {now.least} at once"
-            )
-            fix = f"write replicas: {was.least}, or the number of pods that run now"
+            label = was.manifest.label
+            message = f"{old.label}, which kept {was.least} to {was.most} pods of {label}, is"
+            message += f" removed: only {now.least} of these pods will remain"
+            fix = f"write replicas: {was.least} for {label}, or more if more pods run now"
             yield Problem(old, (), message, fix)
 
 
@@ -298,8 +301,9 @@ def _mounts(manifest: Manifest) -> dict[tuple[str, str, str], tuple[Where, Any]]
 
 def _entry(data: Any) -> str:
     """Return the entry of the secrets manager from which a key comes."""
-    entry = (paths.get(data, ("remoteRef", field)) for field in ("key", "property"))
-    return "#".join(part for part in entry if isinstance(part, str))
+    key, inner = (paths.get(data, ("remoteRef", field)) for field in ("key", "property"))
+    shown = key if isinstance(key, str) else ""
+    return f"{shown} (property {inner})" if isinstance(inner, str) else shown
 
 
 @rule("https://besu.hyperledger.org/public-networks/concepts/data-storage-formats")
@@ -314,8 +318,8 @@ def storage_format_changed(objects: Objects) -> Iterator[Problem]:
         if node.program != node_config.BESU or not node.is_known or was in (None, _format(node)):
             continue
         message = (
-            f"data-storage-format of {node.name} changes from {was} to {_format(node)}: it can't "
-            "read its existing data, and does not start"
+            f"data-storage-format of the container {node.name} changes from {was} to "
+            f"{_format(node)}: Besu can't read its existing data, and does not start"
         )
         fix = f'write data-storage-format = "{was}"; another format needs empty volumes and a sync'
         fix += " from the first block"
@@ -343,9 +347,10 @@ def secret_deleted_with_its_source(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.of_kind("ExternalSecret"):
         path = ("spec", "target", "deletionPolicy")
         if paths.get(manifest.object, path) == "Delete":
-            message = f"the Secret of {manifest.label} is deleted together with its entry in the"
-            message += " secrets manager: pods that need it do not start again"
-            yield Problem(manifest, path, message, "write Retain")
+            message = f"deletionPolicy of {manifest.label} is Delete: if its entry in the secrets"
+            message += " manager is deleted, so is the Secret, and pods that need it do not start"
+            message += " again"
+            yield Problem(manifest, path, message, "write deletionPolicy: Retain")
 
 
 @rule("https://helm.sh/docs/howto/charts_tips_and_tricks/", Severity.WARNING)
@@ -371,13 +376,17 @@ def config_change_without_rollout(objects: Objects) -> Iterator[Problem]:
         if manifest.kind not in ("Deployment", "StatefulSet") or len(sums) >= len(maps):
             continue
         names = " and ".join(maps)
+        several = "ConfigMaps" if len(maps) > 1 else "ConfigMap"
         message = (
-            f"{manifest.label} reads {names}, but has {len(sums) or 'no'} checksum/… "
-            f"{'annotation' if len(sums) == 1 else 'annotations'}: its pods do not restart if one "
-            "of them changes"
+            f"pods of {manifest.label} read the {several} {names}, but their template has "
+            f"{' and '.join(sums) or 'no annotation checksum/…'}{' only' if sums else ''}: if a "
+            "ConfigMap changes, they may not restart"
         )
         path = (*workload.template, "metadata", "annotations")
-        fix = "write an annotation for each of them, for example checksum/config"
+        fix = (
+            "annotate the pod template with a checksum for each ConfigMap, such as checksum/config"
+        )
+        fix += " in chart/templates/besu/statefulset.yaml"
         yield Problem(manifest, path, message, fix)
 
 

@@ -31,8 +31,8 @@ def environment_moved(objects: Objects) -> Iterator[Problem]:
     message = f"{objects.name} moves from the {kind} {was} to {now}: it starts there"
     message += " with empty volumes, and the old pods keep running with the same validator keys,"
     message += " so the chain forks"
-    fix = f"keep {was}, or create a new environment with its own chain; to move a chain, stop the"
-    fix += f" old pods and restore a backup: {HOW}"
+    fix = f"keep the {kind} {was}; to move the chain, first stop the old pods, then restore a"
+    fix += f" backup: {HOW}"
     yield Problem(objects.application, path, message, fix)
 
 
@@ -53,11 +53,11 @@ def data_object_removed(objects: Objects) -> Iterator[Problem]:
         if _successor(objects, old) is not None:
             continue
         lost = "whenDeleted" in _deleting(old) or old.kind == "PersistentVolumeClaim"
-        message = f"{old.label}, which has data, is removed: this sync and all later ones wait"
-        message += " until someone confirms the deletion; then it is deleted"
-        message += " with its data" if lost else ", and its volumes remain unused"
-        fix = "restore it; if you want to remove it, make a backup, and waive this rule for the"
-        fix += f" object in environment.yaml: {HOW}"
+        message = f"{old.label}, which has data, is removed: all syncs wait until someone confirms"
+        message += " its deletion, which also deletes" if lost else " its deletion, which leaves"
+        message += " its data" if lost else " its volumes unused"
+        fix = f"restore {old.label}; to remove it, make a backup and waive data-object-removed for"
+        fix += f" it: {HOW}"
         yield Problem(old, (), message, fix)
 
 
@@ -80,7 +80,8 @@ def data_object_renamed(objects: Objects) -> Iterator[Problem]:
         was, now = (paths.get(manifest.object, path) for manifest in (old, new))
         message = f"{old.label} becomes another object, because its {path[-1]} changes from {was}"
         message += f" to {now}: it starts with new, empty volumes, and the old one is deleted"
-        fix = f"keep {was}; to move the data, make a backup and restore it in the new object: {HOW}"
+        fix = f"keep the {path[-1]} {was}; to move the data, restore a backup in the new object:"
+        fix += f" {HOW}"
         yield Problem(new, path, message, fix)
 
 
@@ -102,7 +103,7 @@ def claims_deleted_with_statefulset(objects: Objects) -> Iterator[Problem]:
             event = "deleted" if field == "whenDeleted" else "scaled down"
             message = f"{field} of {manifest.label} is Delete: if the StatefulSet is {event},"
             message += " the chain's data is deleted, too"
-            yield Problem(manifest, path, message, "write Retain")
+            yield Problem(manifest, path, message, f"write {field}: Retain")
 
 
 def _data_gone(objects: Objects) -> Iterator[Manifest]:

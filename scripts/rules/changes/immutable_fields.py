@@ -44,6 +44,9 @@ _DEFAULTS = {
     "volumeMode": "Filesystem",
 }
 _SIZE = ("resources", "requests", "storage")
+_RECREATE = f"to change it, recreate the StatefulSet without deleting its pods: {HOW}"
+_MOST_SHOWN = 120
+"""Characters of the values in a message."""
 
 
 @rule(f"{_VALIDATION}/apps/validation/validation.go#L709", outcome=Outcome.REJECTED)
@@ -57,9 +60,10 @@ def selector_changed(objects: Objects) -> Iterator[Problem]:
         path = _difference(old.object, new.object, ("spec", "selector"))
         if new.group == "apps" and path:
             was, now = _shown(old, path), _shown(new, path)
-            message = f"the selector of {new.label} changes at {path[-1]}, from {was} to {now}:"
-            message += f" {_REJECTED}"
-            fix = f"{_keep(was)}; write labels for other purposes only on the pods"
+            field = str(path[-1])
+            where = "the selector" if field == "selector" else f"{field} in the selector"
+            message = f"{where} of {new.label} changes from {was} to {now}: {_REJECTED}"
+            fix = f"{_keep(field, was)}; add new labels only to spec.template.metadata.labels"
             yield Problem(new, path, message, fix)
 
 
@@ -76,8 +80,8 @@ def immutable_statefulset_field_changed(objects: Objects) -> Iterator[Problem]:
             if field in _MAY_CHANGE | _IN_OTHER_RULES or _same(old, new, path):
                 continue
             was, now = _shown(old, path), _shown(new, path)
-            message = f"/spec/{field} of {new.label} changes from {was} to {now}: {_REJECTED}"
-            yield Problem(new, path, message, _recreate(was))
+            message = f"{field} of {new.label} changes from {was} to {now}: {_REJECTED}"
+            yield Problem(new, path, message, f"{_keep(field, was)}; {_RECREATE}")
 
 
 @rule(f"{_VALIDATION}/apps/validation/validation.go#L238", outcome=Outcome.REJECTED)
@@ -91,11 +95,12 @@ def volume_claim_template_changed(objects: Objects) -> Iterator[Problem]:
         before, after = templates(old), templates(new)
         if before.keys() != after.keys():
             was, now = (text_of(", ".join(sorted(names)) or None) for names in (before, after))
-            message = f"volumeClaimTemplates of {new.label} changes from {was} to {now}:"
-            message += f" {_REJECTED}"
+            message = f"the names in volumeClaimTemplates of {new.label} change from {was} to"
+            message += f" {now}: {_REJECTED}"
             added = [after[name][0] for name in after if name not in before]
             path = added[0] if added else ("spec", "volumeClaimTemplates")
-            yield Problem(new, path, message, _recreate(was))
+            kept = "remove them" if was == NOTHING else f"keep only the volumeClaimTemplate {was}"
+            yield Problem(new, path, message, f"{kept}; {_RECREATE}")
         for name in sorted(before.keys() & after.keys()):
             yield from _other_template(new, before[name][1], after[name])
 
@@ -112,15 +117,17 @@ def _other_template(new: Manifest, was: Any, after: tuple[Where, Any]) -> Iterat
             message = f"the volumeClaimTemplate {name} of {new.label} grows from"
             message += f" {paths.get(was, ('spec', *_SIZE))} to {larger}: the API server rejects"
             message += " the change, so no sync begins, and no volume grows"
-            fix = f"first enlarge the claims {name}-{new.name}-0, … one by one, then recreate the"
-            fix += f" StatefulSet without its pods: see {_GROW}"
+            fix = f"first enlarge the existing claims, {name}-{new.name}-0 and so on, then recreate"
+            fix += f" the StatefulSet without deleting its pods: see {_GROW}"
             yield Problem(new, (*path, "spec", *_SIZE), message, fix)
             continue
         before, changed = (text_of(paths.get(template, inner)) for template in (was, now))
-        message = f"/{'/'.join(map(str, inner))} of the volumeClaimTemplate {name} of {new.label}"
+        message = f"{_dotted(inner)} of the volumeClaimTemplate {name} of {new.label}"
         message += f" changes from {before} to {changed}: {_REJECTED}, and existing volumes would"
         message += " not change either"
-        fix = f"{_keep(before)}; to use other volumes, copy the data: {HOW}"
+        replace = _RECREATE if inner[0] == "metadata" else f"to replace the volumes, {HOW}"
+        field = _dotted(inner) if inner[0] == "metadata" else str(inner[-1])
+        fix = f"{_keep(field, before)}; {replace}"
         yield Problem(new, (*path, *inner), message, fix)
 
 
@@ -142,7 +149,9 @@ def volume_shrunk(objects: Objects) -> Iterator[Problem]:
             if _grows(small, large):
                 message = f"the storage of {new.label} decreases from {large} to {small}: a volume"
                 message += " can't shrink, so the API server rejects the change"
-                fix = f"keep {large}; to use less, copy the data to a new volume"
+                less = "create a smaller claim with another name, and copy the data"
+                less = less if new.kind == "PersistentVolumeClaim" else HOW
+                fix = f"keep {large}; for smaller volumes, {less}"
                 yield Problem(new, (*path, *_SIZE), message, fix)
 
 
@@ -167,7 +176,8 @@ def immutable_claim_field_changed(objects: Objects) -> Iterator[Problem]:
                 continue
             message = f"{path[-1]} of {new.label} changes from {_shown(old, path)} to"
             message += f" {_shown(new, path)}: {_REJECTED}"
-            fix = f"keep {_shown(old, path)}, or create a claim with another name and copy the data"
+            fix = f"{_keep(field, _shown(old, path))}; to change it, create a claim with another"
+            fix += " name and copy the data"
             yield Problem(new, path, message, fix)
 
 
@@ -187,10 +197,12 @@ def job_template_changed(objects: Objects) -> Iterator[Problem]:
         for field in fields:
             path = _difference(old.object, new.object, ("spec", field))
             if path and not _same(old, new, ("spec", field)):
-                message = f"/{'/'.join(map(str, path))} of {new.label} changes: {_REJECTED}"
-                fix = "give the new Job another name, or the annotation"
-                fix += " argocd.argoproj.io/sync-options: Force=true,Replace=true, so that Argo CD"
-                fix += " deletes the old one first"
+                was, now = _shown(old, path), _shown(new, path)
+                change = f" from {was} to {now}" if len(was + now) <= _MOST_SHOWN else ""
+                message = f"{_dotted(path)} of {new.label} changes{change}: {_REJECTED}"
+                fix = "give the new Job another name; if it must keep its name, add the annotation"
+                fix += " argocd.argoproj.io/sync-options: Force=true,Replace=true, by which Argo CD"
+                fix += " deletes the old Job first"
                 yield Problem(new, path, message, fix)
                 break
 
@@ -225,11 +237,13 @@ def headless_service_changed(objects: Objects) -> Iterator[Problem]:
 
 def _recreate_service(old: Manifest, new: Manifest, path: Where) -> str:
     """Return how to keep a field of a Service, or to recreate the Service."""
-    was = _shown(old, path)
-    kept = f"remove {path[-1]}" if was == NOTHING else f"keep {was}"
+    kept, families = _keep(str(path[-1]), _shown(old, path)), paths.get(old.object, path)
+    if isinstance(families, list) and families[0] == paths.get(new.object, (*path, 0)):
+        both = f"write ipFamilies: {_shown(old, path)}"
+        return f"write ipFamilyPolicy: SingleStack; to keep {families[1]}, {both}"
     command = f"kubectl -n {new.namespace} delete service {new.name}"
-    fix = f"{kept}, or give the new Service another name; if connections may break, merge, then run"
-    return f"{fix} {command}: Argo CD recreates it"
+    fix = f"{kept}; if you want the change, waive this rule, and after the merge run {command}"
+    return f"{fix} (clients can't connect until Argo CD has recreated the Service)"
 
 
 def _other_address(old: Manifest, new: Manifest) -> Iterator[tuple[Where, str]]:
@@ -250,8 +264,8 @@ def _other_address(old: Manifest, new: Manifest) -> Iterator[tuple[Where, str]]:
             message = f"the first IP family of {new.label} changes from {before[0]} to {after[0]}:"
             yield path, f"{message} {_REJECTED}"
         elif len(before) > len(after) and spec_of(new, "ipFamilyPolicy") != "SingleStack":
-            message = f"{new.label} loses its second IP family without ipFamilyPolicy: SingleStack:"
-            yield path, f"{message} {_REJECTED}"
+            message = f"{new.label} loses the IP family {before[1]}, but its ipFamilyPolicy is not"
+            yield path, f"{message} SingleStack: {_REJECTED}"
     path = ("spec", "loadBalancerClass")
     balanced = spec_of(old, "type") == spec_of(new, "type") == "LoadBalancer"
     if balanced and not _same(old, new, path):
@@ -270,12 +284,10 @@ def immutable_data_changed(objects: Objects) -> Iterator[Problem]:
             continue
         for field in ("data", "binaryData", "stringData", "immutable"):
             if path := _difference(old.object, new.object, (field,)):
-                message = f"{new.label} is immutable, but /{'/'.join(map(str, path))} changes:"
-                message += f" {_REJECTED}"
-                fix = (
-                    "restore it; write the new contents to an object with another name, and change"
-                )
-                fix += " the pods to use that"
+                changed = f"{path[-1]} in its {field}" if len(path) > 1 else f"its field {field}"
+                message = f"{new.label} is immutable, but {changed} changes: {_REJECTED}"
+                fix = f"restore {new.label}; write the new contents to a {new.kind} with another"
+                fix += " name, and change the pods to use that one"
                 yield Problem(new, path, message, fix)
                 break
 
@@ -290,7 +302,7 @@ def secret_type_changed(objects: Objects) -> Iterator[Problem]:
         if not _same(old, new, ("type",)):
             was, now = (manifest.object.get("type", "Opaque") for manifest in (old, new))
             message = f"the type of {new.label} changes from {was} to {now}: {_REJECTED}"
-            fix = f"keep {was}, or give the new Secret another name"
+            fix = f"keep type: {was}; to change it, give the new Secret another name"
             yield Problem(new, ("type",), message, fix)
 
 
@@ -306,17 +318,19 @@ def quota_scopes_changed(objects: Objects) -> Iterator[Problem]:
         if lists and sorted(was, key=text_of) != sorted(now, key=text_of):
             message = f"the scopes of {new.label} change from {text_of(was)} to {text_of(now)}:"
             message += f" {_REJECTED}"
-            fix = f"keep {text_of(was)}, or give the new quota another name"
+            kept = f"keep scopes: {text_of(was)}" if was else "remove scopes"
+            fix = f"{kept}; for other scopes, add a ResourceQuota with another name"
             yield Problem(new, ("spec", "scopes"), message, fix)
 
 
-def _keep(was: str) -> str:
-    return "remove it" if was == NOTHING else f"keep {was}"
+def _keep(field: str, was: str) -> str:
+    return f"remove {field}" if was == NOTHING else f"keep {field}: {was}"
 
 
-def _recreate(was: str) -> str:
-    """Return how to keep a field of a StatefulSet, or to recreate the StatefulSet."""
-    return f"{_keep(was)}; to change it, recreate the StatefulSet without its pods: {HOW}"
+def _dotted(path: Where) -> str:
+    """Return a path as people write it: spec.containers[0].image."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).removeprefix(".")
 
 
 def _fields(old: Manifest, new: Manifest) -> list[str]:

@@ -33,7 +33,11 @@ def deprecated_api_version(objects: Objects) -> Iterator[Problem]:
             message += f" {row['removed']}, and {objects.name} has {objects.kubernetes_version}:"
             message += " after that upgrade, every sync fails"
             replacement = row.get("replacement")
-            fix = f"write apiVersion: {replacement}" if replacement else "write a newer apiVersion"
+            none = (
+                f"write an apiVersion of {manifest.kind} that Kubernetes {row['removed']} has; if"
+            )
+            none += " there is none, remove the object"
+            fix = f"write apiVersion: {replacement}" if replacement else none
             yield Problem(manifest, ("apiVersion",), message, fix)
 
 
@@ -48,9 +52,11 @@ def kubernetes_version_skipped(objects: Objects) -> Iterator[Problem]:
     if was and now and (now < was or now > was + 1):
         step = "decreases" if now < was else f"increases by {now - was} minor versions at once"
         message = f"kubernetesVersion {step}, from {objects.kubernetes_version_before} to"
-        message += f" {objects.kubernetes_version}: no cluster can be upgraded like that"
-        fix = f"write 1.{was + 1}, and upgrade again later" if now > was else f"keep 1.{was}"
-        fix += f"; if the cluster has 1.{now} already, ignore this warning"
+        reason = "can't be downgraded" if now < was else "upgrade one minor version at a time"
+        message += f" {objects.kubernetes_version}: control planes {reason}"
+        fix = f'write kubernetesVersion: "1.{was + 1}", and upgrade to the next version later'
+        fix = fix if now > was else f'keep kubernetesVersion: "1.{was}"'
+        fix += f"; if the cluster already has 1.{now}, ignore this warning"
         yield Problem(objects.application, ("kubernetesVersion",), message, fix)
 
 

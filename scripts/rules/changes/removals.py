@@ -13,7 +13,7 @@ from scripts.rules.snapshot import Objects, spec_of
 
 _EFFECTS = {
     "LimitRange": "a container may have any requests and limits",
-    "NetworkPolicy": "its pods are no longer isolated",
+    "NetworkPolicy": "it no longer restricts the traffic of its pods",
     "PodDisruptionBudget": "a drain of nodes may evict all of its pods at once",
     "ResourceQuota": "the namespace may use all resources of the cluster",
 }
@@ -30,8 +30,9 @@ def alert_removed(objects: Objects) -> Iterator[Problem]:
     for old in _of_kind(objects.old, "PrometheusRule"):
         removed = [name for name in dict.fromkeys(_alerts(old)) if name not in kept]
         if removed:
-            message = f"removed alerts: {', '.join(removed)}; no one is notified of their problems"
-            fix = "restore the alerts, or write in the pull request what replaces them"
+            message = "the following alerts are removed, so no one is notified of their problems:"
+            message += f" {', '.join(removed)}"
+            fix = "restore these alerts; if others replace them, name those in the pull request"
             yield Problem(_new_or_old(objects, old), ("spec", "groups"), message, fix)
 
 
@@ -56,7 +57,8 @@ def safeguard_removed(objects: Objects) -> Iterator[Problem]:
         field = {"NetworkPolicy": "podSelector", "PodDisruptionBudget": "selector"}.get(old.kind)
         if field is None or objects.selected(spec_of(old, field)):
             message = f"{old.label} is removed: {_EFFECTS[old.kind]}"
-            yield Problem(old, (), message, "restore it, or add another one with the same effect")
+            fix = f"restore {old.label}, or add another {old.kind} with the same effect"
+            yield Problem(old, (), message, fix)
 
 
 @rule("docs/eks.md", Severity.WARNING)
@@ -69,10 +71,8 @@ def ingress_host_removed(objects: Objects) -> Iterator[Problem]:
     for old in _of_kind(objects.old, "Ingress"):
         for host in dict.fromkeys(_hosts(old)):
             if host not in kept:
-                message = f"{host} is no longer served: clients that use it get an error"
-                fix = (
-                    "keep it beside the new host until no client uses it, or inform its users first"
-                )
+                message = f"no Ingress has the host {host} any longer: its clients get an error"
+                fix = f"keep the host {host}, beside the new one, until no client uses it"
                 yield Problem(_new_or_old(objects, old), ("spec", "rules"), message, fix)
 
 
@@ -119,10 +119,10 @@ def service_port_removed(objects: Objects) -> Iterator[Problem]:
         ports = _ports(new)
         for name, number in _ports(old).items():
             if number not in ports.values():
-                moved = f" ({name} is now {ports[name]})" if name and name in ports else ""
+                moved = f" (port {name} is now {ports[name]})" if name and name in ports else ""
                 message = f"{new.label} no longer has port {number}{moved}: clients that use it"
                 message += " can't connect"
-                fix = f"keep {number} beside the new port, or inform its users first"
+                fix = f"keep port {number}, beside the new one, until no client uses it"
                 yield Problem(new, ("spec", "ports"), message, fix)
 
 

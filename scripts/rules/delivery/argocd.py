@@ -48,10 +48,11 @@ def project_forbids_kind(objects: Objects) -> Iterator[Problem]:
         if kind not in reported and not allowed:
             reported.add(kind)
             message = (
-                f"the project does not allow the kind {manifest.kind} of {manifest.label}: the"
-                " sync fails"
+                f"{objects.project.label} does not allow the kind {manifest.kind}, which"
+                f" {manifest.label} has: the sync fails"
             )
-            fix = f"add {{group: {manifest.group!r}, kind: {manifest.kind}}}"
+            entry = f"{{group: {manifest.group!r}, kind: {manifest.kind}}}"
+            fix = f"add {entry} to namespaceResourceWhitelist"
             path = ("spec", "namespaceResourceWhitelist")
             yield Problem(objects.project, path, message, fix)
 
@@ -65,20 +66,24 @@ def project_forbids_namespace(objects: Objects) -> Iterator[Problem]:
     cluster = _cluster(objects)
     reported = set[str]()
     for namespace, label in (
-        (objects.namespace, "the Application"),
+        (objects.namespace, objects.application.label),
         *((manifest.namespace, manifest.label) for manifest in objects.manifests),
     ):
         allowed = _allows(objects.project, "destinations", {"namespace": namespace, **cluster})
         if namespace and namespace not in reported and not allowed:
             reported.add(namespace)
-            destination = next(iter(cluster.values()), "its cluster")
             message = (
-                f"the project does not allow the namespace {namespace} of {label} on {destination}:"
-                " the sync fails"
+                f"{objects.project.label} does not allow the namespace {namespace} of {label} on"
+                f" {next(iter(cluster.values()), 'its cluster')}: the sync fails"
             )
-            fix = f"add {{{', '.join(f'{k}: {v}' for k, v in cluster.items())}, "
-            fix += f"namespace: {namespace}}}"
+            fix = f"add {_destination(cluster, namespace)} to destinations"
             yield Problem(objects.project, ("spec", "destinations"), message, fix)
+
+
+def _destination(cluster: dict[str, str], namespace: str) -> str:
+    """Return the destination that allows a namespace of a cluster, as YAML."""
+    fields = {**cluster, "namespace": namespace}
+    return f"{{{', '.join(f'{key}: {value}' for key, value in fields.items())}}}"
 
 
 def _cluster(objects: Objects) -> dict[str, str]:
@@ -99,10 +104,11 @@ def project_forbids_repository(objects: Objects) -> Iterator[Problem]:
     listed = [str(pattern) for pattern in allowed] if isinstance(allowed, list) else []
     if not any(fnmatchcase(_plain(url), _plain(pattern)) for pattern in listed):
         message = (
-            f"the project does not allow {url}, the repository of the Application: no merge is"
-            " synced"
+            f"{objects.project.label} does not allow {url}, the repository of"
+            f" {objects.application.label}: no merge is synced"
         )
-        yield Problem(objects.project, ("spec", "sourceRepos"), message, f"write [{url}]")
+        fix = f"write sourceRepos: [{url}]"
+        yield Problem(objects.project, ("spec", "sourceRepos"), message, fix)
 
 
 def _plain(url: str) -> str:
@@ -116,18 +122,25 @@ def project_allows_everything(objects: Objects) -> Iterator[Problem]:
     Otherwise another repository, or an Application of another team in this project, can change
     objects that no one meant to allow.
     """
-    for field in ("sourceRepos", "destinations", "namespaceResourceWhitelist"):
+    url = spec_of(objects.application, "source", "repoURL")
+    destination = _destination(_cluster(objects), objects.namespace)
+    right = {
+        "sourceRepos": f"write sourceRepos: [{url}]",
+        "destinations": f"write destinations: [{destination}]",
+        "namespaceResourceWhitelist": "write an entry for each kind that the environment has, such"
+        " as {group: apps, kind: StatefulSet}",
+    }
+    for field, fix in right.items():
         listed = spec_of(objects.project, field)
         for index, entry in enumerate(listed if isinstance(listed, list) else ()):
             for key, value in entry.items() if isinstance(entry, dict) else (("", entry),):
                 if isinstance(value, str) and "*" in value:
                     path = ("spec", field, index, *([key] if key else []))
-                    name = f"{field}.{key}" if key else field
                     message = (
-                        f"{name} {value!r} of the project is a wildcard: it allows more than the"
+                        f"{field} of {objects.project.label} has the wildcard"
+                        f" {f'{key}: ' if key else ''}{value!r}, which allows more than the"
                         " environment needs"
                     )
-                    fix = "list what the environment needs, without wildcards"
                     yield Problem(objects.project, path, message, fix)
 
 
@@ -140,23 +153,25 @@ def project_allows_foreign_namespace(objects: Objects) -> Iterator[Problem]:
     """
     allowed = list(mappings(spec_of(objects.project, "clusterResourceWhitelist")))
     own = {"group": "", "kind": "Namespace", "name": objects.namespace}
+    namespace = f"{{group: '', kind: Namespace, name: {objects.namespace}}}"
     for index, entry in allowed:
         if {key: entry.get(key, "") for key in own} != own:
             kind, name = entry.get("kind"), entry.get("name")
             scope = f"{kind}/{name}" if name else f"every {kind}"
             message = (
-                f"the project allows {scope}: a commit could change the cluster for other"
-                " environments"
+                f"{objects.project.label} allows {scope}: a commit could change the cluster for"
+                " other environments"
             )
-            fix = f"allow only {{group: '', kind: Namespace, name: {objects.namespace}}}"
+            fix = f"write clusterResourceWhitelist: [{namespace}]"
             yield Problem(
                 objects.project, ("spec", "clusterResourceWhitelist", index), message, fix
             )
     if not any(entry.get("kind") in ("Namespace", "*") for _, entry in allowed):
         message = (
-            f"the project does not allow its own Namespace {objects.namespace}: the sync fails"
+            f"{objects.project.label} does not allow Namespace/{objects.namespace}, which Argo CD"
+            " creates: the sync fails"
         )
-        fix = f"add {{group: '', kind: Namespace, name: {objects.namespace}}}"
+        fix = f"add {namespace} to clusterResourceWhitelist"
         yield Problem(objects.project, ("spec", "clusterResourceWhitelist"), message, fix)
 
 
@@ -172,28 +187,34 @@ def application_of_another_environment(objects: Objects) -> Iterator[Problem]:
     """
     application = objects.application
     wanted = {
-        ("project",): objects.project.name,
-        ("source", "path"): layout.manifests_folder(objects.name),
-        ("destination", "namespace"): objects.namespace,
+        ("project",): (objects.project.name, "the limits of another AppProject apply"),
+        ("source", "path"): (
+            layout.manifests_folder(objects.name),
+            f"Argo CD does not apply the manifests of {objects.name}",
+        ),
+        ("destination", "namespace"): (
+            objects.namespace,
+            f"Argo CD applies {objects.name} to another namespace",
+        ),
     }
-    for path, right in wanted.items():
+    for path, (right, effect) in wanted.items():
         found = spec_of(application, *path)
         if found != right:
             field = ".".join(path)
-            message = f"{field} of the Application is {found}, which does not belong to"
-            message += f" {objects.name}"
-            yield Problem(application, ("spec", *path), message, f"write {right}")
-    if len(_cluster(objects)) != 1:
+            message = f"{field} of {application.label} is {found}, not {right}: {effect}"
+            yield Problem(application, ("spec", *path), message, f"write {field}: {right}")
+    if len(cluster := _cluster(objects)) != 1:
         message = (
-            "the Application has both or neither of destination.server and destination.name:"
-            " Argo CD does not sync it"
+            f"{application.label} has {'both' if cluster else 'neither'} destination.server"
+            f" {'and' if cluster else 'nor'} destination.name: Argo CD does not sync it"
         )
-        fix = "write one of destination.server and destination.name"
+        server = "write destination.server: https://kubernetes.default.svc"
+        fix = "remove destination.name: destination.server is enough" if cluster else server
         yield Problem(application, ("spec", "destination"), message, fix)
     for tool in ("helm", "kustomize", "plugin", "directory"):
         if spec_of(application, "source", tool):
-            message = f"with {tool}, Argo CD applies other objects than the reviewed manifests"
-            fix = f"remove {tool}: overlays/ contains plain manifests"
+            message = f"with source.{tool}, Argo CD applies other objects than the reviewed ones"
+            fix = f"remove source.{tool}: {layout.manifests_folder(objects.name)} needs no tool"
             yield Problem(application, ("spec", "source", tool), message, fix)
 
 
@@ -210,7 +231,7 @@ def application_outside_argocd_namespace(objects: Objects) -> Iterator[Problem]:
                 " there"
             )
             path = ("metadata", "namespace")
-            yield Problem(manifest, path, message, f"write {sync.NAMESPACE}")
+            yield Problem(manifest, path, message, f"write metadata.namespace: {sync.NAMESPACE}")
 
 
 _NEEDED = {
@@ -234,7 +255,8 @@ def missing_sync_option(objects: Objects) -> Iterator[Problem]:
         if options.get(option) != "true":
             message = f"without {option}=true, {effect}"
             path = ("spec", "syncPolicy", "syncOptions")
-            yield Problem(objects.application, path, message, f"add {option}=true")
+            fix = f"add {option}=true to syncPolicy.syncOptions"
+            yield Problem(objects.application, path, message, fix)
 
 
 _SKIP = "argocd.argoproj.io/skip-reconcile"
@@ -248,7 +270,8 @@ def application_reconciliation_skipped(objects: Objects) -> Iterator[Problem]:
     """
     if str(objects.application.annotations.get(_SKIP)).lower() == "true":
         message = (
-            f"with {_SKIP}, Argo CD does not sync {objects.name}: no merge reaches the cluster"
+            f"with the annotation {_SKIP}, Argo CD does not sync {objects.name}: no merge reaches"
+            " the cluster"
         )
         yield Problem(objects.application, annotation(_SKIP), message, "remove the annotation")
 
@@ -267,9 +290,10 @@ def missing_application_finalizer(objects: Objects) -> Iterator[Problem]:
     names = [str(one) for one in listed] if isinstance(listed, list) else []
     if not any(name.partition("/")[0] == _FINALIZER for name in names):
         message = (
-            "without the finalizer, deleting the Application leaves its objects on the cluster"
+            f"without a finalizer, deleting {objects.application.label} leaves its objects on the"
+            " cluster"
         )
-        fix = f"write {_FINALIZER}/background"
+        fix = f"add {_FINALIZER}/background to metadata.finalizers"
         yield Problem(objects.application, ("metadata", "finalizers"), message, fix)
 
 
@@ -280,7 +304,10 @@ def allow_empty_sync(objects: Objects) -> Iterator[Problem]:
     Otherwise a renamed folder or a failed rendering deletes the whole chain.
     """
     if spec_of(objects.application, "syncPolicy", "automated", "allowEmpty"):
-        message = "with allowEmpty, a commit without manifests deletes the whole environment"
+        message = (
+            "with syncPolicy.automated.allowEmpty, a commit without manifests deletes all objects"
+            f" of {objects.name}"
+        )
         path = ("spec", "syncPolicy", "automated", "allowEmpty")
         yield Problem(objects.application, path, message, "remove allowEmpty")
 
@@ -300,10 +327,14 @@ def limited_sync_retries(objects: Objects) -> Iterator[Problem]:
         times = limit if isinstance(limit, int) else "five"
         path = (*policy, "retry", "limit")
         message = f"after {times} retries, Argo CD gives up on a failed sync"
-        yield Problem(objects.application, path, message, "write -1")
+        fix = "write syncPolicy.retry.limit: -1, which means no limit"
+        if not paths.get(retry, ["refresh"]):
+            fix = "write limit: -1 and refresh: true in syncPolicy.retry"
+        yield Problem(objects.application, path, message, fix)
     elif isinstance(automated, dict) and not paths.get(retry, ["refresh"]):
-        message = "Argo CD retries the failed commit even if a newer one fixes it"
-        yield Problem(objects.application, (*policy, "retry", "refresh"), message, "write true")
+        message = "Argo CD retries the commit whose sync failed, even if a newer commit fixes it"
+        fix = "write syncPolicy.retry.refresh: true"
+        yield Problem(objects.application, (*policy, "retry", "refresh"), message, fix)
 
 
 @rule(
@@ -325,7 +356,8 @@ def namespace_not_restricted(objects: Objects) -> Iterator[Problem]:
             f"the namespace {objects.namespace} enforces {enforced}: a pod in it can take control"
             " of its node"
         )
-        yield Problem(objects.application, ("spec", *path, label), message, "write restricted")
+        fix = f"write {label}: restricted in {'.'.join(path)}"
+        yield Problem(objects.application, ("spec", *path, label), message, fix)
 
 
 # Differences
@@ -377,7 +409,7 @@ def autoscaled_replicas_not_ignored(objects: Objects) -> Iterator[Problem]:
             message = f"{scaler.label} scales {target.label}, but every sync resets its replicas"
             fix = (
                 f"add {{group: {target.group}, kind: {target.kind}, name: {target.name}, "
-                f"namespace: {target.namespace}, jsonPointers: [{_REPLICAS}]}}"
+                f"namespace: {target.namespace}, jsonPointers: [{_REPLICAS}]}} to ignoreDifferences"
             )
             yield Problem(objects.application, ("spec", "ignoreDifferences"), message, fix)
 
@@ -397,12 +429,13 @@ def missing_respect_ignore_differences(objects: Objects) -> Iterator[Problem]:
     if _ignored(objects) and options.get("RespectIgnoreDifferences") != "true":
         message = "every sync still resets the fields that ignoreDifferences lists"
         path = ("spec", "syncPolicy", "syncOptions")
-        yield Problem(objects.application, path, message, "add RespectIgnoreDifferences=true")
+        fix = "add RespectIgnoreDifferences=true to syncPolicy.syncOptions"
+        yield Problem(objects.application, path, message, fix)
 
 
 @rule(_DIFFING, outcome=Outcome.RISK)
 def unneeded_ignore_differences(objects: Objects) -> Iterator[Problem]:
-    """Only fields that another controller sets, of existing objects, are in ignoreDifferences.
+    """IgnoreDifferences lists only existing objects, and only fields that a controller sets.
 
     Otherwise Argo CD does not apply the value in git, and reports Synced if someone changes the
     field by hand.
@@ -413,8 +446,9 @@ def unneeded_ignore_differences(objects: Objects) -> Iterator[Problem]:
         matching = [manifest for manifest in objects.manifests if _is_of(entry, manifest)]
         if not matching:
             names = [m.name for m in objects.manifests if m.kind == entry.get("kind")]
+            label = "/".join(str(entry[key]) for key in ("kind", "name") if entry.get(key))
             message = (
-                f"{entry.get('kind')}/{entry.get('name')} does not exist: the entry has no effect"
+                f"ignoreDifferences names {label}, which does not exist: the entry has no effect"
             )
             fix = nearest(str(entry.get("name")), names, "remove the entry")
             yield Problem(objects.application, (*path, "name"), message, fix)
@@ -424,9 +458,13 @@ def unneeded_ignore_differences(objects: Objects) -> Iterator[Problem]:
                 is_autoscaled = pointer == _REPLICAS and manifest.identity in scaled
                 if not is_autoscaled and paths.has(manifest.object, parts or []):
                     message = (
-                        f"git sets {pointer} of {manifest.label}, but Argo CD ignores changes to it"
+                        f"ignoreDifferences has {pointer} of {manifest.label}, which git sets:"
+                        " Argo CD ignores changes to the field"
                     )
-                    fix = "remove it from ignoreDifferences, or remove the field from the manifest"
+                    fix = (
+                        f"remove {pointer} from ignoreDifferences; if a controller sets the field,"
+                        f" remove it from {manifest.label} instead"
+                    )
                     place = (*path, "jsonPointers", number)
                     yield Problem(objects.application, place, message, fix)
 
@@ -441,10 +479,14 @@ def invalid_json_pointer(objects: Objects) -> Iterator[Problem]:
     for index, entry in _ignored(objects):
         for number, pointer in enumerate(_pointers(entry)):
             if not pointer or _parts(pointer) is None:
-                message = f"{pointer!r} is not a JSON pointer: Argo CD reports ComparisonError"
-                right = "/" + pointer.strip("$./").replace(".", "/")
+                message = (
+                    f"{pointer!r} in ignoreDifferences is not a JSON pointer: Argo CD cannot"
+                    " compare the objects, and reports ComparisonError"
+                )
+                right = pointer.strip("$./").replace(".", "/")
                 path = ("spec", "ignoreDifferences", index, "jsonPointers", number)
-                yield Problem(objects.application, path, message, f"write {right}")
+                fix = f"write /{right}" if right else "remove the pointer"
+                yield Problem(objects.application, path, message, fix)
 
 
 def _parts(pointer: str) -> list[str | int] | None:

@@ -11,10 +11,10 @@ from scripts.core.findings import Severity
 from scripts.kubernetes import services
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import mappings
+from scripts.rules.named_objects import ROLE, new_role, other_role
 from scripts.rules.rule import Outcome, Problem, across, rule
 from scripts.rules.snapshot import Objects, annotation
 
-_ROLE = "eks.amazonaws.com/role-arn"
 _IRSA = "https://docs.aws.amazon.com/eks/latest/userguide/iam-roles-for-service-accounts.html"
 
 _Owned = tuple[str, Manifest, Where, str]
@@ -57,9 +57,7 @@ def shared_iam_role(objects: Objects) -> Iterator[Problem]:
             message = (
                 f"{manifest.label} has the IAM role of {owner.label}, and all of its rights: {role}"
             )
-            user = manifest.component or manifest.name
-            fix = f"create a role with only the rights that {user} needs"
-            yield Problem(manifest, path, message, fix)
+            yield Problem(manifest, path, message, other_role(manifest))
 
 
 @across(_IRSA, outcome=Outcome.RISK)
@@ -68,21 +66,21 @@ def iam_role_shared_by_environments(among: Sequence[Objects]) -> Iterator[tuple[
 
     Otherwise an attacker in one environment can use the backups and Secrets of the other.
     """
-    message = "{1} also has the IAM role {0}: each environment has the rights of the other"
+    message = "{1} also uses the IAM role {0}: each environment has the rights of the other"
     yield from _shared(among, _roles, message)
 
 
 def _roles(objects: Objects) -> Iterator[tuple[str, Manifest, Where, str]]:
     for manifest in objects.of_kind("ServiceAccount"):
-        path: Where = ("metadata", "annotations", _ROLE)
+        path: Where = ("metadata", "annotations", ROLE)
         role = paths.get(manifest.object, path)
         if isinstance(role, str) and role:
-            yield role, manifest, path, f"create a role for {objects.name}, and write its ARN"
+            yield role, manifest, path, new_role(manifest, objects.name)
     for manifest in objects.of_kind("SecretStore"):
         path = ("spec", "provider", "aws", "role")
         role = paths.get(manifest.object, path)
         if isinstance(role, str) and role:
-            yield role, manifest, path, f"create a role for {objects.name}, and write its ARN"
+            yield role, manifest, path, new_role(manifest, objects.name)
 
 
 @across("docs/backups.md")
@@ -91,8 +89,8 @@ def backup_location_shared_by_environments(
 ) -> Iterator[tuple[Objects, Problem]]:
     """Each environment has its own bucket for backups, or its own prefix in a bucket.
 
-    Otherwise each deletes the backups of the other as outdated, and a restore can use the chain of
-    the other.
+    Otherwise each environment deletes the backups of the other as outdated, and a restore can use
+    the chain of the other.
     """
     yield from _shared(
         among,
@@ -112,7 +110,7 @@ def _backup_locations(objects: Objects) -> Iterator[_Owned]:
             bucket, prefix = variables.get("BUCKET"), variables.get("PREFIX")
             if bucket and prefix:
                 _, endpoint = variables.get("RCLONE_CONFIG_S3_ENDPOINT", ((), "s3:/"))
-                fix = f"write another bucket, or the prefix {objects.namespace}"
+                fix = f"write backup.storage.prefix: {objects.name}"
                 yield f"{endpoint}/{bucket[1]}/{prefix[1]}", manifest, prefix[0], fix
 
 
@@ -146,9 +144,13 @@ def _entries(objects: Objects) -> Iterator[_Owned]:
         for index, entry in mappings(paths.get(manifest.object, ("spec", "data"))):
             remote = entry.get("remoteRef")
             if isinstance(remote, dict):
-                key = f"{remote.get('key')} in {provider.get('region')}"
+                entry_name = str(remote.get("key"))
+                key = f"{entry_name} in {provider.get('region')}"
                 path = ("spec", "data", index, "remoteRef", "key")
-                fix = f"write another entry, for example {objects.namespace}/{manifest.name}"
+                # Environments with the same namespace differ by their names.
+                is_default = entry_name.startswith(f"{objects.namespace}/")
+                prefix = objects.name if is_default else objects.namespace
+                fix = f"write secrets.external.prefix: {prefix}, and create entries below {prefix}/"
                 yield key, manifest, path, fix
 
 
@@ -174,7 +176,7 @@ def object_in_foreign_namespace(
                     f"{manifest.label} is in {manifest.namespace}, the namespace of {owner.name}:"
                     f" syncs of {objects.name} change {owner.name}"
                 )
-                fix = f"write {objects.namespace}, or remove the field"
+                fix = f"write metadata.namespace: {objects.namespace}"
                 yield objects, Problem(manifest, ("metadata", "namespace"), message, fix)
 
 
@@ -204,10 +206,10 @@ def object_in_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objec
             # If two environments share a namespace, environment.yaml gets that finding.
             if owner is not objects and manifest.namespace != objects.namespace:
                 message = (
-                    f"{owner.name} also has {manifest.label} in {manifest.namespace}: the sync of"
-                    " one of the two fails"
+                    f"{owner.name} also has {manifest.label} in the namespace {manifest.namespace}:"
+                    " the sync of one of the two fails"
                 )
-                fix = f"write {objects.namespace}, or give the object another name"
+                fix = f"write metadata.namespace: {objects.namespace}"
                 yield objects, Problem(manifest, ("metadata", "namespace"), message, fix)
 
 
@@ -229,12 +231,16 @@ def duplicate_ingress_host(among: Sequence[Objects]) -> Iterator[tuple[Objects, 
                 backends = mappings(paths.get(entry, ("http", "paths")))
                 # Exact takes all requests of its path, even if another Ingress has it as Prefix.
                 keys = [(host, str(p.get("path"))) for _, p in backends]
-                others = [known.setdefault(key, manifest) for key in keys]
-                other = next((m.label for m in others if m is not manifest), "")
+                others = {key: known.setdefault(key, manifest) for key in keys}
+                other = next((each for each in others.items() if each[1] is not manifest), None)
+                what = f"the host {host}" if host else "a rule for all hosts"
+                if owner is not objects:
+                    message = f"{owner.name} also has {what}: requests reach one of the two"
+                elif other:
+                    (_, same), ingress = other
+                    message = f"{ingress.label} also has {what} with the path {same}: requests"
+                    message += " reach one of the two"
                 if owner is not objects or other:
-                    other_owner = other if owner is objects else owner.name
-                    what = f"the host {host}" if host else "a rule for all hosts"
-                    message = f"{other_owner} also has {what}: requests reach one of the two"
                     fix = "write a host that no other Ingress has"
                     yield objects, Problem(manifest, (*path, "host"), message, fix)
 
@@ -264,5 +270,5 @@ def load_balancer_shared_by_environments(
                     f"{owner.name} also uses the load balancer {group}: each environment can take"
                     " over hosts of the other"
                 )
-                fix = f"write {objects.namespace}, or remove the name so that the chart sets it"
+                fix = f"write {_GROUP}: {objects.namespace}"
                 yield objects, Problem(manifest, annotation(_GROUP), message, fix)

@@ -45,7 +45,7 @@ def invalid_sync_wave(objects: Objects) -> Iterator[Problem]:
                 f"the sync wave {value!r} of {manifest.label} is not an integer: Argo CD uses"
                 " wave 0"
             )
-            fix = f'write "{sync.wave(manifest)}"'
+            fix = _write(manifest, sync.wave(manifest))
             yield Problem(manifest, annotation(sync.WAVE), message, fix)
 
 
@@ -62,25 +62,28 @@ def sync_wave_before_dependency(objects: Objects) -> Iterator[Problem]:
             wrong, other = (user, needed) if _is_moved(user) else (needed, user)
             misplaced.setdefault(wrong.label, (wrong, other, []))[2].append(other.label)
     for wrong, other, others in misplaced.values():
-        first = wrong if sync.wave_of(wrong) < sync.wave_of(other) else other
-        last = other if first is wrong else wrong
-        names = list(dict.fromkeys(others))
-        listed = names[0] + (f" (and {len(names) - 1} more)" if names[1:] else "")
-        effect = "the pods start without it" if last.kind in _GUARDS else "the sync hangs"
-        if first is wrong:
-            message = (
-                f"{wrong.label} in wave {sync.wave_of(wrong)} needs {listed} from a later wave:"
-                f" {effect}"
-            )
-        else:
-            message = (
-                f"{listed} needs {last.label}, which is applied later, in wave"
-                f" {sync.wave_of(last)}: {effect}"
-            )
+        wave, names = sync.wave_of(wrong), list(dict.fromkeys(others))
+        listed = names[0] + (f" and {len(names) - 1} more" if names[1:] else "")
         waves = [sync.wave_of(m) for m in objects.manifests if m.label in others]
-        fix = f'write "{max(waves)}"' if first is wrong else f'write "{min(waves)}"'
-        fix += " or less" if first is not wrong else " or more"
-        yield Problem(wrong, annotation(sync.WAVE), message, fix)
+        is_first = wave < sync.wave_of(other)
+        last = other if is_first else wrong
+        effect = "the pods start without it" if last.kind in _GUARDS else "the sync hangs"
+        if is_first:
+            message = f"{wrong.label} in wave {wave} needs {listed} from a later wave: {effect}"
+            right = max(sync.wave(wrong), *waves)
+        else:
+            verb = "need" if names[1:] else "needs"
+            message = (
+                f"{listed} {verb} {wrong.label}, which is applied later, in wave {wave}: {effect}"
+            )
+            right = min(sync.wave(wrong), *waves)
+        yield Problem(wrong, annotation(sync.WAVE), message, _write(wrong, right))
+
+
+def _write(manifest: Manifest, wave: int) -> str:
+    """Return the fix to write a sync wave of an object."""
+    default = ", the default" if wave == sync.wave(manifest) else ""
+    return f'write {sync.WAVE}: "{wave}"{default}'
 
 
 def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
@@ -162,10 +165,10 @@ def sync_wave_out_of_order(objects: Objects) -> Iterator[Problem]:
         if wrong.label not in reported:
             reported.add(wrong.label)
             message = (
-                f"{second.label} (wave {sync.wave_of(second)}) does not wait for {first.label} "
-                f"(wave {sync.wave_of(first)}): it starts or restarts too early"
+                f"{second.label} in wave {sync.wave_of(second)} does not wait for {first.label} in"
+                f" wave {sync.wave_of(first)}: it starts or restarts too early"
             )
-            fix = f'write "{sync.wave(wrong)}", its default wave'
+            fix = _write(wrong, sync.wave(wrong))
             yield Problem(wrong, annotation(sync.WAVE), message, fix)
 
 
@@ -192,8 +195,8 @@ def sync_wave_waits_for_external_health(objects: Objects) -> Iterator[Problem]:
             continue
         if waits and sync.wave_of(manifest) < sync.wave_of(last):
             message = (
-                f"{last.label} in wave {sync.wave_of(last)} waits for {manifest.label} in wave"
-                f" {sync.wave_of(manifest)}, whose health depends on an external system"
+                f"{last.label} in wave {sync.wave_of(last)} waits until {manifest.label} in wave"
+                f" {sync.wave_of(manifest)} is healthy, which depends on an external system"
             )
-            fix = f'write "{sync.wave(manifest)}", its default wave'
+            fix = _write(manifest, sync.wave(manifest))
             yield Problem(manifest, annotation(sync.WAVE), message, fix)

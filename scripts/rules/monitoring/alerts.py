@@ -32,21 +32,23 @@ def missing_alert_severity(objects: Objects) -> Iterator[Problem]:
             state = f"has the severity {severity}" if severity else "has no severity"
             message = f"the alert {name} {state}: Alertmanager can't route it to the right people"
             path = (*query.path[:-1], "labels", "severity")
-            yield Problem(query.manifest, path, message, "write critical or warning")
+            fix = (
+                "write severity: critical if someone must act at once, otherwise severity: warning"
+            )
+            yield Problem(query.manifest, path, message, fix)
 
 
 @rule(f"{_DOCS}configuration/alerting_rules/", Severity.WARNING)
 def missing_alert_duration(objects: Objects) -> Iterator[Problem]:
-    """Each alert has a duration (`for`) for which its problem lasts before it fires.
+    """Each alert fires only after its problem has lasted for some time (`for`).
 
     Otherwise a single late scrape or pod restart is enough to notify someone.
     """
     for query, name in _alerts(objects):
         if str(query.rule.get("for", "0s")).rstrip("smhdwy") in ("", "0"):
             message = f"the alert {name} fires at once: a single late scrape is enough"
-            yield Problem(
-                query.manifest, (*query.path[:-1], "for"), message, "write for: 1m or longer"
-            )
+            fix = "write for: 5m, the time for which the problem must last"
+            yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)
 
 
 @rule("docs/monitoring.md", outcome=Outcome.RISK)
@@ -61,13 +63,14 @@ def missing_alert_runbook(objects: Objects) -> Iterator[Problem]:
         page = str(url).partition(_PAGES)[2] if url else ""
         if not url:
             message = f"the alert {name} has no runbook_url: the person on call has only its name"
-            fix = f"write the URL of its page, for example https://…{_PAGES}{name}.md"
+            create = "" if f"{name}.md" in _pages() else f"create docs/runbooks/{name}.md, and "
+            fix = f"{create}write runbook_url: {_folder(objects)}{name}.md"
         elif page and page not in _pages():
             near = difflib.get_close_matches(page, _pages(), 1)
             message = (
                 f"runbook_url of the alert {name} is docs/runbooks/{page}, which does not exist"
             )
-            fix = f"write {near[0]}" if near else "create that page, or write an existing one"
+            fix = f"write {near[0]} instead of {page}" if near else f"create docs/runbooks/{page}"
         else:
             continue
         yield Problem(query.manifest, path, message, fix)
@@ -86,7 +89,8 @@ def duplicate_alert(objects: Objects) -> Iterator[Problem]:
         if key in seen:
             message = f"two alerts {name} have the same labels: Alertmanager shows only one of them"
             path = (*query.path[:-1], "alert")
-            yield Problem(query.manifest, path, message, "rename or remove one of them")
+            fix = "write another name in the field alert; if both alerts are equal, remove this one"
+            yield Problem(query.manifest, path, message, fix)
         seen.add(key)
 
 
@@ -112,7 +116,10 @@ def alert_quorum_mismatch(objects: Objects) -> Iterator[Problem]:
                 f"block needs {chain.quorum} of {chain.validators} validators: it does not fire at "
                 "the right time"
             )
-            fix = f"write {chain.quorum}, or {chain.validators} to detect the first failure"
+            fix = (
+                f"instead of {match[2]}, write {chain.quorum} to report a lost quorum, or"
+                f" {chain.validators} to report the first validator that fails"
+            )
             yield Problem(query.manifest, query.path, message, fix)
 
 
@@ -122,6 +129,14 @@ _COMPARED = re.compile(r"(<|<=|==|>|>=|!=)\s*(\d+)\s*$")
 @lru_cache
 def _pages() -> list[str]:
     return sorted(path.name for path in _RUNBOOKS.glob("*.md"))
+
+
+def _folder(objects: Objects) -> str:
+    """Return the URL of the folder with the runbooks, as in another alert of the environment."""
+    urls = (
+        str(paths.get(query.rule, ["annotations", "runbook_url"])) for query, _ in _alerts(objects)
+    )
+    return next((url.partition(_PAGES)[0] for url in urls if _PAGES in url), "https://…") + _PAGES
 
 
 def _alerts(objects: Objects) -> Iterator[tuple[Query, str]]:

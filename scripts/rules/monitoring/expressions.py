@@ -46,14 +46,15 @@ def queries(objects: Objects) -> Iterator[Query]:
             for index, rule in mappings(data.get("rules")):
                 if isinstance(rule.get("expr"), str):
                     path = ("spec", "groups", group, "rules", index, "expr")
-                    called = str(rule.get("alert") or rule.get("record"))
+                    kind = "alert" if rule.get("alert") else "record"
+                    called = f"the {kind} {rule.get(kind)}"
                     yield Query(manifest, path, called, rule["expr"], rule)
     for manifest in objects.of_kind("ConfigMap"):
         texts = manifest.object.get("data")
         for key, text in texts.items() if isinstance(texts, dict) else ():
             if isinstance(text, str) and str(key).endswith(".json") and '"panels"' in text:
                 for title, expression in _of_dashboard(text):
-                    yield Query(manifest, ("data", key), f"{title} in {key}", expression, {})
+                    yield Query(manifest, ("data", key), f"the {title} of {key}", expression, {})
 
 
 _DURATION = re.compile(r"\$(?:__(?:rate_)?interval|__range|\{__(?:rate_)?interval\}|\{__range\})")
@@ -61,7 +62,7 @@ _DURATION = re.compile(r"\$(?:__(?:rate_)?interval|__range|\{__(?:rate_)?interva
 
 @lru_cache(maxsize=64)
 def _of_dashboard(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the titles and expressions of a dashboard's variables and panels."""
+    """Return the expressions of a dashboard's variables and panels, with their names."""
     try:
         remaining = [json.loads(text)]
     except ValueError:
@@ -73,7 +74,7 @@ def _of_dashboard(text: str) -> tuple[tuple[str, str], ...]:
             for _, target in mappings(panel.get("targets")):
                 if isinstance(target.get("expr"), str):
                     expression = _DURATION.sub("5m", target["expr"])
-                    expressions.append((str(panel.get("title")), expression))
+                    expressions.append((f'panel "{panel.get("title")}"', expression))
     return tuple(expressions)
 
 
@@ -87,4 +88,4 @@ def _of_variables(dashboard: Any) -> Iterator[tuple[str, str]]:
         text = query.get("query") if isinstance(query, dict) else query
         match = _LABEL_VALUES.fullmatch(str(text).strip())
         if match:
-            yield f"${variable.get('name')}", f"count by ({match[2]}) ({match[1]})"
+            yield f"variable {variable.get('name')}", f"count by ({match[2]}) ({match[1]})"

@@ -15,6 +15,10 @@ from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, once
 
 _DOCS = "https://prometheus.io/docs/prometheus/latest/"
+_FEW = 4
+"""Up to this number of values, all are listed if none is similar."""
+_SAME = 0.85
+"""How similar a metric or label must be to be taken for the one that was meant."""
 
 
 @rule(f"{_DOCS}querying/basics/")
@@ -38,7 +42,24 @@ def invalid_promql(objects: Objects) -> Iterator[Problem]:
                     f"the expression of {query.called} is not valid PromQL "
                     f"({str(error).splitlines()[0]}): {effect}"
                 )
-                yield Problem(query.manifest, query.path, message, "fix the expression")
+                yield Problem(query.manifest, query.path, message, _syntax_fix(str(error)))
+
+
+_HINTS = {
+    "expected type matrix": "add a range to the metric, for example [5m]",
+    "unclosed left parenthesis": "add the missing )",
+    "unexpected right parenthesis": "remove the extra )",
+    "inside brackets": "add the missing ]",
+    "in label matching, expected string": "write the value of the label in double quotes",
+    "unknown function": "write the name of a PromQL function, for example rate",
+}
+"""Words in the parser's error → how to fix the expression."""
+
+
+def _syntax_fix(error: str) -> str:
+    """Return the fix for an expression that the parser rejects."""
+    hints = (hint for words, hint in _HINTS.items() if words in error)
+    return next(hints, f"correct the expression as {_DOCS}querying/basics/ describes")
 
 
 @rule("docs/metrics.md", outcome=Outcome.HIDDEN)
@@ -60,9 +81,13 @@ def unknown_metric(objects: Objects) -> Iterator[Problem]:
     for query in queries(objects):
         expression = query.expression
         for mistake in dict.fromkeys(promql.mistakes(expression, known) if expression else ()):
-            near = difflib.get_close_matches(mistake.word, mistake.known, 1, 0.7)
-            fix = f"write {near[0]}" if near else "write one of docs/metrics.md"
-            message = f"{query.called}: {mistake.message}, so it has no result"
+            near = difflib.get_close_matches(mistake.word, mistake.known, 1, _SAME)
+            fix = "write a metric or label that docs/metrics.md lists"
+            if near:
+                fix = f"write {near[0]}"
+            elif similar := difflib.get_close_matches(mistake.word, mistake.known, 3, 0.7):
+                fix += f", such as {' or '.join(similar)}"
+            message = f"the expression of {query.called} has no result: {mistake.message}"
             yield Problem(query.manifest, query.path, message, fix)
 
 
@@ -87,21 +112,29 @@ def matcher_matches_nothing(objects: Objects) -> Iterator[Problem]:
                 if scrape.job not in moved:
                     moved.add(scrape.job)
                     message = (
-                        f"{scrape.monitor.label} sets the label job to {scrape.job}, but rules "
-                        f"select {value}: they match nothing"
+                        f"metrics of {scrape.monitor.label} have the label job={scrape.job}, but "
+                        f"rules select job={value}: they match nothing"
                     )
                     where = (*scrape.path, "relabelings")
-                    fix = f"write {value} as the replacement for targetLabel: job"
+                    fix = f"write the relabeling {{targetLabel: job, replacement: {value}}}"
                     yield Problem(scrape.monitor, where, message, fix)
                 continue
             existing = sorted(jobs if matcher.label == "job" else labels[matcher.label])
-            near = difflib.get_close_matches(value, existing, 1) or existing[:1]
             message = (
-                f'{query.called} selects {matcher.label}="{value}", which does not exist in this '
-                "environment: it matches nothing"
+                f"{query.called} selects {matcher.label}={value}, which does not exist in "
+                f"{objects.name}: its expression has no result"
             )
-            fix = f"write {near[0]}" if near else "write an existing value"
+            fix = f"instead of {value}, write {_suggested(matcher, value, existing)}"
             yield Problem(query.manifest, query.path, message, fix)
+
+
+def _suggested(matcher: Matcher, value: str, existing: list[str]) -> str:
+    """Return what to write instead of an alternative of a matcher that matches nothing."""
+    near = difflib.get_close_matches(value, existing, 1, _SAME)
+    if not near and len(existing) <= _FEW:
+        return ("one of " if existing[1:] else "") + ", ".join(existing)
+    near = near or difflib.get_close_matches(value, existing, 1) or existing[:1]
+    return f"a pattern that matches {near[0]}" if matcher.operator == "=~" else near[0]
 
 
 def _labels(objects: Objects) -> dict[str, set[str]]:
@@ -116,7 +149,7 @@ def _labels(objects: Objects) -> dict[str, set[str]]:
     for workload in objects.workloads:
         name, kind = workload.manifest.name, workload.manifest.kind
         if kind == "StatefulSet":
-            pods = {f"{name}-{ordinal}" for ordinal in workload.ordinals() or [0]}
+            pods = set(workload.pod_names() or [f"{name}-0"])
             values["persistentvolumeclaim"] |= {
                 f"{claim}-{pod}" for _, claim, _ in workload.claim_templates() for pod in pods
             }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator
 
 from scripts.core.findings import Severity
 from scripts.kubernetes import containers, monitors, promql
@@ -13,6 +12,8 @@ from scripts.kubernetes.workloads import Workload
 from scripts.rules.monitoring.scrapes import scrapes, unscraped
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
+
+_USUAL_TIMEOUT = "10s"
 
 
 @rule("docs/monitoring.md", outcome=Outcome.HIDDEN)
@@ -29,21 +30,24 @@ def scrape_of_wrong_port(objects: Objects) -> Iterator[Problem]:
         if not nodes or scrape.number is None or not all(node.is_known for node in nodes):
             continue
         if scrape.number not in metrics:
-            ports = ", ".join(f"{number} of {n.container_name}" for number, n in metrics.items())
+            numbers = " and ".join(f"port {number}" for number in metrics)
             message = (
-                f"{label} scrapes {port}, which is port {scrape.number}, but the metrics are on "
-                f"{ports}: Prometheus gets no metrics"
+                f"{label} scrapes port {port} ({scrape.number}), but the metrics are on "
+                f"{numbers}: Prometheus gets no metrics"
             )
-            right = sorted(_named(scrape.workload, metrics))
-            fix = f"write {' or '.join(right)}" if right else "write the name of the metrics port"
+            scraped = {s.number for s in scrapes(objects) if s.workload == scrape.workload}
+            right = _named(scrape.workload, metrics.keys() - scraped)
+            right = right or _named(scrape.workload, metrics)
+            fix = f"add the port to the container and to {scrape.service and scrape.service.label}"
+            fix = f"write port: {' or '.join(right)}" if right else f"{fix}, and write its name"
             yield Problem(scrape.monitor, (*where, "port"), message, fix)
         elif scrape.data.get("path", "/metrics") != "/metrics":
             path = scrape.data.get("path")
             message = (
-                f"{label} scrapes the path {path} of {port}, but the metrics are at /metrics: "
-                "Prometheus gets none"
+                f"{label} scrapes the path {path} of port {port}, but the metrics are at /metrics: "
+                "Prometheus gets no metrics"
             )
-            yield Problem(scrape.monitor, (*where, "path"), message, "write /metrics")
+            yield Problem(scrape.monitor, (*where, "path"), message, "write path: /metrics")
 
 
 @rule("docs/monitoring.md", outcome=Outcome.RISK)
@@ -55,20 +59,30 @@ def missing_scrape(objects: Objects) -> Iterator[Problem]:
     rules = objects.of_kind("PrometheusRule")
     if rules and not objects.of_kind("ServiceMonitor"):
         message = (
-            f"there is no ServiceMonitor: the alerts of {rules[0].label} and others never fire"
+            "there is no ServiceMonitor, so Prometheus has no metrics of the chain nodes: alerts on"
+            " these metrics never fire"
         )
         fix = "write metrics.serviceMonitor.enabled: true"
         yield Problem(rules[0], ("metadata", "name"), message, fix)
         return
     for node in unscraped(objects):
-        message = f"no ServiceMonitor scrapes {node.name}: alerts on it never fire"
-        fix = "add a ServiceMonitor that selects its Service, with the port of its metrics"
+        label = node.workload.manifest.label
+        message = (
+            f"no ServiceMonitor scrapes the container {node.container_name} of {label}: alerts on "
+            "its metrics never fire"
+        )
+        numbers = {api.port: api for api in node.apis if api.name == "metrics"}
+        port = next(iter(_named(node.workload, numbers)), "the name of the metrics port")
+        own = [scrape.monitor for scrape in scrapes(objects) if scrape.workload == node.workload]
+        fix = f"add an endpoint with port: {port} to "
+        fix += own[0].label if own else f"a ServiceMonitor that selects the Service of {label}"
         yield Problem(node.workload.manifest, ("metadata", "name"), message, fix)
 
 
-def _named(workload: Workload | None, numbers: Mapping[int | None, Any]) -> set[str]:
+def _named(workload: Workload | None, numbers: Collection[int | None]) -> list[str]:
+    """Return the names of ports of a workload's containers, by their numbers."""
     ports = containers.ports(workload) if workload else ()
-    return {port.name for port in ports if port.number in numbers}
+    return sorted({port.name for port in ports if port.number in numbers and port.name})
 
 
 @rule(
@@ -85,10 +99,12 @@ def scrape_timeout_above_interval(objects: Objects) -> Iterator[Problem]:
             interval, timeout = endpoint.get("interval"), endpoint.get("scrapeTimeout")
             if promql.seconds(interval) and promql.seconds(timeout) > promql.seconds(interval):
                 message = (
-                    f"scrapeTimeout of {monitor.label} is {timeout}, longer than its interval of "
-                    f"{interval}: the Prometheus operator rejects it, and nothing is scraped"
+                    f"scrapeTimeout of {monitor.label} is {timeout}, longer than the interval of "
+                    f"{interval}: the Prometheus operator rejects {monitor.label}, and nothing is "
+                    "scraped"
                 )
-                fix = f"write at most {interval}, for example 10s"
+                usual = promql.seconds(_USUAL_TIMEOUT) <= promql.seconds(interval)
+                fix = f"write scrapeTimeout: {_USUAL_TIMEOUT if usual else interval}"
                 yield Problem(monitor, (*path, "scrapeTimeout"), message, fix)
 
 

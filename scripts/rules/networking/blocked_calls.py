@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from scripts.core import paths
+from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy
@@ -21,7 +22,6 @@ from scripts.rules.networking.policies import (
     flow,
     has_dead_rules,
     has_ports,
-    joined,
     label_of,
     named_pods,
     numbered,
@@ -29,9 +29,13 @@ from scripts.rules.networking.policies import (
 )
 from scripts.rules.networking.policy_advice import (
     at_own_policy,
+    in_values,
+    is_from_values,
+    new_policy,
     of_missing_rule,
     own_policy,
     peers_of,
+    pod_items,
     port_items,
 )
 from scripts.rules.rule import Problem, rule
@@ -52,7 +56,7 @@ def network_policy_blocks_connection(objects: Objects) -> Iterator[Problem]:
         # Usually the same mistake.
         for label, (other, ports) in others.items() if key in blocked else ():
             blocked[key][1].setdefault(label, (other, set()))[1].update(ports)
-    why = "which the pods' configuration or the policy at the other end expects"
+    why = "but the pods' configuration or the policy at the other end requires it"
     yield from _problems(objects, blocked, why)
 
 
@@ -64,7 +68,7 @@ def network_policy_opens_one_end(objects: Objects) -> Iterator[Problem]:
     """
     calls = _blocked_calls(objects)
     blocked = {key: at for key, at in _half_open(objects, calls).items() if key not in calls}
-    yield from _problems(objects, blocked, "which the policy at the other end allows")
+    yield from _problems(objects, blocked, "but the policy at the other end does")
 
 
 def _blocked_calls(objects: Objects) -> _Blocked:
@@ -142,8 +146,7 @@ def _problems(objects: Objects, blocked: _Blocked, why: str) -> Iterator[Problem
             continue
         if policy is None:
             rules = [_rule_to_write(direction, *group) for group in groups.items()]
-            name = FIELDS[direction][0]
-            fix = f"write a NetworkPolicy for these pods with {name}: [{', '.join(rules)}]"
+            fix = new_policy(end, direction, rules)
             connections = [_connections(direction, label, group) for group in groups.items()]
             message = f"no NetworkPolicy allows {joined(connections)}, {why}: {effect}"
             yield Problem(end.manifest, (*end.template, "metadata", "labels"), message, fix)
@@ -189,19 +192,33 @@ def _to_write(
         target = theirs[0] if direction == EGRESS else own
         is_for_ports = all(network_policies.is_for_port(allowed, target, *port) for port in ports)
         if allowed.peers and is_for_ports:
-            return (*allowed.path, peers), f"add to {peers}: {_pod_items(others)}"
+            field = peers
+            if value := _value(objects, policy, direction, end, ports):
+                field = f"networkPolicy.{value} in overlays/{objects.name}/values.yaml"
+            return (*allowed.path, peers), f"add to {field}: {pod_items(others)}"
     fix = f"add to {name}: {_rule_to_write(direction, ports, others)}"
     return of_missing_rule(policy, direction), fix
 
 
+def _value(
+    objects: Objects, policy: Policy, direction: str, end: Workload, ports: Iterable[Port]
+) -> str:
+    """Return the chart's value for the peers of ports; empty if it has none."""
+    if direction == EGRESS or not is_from_values(policy.manifest):
+        return ""
+    own = objects.parties[label_of(end)].ports
+    wanted, component = set(ports), end.manifest.component
+    names = [name for (name, protocol), number in own.items() if (number, protocol) in wanted]
+    if any("metrics" in name.split("-") for name in names):
+        return "metricsFrom"
+    if component == "besu":
+        return "p2pFrom" if any("p2p" in name.split("-") for name in names) else "rpcFrom"
+    return "ethstatsFrom" if component == "ethstats" else ""
+
+
 def _rule_to_write(direction: str, ports: Iterable[Port], others: Sequence[Workload]) -> str:
     peers = FIELDS[direction][1]
-    return f"{{{peers}: [{_pod_items(others)}], ports: [{port_items(ports)}]}}"
-
-
-def _pod_items(workloads: Iterable[Workload]) -> str:
-    selectors = [own.get("spec", "selector", "matchLabels") or own.labels for own in workloads]
-    return ", ".join(flow({"podSelector": {"matchLabels": labels}}) for labels in selectors)
+    return f"{{{peers}: [{pod_items(others)}], ports: [{port_items(ports)}]}}"
 
 
 def _opened(
@@ -243,31 +260,61 @@ def _without_dns(objects: Objects, lacks: Sequence[str], clients: Sequence[Workl
     """Return the problem of blocked DNS queries, at the policy to change."""
     effect = "names with long DNS answers do not resolve"
     if "UDP" in lacks:
-        effect = "they can't resolve the names that they connect to"
+        effect = "the names that the pods connect to do not resolve"
+    names = joined(sorted(map(label_of, clients)))
     message = (
-        f"no NetworkPolicy allows egress by {' or '.join(lacks)} to the cluster's DNS from"
-        f" {joined(sorted(map(label_of, clients)))}: {effect}"
+        f"no NetworkPolicy allows egress to the cluster's DNS over {' and '.join(lacks)} from"
+        f" {names}: {effect}"
     )
     of_system = {"matchLabels": {network_policies.NAMESPACE: _DNS_PODS.namespace}}
     peer = {"namespaceSelector": of_system, "podSelector": {"matchLabels": _DNS_PODS.labels}}
     ports = port_items((DNS, protocol) for protocol in lacks)
+    allowing = f"{{to: [{flow(peer)}], ports: [{ports}]}}"
     for policy in objects.policies:
         for allowed in policy.rules[EGRESS]:
             if any(item.get("port") == DNS for _, item in allowed.ports or ()):
-                if not all(policy in objects.isolating[EGRESS, label_of(own)] for own in clients):
-                    fix = "change the selector so that it also selects these pods"
+                isolating = objects.isolating
+                left = [own for own in clients if policy not in isolating[EGRESS, label_of(own)]]
+                if left:
+                    fix = _selecting(policy, left) or _policies(left, allowing)
                     return Problem(policy.manifest, ("spec", "podSelector"), message, fix)
                 if all(
                     network_policies.is_for_port(allowed, _DNS_PODS, DNS, protocol)
                     for protocol in lacks
                 ):
-                    path, fix = (*allowed.path, "to"), f"write {flow(peer)}"
+                    path, fix = (*allowed.path, "to"), f"write to: [{flow(peer)}]"
+                    if is_from_values(policy.manifest):
+                        fix = in_values(objects, f"dnsTo: [{flow(peer)}]")
                 else:
                     path, fix = (*allowed.path, "ports"), f"add to ports: {ports}"
                 return Problem(policy.manifest, path, message, fix)
-    fix = f"write networkPolicy.dnsTo: [{flow(peer)}], or a NetworkPolicy for these pods with"
-    fix += f" egress: [{{to: [{flow(peer)}], ports: [{ports}]}}]"
+    fix = _policies(clients, allowing)
+    if any(is_from_values(own.manifest) for own in clients):
+        fix = in_values(objects, f"dnsTo: [{flow(peer)}]")
     return Problem(clients[0].manifest, ("metadata", "name"), message, fix)
+
+
+def _selecting(policy: Policy, workloads: Sequence[Workload]) -> str:
+    """Return the fix for a policy that should select more components; empty if it is no list."""
+    selector = policy.manifest.get("spec", "podSelector")
+    for _, expression in mappings(paths.get(selector, ["matchExpressions"])):
+        key, values = str(expression.get("key")), expression.get("values")
+        others = {"matchLabels": paths.get(selector, ["matchLabels"]) or {}}
+        is_listed = expression.get("operator") == "In" and isinstance(values, list)
+        if is_listed and all(
+            key in own.labels and selects(others, own.labels) for own in workloads
+        ):
+            missing = sorted({str(own.labels[key]) for own in workloads})
+            return f"add {', '.join(missing)} to the values of {key} in podSelector"
+    return ""
+
+
+def _policies(workloads: Sequence[Workload], allowing: str) -> str:
+    """Return the fix for a policy that is missing for each of the workloads."""
+    fix = new_policy(workloads[0], EGRESS, [allowing])
+    if workloads[1:]:
+        fix += f", and one each for {joined([label_of(own) for own in workloads[1:]])}"
+    return fix
 
 
 def _is_dns(peer: Peer | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
+from scripts.core.sentences import joined
 from scripts.kubernetes import monitors, network_policies, services
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.network_policies import INGRESS, Policy
@@ -15,7 +16,6 @@ from scripts.rules.networking.policies import (
     Port,
     flow,
     has_dead_rules,
-    joined,
     label_of,
     numbered,
     opened_ports,
@@ -66,12 +66,13 @@ def network_policy_blocks_prometheus(objects: Objects) -> Iterator[Problem]:
         texts = _scrapers(objects, workload, port)
         if usual and texts and usual not in texts:
             policy, path = _opening(objects, workload, port)
+            actual, expected = flow(json.loads(texts[0])), flow(json.loads(usual))
             message = (
                 f"{policy.manifest.label} opens {numbered([port])} of {label_of(workload)} to"
-                f" {flow(json.loads(texts[0]))}, but other policies open scraped ports to"
-                f" {flow(json.loads(usual))}: one Prometheus can't scrape both"
+                f" {actual}, but other policies open scraped ports to {expected}: one Prometheus"
+                " can't scrape both"
             )
-            yield Problem(policy.manifest, path, message, f"write {flow(json.loads(usual))}")
+            yield Problem(policy.manifest, path, message, f"write {expected} instead of {actual}")
 
 
 def _usual_scraper(objects: Objects) -> str:
@@ -131,16 +132,18 @@ def network_policy_blocks_load_balancer(objects: Objects) -> Iterator[Problem]:
             f"no NetworkPolicy allows ingress through {entries} to {numbered(ports)} of {label}:"
             " health checks and connections time out"
         )
-        name = "<the ingress controller's namespace>"
+        classes = {entry.get("spec", "ingressClassName") for entry, _ in ports.values()}
+        controller = " ".join([*sorted(filter(None, classes)), "ingress controller"])
+        name = f"<namespace of the {controller}>"
         peer: Peer = {"namespaceSelector": {"matchLabels": {network_policies.NAMESPACE: name}}}
         if any(entry.kind == "Service" or is_by_address for entry, is_by_address in ports.values()):
-            peer = {"ipBlock": {"cidr": "<the load balancer's subnets>"}}
+            peer = {"ipBlock": {"cidr": "<subnet of the load balancer>"}}
         if not has_dead_rules(objects, INGRESS, workload):
             value = "ethstatsFrom" if workload.manifest.component == "ethstats" else "rpcFrom"
             p2p = p2p_ports(objects)
             similar = p2p if ports.keys() <= p2p else entered - p2p
             if similar is p2p:
-                value, peer = "p2pFrom", {"ipBlock": {"cidr": "<the peers' addresses>"}}
+                value, peer = "p2pFrom", {"ipBlock": {"cidr": "<CIDR range of the peers>"}}
             yield _missing_ingress(objects, workload, ports, message, peer, similar, value)
 
 

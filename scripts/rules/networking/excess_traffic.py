@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from scripts.core import paths
 from scripts.core.findings import Severity
+from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies, services
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy, Rule
+from scripts.kubernetes.pod_connections import Call
 from scripts.kubernetes.workloads import Workload, selects, whole
 from scripts.rules.networking.policies import (
     CONCEPTS,
@@ -22,7 +24,6 @@ from scripts.rules.networking.policies import (
     has_dead_rules,
     has_ports,
     is_within,
-    joined,
     label_of,
     named_pods,
     numbered,
@@ -30,6 +31,15 @@ from scripts.rules.networking.policies import (
     p2p_ports,
     pods_behind,
     selected,
+)
+from scripts.rules.networking.policy_advice import (
+    SUBNETS,
+    in_values,
+    narrower,
+    new_policy,
+    one_each,
+    pod_selector,
+    port_items,
 )
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -41,7 +51,7 @@ _LAST_PORT = 65535
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
 def pod_without_network_policy(objects: Objects) -> Iterator[Problem]:
-    """If NetworkPolicies isolate some pods in a direction, they isolate all pods.
+    """If NetworkPolicies restrict ingress or egress of some pods, they restrict that of all pods.
 
     Otherwise the pods that no policy selects accept connections from anyone, or connect to any
     address.
@@ -61,7 +71,8 @@ def pod_without_network_policy(objects: Objects) -> Iterator[Problem]:
                 f"no NetworkPolicy for {direction} selects the pods of {label_of(workload)}:"
                 f" {effect}"
             )
-            fix = f"write a NetworkPolicy with policyTypes: [{direction}] that selects them"
+            fix = new_policy(workload, direction, [])
+            fix += f", and in {FIELDS[direction][0]} a rule for each connection that the pods need"
             path = (*workload.template, "metadata", "labels")
             yield Problem(workload.manifest, path, message, fix)
 
@@ -81,14 +92,15 @@ def missing_default_deny(objects: Objects) -> Iterator[Problem]:
     if not missing:
         return
     message = (
-        f"no NetworkPolicy denies {joined(missing)} by default: a pod that no other policy selects"
-        " has unrestricted traffic"
+        f"no NetworkPolicy denies {joined(missing).lower()} of all pods by default: traffic of pods"
+        " that no other policy selects is unrestricted"
     )
     # A policy without rules is a default deny.
     denying = [policy for policy in objects.policies if not any(policy.rules.values())]
     widest = max(denying, key=lambda policy: len(selected(objects, policy)), default=None)
     if widest is None:
-        fix = "write networkPolicy: {enabled: true, wholeNamespace: true}"
+        fix = "write networkPolicy: {enabled: true, wholeNamespace: true} in"
+        fix += f" overlays/{objects.name}/values.yaml"
         yield Problem(objects.application, ("metadata", "name"), message, fix)
         return
     is_whole = _is_whole(widest)
@@ -99,7 +111,7 @@ def missing_default_deny(objects: Objects) -> Iterator[Problem]:
     fix = (
         "write policyTypes: [Ingress, Egress]"
         if is_whole
-        else "write networkPolicy.wholeNamespace: true"
+        else in_values(objects, "wholeNamespace: true")
     )
     yield Problem(widest.manifest, path, message, fix)
 
@@ -118,20 +130,27 @@ def network_policy_allows_all_ingress(objects: Objects) -> Iterator[Problem]:
         ports = {port for workload in own for port in opened_ports(objects, allowed, workload)}
         label, opened = policy.manifest.label, numbered(ports) or "its pods"
         if allowed.peers is None:
-            message = f"a rule of {label} has no from, so anyone can connect to {opened}"
-            fix = "write from with a selector or an ipBlock for each client that needs access"
+            message = f"an ingress rule of {label} has no peers in from, so anyone can connect to"
+            message += f" {opened}"
+            calls = [
+                call
+                for call in objects.calls
+                if (call.port, "TCP") in ports and any(one in own for one in call.targets)
+            ]
+            fix = one_each("from", "client", [call.source for call in calls])
             yield Problem(policy.manifest, allowed.path, message, fix)
         for path, peer in allowed.peers or ():
             cidr = paths.get(peer, ("ipBlock", "cidr"))
             if _is_any_address(peer) and not ports <= public:
-                message = f"{cidr} in {label} opens {numbered(ports - public)} to all addresses"
-                fix = "write the subnets of the load balancer or the addresses of the clients, for"
-                fix += " example 10.30.0.0/22"
+                message = f"{label} opens {numbered(ports - public)} to all addresses ({cidr}), so"
+                message += " clients can bypass the load balancer"
+                fix = f"{SUBNETS}; without a load balancer, write one for each client"
                 yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
             if _is_any_namespace(peer):
                 message = f"{label} opens {opened} to the pods of all namespaces"
-                labels = f"{{matchLabels: {{{network_policies.NAMESPACE}: …}}}}"
-                fix = f"write namespaceSelector: {labels} with the namespace of the client"
+                labels = f"{{matchLabels: {{{network_policies.NAMESPACE}: ingress-nginx}}}}"
+                fix = "write the namespace of the clients, for example namespaceSelector:"
+                fix += f" {labels}"
                 yield Problem(policy.manifest, (*path, "namespaceSelector"), message, fix)
 
 
@@ -161,10 +180,10 @@ def network_policy_allows_whole_vpc(objects: Objects) -> Iterator[Problem]:
             is_wide = network is not None and 0 < network.prefixlen <= _LARGEST_VPC
             if is_wide and any(is_within(network, other) for other in private):
                 message = (
-                    f"{network} is as large as a VPC, so it may include all pods of the cluster"
+                    f"{policy.manifest.label} allows ingress from {network}, which is as large as a"
+                    " VPC and may include all pods of the cluster"
                 )
-                fix = "write the subnets of the load balancer, for example 10.30.0.0/22"
-                yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
+                yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, SUBNETS)
 
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
@@ -179,14 +198,27 @@ def network_policy_allows_all_egress(objects: Objects) -> Iterator[Problem]:
         ports = [item for _, item in allowed.ports or ()]
         label, is_for_dns = policy.manifest.label, all(item.get("port") == DNS for item in ports)
         if allowed.peers is None and not (ports and is_for_dns):
-            message = f"a rule of {label} has no to, so its pods can connect to any address"
-            fix = "write to with a selector or an ipBlock for each target that the pods need"
+            message = (
+                f"an egress rule of {label} has no peers in to, so its pods can connect to any"
+            )
+            message += " address"
+            calls = _calls_of(objects, policy)
+            fix = one_each("to", "target", [one for call in calls for one in call.targets])
             yield Problem(policy.manifest, allowed.path, message, fix)
         for _, peer in allowed.peers or ():
             if _is_for_all_ports(allowed) and (_is_any_address(peer) or _is_any_namespace(peer)):
                 message = f"{label} allows its pods to connect to {flow(peer)} on all ports"
-                fix = "write ports, for example [{port: 443, protocol: TCP}]"
+                calls = _calls_of(objects, policy)
+                needed = {(call.port, "TCP") for call in calls if not call.targets}
+                fix = "write the ports that the pods need, for example ports:"
+                fix += f" [{port_items(needed or {(443, 'TCP')})}]"
                 yield Problem(policy.manifest, (*allowed.path, "ports"), message, fix)
+
+
+def _calls_of(objects: Objects, policy: Policy) -> list[Call]:
+    """Return the connections that the pods of a policy make."""
+    own = selected(objects, policy)
+    return [call for call in objects.calls if call.source in own]
 
 
 @rule(CONNECTIVITY, severity=Severity.WARNING)
@@ -213,11 +245,11 @@ def internet_egress_reaches_private_networks(objects: Objects) -> Iterator[Probl
             ]
             if left:
                 message = (
-                    f"{cidr} in {policy.manifest.label} also allows connections to private"
-                    f" networks: {joined(left)}"
+                    f"egress to {cidr} in {policy.manifest.label} also allows connections to"
+                    f" private networks: {joined(left)}"
                 )
                 fix = f"write except: [{', '.join(PRIVATE)}], and a separate ipBlock for each"
-                fix += " private subnet that is needed"
+                fix += " private subnet that the pods need"
                 yield Problem(policy.manifest, (*path, "ipBlock"), message, fix)
 
 
@@ -238,9 +270,19 @@ def network_policy_allows_all_ports(objects: Objects) -> Iterator[Problem]:
             if allowed.peers is not None and _is_for_all_ports(allowed) and not is_reported:
                 targets = _targets(objects, policy, direction, allowed)
                 ports = {port for workload in targets for port in has_ports(workload)}
-                message = f"a rule of {policy.manifest.label} allows all ports"
+                name, label = FIELDS[direction][0], policy.manifest.label
+                message = f"a rule in {name} of {label} allows all ports"
                 message += f", including {numbered(ports)}" if ports else ""
-                fix = "write the ports that are needed, for example [{port: 8545, protocol: TCP}]"
+                sources = selected(objects, policy)
+                if direction == INGRESS:
+                    sources = list(named_pods(objects, allowed))
+                needed = {
+                    (call.port, "TCP")
+                    for call in objects.calls
+                    if call.source in sources and any(one in targets for one in call.targets)
+                }
+                fix = "write the ports that the rule is for, for example ports:"
+                fix += f" [{port_items(needed or {(8545, 'TCP')})}]"
                 yield Problem(policy.manifest, (*allowed.path, "ports"), message, fix)
 
 
@@ -257,7 +299,7 @@ def engine_api_too_open(objects: Objects) -> Iterator[Problem]:
 
     Otherwise other clients can reach the API that decides which blocks the chain has.
     """
-    effect = "they can decide which blocks the chain has"
+    effect = "these clients can decide which blocks the chain has"
     yield from _open_to_others(objects, "engine", "the Engine API", effect)
 
 
@@ -267,7 +309,7 @@ def maru_api_too_open(objects: Objects) -> Iterator[Problem]:
 
     Otherwise other clients can use it: it has no authentication, and requests cost validators time.
     """
-    effect = "it has no authentication, and requests cost validators time"
+    effect = "the API has no authentication, and requests cost validators time"
     yield from _open_to_others(objects, "api", "Maru's API", effect)
 
 
@@ -300,8 +342,11 @@ def _open_to_others(objects: Objects, name: str, api: str, effect: str) -> Itera
                     if others:
                         message = f"{policy.manifest.label} opens {api} ({port}) to {others}: "
                         message += effect
-                        fix = f"remove it: {_only(callers, 'need')} access to {api}"
                         place = path if is_peer_wrong else _port_item(allowed, party, number)
+                        change = _without_port(allowed, number)
+                        if is_peer_wrong:
+                            change = narrower(objects, policy, allowed, path, callers)
+                        fix = f"{change}, because {_only(callers, 'need')} access to {api}"
                         yield Problem(policy.manifest, place, message, fix)
 
 
@@ -320,6 +365,14 @@ def _port_item(allowed: Rule, target: Party, port: int) -> Where:
         (path for path, item in items if network_policies.covers(item, target, port, "TCP")),
         allowed.path,
     )
+
+
+def _without_port(allowed: Rule, number: int) -> str:
+    """Return how a rule no longer allows a port; one without ports would allow all of them."""
+    if allowed.ports is None:
+        return f"list the ports of this rule, without {number}"
+    is_only = len(allowed.ports) == 1
+    return "remove this rule" if is_only else f"remove {number} from the ports of this rule"
 
 
 def _is_reported_elsewhere(objects: Objects, allowed: Rule) -> bool:
@@ -350,15 +403,16 @@ def ethstats_too_open(objects: Objects) -> Iterator[Problem]:
             continue
         callers = [label_of(call.source) for call in objects.calls if workload in call.targets]
         for policy in objects.isolating[INGRESS, label_of(workload)]:
-            rules = policy.rules[INGRESS]
-            for path, peer in (item for allowed in rules for item in allowed.peers or ()):
+            items = [(one, *item) for one in policy.rules[INGRESS] for item in one.peers or ()]
+            for allowed, path, peer in items:
                 is_by_labels = peer.keys() == {"podSelector"}
                 if is_by_labels and (others := _others(objects, peer, callers)):
                     message = (
-                        f"{policy.manifest.label} opens EthStats to {others}: they can report false"
-                        " data"
+                        f"{policy.manifest.label} opens EthStats to {others}, which can report"
+                        " false data"
                     )
-                    fix = f"remove it: {_only(callers, 'report')} to EthStats"
+                    change = narrower(objects, policy, allowed, path, callers)
+                    fix = f"{change}, because {_only(callers, 'report')} to EthStats"
                     yield Problem(policy.manifest, path, message, fix)
 
 
@@ -402,8 +456,13 @@ def reserved_ip_block(objects: Objects) -> Iterator[Problem]:
     for policy, path, block in blocks(objects) if objects.is_production else ():
         network = network_policies.network(block.get("cidr"))
         if any(is_within(network, other) for other in reserved):
-            message = f"{network} is reserved for documentation, so the rule allows nothing"
-            fix = "write the real addresses, for example the subnets of the load balancer"
+            message = (
+                f"{network} in {policy.manifest.label} is reserved for documentation: no machine"
+                " has such an address, so the ipBlock allows nothing"
+            )
+            fix = "write the addresses that the pods connect to, for example cidr: 10.30.4.0/24"
+            if "ingress" in path:
+                fix = SUBNETS
             yield Problem(policy.manifest, (*path, "cidr"), message, fix)
 
 
@@ -424,12 +483,15 @@ def unneeded_internet_egress(objects: Objects) -> Iterator[Problem]:
             continue
         own = {label_of(workload) for workload in selected(objects, policy)}
         if own & outside and (others := sorted(own - outside)):
-            needing = joined(sorted(own & outside))
+            needing = [one for one in selected(objects, policy) if label_of(one) in outside]
             message = (
                 f"{policy.manifest.label} also allows egress to the internet from {joined(others)},"
-                " which do not need it"
+                " which do not need it: an attacker in their pods can use it"
             )
-            fix = f"write a podSelector that selects only the pods of {needing}"
+            fix = f"write a podSelector that selects only {joined([*map(label_of, needing)])}"
+            if not needing[1:]:
+                labels = {"matchLabels": pod_selector(needing[0])}
+                fix = f"write podSelector: {flow(labels)}"
             yield Problem(policy.manifest, ("spec", "podSelector"), message, fix)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from scripts.core import paths
 from scripts.core.findings import Severity
+from scripts.core.sentences import joined
 from scripts.kubernetes import services
 from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import Manifest, Where
@@ -148,17 +149,37 @@ def public_private_port(objects: Objects) -> Iterator[Problem]:
         if opened and private:
             what = ", and ".join(dict.fromkeys(map(_private, private)))
             message = f"{service.label} is reachable from outside of the cluster and exposes {what}"
-            path = private[0].of.path
-            fix = "remove the port: pods that need it use the Service inside of the cluster"
-            if len(private) > 1:
-                path, fix = opened[0], "write type: ClusterIP, or remove these ports"
-            yield Problem(service, path, message, fix)
+            path = private[0].of.path if len(private) == 1 else opened[0]
+            yield Problem(service, path, message, _closing(service, opened[0], private))
     for backend in _backends(objects):
         for port in _reached(objects, objects.led_to(backend)):
             if what := _private(port):
                 message = f"{backend.ingress.label} exposes {what}"
-                fix = "write the port rpc or ws of Besu as the backend, or remove the path"
+                fix = f"remove {'this path' if backend.of else 'defaultBackend'}"
+                if public := _public(objects):
+                    fix += (
+                        f"; if it should serve JSON-RPC of Besu, write {backend.path[-1]}: {public}"
+                    )
                 yield Problem(backend.ingress, _place(backend), message, fix)
+
+
+def _closing(service: Manifest, opened: Where, private: Sequence[_Port]) -> str:
+    """Return the fix for a Service that is open to the outside and has private ports."""
+    close = "remove externalIPs" if opened[-1] == "externalIPs" else "write type: ClusterIP"
+    if len(private) == len(services.ports(service)):
+        return f"{close}, so that only pods of the cluster can connect"
+    numbers = joined([str(port.of.number) for port in private])
+    ports = f"the ports {numbers}" if private[1:] else f"port {numbers}"
+    return f"remove {ports}; if no port has to be public, {close} instead"
+
+
+def _public(objects: Objects) -> str:
+    """Return the backend for JSON-RPC of Besu, as YAML; empty if there is none."""
+    for service in objects.of_kind("Service"):
+        names = [port.name for port in services.ports(service)]
+        if service.component == "besu" and not services.is_headless(service) and "rpc" in names:
+            return f"{{service: {{name: {service.name}, port: {{name: rpc}}}}}}"
+    return ""
 
 
 def _backends(objects: Objects) -> Iterator[Backend]:
@@ -172,6 +193,8 @@ def _place(backend: Backend) -> Where:
 
 
 _REPORTING = "/api"
+_PAGE = "/css, /favicon.ico, /fonts, /js and /primus"
+"""What the page loads: chart/templates/ethstats/ingress.yaml."""
 
 
 @rule("https://github.com/cubedro/eth-netstats/blob/master/app.js", outcome=Outcome.RISK)
@@ -192,9 +215,9 @@ def public_ethstats_api(objects: Objects) -> Iterator[Problem]:
                 f"the path {where} of {label} exposes /api of EthStats, where chain nodes report:"
                 " anyone can report false data"
             )
-            fix = "write pathType: Exact, and add a path for each folder of the page"
+            fix = f"write pathType: Exact, and add a path of type Prefix for each of {_PAGE}"
             if where.startswith(_REPORTING):
-                fix = "remove the path: chain nodes report through the Service, in the cluster"
+                fix = "remove this path: chain nodes report in the cluster, through the Service"
             yield Problem(backend.ingress, _place(backend), message, fix)
 
 
@@ -275,13 +298,19 @@ def ingress_without_tls(objects: Objects) -> Iterator[Problem]:
         if _is_alb(ingress):
             path: Where = ("metadata", "annotations", f"{_ALB}listen-ports")
             message = f"{ingress.label} has no HTTPS listener: requests are unencrypted"
-            fix = 'write [{"HTTP": 80}, {"HTTPS": 443}]'
+            fix = f"""write {path[-1]}: '[{{"HTTP": 80}}, {{"HTTPS": 443}}]'"""
             yield Problem(ingress, path, message, fix)
         for where, host in () if _is_alb(ingress) else _hosts_without_tls(ingress):
             message = (
                 f"{host} is not listed in spec.tls of {ingress.label}: its requests are unencrypted"
             )
-            fix = "write tlsSecretName for the host, the name of the Secret with its certificate"
+            fix = "add the name of the Secret with the certificate of this host, for example"
+            fix += " tlsSecretName: rpc-tls"
+            if not ingress.template.startswith("chart/"):
+                named = paths.get(ingress.object, where)
+                fix = f"add to spec.tls: {{hosts: [{named or '<host>'}], secretName: <Secret with"
+                fix += " the certificate of the host>}"
+                fix = fix if named else f"write host: <host> in the rule, and {fix}"
             yield Problem(ingress, where, message, fix)
 
 
@@ -294,14 +323,14 @@ def missing_https_redirect(objects: Objects) -> Iterator[Problem]:
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
         listeners = _listeners(ingress)
         if listeners.has_tls and listeners.has_http and not listeners.redirects:
-            key = f"{_ALB}ssl-redirect"
+            key, value = f"{_ALB}ssl-redirect", "443"
             if not _is_alb(ingress):
-                key = "nginx.ingress.kubernetes.io/ssl-redirect"
+                key, value = "nginx.ingress.kubernetes.io/ssl-redirect", "true"
             message = (
                 f"{ingress.label} serves plain HTTP without a redirect to HTTPS: requests to"
                 " http:// stay unencrypted"
             )
-            fix = 'write "443"' if _is_alb(ingress) else 'write "true"'
+            fix = f'write {key}: "{value}"'
             yield Problem(ingress, ("metadata", "annotations", key), message, fix)
 
 
@@ -327,7 +356,7 @@ def outdated_tls_policy(objects: Objects) -> Iterator[Problem]:
             if policy is None or _OLD_TLS.fullmatch(str(policy)):
                 actual = f"the ssl-policy {policy}" if policy else "the default ssl-policy of AWS"
                 message = f"{actual} allows the insecure TLS 1.0 or 1.1 for {ingress.label}"
-                fix = "write ELBSecurityPolicy-TLS13-1-2-2021-06"
+                fix = f"write {path[-1]}: ELBSecurityPolicy-TLS13-1-2-2021-06"
                 yield Problem(ingress, path, message, fix)
 
 
@@ -348,7 +377,7 @@ def ingress_without_host(objects: Objects) -> Iterator[Problem]:
                     f"a rule of {ingress.label} has no host, so it receives the requests for all"
                     " hosts of its load balancer"
                 )
-                fix = "write the host, for example rpc.example.com"
+                fix = "write the DNS name that clients use, for example host: rpc.example.com"
                 yield Problem(ingress, (*path, "host"), message, fix)
 
 
@@ -371,12 +400,14 @@ def missing_node_port(objects: Objects) -> Iterator[Problem]:
         if service and target == "instance" and kind not in ("NodePort", "LoadBalancer"):
             without.setdefault(ingress.label, (ingress, service))
     for ingress, service in list(without.values())[:1]:
-        more = f" (and {len(without) - 1} more)" if without.keys() - {ingress.label} else ""
+        more = f" (like {len(without) - 1} other Ingresses)" if len(without) > 1 else ""
         message = (
             f"{ingress.label}{more} has target-type: instance, but {service.label} has no node"
             " port: the AWS Load Balancer Controller rejects the Ingress"
         )
-        yield Problem(ingress, annotation(key), message, "write ip")
+        where = f", also in the other {len(without) - 1}" if len(without) > 1 else ""
+        where = f" in the annotations of {service.label}" if key in service.annotations else where
+        yield Problem(ingress, annotation(key), message, f"write {key}: ip{where}")
 
 
 _GROUP = f"{_ALB}group.name"
@@ -415,11 +446,12 @@ def conflicting_ingress_group(objects: Objects) -> Iterator[Problem]:
                 own = str(ingress.annotations.get(key, most))
                 if own != most:
                     message = (
-                        f"{ingress.label} has the {name} {own}, but the other Ingresses of the"
-                        f" group {group} have {most}: the AWS Load Balancer Controller updates none"
-                        " of them"
+                        f"{ingress.label} has the {name} {own}, but most Ingresses of the group"
+                        f" {group} have {most}: the AWS Load Balancer Controller updates no"
+                        " Ingress of the group"
                     )
-                    fix = f"write {most}, or set another group.name for this Ingress"
+                    fix = f"write {key}: {most}; if {ingress.label} should not share the load"
+                    fix += f" balancer, write another {_GROUP}"
                     yield Problem(ingress, annotation(key), message, fix)
 
 
@@ -432,7 +464,7 @@ _GATE = "elbv2.k8s.aws/pod-readiness-gate-inject"
 def missing_readiness_gate(objects: Objects) -> Iterator[Problem]:
     """A pod behind a load balancer is ready only if the load balancer reports it as healthy.
 
-    Otherwise a rolling update replaces the next pod before the last one gets requests: for a while,
+    Otherwise a rolling update replaces the next pod before the new one gets requests: for a while,
     no pod answers.
     """
     path = ("spec", "syncPolicy", "managedNamespaceMetadata", "labels")
@@ -446,7 +478,9 @@ def missing_readiness_gate(objects: Objects) -> Iterator[Problem]:
     ingress = next(by_ip, None)
     if ingress and gate != "enabled":
         message = (
-            f"pods count as ready before the load balancer of {ingress.label} sends them requests:"
-            " during an update, for a while no pod answers"
+            f"the namespace does not have the label {_GATE}: enabled. So pods are ready before the"
+            f" load balancer of {ingress.label} sends them requests: during updates, no pod answers"
+            " for a while"
         )
-        yield Problem(objects.application, (*path, _GATE), message, "write enabled")
+        fix = f"write {_GATE}: enabled in {'.'.join(map(str, path[1:]))} of the Application"
+        yield Problem(objects.application, (*path, _GATE), message, fix)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from scripts.core import paths
+from scripts.core.sentences import joined
 from scripts.kubernetes import containers, services
+from scripts.kubernetes.containers import Port
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.services import Backend
-from scripts.rules.networking.policies import joined
+from scripts.kubernetes.workloads import Workload
 from scripts.rules.networking.port_advice import instead
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -17,6 +19,7 @@ from scripts.rules.snapshot import Objects
 _INGRESS = "https://kubernetes.io/docs/concepts/services-networking/ingress/"
 _ALB = "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/"
 _ACTIONS = "alb.ingress.kubernetes.io/actions."
+_EXAMPLE = "service: {name: linea-stack-besu, port: {name: rpc}}"
 _HEALTH = "alb.ingress.kubernetes.io/healthcheck-port"
 
 
@@ -48,7 +51,8 @@ def _backend(objects: Objects, backend: Backend) -> Problem | None:
             f"{ingress.label} routes requests to {kind}/{resource}, which does not exist: they get"
             " an error"
         )
-        fix = "write the name of an object of this environment, or a service instead of a resource"
+        fix = f"replace resource with the Service that should answer, for example {_EXAMPLE}; if"
+        fix += f" {kind}/{resource} is meant, add its manifest to the chart"
         return Problem(ingress, (*path, "resource", "name"), message, fix)
     if port == "use-annotation" and f"{_ACTIONS}{name}" in ingress.annotations:
         return None
@@ -60,7 +64,9 @@ def _backend(objects: Objects, backend: Backend) -> Problem | None:
             f"{ingress.label} routes requests to Service/{name}, which does not exist: they get an"
             " error 503"
         )
-        fix = f"write {near[0] if near else joined(names, 'or')}"
+        fix = f"write in name the Service that should answer: {joined(names, 'or')}"
+        if near:
+            fix = f"write name: {near[0]}"
         return Problem(ingress, (*path, "service", "name"), message, fix)
     if objects.led_to(backend):
         return None
@@ -71,8 +77,11 @@ def _backend(objects: Objects, backend: Backend) -> Problem | None:
         " not have: they get an error 503"
     )
     near = difflib.get_close_matches(str(port), known, 1)
-    fix = f"write {near[0] if near else joined(known, 'or')}"
-    place = (*path, "service", "port", "name" if is_named else "number")
+    field = "name" if is_named else "number"
+    fix = f"write in port.{field} the port that should answer: {joined(known, 'or')}"
+    if near or len(known) == 1:
+        fix = f"write port: {{{field}: {(near or known)[0]}}}"
+    place = (*path, "service", "port", field)
     return Problem(ingress, place, message, fix)
 
 
@@ -80,7 +89,7 @@ def _backend(objects: Objects, backend: Backend) -> Problem | None:
 def ingress_rule_without_paths(objects: Objects) -> Iterator[Problem]:
     """Every http rule of an Ingress has a path.
 
-    Otherwise the API server rejects the Ingress, so the sync fails or does not start.
+    Otherwise the API server rejects the Ingress, so the sync fails or does not begin.
     """
     for manifest in objects.of_kind("Ingress"):
         for place, route in services.rules(manifest):
@@ -89,7 +98,8 @@ def ingress_rule_without_paths(objects: Objects) -> Iterator[Problem]:
                     f"{manifest.label} has no path for {route.get('host', 'any host')}: the API"
                     " server rejects it"
                 )
-                fix = "add a path, for example paths: [{path: /, pathType: Prefix, backend: …}]"
+                fix = "add a path to the Service that should answer, for example paths: [{path: /,"
+                fix += f" pathType: Prefix, backend: {{{_EXAMPLE}}}}}]"
                 yield Problem(manifest, (*place, "http"), message, fix)
 
 
@@ -114,7 +124,22 @@ def unknown_health_check_port(objects: Objects) -> Iterator[Problem]:
                 f"the load balancer of {manifest.label} checks the health of pods on port"
                 f" {wanted}, but no pod of {label} has that port: every health check fails"
             )
-            yield Problem(manifest, path, message, instead(wanted, known, "TCP"))
+            yield Problem(manifest, path, message, _health_check(wanted, behind, known))
+
+
+def _health_check(wanted: str, behind: Sequence[Workload], known: Sequence[Port]) -> str:
+    """Return the fix for an unknown port: the port of the readiness probes, or the known ports."""
+    probed = {
+        port.number
+        for workload in behind
+        for container in containers.running(workload)
+        for port in container.ports()
+        if port.is_meant(container.get("readinessProbe", "httpGet", "port"), "TCP")
+    }
+    if len(probed) == 1:
+        return f'write {_HEALTH}: "{probed.pop()}", the port of the readiness probe'
+    number = int(wanted) if wanted.isdecimal() else wanted
+    return instead(_HEALTH, "answers the health check", number, known, "TCP") + ", in quotes"
 
 
 def _services(objects: Objects, ingress: Manifest) -> list[Manifest]:

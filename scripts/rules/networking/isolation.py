@@ -8,6 +8,7 @@ from typing import Any
 
 from scripts.core import paths
 from scripts.core.findings import Severity
+from scripts.core.sentences import joined
 from scripts.kubernetes import containers, network_policies
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Policy
@@ -18,7 +19,6 @@ from scripts.rules.networking.policies import (
     all_peers,
     blocks,
     is_within,
-    joined,
 )
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -46,7 +46,8 @@ def missing_policy_type(objects: Objects) -> Iterator[Problem]:
                         f"policyTypes of {policy.manifest.label} does not list {direction}, so the"
                         f" rules in {name} have no effect"
                     )
-                    fix = f"write policyTypes: [Ingress, Egress], or remove {name}"
+                    fix = "write policyTypes: [Ingress, Egress]; if this policy should not restrict"
+                    fix += f" {name}, remove {name} from it"
                     yield Problem(policy.manifest, ("spec", "policyTypes"), message, fix)
 
 
@@ -54,14 +55,17 @@ def missing_policy_type(objects: Objects) -> Iterator[Problem]:
 def invalid_policy_type(objects: Objects) -> Iterator[Problem]:
     """The policyTypes of a NetworkPolicy are Ingress or Egress.
 
-    Otherwise the API server rejects the policy, so the sync fails or does not start.
+    Otherwise the API server rejects the policy, so the sync fails or does not begin.
     """
     for policy in objects.policies:
         types = paths.get(policy.manifest.object, ("spec", "policyTypes"))
         for index, value in enumerate(types if isinstance(types, list) else ()):
             if isinstance(value, str) and value not in FIELDS:
                 near = difflib.get_close_matches(value.capitalize(), list(FIELDS), 1) or [INGRESS]
-                message = f'"{value}" is not a valid policy type: the API server rejects it'
+                message = (
+                    f'"{value}" in policyTypes of {policy.manifest.label} is not a valid value:'
+                    " the API server rejects it"
+                )
                 yield Problem(
                     policy.manifest, ("spec", "policyTypes", index), message, f"write {near[0]}"
                 )
@@ -76,11 +80,14 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
     """
     for policy in objects.policies:
         if paths.get(policy.manifest.object, ("spec", "policyTypes")) == []:
+            actual = sorted(policy.isolates, reverse=True)
             message = (
-                f"policyTypes of {policy.manifest.label} is empty, so Kubernetes uses its default"
-                f" for this policy: {joined(sorted(policy.isolates))}"
+                f"policyTypes of {policy.manifest.label} is empty, so by default the policy"
+                f" restricts {'only ' if not actual[1:] else ''}{joined(actual).lower()}"
             )
-            fix = "list the directions, for example [Ingress, Egress], or remove policyTypes"
+            fix = f"write policyTypes: [{', '.join(actual)}]"
+            if not actual[1:]:
+                fix += "; to restrict egress, too, write policyTypes: [Ingress, Egress]"
             yield Problem(policy.manifest, ("spec", "policyTypes"), message, fix)
 
 
@@ -88,13 +95,15 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
 def invalid_cidr(objects: Objects) -> Iterator[Problem]:
     """The addresses of an ipBlock are valid CIDR ranges, for example 10.30.0.0/22.
 
-    Otherwise the API server rejects the NetworkPolicy, so the sync fails or does not start.
+    Otherwise the API server rejects the NetworkPolicy, so the sync fails or does not begin.
     """
     for policy, path, block in blocks(objects):
         for inner, text in (((*path, "cidr"), block.get("cidr")), *_excepted(path, block)):
             is_range = isinstance(text, str) and "/" in text and network_policies.network(text)
             if not is_range:
                 message = f"{text} is not a valid CIDR range: the API server rejects it"
+                if text is None:
+                    message = "an ipBlock has no cidr: the API server rejects it"
                 fix = "write an address and a prefix length, for example 10.30.0.0/22, or"
                 fix += " 10.30.0.1/32 for one address"
                 yield Problem(policy.manifest, inner, message, fix)
@@ -104,16 +113,21 @@ def invalid_cidr(objects: Objects) -> Iterator[Problem]:
 def cidr_exception_outside_block(objects: Objects) -> Iterator[Problem]:
     """The ranges in except of an ipBlock are strictly inside its cidr.
 
-    Otherwise the API server rejects the NetworkPolicy, so the sync fails or does not start.
+    Otherwise the API server rejects the NetworkPolicy, so the sync fails or does not begin.
     """
     for policy, path, block in blocks(objects):
         cidr = network_policies.network(block.get("cidr"))
         for inner, text in _excepted(path, block):
             network = network_policies.network(text)
             if cidr and network and (network == cidr or not is_within(network, cidr)):
-                what = "is all of" if network == cidr else "is not inside"
-                message = f"{text} in except {what} the cidr {cidr}: the API server rejects it"
-                fix = f"write a smaller range inside {cidr}, or remove it"
+                what = f"is outside of cidr, which is {cidr}"
+                fix = f"remove {text}, which the rule does not allow anyway; if another range is"
+                fix += f" meant, write one inside {cidr}"
+                if is_within(cidr, network):
+                    what = f"includes all of cidr, which is {cidr}"
+                    fix = f"write a smaller range inside {cidr}; if no address of it should be"
+                    fix += " allowed, remove the ipBlock"
+                message = f"{text} in except {what}: the API server rejects it"
                 yield Problem(policy.manifest, inner, message, fix)
 
 
@@ -128,29 +142,29 @@ def _excepted(path: Where, block: Mapping[str, Any]) -> list[tuple[Where, Any]]:
 def ip_block_beside_selector(objects: Objects) -> Iterator[Problem]:
     """Every peer of a NetworkPolicy has either an ipBlock or selectors.
 
-    Otherwise the API server rejects the policy, so the sync fails or does not start.
+    Otherwise the API server rejects the policy, so the sync fails or does not begin.
     """
     for policy, path, peer in all_peers(objects):
         present = {key for key, value in peer.items() if value is not None}
         selectors = [key for key in ("podSelector", "namespaceSelector") if key in present]
-        label = policy.manifest.label
+        item = f"an item of {path[1]}.{path[-2]} in {policy.manifest.label}"
         if "ipBlock" in present and selectors:
-            message = (
-                f"a peer of {label} has both ipBlock and {selectors[0]}: the API server rejects it"
-            )
-            fix = "write two peers, each as its own list item"
+            message = f"{item} has both ipBlock and {selectors[0]}: the API server rejects it"
+            fix = f"move ipBlock to a separate item of {path[1]}.{path[-2]}"
             yield Problem(policy.manifest, (*path, "ipBlock"), message, fix)
         elif not present:
-            message = f"a peer of {label} is empty: the API server rejects it"
-            fix = "write podSelector: {} for all pods of the namespace"
+            message = f"{item} is empty: the API server rejects it"
+            fix = "write a podSelector, for example podSelector: {matchLabels:"
+            fix += " {app.kubernetes.io/component: besu}}; for all pods of the namespace,"
+            fix += " podSelector: {}"
             yield Problem(policy.manifest, path, message, fix)
 
 
 @rule(CONCEPTS + "#targeting-a-range-of-ports", outcome=Outcome.REJECTED)
 def invalid_end_port(objects: Objects) -> Iterator[Problem]:
-    """Every endPort of a NetworkPolicy has a numeric port that is not greater.
+    """Every endPort in a NetworkPolicy is beside a numeric port that is not greater.
 
-    Otherwise the API server rejects the policy, so the sync fails or does not start.
+    Otherwise the API server rejects the policy, so the sync fails or does not begin.
     """
     for policy, path, item in _all_ports(objects):
         first, last = item.get("port"), item.get("endPort")
@@ -161,11 +175,15 @@ def invalid_end_port(objects: Objects) -> Iterator[Problem]:
             message = (
                 f"endPort {last} needs a numeric port, but port {actual}: the API server rejects it"
             )
-            fix = "write port as a number, for example port: 30303"
+            numbers = _numbers(objects, policy, path, item)
+            fix = "write the number of the first port, for example port: 30303"
+            if numbers:
+                fix = f"write port: {min(numbers)}"
             yield Problem(policy.manifest, (*path, "endPort"), message, fix)
         elif whole(last, first) < first:
             message = f"endPort {last} is less than port {first}: the API server rejects it"
-            fix = f"write port: {last} and endPort: {first}, or remove endPort"
+            fix = f"write port: {last} and endPort: {first}; if only port {first} is meant, remove"
+            fix += " endPort"
             yield Problem(policy.manifest, (*path, "endPort"), message, fix)
 
 
@@ -182,18 +200,23 @@ def named_port_with_ip_block(objects: Objects) -> Iterator[Problem]:
             for path, item in allowed.ports or ():
                 name = item.get("port")
                 if isinstance(name, str):
-                    numbers = {
-                        party.ports[name, containers.protocol(item)]
-                        for party in objects.parties.values()
-                        if (name, containers.protocol(item)) in party.ports
-                    }
                     message = (
-                        f"port {name} is a name, but the rule has an ipBlock, and addresses have no"
-                        " port names: it allows nothing"
+                        f"port {name} is a name, and a rule with an ipBlock needs port numbers,"
+                        " because addresses have no port names: connections time out"
                     )
-                    example = min(numbers) if numbers else "its number, for example 443"
-                    fix = f"write {example}"
+                    numbers = _numbers(objects, policy, path, item)
+                    fix = "write the number of the port, for example port: 443"
+                    if numbers:
+                        fix = f"write port: {min(numbers)}"
                     yield Problem(policy.manifest, (*path, "port"), message, fix)
+
+
+def _numbers(objects: Objects, policy: Policy, path: Where, item: Mapping[str, Any]) -> set[int]:
+    """Return the numbers that the pods have for the port name in an item of a rule's ports."""
+    key = str(item.get("port")), containers.protocol(item)
+    is_own = "ingress" in path
+    pods = [own for own in objects.parties.values() if not is_own or policy.selects(own)]
+    return {own.ports[key] for own in pods if key in own.ports}
 
 
 def _all_ports(objects: Objects) -> Iterator[tuple[Policy, Where, Mapping[str, Any]]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from scripts.core.sentences import joined
 from scripts.kubernetes import containers, network_policies, services
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, INGRESS, Policy, Rule
@@ -108,13 +109,6 @@ def label_of(workload: Workload) -> str:
 def numbered(ports: Iterable[Port]) -> str:
     """Return ports as a list in words: 8545/TCP and 8546/TCP."""
     return joined([f"{number}/{protocol}" for number, protocol in sorted(ports)])
-
-
-def joined(items: Sequence[str], conjunction: str = "and") -> str:
-    """Return a list in words: a, b and c."""
-    if not items[1:]:
-        return "".join(items)
-    return f"{', '.join(items[:-1])} {conjunction} {items[-1]}"
 
 
 def flow(data: Any) -> str:

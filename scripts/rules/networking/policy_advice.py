@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from scripts.kubernetes import network_policies
-from scripts.kubernetes.manifest import Where
-from scripts.kubernetes.network_policies import FIELDS, Party, Policy
+from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.network_policies import FIELDS, Party, Policy, Rule
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.networking.policies import (
     Peer,
@@ -20,6 +21,9 @@ from scripts.rules.rule import Problem
 from scripts.rules.snapshot import Objects
 
 ANY = Party("any pod", "any")
+SUBNETS = "write an ipBlock for each subnet of the load balancer, for example cidr: 10.30.0.0/22"
+_USUAL = tuple(f"app.kubernetes.io/{name}" for name in ("component", "instance", "name"))
+"""The labels by which the chart selects pods."""
 
 
 def of_missing_rule(policy: Policy, direction: str) -> Where:
@@ -31,6 +35,45 @@ def of_missing_rule(policy: Policy, direction: str) -> Where:
 def port_items(ports: Iterable[Port]) -> str:
     """Return the items of a rule's ports as YAML on one line."""
     return ", ".join(flow({"port": p, "protocol": protocol}) for p, protocol in sorted(ports))
+
+
+def pod_items(workloads: Iterable[Workload]) -> str:
+    """Return the peers that select the pods of workloads, as YAML on one line."""
+    items = [flow({"podSelector": {"matchLabels": pod_selector(own)}}) for own in workloads]
+    return ", ".join(dict.fromkeys(items))
+
+
+def pod_selector(workload: Workload) -> Mapping[str, Any]:
+    """Return the labels that select only the pods of a workload."""
+    labels = workload.get("spec", "selector", "matchLabels")
+    if isinstance(labels, dict) and labels:
+        return labels
+    usual = {key: value for key, value in workload.labels.items() if key in _USUAL}
+    return usual or workload.labels
+
+
+def one_each(field: str, what: str, workloads: Sequence[Workload]) -> str:
+    """Return the fix for missing peers: the workloads as peers, and others that are unknown."""
+    if workloads:
+        return f"write {field}: [{pod_items(workloads)}], and an item for each other {what}"
+    example = "{ipBlock: {cidr: 10.30.0.0/22}}"
+    return f"write an item for each {what}, for example {field}: [{example}]"
+
+
+def narrower(
+    objects: Objects, policy: Policy, allowed: Rule, path: Where, callers: Sequence[str]
+) -> str:
+    """Return the fix for a peer, or a rule without peers, that is for others than the callers."""
+    sources = [own for own in objects.workloads if label_of(own) in callers]
+    if not allowed.peers:
+        return f"write from: [{pod_items(sources)}]"
+    peer, namespace = dict(allowed.peers)[path], policy.manifest.namespace
+    parties = objects.parties
+    own = [s for s in sources if network_policies.names(peer, parties[label_of(s)], namespace)]
+    if not own:
+        is_only = len(allowed.peers) == 1
+        return "remove the rule with this peer" if is_only else "remove this peer"
+    return f"replace this peer with {pod_items(own)}"
 
 
 def at_own_policy(
@@ -49,17 +92,35 @@ def at_own_policy(
     policy, (name, side) = own_policy(objects, direction, workload), FIELDS[direction]
     item = f"{{{side}: {flow(peers)}, ports: [{port_items(ports)}]}}"
     if policy is None:
-        fix = f"write a NetworkPolicy for these pods with {name}: [{item}]"
+        fix = new_policy(workload, direction, [item])
         return Problem(workload.manifest, ("metadata", "name"), message, fix)
     fix = f"add to {name}: {item}"
-    if not policy.manifest.patches and policy.manifest.template.startswith("chart/"):
-        fix = f"write networkPolicy.{value}: {flow(peers)}"
+    if is_from_values(policy.manifest):
+        fix = in_values(objects, f"{value}: {flow(peers)}")
     wanted = set(ports)
     for allowed in policy.rules[direction]:
         is_for_ports = all(network_policies.is_for_port(allowed, ANY, *port) for port in wanted)
         if allowed.peers and is_for_ports and not any(named_pods(objects, allowed)):
             return Problem(policy.manifest, (*allowed.path, side), message, fix)
     return Problem(policy.manifest, of_missing_rule(policy, direction), message, fix)
+
+
+def new_policy(workload: Workload, direction: str, rules: Sequence[str]) -> str:
+    """Return the fix for a missing NetworkPolicy of a workload, with the rules as YAML."""
+    labels = {"matchLabels": pod_selector(workload)}
+    spec = f"podSelector: {flow(labels)}, policyTypes: [{direction}]"
+    spec += f", {FIELDS[direction][0]}: [{', '.join(rules)}]" if rules else ""
+    return f"add a NetworkPolicy to the chart, with spec: {{{spec}}}"
+
+
+def is_from_values(manifest: Manifest) -> bool:
+    """Return whether only the chart's values decide what a manifest contains."""
+    return not manifest.patches and manifest.template.startswith("chart/")
+
+
+def in_values(objects: Objects, value: str) -> str:
+    """Return the fix to write a value of networkPolicy."""
+    return f"write networkPolicy.{value} in overlays/{objects.name}/values.yaml"
 
 
 def peers_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from scripts.kubernetes import containers
@@ -29,7 +29,8 @@ def unknown_network_policy_port(objects: Objects) -> Iterator[Problem]:
                 known = [port for workload in targets for port in containers.ports(workload)]
                 for place, port in mappings(allowed.get("ports")) if known else ():
                     path = ("spec", direction, index, "ports", place)
-                    yield from _policy_port(manifest, path, port, targets, known)
+                    needed = _needed(objects, own, targets) if direction == "egress" else set()
+                    yield from _policy_port(manifest, path, port, targets, known, needed)
 
 
 def _policy_port(
@@ -38,8 +39,12 @@ def _policy_port(
     port: dict[str, Any],
     targets: Sequence[Workload],
     known: Sequence[Port],
+    needed: Collection[int],
 ) -> Iterator[Problem]:
-    """Yield that a port of a policy is not a port of its targets."""
+    """Yield that a port of a policy is not a port of its targets.
+
+    needed: the ports of the targets to which the policy's pods connect.
+    """
     wanted, protocol, end = port.get("port"), containers.protocol(port), port.get("endPort")
     if wanted is None or any(own.is_meant(wanted, protocol) for own in known):
         return
@@ -52,12 +57,25 @@ def _policy_port(
     other = [own for own in known if own.is_meant(wanted, own.protocol)]
     message = (
         f"{manifest.label} allows {name} ({protocol}), but no container of {labels(targets)}"
-        " listens there: the rule has no effect"
+        " listens there: connections to the intended port time out"
     )
     if other:
-        yield Problem(manifest, (*path, "protocol"), message, f"write {other[0].protocol}")
+        fix = f"write protocol: {other[0].protocol}"
+        yield Problem(manifest, (*path, "protocol"), message, fix)
     else:
-        yield Problem(manifest, (*path, "port"), message, instead(wanted, known, protocol))
+        fix = "remove endPort, and " if end is not None else ""
+        ports = [own for own in known if own.number in needed] or known
+        fix += instead("port", "clients need", wanted, ports, protocol)
+        yield Problem(manifest, (*path, "port"), message, fix)
+
+
+def _needed(objects: Objects, sources: Sequence[Workload], targets: Sequence[Workload]) -> set[int]:
+    """Return the ports of the targets to which the sources connect, by their configuration."""
+    return {
+        call.port
+        for call in objects.calls
+        if call.source in sources and any(target in targets for target in call.targets)
+    }
 
 
 def _peers(objects: Objects, peers: Any) -> list[Workload]:

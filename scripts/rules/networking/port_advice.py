@@ -6,22 +6,36 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from scripts.core.sentences import joined
 from scripts.kubernetes.containers import Port
 from scripts.kubernetes.workloads import Workload
-from scripts.rules.networking.policies import joined
 
 
-def instead(wanted: Any, known: Iterable[Port], protocol: str = "") -> str:
-    """Return the fix for an unknown port: the most similar name, or the known ports."""
-    ports = [port for port in known if not protocol or port.protocol == protocol]
-    listed = list(dict.fromkeys(str(port) for port in ports))
-    if isinstance(wanted, str):
-        near = difflib.get_close_matches(wanted, [port.name for port in ports], 1)
-        if near:
-            return f"write {near[0]}"
-    if listed:
-        return f"write one of these ports: {', '.join(listed)}"
-    return "add the port to the ports of a container first"
+def instead(field: str, use: str, wanted: Any, known: Iterable[Port], protocol: str) -> str:
+    """Return the fix for an unknown port: the most similar name, or the known ports.
+
+    use: what the port in the field is for, after "the port that".
+    """
+    by_name = isinstance(wanted, str)
+    ports = [port for port in known if port.protocol == protocol]
+    names = [port.name for port in ports]
+    near = difflib.get_close_matches(wanted, names, 1) if by_name else []
+    values = [port.name if by_name and port.name else str(port.number) for port in ports]
+    if near or len(set(values)) == 1:
+        return f"write {field}: {(near or values)[0]}"
+    if values:
+        listed = dict.fromkeys(_both(port, by_name) for port in ports)
+        return f"write in {field} the port that {use}: {joined(list(listed), 'or')}"
+    item = f"name: {wanted}, containerPort: <number>" if by_name else f"containerPort: {wanted}"
+    item += "" if protocol == "TCP" else f", protocol: {protocol}"
+    return f"add {{{item}}} to the ports of the container that listens there"
+
+
+def _both(port: Port, by_name: bool) -> str:
+    """Return the name and the number of a port, first the one to write."""
+    if not port.name:
+        return str(port.number)
+    return f"{port.name} ({port.number})" if by_name else f"{port.number} ({port.name})"
 
 
 def labels(workloads: Sequence[Workload]) -> str:

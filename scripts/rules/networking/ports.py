@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scripts.kubernetes import containers, services
 from scripts.kubernetes.containers import HANDLERS, Container, Port
-from scripts.kubernetes.manifest import Where
+from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.services import ServicePort
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.networking.port_advice import instead, labels
@@ -18,6 +18,7 @@ from scripts.rules.snapshot import Objects
 _SERVICES = "https://kubernetes.io/docs/concepts/services-networking/service/"
 _PROBES = "https://kubernetes.io/docs/concepts/workloads/pods/probes/"
 _CONTAINERS = "https://kubernetes.io/docs/concepts/workloads/pods/#pod-networking"
+_COMPONENT = "app.kubernetes.io/component"
 _REJECTED = "the API server rejects it"
 
 
@@ -36,9 +37,10 @@ def unknown_target_port(objects: Objects) -> Iterator[Problem]:
                 f" {labels(selected)} has that port: connections fail"
             )
             other = [own for own in known if own.is_meant(wanted, own.protocol)]
-            place, fix = port.target_path, instead(wanted, known, protocol)
+            place = port.target_path
+            fix = instead("targetPort", "clients need", wanted, known, protocol)
             if other:
-                place, fix = (*port.path, "protocol"), f"write {other[0].protocol}"
+                place, fix = (*port.path, "protocol"), f"write protocol: {other[0].protocol}"
             yield Problem(service, place, message, fix)
 
 
@@ -55,8 +57,8 @@ def service_port_name_mismatch(objects: Objects) -> Iterator[Problem]:
         if expected and actual and not {p.number for p in expected} & {p.number for p in actual}:
             name = expected[0].name
             message = (
-                f"port {name} of {port.service.label} forwards to {actual[0]}, but its pods also"
-                f" have {expected[0]}: clients of {name} reach the wrong API"
+                f"port {name} of {port.service.label} forwards to the container port {actual[0]},"
+                f" not to the container port {expected[0]}: clients reach the wrong API"
             )
             yield Problem(port.service, port.target_path, message, f"write targetPort: {name}")
 
@@ -82,8 +84,23 @@ def service_selects_pods_without_port(objects: Objects) -> Iterator[Problem]:
                 f" {labels(have)}, but also selects the pods of {labels(lack)}, which do not have"
                 " that port: connections to them fail"
             )
-            fix = "add a label to the selector that only the pods with the port have"
-            yield Problem(service, ("spec", "selector"), message, fix)
+            yield Problem(service, ("spec", "selector"), message, _narrower(service, have, lack))
+
+
+def _narrower(service: Manifest, have: Sequence[Workload], lack: Sequence[Workload]) -> str:
+    """Return the fix for a selector of a Service whose port not all selected pods have."""
+    meant = (workload for workload in have if workload.component == service.component)
+    workload = next(meant, have[0])
+    own = [
+        (key, value)
+        for key, value in workload.labels.items()
+        if all(other.labels.get(key) != value for other in lack)
+    ]
+    # First the component, by which the chart selects.
+    for key, value in sorted(own, key=lambda item: item[0] != _COMPONENT):
+        return f"add {key}: {value} to the selector"
+    fix = f"add a label to the pods of {workload.manifest.label} and to the selector, for example"
+    return f"{fix} {_COMPONENT}: {workload.manifest.name}"
 
 
 def _service_ports(objects: Objects) -> Iterator[tuple[ServicePort, list[Workload]]]:
@@ -98,7 +115,7 @@ def _service_ports(objects: Objects) -> Iterator[tuple[ServicePort, list[Workloa
 def duplicate_service_port(objects: Objects) -> Iterator[Problem]:
     """The ports of a Service differ in number or protocol; if there are several, each has a name.
 
-    Otherwise the API server rejects the Service, so the sync fails or does not start.
+    Otherwise the API server rejects the Service, so the sync fails or does not begin.
     """
     for service in objects.of_kind("Service"):
         own = services.ports(service)
@@ -108,20 +125,36 @@ def duplicate_service_port(objects: Objects) -> Iterator[Problem]:
             key, label = (port.number, port.protocol), service.label
             if key in numbers:
                 message = f"{label} has port {key[0]} ({key[1]}) twice: {_REJECTED}"
-                fix = "write another port number, or remove this port"
+                fix = "remove one of the two; if clients need both, write another port, for example"
+                fix += f" port: {key[0] + 1}"
                 yield Problem(service, (*port.path, "port"), message, fix)
             elif not port.name and len(own) > 1:
                 message = (
                     f"port {key[0]} of {label} has no name, but the Service has several ports:"
                     f" {_REJECTED}"
                 )
-                fix = "write a name that no other port has, for example ws"
+                fix = f"write a name that no other port of the Service has, {_example(port)}"
                 yield Problem(service, (*port.path, "name"), message, fix)
             elif port.name in names:
-                message = f"{label} has two ports named {port.name}: {_REJECTED}"
-                yield Problem(service, (*port.path, "name"), message, "write another name")
+                message = f"{label} has two ports with the name {port.name}: {_REJECTED}"
+                fix = f"write a name that no other port of the Service has, {_example(port)}"
+                yield Problem(service, (*port.path, "name"), message, fix)
             numbers.add(key)
             names.add(port.name)
+
+
+def _example(port: ServicePort) -> str:
+    """Return an example for the name of a port, which is different for each port."""
+    return f"for example name: {port.protocol.lower()}-{port.number}"
+
+
+_EFFECTS = {
+    "startupProbe": "the probe always fails, and the container restarts again and again",
+    "livenessProbe": "the probe always fails, and the container restarts again and again",
+    "readinessProbe": "the probe always fails, and the pod never becomes ready",
+    "postStart": "the hook always fails, and the container restarts again and again",
+    "preStop": "the hook always fails, and the container stops without waiting for it",
+}
 
 
 @rule(_PROBES)
@@ -144,9 +177,11 @@ def unknown_probe_port(objects: Objects) -> Iterator[Problem]:
                     handler = next(part for part in inner if part != "lifecycle")
                     message = (
                         f"{handler} of {called(container)} uses port {wanted}, which"
-                        " the container does not have, so it always fails"
+                        f" the container does not have: {_EFFECTS[str(handler)]}"
                     )
-                    yield Problem(workload.manifest, path, message, instead(wanted, own, "TCP"))
+                    use = "answers the " + ("probe" if "Probe" in str(handler) else "hook")
+                    fix = instead("port", use, wanted, own, "TCP")
+                    yield Problem(workload.manifest, path, message, fix)
 
 
 def _handler_ports(container: Container) -> Iterator[tuple[Where, Any]]:
@@ -173,7 +208,8 @@ def duplicate_container_port(objects: Objects) -> Iterator[Problem]:
                 message = (
                     f"{called(other.container)} and {called(port.container)} both have"
                     f" port {port.number} ({port.protocol}), but share one network: the second to"
-                    " listen fails"
+                    ' listen fails with "address already in use"'
                 )
-                fix = "change the port of one of the two containers"
+                fix = f"configure another port for {called(port.container)}, and write it in"
+                fix += " containerPort"
                 yield Problem(workload.manifest, (*port.path, "containerPort"), message, fix)

@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from scripts.core.sentences import joined
 from scripts.kubernetes import containers, monitors, services
 from scripts.kubernetes.containers import Port
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.rules.networking.policies import joined
 from scripts.rules.networking.selection import monitored
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -31,19 +31,29 @@ def unknown_monitor_port(objects: Objects) -> Iterator[Problem]:
             if wanted in names:
                 continue
             if wanted is None:
-                message = f"an endpoint of {manifest.label} has no port: it scrapes nothing"
-                fix = f"write port: {joined([str(name) for name in names], 'or')}"
+                message = (
+                    f"an endpoint of {manifest.label} has no port: Prometheus scrapes nothing there"
+                )
+                fix = _instead(field, "", names)
                 yield Problem(manifest, path, message, fix)
                 continue
             labels = joined([target.label for target in selected], "or")
             message = (
-                f"{manifest.label} scrapes port {wanted}, but there is no such port in {labels}:"
-                " its metrics are missing"
+                f"{manifest.label} scrapes port {wanted}, but no port of {labels} has that"
+                f" {'number' if isinstance(wanted, int) else 'name'}: its metrics are missing"
             )
-            known = [str(name) for name in names]
-            near = difflib.get_close_matches(str(wanted), known, 1)
-            fix = f"write {near[0] if near else joined(known, 'or')}"
-            yield Problem(manifest, (*path, field), message, fix)
+            yield Problem(manifest, (*path, field), message, _instead(field, wanted, names))
+
+
+def _instead(field: str, wanted: Any, names: Sequence[int | str]) -> str:
+    """Return the fix for an unknown port of an endpoint."""
+    known = [str(name) for name in names]
+    near = difflib.get_close_matches(str(wanted), known, 1)
+    # The chart calls ports with metrics so.
+    likely = near or [name for name in known if name == "metrics"] or known
+    if near or not likely[1:]:
+        return f"write {field}: {''.join(likely[:1])}"
+    return f"write in {field} the port that serves metrics: {joined(known, 'or')}"
 
 
 def _offered(
@@ -87,11 +97,21 @@ def port_scraped_twice(objects: Objects) -> Iterator[Problem]:
                         f"port {port.number} of {label} is scraped both by {other} and by {by}:"
                         " sums count its metrics twice"
                     )
-                    fix = "remove one of the endpoints, or the port from one of the Services"
                     through_another = key in own and by != other
                     at = (source, place) if through_another else (manifest, path)
-                    yield Problem(*at, message, fix)
+                    yield Problem(*at, message, _once(manifest, source, through_another))
                 own.add(key)
+
+
+def _once(monitor: Manifest, source: Manifest, through_another: bool) -> str:
+    """Return the fix for a port that is scraped twice.
+
+    through_another: the same monitor scrapes it through two Services.
+    """
+    if through_another:
+        return f"remove this port from {source.label}"
+    is_only = len(list(monitors.endpoints(monitor))) == 1
+    return f"remove {monitor.label}" if is_only else f"remove this endpoint from {monitor.label}"
 
 
 def _scraped(

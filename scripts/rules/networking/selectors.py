@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from scripts.core import paths
+from scripts.core.sentences import joined
 from scripts.kubernetes import monitors
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import STATEFUL, Workload, holds, mappings, picks, selects
-from scripts.rules.networking.policies import joined
+from scripts.kubernetes.workloads import Workload, holds, mappings, picks, selects
+from scripts.rules.networking.policies import flow
+from scripts.rules.networking.policy_advice import pod_selector
 from scripts.rules.networking.selection import monitored, own_namespace, peers
+from scripts.rules.networking.selector_advice import COMPONENT, mismatch, pod_labels, usual
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
-_COMPONENT = "app.kubernetes.io/component"
 _SELECTOR: Where = ("spec", "selector")
 _LABELS = "https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/"
 _POLICIES = "https://kubernetes.io/docs/concepts/services-networking/network-policies/"
@@ -43,7 +45,8 @@ def service_selects_no_pods(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} has neither a selector nor an EndpointSlice, so it has no"
                 " endpoints"
             )
-            fix = "write the labels of its pods, for example {app.kubernetes.io/component: besu}"
+            fix = f"write selector: {usual(objects, manifest)}; if other pods are meant, write"
+            fix += " their labels"
             yield Problem(manifest, _SELECTOR, message, fix)
 
 
@@ -66,8 +69,9 @@ def pdb_selects_no_pods(objects: Objects) -> Iterator[Problem]:
         selector = paths.get(manifest.object, _SELECTOR)
         if selector is None:
             message = f"{manifest.label} has no selector, so it protects no pods"
-            fix = "write matchLabels with the labels of its pods, for example "
-            fix += "{app.kubernetes.io/component: besu}"
+            labels = usual(objects, manifest)
+            fix = f"write selector: {{matchLabels: {labels}}}; if other pods are meant, write"
+            fix += " their labels"
             yield Problem(manifest, _SELECTOR, message, fix)
         yield from _no_pods(objects, manifest, _SELECTOR, selector, "it protects no pods")
 
@@ -89,9 +93,28 @@ def pdbs_overlap(objects: Objects) -> Iterator[Problem]:
                     f" {workload.manifest.label}: these pods can't be evicted, so a drain of their"
                     " node never ends"
                 )
-                fix = "write a selector that selects other pods, or remove one of the two budgets"
+                fix = _without_overlap(objects, manifest)
                 yield Problem(manifest, _SELECTOR, message, fix)
                 break
+
+
+def _without_overlap(objects: Objects, budget: Manifest) -> str:
+    """Return the fix for a PodDisruptionBudget that selects pods of others, too."""
+    others = [one for one in objects.of_kind("PodDisruptionBudget") if one is not budget]
+    shared = {
+        workload.manifest.label: workload
+        for other in others
+        for workload in objects.selected(paths.get(other.object, _SELECTOR))
+    }
+    own = objects.selected(paths.get(budget.object, _SELECTOR))
+    components = [w.labels.get(COMPONENT) for w in own if w.manifest.label in shared]
+    if len(components) == len(own):
+        return f"remove {budget.label}: other budgets select all of its pods"
+    if None in components:
+        return f"write a selector that does not select the pods of {joined(sorted(shared))}"
+    excluded = ", ".join(dict.fromkeys(map(str, components)))
+    item = f"{{key: {COMPONENT}, operator: NotIn, values: [{excluded}]}}"
+    return f"add to selector: matchExpressions: [{item}]"
 
 
 @rule(_POLICIES, outcome=Outcome.HIDDEN)
@@ -134,17 +157,18 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
         if not monitors.looks_in(manifest, objects.namespace):
             path: Where = ("spec", "namespaceSelector")
             where = ", ".join(monitors.namespaces(manifest, objects.namespace))
+            targets = "pods" if manifest.kind == "PodMonitor" else "Services"
             message = (
-                f"{manifest.label} selects only in the namespace {where}, not in"
+                f"{manifest.label} selects {targets} only in the namespace {where}, not in"
                 f" {objects.namespace}, so {effect}"
             )
-            fix = f"write matchNames: [{objects.namespace}]"
+            fix = f"write namespaceSelector: {{matchNames: [{objects.namespace}]}}"
             yield Problem(manifest, path, message, fix)
         elif manifest.kind == "PodMonitor":
             yield from _no_pods(objects, manifest, _SELECTOR, selector, effect)
         else:
             known = [service.labels for service in objects.of_kind("Service")]
-            part, fix = _mismatch(selector, known)
+            part, fix = mismatch(selector, known, manifest.component)
             message = f"{manifest.label} selects no Service of this environment, so {effect}"
             yield Problem(manifest, (*_SELECTOR, *part), message, fix)
 
@@ -156,7 +180,7 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
 def workload_selector_mismatch(objects: Objects) -> Iterator[Problem]:
     """The selector of a workload matches the labels of its own pods.
 
-    Otherwise the API server rejects the workload, so the sync fails or does not start.
+    Otherwise the API server rejects the workload, so the sync fails or does not begin.
     """
     for workload, selector in _with_selectors(objects):
         if not selects(selector, workload.labels):
@@ -166,9 +190,12 @@ def workload_selector_mismatch(objects: Objects) -> Iterator[Problem]:
             differs = [key for key in wanted if workload.labels.get(key) != wanted[key]]
             path: Where = (*workload.template, "metadata", "labels", *differs[:1])
             message = f"the selector of {label} does not match its own pods: {_REJECTED}"
-            fix = "write labels that the selector matches"
+            fix = _for_requirements(workload, selector)
             if differs:
-                fix = f"write {differs[0]}: {wanted[differs[0]]}, as in the selector"
+                expected = f"{differs[0]}: {wanted[differs[0]]}"
+                message = f"the selector of {label} requires the label {expected}, which its own"
+                message += f" pods do not have: {_REJECTED}"
+                fix = f"write {expected} in the labels of the pod template"
             yield Problem(workload.manifest, path, message, fix)
 
 
@@ -184,12 +211,25 @@ def workload_selectors_overlap(objects: Objects) -> Iterator[Problem]:
             if other.manifest is not workload.manifest and selects(selector, other.labels):
                 message = (
                     f"the selector of {workload.manifest.label} also matches the pods of"
-                    f" {other.manifest.label}: controllers and autoscalers count both as its own"
+                    f" {other.manifest.label}: controllers and autoscalers count"
+                    " these pods, too"
                 )
-                fix = "add a label to the selector and to the pods that no other pods have, for"
-                fix += f" example {_COMPONENT}: {workload.manifest.name}"
+                fix = "add a label that no other pods have, both to the selector and to the pod"
+                fix += f" template, for example {COMPONENT}: {workload.manifest.name}"
                 yield Problem(workload.manifest, _SELECTOR, message, fix)
                 break
+
+
+def _for_requirements(workload: Workload, selector: dict[str, Any]) -> str:
+    """Return the fix for labels of pods that do not meet matchExpressions of the selector."""
+    for _, expression in mappings(selector.get("matchExpressions")):
+        if not holds(expression, workload.labels):
+            key, values = expression.get("key"), expression.get("values")
+            if expression.get("operator") in ("NotIn", "DoesNotExist"):
+                return f"remove the label {key} from the pod template, which the selector excludes"
+            value = values[0] if isinstance(values, list) and values else '"true"'
+            return f"add {key}: {value} to the labels of the pod template"
+    return "write labels that the selector requires in the pod template"
 
 
 def _with_selectors(objects: Objects) -> Iterator[tuple[Workload, dict[str, Any]]]:
@@ -203,27 +243,28 @@ def _with_selectors(objects: Objects) -> Iterator[tuple[Workload, dict[str, Any]
 def selector_of_wrong_component(objects: Objects) -> Iterator[Problem]:
     """An object that is labelled with a component selects the pods of that component.
 
-    Otherwise it applies to the pods of another: a Service sends them requests, a budget counts
+    Otherwise it applies to the pods of another component: for example, a Service sends requests to
     them.
     """
-    components = {str(workload.labels.get(_COMPONENT)) for workload in objects.makers}
+    components = {str(workload.labels.get(COMPONENT)) for workload in objects.makers}
     kinds = ("Service", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor", "PodMonitor")
     for manifest in objects.of_kind(*kinds):
         path: Where = ("spec", "podSelector" if manifest.kind == "NetworkPolicy" else "selector")
         path = path if manifest.kind == "Service" else (*path, "matchLabels")
-        chosen = str(paths.get(manifest.object, (*path, _COMPONENT)))
+        chosen = str(paths.get(manifest.object, (*path, COMPONENT)))
         own = manifest.component
         if own in components and chosen in components and chosen != own:
             message = (
-                f"{manifest.label} has the label {_COMPONENT}: {own}, but selects the pods of"
-                f" {chosen}: it applies to the wrong pods"
+                f"{manifest.label} has the label {COMPONENT}: {own}, but selects the pods of"
+                f" the component {chosen}: it applies to the wrong pods"
             )
-            yield Problem(manifest, (*path, _COMPONENT), message, f"write {own}")
+            fix = f"write {COMPONENT}: {own} in the selector"
+            yield Problem(manifest, (*path, COMPONENT), message, fix)
 
 
 @rule(_LABELS, outcome=Outcome.HIDDEN)
 def unknown_selector_value(objects: Objects) -> Iterator[Problem]:
-    """No value that a pod selector lists for the operator In is a misspelled label value.
+    """Pod selectors list no misspelled label values for the operator In.
 
     Otherwise the value selects no pods, and because the other values do, no one notices.
     """
@@ -239,11 +280,12 @@ def unknown_selector_value(objects: Objects) -> Iterator[Problem]:
                 near = difflib.get_close_matches(str(value), known - set(map(str, values)), 1, 0.75)
                 if str(value) not in known and near:
                     message = (
-                        f"{manifest.label} selects pods with {key}: {value}, but no pod has that"
-                        " label value"
+                        f"{manifest.label} selects pods with the label {key}: {value}, but no pod"
+                        " has that label: the intended pods are not selected"
                     )
                     where = (*path, "matchExpressions", index, "values", place)
-                    yield Problem(manifest, where, message, f"write {near[0]}")
+                    fix = f"write {near[0]} instead of {value} in values"
+                    yield Problem(manifest, where, message, fix)
 
 
 def _pod_selectors(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, Any]]]:
@@ -273,15 +315,19 @@ def affinity_selects_no_pods(objects: Objects) -> Iterator[Problem]:
             if "namespaces" in term or "namespaceSelector" in term or selected:
                 continue
             effect = "it keeps no pods apart" if kind == "podAntiAffinity" else "it has no effect"
-            effect = "the pods stay Pending" if waits else effect
+            effect = "its pods stay Pending" if waits else effect
             label = workload.manifest.label
             if not isinstance(selector, dict):
                 message = f"a {kind} term of {label} has no labelSelector, so {effect}"
-                fix = "write labelSelector: {matchLabels: …} with the labels of the pods, for"
-                fix += " example app.kubernetes.io/component: besu"
+                labels = flow(pod_selector(workload))
+                if kind == "podAffinity":
+                    labels = f"{{{COMPONENT}: besu}}"
+                fix = f"write labelSelector: {{matchLabels: {labels}}}; if other pods are meant,"
+                fix += " write their labels"
                 yield Problem(workload.manifest, path, message, fix)
                 continue
-            part, fix = _mismatch(selector, [other.labels for other in objects.makers])
+            known = pod_labels(objects)
+            part, fix = mismatch(selector, known, workload.component)
             message = f"a {kind} term of {label} selects no pods of this environment, so {effect}"
             yield Problem(workload.manifest, (*path, "labelSelector", *part), message, fix)
 
@@ -314,12 +360,15 @@ def topology_spread_selects_other_pods(objects: Objects) -> Iterator[Problem]:
             selector = constraint.get("labelSelector")
             if not picks(selector, workload):
                 own = selector if isinstance(selector, dict) else {}
-                part, fix = _mismatch(own, [workload.labels])
+                part, fix = mismatch(own, [workload.labels])
+                if not part:
+                    labels = {"matchLabels": pod_selector(workload)}
+                    fix = f"write labelSelector: {flow(labels)}"
                 place = (*path, "topologySpreadConstraints", index, "labelSelector", *part)
                 label = workload.manifest.label
                 message = (
-                    f"a topology spread constraint of {label} does not select its own pods, so it"
-                    " does not spread them"
+                    f"a topology spread constraint of {label} does not select the pods of {label},"
+                    " so it does not spread them"
                 )
                 yield Problem(workload.manifest, place, message, fix)
 
@@ -328,19 +377,28 @@ def topology_spread_selects_other_pods(objects: Objects) -> Iterator[Problem]:
 def invalid_selector_operator(objects: Objects) -> Iterator[Problem]:
     """In selectors, In and NotIn have values, and Exists and DoesNotExist have none.
 
-    Otherwise the API server rejects the object, so the sync fails or does not start.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for manifest, path, expression in _expressions(objects):
         operator, values = str(expression.get("operator")), expression.get("values")
+        key = expression.get("key")
         if operator in _BY_KEY and values:
-            message = f"a selector of {manifest.label} has values for {operator}: {_REJECTED}"
-            by_values = "In" if operator == "Exists" else "NotIn"
-            fix = f"remove the values, or write operator: {by_values}"
+            message = (
+                f"a selector of {manifest.label} has operator: {operator} for the label {key}, but"
+                f" also values: {_REJECTED}"
+            )
+            by_values, which = ("In", "every") if operator == "Exists" else ("NotIn", "no")
+            fix = f"write operator: {by_values}; if {which} value of the label should match, remove"
+            fix += " values"
             yield Problem(manifest, (*path, "values"), message, fix)
         elif operator in _BY_VALUES and not values:
-            message = f"a selector of {manifest.label} has no values for {operator}: {_REJECTED}"
-            by_key = "Exists" if operator == "In" else "DoesNotExist"
-            fix = f"add values, for example values: [besu], or write operator: {by_key}"
+            message = (
+                f"a selector of {manifest.label} has operator: {operator} for the label {key}, but"
+                f" no values: {_REJECTED}"
+            )
+            by_key, which = ("Exists", "every") if operator == "In" else ("DoesNotExist", "no")
+            fix = f"add values, for example values: [besu]; if {which} value of the label should"
+            fix += f" match, write operator: {by_key}"
             yield Problem(manifest, path, message, fix)
 
 
@@ -370,9 +428,9 @@ def _expressions(objects: Objects) -> Iterator[tuple[Manifest, Where, dict[str, 
     outcome=Outcome.REJECTED,
 )
 def invalid_toleration(objects: Objects) -> Iterator[Problem]:
-    """A toleration with the operator Exists has no value, and one with another operator a key.
+    """Tolerations with the operator Exists have no value; those with another operator have a key.
 
-    Otherwise the API server rejects the workload, so the sync fails or does not start.
+    Otherwise the API server rejects the workload, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         path, spec = workload.pod_path, workload.pod_spec
@@ -381,12 +439,15 @@ def invalid_toleration(objects: Objects) -> Iterator[Problem]:
             place = (*path, "tolerations", index)
             is_exists = toleration.get("operator") == "Exists"
             if is_exists and toleration.get("value"):
-                message = f"a toleration of {label} has operator Exists and a value: {_REJECTED}"
-                fix = "remove the value, or write operator: Equal"
+                message = (
+                    f"a toleration of {label} has both operator: Exists and value: {_REJECTED}"
+                )
+                fix = "remove value; to tolerate only taints with this value, write operator: Equal"
                 yield Problem(workload.manifest, (*place, "value"), message, fix)
             elif not is_exists and not toleration.get("key"):
                 message = f"a toleration of {label} has no key: {_REJECTED}"
-                fix = "write the key of the taint, or operator: Exists to tolerate all taints"
+                fix = "write the key of the taint, for example key: dedicated; to tolerate all"
+                fix += " taints, write only operator: Exists"
                 yield Problem(workload.manifest, place, message, fix)
 
 
@@ -400,42 +461,11 @@ def _no_pods(
     whole = {"matchLabels": selector} if plain else selector
     if objects.selected(whole):
         return
-    part, fix = _mismatch(whole, [workload.labels for workload in objects.makers])
+    known = pod_labels(objects)
     is_peer = path[-1] == "podSelector" and len(path) > 2
-    subject = f"a peer of {manifest.label}" if is_peer else manifest.label
+    subject = manifest.label
+    if is_peer:
+        subject = f"a podSelector in {path[1]}.{path[3]} of {manifest.label}"
+    part, fix = mismatch(whole, known, "" if is_peer else manifest.component)
     message = f"{subject} selects no pods of this environment, so {effect}"
     yield Problem(manifest, (*path, *(part[1:] if plain else part)), message, fix)
-
-
-def _mismatch(selector: Mapping[str, Any], known: Sequence[Mapping[str, Any]]) -> tuple[Where, str]:
-    """Return the part of a selector that matches none of the known labels, and its fix.
-
-    That is the first requirement which the most similar labels do not meet.
-    """
-    wanted = selector.get("matchLabels")
-    wanted = wanted if isinstance(wanted, dict) else {}
-    nearest = max(known, key=lambda labels: _met(wanted, labels), default={})
-    for key, value in wanted.items():
-        if nearest.get(key) != value:
-            return ("matchLabels", key), _instead(key, value, known)
-    for index, expression in mappings(selector.get("matchExpressions")):
-        if not holds(expression, nearest):
-            key = str(expression.get("key"))
-            return ("matchExpressions", index), _instead(key, "", known)
-    return (), "write labels that the pods have: those of the workload's selector"
-
-
-def _met(wanted: Mapping[str, Any], labels: Mapping[str, Any]) -> int:
-    return sum(labels.get(key) == value for key, value in wanted.items())
-
-
-def _instead(key: str, value: Any, known: Iterable[Mapping[str, Any]]) -> str:
-    values = sorted({str(labels[key]) for labels in known if key in labels})
-    if values:
-        near = difflib.get_close_matches(str(value), values, 1)
-        return f"write {key}: {near[0] if near else joined(values, 'or')}"
-    if key in STATEFUL:
-        return "write a pod that exists: its ordinal must be below the StatefulSet's replicas"
-    existing = {name: value for labels in known for name, value in labels.items()}
-    near = difflib.get_close_matches(key, [_COMPONENT, *existing], 1, 0.8) or [_COMPONENT]
-    return f"write an existing label, for example {near[0]}: {existing.get(near[0], '…')}"

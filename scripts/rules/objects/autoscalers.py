@@ -41,14 +41,15 @@ def unknown_autoscaler_target(objects: Objects) -> Iterator[Problem]:
                 f"{scaler.label} targets {target.label}, which does not exist: it never scales"
             )
             if same_name:
-                yield Problem(scaler, (*TARGET, "kind"), message, f"write {same_name[0].kind}")
+                fix = f"write kind: {same_name[0].kind}"
+                yield Problem(scaler, (*TARGET, "kind"), message, fix)
             else:
-                name = similar[0] if similar else "the name of a Deployment or a StatefulSet"
-                fix = f"write {name}"
+                labels = ", ".join(other.label for other in scalable)
+                fix = f"write name: {similar[0]}" if similar else f"write one of {labels}"
                 yield Problem(scaler, (*TARGET, "name"), message, fix)
         elif target.kind not in _SCALABLE:
-            message = f"{scaler.label} targets a {target.kind}, which has no replicas to scale"
-            fix = "target a Deployment or a StatefulSet, or remove the autoscaler"
+            message = f"{scaler.label} targets {target.label}, which has no replicas to scale"
+            fix = f"remove {scaler.label}, which can only scale a Deployment or a StatefulSet"
             yield Problem(scaler, (*TARGET, "kind"), message, fix)
         elif target.group != workload.group:
             path = (*TARGET, "apiVersion")
@@ -57,7 +58,8 @@ def unknown_autoscaler_target(objects: Objects) -> Iterator[Problem]:
                 f"{scaler.label} looks for {workload.label} in {version}, where it does not exist:"
                 " it never scales"
             )
-            yield Problem(scaler, path, message, f"write {workload.api_version}")
+            fix = f"write apiVersion: {workload.api_version}"
+            yield Problem(scaler, path, message, fix)
 
 
 @rule(_SCALERS + "#algorithm-details", outcome=Outcome.HIDDEN)
@@ -76,7 +78,7 @@ def autoscalers_share_target(objects: Objects) -> Iterator[Problem]:
                 f"{scaler.label} and {other.label} both target {target.label}: neither of them"
                 " scales it"
             )
-            fix = f"move its metrics to {other.label}, and remove this autoscaler"
+            fix = f"move the metrics of {scaler.label} to {other.label}, and remove {scaler.label}"
             yield Problem(scaler, (*TARGET, "name"), message, fix)
 
 
@@ -107,22 +109,23 @@ def _without_request(objects: Objects, scaler: Manifest, workload: Workload) -> 
             running = [container for container in running if container.name == measured]
             if not running:
                 message = (
-                    f"{scaler.label} measures the container {measured}, but its pods have no such"
-                    " container: it never scales"
+                    f"{scaler.label} measures the container {measured}, which the pods of"
+                    f" {workload.manifest.label} do not have: the autoscaler never scales"
                 )
                 similar = difflib.get_close_matches(str(measured), known, 1)
-                fix = f"write {similar[0] if similar else ' or '.join(known)}"
+                fix = f"write container: {similar[0] if similar else ' or '.join(known)}"
                 path: Where = ("spec", "metrics", index, "containerResource", "container")
                 yield Problem(scaler, path, message, fix)
         for container in running:
             if not _requests(objects, container, resource):
                 message = (
                     f"the container {container.name} of {workload.manifest.label} has no {resource}"
-                    f" request, but {scaler.label} scales by {resource} utilization: it never"
-                    " scales"
+                    f" request, but {scaler.label} scales by {resource} utilization: the autoscaler"
+                    " never scales"
                 )
                 path = (*container.path, "resources", "requests", resource)
-                fix = f"write a {resource} request, for example {_REQUESTS.get(resource, 1)}"
+                amount = _REQUESTS.get(resource, 1)
+                fix = f"write a request, for example resources.requests.{resource}: {amount}"
                 yield Problem(workload.manifest, path, message, fix)
 
 
@@ -159,7 +162,7 @@ def unreachable_autoscaler_target(objects: Objects) -> Iterator[Problem]:
                         f"{scaler.label} scales above {wanted} % {resource} utilization, but the"
                         f" limits allow only {int(highest)} % of the requests: it never adds a pod"
                     )
-                    fix = f"write a target below {int(highest)}, for example 70"
+                    fix = f"write averageUtilization: {min(70, int(highest) - 1)}"
                     yield Problem(scaler, path, message, fix)
 
 

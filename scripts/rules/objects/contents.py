@@ -20,7 +20,7 @@ _MOST_BYTES = 2**20
 def config_map_too_large(objects: Objects) -> Iterator[Problem]:
     """The data of a ConfigMap or a Secret is at most 1 MiB.
 
-    Otherwise the API server rejects the object, so the sync fails.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for manifest in objects.of_kind("ConfigMap", "Secret"):
         sizes: dict[Where, int] = {}
@@ -34,9 +34,12 @@ def config_map_too_large(objects: Objects) -> Iterator[Problem]:
         if total > _MOST_BYTES:
             largest = max(sizes, key=lambda path: sizes[path])
             message = (
-                f"{manifest.label} has {total} bytes of data; the API server allows {_MOST_BYTES}"
+                f"{manifest.label} has {total} bytes of data, more than {_MOST_BYTES}: the API"
+                " server rejects it"
             )
-            fix = "split it into several objects, or put the file into an image or a volume"
+            fits = sizes[largest] <= _MOST_BYTES
+            place = f"another {manifest.kind}" if fits else "an image or a volume"
+            fix = f"move {largest[-1]}, the largest key, to {place}"
             yield Problem(manifest, largest, message, fix)
 
 
@@ -44,14 +47,14 @@ def config_map_too_large(objects: Objects) -> Iterator[Problem]:
 def read_write_once_pod_with_other_modes(objects: Objects) -> Iterator[Problem]:
     """A claim with the access mode ReadWriteOncePod has no other access mode.
 
-    Otherwise the API server rejects the claim, so the sync fails.
+    Otherwise the API server rejects the claim, so the sync fails or does not begin.
     """
     for manifest, path, spec in _claim_specs(objects):
         modes = spec.get("accessModes")
         if isinstance(modes, list) and "ReadWriteOncePod" in modes and len(modes) > 1:
             message = (
                 f"{_claims(manifest)} combines ReadWriteOncePod with other access modes:"
-                " the API server rejects it"
+                " the API server rejects the claim"
             )
             fix = "write accessModes: [ReadWriteOncePod]"
             yield Problem(manifest, (*path, "accessModes"), message, fix)
@@ -72,7 +75,8 @@ def incomplete_volume_claim(objects: Objects) -> Iterator[Problem]:
         if paths.get(spec, ["resources", "requests", "storage"]) is None:
             message = f"{_claims(manifest)} requests no storage: the API server rejects it"
             place = (*path, "resources", "requests", "storage")
-            yield Problem(manifest, place, message, "write a size, for example 10Gi")
+            fix = "write a size, for example resources.requests.storage: 10Gi"
+            yield Problem(manifest, place, message, fix)
 
 
 def _claims(manifest: Manifest) -> str:

@@ -69,7 +69,7 @@ _FREE = {
 def invalid_enum_value(objects: Objects) -> Iterator[Problem]:
     """Enum fields have a valid value.
 
-    Otherwise the API server rejects the object, so the sync fails.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for manifest in objects.manifests:
         for path, value in _fields(manifest):
@@ -107,7 +107,7 @@ def _choices(manifest: Manifest, path: Where) -> frozenset[str] | None:
 def invalid_port_number(objects: Objects) -> Iterator[Problem]:
     """Port numbers are from 1 to 65535.
 
-    Otherwise the API server rejects the object, so the sync fails.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for manifest in objects.manifests:
         for path, value in _fields(manifest):
@@ -117,7 +117,8 @@ def invalid_port_number(objects: Objects) -> Iterator[Problem]:
             if value or path[-1] not in _OR_NONE:
                 message = f"{value} is not a valid {path[-1]} of {manifest.label}"
                 message += ": the API server rejects it"
-                yield Problem(manifest, path, message, f"write a port from 1 to {_LAST_PORT}")
+                fix = f"write a number from 1 to {_LAST_PORT}"
+                yield Problem(manifest, path, message, fix)
 
 
 def _fields(manifest: Manifest) -> Iterator[tuple[Where, Any]]:

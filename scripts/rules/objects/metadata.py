@@ -40,7 +40,7 @@ _OF_APPLICATIONS: dict[str, tuple[str, ...]] = {
 
 @rule(_SYNC_OPTIONS, outcome=Outcome.HIDDEN)
 def unknown_sync_option(objects: Objects) -> Iterator[Problem]:
-    """Sync options and their values are ones that Argo CD knows.
+    """Argo CD knows all sync options and their values.
 
     Otherwise Argo CD ignores the option without an error: an object that should wait for
     confirmation before it is pruned is pruned at once.
@@ -57,8 +57,11 @@ def unknown_sync_option(objects: Objects) -> Iterator[Problem]:
             name = option.strip().partition("=")[0]
             problem = _unknown_option(option.strip(), _OPTION_VALUES)
             if name in _OF_APPLICATIONS:
-                message = f"Argo CD ignores {name} here: it is an option of Applications only"
-                problem = message, f"remove {name}"
+                message = (
+                    f"Argo CD ignores the sync option {name} on {manifest.label}: it works only on"
+                    " Applications"
+                )
+                problem = message, f"remove {option.strip()}"
             if problem:
                 yield Problem(manifest, annotation(sync.OPTIONS), *problem)
 
@@ -69,7 +72,8 @@ def _unknown_option(text: str, known: dict[str, tuple[str, ...]]) -> tuple[str, 
         fix = nearest(name, known, f"write one of {', '.join(known)}")
         return f"{name or text!r} is not a sync option: Argo CD ignores it", fix
     if value not in known[name]:
-        fix = f"write one of {', '.join(f'{name}={valid}' for valid in known[name])}"
+        valid = [f"{name}={one}" for one in known[name]]
+        fix = nearest(f"{name}={value}", valid, f"write one of {', '.join(valid)}")
         return f"{value!r} is not a valid value of the sync option {name}: Argo CD ignores it", fix
     return None
 
@@ -84,7 +88,7 @@ _COMPARE_OPTIONS = (
 
 @rule(f"{_DOCS}/user-guide/compare-options/", outcome=Outcome.HIDDEN)
 def unknown_compare_option(objects: Objects) -> Iterator[Problem]:
-    """Compare options are ones that Argo CD knows.
+    """Argo CD knows all compare options.
 
     Otherwise Argo CD ignores the option without an error, and compares the object as usual.
     """
@@ -118,7 +122,7 @@ _HOOK_VALUES: dict[str, tuple[str, ...]] = {
 
 @rule(f"{_DOCS}/user-guide/helm/#helm-hooks", outcome=Outcome.HIDDEN)
 def unknown_hook(objects: Objects) -> Iterator[Problem]:
-    """Hooks and their deletion policies are ones that Argo CD knows.
+    """Argo CD knows all hooks and their deletion policies.
 
     Otherwise the object is not applied, or is applied as an ordinary object: a check that should
     run before the sync runs after it.
@@ -161,14 +165,14 @@ def invalid_hook_kind(objects: Objects) -> Iterator[Problem]:
         for key in (sync.HOOK, sync.HELM_HOOK):
             value = manifest.annotations.get(key)
             if value == "Skip":
-                message = f"the hook Skip keeps Argo CD from applying {manifest.label}"
-                fix = "remove the annotation, or the object"
+                message = f"with {key}: Skip, Argo CD does not apply {manifest.label}"
+                fix = f"remove the annotation; if nothing needs {manifest.label}, remove both"
                 yield Problem(manifest, annotation(key), message, fix)
             elif value is not None and _is_permanent(objects, manifest):
                 message = f"{manifest.label} is a hook: every sync deletes and recreates it"
                 fix = (
-                    "remove the annotation; for an order use a sync wave, for example"
-                    f' {sync.WAVE}: "1"'
+                    f"remove the annotation {key}; if the order matters, write {sync.WAVE} with a"
+                    " number in quotes"
                 )
                 yield Problem(manifest, annotation(key), message, fix)
 
@@ -202,17 +206,23 @@ def missing_prune_confirmation(objects: Objects) -> Iterator[Problem]:
         if lacking:
             what = " and ".join(f"{option.lower()}s" for option in lacking)
             message = f"{manifest.label} holds data, but Argo CD {what} it without confirmation"
-            fix = f"write {sync.CONFIRM}"
+            fix = _write_options(options | dict.fromkeys(lacking, "confirm"))
             yield Problem(manifest, annotation(sync.OPTIONS), message, fix)
     for manifest in (objects.project, objects.application):
         options = sync.options(manifest.annotations.get(sync.OPTIONS))
         if options.get("Prune") not in ("confirm", "false"):
             message = (
-                f"a commit that removes {manifest.label} deletes {objects.name} without"
-                " confirmation"
+                f"a commit that removes {manifest.label} deletes all objects of {objects.name}"
+                " without confirmation"
             )
-            fix = f"write {sync.BY_HAND}"
+            fix = _write_options(options | sync.options(sync.BY_HAND))
             yield Problem(manifest, annotation(sync.OPTIONS), message, fix)
+
+
+def _write_options(options: dict[str, str]) -> str:
+    """Return the fix to write the sync options of an object."""
+    written = ",".join(f"{key}={value}" for key, value in options.items())
+    return f"write the annotation {sync.OPTIONS}: {written}"
 
 
 _KEEP = "helm.sh/resource-policy"
@@ -235,8 +245,12 @@ def prune_disabled(objects: Objects) -> Iterator[Problem]:
         if not kept and manifest.annotations.get(_KEEP) == "keep":
             kept, key = [_KEEP], _KEEP
         if kept and not sync.holds_data(manifest):
-            message = f"{manifest.label} stays on the cluster after it is removed from git"
-            yield Problem(manifest, annotation(key), message, f"remove {' and '.join(kept)}")
+            names = " and ".join(kept)
+            message = (
+                f"with {names}, {manifest.label} stays on the cluster after it is removed from git"
+            )
+            place = "" if key == _KEEP else f" from {key}"
+            yield Problem(manifest, annotation(key), message, f"remove {names}{place}")
     path = ("spec", "syncPolicy", "syncOptions")
     options = sync.options(spec_of(objects.application, *path[1:]))
     for option in ("Prune", "Delete"):
@@ -245,7 +259,8 @@ def prune_disabled(objects: Objects) -> Iterator[Problem]:
                 f"with {option}=false on the Application, objects stay on the cluster after they"
                 " are removed from git"
             )
-            yield Problem(objects.application, path, message, f"remove {option}=false")
+            fix = f"remove {option}=false from syncPolicy.syncOptions"
+            yield Problem(objects.application, path, message, fix)
 
 
 @rule(_SYNC_OPTIONS + "#force-sync")
@@ -267,12 +282,9 @@ def sync_replaces_running_object(objects: Objects) -> Iterator[Problem]:
             verb = "deletes and recreates" if "Force" in active else "overwrites"
             scope = "all objects" if is_application else manifest.label
             message = f"with {named}, every sync {verb} {scope}"
-            yield Problem(
-                manifest,
-                path if is_application else annotation(sync.OPTIONS),
-                message,
-                f"remove {named}",
-            )
+            place = path if is_application else annotation(sync.OPTIONS)
+            fix = f"remove {named} from {'.'.join(path[1:]) if is_application else sync.OPTIONS}"
+            yield Problem(manifest, place, message, fix)
 
 
 _MOST = 63
@@ -291,15 +303,15 @@ def name_too_long(objects: Objects) -> Iterator[Problem]:
     for manifest in objects.manifests:
         limit, reason = _MOST, ""
         if manifest.kind == "StatefulSet":
-            limit, reason = _MOST - _HASH, "its pods have a label with it and a revision hash"
+            limit, reason = _MOST - _HASH, "a label of its pods contains the name and a hash"
         elif manifest.kind == "CronJob":
-            limit, reason = _OF_CRON_JOBS, "its Jobs are named after it and the minute"
+            limit, reason = _OF_CRON_JOBS, "the names of its Jobs also contain the minute"
         elif manifest.kind == "Job":
-            reason = "its pods have a label with it"
+            reason = "a label of its pods contains the name"
         if reason and len(manifest.name) > limit:
             message = (
                 f"the name of {manifest.label} has {len(manifest.name)} characters, but only"
-                f" {limit} fit, as {reason}: nothing runs"
+                f" {limit} fit, because {reason}: nothing runs"
             )
             fix = f"write a name of at most {limit} characters"
             yield Problem(manifest, ("metadata", "name"), message, fix)
@@ -315,7 +327,7 @@ _MOST_OF_ANNOTATIONS = 256 * 1024
 def annotations_too_large(objects: Objects) -> Iterator[Problem]:
     """The annotations of an object are at most 256 KiB in total.
 
-    Otherwise the API server rejects the object, so the sync fails.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for manifest in objects.manifests:
         sizes = {
@@ -325,10 +337,10 @@ def annotations_too_large(objects: Objects) -> Iterator[Problem]:
         if sum(sizes.values()) > _MOST_OF_ANNOTATIONS:
             largest = max(sizes, key=lambda key: sizes[key])
             message = (
-                f"the annotations of {manifest.label} have {sum(sizes.values())} bytes; the API"
-                f" server allows {_MOST_OF_ANNOTATIONS}"
+                f"the annotations of {manifest.label} have {sum(sizes.values())} bytes, more than"
+                f" {_MOST_OF_ANNOTATIONS}: the API server rejects the object"
             )
-            fix = "move the longest text to a ConfigMap"
+            fix = f"shorten or remove {largest}, the longest annotation"
             yield Problem(manifest, annotation(largest), message, fix)
 
 
@@ -369,4 +381,4 @@ def server_managed_field(objects: Objects) -> Iterator[Problem]:
                 f"{path[-1]} of {manifest.label} is managed by {owner}: git and {owner} overwrite"
                 " each other"
             )
-            yield Problem(manifest, path, message, "remove it")
+            yield Problem(manifest, path, message, f"remove {path[-1]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from scripts.core import paths
 from scripts.kubernetes import services
@@ -20,12 +20,10 @@ _CLAIMS = "https://kubernetes.io/docs/concepts/storage/persistent-volumes/"
 _STATEFUL = "https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/"
 _MISSPELLED = 0.93
 """How similar an optional name must be to an existing one to be reported as misspelled."""
-_NAMELESS = "its pods have no DNS names, so peers cannot reach them by name"
+_NAMELESS = "the pods have no DNS names, so peers cannot reach them by name"
 _OF_CLUSTERS = ("ClusterSecretStore", "IngressClass", "PriorityClass", "StorageClass")
 _NEAR = 0.8
 """How similar an existing name must be to be suggested."""
-_FEW = 3
-"""Up to this number of names, all are listed if none is similar."""
 
 
 @rule(_CONFIG_MAPS)
@@ -52,7 +50,7 @@ def missing_secret(objects: Objects) -> Iterator[Problem]:
         else:
             created = paths.get(maker.object, target)
             message = f"{maker.label} creates the Secret {created}, but {problem.message}"
-            yield Problem(maker, target, message, f"write {name}")
+            yield Problem(maker, target, message, f"write target.name: {name}")
 
 
 @rule(_CONFIG_MAPS)
@@ -75,12 +73,28 @@ def missing_config_key(objects: Objects) -> Iterator[Problem]:
                         f"{mention.manifest.label} reads the key {key} of {kind}/{mention.name},"
                         f" which has {listed}: {_without_key(mention)}"
                     )
-                    similar = difflib.get_close_matches(key, known, 1)
-                    fix = f"write {similar[0] if similar else 'an existing key'}"
-                    fix += f", or add {key} to {kind}/{mention.name}"
-                    yield _at_the_maker(objects, kind, mention, message, fix) or Problem(
+                    near = difflib.get_close_matches(key, known, 1)
+                    add = _add_key(objects, kind, mention.name, key)
+                    fix = f"write {near[0]} instead of {key}" if near else add
+                    yield _at_the_maker(objects, kind, mention, message, add) or Problem(
                         mention.manifest, path, message, fix
                     )
+
+
+def _add_key(objects: Objects, kind: str, name: str, key: str) -> str:
+    """Return the fix to add a key to the object with a name, or to the one that creates it."""
+    maker = objects.find("ExternalSecret", name) if kind == "Secret" else None
+    if maker:
+        return f"add an entry with secretKey: {key} to data of {maker.label}"
+    if objects.find(kind, name) or name not in objects.given.objects.get(kind, ()):
+        return f"add {key} to {kind}/{name}"
+    place = f"given.{kind}.{name} in {_environment_file(objects)}"
+    return f"add {key} to {kind}/{name} on the cluster, and then to {place}"
+
+
+def _environment_file(objects: Objects) -> str:
+    """Return the file that declares the resources that the cluster provides."""
+    return f"overlays/{objects.name}/environment.yaml"
 
 
 def _without_key(mention: Mention) -> str:
@@ -108,11 +122,7 @@ def missing_service_account(objects: Objects) -> Iterator[Problem]:
 
     Otherwise no pod is created, or External Secrets cannot read the store.
     """
-    return _missing(
-        objects,
-        "ServiceAccount",
-        "pods that use it are not created, and a store with it cannot be read",
-    )
+    return _missing(objects, "ServiceAccount", "the pods are not created")
 
 
 @rule(_CLAIMS)
@@ -139,7 +149,7 @@ def unknown_storage_class(objects: Objects) -> Iterator[Problem]:
     outcome=Outcome.RISK,
 )
 def claim_without_storage_class(objects: Objects) -> Iterator[Problem]:
-    """Claims name a StorageClass if environment.yaml lists those of the cluster.
+    """Claims name a StorageClass if `given` in environment.yaml lists any.
 
     Otherwise the claim uses the default class of the cluster, which can have slower disks. Without
     a default class, the pod stays Pending.
@@ -161,7 +171,7 @@ def unknown_ingress_class(objects: Objects) -> Iterator[Problem]:
     outcome=Outcome.RISK,
 )
 def ingress_without_class(objects: Objects) -> Iterator[Problem]:
-    """Ingresses name an IngressClass if environment.yaml lists those of the cluster.
+    """Ingresses name an IngressClass if `given` in environment.yaml lists any.
 
     Otherwise the default class of the cluster serves the Ingress; without a default, no controller
     does.
@@ -201,24 +211,49 @@ def _missing(objects: Objects, kind: str, effect: str) -> Iterator[Problem]:
         if optional and not near:
             continue
         first = named[0]
-        others = sorted({m.manifest.label for m in named} - {first.manifest.label})
-        users = ", ".join((first.manifest.label, *others))
+        others = len({m.manifest.label for m in named}) - 1
+        users = first.manifest.label + (f" and {others} more" if others else "")
         use = "use" if others else "uses"
         then = "it is optional, so the pods start without it" if optional else effect
         if kind == "Secret" and first.manifest.kind == "Ingress":
-            then = "its hosts have no certificate"
-        message = f"{users} {use} the {kind} {name}, which does not exist: {then}"
-        few = near or (names if len(names) <= _FEW else [])
-        existing = f"name an existing {kind}"
-        existing = existing if kind in _OF_CLUSTERS else f"create it, or {existing}"
-        way = f"write {' or '.join(few)}" if few else existing
-        fix = f"{way}; if the cluster has {name}, add it to given.{kind} in environment.yaml"
+            then = "the hosts have no certificate"
+        elif kind == "ServiceAccount" and first.manifest.kind == "SecretStore":
+            then = "External Secrets cannot read the store"
+        message = f"{users} {use} {kind}/{name}, which does not exist: {then}"
+        fix = _missing_fix(objects, kind, name, near)
         yield Problem(first.manifest, first.path, message, fix)
+
+
+def _missing_fix(objects: Objects, kind: str, name: str, near: Sequence[str]) -> str:
+    """Return the fix for a name without an object: another name, or the missing object.
+
+    near: existing objects with similar names, the most similar one first.
+    """
+    known = list(near or objects.given.objects.get(kind, ()))
+    provided = f"list it under given.{kind} in {_environment_file(objects)}"
+    if kind == "PriorityClass" and not known:
+        other = "remove priorityClassName"
+    elif near or (known and kind in _OF_CLUSTERS):
+        other = f"write {_one_of(objects, kind, known)}"
+    elif kind in _OF_CLUSTERS:
+        return f"create {kind}/{name} on the cluster if it is missing, and {provided}"
+    else:
+        what = "an ExternalSecret for " if kind == "Secret" else ""
+        other = f"create {what}{kind}/{name} in chart/templates"
+    return f"{other}; if the cluster has {kind}/{name}, {provided}"
+
+
+def _one_of(objects: Objects, kind: str, names: Sequence[str]) -> str:
+    """Return the first of some names, and which others the environment also lists."""
+    if not names[1:]:
+        return names[0]
+    more = ", ".join(names[1:])
+    return f"{names[0]} ({_environment_file(objects)} also lists {more} in given.{kind})"
 
 
 def _without(objects: Objects, kind: str) -> Iterator[Problem]:
     """Yield the objects that name no class, if the classes of the cluster are known."""
-    known = " or ".join(objects.given.objects.get(kind, ()))
+    known = list(objects.given.objects.get(kind, ()))
     if not known:
         return
     field = "ingressClassName" if kind == "IngressClass" else "storageClassName"
@@ -227,8 +262,9 @@ def _without(objects: Objects, kind: str) -> Iterator[Problem]:
             label = mention.manifest.label
             is_object = mention.manifest.kind in ("Ingress", "PersistentVolumeClaim")
             what = label if is_object else f"a claim of {label}"
-            message = f"{what} names no {kind}: it depends on the default of the cluster"
-            yield Problem(mention.manifest, mention.path, message, f"write {field}: {known}")
+            message = f"{what} names no {kind}, so it gets the default of the cluster, if any"
+            fix = f"write {field}: {_one_of(objects, kind, known)}"
+            yield Problem(mention.manifest, mention.path, message, fix)
 
 
 @rule(_STATEFUL + "#stable-network-id")
@@ -245,8 +281,9 @@ def statefulset_without_headless_service(objects: Objects) -> Iterator[Problem]:
         known = objects.of_kind("Service")
         headless = [other.name for other in known if _governs(objects, other, workload)]
         service = objects.find("Service", name)
-        fix = "create a Service with clusterIP: None that selects its pods"
-        fix = f"write {headless[0]}" if headless else fix
+        fix = f"create a Service with clusterIP: None that selects the pods of {label}, and write"
+        fix += " its name in serviceName"
+        fix = f"write serviceName: {headless[0]}" if headless else fix
         if not name and headless:
             message = f"{label} has no serviceName: {_NAMELESS}"
         elif not name or name in headless:

@@ -28,7 +28,7 @@ def unused_config_map(objects: Objects) -> Iterator[Problem]:
             others = (other.object for other in objects.manifests if other is not manifest)
             if not any(_contains(other, manifest.name) for other in others):
                 message = f"no object uses {manifest.label}: changes to it have no effect"
-                fix = "mount it or read it in an environment variable, or remove it"
+                fix = f"remove {manifest.label}; if a program needs its data, mount it as a volume"
                 yield Problem(manifest, ("metadata", "name"), message, fix)
 
 
@@ -67,6 +67,7 @@ def unused_service_account(objects: Objects) -> Iterator[Problem]:
         if manifest.name not in used:
             message = f"no pod or SecretStore uses {manifest.label}: its rights have no effect"
             fix = (
-                f"write serviceAccountName: {manifest.name} in the pods that need it, or remove it"
+                f"write serviceAccountName: {manifest.name} in the pods that need its rights; if"
+                f" none do, remove {manifest.label}"
             )
             yield Problem(manifest, ("metadata", "name"), message, fix)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from scripts.kubernetes.quantity import shown
+from scripts.kubernetes.quantity import parse, shown
 from scripts.kubernetes.resource_usage import (
     COMPUTE,
     ContainerResources,
@@ -18,6 +18,15 @@ from scripts.rules.snapshot import Objects
 _MIB = Decimal(1024**2)
 _MOST_CORES = 32
 """Of one container: a larger number is more likely meant as millicores."""
+_USUAL = {
+    ("requests", "cpu"): "100m",
+    ("limits", "cpu"): "500m",
+    ("requests", "memory"): "256Mi",
+    ("limits", "memory"): "512Mi",
+    ("requests", "ephemeral-storage"): "64Mi",
+    ("limits", "ephemeral-storage"): "256Mi",
+}
+"""The defaults for containers in base/profiles/production.yaml."""
 
 
 def above_limit(objects: Objects) -> Iterator[tuple[ContainerResources, str, str, str]]:
@@ -45,6 +54,19 @@ def is_misread(resource: str, amount: Decimal) -> bool:
     if resource == "cpu":
         return amount > _MOST_CORES
     return resource in COMPUTE and 0 < amount < (_MIB if resource == "memory" else 1024)
+
+
+def quoted(amount: str) -> str:
+    """Return an amount as YAML: in quotes if it is a number without a unit."""
+    return amount if amount[-1].isalpha() else f'"{amount}"'
+
+
+def usual(own: ContainerResources, field: str, resource: str) -> str:
+    """Return a usual request or limit of a container, not less than its request."""
+    request, found = own.requests.get(resource), _USUAL[field, resource]
+    if field == "limits" and request and request > (parse(found) or 0):
+        return quoted(shown(resource, request))
+    return found
 
 
 def with_unit(value: Any, unit: str = "") -> str:

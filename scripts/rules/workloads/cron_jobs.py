@@ -24,8 +24,8 @@ _LEAST_DEADLINE_S = 10
 def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
     """The activeDeadlineSeconds of a CronJob are less than the interval of its schedule.
 
-    Otherwise a long Job makes the next one be skipped (concurrencyPolicy Forbid), or is killed by
-    it (Replace).
+    Otherwise a Job may still run when the next one is due: the next one is skipped
+    (concurrencyPolicy Forbid), or kills it (Replace).
     """
     for workload in _of_kind(objects, "CronJob"):
         path: Where = ("spec", "jobTemplate", "spec", "activeDeadlineSeconds")
@@ -34,12 +34,15 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
         if policy not in ("Forbid", "Replace") or not isinstance(longest, int):
             continue
         if longest >= between:
-            effect = "the next one is skipped" if policy == "Forbid" else "the next one kills it"
+            effect = "is skipped" if policy == "Forbid" else "kills the one that still runs"
             message = (
-                f"a Job may run for {longest} s (activeDeadlineSeconds), and the next one is due "
-                f"after {between} s: {effect}"
+                f"a Job may run for {longest} s (activeDeadlineSeconds), but the next one is due "
+                f"after {between} s: the next Job {effect}"
             )
-            fix = f"write a less frequent schedule, or activeDeadlineSeconds below {between}"
+            seconds, fix = _deadline(between), "write a less frequent schedule"
+            if seconds >= _LEAST_JOB_S:
+                shorter = f"activeDeadlineSeconds: {seconds}{_in_values(workload)}"
+                fix = f"write {shorter}; if Jobs take longer, {fix}"
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
@@ -51,11 +54,13 @@ def schedule_never_runs(objects: Objects) -> Iterator[Problem]:
     """
     for workload in _of_kind(objects, "CronJob"):
         if not cron.comes(str(workload.get("spec", "schedule"))):
-            schedule = workload.get("spec", "schedule")
+            schedule = str(workload.get("spec", "schedule"))
+            minute, hour, day, month, weekday = schedule.split()
             message = (
-                f"the schedule {schedule} has a day that none of its months has: no Job ever starts"
+                f'the schedule "{schedule}" is for day {day}, which no month of {month} has: no '
+                "Job ever starts"
             )
-            fix = "write an existing day of the month, for example 1, or *"
+            fix = f'write an existing day, for example "{minute} {hour} 1 {month} {weekday}"'
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
@@ -63,15 +68,15 @@ def schedule_never_runs(objects: Objects) -> Iterator[Problem]:
 def invalid_job_restart_policy(objects: Objects) -> Iterator[Problem]:
     """The restartPolicy of a Job's pod is Never or OnFailure.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin. Always, the
+    Otherwise the API server rejects the object, so the sync fails or does not begin. Always, the
     default, is not valid for a Job.
     """
     for workload in _of_kind(objects, "CronJob", "Job"):
         path, policy = workload.pod_path, workload.pod_spec.get("restartPolicy")
         if policy in (None, "Always"):
             message = (
-                f"restartPolicy of a Job is {policy or 'not set, which means Always'}: the API "
-                "server rejects the object, so the sync fails"
+                f"restartPolicy is {policy or 'not set, which means Always'}, and a Job allows only"
+                " Never or OnFailure: the API server rejects the object, so the sync fails"
             )
             fix = "write restartPolicy: Never"
             yield Problem(workload.manifest, (*path, "restartPolicy"), message, fix)
@@ -90,7 +95,11 @@ def missing_job_deadline(objects: Objects) -> Iterator[Problem]:
                 "activeDeadlineSeconds is not set, and concurrencyPolicy is Forbid: a Job that "
                 "hangs blocks all later ones"
             )
-            fix = "add activeDeadlineSeconds, less than the interval of the schedule"
+            between = cron.interval(str(workload.get("spec", "schedule")))
+            fix = (
+                f"add activeDeadlineSeconds: {_deadline(between)} to spec.jobTemplate.spec: less "
+                f"than the {between} s between two Jobs"
+            )
             yield Problem(workload.manifest, path, message, fix)
 
 
@@ -109,7 +118,7 @@ def job_deadline_too_short(objects: Objects) -> Iterator[Problem]:
                 f"activeDeadlineSeconds is {seconds}: the Job may be terminated before its pod has "
                 "started"
             )
-            fix = "write activeDeadlineSeconds: 3600, or longer than the Job takes"
+            fix = "write activeDeadlineSeconds: 3600, or more if the Job takes longer"
             yield Problem(workload.manifest, path, message, fix)
 
 
@@ -127,8 +136,8 @@ def concurrent_jobs_share_volumes(objects: Objects) -> Iterator[Problem]:
         if any(disks & volume.keys() for _, volume in workload.volumes()):
             policy = workload.get("spec", "concurrencyPolicy") or "not set, which means Allow"
             message = (
-                f"concurrencyPolicy is {policy}: a Job may start while the previous one runs, and "
-                "both write to the same place"
+                f"concurrencyPolicy is {policy}: a Job may start while the previous one still runs,"
+                " and both write to the same volume or bucket"
             )
             path: Where = ("spec", "concurrencyPolicy")
             yield Problem(workload.manifest, path, message, "write concurrencyPolicy: Forbid")
@@ -143,7 +152,7 @@ def backup_suspended(objects: Objects) -> Iterator[Problem]:
     for workload in _of_kind(objects, "CronJob") if objects.is_production else ():
         path = ("spec", "suspend")
         if workload.get(*path) is True:
-            message = f"{workload.manifest.label} is suspended: no backup is made"
+            message = f"{workload.manifest.label} is suspended (suspend: true): no backup is made"
             yield Problem(workload.manifest, path, message, "write suspend: false")
 
 
@@ -158,10 +167,21 @@ def starting_deadline_too_short(objects: Objects) -> Iterator[Problem]:
         seconds = workload.get(*path)
         if isinstance(seconds, int) and seconds < _LEAST_DEADLINE_S:
             message = (
-                f"startingDeadlineSeconds is {seconds}, and the CronJob controller checks "
-                "schedules every 10 s: it may never start a Job"
+                f"startingDeadlineSeconds is {seconds}, but the CronJob controller checks schedules"
+                " only every 10 s: it may never start a Job"
             )
             yield Problem(workload.manifest, path, message, "write startingDeadlineSeconds: 1200")
+
+
+def _deadline(between: int) -> int:
+    """Return activeDeadlineSeconds for Jobs that start so many seconds after each other."""
+    return between * 5 // 6
+
+
+def _in_values(workload: Workload) -> str:
+    """Return what a fix says about the key of activeDeadlineSeconds in the values."""
+    is_backup = workload.manifest.component == "backup"
+    return " (in the values: backup.timeoutSeconds)" if is_backup else ""
 
 
 def _of_kind(objects: Objects, *kinds: str) -> Iterator[Workload]:

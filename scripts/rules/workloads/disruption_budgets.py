@@ -16,6 +16,8 @@ from scripts.rules.workloads.placing import counted
 _BUDGETS = "https://kubernetes.io/docs/tasks/run-application/configure-pdb/"
 _VALIDATORS = ("sequencer", "maru")
 """The components of a validator."""
+_OF_CHART = (*_VALIDATORS, "besu")
+"""The components for which the chart can create a PodDisruptionBudget."""
 
 
 @rule(_BUDGETS)
@@ -35,8 +37,7 @@ def pdb_blocks_drain(objects: Objects) -> Iterator[Problem]:
                 f"{field} is {spec[field]} for {pods} {_pods(pods)}, so no pod may be evicted: "
                 f"drains of {'its node' if pods == 1 else 'their nodes'} hang"
             )
-            fix = "write maxUnavailable: 1"
-            yield Problem(manifest, ("spec", field), message, fix)
+            yield Problem(manifest, ("spec", field), message, _bound(spec, 1))
 
 
 def _keeps_only_pod(objects: Objects, spec: dict[str, Any], pods: int) -> bool:
@@ -65,17 +66,17 @@ def pdb_allows_loss_of_quorum(objects: Objects) -> Iterator[Problem]:
     Otherwise the chain stops if two nodes are drained at the same time.
     """
     spare = objects.chain.spare if objects.chain else 0
+    needs = f", but a block needs {objects.chain.quorum}" if objects.chain else ""
     for manifest, spec, own in _budgets(objects):
         pods = sum(w.least for w in own if w.manifest.component in _VALIDATORS)
         gone = min(resilience.let_go(spec, pods), pods)
         if pods > 1 and gone > max(1, spare):
             field = "minAvailable" if "minAvailable" in spec else "maxUnavailable"
             message = (
-                f"{field} is {spec.get(field)}, so drains may evict {gone} of {pods} validators at "
-                f"once, and the chain can spare only {max(0, spare)}: it stops"
+                f"{field} is {spec.get(field, 'not set')}, so drains may evict {gone} of {pods} "
+                f"validators at once{needs}: the chain stops"
             )
-            fix = f"write maxUnavailable: {max(1, spare)}"
-            yield Problem(manifest, ("spec", field), message, fix)
+            yield Problem(manifest, ("spec", field), message, _bound(spec, max(1, spare)))
 
 
 @rule(_BUDGETS, outcome=Outcome.RISK)
@@ -96,7 +97,13 @@ def missing_pdb(objects: Objects) -> Iterator[Problem]:
                 f"no PodDisruptionBudget selects the {workload.least} pods of "
                 f"{workload.manifest.label}: drains may evict all of them at once"
             )
-            fix = "add podDisruptionBudget: {enabled: true, maxUnavailable: 1}"
+            fix = "add a PodDisruptionBudget with maxUnavailable: 1 that selects these pods"
+            component = workload.manifest.component
+            if component in _OF_CHART:
+                fix = (
+                    f"write {component}.podDisruptionBudget: {{enabled: true, maxUnavailable: 1}} "
+                    f"in overlays/{objects.name}/values.yaml"
+                )
             yield Problem(*counted(objects, workload, "minReplicas"), message, fix)
 
 
@@ -112,10 +119,10 @@ def pdb_protects_no_pod(objects: Objects) -> Iterator[Problem]:
         if pods > 1 and resilience.let_go(spec, pods) >= pods and not of_chain:
             field = "maxUnavailable" if "maxUnavailable" in spec else "minAvailable"
             message = (
-                f"{field} is {spec.get(field)} for {pods} pods: drains may evict all of them at "
-                "once"
+                f"{field} is {spec.get(field, 'not set')} for {pods} pods: drains may evict all of "
+                "them at once"
             )
-            yield Problem(manifest, ("spec", field), message, "write maxUnavailable: 1")
+            yield Problem(manifest, ("spec", field), message, _bound(spec, 1))
 
 
 @rule(_BUDGETS + "#unhealthy-pod-eviction-policy", Severity.WARNING)
@@ -146,7 +153,7 @@ def pdb_protects_unready_pods(objects: Objects) -> Iterator[Problem]:
 def pdb_with_both_bounds(objects: Objects) -> Iterator[Problem]:
     """A PodDisruptionBudget sets minAvailable or maxUnavailable, not both.
 
-    Otherwise the API server rejects it, and the sync fails or does not begin.
+    Otherwise the API server rejects it, so the sync fails or does not begin.
     """
     for manifest, spec, _ in _budgets(objects):
         if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
@@ -164,6 +171,12 @@ def _budgets(objects: Objects) -> Iterator[tuple[Manifest, dict[str, Any], list[
         spec = manifest.object.get("spec")
         if isinstance(spec, dict):
             yield manifest, spec, objects.selected(spec.get("selector"))
+
+
+def _bound(spec: dict[str, Any], most: int) -> str:
+    """Return a fix: how many pods may be evicted at once."""
+    instead = ", and remove minAvailable" if "minAvailable" in spec else ""
+    return f"write maxUnavailable: {most}{instead}"
 
 
 def _pods(count: int) -> str:

@@ -22,34 +22,34 @@ _Named = tuple[Where, str]
 def duplicate_container_name(objects: Objects) -> Iterator[Problem]:
     """The containers of a pod, including its init containers, have unique names.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         names = (((*c.path, "name"), c.name) for c in containers.of(workload))
-        yield from _duplicates(workload, names, f"{workload.manifest.label} has two containers")
+        yield from _duplicates(workload, names, workload.manifest.label, "container")
 
 
 @rule(_PODS + "#PodSpec", outcome=Outcome.REJECTED)
 def duplicate_volume_name(objects: Objects) -> Iterator[Problem]:
     """The volumes of a pod have unique names.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         names = (((*path, "name"), str(v.get("name"))) for path, v in workload.volumes())
-        yield from _duplicates(workload, names, f"{workload.manifest.label} has two volumes")
+        yield from _duplicates(workload, names, workload.manifest.label, "volume")
 
 
 @rule(_PODS + "#Ports", outcome=Outcome.REJECTED)
 def duplicate_port_name(objects: Objects) -> Iterator[Problem]:
     """The ports of a container have unique names.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for container in (c for workload in objects.makers for c in containers.of(workload)):
         names = (((*port.path, "name"), port.name) for port in container.ports() if port.name)
         label = f"{called(container)} of {container.workload.manifest.label}"
-        yield from _duplicates(container.workload, names, f"{label} has two ports")
+        yield from _duplicates(container.workload, names, label, "port")
 
 
 @rule(_APPLY, outcome=Outcome.REJECTED)
@@ -66,14 +66,23 @@ def duplicate_environment_variable(objects: Objects) -> Iterator[Problem]:
             if "name" in variable
         )
         label = f"{called(container)} of {container.workload.manifest.label}"
-        yield from _duplicates(container.workload, names, f"{label} has two environment variables")
+        yield from _duplicates(container.workload, names, label, "environment variable")
 
 
-def _duplicates(workload: Workload, names: Iterable[_Named], what: str) -> Iterator[Problem]:
-    """Yield a problem for each name that repeats an earlier one."""
+def _duplicates(
+    workload: Workload, names: Iterable[_Named], owner: str, what: str
+) -> Iterator[Problem]:
+    """Yield a problem for each name that repeats an earlier one.
+
+    owner: what may have each name once; what: what is named.
+    """
     seen = set[str]()
     for path, name in names:
         if name in seen:
-            message = f"{what} named {name}: the API server rejects the object, so the sync fails"
-            yield Problem(workload.manifest, path, message, "rename or remove one of the two")
+            message = (
+                f"{owner} has two {what}s named {name}: the API server rejects the object, so the "
+                "sync fails"
+            )
+            fix = f"remove one of the two {what}s; if both are needed, rename one"
+            yield Problem(workload.manifest, path, message, fix)
         seen.add(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.chain.node_config import BESU, MARU
 from scripts.core import paths
-from scripts.kubernetes import containers, volumes
+from scripts.kubernetes import containers, services, volumes
 from scripts.kubernetes.containers import PROBES, Container
 from scripts.kubernetes.manifest import Where
 from scripts.rules import named_objects
@@ -60,6 +60,28 @@ _OF_REMOTES = (
 )
 _REPORTED = ("ETHSTATS_SECRET", "ETHSTATS_HOST", "POD_NAME")
 """With these, a node reports to EthStats: the secret, the host, and its own name."""
+_ETHSTATS_SECRET = ("linea-stack-ethstats-secret", "secret")
+"""The chart's default for that secret: its name, and the key."""
+_OF_SCRIPTS = {
+    "KEY_FILE": "/secrets/p2p/key",
+    "PREFIX": "the backups' folder in the bucket, for example linea-prod/linea-stack",
+    "RPC_URL": "http://linea-stack-besu:8545",
+    "SECRETS_DIR": "/secrets/tx-sender",
+    "SECRET_FILE": "/secrets/engine/jwt",
+    "SOURCE_DIR": "/source",
+    "TARGET_DIR": "/target",
+    "WORK_DIR": "/run/tx-sender",
+}
+"""The variables that the chart's scripts require, with the values that its templates give them."""
+_FROM_VALUES = {
+    "AMOUNT_WEI": "txSender.amount",
+    "BACKUP": "restore.backup",
+    "BUCKET": "backup.storage.bucket",
+    "INTERVAL_SECONDS": "txSender.interval",
+    "RETENTION_DAYS": "backup.retention.days",
+    "RETENTION_KEEP": "backup.retention.keep",
+}
+"""Those whose values come from the chart's values, with the keys."""
 
 
 @rule(_VARIABLES, outcome=Outcome.HIDDEN)
@@ -75,11 +97,12 @@ def unknown_environment_variable(objects: Objects) -> Iterator[Problem]:
             near = _nearest(name, read - own.keys() - set(required)) if name not in read else ""
             if near:
                 message = (
-                    f"nothing in {called(container)} reads {name}, which is probably "
-                    f"meant as {near}: it has no effect"
+                    f"nothing in {called(container)} reads the environment variable {name}, which "
+                    f"is probably meant as {near}: it has no effect"
                 )
                 manifest = container.workload.manifest
-                yield Problem(manifest, (*path, "name"), message, f"write {near}")
+                fix = f"rename {name} to {near}"
+                yield Problem(manifest, (*path, "name"), message, fix)
 
 
 @rule(_DEPENDENT)
@@ -103,16 +126,22 @@ def unresolved_environment_variable(objects: Objects) -> Iterator[Problem]:
                     if service and (linked or name.startswith("KUBERNETES_")):
                         continue
                     message = (
-                        f"{called(container)} has no variable {name}: $({name}) is not expanded"
+                        f"{called(container)} has no environment variable {name}: $({name}) is not "
+                        "expanded"
                     )
                     near = difflib.get_close_matches(name, allowed, 1)
-                    fix = f"write $({near[0]})" if near else f"add {name} to env"
+                    fix = f"add {name} to env"
+                    if own := ", ".join(sorted(_own(container))):
+                        fix = f"write another variable ({own}); if {name} is intended, {fix}"
+                    if near:
+                        fix = f"write $({near[0]}) instead of $({name})"
                     if name in names:
+                        user = paths.get(workload.manifest.object, (*path[:-1], "name"))
                         message = (
-                            f"the variable {name} is defined below the variable that uses it: "
-                            f"$({name}) is not expanded"
+                            f"in env of {called(container)}, {name} is below {user}, which uses "
+                            f"it: $({name}) is not expanded"
                         )
-                        fix = f"move {name} above this variable"
+                        fix = f"move {name} above {user}"
                     yield Problem(workload.manifest, path, message, fix)
 
 
@@ -160,16 +189,34 @@ def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
         names = " and ".join(missing)
         script = next(iter(_scripts(container)))[1]
         message = (
-            f"{script} of {called(container)} requires {names}, which "
-            f"{'is' if len(missing) == 1 else 'are'} missing or empty: the script fails at once"
+            f"{names} {'is' if len(missing) == 1 else 'are'} missing or empty in env of "
+            f"{called(container)}: {script} needs {'it' if len(missing) == 1 else 'them'}, and "
+            "fails at once"
         )
         path: Where = (*container.path, "env")
-        fix = f"add {names} to env, as described at the top of the script"
+        fix = "set " + " and ".join(
+            f"{name} to {_value(objects, container, name)}" for name in missing
+        )
         unread = own.keys() - _read(objects, container, own, texts)
         for wrong in sorted(unread):
             if near := _nearest(wrong, missing):
-                path, fix = (*own[wrong][0], "name"), f"write {near} instead of {wrong}"
+                path, fix = (*own[wrong][0], "name"), f"rename {wrong} to {near}"
         yield Problem(container.workload.manifest, path, message, fix)
+
+
+def _value(objects: Objects, container: Container, name: str) -> str:
+    """Return the value of a variable that a script requires, as the chart's templates set it."""
+    if name == "PEERS":
+        sequencer = objects.component("sequencer")
+        pods = sequencer.pod_names() if sequencer else []
+        service = sequencer.get("spec", "serviceName") if sequencer else ""
+        return " ".join(f"{pod}.{service}" for pod in pods) or '""'
+    if name == "PARTS":
+        component = container.workload.manifest.component
+        return {"sequencer": "besu", "maru": "maru"}.get(component, "besu maru")
+    if name in _FROM_VALUES:
+        return f"the value of {_FROM_VALUES[name]} in the values"
+    return _OF_SCRIPTS.get(name, "the value that the script expects")
 
 
 @rule("docs/chain.md")
@@ -187,12 +234,31 @@ def incomplete_ethstats_settings(objects: Objects) -> Iterator[Problem]:
         unread = own.keys() - _read(objects, container, own, texts)
         if not any(_nearest(wrong, missing) for wrong in unread):
             is_silent = missing == ["ETHSTATS_SECRET"]
-            effect = "it does not report to EthStats" if is_silent else "it does not start"
+            effect = "does not report to EthStats" if is_silent else "does not start"
             names = " and ".join(missing)
-            message = f"{called(container)} has {present[0]} but not {names}: {effect}"
+            message = f"{called(container)} has {present[0]} but not {names}: the node {effect}"
             path = (*container.path, "env")
-            fix = f"add {names}, or remove {' and '.join(present)}"
+            added = " and ".join(_reported(objects, name) for name in missing)
+            fix = f"add {added} to env"
             yield Problem(container.workload.manifest, path, message, fix)
+
+
+def _reported(objects: Objects, name: str) -> str:
+    """Return a variable of a node that reports to EthStats, as an item of env."""
+    value = "valueFrom: {fieldRef: {fieldPath: metadata.name}}"
+    if name == "ETHSTATS_HOST":
+        ethstats = objects.component("ethstats")
+        hosts = [
+            f"{service.name}:{port.number}"
+            for service in objects.of_kind("Service")
+            for port in services.ports(service)
+            if ethstats in objects.behind(service)
+        ]
+        value = f"value: {(hosts or ['linea-stack-ethstats:3000'])[0]}"
+    elif name == "ETHSTATS_SECRET":
+        known = sorted(_references(objects, "WS_SECRET"))
+        value = f"valueFrom: {{{_key_of(*(known or [_ETHSTATS_SECRET])[0])}}}"
+    return f"{{name: {name}, {value}}}"
 
 
 @rule("https://rclone.org/docs/")
@@ -212,9 +278,13 @@ def incomplete_rclone_remote(objects: Objects) -> Iterator[Problem]:
             if not wrong or any(_nearest(name, {wrong} - options.keys()) for name in options):
                 continue
             variable = f"RCLONE_CONFIG_{remote}_{wrong}"
-            what, fix = "type", f"add {variable}, for example s3"
+            what, fix = "type", f"in env, set {variable} to s3"
             if wrong != "TYPE":
-                what, fix = "credentials", f'write {variable}: "true", or add an access key'
+                what = "credentials"
+                fix = (
+                    f'in env, set {variable} to "true": rclone then uses the IAM role of the pod, '
+                    "or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                )
             message = (
                 f"the rclone remote {remote.lower()} of {called(container)} has no "
                 f"{what}: every copy to it fails"
@@ -238,12 +308,7 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
 
     Otherwise EthStats rejects the reports, and its page stays empty.
     """
-    server = {
-        secret
-        for container in objects.containers
-        for _, variable in container.variables()
-        if variable.get("name") == "WS_SECRET" and (secret := _reference(variable))
-    }
+    server = _references(objects, "WS_SECRET")
     for container, own, _ in objects.once(_environments):
         if container.workload.manifest.component == "ethstats" and "WS_SECRET" not in own:
             if any(_nearest(name, ["WS_SECRET"]) for name in own):
@@ -251,7 +316,8 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
             message = (
                 f"{called(container)} has no WS_SECRET: EthStats rejects the reports of all nodes"
             )
-            fix = "add WS_SECRET with the secretKeyRef of the nodes' ETHSTATS_SECRET"
+            of_nodes = sorted(_references(objects, "ETHSTATS_SECRET")) or [_ETHSTATS_SECRET]
+            fix = f"add {{name: WS_SECRET, valueFrom: {{{_key_of(*of_nodes[0])}}}}} to env"
             yield Problem(container.workload.manifest, (*container.path, "env"), message, fix)
     for container in objects.containers:
         for place, variable in container.variables():
@@ -260,19 +326,34 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
                 continue
             (expected,) = server
             message = (
-                f"{container.name} of {container.workload.manifest.label} reports to EthStats with "
-                f"the secret {secret}, and EthStats expects {expected}: it rejects the reports"
+                f"ETHSTATS_SECRET of {called(container)} comes from Secret/{secret[0]} (key "
+                f"{secret[1]}), but EthStats expects Secret/{expected[0]} (key {expected[1]}): it "
+                "rejects the reports"
             )
             path = (*place, "valueFrom", "secretKeyRef", "name")
-            name, _, key = expected.partition("/")
-            fix = f"write secretKeyRef: {{name: {name}, key: {key}}}"
+            fix = f"write {_key_of(*expected)}"
             yield Problem(container.workload.manifest, path, message, fix)
 
 
-def _reference(variable: Mapping[str, Any]) -> str | None:
-    """Return the Secret/key that a variable refers to; None without a secretKeyRef."""
+def _references(objects: Objects, name: str) -> set[tuple[str, str]]:
+    """Return the Secrets, each with its key, that containers have in an environment variable."""
+    return {
+        secret
+        for container in objects.containers
+        for _, variable in container.variables()
+        if variable.get("name") == name and (secret := _reference(variable))
+    }
+
+
+def _reference(variable: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the Secret that a variable refers to, and the key; None without a secretKeyRef."""
     found = paths.get(variable, ["valueFrom", "secretKeyRef"])
-    return f"{found.get('name')}/{found.get('key')}" if isinstance(found, dict) else None
+    return (str(found.get("name")), str(found.get("key"))) if isinstance(found, dict) else None
+
+
+def _key_of(secret: str, key: str) -> str:
+    """Return a reference to a key of a Secret as YAML."""
+    return f"secretKeyRef: {{name: {secret}, key: {key}}}"
 
 
 Own = Mapping[str, tuple[Where, Any]]

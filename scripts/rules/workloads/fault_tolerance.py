@@ -43,11 +43,12 @@ def missing_zones(objects: Objects) -> Iterator[Problem]:
         )
         if spread or resilience.apart(workload, ZONE):
             message = (
-                f"pods of {workload.manifest.label} must be in different zones, but zones is not "
-                "set: rules can't check whether there are enough"
+                f"pods of {workload.manifest.label} must be in different zones, but "
+                f"overlays/{objects.name}/environment.yaml has no zones: validate can't check "
+                "whether there are enough"
             )
             fix = (
-                "add zones with the values of the nodes' label topology.kubernetes.io/zone, for "
+                "add the zones of the cluster's nodes (label topology.kubernetes.io/zone), for "
                 "example zones: [us-east-1a, us-east-1b, us-east-1c]"
             )
             yield Problem(objects.application, (), message, fix)
@@ -70,8 +71,8 @@ def too_few_schedulable_validators(objects: Objects) -> Iterator[Problem]:
         f"a block needs {chain.quorum} of {chain.validators} validators, and only {chain.running} "
         "can run: the chain never produces a block"
     )
-    fix = f"write replicas: {chain.validators} for sequencer and maru"
     fewer = min(sequencer, maru, key=lambda workload: workload.least)
+    fix = _replicas(chain.validators, sequencer, maru)
     yield Problem(fewer.manifest, ("spec", "replicas"), message, fix)
 
 
@@ -83,13 +84,16 @@ def unschedulable_maru(objects: Objects) -> Iterator[Problem]:
     """
     stranded, (sequencer, maru) = _stranded(objects), map(objects.component, _VALIDATORS)
     if stranded and sequencer and maru and not _selects_nothing(objects, *_VALIDATORS):
+        place = "zone" if resilience.together(maru, sequencer) == ZONE else "node"
         message = (
-            f"each Maru must be where its sequencer is, but Maru and sequencer have different "
-            f"anti-affinities or spread constraints: {stranded} of {maru.least} Marus may stay "
-            "Pending"
+            f"each Maru must be in the {place} of its sequencer, but a {place} may run more "
+            f"sequencers than Marus: {stranded} of {maru.least} Marus may stay Pending"
         )
-        fix = "write the same antiAffinity and topologySpreadConstraints for maru and sequencer"
-        odd = maru if resilience.apart(sequencer, ZONE) else sequencer
+        odd, other = (maru, sequencer) if resilience.apart(sequencer, ZONE) else (sequencer, maru)
+        fix = (
+            f"in the values, write for {odd.manifest.component} the antiAffinity and "
+            f"topologySpreadConstraints of {other.manifest.component}"
+        )
         yield Problem(odd.manifest, _placing(odd), message, fix)
 
 
@@ -103,16 +107,16 @@ def no_validator_may_fail(objects: Objects) -> Iterator[Problem]:
     if not objects.is_production or chain is None or chain.spare != 0 or not sequencer or not maru:
         return
     message = (
-        f"a block needs {chain.quorum} of {chain.validators} validators, and {chain.running} run: "
-        "the chain stops if any of them is down"
+        f"a block needs {chain.quorum} of {chain.validators} validators, and only {chain.running} "
+        "run: the chain stops if any of these is down"
     )
     if chain.validators == 1:
         message = (
             "there is only one validator: the chain stops if its pod, its node or its zone is down"
         )
-    fix = "create a network with at least four validators (nox -s network), and run all of them"
+    fix = 'create a new chain with 4 validators: see "Start over" in docs/network.md'
     if chain.validators > chain.running:
-        fix = f"write replicas: {chain.validators} for sequencer and maru"
+        fix = _replicas(chain.validators, sequencer, maru)
     fewer = min(sequencer, maru, key=lambda workload: workload.least)
     yield Problem(fewer.manifest, ("spec", "replicas"), message, fix)
 
@@ -139,7 +143,10 @@ def chain_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
         fix = f"{_MORE_ZONES}, or write {enough} zones; {_accept('chain-stops-with-a-zone')}"
         yield Problem(objects.application, ("zones",), message, fix)
         return
-    fix = "write antiAffinity: hard for sequencer and maru"
+    fix = (
+        "write sequencer.antiAffinity: hard and maru.antiAffinity: hard in "
+        f"overlays/{objects.name}/values.yaml"
+    )
     yield Problem(sequencer.manifest, _placing(sequencer), message, fix)
 
 
@@ -155,17 +162,19 @@ def validator_split_over_zones(objects: Objects) -> Iterator[Problem]:
         return
     if _is_split(objects):
         message = (
-            f"Maru may be in another zone than its sequencer: the loss of one zone may stop "
-            f"{chain.zone} validators, and the chain can spare only {chain.spare}"
+            f"Maru may be in another zone than its sequencer: if a zone is down, {chain.zone} of "
+            f"{chain.validators} validators may be down, and a block needs {chain.quorum}"
         )
         if _minor(objects.kubernetes_version) < _BY_ORDINAL:
-            message += f": Kubernetes {objects.kubernetes_version} can't compare ordinals of pods"
+            message += f"; Kubernetes {objects.kubernetes_version} can't compare pods' ordinals"
             fix = f"upgrade the cluster to 1.{_BY_ORDINAL}; {_accept('validator-split-over-zones')}"
             yield Problem(objects.application, ("kubernetesVersion",), message, fix)
             return
         fix = (
-            "write maru.beside: zone, or add a podAffinity to the sequencer to maru.affinity, with "
-            "matchLabelKeys: [apps.kubernetes.io/pod-index]"
+            f"write maru.beside: zone in overlays/{objects.name}/values.yaml, or add to "
+            f"podAffinity of maru.affinity: {{{REQUIRED}: [{{topologyKey: {ZONE}, labelSelector: "
+            "{matchLabels: {app.kubernetes.io/component: sequencer}}, matchLabelKeys: "
+            "[apps.kubernetes.io/pod-index]}]}"
         )
         yield Problem(maru.manifest, (*maru.pod_path, "affinity"), message, fix)
 
@@ -188,7 +197,7 @@ def rpc_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
             "only one pod of Besu serves JSON-RPC, which is unavailable if the pod, its node or "
             "its zone is down"
         )
-        yield Problem(manifest, path, message, "write 2 or more")
+        yield Problem(manifest, path, message, f"write {path[-1]}: 2")
     elif spread.zone >= spread.pods and spread.pods and not _selects_nothing(objects, "besu"):
         place = "node" if spread.node >= spread.pods else "zone"
         message = (
@@ -196,13 +205,13 @@ def rpc_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
             f"{place} is down"
         )
         fix = (
-            f"add to besu.topologySpreadConstraints in overlays/{objects.name}/values.yaml: "
-            f"{{topologyKey: {ZONE}, maxSkew: 1, whenUnsatisfiable: DoNotSchedule}}"
+            f"in overlays/{objects.name}/values.yaml, write besu.topologySpreadConstraints: "
+            f"[{{topologyKey: {ZONE}, maxSkew: 1, whenUnsatisfiable: DoNotSchedule}}]"
         )
         yield Problem(besu.manifest, _placing(besu), message, fix)
 
 
-_MORE_ZONES = "add the profile three-zones, with six validators"
+_MORE_ZONES = "add three-zones to profiles, which has six validators"
 
 _BY_ORDINAL = 31
 """Minor version of Kubernetes from which affinities have matchLabelKeys (KEP-3633)."""
@@ -210,11 +219,20 @@ _BY_ORDINAL = 31
 
 def _accept(rule_id: str) -> str:
     """Return the advice for a risk that the cluster imposes, so that no date ends it."""
-    return f"if the cluster can't have that, accept the risk: accepts with rule: {rule_id}"
+    return (
+        "if the cluster can't have that, accept the risk: write accepts: "
+        f"[{{rule: {rule_id}, consequence: WHAT_THEN_HAPPENS}}] in environment.yaml"
+    )
 
 
 def _minor(version: str) -> int:
     return int(version.partition(".")[2])
+
+
+def _replicas(count: int, *workloads: Workload) -> str:
+    """Return a fix: the replicas of those workloads that have fewer."""
+    fewer = [workload.manifest.label for workload in workloads if workload.least < count]
+    return f"write replicas: {count} for {' and '.join(fewer)}"
 
 
 def _placing(workload: Workload) -> Where:

@@ -48,13 +48,13 @@ def heap_too_large(objects: Objects) -> Iterator[Problem]:
         if size > limit * _HEAP_SHARE:
             message = (
                 f"the heap may grow to {shown('memory', size)} ({heap.word}), and the memory limit "
-                f"of {called(jvm.container)} is {shown('memory', limit)}: it is "
+                f"of {called(jvm.container)} is {shown('memory', limit)}: the container is "
                 "OOMKilled as the heap fills"
             )
             half = "-XX:MaxRAMPercentage=50" if heap.size is None else f"-Xmx{_option(limit / 2)}"
             fix = (
-                f"write {half}, or raise the memory limit to {least('memory', size * 2)}: Besu and "
-                "Maru need about as much memory outside of the heap"
+                f"write {half}: RocksDB and the JVM need memory outside of the heap; if the heap "
+                f"must be so large, write limits.memory: {least('memory', size * 2)}"
             )
             yield Problem(jvm.manifest, heap.path, message, fix)
 
@@ -69,12 +69,13 @@ def missing_max_heap(objects: Objects) -> Iterator[Problem]:
     for jvm in _jvms(objects):
         if jvm.first and jvm.first.size is not None and jvm.most is None and not jvm.unreadable:
             message = (
-                f"the initial heap of {jvm.container.name} is {jvm.first.text}, and the maximum is "
-                "not set: the JVM uses a quarter of the memory limit, which may be less"
+                f"{called(jvm.container)} has {jvm.first.word} but no maximum heap: the JVM uses a "
+                "quarter of the memory limit, which may be less than the initial heap"
             )
             limit = jvm.resources.limits.get("memory")
             size = max(limit / 2, jvm.first.size) if limit else jvm.first.size
-            yield Problem(jvm.manifest, jvm.first.path, message, f"add -Xmx{_option(size)}")
+            fix = f"add -Xmx{_option(size)} after {jvm.first.word}"
+            yield Problem(jvm.manifest, jvm.first.path, message, fix)
 
 
 @rule(_JAVA)
@@ -88,8 +89,11 @@ def initial_heap_above_max(objects: Objects) -> Iterator[Problem]:
         if first and most and first.size is not None and most.size is not None:
             if first.size <= most.size:
                 continue
-            message = f"{first.word} is larger than {most.word}: the JVM does not start"
-            fix = f"write -Xms{most.text} or less, or raise the maximum to -Xmx{first.text}"
+            message = (
+                f"in {called(jvm.container)}, the initial heap ({first.word}) is larger than the "
+                f"maximum ({most.word}): the JVM does not start"
+            )
+            fix = f"write -Xms{most.text}"
             yield Problem(jvm.manifest, first.path, message, fix)
 
 
@@ -103,8 +107,8 @@ def invalid_heap_size(objects: Objects) -> Iterator[Problem]:
     for jvm in _jvms(objects):
         for word, path in jvm.unreadable:
             message = (
-                f"{word} is not a valid heap size, which is a number with k, m or g, and at least "
-                "1 MiB: the JVM does not start"
+                f"{word} of {called(jvm.container)} is not a valid heap size (a number with k, m or"
+                " g, at least 1m): the JVM does not start"
             )
             number = re.search("[0-9]+", word)
             option = word[:4] if word.startswith("-Xm") else word.partition("=")[0] + "="

@@ -55,21 +55,34 @@ def missing_sub_path(objects: Objects) -> Iterator[Problem]:
                 known = holds.get(str(mount.get("name")))
                 if known is None or not isinstance(mount.get(field), str):
                     continue
-                for name in _expanded(container, mount[field]):
+                wanted = _expanded(container, mount[field])
+                for name in wanted:
                     if _lacks(known, name):
                         message = (
-                            f"{called(container)} mounts {name} of the volume "
-                            f"{mount['name']}, which has {_only(known)}: an empty directory is "
-                            "mounted instead"
+                            f"{called(container)} mounts {name} of the volume {mount['name']}, "
+                            f"which has {_only(known)}: an empty directory is mounted instead"
                         )
                         near = difflib.get_close_matches(name, known, 1)
-                        fix = f"write {near[0] if near else 'the name of a file of the volume'}"
+                        fix = (
+                            f"write subPath: {near[0]}" if near else "write one of these in subPath"
+                        )
                         where = (*path, field)
                         if field == "subPathExpr":
-                            fix = f"add {name} to the volume's items"
+                            fix = _item_to_write(workload, str(mount["name"]), name, wanted)
                             where = places.get(str(mount["name"]), where)
                         yield Problem(workload.manifest, where, message, fix)
                         break
+
+
+def _item_to_write(workload: Workload, volume: str, name: str, wanted: Collection[str]) -> str:
+    """Return the fix for a volume that lacks one of the files that pods mount."""
+    for source in volumes.sources(volumes.by_name(workload, volume) or {}):
+        for _, _, file in source.items or ():
+            if file not in wanted:
+                return f"write path: {name} instead of {file} in the items of the volume {volume}"
+        if source.items is None:
+            return f"add the key {name} to {source.kind}/{source.name}"
+    return f"add an item with path: {name} to the items of the volume {volume}"
 
 
 @rule(_VOLUMES)
@@ -117,10 +130,11 @@ def missing_java_jar(objects: Objects) -> Iterator[Problem]:
                     f"-jar of {called(container)} is followed by {after or 'nothing'}, not by a jar"
                 )
                 path = (*path[:-1], int(path[-1]) + 1)
-                fix = "add the jar after -jar, for example maru.jar"
+                is_maru = container.image == "maru"
+                fix = f"add {'maru.jar' if is_maru else 'the path of the jar'} after -jar"
             elif word.endswith(".jar") and before != "-jar" and _is_class(texts, word):
-                message = f"{word} of {called(container)} has no -jar before it"
-                fix = f"add -jar before {word}"
+                message = f"the argument {word} of {called(container)} has no -jar before it"
+                fix = f"add the argument -jar before {word}"
             if message:
                 message += ": java exits at once"
                 yield Problem(container.workload.manifest, path, message, fix)
@@ -180,7 +194,7 @@ def _missing_sourced_files(objects: Objects) -> Iterator[Problem]:
                         f"{name} of {manifest.label} sources {beside}, which is not in the same "
                         "ConfigMap: the script fails at once"
                     )
-                    fix = f"add {beside} to the ConfigMap"
+                    fix = f"add the key {beside}, with the text of that script, to {manifest.label}"
                     yield Problem(manifest, ("data", beside), message, fix)
 
 
@@ -197,13 +211,13 @@ def _missing_files_of_nodes(
                 if _is_there(setting, file, of_one) or path in done or (done and not file.kind):
                     continue
                 done.add(path)
-                problem = _missing_setting_file(setting, path, file, node.name)
+                problem = _missing_setting_file(objects, setting, path, file, node)
                 if file.kind:  # its volume has no such item
                     where = node.volume(file)
                     problem = Problem(node.workload.manifest, where, problem.message, problem.fix)
                     source = objects.find(file.kind, file.name)
                     if of_one and source and not paths.has(source.object, ("data", file.key)):
-                        fix = f"add {file.key} to {source.label}"
+                        fix = f"add the key {file.key} to {source.label}, as for the other pods"
                         problem = Problem(source, ("data", file.key), problem.message, fix)
                 yield problem
 
@@ -226,24 +240,14 @@ def _missing_file(
     ]
     under = volumes.mounted(container, text)
     if under is None or not under.folder:
-        elsewhere = _elsewhere(text, mounted, holds)
-        place = (*container.path, "volumeMounts")
-        if elsewhere:
-            message = f"{called(container)} uses {text}, but {elsewhere}: {_FAILS}"
-            right = _used(container, text, mounted, holds) if whole else ""
-            if right:
-                return Problem(workload.manifest, path, message, f"write {right}")
-            fix = "change the mountPath, or the path that the container uses"
-            return Problem(workload.manifest, place, message, fix)
-        near = sorted(folder for folder in folders if _inside(f"{text}/", folder))
-        if not near:
-            return None
-        message = (
-            f"{called(container)} uses {text}, but does not mount the volume that "
-            f"another container of the pod mounts at {near[0]}: {_FAILS}"
-        )
-        fix = f"add a volumeMount with mountPath: {near[0]} to this container"
-        return Problem(workload.manifest, place, message, fix)
+        elsewhere, fix = _elsewhere(text, mounted, holds)
+        if not elsewhere:
+            return _not_mounted(container, text, folders)
+        message = f"{called(container)} uses {text}, but {elsewhere}: {_FAILS}"
+        right = _used(container, text, mounted, holds) if whole else ""
+        if right:
+            return Problem(workload.manifest, path, message, f"write {right} instead of {text}")
+        return Problem(workload.manifest, (*container.path, "volumeMounts"), message, fix)
     folder, volume, name = under.folder, under.volume, text[len(under.folder) + 1 :]
     known = holds.get(volume)
     if not name or known is None or {"subPath", "subPathExpr"} & under.mount.keys():
@@ -260,8 +264,51 @@ def _missing_file(
     if not whole:
         return None
     close = difflib.get_close_matches(name, known, 1)
-    fix = f"write {folder}/{close[0]}" if close else f"add {name} to the volume {volume}"
+    fix = (
+        f"write {folder}/{close[0]} instead of {text}"
+        if close
+        else _key_to_add(workload, volume, name)
+    )
     return Problem(workload.manifest, path, message, fix)
+
+
+def _not_mounted(container: Container, text: str, folders: set[str]) -> Problem | None:
+    """Return a problem if only other containers mount the volume of a path."""
+    near = sorted(folder for folder in folders if _inside(f"{text}/", folder))
+    if not near:
+        return None
+    other, mount = _mounted_at(container.workload, near[0])
+    message = (
+        f"{called(container)} uses {text}, but does not mount the volume {mount.get('name')} "
+        f"at {near[0]}, as {called(other)} does: {_FAILS}"
+    )
+    # In a volume that containers share, each has a folder of its name.
+    inner = f", subPath: {container.name}" if mount.get("subPath") == other.name else ""
+    item = f"{{name: {mount.get('name')}, mountPath: {near[0]}{inner}}}"
+    fix = f"add {item} to volumeMounts of {called(container)}"
+    path = (*container.path, "volumeMounts")
+    return Problem(container.workload.manifest, path, message, fix)
+
+
+def _key_to_add(workload: Workload, volume: str, name: str) -> str:
+    """Return the fix for a volume that lacks a file with an unusual name."""
+    owners = [
+        f"{s.kind}/{s.name}"
+        for s in volumes.sources(volumes.by_name(workload, volume) or {})
+        if s.name
+    ]
+    owner = owners[0] if owners else f"the volume {volume}"
+    return f"write the path of one of these files; if {name} is intended, add it to {owner}"
+
+
+def _mounted_at(workload: Workload, folder: str) -> tuple[Container, Mapping[str, Any]]:
+    """Return the first mount at a path in a workload, with its container."""
+    return next(
+        (container, mount)
+        for container in containers.of(workload)
+        for _, mount in container.mounts()
+        if str(mount.get("mountPath")).rstrip("/") == folder
+    )
 
 
 def _missing_item(
@@ -275,10 +322,12 @@ def _missing_item(
                 continue
             for place, key, _ in source.items:
                 if key == name:
-                    return (*path, *place, "path"), f"write path: {name}"
+                    fix = f"write {{key: {name}, path: {name}}} in the items of the volume {volume}"
+                    return (*path, *place, "path"), fix
             keys = known.get((source.kind, source.name))
             if keys is None or name in keys:
-                return (*path, *source.path, "items"), f"add {name} to the volume's items"
+                fix = f"add {{key: {name}, path: {name}}} to the items of the volume {volume}"
+                return (*path, *source.path, "items"), fix
     return None
 
 
@@ -313,15 +362,27 @@ def _is_there(setting: Setting, file: File, of_one: bool) -> bool:
     return reported or file.is_there is not False or (inner == "." and "key" in setting.called)
 
 
-def _missing_setting_file(setting: Setting, path: str, file: File, node: str) -> Problem:
+def _missing_setting_file(
+    objects: Objects, setting: Setting, path: str, file: File, node: Node
+) -> Problem:
     """Return the problem of a setting whose file is missing."""
-    if file.kind:
+    folder, _, name = path.rpartition("/")
+    missing = f"no volume is mounted at {folder}"
+    fix = f"mount the volume that has {name} at {folder}, or write the path of a mounted file"
+    if file.kind and file.mounted:
+        volume, known = file.mounted.volume, objects.once(named_objects.there)
         missing = f"{file.kind}/{file.name} has no {file.key}"
-        fix = "write the path of an existing file, or add the file to the volume's items"
-    else:
-        missing = "no volume is mounted there"
-        fix = "write the path of a mounted file, or mount its volume there"
-    message = f"{setting.called} of {node} is {path}, but {missing}: the node can't read the file"
+        fix = f"add the key {file.key} to {file.kind}/{file.name}"
+        files = volumes.files(volumes.by_name(node.workload, volume) or {}, known) or {}
+        if file.key in (known.get((file.kind, file.name)) or ()):
+            missing = f"the volume {volume} has no {file.key}"
+            fix = f"add {{key: {file.key}, path: {file.key}}} to the items of the volume {volume}"
+        elif near := difflib.get_close_matches(name, files, 1):
+            fix = f"write {folder}/{near[0]} instead of {path}"
+    message = (
+        f"{setting.called} of the container {node.name} is {path}, but {missing}: the node can't "
+        "read the file"
+    )
     return Problem(setting.manifest, setting.path, message, fix)
 
 
@@ -350,18 +411,25 @@ def _elsewhere(
     text: str,
     mounted: Sequence[tuple[str, Mapping[str, Any]]],
     holds: Mapping[str, Collection[str] | None],
-) -> str:
-    """Return a clause that says where the file of a path is mounted; "" if it is not known."""
+) -> tuple[str, str]:
+    """Return a clause that says where the file of a path is mounted, and a fix of its mountPath.
+
+    Both are empty if that is not known.
+    """
     for folder, mount in mounted:
         for file in holds.get(str(mount.get("name"))) or ():
             if text.endswith(f"/{file}"):
-                return f"the volume {mount['name']}, which has {file}, is mounted at {folder}"
+                clause = f"the volume {mount['name']}, which has {file}, is mounted at {folder}"
+                wanted = text.removesuffix(f"/{file}")
+                return clause, f"write mountPath: {wanted} for the volume {mount['name']}"
     above = [text, *(text[:index] for index, part in enumerate(text) if part == "/" and index)]
     for path in above:
         near = difflib.get_close_matches(path, [folder for folder, _ in mounted], 1, _MISSPELT)
         if near:
-            return f"the volume is mounted at {near[0]}"
-    return ""
+            name = dict(mounted)[near[0]].get("name")
+            fix = f"write mountPath: {path} for the volume {name}"
+            return f"the volume {name} is mounted at {near[0]}", fix
+    return "", ""
 
 
 def _used(
@@ -385,7 +453,8 @@ def _inside(path: str, folder: str) -> bool:
 
 def _only(files: Collection[str]) -> str:
     """Return what a message says about the files of a volume."""
-    return f"only {', '.join(sorted(files))}" if files else "no files"
+    plural = "" if len(files) == 1 else "s"
+    return f"only the file{plural} {', '.join(sorted(files))}" if files else "no files"
 
 
 def _lacks(known: Collection[str], name: str) -> bool:
@@ -422,11 +491,12 @@ def _files(objects: Objects, workload: Workload) -> dict[str, Collection[str] | 
 def _expanded(container: Container, text: str) -> list[str]:
     """Return the expansions of a text with $(VARIABLES) in each pod; empty if not known."""
     workload = container.workload
-    pods = [f"{workload.manifest.name}-{ordinal}" for ordinal in workload.ordinals()]
     own = {str(v.get("name")) for _, v in container.variables() if containers.is_pod_name(v)}
     of_pods = bool(own & containers.references(text))
     if of_pods and workload.manifest.kind != "StatefulSet":
         return []
-    values = [containers.values(container, pod) for pod in (pods if of_pods else [""])]
+    values = [
+        containers.values(container, pod) for pod in (workload.pod_names() if of_pods else [""])
+    ]
     is_known = all(containers.references(text) <= known.keys() for known in values)
     return [containers.expanded(text, known) for known in values] if is_known else []

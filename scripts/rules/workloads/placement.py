@@ -13,7 +13,14 @@ from scripts.kubernetes.resilience import ZONE
 from scripts.kubernetes.workloads import Workload, mappings, selects, whole
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
-from scripts.rules.workloads.placing import PREFERRED, REQUIRED, constraints, is_hard, pod_terms
+from scripts.rules.workloads.placing import (
+    PREFERRED,
+    REQUIRED,
+    constraints,
+    counted,
+    is_hard,
+    pod_terms,
+)
 
 _SPREAD = "https://kubernetes.io/docs/concepts/scheduling-eviction/topology-spread-constraints/"
 _AFFINITY = "https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/"
@@ -38,10 +45,14 @@ def more_pods_than_zones(objects: Objects) -> Iterator[Problem]:
             continue
         if workload.most > places and resilience.apart(workload, ZONE):
             message = (
-                f"up to {workload.most} pods must be in different zones, and there "
+                f"up to {workload.most} pods must be in different zones, but there "
                 f"{_zones(places)} for them: {_pending(workload.most - places)}"
             )
-            fix = f"reduce the pods to {places}, use {PREFERRED}, or add zones"
+            manifest, field = counted(objects, workload, "maxReplicas")
+            fix = (
+                f"write {field[-1]}: {places} in {manifest.label}; if you need {workload.most} "
+                "pods, add nodes in more zones, and list these in zones of environment.yaml"
+            )
             yield Problem(workload.manifest, _apart(workload, ZONE), message, fix)
             continue
         for path, constraint in constraints(workload):
@@ -53,11 +64,11 @@ def more_pods_than_zones(objects: Objects) -> Iterator[Problem]:
                 continue
             if needed > places and workload.most > skew * places:
                 message = (
-                    f"minDomains is {needed}, and there {_zones(places)} for up to {workload.most} "
-                    f"pods, so no zone may have more than {skew}: "
+                    f"minDomains is {needed}, but there {_zones(places)}, so no zone may have more "
+                    f"than {skew} of up to {workload.most} pods: "
                     f"{_pending(workload.most - skew * places)}"
                 )
-                fix = f"write minDomains: {places} or less, or add zones"
+                fix = f"write minDomains: {places}"
                 yield Problem(workload.manifest, (*path, "minDomains"), message, fix)
 
 
@@ -78,8 +89,8 @@ def unknown_zone(objects: Objects) -> Iterator[Problem]:
                 "require it stay Pending"
             )
             fix = (
-                f"write {near[0] if near else ' or '.join(objects.zones)}, or add {zone} to zones "
-                f"in overlays/{objects.name}/environment.yaml if it has nodes"
+                f"write {near[0] if near else 'one of these zones'}; if the cluster has nodes in "
+                f"{zone}, add it to zones in overlays/{objects.name}/environment.yaml"
             )
             yield Problem(workload.manifest, path, message, fix)
         if not unknown and not any(resilience.may_be_in(workload, z) for z in objects.zones):
@@ -88,7 +99,10 @@ def unknown_zone(objects: Objects) -> Iterator[Problem]:
                 f"the required node affinity excludes all zones of the environment "
                 f"({', '.join(objects.zones)}): the pods stay Pending"
             )
-            fix = "change the node affinity so that it allows one of these zones"
+            fix = (
+                f"write {{key: {ZONE}, operator: In, values: [{', '.join(objects.zones)}]}} in "
+                "matchExpressions"
+            )
             yield Problem(workload.manifest, (*path, "affinity", "nodeAffinity"), message, fix)
 
 
@@ -110,10 +124,10 @@ def unknown_topology_key(objects: Objects) -> Iterator[Problem]:
             near = difflib.get_close_matches(key, _KEYS, 1, 0.9)
             if near and key not in _KEYS:
                 message = (
-                    f"no node has the label {key}, the topologyKey of {workload.manifest.label}: "
-                    "the pods stay Pending, or are not spread"
+                    f"{workload.manifest.label} has the topologyKey {key}, a label that no node "
+                    "has: the pods stay Pending, or are not spread"
                 )
-                fix = f"write {near[0]}"
+                fix = f"write topologyKey: {near[0]}"
                 yield Problem(workload.manifest, (*path, "topologyKey"), message, fix)
 
 
@@ -138,18 +152,29 @@ def _kept_away(workload: Workload, other: Workload, key: str) -> Iterator[Proble
         for term in terms if own.manifest is not avoided.manifest else ():
             # A term with matchLabelKeys applies only to pods with another ordinal.
             if selects(term.get("labelSelector"), avoided.labels) and "matchLabelKeys" not in term:
+                place = {ZONE: "zone", "kubernetes.io/hostname": "node"}.get(key, "region")
                 message = (
-                    f"{own.manifest.label} has an anti-affinity to {avoided.manifest.label}, but "
-                    f"{workload.manifest.label} must run beside {other.manifest.label}: the pods "
-                    "that are scheduled second stay Pending"
+                    f"the podAntiAffinity of {own.manifest.label} also selects "
+                    f"{avoided.manifest.label}, but {workload.manifest.label} must be in the "
+                    f"{place} of {other.manifest.label}: the pods scheduled second stay Pending"
                 )
-                fix = "write a labelSelector in podAntiAffinity that selects only its own component"
+                fix = f"write labelSelector: {{matchLabels: {{{_own_label(own, avoided)}}}}}"
                 path = (*own.pod_path, "affinity", "podAntiAffinity")
                 yield Problem(own.manifest, path, message, fix)
 
 
+def _own_label(workload: Workload, other: Workload) -> str:
+    """Return a label of a workload's pods that those of another do not have."""
+    own = {
+        name: value for name, value in workload.labels.items() if other.labels.get(name) != value
+    }
+    usual = "app.kubernetes.io/component"
+    name = usual if usual in own else next(iter(own), usual)
+    return f"{name}: {own.get(name, workload.manifest.component)}"
+
+
 def _zones(count: int) -> str:
-    return "is one zone" if count == 1 else f"are {count} zones"
+    return "is only one zone" if count == 1 else f"are only {count} zones"
 
 
 def _pending(count: int) -> str:

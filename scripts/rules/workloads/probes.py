@@ -7,6 +7,7 @@ from typing import Any
 
 from scripts.chain.node_config import BESU, MARU
 from scripts.core.findings import Severity
+from scripts.kubernetes import services
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import whole
@@ -50,9 +51,9 @@ def missing_readiness_probe(objects: Objects) -> Iterator[Problem]:
                 "it connections before it can answer them"
             )
             path = (*container.path, "readinessProbe")
-            fix = (
-                "add a readinessProbe on the target port of the Service: httpGet, or tcpSocket if "
-                "it has no health path"
+            fix = _probe_to_add(container, "readinessProbe") or (
+                f"add readinessProbe: {{tcpSocket: {{port: {_target(service, container)}}}}}; if "
+                "the program has a health path, use httpGet instead"
             )
             yield Problem(container.workload.manifest, path, message, fix)
 
@@ -61,8 +62,8 @@ def missing_readiness_probe(objects: Objects) -> Iterator[Problem]:
 def chain_node_without_probe(objects: Objects) -> Iterator[Problem]:
     """The containers of sequencer, Maru and Besu have a liveness and a readiness probe.
 
-    Otherwise, without a liveness probe, the kubelet does not restart a node that hangs; without a
-    readiness probe, a rolling update stops the next node while the last one still catches up.
+    Without a liveness probe, the kubelet does not restart a node that hangs. Without a readiness
+    probe, a rolling update stops the next pod while the previous one still catches up.
     """
     behind_services = _behind_services(objects)
     for container in chain_nodes(objects):
@@ -72,8 +73,25 @@ def chain_node_without_probe(objects: Objects) -> Iterator[Problem]:
             if container.get(kind) or is_reported:
                 continue
             message = f"{called(container)} has no {kind}: {missed}"
-            fix = f"add a {kind}, for example the one in chart/values.yaml"
+            fix = _probe_to_add(container, kind)
             yield Problem(container.workload.manifest, (*container.path, kind), message, fix)
+
+
+def _probe_to_add(container: Container, kind: str) -> str:
+    """Return a fix: a probe like the chart's; empty if the chart has none for the container."""
+    component = container.workload.manifest.component
+    if component not in ("sequencer", "maru", "besu", "ethstats"):
+        return ""
+    is_follower = component == "besu" and container.name == "maru"
+    section = f"{component}.follower" if is_follower else component
+    return f"add a {kind} with the settings of {section}.{kind} in chart/values.yaml"
+
+
+def _target(service: Manifest, container: Container) -> int | str:
+    """Return the port of a container to which a Service leads, by its name if it has one."""
+    targets = (services.answering(port, container.workload) for port in services.ports(service))
+    found = next(one for one in targets if one and one.container.path == container.path)
+    return found.name or found.number
 
 
 @rule("docs/chain.md")
@@ -100,26 +118,32 @@ def probe_path_of_wrong_api(objects: Objects) -> Iterator[Problem]:
             manifest = node.workload.manifest
             if url_path not in served and url_path != "/":
                 message = (
-                    f"the {kind} of {node.name} requests {url_path} on port {port}, which does not "
-                    "serve it: the probe always fails"
+                    f"the {kind} of the container {node.name} requests {url_path} on the port "
+                    f"{port}, which does not serve that path: the probe always fails"
                 )
                 right = [name for name in answers if url_path in answers[name]]
                 right = right or list(answers)[:1]
+                number = next((n for n, name in behind.items() if name == right[0]), right[0])
+                names = [name for name, value in own.items() if value == number]
+                on_port = f"port: {names[0] if names else number}"
                 if url_path not in answers[right[0]]:
-                    fix = f"write {' or '.join(served or answers[right[0]])}"
-                    fix += "" if served else f", and the port of {right[0]}"
+                    fix = f"write path: {_path_of(kind, served or answers[right[0]])}"
+                    fix += "" if served else f", and {on_port}"
                     yield Problem(manifest, (*path, "path"), message, fix)
                 else:
-                    number = next((n for n, name in behind.items() if name == right[0]), right[0])
-                    names = [name for name, value in own.items() if value == number]
-                    fix = f"write port: {names[0] if names else number}"
-                    yield Problem(manifest, (*path, "port"), message, fix)
+                    yield Problem(manifest, (*path, "port"), message, f"write {on_port}")
             elif kind == "readinessProbe" and url_path == "/liveness":
                 message = (
-                    f"the readinessProbe of {node.name} requests {url_path}: the pod becomes ready "
-                    "before the node has peers and has caught up"
+                    f"the readinessProbe of the container {node.name} requests {url_path}: the pod "
+                    "becomes ready before the node has peers and has caught up"
                 )
-                yield Problem(manifest, (*path, "path"), message, "write /readiness")
+                yield Problem(manifest, (*path, "path"), message, "write path: /readiness")
+
+
+def _path_of(kind: str, served: tuple[str, ...]) -> str:
+    """Return the path for a kind of probe, of those that a port serves."""
+    ready = [path for path in served if path in ("/readiness", "/ready")]
+    return ready[0] if ready and kind == "readinessProbe" else served[0]
 
 
 @rule("docs/chain.md", Severity.WARNING)
@@ -159,9 +183,9 @@ def liveness_probe_too_strict(objects: Objects) -> Iterator[Problem]:
         if failures == 1 or (container.place in nodes and seconds < _LEAST_LIVENESS_S):
             field = "failureThreshold" if failures < 3 else "periodSeconds"
             message = (
-                f"the livenessProbe of {called(container)} restarts it after {failures} "
-                f"{'failure' if failures == 1 else 'failures'} ({seconds} s): a short pause is "
-                "enough for a restart"
+                f"the livenessProbe restarts {called(container)} after {failures} "
+                f"{'failure' if failures == 1 else 'failures'} ({seconds} s): a short pause of the "
+                "program is enough for a restart"
             )
             period = _number(probe, "periodSeconds")
             fix = f"write failureThreshold: {max(3, -(-_LEAST_LIVENESS_S // max(period, 1)))}"
@@ -187,10 +211,10 @@ def startup_probe_too_short(objects: Objects) -> Iterator[Problem]:
         if seconds >= _LEAST_START_S[kind] or too_strict:
             continue
         message = (
-            f"the {kind} of {called(container)} gives it {seconds} s to start: it is "
-            "killed while RocksDB recovers its database"
+            f"the {kind} gives {called(container)} {seconds} s to start: it is killed while RocksDB"
+            " recovers its database"
         )
-        fix = "add a startupProbe, for example the one in chart/values.yaml"
+        fix = _probe_to_add(container, "startupProbe")
         path: Where = (*container.path, "startupProbe")
         if kind == "startupProbe":
             fix = f"write failureThreshold: {600 // _number(probe, 'periodSeconds')}"
@@ -202,15 +226,15 @@ def startup_probe_too_short(objects: Objects) -> Iterator[Problem]:
 def invalid_success_threshold(objects: Objects) -> Iterator[Problem]:
     """The successThreshold of a liveness or startup probe is 1.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for container in objects.containers:
         for kind in ("livenessProbe", "startupProbe"):
             needed = container.get(kind, "successThreshold")
             if isinstance(needed, int) and needed > 1:
                 message = (
-                    f"successThreshold of a {kind} is {needed}, and only 1 is valid: the API server"
-                    " rejects the object, so the sync fails"
+                    f"successThreshold of the {kind} is {needed}, and only 1 is valid: the API "
+                    "server rejects the object, so the sync fails"
                 )
                 path = (*container.path, kind, "successThreshold")
                 fix = "write successThreshold: 1"
@@ -229,11 +253,11 @@ def invalid_probe_number(objects: Objects) -> Iterator[Problem]:
                 value = container.get(kind, field)
                 if isinstance(value, int) and not isinstance(value, bool) and value == 0:
                     message = (
-                        f"{field} of a {kind} is 0: the API server replaces 0 by the default, "
+                        f"{field} of the {kind} is 0: the API server replaces 0 by the default, "
                         f"{default}"
                     )
                     path = (*container.path, kind, field)
-                    fix = f"write {field}: {default}, or another number of at least 1"
+                    fix = f"write {field}: {default}, or another number from 1 on"
                     yield Problem(container.workload.manifest, path, message, fix)
 
 

@@ -19,11 +19,11 @@ from scripts.kubernetes.resource_usage import (
 from scripts.rules.pod_templates import called, in_container
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
-from scripts.rules.workloads.amounts import above_limit, containers_of, largest_of
+from scripts.rules.workloads.amounts import above_limit, containers_of, largest_of, quoted, usual
 
 _QUOTAS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
 _RANGES = "https://kubernetes.io/docs/concepts/policy/limit-range/"
-_SHOWN = 6
+_SHOWN = 4
 """The number of shares that a message lists, the largest first."""
 _DEMANDED = {f"{field}.{name}" for field in ("requests", "limits") for name in ("cpu", "memory")}
 """Only a quota of these rejects pods with a container that doesn't set them: validationSet in
@@ -44,14 +44,15 @@ def quota_too_small(objects: Objects) -> Iterator[Problem]:
             total = sum((share.total for share in own), Decimal(0))
             if total > amount:
                 message = (
-                    f"the quota of {name} is {shown(resource, amount)}, and the environment at its "
-                    f"largest needs {shown(resource, total)} ({_listed(own)}): the quota rejects "
-                    "what exceeds it"
+                    f"the quota of {name} is {shown(resource, amount)}, but the environment at its "
+                    f"largest needs {shown(resource, total)} ({_listed(own)}): the API server "
+                    "rejects what exceeds the quota"
                 )
-                fix = (
-                    f"write {least(resource, total)} or more in resourceQuota.hard in overlays/"
-                    f"{objects.name}/values.yaml, or reduce what the environment needs"
-                )
+                enough = least(resource, total)
+                enough = quoted(enough) if resource.endswith("cpu") else enough
+                fix = f"write {name}: {enough} or more"
+                if manifest.template.startswith("chart/") and not manifest.patches:
+                    fix += f" in resourceQuota.hard of overlays/{objects.name}/values.yaml"
                 yield Problem(manifest, ("spec", "hard", name), message, fix)
 
 
@@ -63,10 +64,10 @@ def quota_without_limits(objects: Objects) -> Iterator[Problem]:
     """
     for manifest in objects.of_kind("ResourceQuota"):
         if not paths.get(manifest.object, ("spec", "hard")):
-            message = f"{manifest.label} has no entry in hard: it has no effect"
+            message = f"{manifest.label} limits nothing, because spec.hard is empty"
             fix = (
-                "add limits to resourceQuota.hard, for example pods: 20, or write "
-                "resourceQuota.enabled: false"
+                "add limits to hard (in the values: resourceQuota.hard), for example pods: 20; if "
+                "no quota is needed, write resourceQuota.enabled: false"
             )
             yield Problem(manifest, ("spec", "hard"), message, fix)
 
@@ -84,10 +85,10 @@ def missing_request_for_quota(objects: Objects) -> Iterator[Problem]:
             for own in containers_of(objects):
                 if resource not in own.amounts(field):
                     message = (
-                        f"{called(own.container)} has no {name}, which the ResourceQuota"
-                        " counts: the API server rejects its pods"
+                        f"{called(own.container)} has no resources.{name}, which the ResourceQuota "
+                        "counts: the API server rejects its pods"
                     )
-                    fix = f"add resources.{name}, or a default for containers in limitRange.limits"
+                    fix = f"add resources.{name}, for example {usual(own, field, resource)}"
                     yield in_container(own.container, ("resources", field, resource), message, fix)
 
 
@@ -104,7 +105,10 @@ def request_above_default_limit(objects: Objects) -> Iterator[Problem]:
                 f"{called(own.container)} requests {request} of {resource}, above its "
                 f"default limit of {limit} from a LimitRange: the API server rejects its pods"
             )
-            fix = f"add a limit of {request} or more, or reduce the request to {limit}"
+            fix = (
+                f"add resources.limits.{resource}: {quoted(request)}; if the container needs less, "
+                f"write resources.requests.{resource}: {quoted(limit)} instead"
+            )
             yield in_container(own.container, ("resources", "requests", resource), message, fix)
 
 
@@ -140,7 +144,7 @@ def _listed(shares: Iterable[Share]) -> str:
     ordered = sorted(shares, key=lambda share: (-share.total, share.label))
     texts = [f"{_times(share)} by {share.label}" for share in ordered]
     if len(texts) > _SHOWN:
-        texts[_SHOWN - 1 :] = [f"{len(texts) - _SHOWN + 1} more"]
+        texts[_SHOWN - 1 :] = [f"the rest by {len(texts) - _SHOWN + 1} others"]
     return ", ".join(texts)
 
 
@@ -166,11 +170,20 @@ def _beyond(
         message = (
             f"{what} {shown(resource, amount)} of {resource}, and {bound.manifest.label} allows "
             f"{'at most' if side == 'max' else 'at least'} {end} per {_EACH[bound.kind]}: the API "
-            "server rejects it"
+            f"server rejects the {_EACH[bound.kind].replace('container', 'pod')}"
         )
-        fix = (
-            f"write {end} or {'less' if side == 'max' else 'more'}, "
-            f"or change the {side} of {bound.kind} in limitRange.limits"
+        field = f"resources.{path[-1]}.{resource}"
+        fix = f"write {field}: {quoted(end)}"
+        if bound.kind == "Pod":
+            verb, by = (
+                "reduce" if side == "max" else "raise",
+                shown(resource, abs(amount - allowed)),
+            )
+            fix = f"{verb} {field} of the pod's containers by {by} in total"
+        unfit, verb = ("little", "raise") if side == "max" else ("much", "reduce")
+        fix += (
+            f"; if that is too {unfit}, {verb} {side}.{resource} of the type {bound.kind} in "
+            "limitRange.limits"
         )
         yield Problem(manifest, (*path, resource), message, fix)
 
@@ -189,6 +202,7 @@ def _pod_beyond(bound: Bound, side: str, field: str, pods: PodResources) -> Iter
             f"no container of the pod has {name}, and {bound.manifest.label} has a {side} of "
             f"{resource} per pod: the API server rejects the pod"
         )
-        fix = f"add resources.{name}, or a default for containers in limitRange.limits"
-        path = ("resources", field, resource)
-        yield in_container(pods.main[0].container, path, message, fix)
+        first = pods.main[0]
+        value = usual(first, field, resource)
+        fix = f"add resources.{name} to {called(first.container)}, for example {value}"
+        yield in_container(first.container, ("resources", field, resource), message, fix)

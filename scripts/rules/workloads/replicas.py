@@ -25,24 +25,28 @@ def several_ethstats_replicas(objects: Objects) -> Iterator[Problem]:
         message = (
             f"EthStats may have {ethstats.most} pods: each of them shows only some of the nodes"
         )
-        yield Problem(*counted(objects, ethstats, "maxReplicas"), message, "write 1")
+        manifest, path = counted(objects, ethstats, "maxReplicas")
+        yield Problem(manifest, path, message, f"write {path[-1]}: 1")
 
 
 @rule(_SCALING, outcome=Outcome.REJECTED)
 def autoscaler_min_above_max(objects: Objects) -> Iterator[Problem]:
     """The minReplicas of a HorizontalPodAutoscaler do not exceed its maxReplicas.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for manifest in objects.of_kind(autoscalers.KIND):
         least = whole(manifest.get("spec", "minReplicas"), 1)
         most = whole(manifest.get("spec", "maxReplicas"), least)
         if least > most:
             message = (
-                f"minReplicas is {least}, more than maxReplicas, {most}: the API server rejects the"
-                " object, so the sync fails"
+                f"minReplicas is {least}, more than maxReplicas, which is {most}: the API server "
+                "rejects the object, so the sync fails"
             )
-            fix = f"write minReplicas: {most} or less, or maxReplicas: {least} or more"
+            fix = (
+                f"write minReplicas: {most}; if at least {least} pods are needed, write "
+                f"maxReplicas: {least} instead"
+            )
             yield Problem(manifest, ("spec", "minReplicas"), message, fix)
 
 
@@ -75,7 +79,12 @@ def zero_replicas(objects: Objects) -> Iterator[Problem]:
     """
     for workload in objects.workloads:
         if workload.manifest.kind in ("Deployment", "StatefulSet") and not workload.least:
-            name = workload.manifest.component or workload.manifest.name
+            label, component = workload.manifest.label, workload.manifest.component
             manifest, path = counted(objects, workload, "minReplicas")
-            message = f"{name} has 0 pods, but its Service, volumes and alerts remain"
-            yield Problem(manifest, path, message, f"write 1 or more, or {name}.enabled: false")
+            message = f"{label} has 0 pods, but its Service, volumes and alerts remain"
+            off = f"remove {label}"
+            if workload.manifest.template.startswith("chart/"):
+                section = "txSender" if component == "tx-sender" else component
+                off = f"write {section}.enabled: false in overlays/{objects.name}/values.yaml"
+            fix = f"write {path[-1]}: 1 or more; to switch it off, {off} instead"
+            yield Problem(manifest, path, message, fix)

@@ -23,6 +23,8 @@ from scripts.rules.workloads.amounts import (
     containers_of,
     is_misread,
     largest_of,
+    quoted,
+    usual,
     with_unit,
 )
 from scripts.rules.workloads.placing import REQUIRED
@@ -43,7 +45,7 @@ _MISREAD = {
 def request_above_limit(objects: Objects) -> Iterator[Problem]:
     """A container's requests do not exceed its limits.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for own, resource, request, limit in above_limit(objects):
         if own.container.get("resources", "limits", resource) is not None:
@@ -51,7 +53,10 @@ def request_above_limit(objects: Objects) -> Iterator[Problem]:
                 f"{called(own.container)} requests {request} of {resource}, above its "
                 f"limit of {limit}: the API server rejects the object, so the sync fails"
             )
-            fix = f"write {limit} or less, or raise the limit to {request}"
+            fix = (
+                f"write resources.requests.{resource}: {quoted(limit)}; if the container needs "
+                f"more, write resources.limits.{resource}: {quoted(request)} instead"
+            )
             yield in_container(own.container, ("resources", "requests", resource), message, fix)
 
 
@@ -77,11 +82,11 @@ def pod_fits_no_node(objects: Objects) -> Iterator[Problem]:
                 "): the pod stays Pending"
             )
             excess = requested - allocatable
-            fix = f"reduce the requests of the pod by {shown(resource, excess)}"
+            fix = f"reduce the requests of its containers by {shown(resource, excess)} together"
             if excess < own:
-                enough = shown(resource, own - excess)
-                fix = f"reduce the request of {largest.container.name} to {enough} or less"
-            fix += ", or use larger nodes and update node in environment.yaml"
+                enough = quoted(shown(resource, own - excess))
+                fix = f"write requests.{resource}: {enough} for {called(largest.container)}"
+            fix += "; if that is too little, use larger nodes, and update node in environment.yaml"
             path = _request_path(largest.container, resource)
             yield in_container(largest.container, path, message, fix)
     yield from _pairs_that_fit_no_node(objects, node)
@@ -127,14 +132,14 @@ def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
                 amount = parse(value)
                 if amount is None or not is_misread(resource, amount):
                     continue
-                singular = field.removesuffix("s")
-                what = f"the {resource} {singular} of {called(container)} is {value}"
+                what = f"{field}.{resource} of {called(container)} is {value}"
                 if resource == "cpu":
-                    message, fix = f"{what}, which means {value} cores", f"write {value}m"
+                    message, meant = f"{what}, which means {value} cores", f"{value}m"
                 else:
                     message = f"{what}, which means {shown('', amount)} bytes"
-                    fix = f"write {with_unit(value)}"
+                    meant = with_unit(value)
                 message += f": {_MISREAD[field, resource]}"
+                fix = f"write {field}.{resource}: {meant}"
                 yield in_container(container, ("resources", field, resource), message, fix)
 
 
@@ -148,10 +153,10 @@ def missing_memory_limit(objects: Objects) -> Iterator[Problem]:
     for own in containers_of(objects):
         if "memory" not in own.limits and not _is_counted(objects, "limits.memory"):
             message = (
-                f"{called(own.container)} has no memory limit: it may exhaust the "
-                "memory of its node, and other pods there are killed, too"
+                f"{called(own.container)} has no memory limit: it may exhaust the memory of its "
+                "node, so that other pods there are killed, too"
             )
-            fix = "add resources.limits.memory, for example 512Mi"
+            fix = f"add resources.limits.memory, for example {usual(own, 'limits', 'memory')}"
             yield in_container(own.container, ("resources", "limits", "memory"), message, fix)
 
 

@@ -22,7 +22,7 @@ _VALIDATORS = ("sequencer", "maru")
 def rollout_without_progress(objects: Objects) -> Iterator[Problem]:
     """The maxSurge and maxUnavailable of a Deployment are not both 0.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "Deployment"):
         path: Where = ("spec", "strategy", "rollingUpdate")
@@ -34,7 +34,7 @@ def rollout_without_progress(objects: Objects) -> Iterator[Problem]:
                 "maxSurge and maxUnavailable are both 0: the API server rejects the object, so the "
                 "sync fails"
             )
-            fix = "write maxSurge: 1, or type: Recreate if two pods must not run at the same time"
+            fix = "write maxSurge: 1; if no additional pod may run, write maxUnavailable: 1 instead"
             yield Problem(workload.manifest, (*path, "maxSurge"), message, fix)
 
 
@@ -42,17 +42,20 @@ def rollout_without_progress(objects: Objects) -> Iterator[Problem]:
 def rolling_update_settings_ignored(objects: Objects) -> Iterator[Problem]:
     """Only an update strategy of type RollingUpdate has rollingUpdate settings.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "Deployment", "StatefulSet"):
         path = _strategy(workload)
         type_ = workload.get(*path, "type")
         if type_ in ("OnDelete", "Recreate") and workload.get(*path, "rollingUpdate") is not None:
             message = (
-                f"the strategy has type {type_} and rollingUpdate settings: the API server rejects "
+                f"{path[-1]} has the type {type_}, but also rollingUpdate: the API server rejects "
                 "the object, so the sync fails"
             )
-            fix = "write rollingUpdate: null, or type: RollingUpdate"
+            fix = (
+                f"write rollingUpdate: null; if {type_} is not intended, write type: RollingUpdate "
+                "instead"
+            )
             yield Problem(workload.manifest, (*path, "type"), message, fix)
 
 
@@ -60,9 +63,10 @@ def rolling_update_settings_ignored(objects: Objects) -> Iterator[Problem]:
 def update_breaks_quorum(objects: Objects) -> Iterator[Problem]:
     """An update stops no more validators at once than the chain can spare.
 
-    Otherwise each update stops the chain.
+    Otherwise each update stops the chain. Kubernetes before 1.35 ignores maxUnavailable.
     """
     spare = objects.chain.spare if objects.chain else 0
+    needs = f", but a block needs {objects.chain.quorum}" if objects.chain else ""
     for workload in _of_kind(objects, "StatefulSet"):
         path = (*_strategy(workload), "rollingUpdate", "maxUnavailable")
         max_unavailable = workload.get(*path)
@@ -71,8 +75,8 @@ def update_breaks_quorum(objects: Objects) -> Iterator[Problem]:
         gone = min(scaled(max_unavailable, workload.least), workload.least)
         if gone > max(1, spare):
             message = (
-                f"an update stops {gone} of {workload.least} validators at once, and the chain can "
-                f"spare only {max(0, spare)}: each update stops the chain"
+                f"maxUnavailable is {max_unavailable}, so from Kubernetes 1.35 on, an update stops "
+                f"{gone} of {workload.least} validators at once{needs}: each update stops the chain"
             )
             fix = f"write maxUnavailable: {max(1, spare)}"
             yield Problem(workload.manifest, path, message, fix)
@@ -122,7 +126,8 @@ def update_strategy_on_delete(objects: Objects) -> Iterator[Problem]:
                 "the update strategy is OnDelete: each pod runs the old version until someone "
                 "deletes it"
             )
-            yield Problem(workload.manifest, path, message, "write type: RollingUpdate")
+            fix = "write type: RollingUpdate in updateStrategy"
+            yield Problem(workload.manifest, path, message, fix)
 
 
 @rule(f"{_STATEFUL}#partitions", outcome=Outcome.HIDDEN)
@@ -133,7 +138,10 @@ def partition_excludes_all_pods(objects: Objects) -> Iterator[Problem]:
     """
     for workload, path, partition in _partitions(objects):
         if partition >= workload.most > 0:
-            message = f"partition is {partition}, with {workload.most} pods: no pod is updated"
+            message = (
+                f"partition is {partition}, so only pods with an ordinal from {partition} on are "
+                f"updated: none of the {workload.most} pods"
+            )
             yield Problem(workload.manifest, path, message, "write partition: 0")
 
 
@@ -146,10 +154,13 @@ def partition_left_behind(objects: Objects) -> Iterator[Problem]:
     for workload, path, partition in _partitions(objects):
         if 0 < partition < workload.most:
             message = (
-                f"partition is {partition}, with {workload.most} pods: those with an ordinal below "
-                f"{partition} are not updated"
+                f"partition is {partition}, so only pods with an ordinal from {partition} on are "
+                f"updated: {partition} of the {workload.most} pods keep the old version"
             )
-            fix = "write partition: 0 after the staged rollout, or waive this rule until then"
+            fix = (
+                "write partition: 0; during a staged rollout, add a waiver of this rule to "
+                "environment.yaml instead"
+            )
             yield Problem(workload.manifest, path, message, fix)
 
 
@@ -166,8 +177,8 @@ def validators_start_in_order(objects: Objects) -> Iterator[Problem]:
         if of_chain and workload.get(*path) != "Parallel":
             message = (
                 f"podManagementPolicy is {workload.get(*path) or 'OrderedReady'}: each of the "
-                f"{workload.most} validators starts only when the previous one is ready, which "
-                "needs the others, so the chain does not restart after an outage"
+                f"{workload.most} validators starts only when the previous one is ready, but the "
+                "first becomes ready only with the others: after an outage, the chain stays down"
             )
             yield Problem(workload.manifest, path, message, "write podManagementPolicy: Parallel")
 
@@ -191,8 +202,8 @@ def rolling_update_with_exclusive_volume(objects: Objects) -> Iterator[Problem]:
                 continue
             if all(mode in ("ReadWriteOnce", "ReadWriteOncePod") for mode in modes):
                 message = (
-                    f"the new pod of an update waits for the claim {name}, which is {modes[0]} and "
-                    "in use by the old pod: the update never completes"
+                    f"the new pod of an update waits for PersistentVolumeClaim/{name}, which is "
+                    f"{modes[0]} and in use by the old pod: the update never completes"
                 )
                 fix = "write strategy: {type: Recreate}"
                 yield Problem(workload.manifest, path, message, fix)
@@ -212,10 +223,10 @@ def surge_without_free_zone(objects: Objects) -> Iterator[Problem]:
         )
         if rolls and resilience.apart(workload, ZONE) and workload.most == places:
             message = (
-                f"{workload.most} pods must be in different zones, and there are {places} zones "
-                "for them: the pod that an update adds stays Pending, so it never completes"
+                f"{workload.most} pods must be in different zones, and there are only {places} "
+                "zones: the pod that an update adds stays Pending, so the update never completes"
             )
-            fix = "write maxSurge: 0 and maxUnavailable: 1"
+            fix = "write rollingUpdate: {maxSurge: 0, maxUnavailable: 1}"
             path = ("spec", "strategy", "rollingUpdate", "maxUnavailable")
             yield Problem(workload.manifest, path, message, fix)
 
@@ -224,18 +235,18 @@ def surge_without_free_zone(objects: Objects) -> Iterator[Problem]:
 def progress_deadline_too_short(objects: Objects) -> Iterator[Problem]:
     """The progressDeadlineSeconds of a Deployment is more than its minReadySeconds.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "Deployment"):
         ready = whole(workload.get("spec", "minReadySeconds"), 0)
         deadline = whole(workload.get("spec", "progressDeadlineSeconds"), 600)
         if deadline <= ready:
             message = (
-                f"minReadySeconds is {ready}, not less than progressDeadlineSeconds, {deadline}: "
-                "the API server rejects the object, so the sync fails"
+                f"minReadySeconds is {ready}, not less than progressDeadlineSeconds, which is "
+                f"{deadline}: the API server rejects the object, so the sync fails"
             )
             field = "minReadySeconds" if deadline == 600 else "progressDeadlineSeconds"
-            fix = f"write progressDeadlineSeconds: {ready + 600}, or reduce minReadySeconds"
+            fix = f"write progressDeadlineSeconds: {ready + 600}"
             yield Problem(workload.manifest, ("spec", field), message, fix)
 
 

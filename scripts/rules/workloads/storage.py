@@ -43,7 +43,10 @@ def empty_dirs_above_ephemeral_storage_limit(objects: Objects) -> Iterator[Probl
             _, largest = max(sized)
             writer = next((c for c in pods.main if _mounts(c.container, largest)), pods.main[0])
             enough = shown(what, writer.limits[what] + total - limit)
-            fix = f"write {enough} or more, or reduce the sizeLimit of the volume {largest}"
+            fix = (
+                f"write limits.{what}: {enough} for {called(writer.container)}; if the volume "
+                f"{largest} needs less, reduce its sizeLimit instead"
+            )
             yield in_container(writer.container, ("resources", "limits", what), message, fix)
 
 
@@ -66,12 +69,12 @@ def memory_volume_above_memory_limit(objects: Objects) -> Iterator[Problem]:
                     continue
                 message = (
                     f"the volume {name} may use {shown('memory', size)} of memory, and the memory "
-                    f"limit of {called(container)} is {shown('memory', limit)}: it is "
+                    f"limit of {called(container)} is {shown('memory', limit)}: the container is "
                     "OOMKilled before the volume is full"
                 )
                 fix = (
-                    f"write a sizeLimit below {shown('memory', limit)}, or raise the memory limit "
-                    "of the container"
+                    f"write sizeLimit: {shown('memory', limit // 2)}; if the files need more, write"
+                    f" limits.memory: {shown('memory', size * 2)} instead"
                 )
                 yield Problem(pods.workload.manifest, path, message, fix)
                 break
@@ -97,7 +100,7 @@ def volume_too_small(objects: Objects) -> Iterator[Problem]:
                     f"the claim requests {value} bytes of storage, because the unit is missing: "
                     "too little for the data of a chain"
                 )
-            fix = f"write {with_unit(value, 'Gi')}"
+            fix = f"write storage: {with_unit(value, 'Gi')}"
             yield Problem(claim.manifest, path, message, fix)
 
 
@@ -124,10 +127,10 @@ def clone_smaller_than_source(objects: Objects) -> Iterator[Problem]:
         if size is not None and claim.storage < size:
             path = (*claim.path, "resources", "requests", "storage")
             message = (
-                f"the claim clones {named} and requests {shown('storage', claim.storage)}, less "
-                f"than the {shown('storage', size)} of {named}: the volume is never provisioned"
+                f"the claim requests {shown('storage', claim.storage)}, but it clones the claim "
+                f"{named}, which has {shown('storage', size)}: the volume is never provisioned"
             )
-            fix = f"write {shown('storage', size)}, the size of the source claim"
+            fix = f"write storage: {shown('storage', size)}"
             yield Problem(claim.manifest, path, message, fix)
 
 

@@ -67,7 +67,7 @@ def pre_stop_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
                 f"terminationGracePeriodSeconds is {grace}: the container is killed before it gets "
                 "SIGTERM"
             )
-            fix = f"write fewer seconds, or terminationGracePeriodSeconds: {int(seconds) + 30}"
+            fix = f"write terminationGracePeriodSeconds: {int(seconds) + 30}"
             yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -87,16 +87,16 @@ def grace_period_too_short(objects: Objects) -> Iterator[Problem]:
         if left >= enough or is_exceeded or workload.manifest.label in reported:
             continue
         reported.add(workload.manifest.label)
-        after = f" after its preStop hook of {seconds:f} s" if seconds else ""
+        hook = f", and the preStop hook takes {seconds:f} s of it" if seconds else ""
         usual = (60 if workload.manifest.component == "maru" else 300) + int(seconds)
+        field = "terminationGracePeriodSeconds"
+        is_set = "" if field in workload.pod_spec else "not set, which means "
         message = (
-            f"{called(container)} has {left:f} s to stop{after}: it is killed while "
+            f"{field} is {is_set}{_grace(workload)}{hook}: {called(container)} is killed while "
             "RocksDB flushes its memory to disk"
         )
-        path = (*workload.pod_path, "terminationGracePeriodSeconds")
-        yield Problem(
-            workload.manifest, path, message, f"write terminationGracePeriodSeconds: {usual}"
-        )
+        path, fix = (*workload.pod_path, field), f"write {field}: {usual}"
+        yield Problem(workload.manifest, path, message, fix)
 
 
 def _grace(workload: Workload) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scripts.core import paths
@@ -26,7 +26,7 @@ _REJECTED = "the API server rejects the object, so the sync fails"
 def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
     """A container mounts volumes of its pod, or claim templates of its StatefulSet.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         known = volumes.names(workload)
@@ -39,12 +39,16 @@ def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
                         f"{called(container)} mounts the volume {name}, which"
                         f" {workload.manifest.label} does not have: {_REJECTED}"
                     )
-                    fix = (
-                        f"write {near[0]}"
-                        if near
-                        else f"add the volume {name}, or remove the mount"
-                    )
+                    fix = f"write name: {near[0]}" if near else _volume_to_add(name)
                     yield Problem(workload.manifest, (*path, "name"), message, fix)
+
+
+def _volume_to_add(name: str) -> str:
+    """Return the fix for a mount of a volume that the pod does not have."""
+    return (
+        f"add {{name: {name}, emptyDir: {{}}}} to volumes of the pod; if the volume has files from "
+        "elsewhere, write their source instead of emptyDir"
+    )
 
 
 @rule(_VOLUMES, outcome=Outcome.HIDDEN)
@@ -60,7 +64,10 @@ def unused_volume(objects: Objects) -> Iterator[Problem]:
             if name not in mounted:
                 label = workload.manifest.label
                 message = f"no container of {label} mounts the volume {name}: it has no effect"
-                fix = f"add a volumeMount with name: {name} to a container, or remove the volume"
+                fix = (
+                    f"add a volumeMount with name: {name} to the container that needs it; if none "
+                    "does, remove the volume"
+                )
                 yield Problem(workload.manifest, path, message, fix)
 
 
@@ -77,16 +84,18 @@ def empty_dir_never_written(objects: Objects) -> Iterator[Problem]:
             if "emptyDir" in volume and own and all(m.get("readOnly") is True for _, _, m in own):
                 label, name = workload.manifest.label, volume.get("name")
                 message = (
-                    f"all containers of {label} mount the emptyDir {name} with readOnly: it stays "
-                    "empty"
-                )
-                fix = (
-                    "write readOnly: false in the container that fills it, or add an init container"
-                    " that does"
+                    f"all containers of {label} mount the emptyDir volume {name} with readOnly: "
+                    "true, so it stays empty"
                 )
                 first, place, _ = own[0]
-                inits = (*workload.pod_path, "initContainers")
-                where = (*place, "readOnly") if first.is_init else inits
+                where: Where = (*workload.pod_path, "initContainers")
+                fix = (
+                    f"add an init container that mounts the volume {name} without readOnly, and "
+                    "writes the files; if another one writes them, write readOnly: false there"
+                )
+                if first.is_init:
+                    where = (*place, "readOnly")
+                    fix = f"write readOnly: false in {called(first)}, which fills the volume"
                 yield Problem(workload.manifest, where, message, fix)
 
 
@@ -114,8 +123,14 @@ def read_only_root_without_tmp(objects: Objects) -> Iterator[Problem]:
                 f"{called(container)} has a read-only root filesystem and no volume at"
                 f" {_TMP}: it fails when it writes a temporary file"
             )
-            fix = f"mount an emptyDir at {_TMP}" + (f", not at {near[0]}" if near else "")
+            fix = f"write mountPath: {_TMP} instead of {near[0]}" if near else _mount_to_add(empty)
             yield Problem(workload.manifest, (*container.path, "volumeMounts"), message, fix)
+
+
+def _mount_to_add(empty: Sequence[Any]) -> str:
+    """Return the fix for a container that has nothing at /tmp; empty: the emptyDir volumes."""
+    fix = f"add {{name: tmp, mountPath: {_TMP}}} to volumeMounts"
+    return fix if "tmp" in empty else f"{fix}, and {{name: tmp, emptyDir: {{}}}} to volumes"
 
 
 def _is_moved(container: Container) -> bool:
@@ -128,13 +143,15 @@ def _is_moved(container: Container) -> bool:
 def duplicate_mount_path(objects: Objects) -> Iterator[Problem]:
     """The mount paths of a container are unique.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
-    for container, path, where, other in _on_one_path(objects):
+    for container, path, (name, where), (earlier, other) in _on_one_path(objects):
         if where == other:
-            message = f"{called(container)} mounts two volumes at {where}: {_REJECTED}"
-            fix = "write another mountPath, or remove one of the two mounts"
-            yield Problem(container.workload.manifest, path, message, fix)
+            message = (
+                f"{called(container)} mounts the volumes {earlier} and {name} at {where}: "
+                f"{_REJECTED}"
+            )
+            yield Problem(container.workload.manifest, path, message, _other_path(name, path))
 
 
 @rule(_VOLUMES, outcome=Outcome.HIDDEN)
@@ -144,35 +161,46 @@ def mount_hides_another(objects: Objects) -> Iterator[Problem]:
     Otherwise one volume hides the other in the container. The API server accepts /tmp and /tmp/,
     because it compares the texts.
     """
-    for container, path, where, other in _on_one_path(objects):
+    for container, path, (name, where), (earlier, other) in _on_one_path(objects):
         if where != other:
             message = (
-                f"{called(container)} mounts volumes at {other} and {where}, which are "
-                "the same path: one hides the other"
+                f"{called(container)} mounts the volume {earlier} at {other} and the volume {name} "
+                f"at {where}, which is the same path: one hides the other"
             )
-            fix = "write another mountPath, or remove one of the two mounts"
-            yield Problem(container.workload.manifest, path, message, fix)
+            yield Problem(container.workload.manifest, path, message, _other_path(name, path))
 
 
-def _on_one_path(objects: Objects) -> Iterator[tuple[Container, Where, str, str]]:
-    """Yield each mount at the path of an earlier mount: its container, place, and both paths."""
+def _other_path(volume: str, path: Where) -> str:
+    """Return the fix for the mount of a volume at the path of another."""
+    return (
+        f"write another {path[-1]} for the volume {volume}; if the container does not need it, "
+        "remove its mount"
+    )
+
+
+_Mount = tuple[str, str]
+"""The volume of a mount, and its path in the container."""
+
+
+def _on_one_path(objects: Objects) -> Iterator[tuple[Container, Where, _Mount, _Mount]]:
+    """Yield each mount at the path of an earlier mount: its container and place, and both."""
     for container in (c for workload in objects.makers for c in containers.of(workload)):
-        first: dict[str, tuple[str, Where]] = {}
+        first: dict[str, tuple[_Mount, Where]] = {}
         for place, mount in container.mounts():
             key = "mountPath" if "mountPath" in mount else "devicePath"
             where = mount.get(key)
             if isinstance(where, str):
-                path = (*place, key)
-                other, earlier = first.setdefault(where.rstrip("/"), (where, path))
-                if earlier != path:
-                    yield container, path, where, other
+                path, own = (*place, key), (str(mount.get("name")), where)
+                earlier, its_path = first.setdefault(where.rstrip("/"), (own, path))
+                if its_path != path:
+                    yield container, path, own, earlier
 
 
 @rule(_VOLUMES, outcome=Outcome.REJECTED)
 def volume_with_several_sources(objects: Objects) -> Iterator[Problem]:
     """A volume of a pod has at most one source, and a ConfigMap or Secret source has a name.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         for place, volume in workload.volumes():
@@ -183,16 +211,15 @@ def volume_with_several_sources(objects: Objects) -> Iterator[Problem]:
                     f"the volume {name} of {label} has {len(sources)} sources, "
                     f"{' and '.join(sources)}: {_REJECTED}"
                 )
-                fix = "keep one source, for example emptyDir: {}"
-                yield Problem(workload.manifest, place, message, fix)
+                yield Problem(workload.manifest, place, message, _one_of(sources, "source"))
             field = {"configMap": "name", "secret": "secretName"}.get("".join(sources))
             if field and not paths.get(volume, [sources[0], field]):
                 message = (
                     f"the {sources[0]} of the volume {name} of {label} has no {field}: {_REJECTED}"
                 )
-                yield Problem(
-                    workload.manifest, (*place, sources[0]), message, f"add {field} to it"
-                )
+                kind = "ConfigMap" if field == "name" else "Secret"
+                fix = f"add {sources[0]}.{field}, the name of the {kind} that has the files"
+                yield Problem(workload.manifest, (*place, sources[0]), message, fix)
 
 
 @rule(_VOLUMES)
@@ -208,8 +235,17 @@ def volume_without_source(objects: Objects) -> Iterator[Problem]:
                     f"the volume {volume.get('name')} of {workload.manifest.label} has no source:"
                     " it is an emptyDir, whose data is lost with the pod"
                 )
-                fix = "add a source, for example persistentVolumeClaim or emptyDir: {}"
+                fix = (
+                    "add the intended source, for example configMap: {name: NAME}; if its data is "
+                    "temporary, write emptyDir: {}"
+                )
                 yield Problem(workload.manifest, place, message, fix)
+
+
+def _one_of(fields: Sequence[str], what: str) -> str:
+    """Return the fix for several fields of which only one is allowed."""
+    others = " and ".join(fields[1:])
+    return f"keep {fields[0]}, and remove {others}; if another {what} is intended, keep that one"
 
 
 def _kinds(volume: Mapping[str, Any]) -> list[str]:
@@ -221,7 +257,7 @@ def _kinds(volume: Mapping[str, Any]) -> list[str]:
 def probe_without_one_handler(objects: Objects) -> Iterator[Problem]:
     """A probe or lifecycle hook has one action: exec, httpGet, tcpSocket, grpc or sleep.
 
-    Otherwise the API server rejects the object, and the sync fails or does not begin.
+    Otherwise the API server rejects the object, so the sync fails or does not begin.
     """
     for workload in objects.makers:
         for container in containers.of(workload):
@@ -231,8 +267,12 @@ def probe_without_one_handler(objects: Objects) -> Iterator[Problem]:
                     continue
                 actions = [key for key in _ACTIONS if handler.get(key) is not None]
                 if len(actions) != 1:
-                    what = " and ".join(actions) or "no action"
+                    what = f"{len(actions)} actions, {' and '.join(actions)}"
+                    if actions:
+                        fix = _one_of(actions, "action")
+                    else:
+                        is_hook, what = place[0] == "lifecycle", "no action"
+                        action = "sleep: {seconds: 20}" if is_hook else "tcpSocket: {port: PORT}"
+                        fix = f"add an action, for example {action}"
                     message = f"{place[-1]} of {called(container)} has {what}: {_REJECTED}"
-                    path = (*container.path, *place)
-                    fix = "write one action, for example httpGet"
-                    yield Problem(workload.manifest, path, message, fix)
+                    yield Problem(workload.manifest, (*container.path, *place), message, fix)

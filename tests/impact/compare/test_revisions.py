@@ -195,7 +195,7 @@ CONFLICT = f"{layout.header('x')}kind: A\n<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>
         ("kind: A\na: *b\n", 2, "alias"),
         (CONFLICT, 3, "the file has an unresolved merge conflict"),
         ("kind: A\n---\nkind: B\n", 3, "a second document starts here"),
-        ("- kind: A\n", 1, "this is not a Kubernetes object"),
+        ("- kind: A\n", 1, "no Kubernetes object begins here"),
         ("kind: A\na: 2026-99-99\n", 0, "month must be in 1..12"),
         ("kind: A\na: \0\n", 0, "control characters are not allowed"),
     ],

@@ -183,7 +183,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on(BESU, "spec", "serviceName", to="x"),),
         [
             (
-                "BLOCKED: /spec/serviceName of StatefulSet/linea-stack-besu changes from "
+                "BLOCKED: serviceName of StatefulSet/linea-stack-besu changes from "
                 "linea-stack-besu-headless to x: the API server rejects the change, so no sync "
                 "begins"
             ),
@@ -209,8 +209,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             "CHANGES: StatefulSet/linea-stack-maru: removes 2 pods, 4 → 2",
             (
                 "CHANGES: resilience: now “blocks may never come: a block needs 3 of 4 "
-                "validators, and no more than 2 may find a place”, before “blocks go on without"
-                " any 1 of 4 validators, any node, any zone (4 zones)”"
+                "validators, and as few as 2 may run”, before “blocks continue if any 1 of 4 "
+                "validators, any node or any of the 4 zones is lost”"
             ),
             "CHANGES: StatefulSet/linea-stack-maru: 2 volumes of 100 GiB stay without a pod",
             "CHANGES: StatefulSet/linea-stack-sequencer: 2 volumes of 500 GiB stay without a pod",
@@ -226,9 +226,8 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         (on(BESU, to=None),),
         [
             (
-                "DATA: StatefulSet/linea-stack-besu, which has data, is removed: this sync and all "
-                "later ones wait until someone confirms the deletion; then it is deleted, and its "
-                "volumes remain unused"
+                "DATA: StatefulSet/linea-stack-besu, which has data, is removed: all syncs wait "
+                "until someone confirms its deletion, which leaves its volumes unused"
             ),
             (
                 "STOPS: StatefulSet/linea-stack-besu: its 2 pods are removed once a person "
@@ -239,7 +238,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
                 "cluster until a person confirms the deletion; this sync and all later ones "
                 "wait for that"
             ),
-            "CHANGES: resilience: no longer “JSON-RPC answers without any node or any zone”",
+            "CHANGES: resilience: no longer “JSON-RPC continues if any node or any zone is lost”",
             "CHANGES: StatefulSet/linea-stack-besu: 3 volumes of 500 GiB stay without a pod",
             (
                 "CHANGES: maximum use (autoscalers at their limit, Deployments in a rollout): "
@@ -267,7 +266,10 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             "STOPS: linea-stack-besu may no longer connect to linea-stack-maru on 9000/TCP",
             "STOPS: linea-stack-besu may no longer connect to linea-stack-sequencer on 30303/TCP",
             "STOPS: linea-stack-tx-sender may no longer connect to linea-stack-besu on 8545/TCP",
-            "CHANGES: NetworkPolicy/linea-stack-besu is removed: its pods are no longer isolated",
+            (
+                "CHANGES: NetworkPolicy/linea-stack-besu is removed: it no longer restricts the "
+                "traffic of its pods"
+            ),
             "CHANGES: NetworkPolicy/linea-stack-besu is deleted at the end of the sync",
             (
                 "CHANGES: 10.30.0.0/22 may no longer connect to linea-stack-besu on 8545/TCP, "
@@ -355,7 +357,10 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         "prod",
         (on("PrometheusRule/linea-stack-tx-sender", to=None),),
         [
-            ("CHANGES: removed alerts: LineaTxSenderStuck; no one is notified of their problems"),
+            (
+                "CHANGES: the following alerts are removed, so no one is notified of their "
+                "problems: LineaTxSenderStuck"
+            ),
             "CHANGES: PrometheusRule/linea-stack-tx-sender is deleted at the end of the sync",
         ],
     ),

@@ -1,0 +1,34 @@
+"""How messages name the settings of Besu and Maru, and how fixes write them."""
+
+from __future__ import annotations
+
+import json
+
+from scripts.chain.node_config import MARU, Node, Setting
+
+_Value = str | int | bool | list[str]
+
+
+def named(setting: Setting) -> str:
+    """Return the name of a setting with its file: --p2p-port, or p2p-port in config.toml."""
+    file, _, key = setting.called.rpartition(": ")
+    return f"{key} in {file}" if file else key
+
+
+def write(node: Node, setting: Setting | None, key: str, value: _Value) -> str:
+    """Return how to write a setting where it is: an argument, a variable, or a line of TOML.
+
+    setting: the existing one with this key, if any.
+    """
+    text = ",".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, bool):
+        text = str(value).lower()
+    in_file = node.place(setting)[0].kind == "ConfigMap"
+    if setting and setting.called.startswith("--"):
+        return f"write --{key}={text}"
+    if setting and not in_file:
+        return f'write value: "{text}" for the variable {setting.called}'
+    if not in_file and node.program != MARU:
+        return f"write --{key}={text}"
+    table, _, name = key.rpartition(".")
+    return f"write {name} = {json.dumps(value)}{f' in [{table}]' if table else ''}"
