@@ -132,13 +132,14 @@ def zones(environment: Environment) -> None:
         return
     document, path = environment.locate(["zones"])
     message = (
-        f"{most} validators must each have a zone of their own (antiAffinity: hard), and there are "
-        f"{count} zones: some pods could never be scheduled"
+        f"antiAffinity is hard, so {most} validators need {most} zones, but zones lists {count}: "
+        "some pods would stay Pending"
     )
-    fix = f"write {most} zones"
+    fix = f"list {most} zones in zones"
     if count >= _FEWEST_ZONES:
-        fix = "add the profile three-zones, where six validators survive the loss of a zone, or "
-        fix += f"write {most} zones"
+        fix += ", if the cluster has them; otherwise add three-zones to profiles in overlays/"
+        fix += f"{environment.name}/environment.yaml: with six validators, the chain survives the "
+        fix += "loss of one of three zones"
     finding = document.finding("too-few-zones", path, message, fix, environment=environment.name)
     raise UserError(finding)
 

@@ -125,8 +125,12 @@ VALIDATORS = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())["ne
 @pytest.mark.parametrize(
     ("release", "values", "message"),
     [
-        ("my.linea", {}, "no Service can have a name that begins with my.linea"),
-        ("1linea", {}, "no Service can have a name that begins with 1linea"),
+        (
+            "my.linea",
+            {},
+            "names of Services that begin with my.linea, which",
+        ),
+        ("1linea", {}, "names of Services that begin with 1linea, which"),
         (
             "my-linea",
             {
@@ -134,17 +138,17 @@ VALIDATORS = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())["ne
                 "sequencer": {"replicas": 2},
                 "maru": {"replicas": 2},
             },
-            "Write 1 or 4, or network.acceptNoFaultTolerance: true",
+            "to accept the risk, write network.acceptNoFaultTolerance: true",
         ),
         (
             "my-linea",
             {"besu": {"enabled": False}},
-            "txSender.rpc.service is besu, and besu.enabled false",
+            "txSender.rpc.service is besu, but besu.enabled is false",
         ),
         (
             "my-linea",
             {"txSender": {"amount": 10**18}},
-            'Helm rounds. Write it in quotes, as in "1000000000000000000"',
+            'Helm rounds. Write txSender.amount in quotes, for example "1000000000000000000"',
         ),
         (
             "my-linea",
