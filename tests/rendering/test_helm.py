@@ -125,8 +125,12 @@ VALIDATORS = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())["ne
 @pytest.mark.parametrize(
     ("release", "values", "message"),
     [
-        ("my.linea", {}, "no Service can have a name that begins with my.linea"),
-        ("1linea", {}, "no Service can have a name that begins with 1linea"),
+        (
+            "my.linea",
+            {},
+            "names of Services that begin with my.linea, which",
+        ),
+        ("1linea", {}, "names of Services that begin with 1linea, which"),
         (
             "my-linea",
             {
@@ -139,12 +143,12 @@ VALIDATORS = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())["ne
         (
             "my-linea",
             {"besu": {"enabled": False}},
-            "txSender.rpc.service is besu, and besu.enabled false",
+            "txSender.rpc.service is besu, but besu.enabled is false",
         ),
         (
             "my-linea",
             {"txSender": {"amount": 10**18}},
-            'Helm rounds. Write it in quotes, as in "1000000000000000000"',
+            'Helm rounds. Write txSender.amount in quotes, for example "1000000000000000000"',
         ),
         (
             "my-linea",

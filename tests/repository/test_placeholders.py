@@ -91,7 +91,7 @@ URL = re.compile(r"(?:https?|ssh|git)://(?:[^\s/@\"'<>]+@)?([A-Za-z0-9-]+(?:\.[A
 GITHUB = re.compile(r"github(?:usercontent)?\.com[:/]([A-Za-z0-9-]+)/[A-Za-z0-9_.-]+")
 MAIL = re.compile(r"[\w.+-]+@((?:[A-Za-z0-9-]+\.)+[a-z]{2,})\b")
 BUCKET = re.compile(
-    r"(?:(?:^ *|[{,] *)[\"']?[\w.]*bucket[\"']?: *[\"']?|s3://|arn:aws:s3:::)"
+    r"(?:(?:^ *|[{,] *)[\"']?[\w.]*bucket[\"']?: *[\"']?|s3[.]bucket=|s3://|arn:aws:s3:::)"
     r"([a-z0-9][a-z0-9.-]{2,62})(?=[\"',/}\s]|$)",
     re.MULTILINE,
 )
