@@ -157,4 +157,6 @@ def test_the_line_of_the_environment_is_named(
     done = repository.run("render", "dev")
     told = f"overlays/dev/values.yaml:{line}  error  null-removes-defaults\n  {message}\n"
     assert done.code == 1
-    assert re.fullmatch(rf"{re.escape(told)}  → write .*; for the default, remove the line\n1 error\n", done.out)
+    assert re.fullmatch(
+        rf"{re.escape(told)}  → write .*; for the default, remove the line\n1 error\n", done.out
+    )
