@@ -37,7 +37,6 @@ def test_staging_and_prod_are_reached_through_ingresses_only(name: str) -> None:
     assert {m.name for m in of_kind(made, "Ingress")} == {
         "linea-stack-besu-rpc",
         "linea-stack-besu-ws",
-        "linea-stack-ethstats",
     }
     assert {m.object["spec"].get("type") for m in of_kind(made, "Service")} <= {None, "ClusterIP"}
 
