@@ -50,6 +50,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "peers-outside": {
         "networkPolicy": {"p2pFrom": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": PRIVATE}}]}
     },
+    "dashboard-for-the-load-balancer": {
+        "ingress": {"ethstats": {"host": "stats.example.com"}},
+        "networkPolicy": {"ethstatsFrom": [{"ipBlock": {"cidr": "10.30.0.0/22"}}]},
+    },
     "reached-by-nobody": {
         "ingress": {"alb": {"enabled": False}},
         "networkPolicy": {"rpcFrom": [], "ethstatsFrom": []},
