@@ -178,13 +178,13 @@ def test_the_contract_s_budget_is_accepted_with_a_warning() -> None:
     made = helm.template(CHART, ROOT, values, "linea", "1.34")
     (budget,) = [m for m in made if m.label == "PodDisruptionBudget/linea-stack-sequencer"]
     assert budget.object["spec"]["minAvailable"] == 1
-    warning = "WARNING: sequencer.podDisruptionBudget.minAvailable is 1 of 1 pod"
+    warning = "WARNING: sequencer.podDisruptionBudget.minAvailable is 1, but sequencer has only one pod"
     assert warning in notes(values)
     assert "minAvailable" not in notes({})
 
 
 def test_who_installs_a_release_reads_that_a_second_one_would_share_its_keys() -> None:
-    assert "A second release in this namespace would run with the keys" in notes({})
+    assert "another release in this namespace would use the same keys" in notes({})
     off = {"enabled": False}
     nobody = {"sequencer": off, "maru": off}
     assert "second release" not in notes(nobody)
