@@ -115,7 +115,7 @@ def _make(
     if public := known_chains.short_name(chain_id):
         lines.append(
             f"note: {chain_id} is the id of a public chain ({public}): wallets show its name, and "
-            "what is signed for one chain is valid on the other; omit --chain-id for an unused id"
+            "transactions signed for one are valid on the other; omit --chain-id for an unused id"
         )
     if not funded:
         lines.append("note: the TX Sender is disabled, so the genesis funds no account")
