@@ -56,7 +56,7 @@ def test_the_store_gives_exactly_the_secrets_that_pods_use(name: str) -> None:
 
 def test_access_keys_come_from_the_store_where_pods_have_no_role() -> None:
     manifests = eks(aws__identity="none", restore__secretName="reads-backups")
-    # The load balancer controller reads this one, and no pod.
+    # The load balancer reads this one, and no pod.
     login = {"linea-stack-ethstats-oidc": {"clientID", "clientSecret"}}
     assert external(manifests) == keys_in_use(manifests) | login
     keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}

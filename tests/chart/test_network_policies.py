@@ -58,6 +58,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "ingress": {"alb": {"enabled": False}},
         "networkPolicy": {"rpcFrom": [], "ethstatsFrom": []},
     },
+    "dashboard-with-a-host": {
+        "networkPolicy": {"ethstatsFrom": [{"ipBlock": {"cidr": "10.30.0.0/22"}}]}
+    },
     "transfers-to-the-sequencer": {"txSender": {"rpc": {"service": "sequencer"}}},
     "transfers-to-others": {
         "txSender": {"rpc": {"service": "linea-stack-besu.other"}},
