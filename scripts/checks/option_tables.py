@@ -29,6 +29,7 @@ MARU_COMMIT = MARU_TAG.rpartition("-")[2]
 BESU_GENESIS = Path(__file__).with_name("besu-genesis.schema.json")
 MARU_GENESIS = Path(__file__).with_name("maru-genesis.schema.json")
 
+_PAGE = "docs/configuration-keys.md"
 _NUMBERS = 3
 """How many numbers a version of Besu has: year, month and patch."""
 _RENAMED = 0.84
@@ -63,26 +64,24 @@ def besu_missing(tag: str) -> tuple[str, str] | None:
     """Return problem and fix if the version of Besu in a tag has no table; otherwise None."""
     if any(_version(version) == _version(tag) for version in BESU):
         return None
-    return _missing("Besu", tag, besu(tag), f"write tag: {besu(tag)}")
+    return _missing("Besu", tag, besu(tag))
 
 
 def maru_missing(tag: str) -> tuple[str, str] | None:
     """Return problem and fix if the table of Maru is not for the image with this tag."""
     if tag.rpartition("-")[2] == MARU_COMMIT:
         return None
-    return _missing("Maru", tag, MARU_TAG, f"write tag: {MARU_TAG}")
+    return _missing("Maru", tag, MARU_TAG)
 
 
-def _missing(name: str, tag: str, table: str, fix: str) -> tuple[str, str]:
+def _missing(name: str, tag: str, table: str) -> tuple[str, str]:
     image = f"{name} {tag}" if tag else f"an image of {name} without a tag"
     message = (
         f"scripts/checks has no table of the options of {image}, and checks them against {name} "
         f"{table} instead: {name} may reject or ignore options without an error here"
     )
-    return (
-        message,
-        f"{fix}; to use another version, first add its table: docs/configuration-keys.md",
-    )
+    fix = f"write tag: {table}; to use another version, first add its table: {_PAGE}"
+    return message, fix
 
 
 def _version(tag: str) -> tuple[int, ...]:

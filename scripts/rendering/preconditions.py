@@ -135,11 +135,13 @@ def zones(environment: Environment) -> None:
         f"antiAffinity is hard, so {most} validators need {most} zones, but zones lists {count}: "
         "some pods would stay Pending"
     )
-    fix = f"list {most} zones in zones"
+    fix = f"write {most} zones in zones"
     if count >= _FEWEST_ZONES:
-        fix += ", if the cluster has them; otherwise add three-zones to profiles in overlays/"
-        fix += f"{environment.name}/environment.yaml: with six validators, the chain survives the "
-        fix += "loss of one of three zones"
+        fix = (
+            f"if the cluster has {most} zones, write all of them in zones; otherwise add to "
+            f"profiles in overlays/{environment.name}/environment.yaml the profile three-zones, "
+            "which has six validators, two in each zone"
+        )
     finding = document.finding("too-few-zones", path, message, fix, environment=environment.name)
     raise UserError(finding)
 
@@ -323,10 +325,8 @@ def _secrets(root: Path, environment: Environment, manifest: Manifest) -> Iterab
             path = [field, min(manifest.object[field])]
             message = f"the contents of {manifest.label} would be committed to git"
             fix = (
-                f"write secrets.provider: existing in overlays/{environment.name}/values.yaml, and "
-                f"create the Secret with nox -s network -- {environment.name} and sh "
-                f".secrets/{environment.name}/create-secrets.sh; if its contents were ever pushed "
-                "to git, replace them"
+                f"remove {field}, and create the Secret on the cluster from files that git ignores; if "
+                "its contents were ever pushed to git, replace them"
             )
             yield _finding(root, environment, manifest, "secret-in-git", path, message, fix)
 

@@ -38,11 +38,17 @@ def field(objects: Objects, container: Container, value: str, own: str) -> str:
     return f"write {own} for the container {container.name}"
 
 
+def image_key(container: Container) -> str:
+    """Return the key with the tag of a container's image; empty if the values have none."""
+    # The follower beside Besu has the image of the validators.
+    key = section(container).replace("besu.follower", "maru")
+    return f"{key}.image.tag" if key else ""
+
+
 def image(objects: Objects, container: Container, tag: str) -> str:
     """Return how to write another tag of a container's image."""
     name = str(container.get("image") or "").partition("@")[0]
     repository = name[: -len(name.rpartition("/")[2])] + container.image
-    # The follower beside Besu has the image of the validators.
-    if section(container) == "besu.follower" and is_from_values(container.workload.manifest):
-        return f"write maru.image.tag: {tag} in {file(objects)}"
-    return field(objects, container, f"image.tag: {tag}", f"image: {repository}:{tag}")
+    if (key := image_key(container)) and is_from_values(container.workload.manifest):
+        return f"write {key}: {tag} in {file(objects)}"
+    return f"write image: {repository}:{tag} for the container {container.name}"

@@ -69,7 +69,7 @@ def test_a_chain_is_never_replaced(repository: Repository, tmp_path: Path, part:
         (("dev", "--output", "x"), "write dev or --output x, not both"),
         (("dev", "--namespace", "linea"), "--namespace needs --output"),
         (("--output", "/dev/null/x"), "Not a directory; no chain was created"),
-        (("--output", "x", "--namespace", "No"), "--namespace No: write lower-case"),
+        (("--output", "x", "--namespace", "No"), "--namespace No is invalid: write lower-case"),
     ],
 )
 def test_invalid_arguments(

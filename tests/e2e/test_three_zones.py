@@ -10,12 +10,14 @@ import functools
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 import pytest
 import yaml
 
 from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
+from scripts.environments import environment
 from tests.conftest import ROOT, Repository, copy
 from tests.e2e import test_apply
 from tests.e2e.test_disruption import no_quorum_or_no_rpc, whole_validators, zones_of
@@ -24,6 +26,8 @@ from tests.e2e.watching import Watching
 EXAMPLES = {"six": "three-zones", "four": "three-zones-and-four-validators"}
 """Environment → the example in tests/valid that it is."""
 NAME = "frankfurt"
+MONITORING = "monitoring"
+SHARED = {"metrics": {"serviceMonitor": {"namespace": MONITORING}}}
 SIX, FOUR = "linea-six", "linea-four"
 
 
@@ -38,6 +42,9 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     assert done.code == 0, done.out + done.err
     with Cluster(repository.root, with_argo_cd=False) as running:
         assert len(running.zones) == 3
+        running.plane.apply(
+            [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": MONITORING}}]
+        )
         for name in EXAMPLES:
             running.plane.apply([test_apply.namespace(name, repository.root)])
             running.plane.apply([], test_apply.manifests(name, repository.root))
@@ -48,7 +55,9 @@ def write(repository: Repository, name: str, example: str) -> None:
     """Write an example's files as an environment of a name of its own, and make its network."""
     text = (ROOT / "tests" / "valid" / f"{example}.yaml").read_text("utf-8")
     for path, content in yaml.safe_load(text.replace(NAME, name))["files"].items():
-        repository.write(path, content)
+        is_values = path.endswith("/values.yaml")
+        data = environment.merge(yaml.safe_load(content), SHARED if is_values else {})
+        repository.write(path, yaml.safe_dump(data))
     done = repository.run("network", name)
     assert done.code == 0, done.out + done.err
 
@@ -57,6 +66,15 @@ def write(repository: Repository, name: str, example: str) -> None:
 def test_all_pods_run_in_three_zones(region: Cluster, name: str, placed: list[int]) -> None:
     test_apply.assert_runs(region, name, f"linea-{name}", region.repository)
     assert sorted(validators(region, f"linea-{name}").values()) == placed
+
+
+def test_the_monitors_of_both_are_in_one_namespace(region: Cluster) -> None:
+    files = (test_apply.manifests(name, region.repository).iterdir() for name in EXAMPLES)
+    monitors = [
+        each for each in test_apply.read(*chain(*files)) if each["kind"] == "ServiceMonitor"
+    ]
+    assert {each["metadata"]["namespace"] for each in monitors} == {MONITORING}
+    assert len(region.api.objects("ServiceMonitor", MONITORING)) == len(monitors) > len(EXAMPLES)
 
 
 def validators(region: Cluster, namespace: str) -> Counter[str]:

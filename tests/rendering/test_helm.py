@@ -138,7 +138,7 @@ VALIDATORS = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())["ne
                 "sequencer": {"replicas": 2},
                 "maru": {"replicas": 2},
             },
-            "write network.acceptNoFaultTolerance: true",
+            "Write 1, or 4 or more, for sequencer.replicas and maru.replicas; to accept",
         ),
         (
             "my-linea",
@@ -178,7 +178,7 @@ def test_the_contract_s_budget_is_accepted_with_a_warning() -> None:
     made = helm.template(CHART, ROOT, values, "linea", "1.34")
     (budget,) = [m for m in made if m.label == "PodDisruptionBudget/linea-stack-sequencer"]
     assert budget.object["spec"]["minAvailable"] == 1
-    warning = "WARNING: sequencer.podDisruptionBudget.minAvailable is 1, but sequencer has only one pod"
+    warning = "WARNING: sequencer.podDisruptionBudget.minAvailable is 1, but sequencer has only one"
     assert warning in notes(values)
     assert "minAvailable" not in notes({})
 
@@ -187,7 +187,7 @@ def test_who_installs_a_release_reads_that_a_second_one_would_share_its_keys() -
     assert "another release in this namespace would use the same keys" in notes({})
     off = {"enabled": False}
     nobody = {"sequencer": off, "maru": off}
-    assert "second release" not in notes(nobody)
+    assert "another release" not in notes(nobody)
 
 
 def test_the_objects_of_a_release_have_its_name() -> None:

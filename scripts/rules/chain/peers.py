@@ -444,19 +444,20 @@ def readiness_ignores_peers(objects: Objects) -> Iterator[Problem]:
         if text.isdecimal() and int(text) in enough:
             continue
         place = variable.path if variable else (*node.container.path, "env")
-        message = _peers_wanted(node, text if variable else "", wanted, validates=validates)
+        message = _peers_wanted(node, text if variable else None, wanted, validates=validates)
         fix = f'write value: "{wanted}" for the variable PEERS_WANTED'
         if not variable:
             fix = f'add {{name: PEERS_WANTED, value: "{wanted}"}} to env of the container maru'
         yield Problem(node.workload.manifest, place, message, fix)
 
 
-def _peers_wanted(node: Node, text: str, wanted: int, *, validates: bool) -> str:
-    """Return what is wrong with PEERS_WANTED, and what happens; text: empty if it is not set."""
-    state = f"PEERS_WANTED of the container {node.name} is {text}"
-    if not text:
+def _peers_wanted(node: Node, text: str | None, wanted: int, *, validates: bool) -> str:
+    """Return what is wrong with PEERS_WANTED, and what happens; text: None if it is not set."""
+    state = f"PEERS_WANTED of the container {node.name} is {text or 'empty'}"
+    if text is None:
         state = f"the container {node.name} has no variable PEERS_WANTED"
-    count = int(text or 0) if (text or "0").isdecimal() else None
+        text = "0"
+    count = int(text) if text.isdecimal() else None
     needs = f"a block needs {wanted} other validators" if validates else "it needs one validator"
     if count is None:
         return f"{state}, which is not a number: the pod never becomes ready"

@@ -10,7 +10,6 @@ from scripts.chain.version import Release, release
 from scripts.core.findings import Severity
 from scripts.kubernetes.workloads import workloads
 from scripts.rules import chart_values
-from scripts.rules.chain.settings import named
 from scripts.rules.changes.compared import templates
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -76,13 +75,14 @@ def downgrade_protection_off(objects: Objects) -> Iterator[Problem]:
                 continue
             setting = node.settings[PROTECTION]
             message = (
-                f"{named(setting)} of the container {node.name} is false: Besu starts even if a "
+                f"{setting.called} of the container {node.name} is false: Besu starts even if a "
                 "newer version has written its data"
             )
-            where = "extraArgs" if setting.called.startswith("--") else "extraEnv"
-            if key := chart_values.section(node.container):
-                where = f"{key}.{where} in {chart_values.file(objects)}"
-            fix = f"once all pods have started, remove {named(setting)} from {where}"
+            key, where = chart_values.section(node.container), setting.manifest.label
+            if key and setting.manifest is node.workload.manifest:
+                values = "extraArgs" if setting.called.startswith("--") else "extraEnv"
+                where = f"{key}.{values} in {chart_values.file(objects)}"
+            fix = f"once all pods have started, remove {setting.called} from {where}"
             yield Problem(*node.place(setting), message, fix)
 
 

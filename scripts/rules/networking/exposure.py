@@ -123,7 +123,7 @@ def load_balancer_open_to_all(objects: Objects) -> Iterator[Problem]:
         field = f"spec.loadBalancerSourceRanges of {service.label}"
         if service.component in ("besu", "ethstats") and is_from_values(service):
             field = f"{service.component}.service.loadBalancerSourceRanges in {file(objects)}"
-        fix = f"list the address ranges of your clients, for example 203.0.113.0/24, in {field}"
+        fix = f"write {field}: the address ranges of your clients, for example [203.0.113.0/24]"
         yield Problem(service, opened[0], message, fix)
 
 

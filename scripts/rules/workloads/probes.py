@@ -164,9 +164,9 @@ def liveness_probe_on_client_port(objects: Objects) -> Iterator[Problem]:
                 f"the livenessProbe of the container {node.name} uses port {port}: if clients hold "
                 "all connections to this port, the kubelet restarts the node"
             )
-            probe = "{path: /metrics, port: metrics}"
-            value, own = f"livenessProbe: {probe}", f"livenessProbe.httpGet: {probe}"
-            fix = chart_values.field(objects, node.container, value, own)
+            metrics = "{path: /metrics, port: metrics}"
+            value, field = f"livenessProbe: {metrics}", f"livenessProbe.httpGet: {metrics}"
+            fix = chart_values.field(objects, node.container, value, field)
             yield Problem(node.workload.manifest, (*node.container.path, *path), message, fix)
 
 
