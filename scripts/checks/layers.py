@@ -22,7 +22,7 @@ from scripts.core.programs import QUERY_TIMEOUT_S, run
 from scripts.core.progress import progress
 from scripts.core.safe_files import links_out
 from scripts.core.sentences import joined
-from scripts.environments import environment, layout
+from scripts.environments import collisions, environment, layout
 from scripts.kubernetes import resilience
 from scripts.output import committed
 from scripts.rendering import provenance
@@ -87,7 +87,7 @@ def accepted(renderings: Sequence[Rendering]) -> list[str]:
 def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 1: the inputs are valid, in each environment and across environments."""
     findings = [finding for rendering in renderings for finding in rendering.findings]
-    findings += environment.collisions(root, [r.name for r in renderings])
+    findings += collisions.check(root, [r.name for r in renderings])
     for rendering in renderings:
         if rendering.files and rendering.kubernetes_version not in versions():
             document = environment.load(root, rendering.name).document
