@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.checks import image_digests, node_options, run_rules
+from scripts.checks import image_digests, node_options, option_places, run_rules
 from scripts.checks.api_schemas import versions
 from scripts.checks.kubeconform import InvalidField, check, sentences
 from scripts.core import paths, yamlio
@@ -252,7 +252,7 @@ def configurations(root: Path, renderings: Sequence[Rendering]) -> list[Finding]
         if problems:
             found = environment.load(root, rendering.name)
             findings += (
-                node_options.located(root, found, rendering.manifests, p) for p in problems
+                option_places.located(root, found, rendering.manifests, p) for p in problems
             )
     return findings
 
