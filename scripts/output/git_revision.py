@@ -14,6 +14,7 @@ from scripts.core import programs
 from scripts.core.findings import UsageError
 from scripts.environments import layout
 from scripts.kubernetes.manifest import Manifest
+from scripts.output import unknown_revision
 
 TIMEOUT_S = 600
 
@@ -83,10 +84,7 @@ def listed(root: Path, revision: str) -> Blobs:
     if not tree:
         if error:
             raise UsageError(f"git rev-parse: {error}")
-        raise UsageError(
-            f"unknown revision {revision}: write a branch, tag or commit of this repository;"
-            " in a shallow clone, git fetch --deepen=100 gets earlier commits"
-        )
+        raise UsageError(f"unknown revision {revision}: {unknown_revision.advice(root, revision)}")
     arguments = ["ls-tree", "-r", "-z", tree.strip(), "--", *PARTS]
     listed, error = _git(root, arguments)
     if error:

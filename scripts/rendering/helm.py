@@ -13,11 +13,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts.core import safe_files
+from scripts.core import backup_files, safe_files
 from scripts.core.findings import Finding, UserError
 from scripts.core.schema_messages import as_fix
 from scripts.environments import layout
@@ -68,7 +69,26 @@ def template(
 
 @lru_cache
 def _reject_unreadable(chart: Path, root: Path) -> None:
-    safe_files.reject_unreadable(chart.rglob("*"), root)
+    ignore = chart / ".helmignore"
+    ignored = ignore.read_text("utf-8", "replace").split() if ignore.is_file() else []
+    paths = [
+        path
+        for path in chart.rglob("*")
+        if not backup_files.is_of_system(path.name)
+        and not any(fnmatch(path.name, pattern) for pattern in ignored)
+    ]
+    # Helm reads every file in templates/: a backup would define its templates again, as they were.
+    backups = [_backup(path, root) for path in paths if backup_files.original(path.name)]
+    if backups:
+        raise UserError(*backups)
+    safe_files.reject_unreadable(paths, root)
+
+
+def _backup(path: Path, root: Path) -> Finding:
+    names = [each.name for each in path.parent.iterdir()]
+    message = "the file is a backup, which Helm could read as a part of the chart"
+    fix = str(backup_files.instruction(path.name, names))
+    return Finding(safe_files.name(path, root), 0, 0, "unused-file", message, fix)
 
 
 CORRECT = "correct the template; if it needs a new value, add that to chart/values.yaml"
