@@ -37,17 +37,3 @@ def test_a_variable_of_python_does_not_reach_the_program(name: str, value: str) 
         timeout=600,
     )
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_session_runs_with_a_safe_path() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "nox", "-s", "rules", "--", "--help"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONSAFEPATH": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "usage:" in done.stdout
