@@ -13,16 +13,16 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts.core import backup_files, safe_files
+from scripts.core import safe_files
 from scripts.core.findings import Finding, UserError
 from scripts.core.schema_messages import as_fix
 from scripts.environments import layout
 from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import chart_files
 
 TIMEOUT_S = 600
 
@@ -48,7 +48,7 @@ def template(
     The values are not checked against the chart's schema: environment.load does that.
     Raises UserError with the template's line if a template fails or renders no valid object.
     """
-    _reject_unreadable(chart, root)
+    chart_files.reject(chart, root)
     names = frozenset((root / name).relative_to(chart).as_posix() for name in only)
     arguments = chart, values, namespace, kubernetes_version
     try:
@@ -65,30 +65,6 @@ def template(
             if data is not None and not _is_hook(data):
                 manifests.append(Manifest(data, file))
     return manifests
-
-
-@lru_cache
-def _reject_unreadable(chart: Path, root: Path) -> None:
-    ignore = chart / ".helmignore"
-    ignored = ignore.read_text("utf-8", "replace").split() if ignore.is_file() else []
-    paths = [
-        path
-        for path in chart.rglob("*")
-        if not backup_files.is_of_system(path.name)
-        and not any(fnmatch(path.name, pattern) for pattern in ignored)
-    ]
-    # Helm reads every file in templates/: a backup would define its templates again, as they were.
-    backups = [_backup(path, root) for path in paths if backup_files.original(path.name)]
-    if backups:
-        raise UserError(*backups)
-    safe_files.reject_unreadable(paths, root)
-
-
-def _backup(path: Path, root: Path) -> Finding:
-    names = [each.name for each in path.parent.iterdir()]
-    message = "the file is a backup, which Helm could read as a part of the chart"
-    fix = str(backup_files.instruction(path.name, names))
-    return Finding(safe_files.name(path, root), 0, 0, "unused-file", message, fix)
 
 
 CORRECT = "correct the template; if it needs a new value, add that to chart/values.yaml"

@@ -182,3 +182,13 @@ def test_rendered_files_that_were_never_added_are_mentioned(
 def test_without_git_nothing_is_absent(tmp_path: Path) -> None:
     assert git_index.read(tmp_path) == git_index.Index()
     assert git_index.never_added(tmp_path) == []
+
+
+def test_windows_line_ends_in_inputs_do_not_change_the_output(repository: Repository) -> None:
+    """YAML reads both kinds of line ends alike, so git may store either."""
+    for path in ("values.yaml", "network.yaml", "environment.yaml"):
+        file = repository / f"overlays/dev/{path}"
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    base = repository / "base/values.yaml"
+    base.write_bytes(base.read_bytes().replace(b"\n", b"\r\n"))
+    assert run(repository, "render", "--check") == 0
