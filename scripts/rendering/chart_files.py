@@ -67,8 +67,8 @@ def _other_bytes(chart: Path, root: Path, paths: Iterable[Path]) -> list[Finding
         (
             lambda raw: raw.startswith(b"\xef\xbb\xbf"),
             (
-                "begins with a byte order mark, which shells, Besu and Maru read as part of its first "
-                "line"
+                "begins with a byte order mark, which shells, Besu and Maru read as part of its "
+                "first line"
             ),
             "run perl -pi -e 's/^\\xEF\\xBB\\xBF//' {}",
         ),
