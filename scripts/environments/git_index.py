@@ -67,7 +67,7 @@ def read(root: Path) -> Index:
     assumed = set[str]()
     for entry in _git(root, "ls-files", "-z", "-v", "-s", "--", *PARTS):
         meta, _, path = entry.partition("\t")
-        tag, mode, blob, _ = meta.split()
+        tag, mode, name, _ = meta.split()
         if mode == _MODULE:
             if not os.path.lexists(root / path / ".git"):
                 modules.append(path)
@@ -75,7 +75,7 @@ def read(root: Path) -> Index:
             if tag not in "Ss":
                 assumed.add(path)
             if os.path.lexists(root / path):
-                hidden.append((path, blob))
+                hidden.append((path, name))
             else:
                 absent.append(path)
     return Index(tuple(absent), tuple(modules), tuple(hidden), frozenset(assumed))
@@ -123,8 +123,12 @@ def not_checked_out(root: Path, name: str) -> list[Finding]:
 def hidden_changes(root: Path) -> list[Finding]:
     """Return a finding for each file whose changes git will never commit."""
     findings = []
-    for path, blob in read(root).hidden:
-        if _USED.fullmatch(path) and _blob(root / path) != blob:
+    for path, committed in read(root).hidden:
+        if (
+            _USED.fullmatch(path)
+            and (root / path).is_file()
+            and blob((root / path).read_bytes()) != committed
+        ):
             message = (
                 "git ignores changes of this file (skip-worktree or assume-unchanged), so that a "
                 "commit has the old contents"
@@ -197,11 +201,8 @@ def waiting(root: Path, names: Sequence[str]) -> str:
     return f"git does not have {count} yet: run git add {' '.join(_folders(files))}"
 
 
-def _blob(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError:
-        return ""
+def blob(raw: bytes) -> str:
+    """Return git's name of a blob with these contents: the SHA-1 of a header and the contents."""
     return hashlib.sha1(b"blob %d\0" % len(raw) + raw, usedforsecurity=False).hexdigest()
 
 

@@ -94,7 +94,7 @@ def _without_template(root: Path, failure: Finding, name: str) -> Finding:
             column = line.find(f'"{name}"') + 1
             if column:
                 uses.append((safe_files.name(path, root), number, column))
-    file, line, column = uses[0] if uses else (failure.file, failure.line, 0)
+    place = uses[0] if uses else (failure.file, failure.line, 0)
     more = f" and in {len(uses) - 1} more lines" if len(uses) > 1 else ""
     message = f"no file of the chart defines the template {name}, which is included here{more}"
     fix = f"define {name} in chart/templates/, or remove the include"
@@ -102,7 +102,7 @@ def _without_template(root: Path, failure: Finding, name: str) -> Finding:
     if near := _renamed(name, defined - included):
         each = "each include" if more else "the include"
         fix = f"write {near} in {each}, or rename the definition of {near} to {name}"
-    return replace(failure, file=file, line=line, column=column, message=message, fix=fix)
+    return Finding(*place, failure.rule, message, fix)
 
 
 def _renamed(name: str, defined: Collection[str]) -> str | None:
