@@ -24,6 +24,7 @@ from scripts.kubernetes.manifest import Manifest
 
 _CHART = ("chart/templates/", "chart/files/")
 _HUNK = re.compile(r"@@ -\S+ \+(\d+)(?:,(\d+))? @@")
+_POSITION = re.compile(r"linea-stack/(templates/[^:\s)]+):(\d+)")
 _DEFINED = re.compile(r"""\{\{-?\s*define\s+["`]([^"`]+)["`]""")
 _INCLUDED = re.compile(r"""\b(?:include|template)\s+["`]([^"`]+)["`]""")
 _NO_TEMPLATE = re.compile(r'no template "([^"]+)" associated|template "([^"]+)" not defined')
@@ -77,9 +78,14 @@ def of_failure(root: Path, name: str, failure: Finding) -> Finding | None:
     lines = changed(root, name)
     if not lines:
         return None
-    own = [line for line in lines if line.file == failure.file] or list(lines)
+    # Helm names the chain of including templates; the last one fails.
+    files = {line.file for line in lines}
+    for template, number in reversed(_POSITION.findall(failure.message)):
+        if f"chart/{template}" in files:
+            return replace(failure, file=f"chart/{template}", line=int(number))
     if failure.line:
         return failure
+    own = [line for line in lines if line.file == failure.file] or list(lines)
     return replace(failure, file=own[0].file, line=own[0].number)
 
 

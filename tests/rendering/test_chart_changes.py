@@ -166,3 +166,15 @@ def test_once_committed_values_are_asked_again(
     git(repository.root, "commit", "-q", "-a", "-m", "x")
     out = found(repository, "prod", capsys)
     assert "_ingress.tpl" not in out
+
+
+def test_a_helper_that_fails_is_named_and_not_who_includes_it(
+    repository: Repository, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository.replace(
+        "chart/templates/_network.tpl",
+        '{{- define "linea-stack.peer" -}}\n',
+        '{{- define "linea-stack.peer" -}}\n{{ .nothing.here.at.all }}\n',
+    )
+    out = found(repository, "prod", capsys)
+    assert next(file for file, _, _ in FINDING.findall(out)) == "chart/templates/_network.tpl", out
