@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 SYSTEM_FILES = (".DS_Store", "Thumbs.db", "desktop.ini")
-"""What file managers write into any folder that somebody opens; nothing reads them."""
+"""What file managers write into any folder that someone opens; nothing reads them."""
 
 _SUFFIXES = (
     r"~|\.~\d+~"  # vim, emacs: https://www.gnu.org/software/emacs/manual/html_node/emacs/Backup-Names.html

@@ -84,7 +84,7 @@ def _other_bytes(chart: Path, root: Path, paths: Iterable[Path]) -> list[Finding
         ),
     )
     texts = {
-        safe_files.name(path, root): safe_files.read(path, root)
+        safe_files.name(path, root): path.read_bytes()
         for path in paths
         if path.relative_to(chart).parts[0] in _READ and path.is_file()
     }

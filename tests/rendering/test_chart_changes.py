@@ -13,7 +13,7 @@ from tests.git import attempt, committed, git
 
 BESU = "chart/templates/besu/statefulset.yaml"
 POLICY = "chart/templates/besu/networkpolicy.yaml"
-FINDING = re.compile(r"^(\S+?)(?::(\d+):\d+)?  (?:error|warning)  (\S+)", re.MULTILINE)
+FINDING = re.compile(r"^(\S+?)(?::(\d+)(?::\d+)?)?  (?:error|warning)  (\S+)", re.MULTILINE)
 
 
 @pytest.fixture
