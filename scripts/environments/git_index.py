@@ -114,7 +114,7 @@ def not_checked_out(root: Path, name: str) -> list[Finding]:
     ]
     if not paths:
         return []
-    more = f" and {len(paths) - 1} more files" if len(paths) > 1 else ""
+    more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
     message = f"git has {paths[0]}{more}, but this checkout leaves that out: {name} is incomplete"
     fix = how_to_get(root, paths)
     return [Finding(paths[0], 0, 0, "not-checked-out", message, fix)]

@@ -92,8 +92,8 @@ def _other_bytes(chart: Path, root: Path, paths: Iterable[Path]) -> list[Finding
     for is_wrong, problem, command in kinds:
         wrong = [file for file, raw in texts.items() if is_wrong(raw)]
         if wrong:
-            more = f"; {len(wrong) - 1} more files, too" if len(wrong) > 1 else ""
-            message = f"the file {problem}{more}"
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            message = f"the file{more} {problem}"
             joint = "," if "--include" in command else " "
             fix = command.format(joint.join(map(shlex.quote, wrong)))
             line = texts[wrong[0]].split(b"\r")[0].count(b"\n") + 1 if "CR LF" in problem else 1
