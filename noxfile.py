@@ -30,8 +30,21 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 CHECKOV = ROOT / ".nox" / "policy"
 """A virtual environment for checkov, which pins other versions than the other locks."""
 
-CLEAN = {"PYTHONHOME": None, "PYTHONPATH": None, "VIRTUAL_ENV": None}
-"""Environment variables to unset, as they could add packages that the locks do not have."""
+CLEAN = dict.fromkeys(
+    (
+        "PYTHONHOME",
+        "PYTHONINSPECT",
+        "PYTHONOPTIMIZE",
+        "PYTHONPATH",
+        "PYTHONPLATLIBDIR",
+        "PYTHONSAFEPATH",
+        "PYTHONWARNINGS",
+        "VIRTUAL_ENV",
+    )
+)
+"""Environment variables to unset (https://docs.python.org/3/using/cmdline.html): they could add
+packages that the locks do not have, hide this repository's own modules from Python, turn assertions
+off or warnings into errors, or wait for input at the end."""
 
 
 @nox.session

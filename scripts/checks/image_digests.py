@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scripts.core.findings import Finding, Severity
-from scripts.environments import environment, image_lock, layout
+from scripts.environments import environment, git_index, image_lock, layout
 from scripts.rendering import provenance
 from scripts.rendering.pipeline import Rendering
 
@@ -55,6 +55,8 @@ def _unused(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
     """Yield the unused digests of the lock; none unless all environments are checked."""
     rendered = [rendering.name for rendering in renderings if rendering.files]
     if not rendered or rendered != layout.environments(root):
+        return
+    if git_index.read(root).environments:  # a checkout that leaves some out does not know
         return
     used = {
         image_lock.parse(image).name

@@ -22,7 +22,7 @@ from scripts.core.programs import QUERY_TIMEOUT_S, run
 from scripts.core.progress import progress
 from scripts.core.safe_files import links_out
 from scripts.core.sentences import joined
-from scripts.environments import collisions, environment, layout
+from scripts.environments import collisions, environment, git_index, layout
 from scripts.kubernetes import resilience
 from scripts.output import committed
 from scripts.rendering import provenance
@@ -116,6 +116,23 @@ def links(root: Path, _: Sequence[Rendering]) -> list[Finding]:
     except UsageError:  # without git, Argo CD reads nothing
         return []
     return links_out((root / name for name in listed.split("\0") if name), root)
+
+
+def in_git(root: Path, _: Sequence[Rendering]) -> list[Finding]:
+    """Layer 1, too: git has, or will get, what is rendered and what it is rendered from.
+
+    Argo CD and CI read git, not this working tree.
+    """
+    findings = git_index.hidden_changes(root) + git_index.never_added(root)
+    for name in git_index.read(root).environments:
+        message = (
+            f"git has the environment {name}, but this checkout leaves it out: it is not checked, "
+            "nor whether another one has its namespace, validators or chain id"
+        )
+        fix = git_index.how_to_get(root, git_index.read(root).within(f"overlays/{name}/"))
+        file, rule = f"overlays/{name}", "not-checked-out"
+        findings.append(Finding(file, 0, 0, rule, message, fix, severity=Severity.WARNING))
+    return findings
 
 
 def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -268,7 +285,7 @@ def current(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
         except UserError as error:
             findings += error.findings
             continue
-        findings += _difference(rendering, there)
+        findings += _difference(root, rendering, there)
     return findings
 
 
@@ -276,9 +293,14 @@ _SHOWN = 3
 """Files in one message."""
 
 
-def _difference(rendering: Rendering, there: Mapping[str, bytes]) -> Iterator[Finding]:
+def _difference(root: Path, rendering: Rendering, there: Mapping[str, bytes]) -> Iterator[Finding]:
     """Yield a finding if the environment's committed manifests are out of date."""
     name, wanted = rendering.name, rendering.files
+    if absent := [file for file in git_index.read(root).absent if file in wanted]:
+        message = f"git has {len(absent)} rendered files of {name} that this checkout leaves out"
+        fix = git_index.how_to_get(root, absent)
+        yield Finding(absent[0], 0, 0, "not-checked-out", message, fix, environment=name)
+        return
     if not any(layout.argocd_file(folder, name) in there for folder in layout.ARGOCD_FOLDERS):
         # A copied folder has the other environment's manifests, but no Application.
         message = f"{name} has no rendered output of its own yet"
@@ -325,6 +347,7 @@ def _stale(file: str, message: str, environment: str = "") -> Finding:
 
 LAYERS: tuple[Layer, ...] = (
     links,
+    in_git,
     schemas,
     configurations,
     image_digests.check,

@@ -17,7 +17,7 @@ from scripts.checks.policy_scanners import FailedCheck
 from scripts.core import json_schema, paths, progress, toolchain, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
-from scripts.environments import environment, layout
+from scripts.environments import environment, git_index, layout
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import pipeline, provenance
@@ -74,7 +74,7 @@ def _load(root: Path) -> tuple[yamlio.Document, list[PolicyWaiver]]:
     """Return the document of base/policy.yaml and its waivers; raise UserError if it is invalid."""
     document = yamlio.load(root / WAIVERS, root)
     findings = json_schema.check(document, SCHEMA)
-    all_environments = layout.environments(root)
+    all_environments = layout.environments(root) + git_index.read(root).environments
     if not findings:
         findings = list(_unknown_environments(document, all_environments))
     if findings:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.core import paths
 from scripts.core.findings import Finding
-from scripts.environments import environment, layout
+from scripts.environments import environment, git_index, layout
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
 from scripts.output import git_revision
@@ -36,6 +36,7 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
     waivers = {rendering.name: rendering.waivers for rendering in renderings}
     accepts = {rendering.name: rendering.accepts for rendering in renderings}
     is_partial = len(environments) < len(layout.environments(root))
+    is_partial = is_partial or bool(git_index.read(root).environments)
     today = datetime.now(UTC).date()
     for name, problems in by_environment.items():
         if not problems and not waivers[name] and not accepts[name]:

@@ -17,7 +17,7 @@ from typing import TextIO
 from scripts.commands import arguments as shared
 from scripts.core import findings, programs
 from scripts.core.findings import Finding, UsageError, UserError
-from scripts.environments import layout
+from scripts.environments import git_index, layout
 from scripts.output import committed, git_revision, update
 
 TIMEOUT_S = 600
@@ -120,6 +120,8 @@ def _remove_leftovers(root: Path) -> None:
     """Remove the output of environments that one version removes and the other changes."""
     for name in layout.environments(root):
         folder = root / "overlays" / name
+        if name in git_index.read(root).environments:
+            continue  # a sparse checkout leaves its inputs out
         if [path.name for path in folder.iterdir()] == ["manifests"]:
             committed.read(root, name)  # raises UserError for files that render did not write
             shutil.rmtree(folder)

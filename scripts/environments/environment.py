@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts.core import json_schema, paths, safe_files, schema_messages, yamlio
+from scripts.core import backup_files, json_schema, paths, safe_files, schema_messages, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.core.yamlio import Document
-from scripts.environments import image_lock, null_values, patches, plain_secrets
+from scripts.environments import git_index, image_lock, null_values, patches, plain_secrets
 
 NETWORK = "network.yaml"
 """The values that `nox -s network` writes for a chain; values.yaml overrides them."""
@@ -137,6 +137,8 @@ def coalesce(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]
 
 def load(root: Path, name: str) -> Environment:
     """Return the environment; raises UserError with all findings in its files."""
+    if absent := git_index.not_checked_out(root, name):
+        raise UserError(*absent)
     folder = root / "overlays" / name
     path = folder / "environment.yaml"
     if folder.is_symlink():
@@ -257,12 +259,20 @@ def _unused(root: Path, folder: Path) -> Iterable[Finding]:
     """Yield a finding for each file in an environment's folder that is not an input."""
     import difflib
 
-    for path in safe_files.entries(folder, root):
+    entries = safe_files.entries(folder, root)
+    names = [path.name for path in entries]
+    for path in entries:
         if path.name in READ or path.name.startswith(".") or path.suffix == ".md":
+            continue
+        if backup_files.is_of_system(path.name):
             continue
         near = difflib.get_close_matches(path.name, READ, 1)
         fix = f"remove {path.name}; an environment consists of {', '.join(READ)} and *.md"
-        if near:
+        if backup := backup_files.instruction(path.name, names):
+            fix = backup
+        elif near and near[0] in names:
+            fix = f"move what is still needed from {path.name} to {near[0]}, and remove {path.name}"
+        elif near:
             fix = f"rename {path.name} to {near[0]}"
         file = safe_files.name(path, root)
         yield Finding(file, 0, 0, "unused-file", "nothing reads this file", fix)

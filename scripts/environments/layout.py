@@ -51,6 +51,13 @@ def environments(root: Path, wanted: Sequence[str] = ()) -> list[str]:
         if name not in known:
             import difflib
 
+            from scripts.environments import git_index
+
+            if name in git_index.read(root).environments:
+                command = git_index.how_to_get(
+                    root, git_index.read(root).within(f"overlays/{name}/")
+                )
+                raise UsageError(f"git has {name}, but this checkout leaves it out: {command}")
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known) or 'none'}"
             raise UsageError(f"unknown environment {name}: {hint}")

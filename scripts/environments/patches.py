@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.core import safe_files, yamlio
+from scripts.core import backup_files, safe_files, yamlio
 from scripts.core.findings import Finding, UserError, may_be_secret
 from scripts.core.json_schema import check
 from scripts.core.repository import PROGRAM
@@ -37,8 +37,13 @@ def load(folder: Path, root: Path) -> tuple[Patch, ...]:
         message = f"{file} is not a folder, so no patch is applied"
         fix = f"remove {file}, or replace it with a folder that has one YAML file for each patch"
         raise UserError(Finding(file, 0, 0, "invalid-patch-file", message, fix))
-    for path in safe_files.entries(folder, root):
+    entries = safe_files.entries(folder, root)
+    names = [path.name for path in entries]
+    for path in entries:
+        if _is_no_patch(path.name):
+            continue
         try:
+            _reject_backup(path, names, root)
             patches.append(_load(path, root))
         except UserError as error:
             findings += error.findings
@@ -47,10 +52,25 @@ def load(folder: Path, root: Path) -> tuple[Patch, ...]:
     return tuple(patches)
 
 
+def _is_no_patch(name: str) -> bool:
+    """Return whether a file only keeps a folder in git, or belongs to a file manager."""
+    return name == ".gitkeep" or backup_files.is_of_system(name)
+
+
+def _reject_backup(path: Path, names: Sequence[str], root: Path) -> None:
+    """Raise UserError for a backup of a patch, which would be applied as another patch."""
+    if fix := backup_files.instruction(path.name, names):
+        message = "the file is a backup, which must not be applied as a patch"
+        file = safe_files.name(path, root)
+        raise UserError(Finding(file, 0, 0, "invalid-patch-file", message, fix))
+
+
 def _load(path: Path, root: Path) -> Patch:
     if path.suffix != ".yaml":
         message = "only files called *.yaml are applied as patches"
         fix = f"rename {path.name} to {path.stem}.yaml; if it is no patch, remove it"
+        if path.with_suffix(".yaml").exists():
+            fix = f"remove {path.name}; the patch that is applied is {path.stem}.yaml"
         if path.is_dir():
             fix = (
                 f"move the patches of {path.name}/ into {path.parent.name}/, or remove {path.name}/"

@@ -14,7 +14,7 @@ from typing import Any
 from scripts.core import json_schema, programs, yamlio
 from scripts.core.findings import UsageError, UserError
 from scripts.core.yamlio import Document
-from scripts.environments import environment, layout
+from scripts.environments import environment, git_index, layout
 from scripts.network import genesis
 
 FUNDS_WEI = 10**24
@@ -101,6 +101,12 @@ def _compare(chain: Public, validators: list[str], chain_id: int) -> None:
 def others(root: Path, name: str) -> dict[str, Public]:
     """Return the chains of all other environments; raises UserError as read does."""
     chains = {}
+    if absent := [other for other in git_index.read(root).environments if other != name]:
+        paths = git_index.read(root).within(*(f"overlays/{other}/" for other in absent))
+        raise UsageError(
+            f"git has {', '.join(absent)}, but this checkout leaves that out, and {name} must not "
+            f"share a validator or its chain id with it: {git_index.how_to_get(root, paths)}"
+        )
     for other in layout.environments(root):
         if other == name or (root / "overlays" / other).is_symlink():
             continue

@@ -21,9 +21,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from scripts.core import safe_files
+from scripts.core import backup_files, safe_files
 from scripts.core.findings import Finding, UsageError, UserError
-from scripts.environments import layout
+from scripts.environments import git_index, layout
 
 _WORK = ".render"
 _DIGEST = "digest"
@@ -46,6 +46,8 @@ def read(root: Path, name: str) -> dict[str, bytes]:
         if safe_files.leaves(path.parent, root)
     ]
     for path in [*entries, *(path for path in argocd if os.path.lexists(path))]:
+        if backup_files.is_of_system(path.name):
+            continue  # Argo CD does not read it, and the next render removes it
         file = safe_files.name(path, root)
         if path.is_symlink() or not path.is_file():
             findings.append(_unmanaged(file))
@@ -71,6 +73,8 @@ def _unmanaged(file: str) -> Finding:
     fix = (
         f"move {name} to another folder, or delete it; for a new object, write a template in chart/"
     )
+    if backup_files.original(name):
+        fix = f"remove {name}: it is the backup of a file that render writes"
     return Finding(file, 0, 0, "unmanaged-file", message, fix)
 
 
@@ -84,6 +88,8 @@ def orphans(root: Path) -> list[str]:
         for path in safe_files.entries(root / "argocd" / kind, root):
             if path.suffix == ".yaml" and (root / "overlays" / path.stem).is_dir():
                 continue
+            if backup_files.is_of_system(path.name) or _is_elsewhere(root, path):
+                continue
             file = safe_files.name(path, root)
             if path.is_file() and layout.is_written(path.read_bytes()):
                 files.append(file)
@@ -92,6 +98,11 @@ def orphans(root: Path) -> list[str]:
     if findings:
         raise UserError(*findings)
     return files
+
+
+def _is_elsewhere(root: Path, path: Path) -> bool:
+    """Return whether git has the environment of a file in argocd/, but not the working tree."""
+    return path.stem in git_index.read(root).environments
 
 
 def digest(contents: Mapping[str, bytes]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,14 +11,13 @@ import yaml
 
 from scripts.core import programs
 from scripts.core.findings import UsageError
-from scripts.environments import layout
+from scripts.environments import git_index, layout
 from scripts.kubernetes.manifest import Manifest
+from scripts.output import unknown_revision
 
 TIMEOUT_S = 600
 
 BASE = "base/environment.yaml"
-PARTS = ("argocd/", "base/", "chart/", "overlays/")
-"""The folders with the output of environments and its inputs."""
 _MANIFEST = re.compile(rf"{layout.manifests_folder('([^/]+)')}/[^/]+\.yaml")
 _APPLICATION = re.compile(
     re.escape(layout.argocd_file("applications", "*")).replace(r"\*", "([^/]+)")
@@ -54,7 +52,9 @@ def before(
     Raises UsageError for an unknown revision.
     """
     blobs = listed(root, revision)
-    unchanged = {path for path, text in texts.items() if blobs.get(path) == _blob(text.encode())}
+    unchanged = {
+        path for path, text in texts.items() if blobs.get(path) == git_index.blob(text.encode())
+    }
     versions = _changed_environments(root, blobs)
     wanted = {path for path in blobs if _name(path) and path not in unchanged} | versions
     old = _contents(root, {blobs[path] for path in wanted})
@@ -83,11 +83,8 @@ def listed(root: Path, revision: str) -> Blobs:
     if not tree:
         if error:
             raise UsageError(f"git rev-parse: {error}")
-        raise UsageError(
-            f"unknown revision {revision}: write a branch, tag or commit of this repository;"
-            " in a shallow clone, git fetch --deepen=100 gets earlier commits"
-        )
-    arguments = ["ls-tree", "-r", "-z", tree.strip(), "--", *PARTS]
+        raise UsageError(f"unknown revision {revision}: {unknown_revision.advice(root, revision)}")
+    arguments = ["ls-tree", "-r", "-z", tree.strip(), "--", *git_index.PARTS]
     listed, error = _git(root, arguments)
     if error:
         raise UsageError(f"git ls-tree: {error}")
@@ -106,8 +103,8 @@ def working(root: Path, revision: str, blobs: Blobs) -> Blobs:
     blobs: those of the revision. Git knows from its index which files differ, without reading them.
     """
     listed = ["diff", "--raw", "-z", "--relative", "--no-renames", "--no-ext-diff"]
-    listed += [revision, "--", *PARTS]
-    others = ["ls-files", "-z", "--others", "--exclude-standard", "--", *PARTS]
+    listed += [revision, "--", *git_index.PARTS]
+    others = ["ls-files", "-z", "--others", "--exclude-standard", "--", *git_index.PARTS]
     changed, diff_error = _git(root, listed)
     untracked, list_error = _git(root, others)
     if error := diff_error or list_error:
@@ -164,7 +161,7 @@ def _changed_environments(root: Path, blobs: Blobs) -> set[str]:
 
 def _now(path: Path) -> str:
     try:
-        return _blob(path.read_bytes())
+        return git_index.blob(path.read_bytes())
     except OSError:
         return ""
 
@@ -187,11 +184,6 @@ def mapping(text: str) -> dict[str, object]:
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _blob(raw: bytes) -> str:
-    """Return git's name of a blob with these contents: the SHA-1 of a header and the contents."""
-    return hashlib.sha1(b"blob %d\0" % len(raw) + raw, usedforsecurity=False).hexdigest()
 
 
 def _contents(root: Path, blobs: Iterable[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from scripts.core.findings import Finding, UserError, has_errors
 from scripts.core.parallel import each
-from scripts.environments import layout
+from scripts.environments import git_index, layout
 from scripts.output import committed, render_cache
 
 if TYPE_CHECKING:
@@ -58,8 +58,17 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
         print(f"{name}: {prepared[name].summary}", file=stream)
     for file in gone:
         print(f"{file}: removed, as its environment is gone", file=stream)
+    for line in (_left_out(root), git_index.waiting(root, changed)):
+        if line:
+            print(line, file=stream)
     if not changed and not gone:
         print(f"up to date: {layout.called(names)}", file=stream)
+
+
+def _left_out(root: Path) -> str:
+    """Return a sentence about the environments that this checkout leaves out, if there are any."""
+    names = git_index.read(root).environments
+    return f"unchanged, as this checkout leaves them out: {layout.called(names)}" if names else ""
 
 
 def _prepare_all(root: Path, names: Sequence[str]) -> dict[str, Prepared]:

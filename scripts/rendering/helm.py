@@ -22,6 +22,7 @@ from scripts.core.findings import Finding, UserError
 from scripts.core.schema_messages import as_fix
 from scripts.environments import layout
 from scripts.kubernetes.manifest import Manifest
+from scripts.rendering import chart_files
 
 TIMEOUT_S = 600
 
@@ -47,7 +48,7 @@ def template(
     The values are not checked against the chart's schema: environment.load does that.
     Raises UserError with the template's line if a template fails or renders no valid object.
     """
-    _reject_unreadable(chart, root)
+    chart_files.reject(chart, root)
     names = frozenset((root / name).relative_to(chart).as_posix() for name in only)
     arguments = chart, values, namespace, kubernetes_version
     try:
@@ -64,11 +65,6 @@ def template(
             if data is not None and not _is_hook(data):
                 manifests.append(Manifest(data, file))
     return manifests
-
-
-@lru_cache
-def _reject_unreadable(chart: Path, root: Path) -> None:
-    safe_files.reject_unreadable(chart.rglob("*"), root)
 
 
 CORRECT = "correct the template; if it needs a new value, add that to chart/values.yaml"

@@ -21,7 +21,7 @@ from scripts.core.findings import Finding, UserError
 from scripts.environments import patches
 from scripts.environments.environment import Environment, merge
 from scripts.kubernetes.manifest import Manifest
-from scripts.rendering import helm
+from scripts.rendering import chart_changes, helm
 
 _TEMPLATES = "chart/"
 """The beginning of the path of a template."""
@@ -80,7 +80,9 @@ def of_fields(
 ) -> list[Place]:
     """Return the position for each field, as of_field does, with one set of experiments for all."""
     places = [
-        _patched(environment, manifest, path) or _setting(root, environment, manifest, path)
+        _patched(environment, manifest, path)
+        or _setting(root, environment, manifest, path)
+        or chart_changes.place(root, environment.name, manifest, path)
         for manifest, path in fields
     ]
     # Values decide only objects of templates, not an Application or a file written by hand.
@@ -225,6 +227,10 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
     such value, it is the first that the message names; if it names none, the finding stays as it
     is.
     """
+    if failure.fix == helm.CORRECT or failure.rule != "template-error":
+        broken = chart_changes.of_failure(root, environment.name, failure)
+        if broken:
+            return broken
     defaults = environment.layers[0].data or {}
     values = environment.values
     files = [environment.document.file, *(layer.file for layer in environment.layers)]
@@ -245,6 +251,8 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
     for leaf, _ in leaves[:MOST_EXPERIMENTS]:
         changed = _with(values, leaf, paths.get(defaults, leaf))
         if not _fails(root, environment, changed):
+            if leaf[-1] == "enabled" and failure.fix == helm.CORRECT:
+                return failure  # the template fails whenever it is used: that is its mistake
             return _caused_by(environment, failure, leaf)
     named = [leaf for leaf, _ in leaves if is_named(leaf)]
     return _caused_by(environment, failure, named[0]) if named else failure

@@ -164,7 +164,7 @@ def test_a_shallow_clone_has_only_some_revisions(tmp_path: Path) -> None:
     commit(root)
     clone = shallow(root, tmp_path / "b")
     assert list(git_revision.before(clone, "origin/main", {}, {})) == ["dev"]
-    with pytest.raises(UsageError, match="git fetch --deepen"):
+    with pytest.raises(UsageError, match="git fetch --unshallow origin"):
         git_revision.before(clone, "HEAD^", {}, {})
     git(clone, "fetch", "-q", "--deepen=1")
     assert list(git_revision.before(clone, "HEAD^", {}, {})) == ["dev"]

@@ -275,7 +275,7 @@ def test_the_error_in_a_shallow_clone_says_how_to_get_more(root: Path, tmp_path:
     write(root, {ONE: config("one", "b")})
     commit(root)
     clone = shallow(root, tmp_path / "clone")
-    with pytest.raises(UsageError, match="git fetch --deepen"):
+    with pytest.raises(UsageError, match="git fetch --unshallow origin"):
         predict.impact(clone, "HEAD^")
     git(clone, "fetch", "-q", "--deepen=1")
     assert changed(clone, "HEAD^") == {"dev": ["changed ConfigMap/one"]}
