@@ -12,6 +12,7 @@ from scripts.rules.changes import (
     immutable_fields,
     kubernetes_versions,
     removals,
+    taken_along,
     versions,
 )
 from scripts.rules.delivery import argocd, ownership, sync_waves
@@ -91,6 +92,7 @@ _FAMILIES = (
     chain_continuity,
     versions,
     removals,
+    taken_along,
     pod_security,
     secrets,
     rbac,
