@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from scripts.chain.node_config import BESU, MARU
 from scripts.core import paths
+from scripts.core.findings import Severity
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.resilience import ZONE
@@ -103,6 +104,40 @@ def backup_retention_deletes_last(objects: Objects) -> Iterator[Problem]:
                 "then kept, whatever their age"
             )
             yield Problem(manifest, path, message, fix)
+
+
+@rule("docs/backups.md", Severity.WARNING, outcome=Outcome.HIDDEN)
+def retention_cuts_tiers(objects: Objects) -> Iterator[Problem]:
+    """Backups of days and weeks are kept for as long as RETENTION_DAILY and _WEEKLY say.
+
+    Otherwise they are deleted earlier because of their age: RETENTION_DAYS applies to all backups
+    but the newest.
+    """
+    for container in objects.containers:
+        variables = _variables(container)
+        limits = {name: _number(variables.get(name, ("0", ()))[0]) for name in _LIMITS}
+        days = limits["RETENTION_DAYS"]
+        for name, in_days in (("RETENTION_DAILY", 1), ("RETENTION_WEEKLY", 7)):
+            needed = limits[name] * in_days
+            if not 0 < days < needed:
+                continue
+            unit = "days" if in_days == 1 else "weeks"
+            message = (
+                f"{name} of {container.workload.manifest.label} keeps backups for {limits[name]} "
+                f"{unit}, but RETENTION_DAYS deletes them after {days} days"
+            )
+            key = name.removeprefix("RETENTION_").lower()
+            fix = (
+                f'write value: "{needed}" (backup.retention.days in the values) or more; otherwise '
+                f"write {days // in_days} for backup.retention.{key}"
+            )
+            path = variables["RETENTION_DAYS"][1]
+            yield Problem(container.workload.manifest, path, message, fix)
+            break
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _claims(objects: Objects) -> dict[str, set[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Sequence
 
 from scripts.core import paths
@@ -28,6 +29,7 @@ from scripts.rules.networking.policies import (
     named_pods,
     numbered,
     opened_ports,
+    overlap,
     p2p_ports,
     pods_behind,
     selected,
@@ -142,7 +144,7 @@ def network_policy_allows_all_ingress(objects: Objects) -> Iterator[Problem]:
         for path, peer in allowed.peers or ():
             cidr = paths.get(peer, ("ipBlock", "cidr"))
             if _is_any_address(peer) and not ports <= public:
-                message = f"{label} opens {numbered(ports - public)} to all addresses ({cidr}), so"
+                message = f"{label} opens {numbered(ports - public)} to {_share(cidr)}, so"
                 message += " clients can bypass the load balancer"
                 fix = f"{SUBNETS}; without a load balancer, write one for each client"
                 yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
@@ -177,8 +179,11 @@ def network_policy_allows_whole_vpc(objects: Objects) -> Iterator[Problem]:
     for policy, allowed in _rules(objects, INGRESS):
         for path, peer in allowed.peers or ():
             network = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-            is_wide = network is not None and 0 < network.prefixlen <= _LARGEST_VPC
-            if is_wide and any(is_within(network, other) for other in private):
+            # network-policy-allows-all-ingress reports still larger ones.
+            is_narrow = network is None or network.prefixlen > _LARGEST_VPC
+            if is_narrow or network_policies.is_everywhere(network):
+                continue
+            if any(overlap(network, other) for other in private):
                 message = (
                     f"{policy.manifest.label} allows ingress from {network}, which is as large as a"
                     " VPC and may include all pods of the cluster"
@@ -233,15 +238,13 @@ def internet_egress_reaches_private_networks(objects: Objects) -> Iterator[Probl
     for policy, allowed in _rules(objects, EGRESS):
         for path, peer in allowed.peers or ():
             cidr = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-            if cidr is None or cidr.prefixlen or cidr.version != 4 or _is_for_all_ports(allowed):
+            if not network_policies.is_everywhere(cidr) or _is_for_all_ports(allowed):
                 continue
-            excepted = paths.get(peer, ("ipBlock", "except"))
-            ranges = excepted if isinstance(excepted, list) else []
-            known = [network_policies.network(text) for text in ranges]
+            excepted = _joined(paths.get(peer, ("ipBlock", "except")))
             left = [
-                private
-                for private in PRIVATE
-                if not any(is_within(network_policies.network(private), other) for other in known)
+                text
+                for text, private in ((text, network_policies.network(text)) for text in PRIVATE)
+                if overlap(private, cidr) and not any(is_within(private, one) for one in excepted)
             ]
             if left:
                 message = (
@@ -423,10 +426,26 @@ def _rules(objects: Objects, direction: str) -> Iterator[tuple[Policy, Rule]]:
             yield from ((policy, allowed) for allowed in policy.rules[direction])
 
 
+def _joined(ranges: object) -> list[ipaddress.IPv4Network]:
+    """Return the IPv4 ranges of a list, neighbours as one: 10.0.0.0/9 and 10.128.0.0/9 are 10/8."""
+    networks = map(network_policies.network, ranges if isinstance(ranges, list) else ())
+    of_version_4 = (one for one in networks if isinstance(one, ipaddress.IPv4Network))
+    return list(ipaddress.collapse_addresses(of_version_4))
+
+
+def _share(cidr: object) -> str:
+    """Return how many of all addresses a range has, in words."""
+    network = network_policies.network(cidr)
+    if network is None or not network.prefixlen:
+        return f"all addresses ({cidr})"
+    return f"1/{2**network.prefixlen} of all addresses ({cidr})"
+
+
 def _is_any_address(peer: Peer) -> bool:
-    """Return whether a peer is an ipBlock of all addresses."""
-    network = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-    return network is not None and network.prefixlen == 0
+    """Return whether a peer is an ipBlock of all addresses, or of a large part of them."""
+    return network_policies.is_everywhere(
+        network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
+    )
 
 
 def _is_any_namespace(peer: Peer) -> bool:
@@ -438,12 +457,14 @@ def _is_any_namespace(peer: Peer) -> bool:
 
 
 def _is_for_all_ports(allowed: Rule) -> bool:
-    """Return whether a rule allows all ports."""
-    return allowed.ports is None or any(
-        item.get("port") is None
-        or (whole(item["port"], 2) <= 1 and whole(item.get("endPort"), 0) >= _LAST_PORT)
-        for _, item in allowed.ports
-    )
+    """Return whether a rule allows all ports, or most of them."""
+    if allowed.ports is None or any(item.get("port") is None for _, item in allowed.ports):
+        return True
+    numbers = 0
+    for _, item in allowed.ports:
+        first = whole(item["port"], 0)
+        numbers += max(0, min(whole(item.get("endPort"), first), _LAST_PORT) - first)
+    return numbers > _LAST_PORT // 2
 
 
 @rule("https://datatracker.ietf.org/doc/html/rfc5737", outcome=Outcome.HIDDEN)

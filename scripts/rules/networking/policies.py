@@ -63,6 +63,11 @@ def is_within(
     return inner.network_address in outer and inner.prefixlen >= outer.prefixlen
 
 
+def overlap(one: network_policies.Network | None, other: network_policies.Network | None) -> bool:
+    """Return whether two networks have an address in common; false if one is missing."""
+    return is_within(one, other) or is_within(other, one)
+
+
 def blocks(objects: Objects) -> Iterator[tuple[Policy, Where, Mapping[str, Any]]]:
     """Yield the ipBlocks of all peers, each with its policy and path."""
     for policy, path, peer in all_peers(objects):

@@ -19,6 +19,8 @@ _PODS = "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/"
 _LEAST_STOP_S = {"sequencer": 60, "besu": 60, "maru": 30}
 """Time for RocksDB to flush its memory to disk; the chart gives Besu 300 s, and Maru 60."""
 _DEFAULT_GRACE_S = 30
+_LEAST_DELAY_S = 10
+"""Time for the load balancer to deregister an address; base/profiles/eks.yaml gives it 20 s."""
 
 
 @rule("https://docs.aws.amazon.com/eks/latest/best-practices/load-balancing.html")
@@ -29,13 +31,17 @@ def missing_shutdown_delay(objects: Objects) -> Iterator[Problem]:
     a terminating pod for some seconds, until it has deregistered its address.
     """
     for container, service in _balanced(objects) if objects.is_production else ():
-        if not container.get("lifecycle", "preStop"):
+        hook = container.get("lifecycle", "preStop")
+        place, seconds = _sleep(container)
+        if not hook or 0 < seconds < _LEAST_DELAY_S:
+            lacks = f"has a preStop hook of only {seconds:f} s" if hook else "has no preStop hook"
             message = (
-                f"{called(container)} has no preStop hook: it stops while the load "
+                f"{called(container)} {lacks}: it stops while the load "
                 f"balancer of {service.label} still sends it requests, which fail"
             )
-            path = (*container.path, "lifecycle", "preStop")
+            path = place if hook else (*container.path, "lifecycle", "preStop")
             fix = "add lifecycle: {preStop: {sleep: {seconds: 20}}}"
+            fix = "write a sleep of 20 s" if hook else fix
             yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -103,7 +109,8 @@ def _grace(workload: Workload) -> int:
     return whole(workload.pod_spec.get("terminationGracePeriodSeconds"), _DEFAULT_GRACE_S)
 
 
-_SLEEP = re.compile(r"\bsleep ([0-9]+(?:\.[0-9]+)?)\b")
+_SLEEP = re.compile(r"\bsleep ([0-9]+(?:\.[0-9]+)?)([smhd]?)\b")
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _sleep(container: Container) -> tuple[Where, Decimal]:
@@ -114,5 +121,5 @@ def _sleep(container: Container) -> tuple[Where, Decimal]:
         return (*path, "sleep", "seconds"), Decimal(seconds)
     command = container.get("lifecycle", "preStop", "exec", "command")
     words = " ".join(map(str, command)) if isinstance(command, list) else ""
-    found = _SLEEP.search(words)
-    return (*path, "exec", "command"), Decimal(found[1]) if found else Decimal(0)
+    sleeps = (Decimal(number) * _UNITS_S[unit] for number, unit in _SLEEP.findall(words))
+    return (*path, "exec", "command"), sum(sleeps, Decimal(0))
