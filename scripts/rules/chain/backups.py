@@ -117,23 +117,16 @@ def retention_cuts_tiers(objects: Objects) -> Iterator[Problem]:
         variables = _variables(container)
         limits = {name: _number(variables.get(name, ("0", ()))[0]) for name in _LIMITS}
         days = limits["RETENTION_DAYS"]
-        for name, in_days in (("RETENTION_DAILY", 1), ("RETENTION_WEEKLY", 7)):
-            needed = limits[name] * in_days
-            if not 0 < days < needed:
-                continue
-            unit = "days" if in_days == 1 else "weeks"
+        tiers = (("RETENTION_DAILY", 1, "days"), ("RETENTION_WEEKLY", 7, "weeks"))
+        needed, name, unit = max((limits[name] * each, name, unit) for name, each, unit in tiers)
+        if 0 < days < needed:
             message = (
                 f"{name} of {container.workload.manifest.label} keeps backups for {limits[name]} "
                 f"{unit}, but RETENTION_DAYS deletes them after {days} days"
             )
-            key = name.removeprefix("RETENTION_").lower()
-            fix = (
-                f'write value: "{needed}" (backup.retention.days in the values) or more; otherwise '
-                f"write {days // in_days} for backup.retention.{key}"
-            )
+            fix = f'write value: "{needed}" or more (in the values: backup.retention.days)'
             path = variables["RETENTION_DAYS"][1]
             yield Problem(container.workload.manifest, path, message, fix)
-            break
 
 
 def _number(text: str) -> int:

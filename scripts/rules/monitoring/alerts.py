@@ -67,7 +67,7 @@ def alert_duration_too_long(objects: Objects) -> Iterator[Problem]:
                 f"the alert {name} ({severity}) fires only after its problem has lasted for "
                 f"{lasting}: until then, nobody hears of it"
             )
-            minutes = str(lasting).replace("h", "m").replace("d", "m")
+            minutes = re.sub(r"^([0-9]+)[hd]$", r"\1m", str(lasting))
             shorter = minutes if promql.seconds(minutes) <= promql.seconds(most) else most
             fix = f"write for: {shorter}, or another duration up to {most}"
             yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)

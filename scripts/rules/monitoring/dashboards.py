@@ -28,12 +28,15 @@ def invalid_dashboard(objects: Objects) -> Iterator[Problem]:
     for manifest, key, text in _dashboards(objects):
         try:
             data = json.loads(text)
-        except ValueError as error:
-            line = getattr(error, "lineno", 1)
-            reason = str(error).partition(": line")[0]
-            message = f"the dashboard {key} is not valid JSON: {reason} in its line {line}"
-            wrong = text.splitlines()[line - 1 : line]
-            fix = f"correct the JSON at or above line {line}"
+        except json.JSONDecodeError as error:
+            message = f"the dashboard {key} is not valid JSON (line {error.lineno}: {error.msg}): "
+            message += "Grafana does not load it"
+            wrong = text.splitlines()[error.lineno - 1 : error.lineno]
+            fix = f"correct the JSON at line {error.lineno}, or just above it"
+            before = text[: error.pos].rstrip()
+            if before.endswith(","):
+                line = before.count("\n") + 1
+                fix = f"remove the comma at the end of line {line}"
             yield Problem(manifest, ("data", key), message, fix, "".join(wrong).strip())
             continue
         uid = data.get("uid") if isinstance(data, dict) else None
@@ -66,7 +69,8 @@ def duplicate_dashboard_uid(objects: Objects) -> Iterator[Problem]:
                 f"the dashboards {first[uid]} and {key} have the same uid, {uid}: Grafana shows "
                 "only one of them"
             )
-            fix = "write another uid in one of them"
+            own = key.removesuffix(".json").removeprefix(f"{objects.namespace}-")[-_MOST_UID:]
+            fix = f'write "uid": "{own if own != uid else f"{own[2:]}-2"}" in {key}'
             yield Problem(manifest, ("data", key), message, fix, _uid_line(text))
         first.setdefault(uid, key)
 

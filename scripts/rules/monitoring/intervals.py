@@ -128,15 +128,15 @@ def offset_shorter_than_scrape(objects: Objects) -> Iterator[Problem]:
 def _worst(
     objects: Objects, is_wrong: Callable[[Window, _Source], bool]
 ) -> list[tuple[Query, Window, _Source]]:
-    """Return the shortest wrong window of each cause: a long interval, or an expression."""
+    """Return a wrong window of each cause: of a long interval, or of an expression.
+
+    Those of rules come before those of dashboards, and short ones before long ones.
+    """
     worst: dict[tuple[str, Where], tuple[Query, Window, _Source]] = {}
-    for query, window, source in _taken(objects):
-        if is_wrong(window, source):
-            is_long = source.seconds > _LONG_S
-            of = source if is_long else query
-            key = (of.manifest.label, of.path)
-            if key not in worst or window.seconds < worst[key][1].seconds:
-                worst[key] = (query, window, source)
+    wrong = [one for one in _taken(objects) if is_wrong(one[1], one[2])]
+    for query, window, source in sorted(wrong, key=lambda one: (not one[0].rule, one[1].seconds)):
+        of = source if source.seconds > _LONG_S else query
+        worst.setdefault((of.manifest.label, of.path), (query, window, source))
     return list(worst.values())
 
 

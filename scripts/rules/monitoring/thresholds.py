@@ -32,13 +32,13 @@ _SWITCHES = {
 }
 """Metrics that are 0 or 1: docs/metrics.md."""
 _LAST_SUCCESS = "kube_cronjob_status_last_successful_time"
-_MOST_INTERVALS = 8
+_MOST_INTERVALS = 24
 """An alert that waits for more missed starts is more likely a mistake in the unit."""
 _LIMITS = {
-    "backup": "metrics.prometheusRule.backupMaxAgeSeconds",
-    "restore-drill": "metrics.prometheusRule.restoreDrillMaxAgeSeconds",
+    "backup": ("metrics.prometheusRule.backupMaxAgeSeconds", 50400),
+    "restore-drill": ("metrics.prometheusRule.restoreDrillMaxAgeSeconds", 1296000),
 }
-"""Component of a CronJob → the value with the limit of its alert."""
+"""Component of a CronJob → the value with the limit of its alert, and the chart's default."""
 
 
 @rule(_DOCS)
@@ -59,16 +59,18 @@ def impossible_alert_threshold(objects: Objects) -> Iterator[Problem]:
             range_ = f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
             effect = "always fires" if found.is_always else "never fires"
             message = (
-                f"the alert {name} compares a value that is {range_} with {found.text}: it {effect}"
+                f'the alert {name} compares with "{found.text}", but the value is {range_}: it '
+                f"{effect}"
             )
-            yield Problem(query.manifest, query.path, message, _better(found))
+            yield Problem(query.manifest, query.path, message, _better(query, found))
 
 
-def _better(found: Comparison) -> str:
+def _better(query: Query, found: Comparison) -> str:
     """Return how to write a comparison that never or always holds."""
     (low, high), (limit, _) = found.value, found.limit
-    operator = found.text.split()[0]
-    if found.value == SHARE and 1 < limit <= 100:
+    operator, expression = found.text.split()[0], query.expression
+    is_switch = expression is not None and bool(expression.metrics & _SWITCHES)
+    if found.value == SHARE and not is_switch and 1 < limit <= 100:
         return f"write {operator} {limit / 100:g}: the value is a ratio, and not in percent"
     if high == math.inf:
         return f"write a number above {low:g}"
@@ -114,9 +116,12 @@ def alert_limit_below_schedule(objects: Objects) -> Iterator[Problem]:
                 f"the alert {query.rule['alert']} fires {limit:.0f} s after the last success of "
                 f"{manifest.label}, which starts only every {between} s: it fires before each start"
             )
-            fix = f"write {_called(manifest)}: {2 * between + longest}; otherwise, write a more "
-            fix += "frequent schedule"
-            yield Problem(manifest, ("spec", "schedule"), message, fix)
+            fix = _limit(query, manifest, 2 * between + longest)
+            if limit == _LIMITS.get(manifest.component, ("", 0))[1]:
+                fix += "; if backups should be more frequent, write a shorter schedule"
+                yield Problem(manifest, ("spec", "schedule"), message, fix)
+            else:
+                yield Problem(query.manifest, query.path, message, fix)
 
 
 @rule(_DOCS, Severity.WARNING, outcome=Outcome.RISK)
@@ -133,7 +138,7 @@ def alert_limit_far_above_schedule(objects: Objects) -> Iterator[Problem]:
                 f"of {manifest.label}, which starts every {between} s: {limit // between:.0f} "
                 "starts may fail before anyone hears of it"
             )
-            fix = f"write {_called(manifest)}: {2 * between + longest}"
+            fix = _limit(query, manifest, 2 * between + longest)
             yield Problem(query.manifest, query.path, message, fix)
 
 
@@ -166,6 +171,7 @@ def _times(manifest: Manifest) -> tuple[int, int]:
     return between, whole(manifest.get(*path), 0)
 
 
-def _called(manifest: Manifest) -> str:
-    """Return the name of the value with the limit of the alert on a CronJob."""
-    return _LIMITS.get(manifest.component, "as the number in its expression")
+def _limit(query: Query, manifest: Manifest, seconds: int) -> str:
+    """Return how to write the limit of the alert on a CronJob."""
+    is_ours = query.manifest.template.startswith("chart/") and manifest.component in _LIMITS
+    return f"write {_LIMITS[manifest.component][0]}: {seconds}" if is_ours else f"write > {seconds}"

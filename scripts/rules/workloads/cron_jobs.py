@@ -80,6 +80,8 @@ def invalid_cron_schedule(objects: Objects) -> Iterator[Problem]:
                 "write minute, hour, day of the month, month and day of the week, for example "
                 '"0 */6 * * *"'
             )
+            if schedule.endswith(" 7"):
+                fix = f'write "{schedule[:-1]}0": 0 is Sunday'
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
@@ -180,11 +182,14 @@ def job_deadline_below_volume_size(objects: Objects) -> Iterator[Problem]:
                 f"takes {least} s at 125 MiB/s: {workload.manifest.label} never completes once its "
                 "volume is full"
             )
-            enough = max(_USUAL_DEADLINE_S, _READINGS * least)
+            enough, schedule = max(_USUAL_DEADLINE_S, _READINGS * least), ""
             if workload.manifest.kind == "CronJob":
-                between = cron.interval(str(workload.get("spec", "schedule")))
-                enough = min(enough, max(_deadline(between), least))
-            fix = f"write activeDeadlineSeconds: {enough}{_in_values(workload)}"
+                between = _deadline(cron.interval(str(workload.get("spec", "schedule"))))
+                if between > least:
+                    enough = min(enough, between)
+                elif enough < cron.DAY_S:
+                    schedule = ', and a less frequent schedule, for example "0 3 * * *"'
+            fix = f"write activeDeadlineSeconds: {enough}{_in_values(workload)}{schedule}"
             yield Problem(workload.manifest, path, message, fix)
 
 
