@@ -70,7 +70,7 @@ def duplicate_dashboard_uid(objects: Objects) -> Iterator[Problem]:
                 "only one of them"
             )
             own = key.removesuffix(".json").removeprefix(f"{objects.namespace}-")[-_MOST_UID:]
-            fix = f'write "uid": "{own if own != uid else f"{own[2:]}-2"}" in {key}'
+            fix = f'write "uid": "{own if own != uid else f"{own[: _MOST_UID - 2]}-2"}" in its JSON'
             yield Problem(manifest, ("data", key), message, fix, _uid_line(text))
         first.setdefault(uid, key)
 
