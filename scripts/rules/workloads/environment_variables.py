@@ -90,7 +90,7 @@ def unknown_environment_variable(objects: Objects) -> Iterator[Problem]:
 
     Otherwise the program ignores the variable, and uses its default.
     """
-    for container, own, texts in objects.once(_environments):
+    for container, own, texts in objects.once(with_scripts):
         required = _required(texts, own)
         read = _read(objects, container, own, texts)
         for name, (path, _) in own.items():
@@ -182,7 +182,7 @@ def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
 
     Otherwise the script exits at once: the pod ends in CrashLoopBackOff, or no backup is made.
     """
-    for container, own, texts in objects.once(_environments):
+    for container, own, texts in objects.once(with_scripts):
         missing = [name for name in _required(texts, own) if not own.get(name, ((), ""))[1]]
         if not missing:
             continue
@@ -225,7 +225,7 @@ def incomplete_ethstats_settings(objects: Objects) -> Iterator[Problem]:
 
     Otherwise its script exits with an error, or the node is missing on the EthStats page.
     """
-    for container, own, texts in objects.once(_environments):
+    for container, own, texts in objects.once(with_scripts):
         missing = [name for name in _REPORTED if name not in own]
         present = [name for name in _REPORTED[:2] if name in own]
         reads_all = all(name in _READ.findall(texts) for name in _REPORTED)
@@ -268,7 +268,7 @@ def incomplete_rclone_remote(objects: Objects) -> Iterator[Problem]:
     Otherwise no backup is made: rclone doesn't know a remote without a type, and S3 answers 403
     without credentials.
     """
-    for container, own, _ in objects.once(_environments):
+    for container, own, _ in objects.once(with_scripts):
         remotes: dict[str, dict[str, Any]] = {}
         for name, (_, value) in own.items():
             if found := _REMOTE.fullmatch(name):
@@ -309,7 +309,7 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
     Otherwise EthStats rejects the reports, and its page stays empty.
     """
     server = _references(objects, "WS_SECRET")
-    for container, own, _ in objects.once(_environments):
+    for container, own, _ in objects.once(with_scripts):
         if container.workload.manifest.component == "ethstats" and "WS_SECRET" not in own:
             if any(_nearest(name, ["WS_SECRET"]) for name in own):
                 continue
@@ -360,7 +360,7 @@ Own = Mapping[str, tuple[Where, Any]]
 
 
 @once
-def _environments(objects: Objects) -> Iterator[tuple[Container, Own, str]]:
+def with_scripts(objects: Objects) -> Iterator[tuple[Container, Own, str]]:
     """Yield the containers whose variables are all known, with these and the text of its scripts.
 
     Variables are by name, each with its path and value.

@@ -6,15 +6,20 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
+from scripts.core.findings import Severity
 from scripts.kubernetes import services
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload, whole
 from scripts.rules.pod_templates import called
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.answering import answering, chain_nodes
 
+_TARGETS = (
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/"
+    "edit-target-group-attributes.html"
+)
 _PODS = "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/"
 _LEAST_STOP_S = {"sequencer": 60, "besu": 60, "maru": 30}
 """Time for RocksDB to flush its memory to disk; the chart gives Besu 300 s, and Maru 60."""
@@ -41,7 +46,8 @@ def missing_shutdown_delay(objects: Objects) -> Iterator[Problem]:
             )
             path = place if hook else (*container.path, "lifecycle", "preStop")
             fix = "add lifecycle: {preStop: {sleep: {seconds: 20}}}"
-            fix = "write a sleep of 20 s" if hook else fix
+            if hook:
+                fix = "write seconds: 20" if place[-1] == "seconds" else "write sleep 20"
             yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -56,6 +62,42 @@ def _balanced(objects: Objects) -> Iterator[tuple[Container, Manifest]]:
     for name in sorted(names):
         if service := objects.find("Service", name):
             yield from ((container, service) for container in answering(objects, service))
+
+
+@rule(f"{_TARGETS}#deregistration-delay", Severity.WARNING, outcome=Outcome.RISK)
+def drain_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
+    """The deregistration delay of a load balancer is within terminationGracePeriodSeconds.
+
+    Otherwise the pod is killed while the load balancer still keeps connections to it open.
+    """
+    for container, service in _balanced(objects):
+        grace = _grace(container.workload)
+        for manifest in (service, *_ingresses(objects, service)):
+            attributes = str(manifest.annotations.get(_ATTRIBUTES, ""))
+            delay = _DELAY.search(attributes)
+            if delay and int(delay[1]) > grace:
+                message = (
+                    f"the load balancer keeps connections to a terminating pod for {delay[1]} s "
+                    f"(deregistration_delay), but {called(container)} is killed after {grace} s: "
+                    "they are cut"
+                )
+                fix = f"write deregistration_delay.timeout_seconds={min(30, grace)}; otherwise, "
+                fix += f"write terminationGracePeriodSeconds: {delay[1]}"
+                path: Where = ("metadata", "annotations", _ATTRIBUTES)
+                yield Problem(manifest, path, message, fix, delay[0])
+
+
+_ATTRIBUTES = "alb.ingress.kubernetes.io/target-group-attributes"
+_DELAY = re.compile(r"deregistration_delay\.timeout_seconds=([0-9]+)")
+
+
+def _ingresses(objects: Objects, service: Manifest) -> list[Manifest]:
+    """Return the Ingresses that lead to a Service."""
+    return [
+        ingress
+        for ingress in objects.of_kind("Ingress")
+        if any(backend.service == service.name for backend in services.backends(ingress))
+    ]
 
 
 @rule(f"{_PODS}#pod-termination")
