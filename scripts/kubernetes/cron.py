@@ -86,6 +86,15 @@ def read(schedule: str) -> Schedule:
     return _simulated(plain) if all(plain) else Schedule(0, 0)
 
 
+def is_valid(schedule: str) -> bool:
+    """Return whether the API server accepts a schedule."""
+    try:
+        read(schedule)
+    except ValueError:
+        return False
+    return True
+
+
 def interval(schedule: str) -> int:
     """Return the least seconds between two starts: a minute, the least of all, if it is invalid."""
     try:

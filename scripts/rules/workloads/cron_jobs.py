@@ -44,7 +44,8 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
         path: Where = ("spec", "jobTemplate", "spec", "activeDeadlineSeconds")
         between = cron.interval(str(workload.get("spec", "schedule")))
         policy, longest = workload.get("spec", "concurrencyPolicy"), workload.get(*path)
-        if policy not in ("Forbid", "Replace") or not isinstance(longest, int):
+        is_known = cron.is_valid(str(workload.get("spec", "schedule")))
+        if policy not in ("Forbid", "Replace") or not isinstance(longest, int) or not is_known:
             continue
         if longest >= between:
             effect = "is skipped" if policy == "Forbid" else "kills the one that still runs"
