@@ -92,7 +92,7 @@ def parse(text: str) -> Expression:
 
     found = _Found()
     # Returning nothing goes on with the walk.
-    promql_parser.walk(promql_parser.parse(text), lambda node: _visit(node, found))
+    promql_parser.walk(tree(text), lambda node: _visit(node, found))
     return Expression(
         tuple(found.selectors),
         frozenset(found.grouped),

@@ -126,7 +126,12 @@ def _of_binary(node: Any, metric: MetricBounds) -> Bounds:
 
 
 def _is_number(node: Any) -> bool:
-    return not _metrics(node) and type(node).__name__ != "Call"
+    kind = type(node).__name__
+    if kind in ("ParenExpr", "UnaryExpr"):
+        return _is_number(node.expr)
+    if kind == "BinaryExpr":
+        return _is_number(node.lhs) and _is_number(node.rhs)
+    return kind == "NumberLiteral"
 
 
 def _metrics(node: Any) -> list[str]:

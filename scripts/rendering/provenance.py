@@ -101,28 +101,27 @@ def of_fields(
 def _chart_file(
     root: Path, manifest: Manifest, path: Sequence[str | int], part: str
 ) -> Place | None:
-    """Return the position in the file of chart/files from which a ConfigMap's entry comes, if any.
+    """Return the position in chart/files of a whole line of a ConfigMap's entry, if it is there.
 
-    Templates may replace words, but keep the lines. So the file is the one with the same name, or
-    the end of it, and the most lines in common.
+    part: the line. Templates may replace words, but keep the lines. So the file is the one with the
+    same name, or the end of it, and the most lines in common.
     """
     text = paths.get(manifest.object, path)
     if manifest.kind != "ConfigMap" or len(path) != 2 or not isinstance(text, str):
         return None
     lines, best = text.splitlines(), (0, root, [""])
+    number = next((n for n, line in enumerate(lines, 1) if part and part == line.strip()), 0)
+    if not number:
+        return None
     for file in sorted((root / _TEMPLATES / "files").rglob("*")):
         if f"-{path[1]}".endswith(f"-{file.name}") and file.is_file():
             own = file.read_text("utf-8").splitlines()
             best = max(best, (len(set(own) & set(lines)), file, own))
     shared, file, own = best
-    if not shared:
+    if not shared or len(own) != len(lines):
         return None
-    place = file.relative_to(root).as_posix()
-    number = next((n for n, line in enumerate(lines, 1) if part and part in line), 0)
-    if not number or len(own) != len(lines):
-        return place, 0, 0
     line = own[number - 1]
-    return place, number, len(line) - len(line.lstrip()) + 1
+    return file.relative_to(root).as_posix(), number, len(line) - len(line.lstrip()) + 1
 
 
 def _deciding_values(

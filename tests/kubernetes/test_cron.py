@@ -47,9 +47,7 @@ HOUR, DAY = cron.HOUR_S, cron.DAY_S
         ("@every 1ms", 1, 1),
     ],
 )
-def test_the_time_between_two_starts_is_known(
-    expression: str, shortest: int, longest: int
-) -> None:
+def test_the_time_between_two_starts_is_known(expression: str, shortest: int, longest: int) -> None:
     assert cron.read(expression) == Schedule(shortest, longest)
 
 
@@ -104,7 +102,9 @@ _NAMES = (("mon", "SUN", "Fri", "sat"), ("jan", "DEC", "Feb", "nov"))
 def _random(chance: random.Random) -> str:
     """Return a schedule, often an invalid one; most of them use every part of the syntax."""
     if chance.random() < 0.05:
-        return chance.choice(["@every 90s", "@every 2h", "@every -1h", "@midnight", "@weekly", "@x"])
+        return chance.choice(
+            ["@every 90s", "@every 2h", "@every -1h", "@midnight", "@weekly", "@x"]
+        )
     fields = []
     for first, last in ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6)):
 

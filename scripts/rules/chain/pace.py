@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
 from scripts.chain.node_config import MARU
-from scripts.core import paths, tomlio
-from scripts.core.findings import Severity, UserError
+from scripts.core import paths
+from scripts.core.findings import Severity
 from scripts.kubernetes import promql
 from scripts.rules.monitoring.expressions import queries
 from scripts.rules.rule import Outcome, Problem, rule
@@ -70,13 +71,11 @@ def alert_faster_than_blocks(objects: Objects) -> Iterator[Problem]:
 @once
 def _block_times(objects: Objects) -> Iterator[int]:
     """Yield the seconds between two blocks, of the last fork in each genesis of a Maru."""
-    for node in objects.programs:
-        genesis = node.text("genesis-file") if node.program == MARU else None
-        if genesis is None:
-            continue
+    genesis = [node.text("genesis-file") for node in objects.programs if node.program == MARU]
+    for text in {file[2] for file in genesis if file}:
         try:
-            data = tomlio.from_json(genesis[2], genesis[1]).data
-        except UserError:
+            data = json.loads(text)
+        except ValueError:
             continue  # another check reports it
         forks = paths.get(data, ["config"])
         known = [key for key in forks if key.isdecimal()] if isinstance(forks, dict) else []

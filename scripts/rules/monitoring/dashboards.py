@@ -82,7 +82,9 @@ def dashboard_without_label(objects: Objects) -> Iterator[Problem]:
     Otherwise Grafana does not load them, and no error is reported.
     """
     for manifest in {manifest.label: manifest for manifest, _, _ in _dashboards(objects)}.values():
-        if all(label.startswith(_OURS) or value is None for label, value in manifest.labels.items()):
+        if all(
+            label.startswith(_OURS) or value is None for label, value in manifest.labels.items()
+        ):
             message = (
                 f"{manifest.label} has no label by which Grafana's sidecar could select it: the "
                 "dashboard is not loaded"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scripts.core.findings import Severity
@@ -238,9 +238,8 @@ def _selected(objects: Objects) -> Iterator[tuple[Query, Selector, _Source]]:
     for query in queries(objects):
         expression = query.expression
         for selector in expression.selectors if expression else ():
-            for source in _sources(objects):
-                if _feeds(source, selector):
-                    yield query, selector, source
+            for source in _feeding(objects, selector):
+                yield query, selector, source
 
 
 @once
@@ -249,9 +248,20 @@ def _taken(objects: Objects) -> Iterator[tuple[Query, Window, _Source]]:
     for query in queries(objects):
         expression = query.expression
         for window in expression.windows if expression else ():
-            for source in _sources(objects):
-                if _feeds(source, window.selector):
-                    yield query, window, source
+            for source in _feeding(objects, window.selector):
+                yield query, window, source
+
+
+def _feeding(objects: Objects, selector: Selector) -> Sequence[_Source]:
+    """Return what scrapes the metrics of a selector."""
+    known = objects.once(_fed)
+    if selector not in known:
+        known[selector] = [one for one in _sources(objects) if _feeds(one, selector)]
+    return known[selector]
+
+
+def _fed(_: Objects) -> dict[Selector, list[_Source]]:
+    return {}
 
 
 def _feeds(source: _Source, selector: Selector) -> bool:
