@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
@@ -170,7 +171,7 @@ def _simulated(fields: list[str]) -> Schedule:
         return Schedule(0, 0)
     of_day = CronSim(f"{minute} {hour} * * *", _BEGIN)
     times = sorted(h * HOUR_S + m * MINUTE_S for h in of_day.hours for m in of_day.minutes)
-    within = [after - before for before, after in zip(times, times[1:], strict=False)]
+    within = [after - before for before, after in pairwise(times)]
     overnight = times[0] - times[-1]
     shortest = min(*within, min(between) + overnight) if within else min(between) + overnight
     return Schedule(shortest, max(*within, max(between) + overnight) if within else max(between))

@@ -150,7 +150,7 @@ def _is_part_of_whole(node: Any) -> bool:
 
 
 def decided(node: Any, metric: MetricBounds, is_outermost: bool = True) -> Iterator[Comparison]:
-    """Yield the comparisons in an expression that never hold, and an outermost one that always does.
+    """Yield the comparisons that never hold, and the outermost ones that always do.
 
     metric: returns the bounds of a metric by its name.
     """

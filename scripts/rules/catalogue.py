@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scripts.rules.access import pod_security, rbac, secrets
-from scripts.rules.chain import backups, endpoints, genesis, keys, limits, node_data, pace, peers
+from scripts.rules.chain import backups, endpoints, genesis, keys, limits, node_data, peers
 from scripts.rules.changes import (
     chain_continuity,
     data_kept,
@@ -104,7 +104,6 @@ _FAMILIES = (
     backups,
     endpoints,
     peers,
-    pace,
     scraping,
     intervals,
     queries,

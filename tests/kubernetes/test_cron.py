@@ -151,4 +151,4 @@ def _agrees(found: Schedule, judged: dict[str, Any]) -> bool:
     least, most = judged["shortest"], judged["longest"]
     if judged["all"]:
         return found == Schedule(least, most)
-    return found.shortest <= least and most <= found.longest
+    return bool(found.shortest <= least and most <= found.longest)

@@ -50,7 +50,7 @@ def _metric(name: str) -> Bounds:
         ("jvm_memory_max_bytes / jvm_memory_used_bytes", POSITIVE),
         ("sum(jvm_memory_used_bytes) / sum(jvm_memory_max_bytes > 0)", SHARE),
         (
-            "sum(rate(besu_rpc_errors_count_total[5m])) / sum(rate(besu_rpc_request_time_count[5m]))",
+            "rate(besu_rpc_errors_count_total[5m]) / rate(besu_rpc_request_time_count[5m])",
             SHARE,
         ),
         ("time() - up", (-1, INF)),

@@ -54,7 +54,7 @@ def missing_alert_duration(objects: Objects) -> Iterator[Problem]:
 
 @rule(f"{_DOCS}configuration/alerting_rules/", outcome=Outcome.RISK)
 def alert_duration_too_long(objects: Objects) -> Iterator[Problem]:
-    """An alert's problem must last at most 2 hours (`for`), and that of a critical alert 30 minutes.
+    """An alert waits at most 2 hours for its problem to last (`for`), a critical one 30 minutes.
 
     Otherwise people hear of the problem hours later. To alert on a slow trend, use a longer range
     in the expression.

@@ -13,7 +13,7 @@ from scripts.rules.snapshot import Objects, once
 
 _PROVISIONING = "https://grafana.com/docs/grafana/latest/administration/provisioning/#dashboards"
 _SIDECAR = "grafana_dashboard"
-"""The label by which the sidecar of Grafana's chart selects ConfigMaps, if it is not told another."""
+"""The label by which the sidecar of Grafana's chart selects ConfigMaps by default."""
 _MOST_UID = 40
 _UID = re.compile(r"[a-zA-Z0-9_-]+")
 _OURS = ("app.kubernetes.io/", "helm.sh/", "argocd.argoproj.io/")

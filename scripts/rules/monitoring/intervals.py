@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from scripts.chain import block_time
 from scripts.core.findings import Severity
 from scripts.kubernetes import monitors, promql
 from scripts.kubernetes.manifest import Manifest, Where
@@ -25,6 +26,7 @@ _USUAL_S = 30
 """The interval of ServiceMonitors in chart/values.yaml."""
 _LONG_S = 60
 """A longer interval is the cause, and otherwise the expression is."""
+_HEIGHTS = {"ethereum_blockchain_height", "maru_metadata_cl_block_height"}
 _NEED_TWO = {
     "changes",
     "delta",
@@ -213,6 +215,30 @@ def rule_interval_above_lookback(objects: Objects) -> Iterator[Problem]:
                 )
                 path: Where = ("spec", "groups", index, "interval")
                 yield Problem(manifest, path, message, "write interval: 30s")
+
+
+@rule("docs/monitoring.md")
+def alert_faster_than_blocks(objects: Objects) -> Iterator[Problem]:
+    """Alerts on a chain that stands still wait for more than two blocks.
+
+    Otherwise they also fire for a chain that makes each block in time.
+    """
+    between = block_time.seconds_between(objects.programs)
+    for query in queries(objects):
+        expression = query.expression if query.rule.get("alert") else None
+        for window in expression.windows if expression else ():
+            is_height = window.selector.metric in _HEIGHTS and not window.function
+            if is_height and window.seconds < 2 * between:
+                message = (
+                    f"{query.called} compares with the height of {promql.duration(window.seconds)} "
+                    f"before, but a block comes only every {between} s: it also fires if all is "
+                    "well"
+                )
+                fix = f"write offset {promql.duration(4 * between)} in the expression of the alert"
+                template = query.manifest.template
+                fix += f", in {template}" if template.startswith("chart/") else ""
+                yield Problem(query.manifest, query.path, message, fix)
+                break
 
 
 @once

@@ -146,7 +146,9 @@ def _ages(objects: Objects) -> Iterator[tuple[Query, Manifest, float]]:
     """Yield the alerts on the time since a CronJob's last success, with the CronJob and limit."""
     for query in queries(objects):
         tree = _tree(query) if query.rule.get("alert") and _LAST_SUCCESS in query.text else None
-        if type(tree).__name__ != "BinaryExpr" or str(tree.op) not in (">", ">="):
+        if tree is None or type(tree).__name__ != "BinaryExpr":
+            continue
+        if str(tree.op) not in (">", ">="):
             continue
         if not re.match(r"time\(\) -", str(tree.lhs)):
             continue

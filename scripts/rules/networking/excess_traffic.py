@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Sequence
 
 from scripts.core import paths
@@ -24,8 +23,10 @@ from scripts.rules.networking.policies import (
     flow,
     has_dead_rules,
     has_ports,
+    is_any_address,
     is_within,
     label_of,
+    merged,
     named_pods,
     numbered,
     opened_ports,
@@ -33,6 +34,7 @@ from scripts.rules.networking.policies import (
     p2p_ports,
     pods_behind,
     selected,
+    share,
 )
 from scripts.rules.networking.policy_advice import (
     SUBNETS,
@@ -143,8 +145,8 @@ def network_policy_allows_all_ingress(objects: Objects) -> Iterator[Problem]:
             yield Problem(policy.manifest, allowed.path, message, fix)
         for path, peer in allowed.peers or ():
             cidr = paths.get(peer, ("ipBlock", "cidr"))
-            if _is_any_address(peer) and not ports <= public:
-                message = f"{label} opens {numbered(ports - public)} to {_share(cidr)}, so"
+            if is_any_address(peer) and not ports <= public:
+                message = f"{label} opens {numbered(ports - public)} to {share(cidr)}, so"
                 message += " clients can bypass the load balancer"
                 fix = f"{SUBNETS}; without a load balancer, write one for each client"
                 yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
@@ -203,15 +205,13 @@ def network_policy_allows_all_egress(objects: Objects) -> Iterator[Problem]:
         ports = [item for _, item in allowed.ports or ()]
         label, is_for_dns = policy.manifest.label, all(item.get("port") == DNS for item in ports)
         if allowed.peers is None and not (ports and is_for_dns):
-            message = (
-                f"an egress rule of {label} has no peers in to, so its pods can connect to any"
-            )
-            message += " address"
+            message = f"an egress rule of {label} has no peers in to, so its pods can connect to"
+            message += " any address"
             calls = _calls_of(objects, policy)
             fix = one_each("to", "target", [one for call in calls for one in call.targets])
             yield Problem(policy.manifest, allowed.path, message, fix)
         for _, peer in allowed.peers or ():
-            if _is_for_all_ports(allowed) and (_is_any_address(peer) or _is_any_namespace(peer)):
+            if _is_for_all_ports(allowed) and (is_any_address(peer) or _is_any_namespace(peer)):
                 message = f"{label} allows its pods to connect to {flow(peer)} on all ports"
                 calls = _calls_of(objects, policy)
                 needed = {(call.port, "TCP") for call in calls if not call.targets}
@@ -240,7 +240,7 @@ def internet_egress_reaches_private_networks(objects: Objects) -> Iterator[Probl
             cidr = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
             if not network_policies.is_everywhere(cidr) or _is_for_all_ports(allowed):
                 continue
-            excepted = _joined(paths.get(peer, ("ipBlock", "except")))
+            excepted = merged(paths.get(peer, ("ipBlock", "except")))
             left = [
                 text
                 for text, private in ((text, network_policies.network(text)) for text in PRIVATE)
@@ -268,7 +268,7 @@ def network_policy_allows_all_ports(objects: Objects) -> Iterator[Problem]:
         for policy, allowed in _rules(objects, direction):
             is_reported = direction == EGRESS and (  # by network-policy-allows-all-egress
                 allowed.peers is None
-                or any(_is_any_address(p) or _is_any_namespace(p) for _, p in allowed.peers)
+                or any(is_any_address(p) or _is_any_namespace(p) for _, p in allowed.peers)
             )
             if allowed.peers is not None and _is_for_all_ports(allowed) and not is_reported:
                 targets = _targets(objects, policy, direction, allowed)
@@ -426,28 +426,6 @@ def _rules(objects: Objects, direction: str) -> Iterator[tuple[Policy, Rule]]:
             yield from ((policy, allowed) for allowed in policy.rules[direction])
 
 
-def _joined(ranges: object) -> list[ipaddress.IPv4Network]:
-    """Return the IPv4 ranges of a list, neighbours as one: 10.0.0.0/9 and 10.128.0.0/9 are 10/8."""
-    networks = map(network_policies.network, ranges if isinstance(ranges, list) else ())
-    of_version_4 = (one for one in networks if isinstance(one, ipaddress.IPv4Network))
-    return list(ipaddress.collapse_addresses(of_version_4))
-
-
-def _share(cidr: object) -> str:
-    """Return how many of all addresses a range has, in words."""
-    network = network_policies.network(cidr)
-    if network is None or not network.prefixlen:
-        return f"all addresses ({cidr})"
-    return f"1/{2**network.prefixlen} of all addresses ({cidr})"
-
-
-def _is_any_address(peer: Peer) -> bool:
-    """Return whether a peer is an ipBlock of all addresses, or of a large part of them."""
-    return network_policies.is_everywhere(
-        network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-    )
-
-
 def _is_any_namespace(peer: Peer) -> bool:
     """Return whether a peer selects all pods of any namespace."""
     selector = peer.get("namespaceSelector")
@@ -500,7 +478,7 @@ def unneeded_internet_egress(objects: Objects) -> Iterator[Problem]:
         return
     outside = {label_of(call.source) for call in objects.calls if not call.targets}
     for policy, allowed in _rules(objects, EGRESS):
-        if not any(_is_any_address(peer) for _, peer in allowed.peers or ()):
+        if not any(is_any_address(peer) for _, peer in allowed.peers or ()):
             continue
         own = {label_of(workload) for workload in selected(objects, policy)}
         if own & outside and (others := sorted(own - outside)):

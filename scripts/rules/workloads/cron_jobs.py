@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 from scripts.core import paths
 from scripts.kubernetes import cron
@@ -175,7 +176,7 @@ def job_deadline_below_volume_size(objects: Objects) -> Iterator[Problem]:
         outer: Where = ("jobTemplate", "spec") if workload.manifest.kind == "CronJob" else ()
         path: Where = ("spec", *outer, "activeDeadlineSeconds")
         seconds = workload.get(*path)
-        size = sum(claim.storage for claim in _claims(objects, workload))
+        size = sum((claim.storage for claim in _claims(objects, workload)), Decimal(0))
         least = int(size / _VOLUME_BYTES_PER_S)
         if isinstance(seconds, int) and _LEAST_JOB_S <= seconds < least:
             message = (

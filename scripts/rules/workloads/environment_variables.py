@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from scripts.chain import block_time
 from scripts.chain.node_config import BESU, MARU
 from scripts.core import paths
+from scripts.core.findings import Severity
 from scripts.kubernetes import containers, services, volumes
 from scripts.kubernetes.containers import PROBES, Container
 from scripts.kubernetes.manifest import Where
@@ -90,7 +92,7 @@ def unknown_environment_variable(objects: Objects) -> Iterator[Problem]:
 
     Otherwise the program ignores the variable, and uses its default.
     """
-    for container, own, texts in objects.once(with_scripts):
+    for container, own, texts in objects.once(_environments):
         required = _required(texts, own)
         read = _read(objects, container, own, texts)
         for name, (path, _) in own.items():
@@ -182,7 +184,7 @@ def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
 
     Otherwise the script exits at once: the pod ends in CrashLoopBackOff, or no backup is made.
     """
-    for container, own, texts in objects.once(with_scripts):
+    for container, own, texts in objects.once(_environments):
         missing = [name for name in _required(texts, own) if not own.get(name, ((), ""))[1]]
         if not missing:
             continue
@@ -225,7 +227,7 @@ def incomplete_ethstats_settings(objects: Objects) -> Iterator[Problem]:
 
     Otherwise its script exits with an error, or the node is missing on the EthStats page.
     """
-    for container, own, texts in objects.once(with_scripts):
+    for container, own, texts in objects.once(_environments):
         missing = [name for name in _REPORTED if name not in own]
         present = [name for name in _REPORTED[:2] if name in own]
         reads_all = all(name in _READ.findall(texts) for name in _REPORTED)
@@ -268,7 +270,7 @@ def incomplete_rclone_remote(objects: Objects) -> Iterator[Problem]:
     Otherwise no backup is made: rclone doesn't know a remote without a type, and S3 answers 403
     without credentials.
     """
-    for container, own, _ in objects.once(with_scripts):
+    for container, own, _ in objects.once(_environments):
         remotes: dict[str, dict[str, Any]] = {}
         for name, (_, value) in own.items():
             if found := _REMOTE.fullmatch(name):
@@ -309,7 +311,7 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
     Otherwise EthStats rejects the reports, and its page stays empty.
     """
     server = _references(objects, "WS_SECRET")
-    for container, own, _ in objects.once(with_scripts):
+    for container, own, _ in objects.once(_environments):
         if container.workload.manifest.component == "ethstats" and "WS_SECRET" not in own:
             if any(_nearest(name, ["WS_SECRET"]) for name in own):
                 continue
@@ -356,11 +358,39 @@ def _key_of(secret: str, key: str) -> str:
     return f"secretKeyRef: {{name: {secret}, key: {key}}}"
 
 
+_TX_SENDER = "../chart/files/tx-sender/tx-sender.sh"
+_PENDING = re.compile(r"^pending_limit=([0-9]+)", re.MULTILINE)
+_INTERVAL = "INTERVAL_SECONDS"
+
+
+@rule(_TX_SENDER, Severity.WARNING, outcome=Outcome.RISK)
+def transfers_faster_than_blocks(objects: Objects) -> Iterator[Problem]:
+    """The TX Sender makes no more transfers between two blocks than may be pending.
+
+    Otherwise it waits for the next block again and again, and makes fewer transfers than its
+    interval says.
+    """
+    between = block_time.seconds_between(objects.programs)
+    for container, own, texts in objects.once(_environments):
+        pending, (path, interval) = _PENDING.search(texts), own.get(_INTERVAL, ((), ""))
+        if not pending or not str(interval).isdecimal() or not between:
+            continue
+        if 0 < int(interval) * int(pending[1]) < between:
+            message = (
+                f"{container.workload.manifest.label} makes a transfer every {interval} s, at most "
+                f"{pending[1]} may be pending, and a block comes every {between} s: it waits, and "
+                "makes fewer transfers"
+            )
+            least = -(-between // int(pending[1]))
+            fix = f'write value: "{least}" or more (in the values: txSender.interval)'
+            yield Problem(container.workload.manifest, (*path, "value"), message, fix)
+
+
 Own = Mapping[str, tuple[Where, Any]]
 
 
 @once
-def with_scripts(objects: Objects) -> Iterator[tuple[Container, Own, str]]:
+def _environments(objects: Objects) -> Iterator[tuple[Container, Own, str]]:
     """Yield the containers whose variables are all known, with these and the text of its scripts.
 
     Variables are by name, each with its path and value.
