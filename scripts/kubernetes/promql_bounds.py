@@ -139,10 +139,21 @@ def _metrics(node: Any) -> list[str]:
     return re.findall(r"([a-zA-Z_:][\w:]*)\{", str(node))
 
 
+def _is_scaled(node: Any) -> bool:
+    """Return whether a node computes with its metrics, as 100 * x does."""
+    kind = type(node).__name__
+    if kind == "BinaryExpr":
+        inner = _is_scaled(node.lhs) or _is_scaled(node.rhs)
+        return inner or str(node.op) in (*_ADDED, "/", "%", "^")
+    if kind == "Call":
+        return any(_is_scaled(argument) for argument in node.args)
+    return kind == "UnaryExpr" or (hasattr(node, "expr") and _is_scaled(node.expr))
+
+
 def _is_part_of_whole(node: Any) -> bool:
     """Return whether a division is that of a part by its whole, by the names of their metrics."""
     parts, wholes = set(_metrics(node.lhs)), set(_metrics(node.rhs))
-    if len(parts) != 1 or len(wholes) != 1:
+    if len(parts) != 1 or len(wholes) != 1 or _is_scaled(node.lhs) or _is_scaled(node.rhs):
         return False
     (part,), (whole,) = parts, wholes
     is_alike = part.split("_")[:2] == whole.split("_")[:2]

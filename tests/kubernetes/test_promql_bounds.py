@@ -48,6 +48,8 @@ def _metric(name: str) -> Bounds:
         ("up unless unknown", SHARE),
         ("jvm_memory_used_bytes / jvm_memory_max_bytes", SHARE),
         ("jvm_memory_max_bytes / jvm_memory_used_bytes", POSITIVE),
+        ("100 * jvm_memory_used_bytes / jvm_memory_max_bytes", POSITIVE),
+        ("100 * (jvm_memory_used_bytes / jvm_memory_max_bytes)", (0, 100)),
         ("sum(jvm_memory_used_bytes) / sum(jvm_memory_max_bytes > 0)", SHARE),
         (
             "rate(besu_rpc_errors_count_total[5m]) / rate(besu_rpc_request_time_count[5m])",

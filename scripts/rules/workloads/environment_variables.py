@@ -358,7 +358,7 @@ def _key_of(secret: str, key: str) -> str:
     return f"secretKeyRef: {{name: {secret}, key: {key}}}"
 
 
-_TX_SENDER = "../chart/files/tx-sender/tx-sender.sh"
+_TX_SENDER = "chart/files/tx-sender/tx-sender.sh"
 _PENDING = re.compile(r"^pending_limit=([0-9]+)", re.MULTILINE)
 _INTERVAL = "INTERVAL_SECONDS"
 
