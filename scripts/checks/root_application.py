@@ -57,7 +57,8 @@ def check(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
                     document.finding("kubernetes-schema", kubeconform.place(problem), message, fix)
                 )
         findings += _other_repository(document, renderings)
-    return findings + list(_delivery(documents, renderings))
+    names = [rendering.name for rendering in renderings if rendering.files]
+    return findings + list(delivery(documents, names))
 
 
 def _no_root(document: yamlio.Document, number: int) -> Iterable[Finding]:
@@ -114,10 +115,11 @@ def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]
     return [document.finding("other-repository", source, message, fix)]
 
 
-def _delivery(
-    documents: Sequence[yamlio.Document], renderings: Sequence[Rendering]
-) -> Iterator[Finding]:
-    """Yield findings if the root Application does not apply what is committed."""
+def delivery(documents: Sequence[yamlio.Document], names: Sequence[str]) -> Iterator[Finding]:
+    """Yield findings if the root Application does not apply what is committed.
+
+    documents: those of argocd/root.yaml; names: of the environments.
+    """
     by_kind = {document.data["kind"]: document for document in documents}
     project, application = by_kind.get("AppProject"), by_kind.get("Application")
     if project is None or application is None:
@@ -127,7 +129,7 @@ def _delivery(
         return
     for document in documents:
         yield from _namespace(document)
-    yield from _source(application, [r.name for r in renderings if r.files])
+    yield from _source(application, names)
     yield from _revision(application)
     yield from _destination(project, application)
     yield from _kinds(project)

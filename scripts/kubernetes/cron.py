@@ -73,7 +73,7 @@ def read(schedule: str) -> Schedule:
     if "TZ" in schedule:
         raise ValueError("its time zone belongs in the field timeZone")
     if schedule.startswith(_EVERY):
-        seconds = max(1, int(_duration(schedule.removeprefix(_EVERY).strip())))
+        seconds = max(1, int(duration(schedule.removeprefix(_EVERY).strip())))
         return Schedule(seconds, seconds)
     fields = _NAMED.get(schedule, schedule).split()
     if len(fields) != len(_FIELDS):
@@ -104,7 +104,7 @@ def interval(schedule: str) -> int:
         return MINUTE_S
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
     """Return the seconds of a duration as Go's time.ParseDuration reads it."""
     number = text.removeprefix("-").removeprefix("+")
     parts = list(_PART.finditer(number))

@@ -211,14 +211,14 @@ def image_digest_changed(objects: Objects) -> Iterator[Problem]:
     for container in objects.containers if before else ():
         old, new = str(before.get(container.place, "")), str(container.get("image") or "")
         (was, _, first), (now, _, second) = old.partition("@"), new.partition("@")
-        if was != now or not first or not second or first == second or new in reported:
+        has_tag = ":" in now.rpartition("/")[2]
+        if was != now or not first or first == second or not (second and has_tag):
+            continue
+        if new in reported:
             continue
         reported.add(new)
         message = f"the digest of {now} changes from {first[:14]}… to {second[:14]}…, but its tag"
         message += " does not: nothing shows which version will run"
-        fix = (
-            f"keep {first}; if the registry has moved the tag, write the new version's own tag and"
-        )
-        fix += " run nox -s images"
+        fix = f"keep {first}; for another version, write its own tag and run nox -s images"
         path = (*container.path, "image")
         yield Problem(container.workload.manifest, path, message, fix)
