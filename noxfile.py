@@ -98,6 +98,7 @@ def lint(session: nox.Session) -> None:
         [ENVIRONMENT / "bin" / "zizmor", "--offline", "--quiet", ".github/workflows"],
         [helm, "lint", "--strict", "--quiet", "chart"],
         [PYTHON, "-m", "scripts", "docs", "--check"],
+        [PYTHON, "-m", "scripts", "gate"],
     )
 
 

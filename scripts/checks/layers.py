@@ -11,7 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.checks import image_digests, node_options, option_places, root_application, run_rules
+from scripts.checks import (
+    gate,
+    image_digests,
+    node_options,
+    option_places,
+    root_application,
+    run_rules,
+)
 from scripts.checks.api_schemas import versions
 from scripts.checks.kubeconform import InvalidField, check, place, sentences
 from scripts.core.findings import Finding, Severity, UsageError, UserError
@@ -222,6 +229,7 @@ def _stale(file: str, message: str, environment: str = "") -> Finding:
 
 
 LAYERS: tuple[Layer, ...] = (
+    gate.check,
     links,
     schemas,
     configurations,
