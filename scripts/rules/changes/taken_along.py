@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scripts.chain.peer_address import peer_of
 from scripts.core.findings import Severity
 from scripts.kubernetes import containers, services
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import workloads
 from scripts.rules import named_objects
-from scripts.rules.chain.targets import peer_of
 from scripts.rules.changes.compared import NOTHING, changed_in_place, keys, nodes_before
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, annotation, spec_of
