@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from scripts.chain.node_config import MARU, Node, Setting
+from scripts.chain.peer_address import peer_of
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest
 from scripts.kubernetes.pod_connections import BY_NAME
