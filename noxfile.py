@@ -71,7 +71,7 @@ def merge(session: nox.Session) -> None:
 
 @nox.session
 def policy(session: nox.Session) -> None:
-    """Run kube-score and checkov on all environments, or those named: -- prod --format …."""
+    """Run kube-score, checkov and gitleaks: on all environments, or -- prod --format …."""
     install(session, "pipeline")
     install(session, "policy", environment=CHECKOV)
     run(session, "scripts", "policy", *session.posargs)
@@ -120,6 +120,7 @@ def tests(session: nox.Session) -> None:
         "cron",
         "cyclonus",
         "geth",
+        "gitleaks",
         "helm3",
         "helm4",
         "kube-score",
