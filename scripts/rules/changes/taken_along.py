@@ -43,7 +43,8 @@ def secret_removed_with_external_secret(objects: Objects) -> Iterator[Problem]:
         if new is not None and (spec_of(new, "target", "name") or new.name) == secret:
             continue  # with another creationPolicy, the operator removes only the owner
         if new is None:
-            manifest, path = old, ()
+            manifest = old
+            path: Where = ()
             event = f"{old.label} is removed, and Kubernetes deletes Secret/{secret} with it"
             keep = f"restore {old.label}"
             if old.template.startswith("chart/"):
