@@ -71,7 +71,9 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- $service := .Values.txSender.rpc.service -}}
 {{- if has $service (list "besu" "sequencer") -}}
 {{- if not (get .Values $service).enabled -}}
-{{- fail (printf "txSender.rpc.service is %s, but %s.enabled is false: the TX Sender would have no node to send to. Write txSender.rpc.service: %s, or txSender.enabled: false" $service $service (eq $service "besu" | ternary "sequencer" "besu")) -}}
+{{- $other := eq $service "besu" | ternary "sequencer" "besu" -}}
+{{- $fix := (get .Values $other).enabled | ternary $other "the name of another node's Service" -}}
+{{- fail (printf "txSender.rpc.service is %s, but %s.enabled is false: the TX Sender would have no node to send to. Write txSender.rpc.service: %s, or txSender.enabled: false" $service $service $fix) -}}
 {{- end -}}
 {{ include "linea-stack.fullname" . }}-{{ $service }}
 {{- else -}}

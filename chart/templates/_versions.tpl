@@ -14,6 +14,11 @@ Sources: the API's own lifecycle notes in https://kubernetes.io/docs/reference/u
 {{- semverCompare ">=1.23-0" .Capabilities.KubeVersion.Version | ternary "autoscaling/v2" "autoscaling/v2beta2" -}}
 {{- end -}}
 
+{{/* "true" where a Job has podFailurePolicy by default. */}}
+{{- define "linea-stack.has126" -}}
+{{- if semverCompare ">=1.26-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
+{{- end -}}
+
 {{/*
 "true" where StatefulSets have persistentVolumeClaimRetentionPolicy, budgets unhealthyPodEvictionPolicy and spread
 constraints minDomains by default.

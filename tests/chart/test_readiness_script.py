@@ -7,6 +7,7 @@ GetBlock.kt, GetPeers.kt and ApiServerImpl.kt in maru/api), and as an execution 
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -118,6 +119,15 @@ def test_a_node_that_has_caught_up_is_ready(node: Node) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     node.consensus = node.execution = 0
     assert node.ready().returncode == 0, "a new chain"
+
+
+def test_a_program_that_does_not_answer_holds_neither_the_probe_nor_a_process(node: Node) -> None:
+    """The kubelet's time-out would end the script alone, and wait for what it has started."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = str(silent.getsockname()[1])
+        done = node.ready(MARU_PORT=port, ANSWER_SECONDS="0.5")  # waits until its pipes are closed
+    assert done.returncode == 124
+    assert done.stdout == "no answer within 0.5 s\n"
 
 
 def test_a_node_that_is_behind_is_not_ready(node: Node) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 
 from scripts.chain.identity import CURVE
 from scripts.network.keys import Key
-from tests.chart.node_scripts import run
+from tests.chart.node_scripts import FILES, run
 
 
 @pytest.mark.parametrize("script", ["besu/start.sh", "maru/start.sh"])
@@ -92,6 +94,24 @@ class Started:
 
 
 SCRIPTS = ["besu/start.sh", "maru/start.sh"]
+
+
+def test_a_stop_while_the_key_is_checked_starts_no_besu(tmp_path: Path) -> None:
+    """As process 1, a shell without a trap ignores the signal: Besu would start, and be killed."""
+    (tmp_path / "key").write_text(Key.generate().hex)
+    (tmp_path / "static-nodes.json").write_text("enode://12@node-0.nodes:30303")
+    checks = tmp_path / "checks"
+    os.mkfifo(checks)
+    (tmp_path / "besu").write_text(f"#!/bin/sh\necho started >{checks}\ncat {checks}\n")
+    (tmp_path / "besu").chmod(0o755)
+    variables = {"PEERS": "", "POD_NAME": "node-0", "CONFIG_DIR": str(tmp_path)}
+    variables |= {"KEY_FILE": str(tmp_path / "key"), "BESU": str(tmp_path / "besu")}
+    command = ["/bin/sh", str(FILES / "besu/start.sh")]
+    with subprocess.Popen(command, env=os.environ | variables) as process:
+        assert checks.read_text() == "started\n"
+        process.send_signal(signal.SIGTERM)
+        checks.write_text("")
+        assert process.wait() == 143, "its trap has ended it"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -139,7 +139,12 @@ def _under(change: Change) -> dict[str, Any]:
     others = any(name in " ".join(files) for name in (*OTHERS, "network.yaml"))
     switched = any("enabled" in values.get(key, {}) for key in ALONE)
     is_alone = named and not others and not switched and values.keys() <= ALONE.keys()
-    off = {key: {"enabled": False} for key in (*ALONE, *OTHERS) if is_alone and key not in named}
+    off: dict[str, Any] = {
+        key: {"enabled": False} for key in (*ALONE, *OTHERS) if is_alone and key not in named
+    }
+    if "besu" in off and "txSender" not in off:
+        # By the name of its Service, as the chart rejects a component that is off.
+        off["txSender"] = {"rpc": {"service": "linea-stack-besu"}}
     quick = {key: {"minReadySeconds": 0} for key in ("besu", *OTHERS)}
     return {**quick, **off}
 

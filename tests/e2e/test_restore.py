@@ -105,6 +105,6 @@ def test_a_besu_with_an_empty_volume_begins_with_the_newest_complete_backup(
         assert any(data.iterdir()), f"{each['name']} starts with nothing"
 
     pod = replaced(cluster, pod)
-    assert "there is data already" in start(pod, volumes, cloud)["restore"].out
+    assert "there is already data" in start(pod, volumes, cloud)["restore"].out
     assert content(volumes.of(pod, "data")) == content(source)
     steps.wait_synced(cluster)

@@ -22,6 +22,9 @@ fail() {
   exit 1
 }
 
+# As process 1, the shell would otherwise ignore the signal.
+trap 'exit 143' TERM INT
+
 [ -z "${TMP_TO_CLEAR:-}" ] || find "$TMP_TO_CLEAR" -mindepth 1 -delete || echo "could not empty $TMP_TO_CLEAR" >&2
 
 # Prints the id of this pod's node, as its peers dial it; nothing for a single validator, which has no list.
@@ -48,8 +51,6 @@ if [ -n "${KEY_FILE:-}" ]; then
   fi
 fi
 
-# As process 1, the shell would otherwise ignore the signal.
-trap 'exit 143' TERM INT
 waited=0
 while :; do
   missing=

@@ -14,6 +14,15 @@
 # It uses bash for HTTP, because the images may have no HTTP client.
 set -euo pipefail
 
+# A program that accepts a connection and does not answer would hold the probe: the kubelet's time-out ends this shell
+# alone, and waits for the others. So all of them end before that.
+if [[ -z ${BOUNDED:-} ]]; then
+  code=0
+  BOUNDED=true timeout "${ANSWER_SECONDS:-4}" bash "$0" || code=$?
+  ((code != 124)) || echo "no answer within ${ANSWER_SECONDS:-4} s"
+  exit "$code"
+fi
+
 ordinal=${HOSTNAME##*-}
 execution=${EXECUTION:-127.0.0.1}
 execution=${execution/-N./-$ordinal.}

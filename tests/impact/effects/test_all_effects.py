@@ -217,7 +217,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             (
                 "CHANGES: maximum use (autoscalers at their limit, Deployments in a rollout): "
                 "CPU 10.5 → 7.5 cores (−3; quota 13), memory 40.06 → 28.06 GiB (−12; quota "
-                "48), volumes 5900 → 4700 GiB (−1200; quota 7168)"
+                "48), volumes 6400 → 5200 GiB (−1200; quota 7168)"
             ),
         ],
     ),
@@ -243,7 +243,7 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
             (
                 "CHANGES: maximum use (autoscalers at their limit, Deployments in a rollout): "
                 "CPU 10.5 → 6.75 cores (−3.75; quota 13), memory 40.06 → 25.06 GiB (−15; quota "
-                "48), volumes 5900 → 4400 GiB (−1500; quota 7168)"
+                "48), volumes 6400 → 4900 GiB (−1500; quota 7168)"
             ),
         ],
     ),
