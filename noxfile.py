@@ -84,7 +84,7 @@ def merge(session: nox.Session) -> None:
 
 @nox.session
 def policy(session: nox.Session) -> None:
-    """Run kube-score and checkov on all environments, or those named: -- prod --format …."""
+    """Run kube-score, checkov and gitleaks: on all environments, or -- prod --format …."""
     install(session, "pipeline")
     install(session, "policy", environment=CHECKOV)
     run(session, "scripts", "policy", *session.posargs)
@@ -111,6 +111,7 @@ def lint(session: nox.Session) -> None:
         [ENVIRONMENT / "bin" / "zizmor", "--offline", "--quiet", ".github/workflows"],
         [helm, "lint", "--strict", "--quiet", "chart"],
         [PYTHON, "-m", "scripts", "docs", "--check"],
+        [PYTHON, "-m", "scripts", "gate"],
     )
 
 
@@ -129,8 +130,10 @@ def tests(session: nox.Session) -> None:
         "cast",
         "chromium",
         "crane",
+        "cron",
         "cyclonus",
         "geth",
+        "gitleaks",
         "helm3",
         "helm4",
         "kube-score",

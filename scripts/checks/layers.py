@@ -6,16 +6,21 @@ is a function from renderings to findings. Policy, layer 4, is in policy.py.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.checks import image_digests, node_options, option_places, run_rules
+from scripts.checks import (
+    gate,
+    image_digests,
+    node_options,
+    option_places,
+    root_application,
+    run_rules,
+)
 from scripts.checks.api_schemas import versions
-from scripts.checks.kubeconform import InvalidField, check, sentences
-from scripts.core import paths, yamlio
+from scripts.checks.kubeconform import InvalidField, check, place, sentences
 from scripts.core.findings import Finding, Severity, UsageError, UserError
 from scripts.core.parallel import each
 from scripts.core.programs import QUERY_TIMEOUT_S, run
@@ -29,8 +34,6 @@ from scripts.rendering import provenance
 from scripts.rendering.pipeline import Rendering, render, settings
 
 Layer = Callable[[Path, Sequence[Rendering]], list[Finding]]
-
-ROOT_APPLICATION = "argocd/root.yaml"
 
 
 def rendered(root: Path, names: Sequence[str]) -> list[Rendering]:
@@ -148,7 +151,7 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
         with progress(f"checking {len(files)} objects against Kubernetes {version}"):
             problems = check(files, version)
         findings += [_located(root, owners[problem.file], problem) for problem in problems]
-    return findings + _root_application(root, renderings)
+    return findings + root_application.check(root, renderings)
 
 
 def _located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding:
@@ -156,109 +159,12 @@ def _located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding
     found = environment.load(root, rendering.name)
     everything = [*rendering.manifests, *settings(found, rendering.manifests)]
     manifest = next(m for m in everything if (m.kind, m.name) == (problem.kind, problem.name))
-    path = _field(problem)
+    path = place(problem)
     file, line, column = provenance.of_field(root, found, manifest, path)
     message, fix = sentences(problem, manifest.object, found.kubernetes_version)
     return Finding(
         file, line, column, "kubernetes-schema", message, fix, manifest.label, found.name
     )
-
-
-_UNKNOWN = re.compile(r"additional properties '([^']+)'")
-
-
-def _field(problem: InvalidField) -> tuple[str | int, ...]:
-    """Return the path of the field; kubeconform reports an unknown field at its parent."""
-    unknown = _UNKNOWN.match(problem.message)
-    return (*problem.path, unknown.group(1)) if unknown else problem.path
-
-
-def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
-    """Return the findings of argocd/root.yaml, which people write and apply once."""
-    known = {r.kubernetes_version for r in renderings if r.files} & set(versions())
-    path = root / ROOT_APPLICATION
-    if not os.path.lexists(path):
-        message, fix = (
-            "the file is missing: Argo CD creates the environments from it",
-            f"restore {ROOT_APPLICATION} from git",
-        )
-        return [Finding(ROOT_APPLICATION, 0, 0, "root-application", message, fix)]
-    try:
-        documents = yamlio.load_all(path, root)
-    except UserError as error:
-        return list(error.findings)
-    findings = [
-        finding
-        for number, document in enumerate(documents, 1)
-        for finding in _no_root(document, number)
-    ]
-    if findings or not known:
-        return findings
-    problems = check({ROOT_APPLICATION: path.read_text("utf-8")}, max(known))
-    for document in documents:
-        kind, name = document.data["kind"], document.data["metadata"]["name"]
-        for problem in problems:
-            if (problem.kind, problem.name) == (kind, name):
-                message, fix = sentences(problem, document.data, max(known))
-                findings.append(
-                    document.finding("kubernetes-schema", _field(problem), message, fix)
-                )
-        findings += _other_repository(document, renderings)
-    return findings
-
-
-def _no_root(document: yamlio.Document, number: int) -> Iterable[Finding]:
-    """Yield a finding if a document is neither an AppProject nor an Application.
-
-    number: of the document in the file, from 1.
-    """
-    data = document.data
-    texts = [["apiVersion"], ["kind"], ["metadata", "name"]]
-    missing = [".".join(path) for path in texts if not isinstance(paths.get(data, path), str)]
-    if data is None:
-        message = f"document {number} of the file is empty"
-        fix = f"restore {ROOT_APPLICATION} from git"
-        if number > 1:
-            fix = f"remove the line --- that begins document {number}"
-        yield document.finding("wrong-type", [], message, fix)
-    elif not isinstance(data, dict):
-        message = f"document {number} of the file is not a mapping, so it is no Kubernetes object"
-        fix = f"restore {ROOT_APPLICATION} from git: an AppProject and an Application"
-        yield document.finding("wrong-type", [], message, fix)
-    elif missing:
-        message = f"document {number} of the file has no valid {joined(missing, 'or')}"
-        fix = f"add {joined(missing)}, as in git"
-        if missing == ["kind"]:
-            fix = "add kind: Application, or kind: AppProject if its spec has sourceRepos"
-        yield document.finding("wrong-type", [], message, fix)
-    elif data["kind"] not in ("AppProject", "Application"):
-        message = f"only an AppProject and an Application belong here, not a {data['kind']}"
-        fix = (
-            f"remove the {data['kind']} from {ROOT_APPLICATION}; if environments need it, write a "
-            "template in chart/templates/"
-        )
-        yield document.finding("root-application", ["kind"], message, fix)
-
-
-def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]) -> list[Finding]:
-    """Return a finding if the document has another repository than the environments."""
-    if document.data["kind"] == "AppProject":
-        source: paths.ValuePath = ["spec", "sourceRepos", 0]
-    else:
-        source = ["spec", "source", "repoURL"]
-    known = {r.repository for r in renderings if r.files}
-    here = paths.get(document.data, source)
-    if not known or not isinstance(here, str) or here in known:
-        return []
-    reads = "permits only" if document.data["kind"] == "AppProject" else "reads"
-    message = (
-        f"the root {document.data['kind']} {reads} {here}, but the environments are in {max(known)}"
-    )
-    fix = (
-        f"write {max(known)} here; if {here} is right, write it as repository.url in "
-        "base/environment.yaml"
-    )
-    return [document.finding("other-repository", source, message, fix)]
 
 
 def configurations(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -346,6 +252,7 @@ def _stale(file: str, message: str, environment: str = "") -> Finding:
 
 
 LAYERS: tuple[Layer, ...] = (
+    gate.check,
     links,
     in_git,
     schemas,

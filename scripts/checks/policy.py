@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from scripts.checks import policy_scanners
+from scripts.checks import policy_scanners, secret_scan
 from scripts.checks.policy_scanners import FailedCheck
 from scripts.core import json_schema, paths, progress, toolchain, yamlio
 from scripts.core.findings import Finding, UserError
@@ -32,7 +32,7 @@ class PolicyWaiver:
 
     check: str
     objects: tuple[str, ...]
-    """Patterns of Kind/name, as in a shell."""
+    """Patterns of Kind/name, as in a shell; of paths for a check of gitleaks."""
     environments: tuple[str, ...]
     """All environments, if the file names none."""
 
@@ -50,7 +50,7 @@ def check(root: Path, names: Sequence[str]) -> list[Finding]:
             scanned.append((inputs, pipeline.objects(root, inputs)))
         except UserError as error:
             findings += error.findings
-    toolchain.tool("kube-score")
+    toolchain.build(["kube-score", secret_scan.TOOL])
     with (
         progress.progress(f"checking the policy of {layout.called(names)}"),
         ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -67,7 +67,28 @@ def check(root: Path, names: Sequence[str]) -> list[Finding]:
                 unwaived.append(check)
         findings += _located(root, inputs, unwaived)
     complete = {inputs.name for inputs, _ in scanned}
+    for secret in secret_scan.scan(root, _rendered(scanned)):
+        matching = {
+            (index, pattern, name)
+            for index, waiver in enumerate(waivers)
+            if waiver.check == secret.check
+            for pattern in waiver.objects
+            if fnmatchcase(secret.file, pattern)
+            for name in waiver.environments
+        }
+        used |= matching
+        if not matching:
+            findings.append(secret.finding())
     return findings + _unused(document, waivers, complete, used)
+
+
+def _rendered(scanned: Sequence[tuple[Environment, list[Manifest]]]) -> dict[str, str]:
+    """Return path → text of the rendered objects, for the committed ones may be out of date."""
+    return {
+        f"{layout.manifests_folder(inputs.name)}/{manifest.file_name}": yamlio.dump(manifest.object)
+        for inputs, manifests in scanned
+        for manifest in manifests
+    }
 
 
 def _load(root: Path) -> tuple[yamlio.Document, list[PolicyWaiver]]:
@@ -165,7 +186,8 @@ def _unused(
 
 def _without_match(document: yamlio.Document, path: list[str | int], check: str) -> Finding:
     """Return that a waiver is unused, or that its check does not exist."""
-    known = policy_scanners.known(check.partition("/")[0])
+    tool = check.partition("/")[0]
+    known = {check} if tool == secret_scan.TOOL else policy_scanners.known(tool)
     if check in known:
         message = f"the waiver is unused: {check} reports nothing for its objects"
         return document.finding("stale-waiver", path, message, "remove the waiver")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TextIO
 from urllib.parse import quote
+
+from scripts.core import secret_detection
 
 FORMATS = ("text", "json", "sarif", "github")
 
@@ -111,12 +113,21 @@ def write(
     sarif: one document of OASIS SARIF 2.1.0, also without findings; `described` has the
     descriptions of rules.
     github: workflow commands, which GitHub shows as annotations on the lines of a pull request.
+
+    Secrets in messages and fixes are masked.
     """
-    ordered = sorted(set(findings))
+    ordered = sorted({_masked(finding) for finding in findings})
     if format == "sarif":
         _sarif(ordered, stream, described)
     else:
         {"text": _text, "json": _json, "github": _github}[format](ordered, stream)
+
+
+def _masked(finding: Finding) -> Finding:
+    message, fix = map(secret_detection.masked, (finding.message, finding.fix))
+    if (message, fix) == (finding.message, finding.fix):
+        return finding
+    return replace(finding, message=message, fix=fix)
 
 
 def _text(findings: list[Finding], stream: TextIO) -> None:

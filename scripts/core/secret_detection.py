@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any
 
+from scripts.core import secret_forms
+
 _STRONG = re.compile(r"passw(or)?d|passwd|passphrase|mnemonic", re.IGNORECASE)
 _WEAK = re.compile(
     r"secret|token|jwt|credentials?|(private|api|access|signing|encryption)[-_.]?key([-_.]?id)?",
@@ -40,6 +42,18 @@ _KNOWN = (
     ("ghp_", re.compile(r"\bghp_[A-Za-z0-9]{36}\b"), "a GitHub token"),
     ("github_pat_", re.compile(r"\bgithub_pat_\w{22,}"), "a GitHub token"),
     ("ethstats", _REPORTS, "an EthStats password"),
+    ("infura.io/", re.compile(r"\binfura\.io/(?:ws/)?v3/[0-9a-f]{32}\b"), "an Infura API key"),
+    ("alchemy.com/", re.compile(r"\balchemy\.com/v2/[\w-]{20,}"), "an Alchemy API key"),
+    ("quiknode.pro/", re.compile(r"\bquiknode\.pro/[0-9a-f]{32,}"), "a QuickNode API key"),
+    ("/webhooks/", re.compile(r"/api/webhooks/[0-9]{17,20}/[\w-]{60,}"), "a Discord webhook"),
+    (":AA", re.compile(r"\b[0-9]{8,10}:AA[\w-]{33}\b"), "a Telegram bot token"),
+    ("AccountKey=", re.compile(r"AccountKey=[A-Za-z0-9+/]{86}=="), "an Azure storage key"),
+    ("earer ", re.compile(r"\b[Bb]earer (?=\S*[0-9])[A-Za-z0-9_.~+/-]{20,}=*"), "a bearer token"),
+    (
+        "asic ",
+        re.compile(r"\b[Bb]asic (?=\S*[0-9=])[A-Za-z0-9+/]{16,}={0,2}(?![\w/ ])"),
+        "a password for HTTP",
+    ),
 )
 """Of each kind of secret: a text that is always part of it, its form, and its name in messages."""
 
@@ -80,6 +94,8 @@ def in_text(text: str) -> str:
     for hint, pattern, kind in _KNOWN:
         if hint in text and pattern.search(text):
             return kind
+    for form, *_ in secret_forms.tokens(text):
+        return f"a token ({form})"
     for line in _lines_with_hints(text) if "\n" in text else ():
         match = _ASSIGNED.match(line)
         if not match:
@@ -90,6 +106,29 @@ def in_text(text: str) -> str:
         if kind and (kind != "a secret" or _looks_random(value)):
             return str(kind)
     return ""
+
+
+HIDDEN = "(not shown)"
+
+
+def masked(text: str) -> str:
+    """Return a text with the secrets in it replaced that their form gives away.
+
+    Every output passes it: messages, differences and reports.
+    """
+    for hint, pattern, _ in _KNOWN:
+        if hint in text:
+            text = pattern.sub(_hidden, text)
+    for _, start, end in sorted(secret_forms.tokens(text), key=lambda each: -each[1]):
+        text = text[:start] + HIDDEN + text[end:]
+    return text
+
+
+def _hidden(match: re.Match[str]) -> str:
+    """Return what is shown instead of a secret: a URL keeps its scheme and @, for its host."""
+    if match[0].startswith("://"):
+        return f"://{HIDDEN}@"
+    return match[0] if match[0].startswith("-----BEGIN") else HIDDEN
 
 
 def _lines_with_hints(text: str) -> Iterator[str]:

@@ -6,18 +6,20 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from scripts.impact.compare import difference
 from scripts.impact.compare.difference import Change
 from scripts.impact.compare.revisions import Pair
-from scripts.impact.effects.all_effects import all_effects
-from scripts.impact.effects.context import NO_DIFFERENCE, ChangedObject, Context, context
+from scripts.impact.effects.all_effects import all_effects, effects_of_move
+from scripts.impact.effects.context import NO_DIFFERENCE, ChangedObject, Context, context, place
 from scripts.impact.effects.effect import Effect, Risk
 from scripts.impact.effects.prediction import prediction
 from scripts.impact.effects.resources import used
 from scripts.impact.report import Component, EnvironmentImpact, FieldChange, ObjectChange, Step
 from scripts.kubernetes import resilience, sync
 from scripts.kubernetes.manifest import Identity, Manifest
+from scripts.rules.snapshot import Objects
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST = 300
@@ -32,6 +34,8 @@ def environment_impact(pair: Pair) -> EnvironmentImpact:
     if pair.old is None or pair.new is None:
         return _new_or_removed(pair)
     change = context(pair.old, pair.new)
+    if change.is_moved:
+        return _moved(pair.name, change, pair.files)
     effects = all_effects(change)
     objects = tuple(_objects(change, effects, pair.files))
     is_changed = bool(effects) or any(each.what != "spelling" for each in objects)
@@ -74,6 +78,48 @@ def _new_or_removed(pair: Pair) -> EnvironmentImpact:
         steps=(),
         outcome=None,
     )
+
+
+def _moved(name: str, change: Context, files: Files) -> EnvironmentImpact:
+    """Return the summary of an environment that starts in another namespace or cluster.
+
+    No object there has an old state, and no object of the old place changes: Argo CD only prunes
+    what the project allows, and the project allows the new place alone (controller/state.go of
+    argoproj/argo-cd v3.5.1, IsLiveResourcePermitted).
+    """
+    old, new = change.old, change.new
+    effects = effects_of_move(change)
+    was, now = (place(of.application) for of in (old, new))
+    there = f"namespace {now[1]}" if was[0] == now[0] else f"namespace {now[1]} of {now[0]}"
+    here = f"namespace {was[1]}" if was[0] == now[0] else f"namespace {was[1]} of {was[0]}"
+    stays = (
+        f"{len(old.manifests)} objects stay in {here}, and their pods keep running: no one syncs"
+    )
+    stays += " or deletes them until a person does"
+    lines = (
+        f"{len(new.manifests)} objects are new in {there}: its pods start with empty volumes",
+        stays,
+        f"in {there} it uses at most {', '.join(used(new))}",
+        resilience.words(new.manifests, new.zones),
+    )
+    return EnvironmentImpact(
+        names=(name,),
+        namespace=new.namespace,
+        what="moved",
+        summary=lines,
+        effects=tuple(effects),
+        objects=tuple(
+            _objects(replace(change, old=_settings(old), new=_settings(new)), effects, files)
+        ),
+        components=(),
+        steps=(),
+        outcome=None,
+    )
+
+
+def _settings(objects: Objects) -> Objects:
+    """Return an environment without its objects, but with its Application and project."""
+    return replace(objects, manifests=())
 
 
 def _objects(change: Context, effects: Sequence[Effect], files: Files) -> Iterator[ObjectChange]:

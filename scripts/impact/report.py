@@ -85,15 +85,15 @@ class EnvironmentImpact:
     namespace: str
     """Of the first environment, like all other names here."""
     what: str
-    """changed, new, gone, or spelling, if the cluster sees no difference."""
+    """changed, new, gone, moved, or spelling, if the cluster sees no difference."""
     summary: tuple[str, ...]
-    """Of a new or removed environment; then everything below is empty."""
+    """Of a new, removed or moved environment; then there are no components, steps and outcome."""
     effects: tuple[Effect, ...]
     objects: tuple[ObjectChange, ...]
     components: tuple[Component, ...]
     steps: tuple[Step, ...]
     outcome: Prediction | None
-    """None for a new or removed environment."""
+    """None for a new, removed or moved environment."""
 
     @property
     def worst(self) -> Risk:

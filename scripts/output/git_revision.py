@@ -125,6 +125,19 @@ def environment_of(path: str) -> str | None:
     return match[1] if match else None
 
 
+_NO_INPUTS = ("base/policy.yaml", "chart/values.schema.json", "chart/templates/NOTES.txt")
+
+
+def is_input(path: str) -> bool:
+    """Return whether a file of PARTS may decide what render writes.
+
+    Pages, files that only keep a folder in git, and what people write below argocd/ do not.
+    """
+    name = path.rpartition("/")[2]
+    is_page = name.startswith(".") or name.lower().endswith(".md") or path in _NO_INPUTS
+    return not (is_page or path.startswith("argocd/") or environment_of(path))
+
+
 def texts(root: Path, files: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Return (path, blob) → contents; those of the working tree if the blob's name is empty."""
     old = _contents(root, {blob for _, blob in files if blob})

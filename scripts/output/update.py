@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from scripts.core import secret_detection
 from scripts.core.findings import Finding, UserError, has_errors
 from scripts.core.parallel import each
 from scripts.environments import git_index, layout
@@ -114,10 +115,11 @@ def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
     differs = False
     for rendering in renderings:
         for file, (old, new) in _changes(root, rendering.name, rendering.files).items():
-            stream.writelines(_diff(file, old, new))
+            stream.writelines(map(secret_detection.masked, _diff(file, old, new)))
             differs = True
     for file in [] if wanted else committed.orphans(root):
-        stream.writelines(_diff(file, (root / file).read_text("utf-8", "replace"), None))
+        removed = _diff(file, (root / file).read_text("utf-8", "replace"), None)
+        stream.writelines(map(secret_detection.masked, removed))
         differs = True
     return differs
 

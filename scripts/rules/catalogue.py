@@ -12,10 +12,11 @@ from scripts.rules.changes import (
     immutable_fields,
     kubernetes_versions,
     removals,
+    taken_along,
     versions,
 )
 from scripts.rules.delivery import argocd, ownership, sync_waves
-from scripts.rules.monitoring import alerts, queries, scraping
+from scripts.rules.monitoring import alerts, dashboards, intervals, queries, scraping, thresholds
 from scripts.rules.networking import (
     blocked_calls,
     blocked_entries,
@@ -25,6 +26,7 @@ from scripts.rules.networking import (
     ingress_backends,
     isolation,
     load_balancers,
+    outside,
     policy_ports,
     ports,
     scraped_ports,
@@ -73,6 +75,7 @@ _FAMILIES = (
     blocked_entries,
     excess_traffic,
     isolation,
+    outside,
     quotas,
     requests,
     heap,
@@ -91,6 +94,7 @@ _FAMILIES = (
     chain_continuity,
     versions,
     removals,
+    taken_along,
     pod_security,
     secrets,
     rbac,
@@ -109,8 +113,11 @@ _FAMILIES = (
     endpoints,
     peers,
     scraping,
+    intervals,
     queries,
     alerts,
+    thresholds,
+    dashboards,
 )
 
 RULES: dict[str, Rule] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from scripts.core import secret_detection
 
-HIDDEN = "(not shown)"
+HIDDEN = secret_detection.HIDDEN
 
 _OPTION = re.compile(r"-{1,2}([A-Za-z][\w.-]*)[= ](.+)", re.DOTALL)
 _PAIR = re.compile(

@@ -53,7 +53,7 @@ class OutputDiff:
     revisions: tuple[str, str]
     """Before and after; empty for the working tree."""
     inputs: tuple[str, ...]
-    """Files that differ, but are not output."""
+    """Inputs of render that differ."""
     base: tuple[Blobs, Blobs]
     """The file with the settings that all environments share, before and after."""
 
@@ -74,7 +74,7 @@ def diff(root: Path, against: str, to: str = "") -> OutputDiff:
         for b in (before, after)
     )
     differ = sorted(path for path in before.keys() | after if before.get(path) != after.get(path))
-    inputs = tuple(path for path in differ if not git_revision.environment_of(path))
+    inputs = tuple(path for path in differ if git_revision.is_input(path))
     return OutputDiff(
         root, tuple(names), tuple(changed), old, new, (against, to), inputs, (base[0], base[1])
     )

@@ -29,7 +29,26 @@ FAMILIES: Sequence[Callable[[Context], Iterator[Effect]]] = (
 )
 
 
+OF_MOVE: Sequence[Callable[[Context], Iterator[Effect]]] = (
+    sync.manual,
+    sync.rule_problems,
+    sync.settings,
+)
+"""What counts if an environment moves: no object has an old state at the new place."""
+
+
 def all_effects(context: Context) -> list[Effect]:
     """Return the effects of a change, the worst first."""
-    effects = [effect for family in FAMILIES for effect in family(context)]
+    return _sorted(context, FAMILIES)
+
+
+def effects_of_move(context: Context) -> list[Effect]:
+    """Return the effects of a move to another namespace or cluster, the worst first."""
+    return _sorted(context, OF_MOVE)
+
+
+def _sorted(
+    context: Context, families: Sequence[Callable[[Context], Iterator[Effect]]]
+) -> list[Effect]:
+    effects = [effect for family in families for effect in family(context)]
     return sorted(dict.fromkeys(effects), key=lambda effect: effect.risk)

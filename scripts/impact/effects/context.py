@@ -16,7 +16,7 @@ from scripts.kubernetes import sync
 from scripts.kubernetes.manifest import Identity, Manifest
 from scripts.rules import catalogue
 from scripts.rules.rule import Outcome, Problem, Rule, is_rejected
-from scripts.rules.snapshot import Objects
+from scripts.rules.snapshot import Objects, destination
 
 POLICY = ("spec", "syncPolicy", "automated")
 """Path in an Application: what Argo CD does automatically."""
@@ -65,6 +65,12 @@ class Context:
     old: Objects
     new: Objects
     """It contains the old objects, too, for the rules about changes."""
+
+    @property
+    def is_moved(self) -> bool:
+        """Return whether the environment is in another namespace or cluster than before."""
+        apps = self.old.application, self.new.application
+        return all(app.object for app in apps) and place(apps[0]) != place(apps[1])
 
     @cached_property
     def all_changed(self) -> list[ChangedObject]:
@@ -194,3 +200,14 @@ def context(old: Objects, new: Objects) -> Context:
         kubernetes_version_before=old.kubernetes_version,
     )
     return Context(old, with_old)
+
+
+_IN_CLUSTER = "https://kubernetes.default.svc"
+"""The cluster of Argo CD itself, which it calls in-cluster."""
+
+
+def place(application: Manifest) -> tuple[str, str]:
+    """Return the cluster, by its URL or name, and the namespace of an Application."""
+    server, name, namespace = destination(application)
+    cluster = str(server or name or "")
+    return _IN_CLUSTER if cluster == "in-cluster" else cluster, str(namespace or "")

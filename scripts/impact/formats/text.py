@@ -24,8 +24,13 @@ _MOST = 8
 """Fields of an object, and groups of objects of an environment, that a terminal shows."""
 _MOST_LINES = 40
 _ALL = "--format html shows all"
-ENVIRONMENTS = {"new": "new", "gone": "removed from git", "spelling": "differs only in form"}
-"""What an environment without effects is → in words."""
+ENVIRONMENTS = {
+    "new": "new",
+    "gone": "removed from git",
+    "moved": "moves to another place",
+    "spelling": "differs only in form",
+}
+"""What an environment is, if its objects don't change in place → in words."""
 _OBJECTS = {"added": "new", "spelling": "differs only in form, which the cluster does not see"}
 """What an object is → in words, if they are others."""
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from scripts.chain import genesis_diff, identity
 from scripts.chain.node_config import BESU, MARU, Node, Setting
+from scripts.chain.peer_address import peer_of
 from scripts.core import paths
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
 from scripts.rules import chart_values
 from scripts.rules.chain.settings import named, write
-from scripts.rules.chain.targets import calls, is_address, peer_of, resolved
+from scripts.rules.chain.targets import calls, is_address, resolved
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
 

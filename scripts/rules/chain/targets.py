@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from scripts.chain.node_config import MARU, Node, Setting
+from scripts.chain.peer_address import peer_of
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest
 from scripts.kubernetes.pod_connections import BY_NAME
@@ -221,16 +221,3 @@ def _of_pod(service: Manifest, behind: Sequence[Workload], name: str) -> Target:
 def is_local(host: str) -> bool:
     """Return whether a host is the pod itself."""
     return host in _LOCAL
-
-
-_ENODE = re.compile(r"enode://([0-9a-fA-F]+)@\[?([^]@:/?]+)\]?:(\d+)")
-_MULTIADDRESS = re.compile(r"/(?:dns|dns4|dns6|ip4|ip6)/([^/]+)/(?:tcp|udp)/(\d+)(?:/p2p/(\w+))?")
-
-
-def peer_of(text: str) -> tuple[str, int | None, str]:
-    """Return host, port and ID of a peer; empty if it has another format."""
-    if match := _ENODE.match(text):
-        return match[2], int(match[3]), match[1].lower()
-    if match := _MULTIADDRESS.match(text):
-        return match[1], int(match[2]), match[3] or ""
-    return "", None, ""

@@ -13,7 +13,13 @@ from scripts.core.sentences import joined
 from scripts.kubernetes import autoscalers, containers
 from scripts.kubernetes.manifest import Manifest, Where, config_maps
 from scripts.kubernetes.workloads import Workload, mappings, workloads
-from scripts.rules.changes.compared import changed_in_place, keys, templates, text_of
+from scripts.rules.changes.compared import (
+    changed_in_place,
+    keys,
+    nodes_before,
+    templates,
+    text_of,
+)
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, spec_of
 
@@ -331,7 +337,7 @@ def storage_format_changed(objects: Objects) -> Iterator[Problem]:
 
     With another format it can't read its database, and does not start.
     """
-    old = {node.container.place: _format(node) for node in _nodes_before(objects) if node.is_known}
+    old = {node.container.place: _format(node) for node in nodes_before(objects) if node.is_known}
     for node in objects.programs if old else ():
         was = old.get(node.container.place)
         if node.program != node_config.BESU or not node.is_known or was in (None, _format(node)):
@@ -343,13 +349,6 @@ def storage_format_changed(objects: Objects) -> Iterator[Problem]:
         fix = f'write data-storage-format = "{was}"; another format needs empty volumes and a sync'
         fix += " from the first block"
         yield Problem(*node.place(node.settings.get("data-storage-format")), message, fix)
-
-
-def _nodes_before(objects: Objects) -> list[node_config.Node]:
-    if not any(old.kind == "ConfigMap" or old.kind == "StatefulSet" for old, _ in objects.changed):
-        return []
-    maps = [old for old in objects.old if old.kind == "ConfigMap"]
-    return node_config.nodes(workloads(objects.old), maps)
 
 
 def _format(node: node_config.Node) -> str:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from scripts.chain import node_config
 from scripts.kubernetes import containers
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import makers
+from scripts.kubernetes.workloads import makers, workloads
 from scripts.rules.snapshot import Objects
 
 HOW = 'see "What a change may not do" in docs/environments.md'
@@ -65,3 +66,11 @@ def keys(manifest: Manifest) -> dict[str, tuple[Where, dict[str, Any]]]:
             if text_of(volume.get("name")) in own and isinstance(volume.get("secret"), dict):
                 volumes[str(volume.get("name"))] = (*path, "secret"), volume["secret"]
     return volumes
+
+
+def nodes_before(objects: Objects) -> list[node_config.Node]:
+    """Return the configuration of Besu and Maru in the base revision; none if it is the same."""
+    if not any(old.kind in ("ConfigMap", "StatefulSet") for old, _ in objects.changed):
+        return []
+    maps = [old for old in objects.old if old.kind == "ConfigMap"]
+    return node_config.nodes(workloads(objects.old), maps)

@@ -23,9 +23,11 @@ from scripts.rules.networking.policies import (
     flow,
     has_dead_rules,
     has_ports,
+    is_within,
     label_of,
     named_pods,
     numbered,
+    overlap,
     selected,
 )
 from scripts.rules.networking.policy_advice import (
@@ -317,13 +319,37 @@ def _policies(workloads: Sequence[Workload], allowing: str) -> str:
     return fix
 
 
+_NOT_DNS = ("default", "dns", "kube-dns", "kube-node-lease", "kube-public")
+"""Names of Services, and namespaces of Kubernetes without pods for DNS."""
+
+
 def _is_dns(peer: Peer | None) -> bool:
     """Return whether a peer can be the cluster's DNS: the usual one, or one in another place."""
-    if peer is None or "ipBlock" in peer or network_policies.names(peer, _DNS_PODS, ""):
+    if peer is None or network_policies.names(peer, _DNS_PODS, ""):
         return True
+    if "ipBlock" in peer:
+        return _has_private_address(peer["ipBlock"])
     name = paths.get(peer, ("namespaceSelector", "matchLabels", network_policies.NAMESPACE))
     is_misspelled = difflib.get_close_matches(str(name), ["kube-system"], cutoff=0.8)
-    return peer.get("namespaceSelector") is not None and not is_misspelled
+    labels = paths.get(peer, ("podSelector", "matchLabels"))
+    # Only the usual DNS has this label, and it is in kube-system.
+    is_elsewhere = name is not None and labels == _DNS_PODS.labels
+    if is_misspelled or is_elsewhere or name in _NOT_DNS:
+        return False
+    return peer.get("namespaceSelector") is not None
+
+
+def _has_private_address(block: Any) -> bool:
+    """Return whether a block may have the address of the cluster's DNS, which is a private one."""
+    network = network_policies.network(paths.get(block, ["cidr"]))
+    excepted = paths.get(block, ["except"])
+    if network is None or network.version != 4:
+        return True
+    left = [network_policies.network(each) for each in excepted or ()]
+    return any(
+        overlap(network, private) and not any(is_within(private, one) for one in left)
+        for private in map(network_policies.network, PRIVATE)
+    )
 
 
 @rule(CONCEPTS)

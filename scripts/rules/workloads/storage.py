@@ -148,3 +148,40 @@ def _scratch(pods: PodResources) -> Iterator[tuple[Where, Decimal, Any, str]]:
 
 def _mounts(container: Container, volume: str) -> bool:
     return any(mount.get("name") == volume for _, mount in container.mounts())
+
+
+@rule("docs/backups.md")
+def data_in_clone_class(objects: Objects) -> Iterator[Problem]:
+    """The chain's data has another storage class than the clones of backups.
+
+    The class of the clones deletes each volume with its claim. A claim that is deleted by mistake
+    then takes the data of a node along.
+    """
+    clones = {_class(claim) for _, claim in _ephemeral(objects)} - {""}
+    data = [
+        (workload.manifest, path, _class(template))
+        for workload in objects.makers
+        for path, _, template in workload.claim_templates()
+    ]
+    others = sorted({class_ for *_, class_ in data} - clones - {""})
+    for manifest, path, class_ in data if clones and others else ():
+        if class_ in clones:
+            message = (
+                f"the volumes of {manifest.label} have the storage class {class_}, which backups"
+                " use for clones: it deletes a volume and its data with its claim"
+            )
+            place = (*path, "spec", "storageClassName")
+            yield Problem(manifest, place, message, f"write storageClassName: {others[0]}")
+
+
+def _ephemeral(objects: Objects) -> Iterator[tuple[Where, Any]]:
+    """Yield the claims that are deleted with their pods, and clone another one."""
+    for workload in objects.makers:
+        for path, volume in workload.volumes():
+            claim = paths.get(volume, ["ephemeral", "volumeClaimTemplate"])
+            if isinstance(claim, dict) and paths.get(claim, ["spec", "dataSource"]):
+                yield path, claim
+
+
+def _class(claim: Any) -> str:
+    return str(paths.get(claim, ["spec", "storageClassName"]) or "")

@@ -1,0 +1,153 @@
+"""The gate: whatever lets a pull request be merged without its checks is reported, at its line."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts.checks import gate
+from tests.conftest import ROOT
+
+PULL, IMPACT, COMMENT = (
+    f".github/workflows/{name}.yaml" for name in ("pull-request", "impact", "impact-comment")
+)
+OWNERS = ".github/CODEOWNERS"
+SESSIONS = "session: [check, validate, policy, lint, tests, e2e]"
+STEP = "      - if: matrix.session == 'validate'\n"
+VALIDATE = 'run: python -m nox -s validate -- --format github ${BASE:+--against "$BASE"}'
+READ = "permissions:\n  contents: read\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a folder with what the gate consists of."""
+    shutil.copytree(ROOT / ".github", tmp_path / ".github")
+    shutil.copy(ROOT / "noxfile.py", tmp_path)
+    for name in ("argocd/root.yaml", "base/values.yaml", "overlays/prod/values.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def edit(root: Path, file: str, old: str, new: str) -> None:
+    """Replace a text of a file."""
+    path = root / file
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+
+def test_this_repository_has_its_gate() -> None:
+    assert gate.check(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (PULL, "session: [check, validate,", "session: [validate, check,"),
+        (PULL, "fail-fast: false", "fail-fast: true"),
+        (PULL, "timeout-minutes: 45", "timeout-minutes: 90"),
+        (PULL, "  pull_request:\n", "  pull_request:\n    branches: [main]\n"),
+        (PULL, STEP, "      - if: ${{ matrix.session == 'validate' }}\n"),
+        (PULL, STEP, STEP + "        continue-on-error: false\n"),
+        (IMPACT, "retention-days: 14", "retention-days: 7"),
+        (OWNERS, "/tools/  ", "/docs/  platform@owners.invalid\n/tools/  "),
+        (
+            OWNERS,
+            "/base/            production@owners.invalid",
+            "/base/ @acme/chain production@owners.invalid",
+        ),
+    ],
+)
+def test_what_keeps_the_gate_is_not_reported(root: Path, file: str, old: str, new: str) -> None:
+    edit(root, file, old, new)
+    assert gate.check(root) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "line", "words"),
+    [
+        (PULL, SESSIONS, SESSIONS.replace(" validate,", ""), "session: [", "validate"),
+        (PULL, SESSIONS, SESSIONS.replace(" policy,", ""), "session: [", "policy"),
+        (PULL, SESSIONS, SESSIONS.replace("check, ", ""), "session: [", "check"),
+        (PULL, SESSIONS, f"{SESSIONS}\n        exclude: [{{session: lint}}]", "sess", "lint"),
+        (PULL, STEP, STEP + "        continue-on-error: true\n", "continue", "counts for nothing"),
+        (
+            PULL,
+            "    timeout-minutes",
+            "    continue-on-error: true\n    timeout-minutes",
+            "cont",
+            "",
+        ),
+        (PULL, VALIDATE, f"{VALIDATE} || true", "run", "goes on after a failure"),
+        (PULL, VALIDATE, "run: python -m nox -s validate", "run", "--against"),
+        (PULL, STEP, "      - if: false\n", "if: false", "condition False"),
+        (PULL, STEP, "      - if: matrix.session == 'policy'\n", "if", "validate"),
+        (PULL, STEP, "      - if: github.event_name == 'push'\n", "if", "condition"),
+        (PULL, STEP, "      - if: matrix.session == 'validate' && vars.ON\n", "if", "vars.ON"),
+        (
+            PULL,
+            "  pull_request:\n",
+            "  pull_request:\n    paths: [overlays/**]\n",
+            "paths",
+            "leaves out",
+        ),
+        (
+            PULL,
+            "  pull_request:\n",
+            "  pull_request:\n    types: [opened]\n",
+            "types",
+            "later push",
+        ),
+        (PULL, "  pull_request:\n", "", "session: [", "no workflow"),
+        (PULL, READ, "permissions: write-all\n", "permissions", "write-all"),
+        (PULL, READ, READ.replace("read", "write"), "permissions", "contents: write"),
+        (PULL, READ, "", "", "no permissions"),
+        (
+            IMPACT,
+            "    timeout",
+            "    permissions: {pull-requests: write}\n    timeout",
+            "perm",
+            "job",
+        ),
+        (IMPACT, "  pull_request:\n", "  pull_request_target:\n", "pull_request_t", "fork"),
+        (
+            COMMENT,
+            "    steps:\n",
+            "    steps:\n      - uses: actions/checkout@0000000000000000000000000000000000000000\n",
+            "permissions:",
+            "pull-requests: write",
+        ),
+        (OWNERS, "/.github/         platform@owners.invalid\n", "", "", "/.github/ has no code"),
+        (OWNERS, "/base/            production@owners.invalid\n", "", "", "/base/ has no code"),
+        (OWNERS, "/argocd/          production@owners.invalid", "/argocd/", "/argocd/", "argocd"),
+        (OWNERS, "/tools/  ", "/overlays/\n/tools/  ", "/overlays/", "/overlays/prod/ has no"),
+        (OWNERS, "/noxfile.py       platform@owners.invalid\n", "", "", "/noxfile.py has no"),
+    ],
+)
+def test_what_weakens_the_gate_is_reported(
+    root: Path, file: str, old: str, new: str, line: str, words: str
+) -> None:
+    edit(root, file, old, new)
+    found = gate.check(root)
+    assert found
+    lines = (root / file).read_text("utf-8").splitlines()
+    places = [lines[one.line - 1] if one.line else "" for one in found]
+    assert any(line in place for place in places), places
+    assert any(words in one.message for one in found), found
+    assert all(one.fix and not re.search("None|_Step", one.fix + one.message) for one in found)
+
+
+def test_a_workflow_that_is_gone_is_reported(root: Path) -> None:
+    (root / PULL).unlink()
+    messages = [one.message for one in gate.check(root)]
+    assert len(messages) == 6
+    assert all("no workflow of pull requests runs" in message for message in messages), messages
+
+
+def test_a_repository_without_workflows_has_another_gate(root: Path) -> None:
+    shutil.rmtree(root / ".github/workflows")
+    assert gate.check(root) == []
