@@ -17,11 +17,15 @@ from scripts.rules.changes import (
 from scripts.rules.delivery import argocd, ownership, sync_waves
 from scripts.rules.monitoring import alerts, queries, scraping
 from scripts.rules.networking import (
+    annotations,
+    balancer_attributes,
+    balancer_settings,
     blocked_calls,
     blocked_entries,
     excess_traffic,
     exposure,
     ingress_backends,
+    ingress_groups,
     isolation,
     load_balancers,
     policy_ports,
@@ -93,6 +97,10 @@ _FAMILIES = (
     rbac,
     exposure,
     load_balancers,
+    ingress_groups,
+    annotations,
+    balancer_attributes,
+    balancer_settings,
     ownership,
     argocd,
     sync_waves,

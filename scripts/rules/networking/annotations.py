@@ -1,0 +1,211 @@
+"""Annotations that controllers read: their names exist, and their values are valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from scripts.core.sentences import joined
+from scripts.kubernetes import annotation_values, annotations, services
+from scripts.kubernetes.annotations import ALB, CONTROLLER, NLB, Reader
+from scripts.kubernetes.manifest import Manifest, Where
+from scripts.rules.rule import Outcome, Problem, rule
+from scripts.rules.snapshot import Objects
+
+GUIDE = "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/"
+_DOCUMENTED = {
+    ALB: f"{GUIDE}ingress/annotations/",
+    NLB: f"{GUIDE}service/annotations/",
+    "cert-manager.io/": "https://cert-manager.io/docs/reference/annotations/",
+    "eks.amazonaws.com/": "https://github.com/aws/amazon-eks-pod-identity-webhook",
+    "ebs.csi.aws.com/": "https://github.com/kubernetes-sigs/aws-ebs-csi-driver",
+}
+_DNS_DOCUMENTED = (
+    "https://kubernetes-sigs.github.io/external-dns/latest/docs/annotations/annotations/"
+)
+_BY_CONTROLLER = ("external", "nlb-ip")
+"""Values of aws-load-balancer-type by which the AWS Load Balancer Controller handles a Service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """An annotation that a controller may read."""
+
+    manifest: Manifest
+    path: Where
+    kind: str
+    """The kind of the object that has it: Pod for a pod template."""
+    key: str
+    value: object
+
+    @property
+    def read(self) -> tuple[Reader, str] | None:
+        """Return its reader, and its name without the prefix; None if the prefix is unknown."""
+        return annotations.split(self.key)
+
+
+def of(objects: Objects) -> Iterator[Annotation]:
+    """Yield the annotations of all objects, and those of pod templates."""
+    for manifest in objects.manifests:
+        for key, value in manifest.annotations.items():
+            place: Where = ("metadata", "annotations", key)
+            yield Annotation(manifest, place, manifest.kind, str(key), value)
+    for workload in objects.makers:
+        path = (*workload.pod_path[:-1], "metadata", "annotations")
+        found = workload.manifest.get(*path)
+        for key, value in found.items() if isinstance(found, dict) else ():
+            yield Annotation(workload.manifest, (*path, key), "Pod", str(key), value)
+
+
+def together(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Yield problems once if they say the same of several objects: one value decides all."""
+    first = dict[tuple[object, ...], Problem]()
+    labels = dict[tuple[object, ...], list[str]]()
+    for problem in problems:
+        label = problem.manifest.label
+        key = (problem.path, problem.message.replace(label, ""), problem.fix.replace(label, ""))
+        first.setdefault(key, problem)
+        labels.setdefault(key, []).append(label)
+    for key, problem in first.items():
+        own, *others = labels[key]
+        more = f"{own} (and {joined(others)})" if others else own
+        message = problem.message.replace(own, more, 1)
+        yield Problem(problem.manifest, problem.path, message, problem.fix, problem.part)
+
+
+@rule(f"{GUIDE}ingress/annotations/", outcome=Outcome.HIDDEN)
+def unknown_annotation(objects: Objects) -> Iterator[Problem]:
+    """Annotations for controllers have a name that the controller reads, on an object it reads.
+
+    Otherwise the setting has no effect, and nothing reports it: a load balancer that should be
+    closed is open. The table is of the AWS Load Balancer Controller 3.5.0, external-dns 0.22,
+    cert-manager 1.21, and the Pod Identity Webhook of EKS.
+    """
+    yield from together(_unknown(objects))
+
+
+def _unknown(objects: Objects) -> Iterator[Problem]:
+    for each in of(objects):
+        found = each.read
+        if found is None:
+            if misspelled := annotations.similar_prefix(each.key):
+                yield _ignored(each, misspelled, misspelled.prefix + each.key.partition("/")[2])
+            continue
+        reader, name = found
+        form = reader.form(name)
+        if name in reader.legacy:
+            kind = each.manifest.get("spec", "type")
+            by_controller = each.manifest.annotations.get(f"{NLB}aws-load-balancer-type")
+            if kind == "LoadBalancer" and by_controller in _BY_CONTROLLER:
+                yield _ignored(each, reader, "")
+        elif form is None:
+            near = reader.nearest(name)
+            yield _ignored(each, reader, f"{reader.prefix}{near}" if near else "")
+        elif form.kinds and each.kind not in form.kinds:
+            message = f"{each.manifest.label} has the annotation {each.key}, which {reader.name}"
+            message += (
+                f" reads only on objects of kind {joined(form.kinds, 'or')}: it has no effect"
+            )
+            fix = f"remove it, and write it on {joined(f'the {kind}' for kind in form.kinds[:1])}"
+            yield Problem(each.manifest, each.path, message, fix)
+        elif problem := _unused_action(each, name):
+            yield problem
+
+
+def _ignored(each: Annotation, reader: Reader, right: str) -> Problem:
+    message = f"{each.manifest.label} has the annotation {each.key}, which does not exist:"
+    message += f" {reader.name} ignores it"
+    fix = f"write {right}: {_quoted(str(each.value))}"
+    if not right:
+        page = _DOCUMENTED.get(reader.prefix, _DNS_DOCUMENTED)
+        fix = f"remove it, or write an annotation that {page} lists"
+    return Problem(each.manifest, each.path, message, fix)
+
+
+def _unused_action(each: Annotation, name: str) -> Problem | None:
+    """Return the problem of an action, condition or transform for no backend of its Ingress."""
+    kind, dot, service = name.partition(".")
+    if each.kind != "Ingress" or not dot or kind not in ("actions", "conditions", "transforms"):
+        return None
+    backends = services.backends(each.manifest)
+    used = sorted({own.service for own in backends if kind != "actions" or own.port == _BY_NAME})
+    if service in used:
+        return None
+    message = f"{each.manifest.label} has the annotation {each.key}, but no backend"
+    message += f" {service} with the port name {_BY_NAME}" if kind == "actions" else f" {service}"
+    fix = f"write {ALB}{kind}.{used[0]}" if len(used) == 1 else "remove it"
+    return Problem(each.manifest, each.path, f"{message}: it has no effect", fix)
+
+
+_BY_NAME = "use-annotation"
+
+
+def _quoted(value: str) -> str:
+    """Return a text as a YAML scalar that stays a text."""
+    is_plain = value and value[0].isalpha() and not set(value) & set(':#{}[],&*"')
+    is_word = value.lower() in ("true", "false", "yes", "no", "on", "off", "null", "none", "y", "n")
+    if is_plain and (not is_word or value == "none"):
+        return value
+    return f"'{value}'" if '"' in value else f'"{value}"'
+
+
+@rule(f"{GUIDE}ingress/annotations/")
+def invalid_annotation_value(objects: Objects) -> Iterator[Problem]:
+    """The values of annotations for controllers have the form and the size that they accept.
+
+    Otherwise the controller reports an error and applies no change: to no Ingress that shares the
+    load balancer, or not to the Service. The rules are those of the AWS Load Balancer Controller
+    3.5.0 and of the API of AWS.
+    """
+    yield from together(_invalid(objects))
+
+
+def _invalid(objects: Objects) -> Iterator[Problem]:
+    for each in of(objects):
+        found = annotation_values.invalid(each.key, each.value)
+        if found and each.read:
+            reader, _ = each.read
+            message = (
+                f"the annotation {each.key} of {each.manifest.label} {found.why}: {each.value}."
+                f" {_consequence(reader)}"
+            )
+            fix = written(each.manifest, each.key, found.right)
+            yield Problem(each.manifest, each.path, message, fix, found.part or str(each.value))
+
+
+VALUES = {
+    f"{ALB}{name}": f"ingress.alb.{value}"
+    for name, value in {
+        "certificate-arn": "certificateArns",
+        "group.name": "groupName",
+        "inbound-cidrs": "inboundCidrs",
+        "scheme": "scheme",
+        "ssl-policy": "sslPolicy",
+        "wafv2-acl-arn": "wafAclArn",
+    }.items()
+}
+"""Annotation → the value of the chart that writes it: chart/templates/_ingress.tpl."""
+_LISTS = ("certificate-arn", "inbound-cidrs")
+
+
+def written(manifest: Manifest, key: str, right: str) -> str:
+    """Return the fix to write the value of an annotation, where the chart has one for it."""
+    value = VALUES.get(key) if manifest.template.startswith("chart/") else None
+    if not right:
+        both = f"{value}, without the annotation" if value else f"{key}, or remove the annotation"
+        return f"write a valid value for {both}"
+    if value and key.endswith(_LISTS):
+        return f"write {value}: [{right.replace(',', ', ')}], without the annotation"
+    return f"write {value or key}: {_quoted(right)}{', without the annotation' if value else ''}"
+
+
+def _consequence(reader: Reader) -> str:
+    if reader.prefix == ALB:
+        return f"{_sentence(CONTROLLER)} then updates no Ingress that shares the load balancer"
+    if reader.prefix == NLB:
+        return f"{_sentence(CONTROLLER)} then does not update the load balancer"
+    return f"{_sentence(reader.name)} then ignores it, or reports an error"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
