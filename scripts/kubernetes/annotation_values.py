@@ -30,6 +30,13 @@ class Invalid(NamedTuple):
 
 
 _INT32 = 2**31
+_WORDS = {
+    **dict.fromkeys(("external", "public"), "internet-facing"),
+    **dict.fromkeys(("1", "enabled", "on", "yes"), "true"),
+    **dict.fromkeys(("0", "disabled", "no", "off"), "false"),
+    "private": "internal",
+}
+"""Other words for a choice."""
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _GO_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+")
 _GROUP_NAME = re.compile(r"([a-z0-9][-a-z0-9.]*)?[a-z0-9]")
@@ -65,7 +72,8 @@ def invalid(key: str, value: Any) -> Invalid | None:
 def of_form(form: Form, value: str) -> Invalid | None:
     """Return why a value has another form; the value to write is empty if it can't be known."""
     if form.choices and value not in form.choices:
-        by_lower = {choice.lower(): choice for choice in form.choices}
+        by_lower = _WORDS | {choice.lower(): choice for choice in form.choices}
+        by_lower = {word: choice for word, choice in by_lower.items() if choice in form.choices}
         near = difflib.get_close_matches(value.lower(), by_lower, 1)
         return Invalid(f"is not {joined(form.choices, 'or')}", by_lower[near[0]] if near else "")
     return _BY_TYPE.get(form.type, _nothing)(form, value)
@@ -116,7 +124,7 @@ def _json(_: Form, value: str) -> Invalid | None:
     try:
         json.loads(value)
     except ValueError as error:
-        return Invalid(f"is not valid JSON ({error})")
+        return Invalid(f"is not valid JSON ({error.args[0]})", "<valid JSON>")
     return None
 
 
@@ -213,7 +221,7 @@ def _cidrs(value: str) -> Invalid | None:
 def _certificates(value: str) -> Invalid | None:
     wrong = [arn for arn in annotations.string_list(value) if not _CERTIFICATE.fullmatch(arn)]
     return (
-        Invalid(f"has {wrong[0]}, which is not the ARN of a certificate", "", wrong[0])
+        Invalid(f"has {wrong[0]}, which is not the ARN of a certificate", "<ARN>", wrong[0])
         if wrong
         else None
     )
@@ -226,7 +234,9 @@ def _web_acl(value: str) -> Invalid | None:
         return Invalid(
             "is a web ACL for CloudFront (global), and load balancers need a regional one"
         )
-    return Invalid("is not the ARN of a regional web ACL of WAFv2, and not none")
+    return Invalid(
+        "is not the ARN of a regional web ACL of WAFv2, and not none", "<ARN of a web ACL>"
+    )
 
 
 def _health_path(value: str) -> Invalid | None:
@@ -248,7 +258,8 @@ def _codes(value: str) -> Invalid | None:
 def _subnets(value: str) -> Invalid | None:
     if len(annotations.string_list(value)) >= _LEAST_SUBNETS:
         return None
-    return Invalid("has fewer than two subnets, which must be in different zones")
+    right = f"{value},<subnet in another zone>"
+    return Invalid("has fewer than two subnets, which must be in different zones", right)
 
 
 def _tags(value: str) -> Invalid | None:
@@ -265,7 +276,7 @@ def _capacity(value: str) -> Invalid | None:
     pairs = annotations.string_map(value) or {}
     if set(pairs) == {"CapacityUnits"} and _INTEGER.fullmatch(pairs["CapacityUnits"]):
         return None
-    return Invalid("is not of the form CapacityUnits=100")
+    return Invalid("is not of the form CapacityUnits=100", "CapacityUnits=100")
 
 
 def _hosts(value: str) -> Invalid | None:
@@ -278,7 +289,7 @@ def _hosts(value: str) -> Invalid | None:
 
 
 def _role(value: str) -> Invalid | None:
-    return None if _ROLE.fullmatch(value) else Invalid("is not the ARN of an IAM role")
+    return None if _ROLE.fullmatch(value) else Invalid("is not the ARN of an IAM role", "<ARN>")
 
 
 def _health_protocol(value: str) -> Invalid | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -106,9 +107,19 @@ def ssl_policies() -> tuple[str, ...]:
 
 
 @cache
-def regions() -> tuple[tuple[str, str], ...]:
-    """Return the partitions of AWS, each with a regular expression of its regions."""
-    return tuple((each["partition"], each["pattern"]) for each in _table()["regions"])
+def regions() -> dict[str, str]:
+    """Return region → partition of the regions of AWS that botocore has."""
+    return {name: each["partition"] for each in _table()["regions"] for name in each["regions"]}
+
+
+def partition(region: str) -> str:
+    """Return the partition of a region, also of a newer one; empty if the name is invalid."""
+    known = regions()
+    directions = {name.split("-")[-2] for name in known}
+    for each in _table()["regions"]:
+        if re.fullmatch(each["pattern"], region, re.ASCII):
+            return each["partition"] if region.split("-")[-2] in directions else ""
+    return ""
 
 
 def version(source: str) -> str:

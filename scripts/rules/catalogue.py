@@ -14,7 +14,7 @@ from scripts.rules.changes import (
     removals,
     versions,
 )
-from scripts.rules.delivery import argocd, ownership, sync_waves
+from scripts.rules.delivery import argocd, aws_places, ownership, shared_names, sync_waves
 from scripts.rules.monitoring import alerts, queries, scraping
 from scripts.rules.networking import (
     annotations,
@@ -27,6 +27,7 @@ from scripts.rules.networking import (
     ingress_backends,
     ingress_groups,
     isolation,
+    load_balancer_sources,
     load_balancers,
     policy_ports,
     ports,
@@ -97,11 +98,14 @@ _FAMILIES = (
     rbac,
     exposure,
     load_balancers,
+    load_balancer_sources,
     ingress_groups,
     annotations,
     balancer_attributes,
     balancer_settings,
     ownership,
+    shared_names,
+    aws_places,
     argocd,
     sync_waves,
     metadata,

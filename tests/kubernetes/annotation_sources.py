@@ -295,13 +295,20 @@ def _form(name: str, text: str) -> dict[str, Any]:
     return {"choices": sorted(set(values))} if len(set(values)) > 1 else {}
 
 
-def _api(folder: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
+def _api(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the shapes of Elastic Load Balancing, and the partitions of AWS with their regions."""
     (wheel,) = folder.glob(f"botocore-{BOTOCORE}-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = archive.read("botocore/data/elbv2/2015-12-01/service-2.json.gz")
         partitions = json.loads(archive.read("botocore/data/partitions.json"))["partitions"]
-    regions = [{"partition": each["id"], "pattern": each["regionRegex"]} for each in partitions]
+    regions = [
+        {
+            "partition": each["id"],
+            "pattern": each["regionRegex"],
+            "regions": sorted(name for name in each["regions"] if not name.endswith("-global")),
+        }
+        for each in partitions
+    ]
     return json.loads(gzip.decompress(packed))["shapes"], regions
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from scripts.core.sentences import joined
 from scripts.kubernetes import annotation_values, annotations, services
 from scripts.kubernetes.annotations import ALB, CONTROLLER, NLB, Reader
-from scripts.kubernetes.manifest import Manifest, Where
+from scripts.rules.networking.annotated import GUIDE, Annotation, of, quoted, together, written
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
-GUIDE = "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/"
 _DOCUMENTED = {
     ALB: f"{GUIDE}ingress/annotations/",
     NLB: f"{GUIDE}service/annotations/",
@@ -25,52 +23,6 @@ _DNS_DOCUMENTED = (
 )
 _BY_CONTROLLER = ("external", "nlb-ip")
 """Values of aws-load-balancer-type by which the AWS Load Balancer Controller handles a Service."""
-
-
-@dataclass(frozen=True, slots=True)
-class Annotation:
-    """An annotation that a controller may read."""
-
-    manifest: Manifest
-    path: Where
-    kind: str
-    """The kind of the object that has it: Pod for a pod template."""
-    key: str
-    value: object
-
-    @property
-    def read(self) -> tuple[Reader, str] | None:
-        """Return its reader, and its name without the prefix; None if the prefix is unknown."""
-        return annotations.split(self.key)
-
-
-def of(objects: Objects) -> Iterator[Annotation]:
-    """Yield the annotations of all objects, and those of pod templates."""
-    for manifest in objects.manifests:
-        for key, value in manifest.annotations.items():
-            place: Where = ("metadata", "annotations", key)
-            yield Annotation(manifest, place, manifest.kind, str(key), value)
-    for workload in objects.makers:
-        path = (*workload.pod_path[:-1], "metadata", "annotations")
-        found = workload.manifest.get(*path)
-        for key, value in found.items() if isinstance(found, dict) else ():
-            yield Annotation(workload.manifest, (*path, key), "Pod", str(key), value)
-
-
-def together(problems: Iterable[Problem]) -> Iterator[Problem]:
-    """Yield problems once if they say the same of several objects: one value decides all."""
-    first = dict[tuple[object, ...], Problem]()
-    labels = dict[tuple[object, ...], list[str]]()
-    for problem in problems:
-        label = problem.manifest.label
-        key = (problem.path, problem.message.replace(label, ""), problem.fix.replace(label, ""))
-        first.setdefault(key, problem)
-        labels.setdefault(key, []).append(label)
-    for key, problem in first.items():
-        own, *others = labels[key]
-        more = f"{own} (and {joined(others)})" if others else own
-        message = problem.message.replace(own, more, 1)
-        yield Problem(problem.manifest, problem.path, message, problem.fix, problem.part)
 
 
 @rule(f"{GUIDE}ingress/annotations/", outcome=Outcome.HIDDEN)
@@ -97,9 +49,13 @@ def _unknown(objects: Objects) -> Iterator[Problem]:
             kind = each.manifest.get("spec", "type")
             by_controller = each.manifest.annotations.get(f"{NLB}aws-load-balancer-type")
             if kind == "LoadBalancer" and by_controller in _BY_CONTROLLER:
-                yield _ignored(each, reader, "")
+                message = f"{each.manifest.label} has the annotation {each.key}, which only the"
+                message += " controller for Classic Load Balancers reads: it has no effect"
+                yield Problem(each.manifest, each.path, message, "remove it")
         elif form is None:
             near = reader.nearest(name)
+            if f"{name}.*" in reader.forms:  # without a listener
+                near = f"{name}.HTTPS-443"
             yield _ignored(each, reader, f"{reader.prefix}{near}" if near else "")
         elif form.kinds and each.kind not in form.kinds:
             message = f"{each.manifest.label} has the annotation {each.key}, which {reader.name}"
@@ -115,7 +71,7 @@ def _unknown(objects: Objects) -> Iterator[Problem]:
 def _ignored(each: Annotation, reader: Reader, right: str) -> Problem:
     message = f"{each.manifest.label} has the annotation {each.key}, which does not exist:"
     message += f" {reader.name} ignores it"
-    fix = f"write {right}: {_quoted(str(each.value))}"
+    fix = f"write {right}: {quoted(str(each.value))}"
     if not right:
         page = _DOCUMENTED.get(reader.prefix, _DNS_DOCUMENTED)
         fix = f"remove it, or write an annotation that {page} lists"
@@ -138,15 +94,6 @@ def _unused_action(each: Annotation, name: str) -> Problem | None:
 
 
 _BY_NAME = "use-annotation"
-
-
-def _quoted(value: str) -> str:
-    """Return a text as a YAML scalar that stays a text."""
-    is_plain = value and value[0].isalpha() and not set(value) & set(':#{}[],&*"')
-    is_word = value.lower() in ("true", "false", "yes", "no", "on", "off", "null", "none", "y", "n")
-    if is_plain and (not is_word or value == "none"):
-        return value
-    return f"'{value}'" if '"' in value else f'"{value}"'
 
 
 @rule(f"{GUIDE}ingress/annotations/")
@@ -173,39 +120,9 @@ def _invalid(objects: Objects) -> Iterator[Problem]:
             yield Problem(each.manifest, each.path, message, fix, found.part or str(each.value))
 
 
-VALUES = {
-    f"{ALB}{name}": f"ingress.alb.{value}"
-    for name, value in {
-        "certificate-arn": "certificateArns",
-        "group.name": "groupName",
-        "inbound-cidrs": "inboundCidrs",
-        "scheme": "scheme",
-        "ssl-policy": "sslPolicy",
-        "wafv2-acl-arn": "wafAclArn",
-    }.items()
-}
-"""Annotation → the value of the chart that writes it: chart/templates/_ingress.tpl."""
-_LISTS = ("certificate-arn", "inbound-cidrs")
-
-
-def written(manifest: Manifest, key: str, right: str) -> str:
-    """Return the fix to write the value of an annotation, where the chart has one for it."""
-    value = VALUES.get(key) if manifest.template.startswith("chart/") else None
-    if not right:
-        both = f"{value}, without the annotation" if value else f"{key}, or remove the annotation"
-        return f"write a valid value for {both}"
-    if value and key.endswith(_LISTS):
-        return f"write {value}: [{right.replace(',', ', ')}], without the annotation"
-    return f"write {value or key}: {_quoted(right)}{', without the annotation' if value else ''}"
-
-
 def _consequence(reader: Reader) -> str:
     if reader.prefix == ALB:
-        return f"{_sentence(CONTROLLER)} then updates no Ingress that shares the load balancer"
+        return f"So {CONTROLLER} updates no Ingress that shares the load balancer"
     if reader.prefix == NLB:
-        return f"{_sentence(CONTROLLER)} then does not update the load balancer"
-    return f"{_sentence(reader.name)} then ignores it, or reports an error"
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
+        return f"So {CONTROLLER} does not update the load balancer"
+    return f"So {reader.name} ignores it, or reports an error"

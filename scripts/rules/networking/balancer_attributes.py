@@ -14,8 +14,8 @@ from scripts.core.sentences import joined
 from scripts.kubernetes import annotation_values, annotations
 from scripts.kubernetes.annotations import ALB, NLB
 from scripts.kubernetes.manifest import Manifest
-from scripts.rules.networking.alb import attributes, balancers
-from scripts.rules.networking.annotations import GUIDE, together
+from scripts.rules.alb import attributes, balancers
+from scripts.rules.networking.annotated import GUIDE, together
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
@@ -176,7 +176,7 @@ def _incomplete(manifest: Manifest, key: str, name: str, value: str, other: str)
     what = "<cookie>" if other.endswith("cookie_name") else "<bucket>"
     fix = f"write {other}={what} in {key}"
     if manifest.template.startswith("chart/") and key == f"{ALB}{_BALANCER}":
-        fix = f"write {other} in ingress.alb.attributes"
+        fix = f"write ingress.alb.attributes: {{{other}: {what}}}, too"
         if other == "access_logs.s3.bucket":
             fix = f"write ingress.alb.accessLogs.bucket: {what} instead, which sets {other}, too"
     return Problem(manifest, annotation(key), message, fix, value)
@@ -245,8 +245,8 @@ def _replaced(objects: Objects) -> Iterator[Problem]:
                     f"the annotation {key} of {ingress.label} replaces all attributes that the"
                     f" chart sets there: {defaults}"
                 )
-                fix = f"add {joined(f'{each}=…' for each in lost)} to the annotation"
+                fix = f"add {lost[0]}=30 to the annotation"
                 if name == _BALANCER:
-                    written = joined(f'{each}: "{value}"' for each, value in pairs.items())
+                    written = ", ".join(f'{each}: "{value}"' for each, value in pairs.items())
                     fix = f"write ingress.alb.attributes: {{{written}}} instead, which adds to them"
                 yield Problem(ingress, annotation(key), message, fix)

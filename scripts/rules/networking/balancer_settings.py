@@ -13,8 +13,8 @@ from scripts.kubernetes import services
 from scripts.kubernetes.annotations import ALB, NLB, string_list
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
-from scripts.rules.networking.alb import GROUP, Balancer, balancers, is_alb, listeners
-from scripts.rules.networking.annotations import GUIDE, together
+from scripts.rules.alb import GROUP, Balancer, balancers, is_alb, listeners
+from scripts.rules.networking.annotated import GUIDE, together
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
@@ -52,7 +52,9 @@ def _slow_checks(objects: Objects) -> Iterator[Problem]:
         else:
             continue
         if given > every - least:
-            key = timeout if timeout in manifest.annotations else interval
+            # The chart writes both annotations, 5 and 10: the other one is the cause.
+            is_chart = str(manifest.annotations.get(timeout, 5)) == "5"
+            key = interval if is_chart and interval in manifest.annotations else timeout
             message = (
                 f"{manifest.label} has a health check with a timeout of {given} s and an interval"
                 f" of {every} s: AWS rejects it, and the AWS Load Balancer Controller applies no"
@@ -147,7 +149,10 @@ def redirect_to_unknown_listener(objects: Objects) -> Iterator[Problem]:
                 " Ingress that shares it"
             )
             fix = f'write {key}: "{secure[0]}"' if secure else f"remove {key}"
-            yield Problem(ingress, annotation(key), message, fix)
+            ports_key = f"{ALB}listen-ports"
+            is_chart = str(ingress.annotations[key]) == "443"  # as the chart writes it
+            place = ports_key if is_chart and ports_key in ingress.annotations else key
+            yield Problem(ingress, annotation(place), message, fix)
 
 
 # Who may connect
@@ -271,7 +276,8 @@ def _of_ingress(balancer: Balancer, ingress: Manifest) -> Iterator[_Ignored]:
         yield "group.order", "the Ingress is in no group", f"write {GROUP}, too"
     if "HTTPS" not in listeners(ingress).values():
         fix = f"""write {ALB}listen-ports: '[{{"HTTPS": 443}}]'"""
-        for name in sorted({"certificate-arn", "mutual-authentication", "ssl-policy"} & names):
+        # The chart always writes ssl-policy.
+        for name in sorted({"certificate-arn", "mutual-authentication"} & names):
             yield name, "the Ingress has no HTTPS listener", fix
     kind = str(ingress.annotations.get(f"{ALB}auth-type", "none"))
     for each in ("cognito", "oidc"):

@@ -16,7 +16,7 @@ from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.services import Backend, ServicePort
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.networking.alb import is_alb
+from scripts.rules.alb import is_alb
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 

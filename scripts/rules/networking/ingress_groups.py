@@ -14,8 +14,8 @@ from typing import Any
 from scripts.kubernetes import annotations
 from scripts.kubernetes.annotations import ALB
 from scripts.kubernetes.manifest import Manifest
-from scripts.rules.networking.alb import GROUP, Balancer, balancers, listeners
-from scripts.rules.networking.annotations import GUIDE, VALUES
+from scripts.rules.alb import GROUP, Balancer, balancers, listeners
+from scripts.rules.networking.annotated import GUIDE, VALUES
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
