@@ -233,11 +233,14 @@ def replaced_load_balancer_attributes(objects: Objects) -> Iterator[Problem]:
 
 def _replaced(objects: Objects) -> Iterator[Problem]:
     for balancer in balancers(objects):
+        shared = {each for ing in balancer.ingresses for each in attributes(ing, _BALANCER)}
         for ingress in balancer.ingresses:
             for name, own in _OWN.items():
                 key = f"{ALB}{name}"
                 pairs = attributes(ingress, name)
-                lost = [each for each in own if each not in pairs]
+                # The controller merges those of a load balancer, but not those of target groups.
+                known = shared if name == _BALANCER else pairs
+                lost = [each for each in own if each not in known]
                 if not lost or not pairs or not ingress.template.startswith("chart/"):
                     continue
                 defaults = joined(f"{each} is {_DEFAULTS[each]}" for each in lost)

@@ -157,10 +157,11 @@ def _problem(balancer: Balancer, value: _Value, values: list[_Value]) -> Problem
     if value.name == "listen-ports":
         fix = f"write the same {key} as in {others[0]}"
     elif value.attribute:
-        fix = f"write {value.attribute}={usual.text} in {key}, or leave {value.attribute} out"
+        fix = f"remove {value.attribute} from {key}"
     if chart := _of_chart(value):
-        fix += f"; for all Ingresses, write {chart}"
-    fix += f"; if {label} should not share the load balancer, write another {GROUP}"
+        fix += f"; to change it for all Ingresses, write {chart}"
+    else:
+        fix += f"; if {label} should not share the load balancer, write another {GROUP}"
     return Problem(value.ingress, annotation(key), message, fix, value.text)
 
 
@@ -169,9 +170,9 @@ def _of_chart(value: _Value) -> str:
     if not value.ingress.template.startswith("chart/"):
         return ""
     if value.attribute == "idle_timeout.timeout_seconds":
-        return "ingress.alb.idleTimeoutSeconds"
+        return f"ingress.alb.idleTimeoutSeconds: {value.text}"
     if value.name == "load-balancer-attributes":
-        return "ingress.alb.attributes"
+        return f'ingress.alb.attributes: {{{value.attribute}: "{value.text}"}}'
     return "" if value.name == "scheme" else VALUES.get(f"{ALB}{value.name}", "")
 
 
