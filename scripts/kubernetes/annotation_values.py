@@ -298,6 +298,28 @@ def _health_protocol(value: str) -> Invalid | None:
     return Invalid("is not HTTP, HTTPS or TCP", "TCP")
 
 
+def _mutual_authentication(value: str) -> Invalid | None:
+    example = '[{"port": 443, "mode": "passthrough"}]'
+    try:
+        entries = json.loads(value)
+    except ValueError:
+        return Invalid(f"is not JSON like {example}", example)
+    if not isinstance(entries, list) or not entries:
+        return Invalid(f"is not a list like {example}", example)
+    for entry in entries:
+        found = entry if isinstance(entry, dict) else {}
+        if found.get("mode") not in ("off", "passthrough", "verify"):
+            return Invalid("has a mode that is not off, passthrough or verify", example)
+        if (found["mode"] == "verify") != bool(found.get("trustStore")):
+            return Invalid("has a trustStore without the mode verify, or the mode without one")
+    return None
+
+
+def _pool(value: str) -> Invalid | None:
+    is_pool = re.fullmatch("ipv4pool-coip-[A-Za-z0-9]+", value)
+    return None if is_pool else Invalid("is not the id of a customer-owned pool", "<id of a pool>")
+
+
 _SERVICE = f"{NLB}aws-load-balancer-"
 _OF_NAMES: dict[str, Callable[[str], Invalid | None]] = {
     f"{ALB}load-balancer-name": _balancer_name,
@@ -305,7 +327,9 @@ _OF_NAMES: dict[str, Callable[[str], Invalid | None]] = {
     f"{ALB}group.order": _group_order,
     f"{ALB}ssl-policy": _ssl_policy,
     f"{ALB}listen-ports": _listen_ports,
+    f"{ALB}customer-owned-ipv4-pool": _pool,
     f"{ALB}inbound-cidrs": _cidrs,
+    f"{ALB}mutual-authentication": _mutual_authentication,
     f"{ALB}certificate-arn": _certificates,
     f"{ALB}wafv2-acl-arn": _web_acl,
     f"{ALB}healthcheck-path": _health_path,

@@ -61,6 +61,7 @@ _OF_LISTENERS: dict[str, _Read] = {
     "ssl-policy": str,
 }
 """The same for annotations that the Ingresses with one listener must share."""
+_OF_TLS = ("mutual-authentication", "ssl-policy")
 _MERGED = (
     "frontend-nlb-attributes",
     "frontend-nlb-tags",
@@ -123,7 +124,7 @@ def _values(ingress: Manifest) -> Iterator[tuple[int, _Value]]:
     for port, protocol in listeners(ingress).items():
         yield port, _Value(ingress, "listen-ports", "", protocol, protocol)
         for name, read in _OF_LISTENERS.items():
-            if notes.get(name):
+            if notes.get(name) and (protocol == "HTTPS" or name not in _OF_TLS):
                 yield port, _Value(ingress, name, "", notes[name], read(notes[name]))
 
 
