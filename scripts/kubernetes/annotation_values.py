@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from scripts.core.sentences import joined
-from scripts.kubernetes import annotations
-from scripts.kubernetes.annotations import ALB, NLB, Form
+from scripts.kubernetes import annotation_table
+from scripts.kubernetes.annotation_table import ALB, NLB, Form
 
 
 class Invalid(NamedTuple):
@@ -61,7 +61,7 @@ _LEAST_SUBNETS = 2
 
 def invalid(key: str, value: Any) -> Invalid | None:
     """Return why the value of an annotation is invalid; None if it is valid or the name unknown."""
-    known = annotations.split(key)
+    known = annotation_table.split(key)
     form = known[0].form(known[1]) if known else None
     if known is None or form is None or not isinstance(value, str):
         return None  # values that are no text are reported elsewhere
@@ -104,14 +104,14 @@ def number(form: Form, value: str) -> Invalid | None:
 
 
 def _boolean(_: Form, value: str) -> Invalid | None:
-    if annotations.boolean(value) is not None:
+    if annotation_table.boolean(value) is not None:
         return None
     on = value.strip().lower() in ("yes", "on", "y", "enabled", "true")
     return Invalid("is not true or false", "true" if on else "false")
 
 
 def _map(_: Form, value: str) -> Invalid | None:
-    if annotations.string_map(value) is not None:
+    if annotation_table.string_map(value) is not None:
         return None
     parts = [part for part in re.split(r"[,;\n]", value.strip().strip("{}")) if part.strip()]
     pairs = [re.split(r"\s*[:=]\s*", part.strip(_QUOTES), maxsplit=1) for part in parts]
@@ -178,7 +178,7 @@ def _group_order(value: str) -> Invalid | None:
 
 def _ssl_policy(value: str) -> Invalid | None:
     """A policy that is newer than the table is valid: its name ends with the year and month."""
-    known = annotations.ssl_policies()
+    known = annotation_table.ssl_policies()
     dates = [_POLICY.sub(r"\1", each) for each in known if _POLICY.fullmatch(each)]
     dated = _POLICY.fullmatch(value)
     if value in known or (dated and dated[1] > max(dates)):
@@ -205,7 +205,7 @@ def _listen_ports(value: str) -> Invalid | None:
 
 
 def _cidrs(value: str) -> Invalid | None:
-    for cidr in annotations.string_list(value):
+    for cidr in annotation_table.string_list(value):
         try:
             if "/" in cidr:
                 ipaddress.ip_network(cidr, strict=False)
@@ -219,7 +219,7 @@ def _cidrs(value: str) -> Invalid | None:
 
 
 def _certificates(value: str) -> Invalid | None:
-    wrong = [arn for arn in annotations.string_list(value) if not _CERTIFICATE.fullmatch(arn)]
+    wrong = [arn for arn in annotation_table.string_list(value) if not _CERTIFICATE.fullmatch(arn)]
     return (
         Invalid(f"has {wrong[0]}, which is not the ARN of a certificate", "<ARN>", wrong[0])
         if wrong
@@ -256,14 +256,14 @@ def _codes(value: str) -> Invalid | None:
 
 
 def _subnets(value: str) -> Invalid | None:
-    if len(annotations.string_list(value)) >= _LEAST_SUBNETS:
+    if len(annotation_table.string_list(value)) >= _LEAST_SUBNETS:
         return None
     right = f"{value},<subnet in another zone>"
     return Invalid("has fewer than two subnets, which must be in different zones", right)
 
 
 def _tags(value: str) -> Invalid | None:
-    pairs = annotations.string_map(value) or {}
+    pairs = annotation_table.string_map(value) or {}
     for key, text in pairs.items():
         if key.lower().startswith("aws:"):
             return Invalid(f"has the tag {key}, and AWS reserves aws:")
@@ -273,14 +273,14 @@ def _tags(value: str) -> Invalid | None:
 
 
 def _capacity(value: str) -> Invalid | None:
-    pairs = annotations.string_map(value) or {}
+    pairs = annotation_table.string_map(value) or {}
     if set(pairs) == {"CapacityUnits"} and _INTEGER.fullmatch(pairs["CapacityUnits"]):
         return None
     return Invalid("is not of the form CapacityUnits=100", "CapacityUnits=100")
 
 
 def _hosts(value: str) -> Invalid | None:
-    for host in annotations.string_list(value):
+    for host in annotation_table.string_list(value):
         if not _HOST.fullmatch(host):
             bare = re.sub(r"^[a-z]+://|[:/].*$", "", re.sub(r"^[a-z]+://", "", host.lower()))
             right = value.replace(host, bare) if _HOST.fullmatch(bare) else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.kubernetes import annotation_values
-from scripts.kubernetes.annotations import ALB, string_map
+from scripts.kubernetes.annotation_table import ALB, string_map
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.snapshot import Objects
 

@@ -17,11 +17,11 @@ from scripts.rules.changes import (
 from scripts.rules.delivery import argocd, aws_places, ownership, shared_names, sync_waves
 from scripts.rules.monitoring import alerts, queries, scraping
 from scripts.rules.networking import (
-    annotations,
     balancer_attributes,
     balancer_settings,
     blocked_calls,
     blocked_entries,
+    controller_annotations,
     excess_traffic,
     exposure,
     ingress_backends,
@@ -100,7 +100,7 @@ _FAMILIES = (
     load_balancers,
     load_balancer_sources,
     ingress_groups,
-    annotations,
+    controller_annotations,
     balancer_attributes,
     balancer_settings,
     ownership,

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scripts.kubernetes.annotations import TABLE
+from scripts.kubernetes.annotation_table import TABLE
 
 REVISIONS = {
     "aws-load-balancer-controller": "v3.5.0",

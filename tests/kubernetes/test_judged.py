@@ -21,16 +21,20 @@ from typing import Any
 
 import pytest
 
-from scripts.kubernetes import annotations
+from scripts.kubernetes import annotation_table
 from scripts.kubernetes.manifest import Manifest
-from scripts.rules.networking import annotations as annotation_rules
-from scripts.rules.networking import balancer_settings, ingress_backends, ingress_groups
+from scripts.rules.networking import (
+    balancer_settings,
+    controller_annotations,
+    ingress_backends,
+    ingress_groups,
+)
 from tests.objects import seen
 
 JUDGE = Path(__file__).with_name("judge")
 CASES = JUDGE / "cases.json"
 RULES = (
-    annotation_rules.invalid_annotation_value,
+    controller_annotations.invalid_annotation_value,
     balancer_settings.redirect_to_unknown_listener,
     ingress_groups.conflicting_ingress_group,
     ingress_backends.unknown_health_check_port,
@@ -39,6 +43,7 @@ RULES = (
 
 
 def cases() -> list[dict[str, Any]]:
+    """Return the cases, each with the verdict of the controller."""
     found: list[dict[str, Any]] = json.loads(CASES.read_text("utf-8"))["cases"]
     return found
 
@@ -51,7 +56,7 @@ def _objects(group: list[dict[str, str]]) -> list[Manifest]:
             "metadata": {
                 "name": f"ing-{index}",
                 "annotations": {
-                    f"{annotations.ALB}{name}": value
+                    f"{annotation_table.ALB}{name}": value
                     for name, value in ({"group.name": "group"} | notes).items()
                 },
             },
@@ -96,7 +101,7 @@ _PODS = {
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: json.dumps(case["group"])[:80])
-def test_what_the_controller_rejects_is_reported(case):
+def test_what_the_controller_rejects_is_reported(case: dict[str, Any]) -> None:
     objects = seen(_objects(case["group"]))
     found = [problem.message for rule in RULES for _, problem in rule.check([objects])]
     if case["verdict"]:
@@ -105,9 +110,9 @@ def test_what_the_controller_rejects_is_reported(case):
         assert not found
 
 
-def test_the_verdicts_are_of_the_version_in_the_table():
+def test_the_verdicts_are_of_the_version_in_the_table() -> None:
     judged = json.loads(CASES.read_text("utf-8"))["controller"]
-    assert judged == annotations.version("aws-load-balancer-controller")
+    assert judged == annotation_table.version("aws-load-balancer-controller")
 
 
 def _judge(clone: Path) -> None:
@@ -124,7 +129,7 @@ def _judge(clone: Path) -> None:
         case["verdict"] = verdict
     for file in (given, verdicts, target):
         file.unlink()
-    data["controller"] = annotations.version("aws-load-balancer-controller")
+    data["controller"] = annotation_table.version("aws-load-balancer-controller")
     CASES.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from scripts.core import paths
 from scripts.core.findings import Severity
-from scripts.kubernetes import annotations
-from scripts.kubernetes.annotations import ALB, NLB
+from scripts.kubernetes import annotation_table
+from scripts.kubernetes.annotation_table import ALB, NLB
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.named_objects import ROLE, role_key
 from scripts.rules.rule import Outcome, Problem, rule
@@ -48,11 +48,11 @@ def _places(objects: Objects) -> Iterator[_Place]:
     """Yield the regions and ARNs of an environment."""
     for index, zone in enumerate(objects.zones):
         found = _ZONE.fullmatch(zone)
-        if found and annotations.partition(found[1]):
+        if found and annotation_table.partition(found[1]):
             yield _Place(objects.application, ("zones", index), "zone", zone, found[1])
     for manifest in objects.of_kind("Ingress", "Service"):
         for key, what in _BALANCER.items():
-            for arn in annotations.string_list(str(manifest.annotations.get(key) or "")):
+            for arn in annotation_table.string_list(str(manifest.annotations.get(key) or "")):
                 yield from _of_arn(manifest, annotation(key), what, arn)
     for manifest in objects.of_kind("ServiceAccount"):
         arn = str(manifest.annotations.get(ROLE) or "")
@@ -99,7 +99,7 @@ def _home(objects: Objects) -> str:
     """Return the region of an environment: that of its zones, otherwise the most frequent one."""
     places = _places(objects)
     zones = [place.region for place in places if place.what == "zone"]
-    valid = [place.region for place in places if annotations.partition(place.region)]
+    valid = [place.region for place in places if annotation_table.partition(place.region)]
     return _usual(zones) or _usual(valid)
 
 
@@ -119,7 +119,7 @@ def invalid_region(objects: Objects) -> Iterator[Problem]:
     for place in _first(_places(objects)):
         if place.what == "zone" or not place.region:
             continue
-        partition = annotations.partition(place.region)
+        partition = annotation_table.partition(place.region)
         zone = _ZONE.fullmatch(place.region)
         if partition and place.partition in ("", partition):
             continue
@@ -127,10 +127,10 @@ def invalid_region(objects: Objects) -> Iterator[Problem]:
             why = f"{place.region} is in the partition {partition}, not {place.partition}"
             fix = f"write {place.text.replace(place.partition, partition, 1)}"
         else:
-            is_zone = zone and zone[1] != place.region and annotations.partition(zone[1])
+            is_zone = zone and zone[1] != place.region and annotation_table.partition(zone[1])
             why = f"AWS has no region {place.region}"
             why = f"{place.region} is a zone, not a region" if is_zone else why
-            near = difflib.get_close_matches(place.region, annotations.regions(), 1)
+            near = difflib.get_close_matches(place.region, annotation_table.regions(), 1)
             right = zone[1] if zone and is_zone else home or next(iter(near), "us-east-1")
             own = "region: " if place.text == place.region else ""
             fix = f"write {own}{place.text.replace(place.region, right, 1)}"
@@ -152,7 +152,7 @@ def load_balancer_resource_elsewhere(objects: Objects) -> Iterator[Problem]:
     home = _home(objects)
     bound = [place for place in _places(objects) if place.what in (*_BALANCER.values(), "zone")]
     for place in _first(bound):
-        if not place.region or place.region == home or not annotations.partition(place.region):
+        if not place.region or place.region == home or not annotation_table.partition(place.region):
             continue
         if place.what == "zone":
             message = f"the zone {place.text} is in another region than the other zones, {home}"
@@ -204,7 +204,7 @@ def store_in_another_region(objects: Objects) -> Iterator[Problem]:
     home = _home(objects)
     stores = [place for place in _places(objects) if place.what.startswith("region")]
     for place in _first(stores):
-        if place.region != home and annotations.partition(place.region):
+        if place.region != home and annotation_table.partition(place.region):
             message = (
                 f"the {place.what} in {place.manifest.label} is {place.region}, but the environment"
                 f" is in {home}"

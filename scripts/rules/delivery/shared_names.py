@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from scripts.kubernetes import services
-from scripts.kubernetes.annotations import ALB, NLB, string_list
+from scripts.kubernetes.annotation_table import ALB, NLB, string_list
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import mappings
 from scripts.rules.alb import balancers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from scripts.kubernetes import annotations
-from scripts.kubernetes.annotations import ALB, Reader
+from scripts.kubernetes import annotation_table
+from scripts.kubernetes.annotation_table import ALB, Reader
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.rule import Problem
 from scripts.rules.snapshot import Objects
@@ -28,7 +28,7 @@ class Annotation:
     @property
     def read(self) -> tuple[Reader, str] | None:
         """Return its reader, and its name without the prefix; None if the prefix is unknown."""
-        return annotations.split(self.key)
+        return annotation_table.split(self.key)
 
 
 def of(objects: Objects) -> Iterator[Annotation]:

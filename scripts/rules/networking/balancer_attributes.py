@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from scripts.core.findings import Severity
 from scripts.core.sentences import joined
-from scripts.kubernetes import annotation_values, annotations
-from scripts.kubernetes.annotations import ALB, NLB
+from scripts.kubernetes import annotation_table, annotation_values
+from scripts.kubernetes.annotation_table import ALB, NLB
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.alb import attributes, balancers
 from scripts.rules.networking.annotated import GUIDE, together
@@ -41,7 +41,7 @@ class _Map:
     @property
     def pairs(self) -> dict[str, str]:
         """Return its attributes; none if the controller can't read it."""
-        return annotations.string_map(str(self.manifest.annotations[self.key])) or {}
+        return annotation_table.string_map(str(self.manifest.annotations[self.key])) or {}
 
 
 def _maps(objects: Objects) -> Iterator[_Map]:
@@ -72,7 +72,7 @@ def invalid_load_balancer_attribute(objects: Objects) -> Iterator[Problem]:
 
 def _invalid(objects: Objects) -> Iterator[Problem]:
     for each in _maps(objects):
-        known = annotations.attributes(each.table)
+        known = annotation_table.attributes(each.table)
         for name, value in each.pairs.items():
             form = known.get(name)
             if form is None:
@@ -101,7 +101,7 @@ def _invalid(objects: Objects) -> Iterator[Problem]:
 
 
 def _of(each: _Map) -> list[str]:
-    known = annotations.attributes(each.table)
+    known = annotation_table.attributes(each.table)
     return [name for name, form in known.items() if each.balancer in form.balancers]
 
 

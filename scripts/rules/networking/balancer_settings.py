@@ -10,7 +10,7 @@ from typing import Any
 from scripts.chain import node_config
 from scripts.core.sentences import joined
 from scripts.kubernetes import services
-from scripts.kubernetes.annotations import ALB, NLB, string_list
+from scripts.kubernetes.annotation_table import ALB, NLB, string_list
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.alb import GROUP, Balancer, balancers, is_alb, listeners

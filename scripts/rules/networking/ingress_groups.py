@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.kubernetes import annotations
-from scripts.kubernetes.annotations import ALB
+from scripts.kubernetes import annotation_table
+from scripts.kubernetes.annotation_table import ALB
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.alb import GROUP, Balancer, balancers, listeners
 from scripts.rules.networking.annotated import GUIDE, VALUES
@@ -23,7 +23,7 @@ _Read = Callable[[str], Any]
 
 
 def _set(text: str) -> frozenset[str]:
-    return frozenset(annotations.string_list(text))
+    return frozenset(annotation_table.string_list(text))
 
 
 def _json(text: str) -> str:
@@ -35,18 +35,18 @@ def _json(text: str) -> str:
 
 _OF_BALANCER: dict[str, _Read] = {
     "customer-owned-ipv4-pool": str,
-    "enable-frontend-nlb": annotations.boolean,
+    "enable-frontend-nlb": annotation_table.boolean,
     "frontend-nlb-eip-allocations": _set,
     "frontend-nlb-scheme": str,
-    "frontend-nlb-security-groups": annotations.string_list,
+    "frontend-nlb-security-groups": annotation_table.string_list,
     "frontend-nlb-subnets": _set,
     "ip-address-type": str,
     "ipam-ipv4-pool-id": str,
     "load-balancer-name": str,
-    "manage-backend-security-group-rules": annotations.boolean,
+    "manage-backend-security-group-rules": annotation_table.boolean,
     "scheme": str,
-    "security-groups": annotations.string_list,
-    "shield-advanced-protection": annotations.boolean,
+    "security-groups": annotation_table.string_list,
+    "shield-advanced-protection": annotation_table.boolean,
     "ssl-redirect": str,
     "subnets": _set,
     "waf-acl-id": str,
@@ -119,7 +119,7 @@ def _values(ingress: Manifest) -> Iterator[tuple[int, _Value]]:
         if read := _OF_BALANCER.get(name):
             yield 0, _Value(ingress, name, "", text, read(text))
         elif name in _MERGED or name.startswith(_LISTENER_ATTRIBUTES):
-            for key, value in (annotations.string_map(text) or {}).items():
+            for key, value in (annotation_table.string_map(text) or {}).items():
                 yield 0, _Value(ingress, name, key, value, value)
     for port, protocol in listeners(ingress).items():
         yield port, _Value(ingress, "listen-ports", "", protocol, protocol)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.core.sentences import joined
-from scripts.kubernetes import annotation_values, annotations, services
-from scripts.kubernetes.annotations import ALB, CONTROLLER, NLB, Reader
+from scripts.kubernetes import annotation_table, annotation_values, services
+from scripts.kubernetes.annotation_table import ALB, CONTROLLER, NLB, Reader
 from scripts.rules.networking.annotated import GUIDE, Annotation, of, quoted, together, written
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -40,7 +40,7 @@ def _unknown(objects: Objects) -> Iterator[Problem]:
     for each in of(objects):
         found = each.read
         if found is None:
-            if misspelled := annotations.similar_prefix(each.key):
+            if misspelled := annotation_table.similar_prefix(each.key):
                 yield _ignored(each, misspelled, misspelled.prefix + each.key.partition("/")[2])
             continue
         reader, name = found
