@@ -192,6 +192,7 @@ def _others(folder: Path) -> dict[str, Any]:
     """Return the prefixes of the other readers."""
     dns = _text(folder, "external-dns", "source/annotations/annotations.go")
     keys = re.findall(r"(\w+)\s+= AnnotationKeyPrefix \+ \"([^\"]+)\"", dns)
+    names: dict[str, Any]
     names = {f"{key}*" if key.endswith("-") else key: {"type": "text"} for _, key in keys}
     names |= {
         "hostname": {"type": "list"},

@@ -107,7 +107,7 @@ def _backup_locations(objects: Objects) -> Iterator[_Owned]:
             if bucket and prefix:
                 _, endpoint = variables.get("RCLONE_CONFIG_S3_ENDPOINT", ((), "s3:/"))
                 fix = f"write backup.storage.prefix: {objects.name}"
-                place = "/".join(str(part).strip("/") for part in (endpoint, bucket[1], prefix[1]))
+                place = f"{endpoint}/{bucket[1]}/{str(prefix[1]).strip('/')}"
                 yield place, manifest, prefix[0], fix
 
 

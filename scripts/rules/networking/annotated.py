@@ -50,6 +50,7 @@ def together(problems: Iterable[Problem]) -> Iterator[Problem]:
     labels = dict[tuple[object, ...], set[str]]()
     for problem in problems:
         label = problem.manifest.label
+        key: tuple[object, ...]
         key = (problem.path, problem.message.replace(label, ""), problem.fix.replace(label, ""))
         first.setdefault(key, problem)
         labels.setdefault(key, set()).add(label)
