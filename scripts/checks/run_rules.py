@@ -130,7 +130,7 @@ def apply_acceptances(
         if accepted.rule not in reported:
             message = f"the acceptance is unused: {accepted.rule} reports nothing"
             path: paths.ValuePath = ["accepts", index, "rule"]
-            fix = "remove it: the risk is gone"
+            fix = f"remove the entry of {accepted.rule} from accepts"
             rule = "unused-acceptance"
             unused.append(
                 inputs.document.finding(rule, path, message, fix, environment=inputs.name)

@@ -303,7 +303,7 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
         if not _JSON_INT.fullmatch(text):
             instead = number
         elif len(text) > 17 or abs(int(text)) > _MOST_EXACT:
-            message = f"{shown} is beyond 2^53, where Helm rounds numbers"
+            message = f"{shown} is above 2^53, and Helm rounds such numbers"
             _reject(file, node, "inexact-number", message, f"write {quoted}")
     elif kind == "float":
         if not _JSON_FLOAT.fullmatch(text) or not math.isfinite(float(text)):

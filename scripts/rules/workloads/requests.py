@@ -108,11 +108,15 @@ def _pairs_that_fit_no_node(objects: Objects, node: Mapping[str, Decimal]) -> It
         if requested > allocatable or both - requested > allocatable:
             continue  # pod-fits-no-node reports the one
         message = (
-            f"a Maru and its sequencer on the same node request {shown(resource, both)} of "
-            f"{resource}, and a node provides {shown(resource, allocatable)} (node in overlays/"
-            f"{objects.name}/environment.yaml): the Maru stays Pending"
+            f"a Maru must be on the node of its sequencer, and the two request "
+            f"{shown(resource, both)} of {resource}, but a node provides "
+            f"{shown(resource, allocatable)} (node in overlays/{objects.name}/environment.yaml): "
+            "the Maru stays Pending"
         )
-        fix = "write maru.beside: zone, or use larger nodes and update node in environment.yaml"
+        fix = (
+            f"write maru.beside: zone in overlays/{objects.name}/values.yaml; to keep both on one "
+            "node, use larger nodes, and update node in environment.yaml"
+        )
         path = (*maru.workload.pod_path, "affinity", "podAffinity", REQUIRED, 0, "topologyKey")
         yield Problem(maru.workload.manifest, path, message, fix)
         return
