@@ -8,6 +8,7 @@ from scripts.rules.access import pod_security, rbac, secrets
 from scripts.rules.chain import backups, endpoints, genesis, keys, limits, node_data, peers
 from scripts.rules.changes import (
     chain_continuity,
+    copied_ranges,
     data_kept,
     immutable_fields,
     kubernetes_versions,
@@ -94,6 +95,7 @@ _FAMILIES = (
     chain_continuity,
     versions,
     removals,
+    copied_ranges,
     pod_security,
     secrets,
     rbac,
