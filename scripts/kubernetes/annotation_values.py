@@ -64,7 +64,7 @@ def invalid(key: str, value: Any) -> Invalid | None:
     known = annotation_table.split(key)
     form = known[0].form(known[1]) if known else None
     if known is None or form is None or not isinstance(value, str):
-        return None  # values that are no text are reported elsewhere
+        return None  # other types are reported elsewhere
     check = _OF_NAMES.get(key)
     return of_form(form, value) or (check(value) if check else None)
 

@@ -25,7 +25,7 @@ _KINDS = {_APPLICATION: "Application Load Balancer", _NETWORK: "Network Load Bal
 _BALANCER, _TARGETS = "load-balancer-attributes", "target-group-attributes"
 _LISTENER = "listener-attributes"
 _PRINTED = "%!"
-"""How printf of a template begins if a value is no text."""
+"""How printf of a template begins if a value is not a text."""
 
 
 @dataclass(frozen=True, slots=True)
