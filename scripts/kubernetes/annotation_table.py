@@ -143,10 +143,15 @@ _OF_BALANCERS = ("aws-", "load-balancer-source-ranges", "actions.")
 def similar_prefix(key: str) -> Reader | None:
     """Return the reader whose prefix an annotation misspells; None if it misspells none."""
     prefix, _, name = key.partition("/")
+    reader = _misspelled(prefix)
+    return reader if reader and reader.form(name) else None
+
+
+@cache
+def _misspelled(prefix: str) -> Reader | None:
     known = {own.rstrip("/"): reader for own, reader in readers().items()}
     near = difflib.get_close_matches(prefix, known, 1, _SIMILAR_PREFIX)
-    reader = known[near[0]] if near and prefix not in known else None
-    return reader if reader and reader.form(name) else None
+    return known[near[0]] if near and prefix not in known else None
 
 
 # How the controller reads values: pkg/annotations/parser.go of the AWS Load Balancer Controller.

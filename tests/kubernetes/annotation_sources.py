@@ -229,6 +229,8 @@ def _others(folder: Path) -> dict[str, Any]:
     accounts["token-expiration"] = {"type": "integer", "minimum": 600, "maximum": 86400}
     volumes = _texts(folder, "aws-ebs-csi-driver", "pkg/driver")
     modified = _constants(volumes, r"(?:Deprecated)?ModificationKey\w+").values()
+    kinds = _constants(_texts(folder, "aws-ebs-csi-driver", "pkg/cloud"), r"VolumeType\w+").values()
+    of_type = {"type": "text", "choices": sorted(kinds)}
     return {
         # Its default prefix up to 0.21, and from 0.22 on: a cluster may have either.
         "external-dns.alpha.kubernetes.io/": external,
@@ -242,7 +244,10 @@ def _others(folder: Path) -> dict[str, Any]:
         "ebs.csi.aws.com/": {
             "reader": "the EBS CSI driver",
             "kinds": ["PersistentVolumeClaim"],
-            "names": {name: {"type": "text"} for name in sorted(modified)},
+            "names": {
+                name: of_type if name.lower().endswith("type") else {"type": "integer"}
+                for name in sorted(modified)
+            },
         },
     }
 

@@ -21,7 +21,7 @@ class Annotation:
     manifest: Manifest
     path: Where
     kind: str
-    """The kind of the object that has it: Pod for a pod template."""
+    """The kind of the object that has it: Pod for a pod template, for example."""
     key: str
     value: object
 
@@ -32,16 +32,19 @@ class Annotation:
 
 
 def of(objects: Objects) -> Iterator[Annotation]:
-    """Yield the annotations of all objects, and those of pod templates."""
+    """Yield the annotations of all objects, and those of templates of pods and claims."""
     for manifest in objects.manifests:
         for key, value in manifest.annotations.items():
             place: Where = ("metadata", "annotations", key)
             yield Annotation(manifest, place, manifest.kind, str(key), value)
     for workload in objects.makers:
-        path = (*workload.pod_path[:-1], "metadata", "annotations")
-        found = workload.manifest.get(*path)
-        for key, value in found.items() if isinstance(found, dict) else ():
-            yield Annotation(workload.manifest, (*path, key), "Pod", str(key), value)
+        templates = [("Pod", workload.pod_path[:-1])]
+        templates += [("PersistentVolumeClaim", path) for path, *_ in workload.claim_templates()]
+        for kind, template in templates:
+            path = (*template, "metadata", "annotations")
+            found = workload.manifest.get(*path)
+            for key, value in found.items() if isinstance(found, dict) else ():
+                yield Annotation(workload.manifest, (*path, key), kind, str(key), value)
 
 
 def together(problems: Iterable[Problem]) -> Iterator[Problem]:
