@@ -116,6 +116,7 @@ def tests(session: nox.Session) -> None:
         "cast",
         "chromium",
         "crane",
+        "cron",
         "cyclonus",
         "geth",
         "helm3",

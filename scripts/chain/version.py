@@ -15,6 +15,7 @@ class Release:
     name: str
     """The last part of the image's repository: besu."""
     numbers: tuple[int, ...]
+    """Three or more: those that the tag does not say are 0, so that 26.8 equals 26.8.0."""
     built: int
     """When it was built, as digits that can be compared; 0 if the tag does not say it."""
     shown: str
@@ -42,4 +43,5 @@ def release(image: object) -> Release | None:
     if not found or tag[found.end() :][:1] not in ("", "-"):
         return None
     numbers = tuple(int(part) for part in found[1].split("."))
+    numbers += (0,) * (3 - len(numbers))
     return Release(program, numbers, int(found[2] or 0), found[0], tag)

@@ -196,6 +196,15 @@ def network(value: Any) -> Network | None:
     return _network(value) if isinstance(value, str) else None
 
 
+_LEAST_PREFIX = {4: 8, 6: 16}
+"""Of the address ranges that one organisation has: 10.0.0.0/8 is the largest private one."""
+
+
+def is_everywhere(block: Network | None) -> bool:
+    """Return whether a range has all addresses, or a large part of them, as 10.0.0.0/2 has."""
+    return block is not None and block.prefixlen < _LEAST_PREFIX[block.version]
+
+
 @lru_cache
 def _network(text: str) -> Network | None:
     try:

@@ -32,6 +32,16 @@ class Selector:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time for which an expression takes a metric."""
+
+    selector: Selector
+    seconds: float
+    function: str
+    """The function that gets the samples of a range; empty for an offset."""
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """What docs/metrics.md says of a metric."""
 
@@ -60,6 +70,8 @@ class Expression:
     """Labels that aggregations, matchings and label functions name."""
     created: frozenset[str]
     """Labels that label functions make."""
+    windows: tuple[Window, ...]
+    """Its ranges and offsets."""
 
     @property
     def metrics(self) -> frozenset[str]:
@@ -80,8 +92,21 @@ def parse(text: str) -> Expression:
 
     found = _Found()
     # Returning nothing goes on with the walk.
-    promql_parser.walk(promql_parser.parse(text), lambda node: _visit(node, found))
-    return Expression(tuple(found.selectors), frozenset(found.grouped), frozenset(found.created))
+    promql_parser.walk(tree(text), lambda node: _visit(node, found))
+    return Expression(
+        tuple(found.selectors),
+        frozenset(found.grouped),
+        frozenset(found.created),
+        tuple(found.windows),
+    )
+
+
+@lru_cache(maxsize=1024)
+def tree(text: str) -> Any:
+    """Return the syntax tree of an expression, as promql_parser has it. Raises ValueError."""
+    import promql_parser
+
+    return promql_parser.parse(text)
 
 
 @dataclass(slots=True)
@@ -89,13 +114,17 @@ class _Found:
     selectors: list[Selector] = field(default_factory=list)
     grouped: set[str] = field(default_factory=set)
     created: set[str] = field(default_factory=set)
+    windows: list[Window] = field(default_factory=list)
 
 
 def _visit(node: Any, found: _Found) -> None:
     """Note what one part of an expression uses."""
     kind = type(node).__name__
     if kind == "VectorSelector":
-        found.selectors.append(_selector(node))
+        selector = _selector(node)
+        found.selectors.append(selector)
+        if node.offset and node.offset.total_seconds() > 0:
+            found.windows.append(Window(selector, node.offset.total_seconds(), ""))
     elif kind == "AggregateExpr":
         found.grouped.update(node.modifier.labels if node.modifier else ())
         if str(node.op) == "count_values":
@@ -104,7 +133,17 @@ def _visit(node: Any, found: _Found) -> None:
         matching = node.modifier.matching
         found.grouped.update(matching.labels if matching else ())
         found.grouped.update(node.modifier.group_labels or ())
-    elif kind == "Call" and node.func.name in ("label_replace", "label_join"):
+    elif kind == "Call":
+        _visit_call(node, found)
+
+
+def _visit_call(node: Any, found: _Found) -> None:
+    for argument in node.args:
+        if type(argument).__name__ == "MatrixSelector":
+            selector = _selector(argument.vector_selector)
+            seconds = argument.range.total_seconds()
+            found.windows.append(Window(selector, seconds, node.func.name))
+    if node.func.name in ("label_replace", "label_join"):
         texts = [getattr(argument, "val", "") for argument in node.args]
         found.created.add(texts[1])
         read = texts[3:4] if node.func.name == "label_replace" else texts[3:]
@@ -202,8 +241,20 @@ def _quoted(cell: str) -> list[str]:
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 _PART = re.compile(r"(\d+)(ms|[smhdwy])")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
 
 
 def seconds(duration: Any) -> float:
     """Return the seconds of a duration like 1m30s; 0 if it is invalid."""
-    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(str(duration)))
+    text = str(duration)
+    if not _DURATION.fullmatch(text):
+        return 0
+    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+
+
+def duration(seconds: float) -> str:
+    """Return the duration of whole seconds, in the largest unit that has no remainder: 90s, 5m."""
+    for unit in ("d", "h", "m"):
+        if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:.0f}{unit}"
+    return f"{seconds:.0f}s"

@@ -93,9 +93,35 @@ def of_fields(
         document, inside = environment.locate(leaf)
         places[index] = (document.file, *document.position(inside))
     return [
-        place or (manifest.template, 0, 0)
-        for place, (manifest, _) in zip(places, fields, strict=True)
+        place or _chart_file(root, manifest, path, part) or (manifest.template, 0, 0)
+        for place, (manifest, path) in zip(places, fields, strict=True)
     ]
+
+
+def _chart_file(
+    root: Path, manifest: Manifest, path: Sequence[str | int], part: str
+) -> Place | None:
+    """Return the position in chart/files of a whole line of a ConfigMap's entry, if it is there.
+
+    part: the line. Templates may replace words, but keep the lines. So the file is the one with the
+    same name, or the end of it, and the most lines in common.
+    """
+    text = paths.get(manifest.object, path)
+    if manifest.kind != "ConfigMap" or len(path) != 2 or not isinstance(text, str):
+        return None
+    lines, best = text.splitlines(), (0, root, [""])
+    number = next((n for n, line in enumerate(lines, 1) if part and part == line.strip()), 0)
+    if not number:
+        return None
+    for file in sorted((root / _TEMPLATES / "files").rglob("*")):
+        if f"-{path[1]}".endswith(f"-{file.name}") and file.is_file():
+            own = file.read_text("utf-8").splitlines()
+            best = max(best, (len(set(own) & set(lines)), file, own))
+    shared, file, own = best
+    if not shared or len(own) != len(lines):
+        return None
+    line = own[number - 1]
+    return file.relative_to(root).as_posix(), number, len(line) - len(line.lstrip()) + 1
 
 
 def _deciding_values(

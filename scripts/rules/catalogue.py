@@ -16,7 +16,7 @@ from scripts.rules.changes import (
     versions,
 )
 from scripts.rules.delivery import argocd, aws_places, ownership, shared_names, sync_waves
-from scripts.rules.monitoring import alerts, queries, scraping
+from scripts.rules.monitoring import alerts, dashboards, intervals, queries, scraping, thresholds
 from scripts.rules.networking import (
     balancer_attributes,
     balancer_settings,
@@ -123,8 +123,11 @@ _FAMILIES = (
     endpoints,
     peers,
     scraping,
+    intervals,
     queries,
     alerts,
+    thresholds,
+    dashboards,
 )
 
 RULES: dict[str, Rule] = {

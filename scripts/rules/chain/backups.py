@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from scripts.chain.node_config import BESU, MARU
 from scripts.core import paths
+from scripts.core.findings import Severity
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.resilience import ZONE
@@ -103,6 +104,33 @@ def backup_retention_deletes_last(objects: Objects) -> Iterator[Problem]:
                 "then kept, whatever their age"
             )
             yield Problem(manifest, path, message, fix)
+
+
+@rule("docs/backups.md", Severity.WARNING, outcome=Outcome.HIDDEN)
+def retention_cuts_tiers(objects: Objects) -> Iterator[Problem]:
+    """Backups of days and weeks are kept for as long as RETENTION_DAILY and _WEEKLY say.
+
+    Otherwise they are deleted earlier because of their age: RETENTION_DAYS applies to all backups
+    but the newest.
+    """
+    for container in objects.containers:
+        variables = _variables(container)
+        limits = {name: _number(variables.get(name, ("0", ()))[0]) for name in _LIMITS}
+        days = limits["RETENTION_DAYS"]
+        tiers = (("RETENTION_DAILY", 1, "days"), ("RETENTION_WEEKLY", 7, "weeks"))
+        needed, name, unit = max((limits[name] * each, name, unit) for name, each, unit in tiers)
+        if 0 < days < needed:
+            message = (
+                f"{name} of {container.workload.manifest.label} keeps backups for {limits[name]} "
+                f"{unit}, but RETENTION_DAYS deletes them after {days} days"
+            )
+            fix = f'write value: "{needed}" or more (in the values: backup.retention.days)'
+            path = variables["RETENTION_DAYS"][1]
+            yield Problem(container.workload.manifest, path, message, fix)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _claims(objects: Objects) -> dict[str, set[str]]:

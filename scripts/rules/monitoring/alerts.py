@@ -10,6 +10,7 @@ from typing import Any
 
 from scripts.core import paths, repository
 from scripts.core.findings import Severity
+from scripts.kubernetes import promql
 from scripts.rules.monitoring.expressions import Query, queries
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -45,10 +46,57 @@ def missing_alert_duration(objects: Objects) -> Iterator[Problem]:
     Otherwise a single late scrape or pod restart is enough to notify someone.
     """
     for query, name in _alerts(objects):
-        if str(query.rule.get("for", "0s")).rstrip("smhdwy") in ("", "0"):
+        if not promql.seconds(query.rule.get("for")):
             message = f"the alert {name} fires at once: a single late scrape is enough"
             fix = "write for: 5m, the time for which the problem must last"
             yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)
+
+
+@rule(f"{_DOCS}configuration/alerting_rules/", outcome=Outcome.RISK)
+def alert_duration_too_long(objects: Objects) -> Iterator[Problem]:
+    """An alert waits at most 2 hours for its problem to last (`for`), a critical one 30 minutes.
+
+    Otherwise people hear of the problem hours later. To alert on a slow trend, use a longer range
+    in the expression.
+    """
+    for query, name in _alerts(objects):
+        severity = paths.get(query.rule, ["labels", "severity"])
+        most, lasting = _LONGEST.get(str(severity), _LONGEST["warning"]), query.rule.get("for")
+        if promql.seconds(lasting) > promql.seconds(most):
+            message = (
+                f"the alert {name} ({severity}) fires only after its problem has lasted for "
+                f"{lasting}: until then, nobody hears of it"
+            )
+            minutes = re.sub(r"^([0-9]+)[hd]$", r"\1m", str(lasting))
+            shorter = minutes if promql.seconds(minutes) <= promql.seconds(most) else most
+            fix = f"write for: {shorter}, or another duration up to {most}"
+            yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)
+
+
+_LONGEST = {"critical": "30m", "warning": "2h"}
+"""Severity → the longest `for`. The longest of this repository are 15m and 1h."""
+
+
+@rule(f"{_DOCS}configuration/alerting_rules/", outcome=Outcome.HIDDEN)
+def alert_duration_exceeds_range(objects: Objects) -> Iterator[Problem]:
+    """An alert on changes within a range fires before the change has left the range.
+
+    Otherwise it never fires for a single change, such as one restart: the expression has a result
+    only for as long as the range is.
+    """
+    for query, name in _alerts(objects):
+        expression, lasting = query.expression, promql.seconds(query.rule.get("for"))
+        for window in expression.windows if expression else ():
+            if window.function in ("changes", "resets") and 0 < window.seconds <= lasting:
+                length = promql.duration(window.seconds)
+                message = (
+                    f"the alert {name} waits for {query.rule['for']}, but its expression counts "
+                    f"{window.function} within {length}: after a single change, it never fires"
+                )
+                shorter = promql.duration(max(60, window.seconds // 10))
+                fix = f"write for: {shorter}, or a range of more than {query.rule['for']}"
+                yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)
+                break
 
 
 @rule("docs/monitoring.md", outcome=Outcome.RISK)

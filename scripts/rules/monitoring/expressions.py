@@ -57,6 +57,8 @@ def queries(objects: Objects) -> Iterator[Query]:
                     yield Query(manifest, ("data", key), f"the {title} of {key}", expression, {})
 
 
+_OF_THE_DATA_SOURCE = "1d"
+"""Stands for Grafana's variables, which are long enough for the interval of the data source."""
 _DURATION = re.compile(r"\$(?:__(?:rate_)?interval|__range|\{__(?:rate_)?interval\}|\{__range\})")
 
 
@@ -73,7 +75,7 @@ def _of_dashboard(text: str) -> tuple[tuple[str, str], ...]:
             remaining.append(panel)
             for _, target in mappings(panel.get("targets")):
                 if isinstance(target.get("expr"), str):
-                    expression = _DURATION.sub("5m", target["expr"])
+                    expression = _DURATION.sub(_OF_THE_DATA_SOURCE, target["expr"])
                     expressions.append((f'panel "{panel.get("title")}"', expression))
     return tuple(expressions)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from scripts.core.findings import Severity
 from scripts.kubernetes import containers, monitors, promql
-from scripts.kubernetes.manifest import Manifest
+from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
 from scripts.rules import chart_values
 from scripts.rules.monitoring.scrapes import scrapes, unscraped
@@ -92,11 +93,17 @@ def _named(workload: Workload | None, numbers: Collection[int | None]) -> list[s
 def scrape_timeout_above_interval(objects: Objects) -> Iterator[Problem]:
     """A scrape times out before the next one begins.
 
-    The Prometheus operator rejects a ServiceMonitor whose scrapeTimeout is longer than its
-    interval, so nothing of it is scraped.
+    The Prometheus operator rejects a ServiceMonitor, PodMonitor or Probe whose scrapeTimeout is
+    longer than its interval, so nothing of it is scraped.
     """
-    for monitor in objects.of_kind(*monitors.KINDS):
-        for path, endpoint in monitors.endpoints(monitor):
+    every: list[tuple[Manifest, Where, Any]] = [
+        (monitor, path, endpoint)
+        for monitor in objects.of_kind(*monitors.KINDS)
+        for path, endpoint in monitors.endpoints(monitor)
+    ]
+    every += [(probe, ("spec",), probe.get("spec")) for probe in objects.of_kind("Probe")]
+    for monitor, path, endpoint in every:
+        if isinstance(endpoint, dict):
             interval, timeout = endpoint.get("interval"), endpoint.get("scrapeTimeout")
             if promql.seconds(interval) and promql.seconds(timeout) > promql.seconds(interval):
                 message = (

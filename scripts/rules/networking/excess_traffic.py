@@ -23,14 +23,18 @@ from scripts.rules.networking.policies import (
     flow,
     has_dead_rules,
     has_ports,
+    is_any_address,
     is_within,
     label_of,
+    merged,
     named_pods,
     numbered,
     opened_ports,
+    overlap,
     p2p_ports,
     pods_behind,
     selected,
+    share,
 )
 from scripts.rules.networking.policy_advice import (
     SUBNETS,
@@ -141,8 +145,8 @@ def network_policy_allows_all_ingress(objects: Objects) -> Iterator[Problem]:
             yield Problem(policy.manifest, allowed.path, message, fix)
         for path, peer in allowed.peers or ():
             cidr = paths.get(peer, ("ipBlock", "cidr"))
-            if _is_any_address(peer) and not ports <= public:
-                message = f"{label} opens {numbered(ports - public)} to all addresses ({cidr}), so"
+            if is_any_address(peer) and not ports <= public:
+                message = f"{label} opens {numbered(ports - public)} to {share(cidr)}, so"
                 message += " clients can bypass the load balancer"
                 fix = f"{SUBNETS}; without a load balancer, write one for each client"
                 yield Problem(policy.manifest, (*path, "ipBlock", "cidr"), message, fix)
@@ -177,8 +181,11 @@ def network_policy_allows_whole_vpc(objects: Objects) -> Iterator[Problem]:
     for policy, allowed in _rules(objects, INGRESS):
         for path, peer in allowed.peers or ():
             network = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-            is_wide = network is not None and 0 < network.prefixlen <= _LARGEST_VPC
-            if is_wide and any(is_within(network, other) for other in private):
+            # network-policy-allows-all-ingress reports still larger ones.
+            is_narrow = network is None or network.prefixlen > _LARGEST_VPC
+            if is_narrow or network_policies.is_everywhere(network):
+                continue
+            if any(overlap(network, other) for other in private):
                 message = (
                     f"{policy.manifest.label} allows ingress from {network}, which is as large as a"
                     " VPC and may include all pods of the cluster"
@@ -198,15 +205,13 @@ def network_policy_allows_all_egress(objects: Objects) -> Iterator[Problem]:
         ports = [item for _, item in allowed.ports or ()]
         label, is_for_dns = policy.manifest.label, all(item.get("port") == DNS for item in ports)
         if allowed.peers is None and not (ports and is_for_dns):
-            message = (
-                f"an egress rule of {label} has no peers in to, so its pods can connect to any"
-            )
-            message += " address"
+            message = f"an egress rule of {label} has no peers in to, so its pods can connect to"
+            message += " any address"
             calls = _calls_of(objects, policy)
             fix = one_each("to", "target", [one for call in calls for one in call.targets])
             yield Problem(policy.manifest, allowed.path, message, fix)
         for _, peer in allowed.peers or ():
-            if _is_for_all_ports(allowed) and (_is_any_address(peer) or _is_any_namespace(peer)):
+            if _is_for_all_ports(allowed) and (is_any_address(peer) or _is_any_namespace(peer)):
                 message = f"{label} allows its pods to connect to {flow(peer)} on all ports"
                 calls = _calls_of(objects, policy)
                 needed = {(call.port, "TCP") for call in calls if not call.targets}
@@ -233,15 +238,13 @@ def internet_egress_reaches_private_networks(objects: Objects) -> Iterator[Probl
     for policy, allowed in _rules(objects, EGRESS):
         for path, peer in allowed.peers or ():
             cidr = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-            if cidr is None or cidr.prefixlen or cidr.version != 4 or _is_for_all_ports(allowed):
+            if not network_policies.is_everywhere(cidr) or _is_for_all_ports(allowed):
                 continue
-            excepted = paths.get(peer, ("ipBlock", "except"))
-            ranges = excepted if isinstance(excepted, list) else []
-            known = [network_policies.network(text) for text in ranges]
+            excepted = merged(paths.get(peer, ("ipBlock", "except")))
             left = [
-                private
-                for private in PRIVATE
-                if not any(is_within(network_policies.network(private), other) for other in known)
+                text
+                for text, private in ((text, network_policies.network(text)) for text in PRIVATE)
+                if overlap(private, cidr) and not any(is_within(private, one) for one in excepted)
             ]
             if left:
                 message = (
@@ -265,7 +268,7 @@ def network_policy_allows_all_ports(objects: Objects) -> Iterator[Problem]:
         for policy, allowed in _rules(objects, direction):
             is_reported = direction == EGRESS and (  # by network-policy-allows-all-egress
                 allowed.peers is None
-                or any(_is_any_address(p) or _is_any_namespace(p) for _, p in allowed.peers)
+                or any(is_any_address(p) or _is_any_namespace(p) for _, p in allowed.peers)
             )
             if allowed.peers is not None and _is_for_all_ports(allowed) and not is_reported:
                 targets = _targets(objects, policy, direction, allowed)
@@ -423,12 +426,6 @@ def _rules(objects: Objects, direction: str) -> Iterator[tuple[Policy, Rule]]:
             yield from ((policy, allowed) for allowed in policy.rules[direction])
 
 
-def _is_any_address(peer: Peer) -> bool:
-    """Return whether a peer is an ipBlock of all addresses."""
-    network = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-    return network is not None and network.prefixlen == 0
-
-
 def _is_any_namespace(peer: Peer) -> bool:
     """Return whether a peer selects all pods of any namespace."""
     selector = peer.get("namespaceSelector")
@@ -438,12 +435,14 @@ def _is_any_namespace(peer: Peer) -> bool:
 
 
 def _is_for_all_ports(allowed: Rule) -> bool:
-    """Return whether a rule allows all ports."""
-    return allowed.ports is None or any(
-        item.get("port") is None
-        or (whole(item["port"], 2) <= 1 and whole(item.get("endPort"), 0) >= _LAST_PORT)
-        for _, item in allowed.ports
-    )
+    """Return whether a rule allows all ports, or most of them."""
+    if allowed.ports is None or any(item.get("port") is None for _, item in allowed.ports):
+        return True
+    numbers = 0
+    for _, item in allowed.ports:
+        first = whole(item["port"], 0)
+        numbers += max(0, min(whole(item.get("endPort"), first), _LAST_PORT) - first)
+    return numbers > _LAST_PORT // 2
 
 
 @rule("https://datatracker.ietf.org/doc/html/rfc5737", outcome=Outcome.HIDDEN)
@@ -479,7 +478,7 @@ def unneeded_internet_egress(objects: Objects) -> Iterator[Problem]:
         return
     outside = {label_of(call.source) for call in objects.calls if not call.targets}
     for policy, allowed in _rules(objects, EGRESS):
-        if not any(_is_any_address(peer) for _, peer in allowed.peers or ()):
+        if not any(is_any_address(peer) for _, peer in allowed.peers or ()):
             continue
         own = {label_of(workload) for workload in selected(objects, policy)}
         if own & outside and (others := sorted(own - outside)):

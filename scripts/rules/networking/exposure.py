@@ -11,7 +11,7 @@ from functools import lru_cache
 from scripts.core import paths
 from scripts.core.findings import Severity
 from scripts.core.sentences import joined
-from scripts.kubernetes import services
+from scripts.kubernetes import network_policies, services
 from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.services import Backend, ServicePort
@@ -31,7 +31,6 @@ _INTERNAL = {
     "networking.gke.io/load-balancer-type": "Internal",
     "cloud.google.com/load-balancer-type": "Internal",
 }
-_ALL_ADDRESSES = {"0.0.0.0/0", "::/0"}
 _P2P = {"maru-p2p", "p2p", "p2p-udp"}
 _BALANCED: tuple[Where, str] = (("spec", "type"), "has its own load balancer, without TLS")
 
@@ -77,8 +76,9 @@ def _opened(service: Manifest) -> tuple[Where, str] | None:
 def _is_narrowed(service: Manifest) -> bool:
     """Return whether only some addresses reach the load balancer of a Service."""
     ranges = paths.get(service.object, ("spec", "loadBalancerSourceRanges"))
-    listed_ranges = {str(cidr) for cidr in ranges} if isinstance(ranges, list) else set()
-    return bool(listed_ranges) and not _ALL_ADDRESSES & listed_ranges
+    listed_ranges = [str(cidr) for cidr in ranges] if isinstance(ranges, list) else []
+    networks = map(network_policies.network, listed_ranges)
+    return bool(listed_ranges) and not any(map(network_policies.is_everywhere, networks))
 
 
 @rule("docs/connectivity.md", outcome=Outcome.RISK)

@@ -99,8 +99,9 @@ def invalid_cidr(objects: Objects) -> Iterator[Problem]:
     """
     for policy, path, block in blocks(objects):
         for inner, text in (((*path, "cidr"), block.get("cidr")), *_excepted(path, block)):
-            is_range = isinstance(text, str) and "/" in text and network_policies.network(text)
-            if not is_range:
+            # Python also reads a single address, and a mask such as 255.255.252.0.
+            has_length = isinstance(text, str) and text.partition("/")[2].isdecimal()
+            if not has_length or network_policies.network(text) is None:
                 message = f"{text} is not a valid CIDR range: the API server rejects it"
                 if text is None:
                     message = "an ipBlock has no cidr: the API server rejects it"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from scripts.core import paths
 from scripts.core.sentences import joined
 from scripts.kubernetes import containers, network_policies, services
 from scripts.kubernetes.manifest import Where
@@ -61,6 +63,33 @@ def is_within(
     if inner is None or outer is None or inner.version != outer.version:
         return False
     return inner.network_address in outer and inner.prefixlen >= outer.prefixlen
+
+
+def overlap(one: network_policies.Network | None, other: network_policies.Network | None) -> bool:
+    """Return whether two networks have an address in common; false if one is missing."""
+    return is_within(one, other) or is_within(other, one)
+
+
+def merged(ranges: object) -> list[ipaddress.IPv4Network]:
+    """Return the IPv4 ranges of a list, neighbours as one: 10.0.0.0/9 and 10.128.0.0/9 are 10/8."""
+    networks = map(network_policies.network, ranges if isinstance(ranges, list) else ())
+    of_version_4 = (one for one in networks if isinstance(one, ipaddress.IPv4Network))
+    return list(ipaddress.collapse_addresses(of_version_4))
+
+
+def share(cidr: object) -> str:
+    """Return how many of all addresses a range has, in words."""
+    network = network_policies.network(cidr)
+    if network is None or not network.prefixlen:
+        return f"all addresses ({cidr})"
+    return f"1/{2**network.prefixlen} of all addresses ({cidr})"
+
+
+def is_any_address(peer: Peer) -> bool:
+    """Return whether a peer is an ipBlock of all addresses, or of a large part of them."""
+    return network_policies.is_everywhere(
+        network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
+    )
 
 
 def blocks(objects: Objects) -> Iterator[tuple[Policy, Where, Mapping[str, Any]]]:

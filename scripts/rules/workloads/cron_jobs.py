@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 
+from scripts.core import paths
 from scripts.kubernetes import cron
 from scripts.kubernetes.manifest import Where
+from scripts.kubernetes.quantity import shown
+from scripts.kubernetes.resource_usage import Claim
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -15,6 +19,16 @@ _JOBS = "https://kubernetes.io/docs/concepts/workloads/controllers/job/"
 
 _LEAST_JOB_S = 60
 """Time to provision a volume and start a pod."""
+
+_VOLUME_BYTES_PER_S = 125 * 1024**2
+"""The throughput of a gp3 volume that has no more of it provisioned:
+https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html."""
+
+_READINGS = 3
+"""A backup reads the volume twice, and what it has uploaded once: chart/files/backup/backup.sh."""
+
+_USUAL_DEADLINE_S = 18000
+"""backup.timeoutSeconds in chart/values.yaml."""
 
 _LEAST_DEADLINE_S = 10
 """The CronJob controller checks schedules every 10 s."""
@@ -31,7 +45,8 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
         path: Where = ("spec", "jobTemplate", "spec", "activeDeadlineSeconds")
         between = cron.interval(str(workload.get("spec", "schedule")))
         policy, longest = workload.get("spec", "concurrencyPolicy"), workload.get(*path)
-        if policy not in ("Forbid", "Replace") or not isinstance(longest, int):
+        is_known = cron.is_valid(str(workload.get("spec", "schedule")))
+        if policy not in ("Forbid", "Replace") or not isinstance(longest, int) or not is_known:
             continue
         if longest >= between:
             effect = "is skipped" if policy == "Forbid" else "kills the one that still runs"
@@ -46,20 +61,48 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
-@rule(f"{_CRON_JOBS}#schedule-syntax", outcome=Outcome.HIDDEN)
-def schedule_never_runs(objects: Objects) -> Iterator[Problem]:
-    """The day of month in a CronJob's schedule exists in one of its months.
+@rule(f"{_CRON_JOBS}#schedule-syntax", outcome=Outcome.REJECTED)
+def invalid_cron_schedule(objects: Objects) -> Iterator[Problem]:
+    """The schedule of a CronJob is a cron expression that Kubernetes reads.
 
-    Otherwise no Job ever starts, and no backup is made.
+    Otherwise the API server rejects the CronJob, so the sync fails or does not begin.
     """
     for workload in _of_kind(objects, "CronJob"):
-        if not cron.comes(str(workload.get("spec", "schedule"))):
-            schedule = str(workload.get("spec", "schedule"))
-            minute, hour, day, month, weekday = schedule.split()
+        schedule = workload.get("spec", "schedule")
+        if not isinstance(schedule, str):
+            continue  # the schemas report it
+        try:
+            cron.read(schedule)
+        except ValueError as reason:
             message = (
-                f'the schedule "{schedule}" is for day {day}, which no month of {month} has: no '
-                "Job ever starts"
+                f'the schedule "{schedule}" is not valid: {reason}; the API server rejects '
+                f"{workload.manifest.label}"
             )
+            fix = (
+                "write minute, hour, day of the month, month and day of the week, for example "
+                '"0 */6 * * *"'
+            )
+            if schedule.endswith(" 7"):
+                fix = f'write "{schedule[:-1]}0": 0 is Sunday'
+            yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
+
+
+@rule(f"{_CRON_JOBS}#schedule-syntax", outcome=Outcome.HIDDEN)
+def schedule_never_runs(objects: Objects) -> Iterator[Problem]:
+    """A CronJob's schedule is for dates that exist.
+
+    Otherwise no Job ever starts, and no backup is made: for example, no February has 31 days.
+    """
+    for workload in _of_kind(objects, "CronJob"):
+        schedule = str(workload.get("spec", "schedule"))
+        try:
+            never = not cron.read(schedule).longest
+        except ValueError:
+            continue
+        if never:
+            fields = [field if field.strip(",") else "*" for field in schedule.split()]
+            message = f'the schedule "{schedule}" has no date that exists: no Job ever starts'
+            minute, hour, _, month, weekday = fields
             fix = f'write an existing day, for example "{minute} {hour} 1 {month} {weekday}"'
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
@@ -122,6 +165,50 @@ def job_deadline_too_short(objects: Objects) -> Iterator[Problem]:
             yield Problem(workload.manifest, path, message, fix)
 
 
+@rule(f"{_JOBS}#job-termination-and-cleanup")
+def job_deadline_below_volume_size(objects: Objects) -> Iterator[Problem]:
+    """The activeDeadlineSeconds of a Job are enough to read its volumes once, if they are full.
+
+    Otherwise each backup is terminated before it is complete, and there is none to restore. The
+    rule assumes 125 MiB/s, which a gp3 volume has.
+    """
+    for workload in _of_kind(objects, "CronJob", "Job"):
+        outer: Where = ("jobTemplate", "spec") if workload.manifest.kind == "CronJob" else ()
+        path: Where = ("spec", *outer, "activeDeadlineSeconds")
+        seconds = workload.get(*path)
+        size = sum((claim.storage for claim in _claims(objects, workload)), Decimal(0))
+        least = int(size / _VOLUME_BYTES_PER_S)
+        if isinstance(seconds, int) and _LEAST_JOB_S <= seconds < least:
+            message = (
+                f"activeDeadlineSeconds is {seconds}, but to read {shown('storage', size)} once "
+                f"takes {least} s at 125 MiB/s: {workload.manifest.label} never completes once its "
+                "volume is full"
+            )
+            enough, schedule = max(_USUAL_DEADLINE_S, _READINGS * least), ""
+            if workload.manifest.kind == "CronJob":
+                between = _deadline(cron.interval(str(workload.get("spec", "schedule"))))
+                if between > least:
+                    enough = min(enough, between)
+                elif enough < cron.DAY_S:
+                    schedule = ', and a less frequent schedule, for example "0 3 * * *"'
+            fix = f"write activeDeadlineSeconds: {enough}{_in_values(workload)}{schedule}"
+            yield Problem(workload.manifest, path, message, fix)
+
+
+def _claims(objects: Objects, workload: Workload) -> list[Claim]:
+    """Return the claims that a pod of a Job has, or that it mounts."""
+    mounted = {
+        paths.get(volume, ("persistentVolumeClaim", "claimName"))
+        for _, volume in workload.volumes()
+    }
+    return [
+        claim
+        for claim in objects.counted.claims
+        if claim.manifest == workload.manifest
+        or (claim.manifest.kind == "PersistentVolumeClaim" and claim.manifest.name in mounted)
+    ]
+
+
 @rule(f"{_CRON_JOBS}#concurrency-policy")
 def concurrent_jobs_share_volumes(objects: Objects) -> Iterator[Problem]:
     """Jobs of a CronJob with volumes run one at a time.
@@ -180,8 +267,11 @@ def _deadline(between: int) -> int:
 
 def _in_values(workload: Workload) -> str:
     """Return what a fix says about the key of activeDeadlineSeconds in the values."""
-    is_backup = workload.manifest.component == "backup"
-    return " (in the values: backup.timeoutSeconds)" if is_backup else ""
+    key = _DEADLINES.get(workload.manifest.component)
+    return f" (in the values: {key})" if key else ""
+
+
+_DEADLINES = {"backup": "backup.timeoutSeconds", "restore-drill": "restore.drill.timeoutSeconds"}
 
 
 def _of_kind(objects: Objects, *kinds: str) -> Iterator[Workload]:

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from scripts.chain import block_time
 from scripts.chain.node_config import BESU, MARU
 from scripts.core import paths
+from scripts.core.findings import Severity
 from scripts.kubernetes import containers, services, volumes
 from scripts.kubernetes.containers import PROBES, Container
 from scripts.kubernetes.manifest import Where
@@ -354,6 +356,34 @@ def _reference(variable: Mapping[str, Any]) -> tuple[str, str] | None:
 def _key_of(secret: str, key: str) -> str:
     """Return a reference to a key of a Secret as YAML."""
     return f"secretKeyRef: {{name: {secret}, key: {key}}}"
+
+
+_TX_SENDER = "chart/files/tx-sender/tx-sender.sh"
+_PENDING = re.compile(r"^pending_limit=([0-9]+)", re.MULTILINE)
+_INTERVAL = "INTERVAL_SECONDS"
+
+
+@rule(_TX_SENDER, Severity.WARNING, outcome=Outcome.RISK)
+def transfers_faster_than_blocks(objects: Objects) -> Iterator[Problem]:
+    """The TX Sender makes no more transfers between two blocks than may be pending.
+
+    Otherwise it waits for the next block again and again, and makes fewer transfers than its
+    interval says.
+    """
+    between = block_time.seconds_between(objects.programs)
+    for container, own, texts in objects.once(_environments):
+        pending, (path, interval) = _PENDING.search(texts), own.get(_INTERVAL, ((), ""))
+        if not pending or not str(interval).isdecimal() or not between:
+            continue
+        if 0 < int(interval) * int(pending[1]) < between:
+            message = (
+                f"{container.workload.manifest.label} makes a transfer every {interval} s, at most "
+                f"{pending[1]} may be pending, and a block comes every {between} s: it waits, and "
+                "makes fewer transfers"
+            )
+            least = -(-between // int(pending[1]))
+            fix = f'write value: "{least}" or more (in the values: txSender.interval)'
+            yield Problem(container.workload.manifest, (*path, "value"), message, fix)
 
 
 Own = Mapping[str, tuple[Where, Any]]

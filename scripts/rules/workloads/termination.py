@@ -6,19 +6,26 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
+from scripts.core.findings import Severity
 from scripts.kubernetes import services
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload, whole
 from scripts.rules.pod_templates import called
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.answering import answering, chain_nodes
 
+_TARGETS = (
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/application/"
+    "edit-target-group-attributes.html"
+)
 _PODS = "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/"
 _LEAST_STOP_S = {"sequencer": 60, "besu": 60, "maru": 30}
 """Time for RocksDB to flush its memory to disk; the chart gives Besu 300 s, and Maru 60."""
 _DEFAULT_GRACE_S = 30
+_LEAST_DELAY_S = 10
+"""Time for the load balancer to deregister an address; base/profiles/eks.yaml gives it 20 s."""
 
 
 @rule("https://docs.aws.amazon.com/eks/latest/best-practices/load-balancing.html")
@@ -29,13 +36,18 @@ def missing_shutdown_delay(objects: Objects) -> Iterator[Problem]:
     a terminating pod for some seconds, until it has deregistered its address.
     """
     for container, service in _balanced(objects) if objects.is_production else ():
-        if not container.get("lifecycle", "preStop"):
+        hook = container.get("lifecycle", "preStop")
+        place, seconds = _sleep(container)
+        if not hook or 0 < seconds < _LEAST_DELAY_S:
+            lacks = f"has a preStop hook of only {seconds:f} s" if hook else "has no preStop hook"
             message = (
-                f"{called(container)} has no preStop hook: it stops while the load "
+                f"{called(container)} {lacks}: it stops while the load "
                 f"balancer of {service.label} still sends it requests, which fail"
             )
-            path = (*container.path, "lifecycle", "preStop")
+            path = place if hook else (*container.path, "lifecycle", "preStop")
             fix = "add lifecycle: {preStop: {sleep: {seconds: 20}}}"
+            if hook:
+                fix = "write seconds: 20" if place[-1] == "seconds" else "write sleep 20"
             yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -50,6 +62,42 @@ def _balanced(objects: Objects) -> Iterator[tuple[Container, Manifest]]:
     for name in sorted(names):
         if service := objects.find("Service", name):
             yield from ((container, service) for container in answering(objects, service))
+
+
+@rule(f"{_TARGETS}#deregistration-delay", Severity.WARNING, outcome=Outcome.RISK)
+def drain_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
+    """The deregistration delay of a load balancer is within terminationGracePeriodSeconds.
+
+    Otherwise the pod is killed while the load balancer still keeps connections to it open.
+    """
+    for container, service in _balanced(objects):
+        grace = _grace(container.workload)
+        for manifest in (service, *_ingresses(objects, service)):
+            attributes = str(manifest.annotations.get(_ATTRIBUTES, ""))
+            delay = _DELAY.search(attributes)
+            if delay and int(delay[1]) > grace:
+                message = (
+                    f"the load balancer keeps connections to a terminating pod for {delay[1]} s "
+                    f"(deregistration_delay), but {called(container)} is killed after {grace} s: "
+                    "they are cut"
+                )
+                fix = f"write deregistration_delay.timeout_seconds={min(30, grace)}; otherwise, "
+                fix += f"write terminationGracePeriodSeconds: {delay[1]}"
+                path: Where = ("metadata", "annotations", _ATTRIBUTES)
+                yield Problem(manifest, path, message, fix, delay[0])
+
+
+_ATTRIBUTES = "alb.ingress.kubernetes.io/target-group-attributes"
+_DELAY = re.compile(r"deregistration_delay\.timeout_seconds=([0-9]+)")
+
+
+def _ingresses(objects: Objects, service: Manifest) -> list[Manifest]:
+    """Return the Ingresses that lead to a Service."""
+    return [
+        ingress
+        for ingress in objects.of_kind("Ingress")
+        if any(backend.service == service.name for backend in services.backends(ingress))
+    ]
 
 
 @rule(f"{_PODS}#pod-termination")
@@ -103,7 +151,8 @@ def _grace(workload: Workload) -> int:
     return whole(workload.pod_spec.get("terminationGracePeriodSeconds"), _DEFAULT_GRACE_S)
 
 
-_SLEEP = re.compile(r"\bsleep ([0-9]+(?:\.[0-9]+)?)\b")
+_SLEEP = re.compile(r"\bsleep ([0-9]+(?:\.[0-9]+)?)([smhd]?)\b")
+_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def _sleep(container: Container) -> tuple[Where, Decimal]:
@@ -114,5 +163,5 @@ def _sleep(container: Container) -> tuple[Where, Decimal]:
         return (*path, "sleep", "seconds"), Decimal(seconds)
     command = container.get("lifecycle", "preStop", "exec", "command")
     words = " ".join(map(str, command)) if isinstance(command, list) else ""
-    found = _SLEEP.search(words)
-    return (*path, "exec", "command"), Decimal(found[1]) if found else Decimal(0)
+    sleeps = (Decimal(number) * _UNITS_S[unit] for number, unit in _SLEEP.findall(words))
+    return (*path, "exec", "command"), sum(sleeps, Decimal(0))
