@@ -26,7 +26,6 @@ from scripts.core.parallel import each
 from scripts.core.programs import QUERY_TIMEOUT_S, run
 from scripts.core.progress import progress
 from scripts.core.safe_files import links_out
-from scripts.core.sentences import joined
 from scripts.environments import collisions, environment, git_index, layout
 from scripts.kubernetes import resilience
 from scripts.output import committed

@@ -8,6 +8,7 @@ from scripts.rules.access import pod_security, rbac, secrets
 from scripts.rules.chain import backups, endpoints, genesis, keys, limits, node_data, peers
 from scripts.rules.changes import (
     chain_continuity,
+    copied_ranges,
     data_kept,
     immutable_fields,
     kubernetes_versions,
@@ -15,16 +16,21 @@ from scripts.rules.changes import (
     taken_along,
     versions,
 )
-from scripts.rules.delivery import argocd, ownership, sync_waves
+from scripts.rules.delivery import argocd, aws_places, ownership, shared_names, sync_waves
 from scripts.rules.monitoring import alerts, dashboards, intervals, queries, scraping, thresholds
 from scripts.rules.networking import (
+    balancer_attributes,
+    balancer_settings,
     blocked_calls,
     blocked_entries,
+    controller_annotations,
     dashboard,
     excess_traffic,
     exposure,
     ingress_backends,
+    ingress_groups,
     isolation,
+    load_balancer_sources,
     load_balancers,
     outside,
     policy_ports,
@@ -95,13 +101,21 @@ _FAMILIES = (
     versions,
     removals,
     taken_along,
+    copied_ranges,
     pod_security,
     secrets,
     rbac,
     exposure,
     dashboard,
     load_balancers,
+    load_balancer_sources,
+    ingress_groups,
+    controller_annotations,
+    balancer_attributes,
+    balancer_settings,
     ownership,
+    shared_names,
+    aws_places,
     argocd,
     sync_waves,
     metadata,

@@ -49,6 +49,11 @@ class Mention:
     """Whether the other object may be missing."""
 
 
+def role_key(manifest: Manifest) -> str:
+    """Return the value of the chart, or the annotation, with the ARN of an object's IAM role."""
+    return _ROLE_KEYS.get(manifest.component, ROLE)
+
+
 def new_role(manifest: Manifest, user: str) -> str:
     """Return the fix to create an IAM role for a user, and to write its ARN for an object."""
     key = _ROLE_KEYS.get(manifest.component)

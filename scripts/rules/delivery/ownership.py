@@ -11,6 +11,7 @@ from scripts.core.findings import Severity
 from scripts.kubernetes import services
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import mappings
+from scripts.rules.delivery.owners import cluster_of, production_first
 from scripts.rules.named_objects import ROLE, new_role, other_role
 from scripts.rules.rule import Outcome, Problem, across, rule
 from scripts.rules.snapshot import Objects, annotation
@@ -21,16 +22,11 @@ _Owned = tuple[str, Manifest, Where, str]
 """Name of a resource, the manifest and the path that use it, and what to write instead."""
 
 
-def _production_first(objects: Objects) -> tuple[bool, str]:
-    """Return a sort key with production first, so that findings are in the other environments."""
-    return not objects.is_production, objects.name
-
-
 def _shared(among: Sequence[Objects], of: Any, message: str) -> Iterator[tuple[Objects, Problem]]:
     """Yield resources that an earlier environment also uses, each once per environment."""
     owners = dict[str, Objects]()
     reported = set[tuple[str, str]]()
-    for objects in sorted(among, key=_production_first):
+    for objects in sorted(among, key=production_first):
         for resource, manifest, path, fix in of(objects):
             owner = owners.setdefault(resource, objects)
             if owner is not objects and (objects.name, resource) not in reported:
@@ -111,7 +107,8 @@ def _backup_locations(objects: Objects) -> Iterator[_Owned]:
             if bucket and prefix:
                 _, endpoint = variables.get("RCLONE_CONFIG_S3_ENDPOINT", ((), "s3:/"))
                 fix = f"write backup.storage.prefix: {objects.name}"
-                yield f"{endpoint}/{bucket[1]}/{prefix[1]}", manifest, prefix[0], fix
+                place = f"{endpoint}/{bucket[1]}/{str(prefix[1]).strip('/')}"
+                yield place, manifest, prefix[0], fix
 
 
 @across("https://external-secrets.io/latest/api/externalsecret/")
@@ -163,9 +160,9 @@ def object_in_foreign_namespace(
     Otherwise a change of one environment affects the other: a NetworkPolicy opens its pods, or a
     Service receives its connections.
     """
-    owners = {(_cluster(objects), objects.namespace): objects for objects in among}
+    owners = {(cluster_of(objects), objects.namespace): objects for objects in among}
     for objects in among:
-        cluster = _cluster(objects)
+        cluster = cluster_of(objects)
         for manifest in objects.manifests:
             owner = owners.get((cluster, manifest.namespace))
             if owner is None or owner is objects or manifest.namespace == objects.namespace:
@@ -180,14 +177,6 @@ def object_in_foreign_namespace(
                 yield objects, Problem(manifest, ("metadata", "namespace"), message, fix)
 
 
-def _cluster(objects: Objects) -> str:
-    destination = paths.get(objects.application.object, ("spec", "destination"))
-    found = destination if isinstance(destination, dict) else {}
-    if found.get("name") == "in-cluster":
-        return "https://kubernetes.default.svc"
-    return str(found.get("name") or found.get("server") or "").rstrip("/").lower()
-
-
 @across(
     "https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/"
     "#fail-the-sync-if-a-shared-resource-is-found"
@@ -199,8 +188,8 @@ def object_in_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objec
     overwrite the changes of each other.
     """
     owners = dict[tuple[object, ...], Objects]()
-    for objects in sorted(among, key=_production_first):
-        cluster = _cluster(objects)
+    for objects in sorted(among, key=production_first):
+        cluster = cluster_of(objects)
         for manifest in objects.manifests:
             owner = owners.setdefault((cluster, *manifest.identity), objects)
             # If two environments share a namespace, environment.yaml gets that finding.
@@ -221,8 +210,8 @@ def duplicate_ingress_host(among: Sequence[Objects]) -> Iterator[tuple[Objects, 
     of dev, and sign transactions for it.
     """
     hosts = dict[tuple[object, ...], Objects]()
-    for objects in sorted(among, key=_production_first):
-        cluster = _cluster(objects)
+    for objects in sorted(among, key=production_first):
+        cluster = cluster_of(objects)
         known = dict[tuple[object, ...], Manifest]()
         for manifest in objects.of_kind("Ingress"):
             for path, entry in services.rules(manifest):
@@ -258,8 +247,8 @@ def load_balancer_shared_by_environments(
     conflicting settings block updates of the load balancer for both.
     """
     owners = dict[tuple[object, ...], Objects]()
-    for objects in sorted(among, key=_production_first):
-        cluster = _cluster(objects)
+    for objects in sorted(among, key=production_first):
+        cluster = cluster_of(objects)
         is_reported = False
         for manifest in objects.of_kind("Ingress"):
             group = str(manifest.annotations.get(_GROUP) or "")

@@ -16,6 +16,7 @@ from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.services import Backend, ServicePort
 from scripts.kubernetes.workloads import mappings
+from scripts.rules.alb import is_alb
 from scripts.rules.chart_values import file, is_from_values
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
@@ -245,7 +246,7 @@ class _Listeners:
 
 def _listeners(ingress: Manifest) -> _Listeners:
     notes = ingress.annotations
-    if not _is_alb(ingress):
+    if not is_alb(ingress):
         off = "false" in (
             notes.get("nginx.ingress.kubernetes.io/ssl-redirect"),
             notes.get("nginx.ingress.kubernetes.io/force-ssl-redirect", ""),
@@ -259,14 +260,6 @@ def _listeners(ingress: Manifest) -> _Listeners:
         for key, value in notes.items()
     )
     return _Listeners("HTTPS" in ports, "HTTP" in ports, redirects)
-
-
-def _is_alb(ingress: Manifest) -> bool:
-    notes = ingress.annotations
-    named = paths.get(ingress.object, ("spec", "ingressClassName"))
-    return "alb" in (named, notes.get("kubernetes.io/ingress.class")) or any(
-        str(key).startswith(_ALB) for key in notes
-    )
 
 
 @lru_cache(maxsize=64)
@@ -302,12 +295,12 @@ def ingress_without_tls(objects: Objects) -> Iterator[Problem]:
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
         if _listeners(ingress).has_tls:
             continue
-        if _is_alb(ingress):
+        if is_alb(ingress):
             path: Where = ("metadata", "annotations", f"{_ALB}listen-ports")
             message = f"{ingress.label} has no HTTPS listener: requests are unencrypted"
             fix = f"""write {path[-1]}: '[{{"HTTP": 80}}, {{"HTTPS": 443}}]'"""
             yield Problem(ingress, path, message, fix)
-        for where, host in () if _is_alb(ingress) else _hosts_without_tls(ingress):
+        for where, host in () if is_alb(ingress) else _hosts_without_tls(ingress):
             message = (
                 f"{host} is not listed in spec.tls of {ingress.label}: its requests are unencrypted"
             )
@@ -331,7 +324,7 @@ def missing_https_redirect(objects: Objects) -> Iterator[Problem]:
         listeners = _listeners(ingress)
         if listeners.has_tls and listeners.has_http and not listeners.redirects:
             key, value = f"{_ALB}ssl-redirect", "443"
-            if not _is_alb(ingress):
+            if not is_alb(ingress):
                 key, value = "nginx.ingress.kubernetes.io/ssl-redirect", "true"
             message = (
                 f"{ingress.label} serves plain HTTP without a redirect to HTTPS: requests to"
@@ -357,7 +350,7 @@ def outdated_tls_policy(objects: Objects) -> Iterator[Problem]:
     default policy of AWS allows that.
     """
     for ingress in objects.of_kind("Ingress") if objects.is_production else ():
-        if _is_alb(ingress) and _listeners(ingress).has_tls:
+        if is_alb(ingress) and _listeners(ingress).has_tls:
             path = ("metadata", "annotations", f"{_ALB}ssl-policy")
             policy = paths.get(ingress.object, path)
             if policy is None or _OLD_TLS.fullmatch(str(policy)):
@@ -416,51 +409,6 @@ def missing_node_port(objects: Objects) -> Iterator[Problem]:
         where = f", also in the other{f' {others}' * (others > 1)}" if others else ""
         where = f" in the annotations of {service.label}" if key in service.annotations else where
         yield Problem(ingress, annotation(key), message, f"write {key}: ip{where}")
-
-
-_GROUP = f"{_ALB}group.name"
-_EXCLUSIVE = (
-    "customer-owned-ipv4-pool",
-    "inbound-cidrs",
-    "ip-address-type",
-    "load-balancer-name",
-    "scheme",
-    "security-groups",
-    "shield-advanced-protection",
-    "ssl-policy",
-    "subnets",
-    "wafv2-acl-arn",
-)
-"""Annotations that apply to a load balancer or a listener as a whole."""
-
-
-@rule(f"{_ALB_GUIDE}#ingressgroup")
-def conflicting_ingress_group(objects: Objects) -> Iterator[Problem]:
-    """The Ingresses that share a load balancer have the same settings for it.
-
-    Otherwise the AWS Load Balancer Controller reports a conflict, and applies no change to any of
-    them.
-    """
-    groups = dict[str, list[Manifest]]()
-    for ingress in objects.of_kind("Ingress"):
-        if group := ingress.annotations.get(_GROUP):
-            groups.setdefault(str(group), []).append(ingress)
-    for group, among in groups.items():
-        for name in _EXCLUSIVE:
-            key = f"{_ALB}{name}"
-            values = [str(of.annotations[key]) for of in among if key in of.annotations]
-            most = max(values, key=values.count, default="")
-            for ingress in among:
-                own = str(ingress.annotations.get(key, most))
-                if own != most:
-                    message = (
-                        f"{ingress.label} has the {name} {own}, but most Ingresses of the group"
-                        f" {group} have {most}: the AWS Load Balancer Controller updates no"
-                        " Ingress of the group"
-                    )
-                    fix = f"write {key}: {most}; if {ingress.label} should not share the load"
-                    fix += f" balancer, write another {_GROUP}"
-                    yield Problem(ingress, annotation(key), message, fix)
 
 
 _GATE = "elbv2.k8s.aws/pod-readiness-gate-inject"

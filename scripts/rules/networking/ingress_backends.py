@@ -20,6 +20,7 @@ _INGRESS = "https://kubernetes.io/docs/concepts/services-networking/ingress/"
 _ALB = "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/"
 _ACTIONS = "alb.ingress.kubernetes.io/actions."
 _EXAMPLE = "service: {name: linea-stack-besu, port: {name: rpc}}"
+_TARGET_TYPE = "alb.ingress.kubernetes.io/target-type"
 _HEALTH = "alb.ingress.kubernetes.io/healthcheck-port"
 
 
@@ -118,13 +119,28 @@ def unknown_health_check_port(objects: Objects) -> Iterator[Problem]:
         if not isinstance(wanted, str) or wanted == "traffic-port" or not known:
             continue
         number = int(wanted) if wanted.isdecimal() else wanted
+        label = joined([service.label for service in targets])
         if not any(port.is_meant(number, "TCP") for port in known):
-            label = joined([service.label for service in targets])
             message = (
                 f"the load balancer of {manifest.label} checks the health of pods on port"
                 f" {wanted}, but no pod of {label} has that port: every health check fails"
             )
             yield Problem(manifest, path, message, _health_check(wanted, behind, known))
+        elif isinstance(number, str) and _is_named_twice(manifest, targets, wanted):
+            message = (
+                f"the load balancer of {manifest.label} checks the health of pods on port"
+                f" {wanted}, but the targetPort of {label} is a name, too: the AWS Load Balancer"
+                " Controller rejects that for targets of type ip"
+            )
+            yield Problem(manifest, path, message, _health_check(wanted, behind, known))
+
+
+def _is_named_twice(manifest: Manifest, targets: Sequence[Manifest], wanted: str) -> bool:
+    """Return whether a health check names a port of Services that itself names one of the pods."""
+    types = [each.annotations.get(_TARGET_TYPE) for each in (*targets, manifest)]
+    ports = [port for service in targets for port in services.ports(service)]
+    named = [port for port in ports if port.name == wanted]
+    return "ip" in types and not any(isinstance(port.target, int) for port in named)
 
 
 def _health_check(wanted: str, behind: Sequence[Workload], known: Sequence[Port]) -> str:

@@ -1,0 +1,54 @@
+"""Copied ranges: a change opens no pods to the subnets of another environment's load balancer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from scripts.core.sentences import joined
+from scripts.kubernetes import network_policies
+from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.network_policies import INGRESS
+from scripts.rules.changes.compared import changed_in_place
+from scripts.rules.rule import Problem, across
+from scripts.rules.snapshot import Objects
+
+
+@across("docs/connectivity.md")
+def range_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+    """A change does not replace a range in a NetworkPolicy by that of another environment.
+
+    Otherwise the range was probably copied: the load balancer of this environment can no longer
+    connect, and clients get an error 504. Waive the rule if its load balancer moves to the subnets
+    of the other.
+    """
+    ranges = {objects.name: _all(objects) for objects in among}
+    for objects in among:
+        for old, new in changed_in_place(objects, "NetworkPolicy"):
+            before, after = _ranges(old), _ranges(new)
+            gone = [cidr for cidr in before if cidr not in after]
+            for cidr in [cidr for cidr in after if cidr not in before] if gone else ():
+                others = [name for name, all_ in ranges.items() if cidr in all_]
+                owner = next((name for name in others if name != objects.name), None)
+                if owner:
+                    message = (
+                        f"{new.label} opens pods to {cidr}, a range of {owner}, and no longer to"
+                        f" {joined(gone)}: the load balancer of {objects.name} can't connect"
+                    )
+                    fix = f"write cidr: {joined(gone)}"
+                    yield objects, Problem(new, after[cidr], message, fix, cidr)
+
+
+def _all(objects: Objects) -> set[str]:
+    return {cidr for policy in objects.of_kind("NetworkPolicy") for cidr in _ranges(policy)}
+
+
+def _ranges(manifest: Manifest) -> Mapping[str, Where]:
+    """Return the ranges that may connect by a NetworkPolicy, each with its path."""
+    found = dict[str, Where]()
+    for policy in network_policies.policies([manifest]):
+        for allowed in policy.rules[INGRESS]:
+            for path, peer in allowed.peers or ():
+                block = peer.get("ipBlock")
+                if isinstance(block, dict) and isinstance(block.get("cidr"), str):
+                    found.setdefault(block["cidr"], (*path, "ipBlock", "cidr"))
+    return found

@@ -1,0 +1,128 @@
+"""Annotations that controllers read: their names exist, and their values are valid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scripts.core.sentences import joined
+from scripts.kubernetes import annotation_table, annotation_values, services
+from scripts.kubernetes.annotation_table import ALB, CONTROLLER, NLB, Reader
+from scripts.rules.networking.annotated import GUIDE, Annotation, of, quoted, together, written
+from scripts.rules.rule import Outcome, Problem, rule
+from scripts.rules.snapshot import Objects
+
+_DOCUMENTED = {
+    ALB: f"{GUIDE}ingress/annotations/",
+    NLB: f"{GUIDE}service/annotations/",
+    "cert-manager.io/": "https://cert-manager.io/docs/reference/annotations/",
+    "eks.amazonaws.com/": "https://github.com/aws/amazon-eks-pod-identity-webhook",
+    "ebs.csi.aws.com/": "https://github.com/kubernetes-sigs/aws-ebs-csi-driver",
+}
+_DNS_DOCUMENTED = (
+    "https://kubernetes-sigs.github.io/external-dns/latest/docs/annotations/annotations/"
+)
+_BY_CONTROLLER = ("external", "nlb-ip")
+"""Values of aws-load-balancer-type by which the AWS Load Balancer Controller handles a Service."""
+
+
+@rule(f"{GUIDE}ingress/annotations/", outcome=Outcome.HIDDEN)
+def unknown_annotation(objects: Objects) -> Iterator[Problem]:
+    """Annotations for controllers have a name that the controller reads, on an object it reads.
+
+    Otherwise the setting has no effect, and nothing reports it: a load balancer that should be
+    closed is open. The table is of the AWS Load Balancer Controller 3.5.0, external-dns 0.22,
+    cert-manager 1.21, and the Pod Identity Webhook of EKS.
+    """
+    yield from together(_unknown(objects))
+
+
+def _unknown(objects: Objects) -> Iterator[Problem]:
+    for each in of(objects):
+        found = each.read
+        if found is None:
+            if misspelled := annotation_table.similar_prefix(each.key):
+                yield _ignored(each, misspelled, misspelled.prefix + each.key.partition("/")[2])
+            continue
+        reader, name = found
+        form = reader.form(name)
+        if name in reader.legacy:
+            kind = each.manifest.get("spec", "type")
+            by_controller = each.manifest.annotations.get(f"{NLB}aws-load-balancer-type")
+            if kind == "LoadBalancer" and by_controller in _BY_CONTROLLER:
+                message = f"{each.manifest.label} has the annotation {each.key}, which only the"
+                message += " controller for Classic Load Balancers reads: it has no effect"
+                yield Problem(each.manifest, each.path, message, "remove it")
+        elif form is None:
+            near = reader.nearest(name)
+            if f"{name}.*" in reader.forms:  # without a listener
+                near = f"{name}.HTTPS-443"
+            yield _ignored(each, reader, f"{reader.prefix}{near}" if near else "")
+        elif form.kinds and each.kind not in form.kinds:
+            message = f"{each.manifest.label} has the annotation {each.key}, which {reader.name}"
+            message += (
+                f" reads only on objects of kind {joined(form.kinds, 'or')}: it has no effect"
+            )
+            fix = f"remove it, and write it on {joined(f'the {kind}' for kind in form.kinds[:1])}"
+            yield Problem(each.manifest, each.path, message, fix)
+        elif problem := _unused_action(each, name):
+            yield problem
+
+
+def _ignored(each: Annotation, reader: Reader, right: str) -> Problem:
+    message = f"{each.manifest.label} has the annotation {each.key}, which does not exist:"
+    message += f" {reader.name} ignores it"
+    fix = f"write {right}: {quoted(str(each.value))}"
+    if not right:
+        page = _DOCUMENTED.get(reader.prefix, _DNS_DOCUMENTED)
+        fix = f"remove it, or write an annotation that {page} lists"
+    return Problem(each.manifest, each.path, message, fix)
+
+
+def _unused_action(each: Annotation, name: str) -> Problem | None:
+    """Return the problem of an action, condition or transform for no backend of its Ingress."""
+    kind, dot, service = name.partition(".")
+    if each.kind != "Ingress" or not dot or kind not in ("actions", "conditions", "transforms"):
+        return None
+    backends = services.backends(each.manifest)
+    used = sorted({own.service for own in backends if kind != "actions" or own.port == _BY_NAME})
+    if service in used:
+        return None
+    message = f"{each.manifest.label} has the annotation {each.key}, but no backend"
+    message += f" {service} with the port name {_BY_NAME}" if kind == "actions" else f" {service}"
+    fix = f"write {ALB}{kind}.{used[0]}" if len(used) == 1 else "remove it"
+    return Problem(each.manifest, each.path, f"{message}: it has no effect", fix)
+
+
+_BY_NAME = "use-annotation"
+
+
+@rule(f"{GUIDE}ingress/annotations/")
+def invalid_annotation_value(objects: Objects) -> Iterator[Problem]:
+    """The values of annotations for controllers have the form and the size that they accept.
+
+    Otherwise the controller reports an error and applies no change: to no Ingress that shares the
+    load balancer, or not to the Service. The rules are those of the AWS Load Balancer Controller
+    3.5.0 and of the API of AWS.
+    """
+    yield from together(_invalid(objects))
+
+
+def _invalid(objects: Objects) -> Iterator[Problem]:
+    for each in of(objects):
+        found = annotation_values.invalid(each.key, each.value)
+        if found and each.read:
+            reader, _ = each.read
+            message = (
+                f"the annotation {each.key} of {each.manifest.label} {found.why}: {each.value}."
+                f" {_consequence(reader)}"
+            )
+            fix = written(each.manifest, each.key, found.right)
+            yield Problem(each.manifest, each.path, message, fix, found.part or str(each.value))
+
+
+def _consequence(reader: Reader) -> str:
+    if reader.prefix == ALB:
+        return f"So {CONTROLLER} updates no Ingress that shares the load balancer"
+    if reader.prefix == NLB:
+        return f"So {CONTROLLER} does not update the load balancer"
+    return f"So {reader.name} ignores it, or reports an error"
