@@ -14,7 +14,7 @@ from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
 from scripts.output import git_revision
 from scripts.output.git_revision import Before
-from scripts.rendering import provenance
+from scripts.rendering import block_lines, provenance
 from scripts.rendering.pipeline import Rendering
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem, Rule
@@ -70,6 +70,10 @@ def located(
         indexes = [index for index, (_, problem) in enumerate(problems) if problem.part == part]
         fields = [(problems[index][1].manifest, problems[index][1].path) for index in indexes]
         places.update(zip(indexes, provenance.of_fields(root, inputs, fields, part), strict=True))
+    for index, (_, problem) in enumerate(problems):
+        if problem.line:
+            text = str(problem.manifest.get(*problem.path))
+            places[index] = block_lines.located(root, inputs, places[index], problem.line, text)
     return [
         Finding(
             *places[index],

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scripts.rules.access import pod_security, rbac, secrets
-from scripts.rules.chain import backups, endpoints, genesis, keys, limits, node_data, peers
+from scripts.rules.chain import (
+    accounts,
+    backups,
+    endpoints,
+    forks,
+    genesis,
+    keys,
+    limits,
+    node_data,
+    peers,
+)
 from scripts.rules.changes import (
     chain_continuity,
     data_kept,
@@ -103,6 +113,8 @@ _FAMILIES = (
     metadata,
     keys,
     genesis,
+    forks,
+    accounts,
     limits,
     node_data,
     backups,
