@@ -20,6 +20,17 @@ _SCHEDULE = (
     "ethereum/mainnet/ProtocolScheduleBuilder.java"
 )
 _GENESIS = "https://besu.hyperledger.org/public-networks/concepts/genesis-file"
+_REQUESTS = (
+    "https://github.com/besu-eth/besu/blob/26.8.0/ethereum/core/src/main/java/org/hyperledger/besu/"
+    "ethereum/mainnet/requests/RequestContractAddresses.java"
+)
+_CONTRACTS = {
+    "depositContractAddress": ("0x00000000219ab540356cBB839Cbe05303d7705Fa", False),
+    "withdrawalRequestContractAddress": ("0x00000961Ef480Eb55e80D19ad83579A64c007002", True),
+    "consolidationRequestContractAddress": ("0x0000BBdDc7CE488642fb579F8B00f3a590007251", True),
+}
+"""Key → the address that EIP-6110, EIP-7002 or EIP-7251 names, and whether each block calls it
+(SystemCallProcessor.java)."""
 _MILLISECONDS = 10**11
 """As seconds, this is the year 5138; as milliseconds, 1973."""
 _FIRST = 1_438_269_973
@@ -110,6 +121,35 @@ def unordered_forks(objects: Objects) -> Iterator[Problem]:
                 yield genesis.problem(["config", f"{fork}Time"], message, fix)
                 break
             last = fork
+
+
+@rule(_REQUESTS)
+def missing_system_contract(objects: Objects) -> Iterator[Problem]:
+    """From Prague on, Besu's genesis names the system contracts, and has those that blocks call.
+
+    Besu does not start without their addresses, and rejects each block of Prague if one of the
+    contracts has no code.
+    """
+    for genesis in of_besu(objects):
+        if genesis.forks.keys().isdisjoint(FORKS[3:]) or not isinstance(genesis.get("alloc"), dict):
+            continue
+        with_code = {
+            address.lower().removeprefix("0x")
+            for address, account in genesis.get("alloc").items()
+            if isinstance(account, dict) and account.get("code") not in (None, "", "0x")
+        }
+        for key, (usual, is_called) in _CONTRACTS.items():
+            address = genesis.get("config", key)
+            if address is None:
+                message = f"{key} is missing, but Prague needs it: Besu does not start"
+                yield genesis.problem(["config"], message, f'write "{key}": "{usual}" in config')
+            elif is_called and str(address).lower().removeprefix("0x") not in with_code:
+                message = (
+                    f"alloc has no code at {address} ({key}): Besu rejects each block from Prague "
+                    "on"
+                )
+                fix = f"add the account {address} with its code, as nox -s network writes it"
+                yield genesis.problem(["alloc"], message, fix)
 
 
 @rule(_GENESIS)
