@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from scripts.checks.node_options import InvalidOption
-from scripts.core import paths, safe_files
+from scripts.core import paths
 from scripts.core.findings import Finding
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest, Where
@@ -25,7 +25,7 @@ def located(
     message, place = problem.message, None
     text = str(paths.get(manifest.object, problem.path))
     if problem.line and not _patched(inputs, manifest, problem.path):
-        place = _in_chart(root, text, problem)
+        place = block_lines.in_chart(root, problem.path, text, problem.text)
     if place is None:
         whole = provenance.of_field(root, inputs, manifest, problem.path)
         place = block_lines.located(root, inputs, whole, problem.line, text)
@@ -54,21 +54,3 @@ def _patched(inputs: Environment, manifest: Manifest, path: Where) -> bool:
         if patch.document.file in manifest.patches
         for operation in patch.operations
     )
-
-
-def _in_chart(root: Path, text: str, problem: InvalidOption) -> tuple[str, int, int] | None:
-    """Return the place of the problem's line in the chart's file that is most like the text.
-
-    No container reads dashboards, so their lines are only equal by chance.
-    """
-    lines = {line.strip() for line in text.splitlines()}
-    suffix, best, most = PurePosixPath(str(problem.path[-1])).suffix, None, 0
-    for path in sorted((root / "chart" / "files").rglob("*")):
-        if path.suffix != suffix or path.parent.name == "dashboards" or not path.is_file():
-            continue
-        own = safe_files.read(path, root).decode("utf-8", "replace").splitlines()
-        alike = sum(line.strip() in lines for line in own if line.strip())
-        if alike > most and problem.text in own:
-            column = len(problem.text) - len(problem.text.lstrip()) + 1
-            best, most = (safe_files.name(path, root), own.index(problem.text) + 1, column), alike
-    return best

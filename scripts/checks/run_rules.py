@@ -73,7 +73,7 @@ def located(
     for index, (_, problem) in enumerate(problems):
         if problem.line:
             text = str(problem.manifest.get(*problem.path))
-            places[index] = block_lines.located(root, inputs, places[index], problem.line, text)
+            places[index] = _of_line(root, inputs, places[index], problem, text)
     return [
         Finding(
             *places[index],
@@ -86,6 +86,16 @@ def located(
         )
         for index, (rule, problem) in enumerate(problems)
     ]
+
+
+def _of_line(
+    root: Path, inputs: Environment, place: provenance.Place, problem: Problem, text: str
+) -> provenance.Place:
+    """Return the place of the line of a problem, from the place of the whole text."""
+    lines = text.split("\n")
+    if place[1] or problem.line > len(lines):  # the chart's file has no line of its own
+        return block_lines.located(root, inputs, place, problem.line, text)
+    return block_lines.in_chart(root, problem.path, text, lines[problem.line - 1]) or place
 
 
 def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Objects]:

@@ -1,15 +1,16 @@
-"""The place of one line of a text that an input has as a block: JSON or TOML inside YAML."""
+"""The place of one line of a text: in a block of YAML in an input, or in a file of the chart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
 from scripts.core import safe_files
 from scripts.core.yamlio import Document
 from scripts.environments.environment import Environment
+from scripts.kubernetes.manifest import Where
 from scripts.rendering.provenance import Place
 
 
@@ -31,6 +32,26 @@ def located(root: Path, environment: Environment, place: Place, number: int, tex
                 own = written[line]
                 return place[0], line + 1, len(own) - len(own.lstrip()) + 1
     return place
+
+
+def in_chart(root: Path, path: Where, text: str, line: str) -> Place | None:
+    """Return the place of a line of a text in the chart's file that is most like the text.
+
+    No container reads dashboards, so their lines are only equal by chance.
+
+    path: of the text in its ConfigMap.
+    """
+    lines = {own.strip() for own in text.splitlines()}
+    suffix, best, most = PurePosixPath(str(path[-1])).suffix, None, 0
+    for file in sorted((root / "chart" / "files").rglob("*")):
+        if file.suffix != suffix or file.parent.name == "dashboards" or not file.is_file():
+            continue
+        own = safe_files.read(file, root).decode("utf-8", "replace").splitlines()
+        alike = sum(each.strip() in lines for each in own if each.strip())
+        if alike > most and line in own:
+            column = len(line) - len(line.lstrip()) + 1
+            best, most = (safe_files.name(file, root), own.index(line) + 1, column), alike
+    return best
 
 
 def _documents(environment: Environment) -> Iterator[Document]:

@@ -14,6 +14,7 @@ from scripts.rules.chain import (
     keys,
     limits,
     node_data,
+    options_together,
     peers,
 )
 from scripts.rules.changes import (
@@ -118,6 +119,7 @@ _FAMILIES = (
     forks,
     accounts,
     limits,
+    options_together,
     node_data,
     backups,
     endpoints,
