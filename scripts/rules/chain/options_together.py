@@ -108,7 +108,8 @@ def sequencer_prunes_history(objects: Objects) -> Iterator[Problem]:
         if node.program != BESU or node.workload.manifest.component != "sequencer":
             continue
         for key, values in (("Xchain-pruning-enabled", _PRUNES), ("history-expiry-prune", _PRUNES)):
-            setting = node.settings.get(key)
+            # The name of a variable has no case.
+            setting = node.settings.get(key) or node.settings.get(key.lower())
             if setting and str(setting.value).lower() in values:
                 message = (
                     f"{named(setting)} of the container {node.name} is {_shown(setting.value)}: "
@@ -127,7 +128,7 @@ def max_peers_too_low(objects: Objects) -> Iterator[Problem]:
     """
     if not objects.chain:
         return
-    wanted = objects.chain.validators - 1
+    wanted, seen = objects.chain.validators - 1, set[tuple[str, Where]]()
     for node in objects.programs:
         if node.workload.manifest.component not in ("maru", "sequencer"):
             continue
@@ -136,6 +137,9 @@ def max_peers_too_low(objects: Objects) -> Iterator[Problem]:
             text = str(setting.value) if setting else ""
             if not setting or not text.isdecimal() or int(text) >= wanted:
                 continue
+            if (place := (setting.manifest.label, (*setting.path, key))) in seen:
+                continue  # all pods have the same setting
+            seen.add(place)
             needed = objects.chain.quorum - 1
             effect = "the chain tolerates fewer failures"
             if node.program == BESU:
