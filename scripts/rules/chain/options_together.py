@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from scripts.chain.node_config import BESU, MARU
 from scripts.core import paths
+from scripts.core.sentences import joined
 from scripts.kubernetes.manifest import Where
 from scripts.rules.chain.genesis_files import of_besu
 from scripts.rules.chain.settings import line, named, write
@@ -58,15 +59,16 @@ def conflicting_tx_pool_options(objects: Objects) -> Iterator[Problem]:
             continue
         setting = node.settings[wrong[0]]
         is_layered = kind == "LAYERED"
+        listed = joined([named(node.settings[key]) for key in wrong])
         message = (
             f"{named(setting)} of the container {node.name} is an option of the pool "
             f"{'SEQUENCED' if is_layered else 'LAYERED'}, but tx-pool is {kind}"
             f"{'' if pool else ' by default'}: Besu does not start"
         )
-        fix = f"remove {', '.join(wrong)}"
+        fix = f"remove {listed}"
         place = setting
         if pool and not is_layered:
-            fix = f"{write(node, pool, 'tx-pool', 'LAYERED')}, or remove {', '.join(wrong)}"
+            fix = f"{write(node, pool, 'tx-pool', 'LAYERED')}, or remove {listed}"
             place = pool
         yield Problem(place.manifest, place.path, message, fix, line=line(place))
 
