@@ -6,18 +6,20 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scripts.core.findings import Finding, Severity
+from scripts.core.yamlio import Document
 from scripts.environments import environment, git_index, image_lock, layout
 from scripts.rendering import provenance
 from scripts.rendering.pipeline import Rendering
 
 
 def check(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
-    """Return the images of production without a digest, and the digests that no environment uses.
+    """Return the images without a digest in production, and wrong or unused digests of the lock.
 
     A missing digest is a warning, because only a machine that reaches the registry can look it up.
     """
     production = [rendering for rendering in renderings if rendering.is_production]
-    return [*_without_digest(root, production), *_unused(root, renderings)]
+    found = [*_without_digest(root, production), *_unused(root, renderings)]
+    return [*found, *_shared(image_lock.load(root))] if renderings else found
 
 
 def place(root: Path, rendering: Rendering, image: str) -> tuple[str, int, int]:
@@ -69,3 +71,30 @@ def _unused(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
             message = f"the digest is unused: no environment runs {name}"
             fix = f"remove {name}"
             yield lock.finding("unused-digest", [name], message, fix, severity=Severity.WARNING)
+
+
+def _shared(lock: Document) -> Iterable[Finding]:
+    """Yield the images of the lock with the digest of another image, or of another tag.
+
+    A mirror has the same digest under another registry, but the same last name and tag.
+    """
+    first = dict[str, str]()
+    for name, digest in (lock.data or {}).items():
+        other = first.setdefault(str(digest), name)
+        if _last(other) == _last(name):
+            continue
+        is_tag = _last(other)[0] == _last(name)[0]
+        what = "another tag" if is_tag else "another image"
+        message = (
+            f"{name} has the same digest as {other}, which is {what}: one of the two digests is "
+            "wrong, and its pods run the wrong program or do not start"
+        )
+        fix = f"remove {name} and {other}, and run nox -s images to look both digests up"
+        severity = Severity.WARNING if is_tag else Severity.ERROR
+        yield lock.finding("shared-digest", [name], message, fix, severity=severity)
+
+
+def _last(name: str) -> tuple[str, str]:
+    """Return the last part of an image's repository, and its tag."""
+    repository, _, tag = name.rpartition("/")[2].partition(":")
+    return repository, tag

@@ -18,7 +18,7 @@ from typing import Any
 
 from scripts.chain import node_config
 from scripts.chain.node_config import Option
-from scripts.checks import option_tables
+from scripts.checks import genesis_files, option_tables
 from scripts.checks.option_tables import BESU_GENESIS, BESU_OPEN, MARU, MARU_GENESIS
 from scripts.core import json_schema, paths, tomlio
 from scripts.core.findings import Finding, Severity, UserError
@@ -362,7 +362,7 @@ def _genesis(program: _Program, option: Option, form: Path) -> Iterator[InvalidO
             yield from _in_text(error.findings, [text])
             continue
         program.genesis[text] = document
-        yield from _in_text(json_schema.check(document, form), [text], form)
+        yield from _in_text(genesis_files.check(document, form), [text], form)
 
 
 def _other_chain(

@@ -14,7 +14,7 @@ from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
 from scripts.output import git_revision
 from scripts.output.git_revision import Before
-from scripts.rendering import provenance
+from scripts.rendering import block_lines, provenance
 from scripts.rendering.pipeline import Rendering
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem, Rule
@@ -71,6 +71,10 @@ def located(
         indexes = [index for index, (_, problem) in enumerate(problems) if problem.part == part]
         fields = [(problems[index][1].manifest, problems[index][1].path) for index in indexes]
         places.update(zip(indexes, provenance.of_fields(root, inputs, fields, part), strict=True))
+    for index, (_, problem) in enumerate(problems):
+        if problem.line:
+            text = str(problem.manifest.get(*problem.path))
+            places[index] = _of_line(root, inputs, places[index], problem, text)
     return [
         Finding(
             *places[index],
@@ -83,6 +87,16 @@ def located(
         )
         for index, (rule, problem) in enumerate(problems)
     ]
+
+
+def _of_line(
+    root: Path, inputs: Environment, place: provenance.Place, problem: Problem, text: str
+) -> provenance.Place:
+    """Return the place of the line of a problem, from the place of the whole text."""
+    lines = text.split("\n")
+    if place[1] or problem.line > len(lines):  # the chart's file has no line of its own
+        return block_lines.located(root, inputs, place, problem.line, text)
+    return block_lines.in_chart(root, problem.path, text, lines[problem.line - 1]) or place
 
 
 def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Objects]:

@@ -59,9 +59,21 @@ def toml(text: str, file: str) -> Document:
 
 @lru_cache
 def from_json(text: str, file: str) -> Document:
-    """Return a JSON text as a document, as toml does; raises UserError for invalid JSON."""
+    """Return a JSON text as a document, as toml does.
+
+    Raises UserError for invalid JSON, and for a key that is in an object twice.
+    """
+    repeated = list[str]()
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [key for key, _ in pairs]
+            repeated.extend(key for key in found if names.count(key) > 1)
+        return found
+
     try:
-        data = json.loads(text, parse_constant=_reject)
+        data = json.loads(text, parse_constant=_reject, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         message = f"invalid JSON: {error.msg}"
         fix = "correct the JSON in this line or above it"
@@ -82,7 +94,35 @@ def from_json(text: str, file: str) -> Document:
         node = yaml.compose(text, yaml.CSafeLoader)
     except yaml.YAMLError:  # JSON allows tabs between its parts, and YAML does not
         node = None
+    if repeated:
+        raise UserError(_duplicate(file, node, repeated[0]))
     return Document(file, data, node)
+
+
+def _duplicate(file: str, node: yaml.Node | None, key: str) -> Finding:
+    """Return the finding for a key that an object of a JSON text has twice."""
+    message = f"duplicate key {key}: programs read only one of the values"
+    fix = f"keep one {key}"
+    for lines in _repeated(node, key):
+        line, column = lines[-1]
+        above = line - lines[0][0]
+        where = "in this line" if not above else f"{above} line{'s' if above > 1 else ''} above"
+        fix = f"remove the {key} here or the one {where}, whichever has the wrong value"
+        return Finding(file, line, column, "duplicate-key", message, fix)
+    return Finding(file, 0, 0, "duplicate-key", message, fix)
+
+
+def _repeated(node: yaml.Node | None, key: str) -> Iterator[list[tuple[int, int]]]:
+    """Yield the positions of a key in each mapping that has it more than once."""
+    if isinstance(node, yaml.MappingNode):
+        marks = [name.start_mark for name, _ in node.value if name.value == key]
+        if len(marks) > 1:
+            yield [(mark.line + 1, mark.column + 1) for mark in marks]
+        for _, value in node.value:
+            yield from _repeated(value, key)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated(item, key)
 
 
 def flat(document: Document) -> Document:

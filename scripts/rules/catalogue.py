@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scripts.rules.access import pod_security, rbac, secrets
-from scripts.rules.chain import backups, endpoints, genesis, keys, limits, node_data, peers
+from scripts.rules.chain import (
+    accounts,
+    backups,
+    endpoints,
+    forks,
+    genesis,
+    keys,
+    limits,
+    node_data,
+    options_together,
+    peers,
+)
 from scripts.rules.changes import (
     chain_continuity,
     copied_ranges,
@@ -48,6 +59,7 @@ from scripts.rules.workloads import (
     environment_variables,
     fault_tolerance,
     heap,
+    jvm,
     mounted_files,
     placement,
     probes,
@@ -85,6 +97,7 @@ _FAMILIES = (
     quotas,
     requests,
     heap,
+    jvm,
     storage,
     placement,
     fault_tolerance,
@@ -121,7 +134,10 @@ _FAMILIES = (
     metadata,
     keys,
     genesis,
+    forks,
+    accounts,
     limits,
+    options_together,
     node_data,
     backups,
     endpoints,

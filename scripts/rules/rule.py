@@ -25,6 +25,8 @@ class Problem:
     """What to write instead."""
     part: str = ""
     """The part of the field with the mistake, if several values make up the field."""
+    line: int = 0
+    """The line of the field's text that has the mistake, from 1; 0 if it is about the whole."""
 
 
 class Outcome(StrEnum):

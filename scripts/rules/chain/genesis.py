@@ -12,6 +12,7 @@ from scripts.core import paths, tomlio
 from scripts.core.findings import Severity, UserError
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
+from scripts.rules.chain.genesis_files import of_besu
 from scripts.rules.chain.pairs import in_words, unpaired
 from scripts.rules.chain.settings import named, write
 from scripts.rules.rule import Problem, rule
@@ -141,14 +142,8 @@ def public_chain_id(objects: Objects) -> Iterator[Problem]:
     Otherwise wallets show the name and the currency of the public chain, and a transaction that is
     signed for one of the two chains is also valid on the other.
     """
-    seen = set[tuple[str, str]]()
-    for node in objects.programs:
-        genesis = node.text("genesis-file") if node.program == BESU else None
-        if genesis is None or (genesis[0].label, genesis[1]) in seen:
-            continue
-        manifest, key, _ = genesis
-        seen.add((manifest.label, key))
-        chain = paths.get(_json(*genesis), ["config", "chainId"])
+    for genesis in of_besu(objects):
+        chain = genesis.get("config", "chainId")
         public = known_chains.short_name(chain) if isinstance(chain, int) else None
         if public:
             message = (
@@ -161,7 +156,7 @@ def public_chain_id(objects: Objects) -> Iterator[Problem]:
                 "if this chain is in use, keep it, and tell its users to use other accounts than "
                 f"on {public}"
             )
-            yield Problem(manifest, ("data", key), message, fix)
+            yield genesis.problem(["config", "chainId"], message, fix)
 
 
 @rule("https://besu.hyperledger.org/private-networks/concepts/node-sync-private")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from scripts.chain.node_config import MARU, Node, Setting
 
@@ -13,6 +14,15 @@ def named(setting: Setting) -> str:
     """Return the name of a setting with its file: --p2p-port, or p2p-port in config.toml."""
     file, _, key = setting.called.rpartition(": ")
     return f"{key} in {file}" if file else key
+
+
+def line(setting: Setting) -> int:
+    """Return the line of a setting in its file, from 1; 0 if it is not in a file."""
+    text = setting.manifest.get(*setting.path) if setting.manifest.kind == "ConfigMap" else None
+    _, _, key = setting.called.rpartition(": ")
+    pattern = re.compile(rf"\s*{re.escape(key.rpartition('.')[2])}\s*=")
+    lines = enumerate(text.split("\n"), 1) if isinstance(text, str) else ()
+    return next((number for number, own in lines if pattern.match(own)), 0)
 
 
 def write(node: Node, setting: Setting | None, key: str, value: _Value) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from xml.parsers import expat
 
 from scripts.core import paths
 from scripts.kubernetes.manifest import Manifest, Where
@@ -41,6 +42,32 @@ def config_map_too_large(objects: Objects) -> Iterator[Problem]:
             place = f"another {manifest.kind}" if fits else "an image or a volume"
             fix = f"move {largest[-1]}, the largest key, to {place}"
             yield Problem(manifest, largest, message, fix)
+
+
+@rule("https://logging.apache.org/log4j/2.x/manual/configuration.html")
+def malformed_xml(objects: Objects) -> Iterator[Problem]:
+    """An XML file in a ConfigMap is well-formed.
+
+    Log4j does not read a malformed configuration, and logs errors only.
+    """
+    for manifest in objects.of_kind("ConfigMap"):
+        data = manifest.object.get("data")
+        for key, text in data.items() if isinstance(data, dict) else ():
+            if not str(key).endswith(".xml") or not isinstance(text, str):
+                continue
+            try:
+                expat.ParserCreate().Parse(text, True)
+            except expat.ExpatError as error:
+                message = (
+                    f"{key} is not well-formed XML ({expat.ErrorString(error.code)}): the program "
+                    "does not read its configuration"
+                )
+                fix = "close each element in this line and above it, in reverse order"
+                if "mismatched" not in str(error) and "no element" not in str(error):
+                    fix = "correct the XML in this line or above it"
+                lines = text.rstrip("\n").count("\n") + 1
+                line = min(error.lineno, lines)
+                yield Problem(manifest, ("data", key), message, fix, line=line)
 
 
 @rule(_CLAIMS + "#access-modes", outcome=Outcome.REJECTED)

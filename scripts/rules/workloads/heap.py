@@ -17,6 +17,7 @@ from scripts.kubernetes.resource_usage import (
 from scripts.rules.pod_templates import called
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
+from scripts.rules.workloads import java
 from scripts.rules.workloads.amounts import containers_of, is_misread
 
 _HEAP = "https://besu.hyperledger.org/public-networks/how-to/configure-java/manage-memory"
@@ -25,8 +26,6 @@ _MIB = Decimal(1024**2)
 _HEAP_SHARE = Decimal("0.75")
 """Of the memory limit. RocksDB, metaspace, compiled code and thread stacks need memory outside of
 the heap; Besu's documentation recommends a heap of less than half."""
-_OPTIONS = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "JAVA_OPTS", "BESU_OPTS")
-"""Variables with JVM options, in the order in which they apply: a later option overrides."""
 _FACTORS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
@@ -161,7 +160,7 @@ def _jvms(objects: Objects) -> Iterator[_Jvm]:
     for own in containers_of(objects):
         first = most = percent = None
         unreadable = list[tuple[str, Where]]()
-        for path, word in _words(own.container):
+        for path, word in java.words(own.container):
             if found := _PERCENT.fullmatch(word):
                 percent = _Heap(path, word, found[1], None)
             for form in (_FIRST, _MOST):
@@ -177,17 +176,6 @@ def _jvms(objects: Objects) -> Iterator[_Jvm]:
                     most = _Heap(path, word, found[1], size)
         if first or most or percent or unreadable:
             yield _Jvm(own, first, most or percent, unreadable)
-
-
-def _words(container: Container) -> Iterator[tuple[Where, str]]:
-    """Yield the possible JVM options of a container, in the order in which the JVM reads them."""
-    variables = {str(v.get("name")): (path, v) for path, v in container.variables()}
-    for name in _OPTIONS:
-        path, variable = variables.get(name, ((), {}))
-        value = variable.get("value")
-        for word in value.split() if isinstance(value, str) else ():
-            yield (*path, "value"), word
-    yield from container.words()
 
 
 def _bytes(text: str) -> Decimal | None:

@@ -1,0 +1,199 @@
+"""Options of Besu and Maru that are valid alone, but not together, or not for a validator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+from scripts.chain.node_config import BESU, MARU
+from scripts.core import paths
+from scripts.core.sentences import joined
+from scripts.kubernetes.manifest import Where
+from scripts.rules.chain.genesis_files import of_besu
+from scripts.rules.chain.settings import line, named, write
+from scripts.rules.rule import Problem, rule
+from scripts.rules.snapshot import Objects
+
+_POOL = (
+    "https://github.com/besu-eth/besu/blob/26.8.0/app/src/main/java/org/hyperledger/besu/cli/"
+    "options/TransactionPoolOptions.java"
+)
+_PRUNING = (
+    "https://github.com/besu-eth/besu/blob/26.8.0/app/src/main/java/org/hyperledger/besu/cli/"
+    "options/ChainPruningOptions.java"
+)
+_LAYERED = (
+    "tx-pool-layer-max-capacity",
+    "tx-pool-max-prioritized",
+    "tx-pool-max-prioritized-by-type",
+    "tx-pool-max-future-by-sender",
+    "tx-pool-min-score",
+    "tx-pool-enable-balance-check",
+)
+_SEQUENCED = (
+    "tx-pool-retention-hours",
+    "tx-pool-limit-by-account-percentage",
+    "tx-pool-max-size",
+)
+_PEERS = {BESU: ("max-peers", "p2p-peer-upper-bound"), MARU: ("p2p.max-peers",)}
+_PRUNES = ("true", "all")
+"""Values of Xchain-pruning-enabled with which Besu deletes blocks: a boolean until 25.11.0, and
+one of ALL, BAL and NONE in 26.8.0."""
+
+
+@rule(_POOL)
+def conflicting_tx_pool_options(objects: Objects) -> Iterator[Problem]:
+    """A Besu has only options of the transaction pool that it uses.
+
+    The pool is LAYERED unless tx-pool says otherwise. With an option of another pool, Besu does not
+    start.
+    """
+    for node in objects.programs:
+        if node.program != BESU:
+            continue
+        pool = node.settings.get("tx-pool")
+        kind = str(pool.value).upper() if pool else "LAYERED"
+        wrong = [key for key in _others(kind) if key in node.settings]
+        if not wrong:
+            continue
+        setting = node.settings[wrong[0]]
+        is_layered = kind == "LAYERED"
+        listed = joined([named(node.settings[key]) for key in wrong])
+        message = (
+            f"{named(setting)} of the container {node.name} is an option of the pool "
+            f"{'SEQUENCED' if is_layered else 'LAYERED'}, but tx-pool is {kind}"
+            f"{'' if pool else ' by default'}: Besu does not start"
+        )
+        fix = f"remove {listed}"
+        place = setting
+        if pool and not is_layered:
+            fix = f"{write(node, pool, 'tx-pool', 'LAYERED')}, or remove {listed}"
+            place = pool
+        yield Problem(place.manifest, place.path, message, fix, line=line(place))
+
+
+def _others(kind: str) -> tuple[str, ...]:
+    """Return the options that a transaction pool does not have."""
+    if kind == "LAYERED":
+        return _SEQUENCED
+    return _LAYERED if kind in ("SEQUENCED", "LEGACY") else ()
+
+
+@rule(_POOL)
+def price_bump_with_zero_base_fee(objects: Objects) -> Iterator[Problem]:
+    """No tx-pool-price-bump is set on a chain whose genesis has zeroBaseFee.
+
+    Otherwise Besu does not start.
+    """
+    if not any(genesis.get("config", "zeroBaseFee") is True for genesis in of_besu(objects)):
+        return
+    for node in objects.programs:
+        setting = node.settings.get("tx-pool-price-bump")
+        if node.program == BESU and setting:
+            message = (
+                f"{named(setting)} is set for the container {node.name}, but the genesis has "
+                "zeroBaseFee: Besu does not start"
+            )
+            fix = f"remove {named(setting)}"
+            yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
+
+
+@rule(_PRUNING)
+def sequencer_prunes_history(objects: Objects) -> Iterator[Problem]:
+    """Sequencers keep all blocks.
+
+    A node with an empty volume imports the chain from its first block, and no node could send it
+    the old ones.
+    """
+    for node in objects.programs:
+        if node.program != BESU or node.workload.manifest.component != "sequencer":
+            continue
+        for key, values in (("Xchain-pruning-enabled", _PRUNES), ("history-expiry-prune", _PRUNES)):
+            # The name of a variable has no case.
+            setting = node.settings.get(key) or node.settings.get(key.lower())
+            if setting and str(setting.value).lower() in values:
+                message = (
+                    f"{named(setting)} of the container {node.name} is {_shown(setting.value)}: "
+                    "sequencers delete old blocks, and a node with an empty volume finds no peer "
+                    "with the full history"
+                )
+                fix = f"remove {named(setting)}, and the other options of pruning"
+                yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
+
+
+@rule("docs/chain.md")
+def max_peers_too_low(objects: Objects) -> Iterator[Problem]:
+    """A validator accepts as many peers as there are other validators.
+
+    With fewer than a quorum needs, no block is made.
+    """
+    if not objects.chain:
+        return
+    wanted, seen = objects.chain.validators - 1, set[tuple[str, Where]]()
+    for node in objects.programs:
+        if node.workload.manifest.component not in ("maru", "sequencer"):
+            continue
+        for key in _PEERS[node.program]:
+            setting = node.settings.get(key)
+            text = str(setting.value) if setting else ""
+            if not setting or not text.isdecimal() or int(text) >= wanted:
+                continue
+            if (place := (setting.manifest.label, (*setting.path, key))) in seen:
+                continue  # all pods have the same setting
+            seen.add(place)
+            needed = objects.chain.quorum - 1
+            effect = "the chain tolerates fewer failures"
+            if node.program == BESU:
+                effect = "transactions reach a part of the sequencers only"
+            elif int(text) < needed:
+                effect = f"a block needs {needed} other validators, so no block is made"
+            message = (
+                f"{named(setting)} of the container {node.name} is {text}, but there are {wanted} "
+                f"other validators: {effect}"
+            )
+            fix = write(node, setting, key, max(100, wanted))
+            yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
+
+
+@rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#readiness")
+def readiness_wants_too_many_peers(objects: Objects) -> Iterator[Problem]:
+    """A readiness probe of Besu asks for no more peers than the environment has.
+
+    Otherwise the pod never becomes ready, and the rollout stops at it.
+    """
+    besus = [node for node in objects.programs if node.program == BESU]
+    others = sum(len(node.ordinals) for node in besus) - 1
+    for node in besus:
+        for name in ("readinessProbe", "startupProbe"):
+            path: Where = (*node.container.path, name, "httpGet", "path")
+            url = paths.get(node.container.data, [name, "httpGet", "path"])
+            wanted = _wanted(url) if isinstance(url, str) else 0
+            if wanted > others and not _is_open(objects):
+                message = (
+                    f"the {name} of the container {node.name} asks for {wanted} peers, but there "
+                    f"are {others} other Besus: the pod never becomes ready"
+                )
+                fix = f"write path: {re.sub('minPeers=[0-9]+', f'minPeers={min(others, 1)}', url)}"
+                yield Problem(node.workload.manifest, path, message, fix)
+
+
+def _wanted(url: str) -> int:
+    """Return minPeers of a request of Besu's readiness; 0 if it has none."""
+    parts = urlsplit(url)
+    values = parse_qs(parts.query).get("minPeers", ["0"])
+    is_readiness = parts.path.rstrip("/") == "/readiness"
+    return int(values[-1]) if is_readiness and values[-1].isdecimal() else 0
+
+
+def _is_open(objects: Objects) -> bool:
+    """Return whether peers from outside of the environment may connect."""
+    return any(
+        service.get("spec", "type") in ("LoadBalancer", "NodePort")
+        and any("p2p" in str(port.get("name")) for port in service.get("spec", "ports") or ())
+        for service in objects.of_kind("Service")
+    )
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
