@@ -9,12 +9,13 @@ from pathlib import Path
 
 from scripts.core import paths
 from scripts.core.findings import Finding
+from scripts.core.fixes import Fix
 from scripts.environments import environment, layout
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
 from scripts.output import git_revision
 from scripts.output.git_revision import Before
-from scripts.rendering import provenance
+from scripts.rendering import input_edits, provenance
 from scripts.rendering.pipeline import Rendering
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem, Rule
@@ -71,17 +72,25 @@ def located(
         fields = [(problems[index][1].manifest, problems[index][1].path) for index in indexes]
         places.update(zip(indexes, provenance.of_fields(root, inputs, fields, part), strict=True))
     return [
-        Finding(
-            *places[index],
-            rule.id,
-            problem.message,
-            problem.fix,
-            problem.manifest.label,
-            inputs.name,
-            rule.severity,
-        )
+        _finding(root, inputs, rule, problem, places[index])
         for index, (rule, problem) in enumerate(problems)
     ]
+
+
+def _finding(
+    root: Path, inputs: Environment, rule: Rule, problem: Problem, place: provenance.Place
+) -> Finding:
+    """Return a problem as a finding, with the edits of inputs that carry out its fix."""
+    fix, manifest = problem.fix, problem.manifest
+    finding = Finding(
+        *place, rule.id, problem.message, str(fix), manifest.label, inputs.name, rule.severity
+    )
+    if not isinstance(fix, Fix):
+        return finding
+    edits = input_edits.of_fix(root, inputs, manifest, problem.path, fix)
+    # What base/ has is the same for all environments, and some of them may want it so.
+    is_own = not any(edit.file.startswith("base/") for edit in edits)
+    return finding.with_edits(edits, is_safe=fix.is_safe and is_own)
 
 
 def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Objects]:

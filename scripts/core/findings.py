@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TextIO
 from urllib.parse import quote
+
+from scripts.core.edits import Edit
 
 FORMATS = ("text", "json", "sarif", "github")
 
@@ -45,6 +47,14 @@ class Finding:
     """Kind/name of the rendered object; empty if the finding is about no object."""
     environment: str = ""
     severity: Severity = Severity.ERROR
+    edits: tuple[Edit, ...] = field(default=(), compare=False)
+    """The fix as changes of input files; empty if only people can do it."""
+    is_safe: bool = field(default=False, compare=False)
+    """Whether the edits are right whatever was intended."""
+
+    def with_edits(self, edits: Sequence[Edit], *, is_safe: bool) -> Finding:
+        """Return the finding with edits; without any, they are not safe."""
+        return replace(self, edits=tuple(edits), is_safe=is_safe and bool(edits)) if edits else self
 
 
 @dataclass(frozen=True, slots=True)

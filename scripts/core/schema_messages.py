@@ -18,6 +18,7 @@ from scripts.core.findings import may_be_secret
 from scripts.core.paths import ValuePath
 from scripts.core.schema_paths import ITEM, Schema
 from scripts.core.sentences import joined
+from scripts.core.yamlio import flow
 
 HIDDEN = "hidden, as it may be a secret"
 
@@ -66,22 +67,6 @@ def shown(value: Any, path: ValuePath) -> str:
     if len(text) <= _MOST_SHOWN:
         return text
     return f"{text[: _MOST_SHOWN - 2]}…" + ('"' if isinstance(value, str) else "")
-
-
-def flow(value: Any) -> str:
-    """Return a value in one line of YAML, as an example to copy."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{flow(key)}: {flow(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(flow(each) for each in value) + "]"
-    if isinstance(value, str):
-        try:
-            plain = yaml.safe_load(f"[{value}]") == [value]
-        except yaml.YAMLError:
-            plain = False
-        if plain and not value.startswith("-"):
-            return value
-    return json.dumps(value, ensure_ascii=False)
 
 
 def first(parts: Iterable[Schema], keyword: str) -> Any:

@@ -19,6 +19,7 @@ import yaml
 
 from scripts.core import safe_files
 from scripts.core.findings import Finding, UserError, may_be_secret
+from scripts.core.fixes import Fix
 from scripts.core.paths import ValuePath
 
 MAX_NODES = 50_000
@@ -77,9 +78,11 @@ class Document:
         return node.value if isinstance(node, yaml.ScalarNode) else None
 
     def finding(self, rule: str, path: ValuePath, message: str, fix: str, **more: str) -> Finding:
-        """Return a finding at the path's position."""
+        """Return a finding at the path's position, with the edits of its fix."""
         line, column = self.position(path)
-        return Finding(self.file, line, column, rule, message, fix, **more)  # type: ignore[arg-type]
+        edits = fix.edits(self.file, path, self.data) if isinstance(fix, Fix) else ()
+        found = Finding(self.file, line, column, rule, message, str(fix), **more)  # type: ignore[arg-type]
+        return found.with_edits(edits, is_safe=isinstance(fix, Fix) and fix.is_safe)
 
 
 def load(path: Path, root: Path) -> Document:
@@ -376,3 +379,19 @@ def _ordered(data: Any) -> Any:
     if isinstance(data, list):
         return [_ordered(item) for item in data]
     return data
+
+
+def flow(value: Any) -> str:
+    """Return a value in one line of YAML, as an example to copy."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{flow(key)}: {flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(flow(each) for each in value) + "]"
+    if isinstance(value, str):
+        try:
+            plain = yaml.safe_load(f"[{value}]") == [value] and not _is_ambiguous(value)
+        except (yaml.YAMLError, ValueError):
+            plain = False
+        if plain and not value.startswith("-"):
+            return value
+    return json.dumps(value, ensure_ascii=False)

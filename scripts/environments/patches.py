@@ -13,7 +13,8 @@ from scripts.core import safe_files, yamlio
 from scripts.core.findings import Finding, UserError, may_be_secret
 from scripts.core.json_schema import check
 from scripts.core.repository import PROGRAM
-from scripts.core.schema_messages import flow, shown
+from scripts.core.schema_messages import shown
+from scripts.core.yamlio import flow
 from scripts.kubernetes.manifest import Manifest
 
 SCHEMA = PROGRAM / "patch.schema.json"
