@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.checks import image_digests, node_options, run_rules
+from scripts.checks import fixing, image_digests, node_options, run_rules
 from scripts.checks.api_schemas import versions
 from scripts.checks.kubeconform import InvalidField, check, sentences
 from scripts.core import paths, yamlio
@@ -25,7 +25,7 @@ from scripts.core.sentences import joined
 from scripts.environments import environment, layout
 from scripts.kubernetes import resilience
 from scripts.output import committed
-from scripts.rendering import provenance
+from scripts.rendering import input_edits, provenance
 from scripts.rendering.pipeline import Rendering, render, settings
 
 Layer = Callable[[Path, Sequence[Rendering]], list[Finding]]
@@ -38,16 +38,20 @@ def rendered(root: Path, names: Sequence[str]) -> list[Rendering]:
     return each(partial(render, root), names, "rendering environments")
 
 
-def validate(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
+def validate(
+    root: Path, renderings: Sequence[Rendering], against: str = "", *, with_edits: bool = False
+) -> list[Finding]:
     """Return all findings of all layers on the environments.
 
     against: a git revision with the old manifests, for the rules about changes; empty for none.
+    with_edits: whether to look for the edits of inputs that carry out the fixes.
     Raises UsageError if git does not know the revision.
     """
     findings = inputs(root, renderings)
     valid = _valid(renderings, findings)
     findings += [finding for layer in LAYERS for finding in layer(root, valid)]
-    return findings + run_rules.check(root, valid, against)
+    findings += run_rules.check(root, valid, against, with_edits=with_edits)
+    return fixing.offered(root, findings) if with_edits else findings
 
 
 def compare(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -142,9 +146,10 @@ def _located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding
     path = _field(problem)
     file, line, column = provenance.of_field(root, found, manifest, path)
     message, fix = sentences(problem, manifest.object, found.kubernetes_version)
-    return Finding(
-        file, line, column, "kubernetes-schema", message, fix, manifest.label, found.name
+    finding = Finding(
+        file, line, column, "kubernetes-schema", message, str(fix), manifest.label, found.name
     )
+    return input_edits.added(root, found, manifest, path, fix, finding)
 
 
 _UNKNOWN = re.compile(r"additional properties '([^']+)'")

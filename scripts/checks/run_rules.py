@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 from scripts.core import paths
 from scripts.core.findings import Finding
-from scripts.core.fixes import Fix
 from scripts.environments import environment, layout
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
@@ -22,11 +22,14 @@ from scripts.rules.rule import Problem, Rule
 from scripts.rules.snapshot import Objects
 
 
-def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
+def check(
+    root: Path, renderings: Sequence[Rendering], against: str = "", *, with_edits: bool = False
+) -> list[Finding]:
     """Return the findings of the rules, each at the line of the input that decides it.
 
     against: a git revision; the rules about changes compare with its committed output, and without
-    it they do not run. Raises UsageError if git does not know the revision.
+    it they do not run. with_edits: see located.
+    Raises UsageError if git does not know the revision.
     """
     environments = objects(root, renderings, against)
     findings = list[Finding]()
@@ -45,7 +48,7 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
         unused, accepted = apply_acceptances(inputs, problems)
         invalid, unwaived = apply_waivers(inputs, accepted, today, is_partial=is_partial)
         findings += [*unused, *invalid]
-        findings += located(root, inputs, unwaived)
+        findings += located(root, inputs, unwaived, with_edits=with_edits)
     return findings
 
 
@@ -63,34 +66,50 @@ def _is_in_unnamed_container(problem: Problem) -> bool:
 
 
 def located(
-    root: Path, inputs: Environment, problems: Sequence[tuple[Rule, Problem]]
+    root: Path,
+    inputs: Environment,
+    problems: Sequence[tuple[Rule, Problem]],
+    *,
+    with_edits: bool = False,
 ) -> list[Finding]:
-    """Return problems as findings at the inputs that decide the fields."""
+    """Return problems as findings at the inputs that decide the fields.
+
+    with_edits: whether to look for the edits of inputs that carry out the fixes, too.
+    """
     places: dict[int, provenance.Place] = {}
     for part in dict.fromkeys(problem.part for _, problem in problems):
         indexes = [index for index, (_, problem) in enumerate(problems) if problem.part == part]
         fields = [(problems[index][1].manifest, problems[index][1].path) for index in indexes]
         places.update(zip(indexes, provenance.of_fields(root, inputs, fields, part), strict=True))
-    return [
-        _finding(root, inputs, rule, problem, places[index])
+    found = [
+        Finding(
+            *places[index],
+            rule.id,
+            problem.message,
+            str(problem.fix),
+            problem.manifest.label,
+            inputs.name,
+            rule.severity,
+        )
         for index, (rule, problem) in enumerate(problems)
+    ]
+    if not with_edits:
+        return found
+    return [
+        _with_edits(root, inputs, rule, problem, finding)
+        for finding, (rule, problem) in zip(found, problems, strict=True)
     ]
 
 
-def _finding(
-    root: Path, inputs: Environment, rule: Rule, problem: Problem, place: provenance.Place
+def _with_edits(
+    root: Path, inputs: Environment, rule: Rule, problem: Problem, finding: Finding
 ) -> Finding:
-    """Return a problem as a finding, with the edits of inputs that carry out its fix."""
-    fix, manifest = problem.fix, problem.manifest
-    finding = Finding(
-        *place, rule.id, problem.message, str(fix), manifest.label, inputs.name, rule.severity
-    )
-    if not isinstance(fix, Fix):
-        return finding
-    edits = input_edits.of_fix(root, inputs, manifest, problem.path, fix)
-    # What base/ has is the same for all environments, and some of them may want it so.
-    is_own = not any(edit.file.startswith("base/") for edit in edits)
-    return finding.with_edits(edits, is_safe=fix.is_safe and is_own)
+    """Return the finding with the edits of inputs that carry out its fix.
+
+    To take back a change is never safe: someone wants it.
+    """
+    found = input_edits.added(root, inputs, problem.manifest, problem.path, problem.fix, finding)
+    return replace(found, is_safe=False) if rule.is_about_changes else found
 
 
 def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Objects]:

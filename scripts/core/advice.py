@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scripts.core.edits import Action
@@ -25,7 +27,27 @@ def write(key: Key, value: Any, *, above: ValuePath = ()) -> Fix:
 
 def write_value(value: Any, shown: str = "") -> Fix:
     """Return the fix to write a value at the place of the finding."""
-    return Fix(f"write {shown or flow(value)}", [Change(Action.WRITE, (), value)])
+    return Fix(f"write {shown or _shown(value)}", [Change(Action.WRITE, (), value)])
+
+
+def in_text(words: str, whole: Any, old: str, new: str) -> Fix:
+    """Return the fix to replace a part of the text at the place of the finding.
+
+    whole: that text; the fix has no edit if it does not have the part exactly once.
+    """
+    is_clear = isinstance(whole, str) and whole.count(old) == 1
+    return Fix(words, [Change(Action.WRITE, (), whole.replace(old, new))] if is_clear else ())
+
+
+def variable(name: str, value: str, *, exists: bool) -> Fix:
+    """Return the fix to write an environment variable.
+
+    exists: whether the place of the finding is its value; otherwise, it is the list of variables.
+    """
+    words = f"write {name}: {json.dumps(value)}"
+    if exists:
+        return Fix(words, [Change(Action.WRITE, (), value)])
+    return Fix(words, [Change(Action.APPEND, (), {"name": name, "value": value})])
 
 
 def instead(old: Any, new: Any) -> Fix:
@@ -43,8 +65,22 @@ def add(key: Key, value: Any, *, above: ValuePath = (), to: str = "") -> Fix:
 def add_item(item: Any, to: Key = (), called: str = "", *, above: ValuePath = ()) -> Fix:
     """Return the fix to add an item to a list; called: the words for the list."""
     path = parts(to)
-    words = f"add {flow(item)} to {called or '.'.join(map(str, path))}"
+    words = f"add {_shown(item)} to {called or '.'.join(map(str, path))}"
     return Fix(words, [Change(Action.APPEND, (*above, *path), item)])
+
+
+def add_to(words: str, items: Sequence[Any], key: Key = ()) -> Fix:
+    """Return the fix to add items to the list at the place of the finding, or at a key there."""
+    shown = ", ".join(map(flow, items))
+    changes = [Change(Action.APPEND, parts(key), item) for item in items]
+    return Fix(f"add to {words}: {shown}", changes if "<" not in shown else ())
+
+
+def write_all(values: Mapping[str, Any]) -> Fix:
+    """Return the fix to write several fields."""
+    shown = [f"{key}: {flow(value)}" for key, value in values.items()]
+    changes = [Change(Action.WRITE, parts(key), value) for key, value in values.items()]
+    return Fix(f"write {' and '.join(shown)}", changes)
 
 
 def remove(words: str, key: Key = ()) -> Fix:
@@ -52,9 +88,19 @@ def remove(words: str, key: Key = ()) -> Fix:
     return Fix(f"remove {words}", [Change(Action.REMOVE, parts(key))])
 
 
-def write_values(key: str, value: Any, where: str = "") -> Fix:
-    """Return the fix to write one of the environment's values."""
-    return Fix(f"write {key}: {flow(value)}{where}", (), [Change(Action.WRITE, parts(key), value)])
+def write_values(key: str, value: Any, where: str = "", verb: str = "write") -> Fix:
+    """Return the fix to write one of the environment's values; <…> in it is for people.
+
+    where: words after it. verb: the words before it: " and" after another value.
+    """
+    shown = flow(value)
+    changes = [Change(Action.WRITE, parts(key), value)] if "<" not in shown else []
+    return Fix(f"{verb} {key}: {shown}{where}", (), changes)
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message: arguments of programs have no quotes there."""
+    return value if isinstance(value, str) and value.startswith("-") else flow(value)
 
 
 def parts(key: Key) -> tuple[str | int, ...]:

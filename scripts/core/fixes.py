@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from scripts.core import paths
 from scripts.core.edits import Action, Edit
@@ -26,12 +26,12 @@ class Change:
     def place(self, path: ValuePath, data: Any) -> tuple[str | int, ...]:
         """Return the path in the data that is meant, for a finding at a path.
 
-        A key that the path ends with, or the beginning of the key, is the one at the end of the
-        path. Otherwise it belongs to the mapping at the path or, if there is none, beside it.
+        A key that begins with a name in the path is the last one there. Otherwise it belongs to
+        the mapping at the path or, if there is none, beside it.
         """
-        for length in range(min(len(self.key), len(path)), 0, -1):
-            if tuple(path[-length:]) == self.key[:length]:
-                return (*path[:-length], *self.key)
+        for index in reversed(range(len(path))):
+            if self.key and path[index] == self.key[0]:
+                return (*path[:index], *self.key)
         is_inside = not self.key or not path or isinstance(paths.get(data, path), dict)
         return (*(path if is_inside else path[:-1]), *self.key)
 
@@ -53,7 +53,7 @@ class Fix(str):
         values: Sequence[Change] = (),
         *,
         is_safe: bool = True,
-    ) -> Fix:
+    ) -> Self:
         """Return the fix."""
         self = super().__new__(cls, words)
         self.changes, self.values, self.is_safe = tuple(changes), tuple(values), is_safe
@@ -70,6 +70,10 @@ class Fix(str):
             changes, values = (*changes, *more.changes), (*values, *more.values)
             is_safe = is_safe and more.is_safe
         return Fix(str.__add__(self, more), changes, values, is_safe=is_safe)
+
+    def __radd__(self, before: str) -> Fix:
+        """Return the fix with words before it."""
+        return Fix(before + str(self), self.changes, self.values, is_safe=self.is_safe)
 
     def __str__(self) -> str:
         """Return the words alone."""

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from scripts.core import edits as data_edits
+from scripts.core import paths
 from scripts.core.edits import Action, CannotApplyError, Edit
 from scripts.core.paths import ValuePath
 from scripts.core.yamlio import flow
@@ -64,9 +65,8 @@ def _edited(text: str, node: yaml.Node | None, edit: Edit) -> str:
     if edit.action is Action.REMOVE:
         return found.without(node, edit.path)
     if edit.action is Action.MOVE:
-        value = data_edits.applied(_parsed(text)[0], [])
-        for part in edit.path:
-            value = value[part]
+        found.entry(node, edit.path)
+        value = paths.get(_parsed(text)[0], edit.path)
         if _COMMENT.search(found.lines_of(node, edit.path)):
             raise CannotApplyError
         shorter = found.without(node, edit.path)
@@ -213,8 +213,9 @@ class _Text:
             at = self.text.index(first, self.start(old))
             indent = " " * (at - self.line_start(at))
             start = self.line_start(at)
-            body = "".join(indent + each if each.strip() else each for each in
-                           value.splitlines(keepends=True))
+            body = "".join(
+                indent + each if each.strip() else each for each in value.splitlines(keepends=True)
+            )
             return self.replaced(start, self.end(old), body.rstrip("\n"))
         one_line = flow(value)
         column = self.start(key) - self.line_start(self.start(key))
@@ -237,9 +238,7 @@ class _Text:
         nodes = [root, *(self.entry(root, path[:n])[1] for n in range(1, len(path)))]
         return any(isinstance(node, yaml.CollectionNode) and node.flow_style for node in nodes)
 
-    def inserting(
-        self, root: yaml.Node | None, path: ValuePath, key: str | int, value: Any
-    ) -> str:
+    def inserting(self, root: yaml.Node | None, path: ValuePath, key: str | int, value: Any) -> str:
         """Return the text with a new entry of the mapping or list at the path."""
         above = self.existing(root, path)
         new = {key: value} if isinstance(key, str) else [value]

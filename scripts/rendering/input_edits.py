@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from scripts.core import edits, paths
 from scripts.core.edits import Action, CannotApplyError, Edit
-from scripts.core.findings import UserError, may_be_secret
+from scripts.core.findings import Finding, Severity, UserError, may_be_secret
 from scripts.core.fixes import Change, Fix
 from scripts.core.yamlio import Document
 from scripts.environments import image_lock, patches
@@ -32,23 +33,50 @@ _Path = tuple[str | int, ...]
 _Try = tuple[Edit, ...]
 
 
+def added(
+    root: Path,
+    environment: Environment,
+    manifest: Manifest,
+    path: Sequence[str | int],
+    fix: str,
+    finding: Finding,
+) -> Finding:
+    """Return a finding about a field of a rendered object, with the edits of its fix."""
+    if not isinstance(fix, Fix):
+        return finding
+    found = of_fix(root, environment, manifest, path, fix, finding.file)
+    is_safe = fix.is_safe and finding.severity is Severity.ERROR and all(map(_is_safe, found))
+    return finding.with_edits(found, is_safe=is_safe)
+
+
+def _is_safe(edit: Edit) -> bool:
+    """Return whether an edit is right for all environments, and loses nothing that was written."""
+    return edit.action is not Action.REMOVE and not edit.file.startswith("base/")
+
+
 def of_fix(
-    root: Path, environment: Environment, manifest: Manifest, path: Sequence[str | int], fix: Fix
+    root: Path,
+    environment: Environment,
+    manifest: Manifest,
+    path: Sequence[str | int],
+    fix: Fix,
+    file: str,
 ) -> tuple[Edit, ...]:
     """Return the edits of inputs for a fix of a field; none if not all of it can be done there.
 
+    file: the input that decides the field.
     Rendered files, templates, the chart's defaults and Secrets are never edited.
     """
     found = [*_of_values(environment, fix)]
     if manifest.kind == "Secret" and fix.changes:
         return ()
     for change in fix.changes:
-        field = _Field(root, environment, manifest, path, change)
+        field = _Field(root, environment, manifest, path, change, file)
         own = field.edits()
         if own is None:
             return ()
         found += own
-        environment = _changed(environment, own)
+        environment = changed(environment, own)
     return tuple(found)
 
 
@@ -90,6 +118,8 @@ class _Field:
     path: Sequence[str | int]
     """The place of the finding."""
     change: Change
+    file: str
+    """The file of the finding."""
 
     @property
     def place(self) -> _Path:
@@ -102,20 +132,11 @@ class _Field:
             setting = self._setting()
             if setting:
                 return [setting]
-        for candidate in self._in_patches():
-            if self._is_right(candidate):
-                return [*candidate]
-        tried = 0
-        for candidate in self._in_values():
-            tried += 1
-            if tried > MOST_TRIED:
-                break
-            if self._is_right(candidate):
-                return [*candidate]
-        for candidate in self._added_to_patch():
-            if self._is_right(candidate):
-                return [*candidate]
-        return None
+        candidates = chain(
+            self._in_patches(), islice(self._in_values(), MOST_TRIED), self._added_to_patch()
+        )
+        right = (each for each in candidates if each and self._is_right(each))
+        return [*next(right, ())] or None
 
     def _wanted(self) -> Any:
         """Return the object as the change makes it."""
@@ -126,14 +147,14 @@ class _Field:
         """Return whether the object has what the change says once the inputs are edited."""
         try:
             wanted = self._wanted()
-            changed = _changed(self.environment, candidate)
-            made = _made(self.root, changed, self.manifest)
+            environment = changed(self.environment, candidate)
+            made = _made(self.root, environment, self.manifest)
         except (UserError, CannotApplyError):
             return False
         if made is None:
             return False
         # A list may have lost an item, so compare all of it.
-        place = [part for part in self.place]
+        place = list(self.place)
         while place and isinstance(place[-1], int):
             place.pop()
         return paths.get(made, place) == paths.get(wanted, place) and (
@@ -152,8 +173,10 @@ class _Field:
                 for index in reversed(range(len(patch.operations))):
                     operation = patch.operations[index]
                     if operation["op"] != "test":
-                        yield patch, index, provenance.patched_path(
-                            self.manifest, operation, self.place
+                        yield (
+                            patch,
+                            index,
+                            provenance.patched_path(self.manifest, operation, self.place),
                         )
 
     def _in_patches(self) -> Iterator[_Try]:
@@ -179,7 +202,7 @@ class _Field:
 
     def _added_to_patch(self) -> Iterator[_Try]:
         """Yield one more operation in the patch that has the place of the finding."""
-        file = provenance.of_field(self.root, self.environment, self.manifest, self.path)[0]
+        file = self.file
         pointer = _pointer(self.place)
         for patch in self.environment.patches:
             if patch.document.file == file and self.change.action is not Action.RENAME:
@@ -251,9 +274,7 @@ class _Field:
         return None
 
     def _edit(self, document: Document, action: Action, path: _Path) -> Edit:
-        return Edit(
-            document.file, action, path, self.change.value, paths.get(document.data, path)
-        )
+        return Edit(document.file, action, path, self.change.value, paths.get(document.data, path))
 
 
 def _without(patch: Patch, index: int) -> _Try:
@@ -265,8 +286,7 @@ def _without(patch: Patch, index: int) -> _Try:
     if len(patch.operations) == len(removed):
         return ()
     return tuple(
-        Edit(file, Action.REMOVE, ("patch", each), None, patch.operations[each])
-        for each in removed
+        Edit(file, Action.REMOVE, ("patch", each), None, patch.operations[each]) for each in removed
     )
 
 
@@ -290,16 +310,16 @@ def _paths_of(data: Any, content: Any, path: list[str | int]) -> Iterator[list[s
             yield from _paths_of(value, content, [*path, index])
 
 
-def _changed(environment: Environment, made: Sequence[Edit]) -> Environment:
-    """Return the environment with edits of its files."""
+def changed(environment: Environment, made: Sequence[Edit]) -> Environment:
+    """Return the environment with edits of its values and patches."""
 
-    def changed(document: Document) -> Document:
+    def edited(document: Document) -> Document:
         own = [edit for edit in made if edit.file == document.file]
         if not own:
             return document
         return Document(document.file, edits.applied(document.data or {}, own), None)
 
-    layers = tuple(changed(layer) for layer in environment.layers)
+    layers = tuple(edited(layer) for layer in environment.layers)
     known = {layer.file for layer in layers}
     own = f"overlays/{environment.name}/values.yaml"
     if own not in known:
@@ -307,7 +327,7 @@ def _changed(environment: Environment, made: Sequence[Edit]) -> Environment:
         layers = (*layers, Document(own, edits.applied({}, added), None)) if added else layers
     patched = list[Patch]()
     for patch in environment.patches:
-        document = changed(patch.document)
+        document = edited(patch.document)
         if document is not patch.document:
             patch = replace(patch, document=document, operations=tuple(document.data["patch"]))
         patched.append(patch)

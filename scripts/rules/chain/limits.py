@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from scripts.chain.node_config import BESU, Node
 from scripts.chain.version import Release, release
-from scripts.core import paths, tomlio
+from scripts.core import advice, paths, tomlio
 from scripts.core.findings import UserError
 from scripts.kubernetes import services
 from scripts.rules.rule import Outcome, Problem, rule
@@ -78,7 +78,11 @@ def gas_limit_changes(objects: Objects) -> Iterator[Problem]:
             "changes with each block until it is the target's"
         )
         is_written = setting is not None and setting.manifest is node.workload.manifest
-        fix = f"write --target-gas-limit={limit}" if is_written else _GAS_LIMIT_FIX.format(limit)
+        fix = (
+            advice.write_value(f"--target-gas-limit={limit}")
+            if is_written
+            else _GAS_LIMIT_FIX.format(limit)
+        )
         yield Problem(*node.place(setting), message, fix)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from scripts.chain import genesis_diff, identity
 from scripts.chain.node_config import BESU, MARU, Node, Setting
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.chain.settings import named, write
@@ -123,7 +123,11 @@ def peer_with_generated_key(objects: Objects) -> Iterator[Problem]:
         fix = f"mount the Secret with the pod's key, and write its path as {key}"
         if path:
             in_args = setting is None and node.program == BESU
-            fix = f"add --{key}={path} to args" if in_args else write(node, setting, key, path)
+            fix = (
+                advice.add_item(f"--{key}={path}", "args")
+                if in_args
+                else write(node, setting, key, path)
+            )
         args = (node.workload.manifest, (*node.container.path, "args"))
         yield Problem(*(node.place(setting) if setting else args), message, fix)
 
@@ -345,7 +349,7 @@ def peers_need_not_ready_addresses(objects: Objects) -> Iterator[Problem]:
                 "ready: nodes that start together wait for each other"
             )
             path: Where = ("spec", "publishNotReadyAddresses")
-            yield Problem(service, path, message, "write publishNotReadyAddresses: true")
+            yield Problem(service, path, message, advice.write("publishNotReadyAddresses", True))
 
 
 @rule("docs/chain.md")
@@ -404,7 +408,8 @@ def missing_wait_for_peers(objects: Objects) -> Iterator[Problem]:
                 f"the variable PEERS of the container {node.name} lacks {', '.join(missing)}: Besu "
                 "starts before these names resolve, and does not connect there"
             )
-            fix = f'write value: "{" ".join(dict.fromkeys(hosts))}"'
+            hosts_text = " ".join(dict.fromkeys(hosts))
+            fix = advice.write_value(hosts_text, f'value: "{hosts_text}"')
             yield Problem(variable.manifest, variable.path, message, fix)
 
 
@@ -447,5 +452,5 @@ def readiness_ignores_peers(objects: Objects) -> Iterator[Problem]:
         is_low = text.isdecimal() and int(text) < wanted
         result = "ready although it is isolated" if is_low else "not ready although it has enough"
         place = variable.path if variable else (*node.container.path, "env")
-        fix = f'write PEERS_WANTED: "{wanted}"'
+        fix = advice.variable("PEERS_WANTED", str(wanted), exists=variable is not None)
         yield Problem(node.workload.manifest, place, f"{state}, but {needs}: it is {result}", fix)

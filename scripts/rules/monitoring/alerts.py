@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from scripts.core import paths, repository
+from scripts.core import advice, paths, repository
 from scripts.core.findings import Severity
 from scripts.rules.monitoring.expressions import Query, queries
 from scripts.rules.rule import Outcome, Problem, rule
@@ -47,7 +47,7 @@ def missing_alert_duration(objects: Objects) -> Iterator[Problem]:
     for query, name in _alerts(objects):
         if str(query.rule.get("for", "0s")).rstrip("smhdwy") in ("", "0"):
             message = f"the alert {name} fires at once: a single late scrape is enough"
-            fix = "write for: 5m, the time for which the problem must last"
+            fix = advice.write("for", "5m") + ", the time for which the problem must last"
             yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.kubernetes import containers, monitors, promql
 from scripts.kubernetes.manifest import Manifest
@@ -47,7 +48,9 @@ def scrape_of_wrong_port(objects: Objects) -> Iterator[Problem]:
                 f"{label} scrapes the path {path} of port {port}, but the metrics are at /metrics: "
                 "Prometheus gets no metrics"
             )
-            yield Problem(scrape.monitor, (*where, "path"), message, "write path: /metrics")
+            yield Problem(
+                scrape.monitor, (*where, "path"), message, advice.write("path", "/metrics")
+            )
 
 
 @rule("docs/monitoring.md", outcome=Outcome.RISK)
@@ -62,7 +65,7 @@ def missing_scrape(objects: Objects) -> Iterator[Problem]:
             "there is no ServiceMonitor, so Prometheus has no metrics of the chain nodes: alerts on"
             " these metrics never fire"
         )
-        fix = "write metrics.serviceMonitor.enabled: true"
+        fix = advice.write_values("metrics.serviceMonitor.enabled", True)
         yield Problem(rules[0], ("metadata", "name"), message, fix)
         return
     for node in unscraped(objects):
@@ -104,7 +107,7 @@ def scrape_timeout_above_interval(objects: Objects) -> Iterator[Problem]:
                     "scraped"
                 )
                 usual = promql.seconds(_USUAL_TIMEOUT) <= promql.seconds(interval)
-                fix = f"write scrapeTimeout: {_USUAL_TIMEOUT if usual else interval}"
+                fix = advice.write("scrapeTimeout", _USUAL_TIMEOUT if usual else interval)
                 yield Problem(monitor, (*path, "scrapeTimeout"), message, fix)
 
 
@@ -131,7 +134,9 @@ def inconsistent_monitoring_labels(objects: Objects) -> Iterator[Problem]:
             f"{manifest.label} lacks the label {label}: {value}, which {example.label} has: a "
             "Prometheus that selects by it ignores this object"
         )
-        fix = f"write {label}: {value} in its labels, or another label for all of them"
+        fix = advice.write(label, value, above=("labels",)).unless(
+            " in its labels, or another label for all of them"
+        )
         yield Problem(manifest, ("metadata", "labels"), message, fix)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from scripts.core import paths
+from scripts.core import advice, paths
+from scripts.core.edits import Action
 from scripts.core.findings import Severity
+from scripts.core.fixes import Change, Fix
 from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies, services
 from scripts.kubernetes.manifest import Where
@@ -99,9 +101,10 @@ def missing_default_deny(objects: Objects) -> Iterator[Problem]:
     denying = [policy for policy in objects.policies if not any(policy.rules.values())]
     widest = max(denying, key=lambda policy: len(selected(objects, policy)), default=None)
     if widest is None:
-        fix = "write networkPolicy: {enabled: true, wholeNamespace: true} in"
-        fix += f" overlays/{objects.name}/values.yaml"
-        yield Problem(objects.application, ("metadata", "name"), message, fix)
+        both = {"enabled": True, "wholeNamespace": True}
+        words = f"write networkPolicy: {flow(both)} in overlays/{objects.name}/values.yaml"
+        changes = [Change(Action.WRITE, ("networkPolicy", key), on) for key, on in both.items()]
+        yield Problem(objects.application, ("metadata", "name"), message, Fix(words, (), changes))
         return
     is_whole = _is_whole(widest)
     path: Where = ("spec", "policyTypes")
@@ -109,9 +112,9 @@ def missing_default_deny(objects: Objects) -> Iterator[Problem]:
         labels = paths.get(widest.manifest.object, ("spec", "podSelector", "matchLabels"))
         path = ("spec", "podSelector", "matchLabels", *sorted(labels or ())[:1])
     fix = (
-        "write policyTypes: [Ingress, Egress]"
+        advice.write("policyTypes", ["Ingress", "Egress"])
         if is_whole
-        else in_values(objects, "wholeNamespace: true")
+        else in_values(objects, "wholeNamespace", True)
     )
     yield Problem(widest.manifest, path, message, fix)
 
@@ -491,7 +494,7 @@ def unneeded_internet_egress(objects: Objects) -> Iterator[Problem]:
             fix = f"write a podSelector that selects only {joined([*map(label_of, needing)])}"
             if not needing[1:]:
                 labels = {"matchLabels": pod_selector(needing[0])}
-                fix = f"write podSelector: {flow(labels)}"
+                fix = advice.write("podSelector", labels)
             yield Problem(policy.manifest, ("spec", "podSelector"), message, fix)
 
 

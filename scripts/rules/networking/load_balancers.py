@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -34,5 +35,5 @@ def load_balancer_with_affinity(objects: Objects) -> Iterator[Problem]:
                 f"{service.label} is a LoadBalancer with sessionAffinity ClientIP: on AWS it gets "
                 "no load balancer, and no address"
             )
-            fix = "write sessionAffinity: None"
+            fix = advice.write("sessionAffinity", "None")
             yield Problem(service, ("spec", "sessionAffinity"), message, fix)

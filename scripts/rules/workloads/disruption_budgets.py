@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Manifest
@@ -100,9 +101,10 @@ def missing_pdb(objects: Objects) -> Iterator[Problem]:
             fix = "add a PodDisruptionBudget with maxUnavailable: 1 that selects these pods"
             component = workload.manifest.component
             if component in _OF_CHART:
-                fix = (
-                    f"write {component}.podDisruptionBudget: {{enabled: true, maxUnavailable: 1}} "
-                    f"in overlays/{objects.name}/values.yaml"
+                fix = advice.write_values(
+                    f"{component}.podDisruptionBudget",
+                    {"enabled": True, "maxUnavailable": 1},
+                    f" in overlays/{objects.name}/values.yaml",
                 )
             yield Problem(*counted(objects, workload, "minReplicas"), message, fix)
 
@@ -142,7 +144,7 @@ def pdb_protects_unready_pods(objects: Objects) -> Iterator[Problem]:
                 "the drain of its node"
             )
             path = ("spec", "unhealthyPodEvictionPolicy")
-            fix = "write unhealthyPodEvictionPolicy: AlwaysAllow"
+            fix = advice.write("unhealthyPodEvictionPolicy", "AlwaysAllow")
             yield Problem(manifest, path, message, fix)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.resilience import ZONE
@@ -143,10 +143,9 @@ def chain_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
         fix = f"{_MORE_ZONES}, or write {enough} zones; {_accept('chain-stops-with-a-zone')}"
         yield Problem(objects.application, ("zones",), message, fix)
         return
-    fix = (
-        "write sequencer.antiAffinity: hard and maru.antiAffinity: hard in "
-        f"overlays/{objects.name}/values.yaml"
-    )
+    fix = advice.write_values("sequencer.antiAffinity", "hard")
+    fix += advice.write_values("maru.antiAffinity", "hard", "", " and")
+    fix += f" in overlays/{objects.name}/values.yaml"
     yield Problem(sequencer.manifest, _placing(sequencer), message, fix)
 
 
@@ -170,11 +169,11 @@ def validator_split_over_zones(objects: Objects) -> Iterator[Problem]:
             fix = f"upgrade the cluster to 1.{_BY_ORDINAL}; {_accept('validator-split-over-zones')}"
             yield Problem(objects.application, ("kubernetesVersion",), message, fix)
             return
-        fix = (
-            f"write maru.beside: zone in overlays/{objects.name}/values.yaml, or add to "
-            f"podAffinity of maru.affinity: {{{REQUIRED}: [{{topologyKey: {ZONE}, labelSelector: "
-            "{matchLabels: {app.kubernetes.io/component: sequencer}}, matchLabelKeys: "
-            "[apps.kubernetes.io/pod-index]}]}"
+        file = f"overlays/{objects.name}/values.yaml"
+        fix = advice.write_values("maru.beside", "zone", f" in {file}").unless(
+            f", or add to podAffinity of maru.affinity: {{{REQUIRED}: [{{topologyKey: {ZONE}, "
+            "labelSelector: {matchLabels: {app.kubernetes.io/component: sequencer}}, "
+            "matchLabelKeys: [apps.kubernetes.io/pod-index]}]}"
         )
         yield Problem(maru.manifest, (*maru.pod_path, "affinity"), message, fix)
 
@@ -197,7 +196,7 @@ def rpc_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
             "only one pod of Besu serves JSON-RPC, which is unavailable if the pod, its node or "
             "its zone is down"
         )
-        yield Problem(manifest, path, message, f"write {path[-1]}: 2")
+        yield Problem(manifest, path, message, advice.write(path[-1], 2))
     elif spread.zone >= spread.pods and spread.pods and not _selects_nothing(objects, "besu"):
         place = "node" if spread.node >= spread.pods else "zone"
         message = (
@@ -211,7 +210,7 @@ def rpc_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
         yield Problem(besu.manifest, _placing(besu), message, fix)
 
 
-_MORE_ZONES = "add three-zones to profiles, which has six validators"
+_MORE_ZONES = advice.add_item("three-zones", "profiles") + ", which has six validators"
 
 _BY_ORDINAL = 31
 """Minor version of Kubernetes from which affinities have matchLabelKeys (KEP-3633)."""

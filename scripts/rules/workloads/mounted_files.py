@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from scripts.chain.node_config import BESU, MARU, Node, Setting
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import HANDLERS, PROBES, Container
 from scripts.kubernetes.manifest import Where
@@ -64,7 +64,9 @@ def missing_sub_path(objects: Objects) -> Iterator[Problem]:
                         )
                         near = difflib.get_close_matches(name, known, 1)
                         fix = (
-                            f"write subPath: {near[0]}" if near else "write one of these in subPath"
+                            advice.write("subPath", near[0])
+                            if near
+                            else "write one of these in subPath"
                         )
                         where = (*path, field)
                         if field == "subPathExpr":
@@ -160,7 +162,7 @@ def script_shell_mismatch(objects: Objects) -> Iterator[Problem]:
             message = f"{script} of {container.name} is run by {program}, but its first line names"
             message += f" {wanted}: it does not start, or ends at the first command that differs"
             path = (*container.path, *place, 0)
-            yield Problem(container.workload.manifest, path, message, f"write {wanted}")
+            yield Problem(container.workload.manifest, path, message, advice.write_value(wanted))
 
 
 def _shell(objects: Objects, container: Container, path: str) -> str:
@@ -246,7 +248,7 @@ def _missing_file(
         message = f"{called(container)} uses {text}, but {elsewhere}: {_FAILS}"
         right = _used(container, text, mounted, holds) if whole else ""
         if right:
-            return Problem(workload.manifest, path, message, f"write {right} instead of {text}")
+            return Problem(workload.manifest, path, message, advice.instead(text, right))
         return Problem(workload.manifest, (*container.path, "volumeMounts"), message, fix)
     folder, volume, name = under.folder, under.volume, text[len(under.folder) + 1 :]
     known = holds.get(volume)
@@ -283,9 +285,9 @@ def _not_mounted(container: Container, text: str, folders: set[str]) -> Problem 
         f"at {near[0]}, as {called(other)} does: {_FAILS}"
     )
     # In a volume that containers share, each has a folder of its name.
-    inner = f", subPath: {container.name}" if mount.get("subPath") == other.name else ""
-    item = f"{{name: {mount.get('name')}, mountPath: {near[0]}{inner}}}"
-    fix = f"add {item} to volumeMounts of {called(container)}"
+    inner = {"subPath": container.name} if mount.get("subPath") == other.name else {}
+    item = {"name": mount.get("name"), "mountPath": near[0]} | inner
+    fix = advice.add_item(item, "volumeMounts") + f" of {called(container)}"
     path = (*container.path, "volumeMounts")
     return Problem(container.workload.manifest, path, message, fix)
 

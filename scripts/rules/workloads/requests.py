@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import resilience
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
@@ -53,9 +53,9 @@ def request_above_limit(objects: Objects) -> Iterator[Problem]:
                 f"{called(own.container)} requests {request} of {resource}, above its "
                 f"limit of {limit}: the API server rejects the object, so the sync fails"
             )
-            fix = (
-                f"write resources.requests.{resource}: {quoted(limit)}; if the container needs "
-                f"more, write resources.limits.{resource}: {quoted(request)} instead"
+            fix = advice.write(f"resources.requests.{resource}", limit).unless(
+                f"; if the container needs more, write resources.limits.{resource}: {quoted(request)} "
+                "instead"
             )
             yield in_container(own.container, ("resources", "requests", resource), message, fix)
 
@@ -112,7 +112,9 @@ def _pairs_that_fit_no_node(objects: Objects, node: Mapping[str, Decimal]) -> It
             f"{resource}, and a node provides {shown(resource, allocatable)} (node in overlays/"
             f"{objects.name}/environment.yaml): the Maru stays Pending"
         )
-        fix = "write maru.beside: zone, or use larger nodes and update node in environment.yaml"
+        fix = advice.write_values("maru.beside", "zone").unless(
+            ", or use larger nodes and update node in environment.yaml"
+        )
         path = (*maru.workload.pod_path, "affinity", "podAffinity", REQUIRED, 0, "topologyKey")
         yield Problem(maru.workload.manifest, path, message, fix)
         return
@@ -139,7 +141,7 @@ def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
                     message = f"{what}, which means {shown('', amount)} bytes"
                     meant = with_unit(value)
                 message += f": {_MISREAD[field, resource]}"
-                fix = f"write {field}.{resource}: {meant}"
+                fix = advice.write(f"{field}.{resource}", meant)
                 yield in_container(container, ("resources", field, resource), message, fix)
 
 
