@@ -12,6 +12,7 @@ from pathlib import Path
 from scripts.core import safe_files, yaml_edits
 from scripts.core.edits import CannotApplyError, Edit
 from scripts.core.findings import Finding, Replacement, UserError
+from scripts.environments import environment
 
 MOST_ROUNDS = 20
 """Each round applies the edits of one validation; the next one finds what they made visible."""
@@ -74,6 +75,7 @@ def fix(root: Path, validate: Validate, *, unsafe: bool) -> tuple[Fixed, list[Fi
             fixed.old.setdefault(file, texts.old[file])
             fixed.new[file] = text
             _write(root / file, text)
+        environment.forget()
     return fixed, validate()
 
 

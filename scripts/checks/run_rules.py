@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Finding
 from scripts.environments import environment, layout
 from scripts.environments.environment import Environment
@@ -158,7 +158,7 @@ def apply_acceptances(
         if accepted.rule not in reported:
             message = f"the acceptance is unused: {accepted.rule} reports nothing"
             path: paths.ValuePath = ["accepts", index, "rule"]
-            fix = "remove it: the risk is gone"
+            fix = advice.remove("it", path[:-1]) + ": the risk is gone"
             rule = "unused-acceptance"
             unused.append(
                 inputs.document.finding(rule, path, message, fix, environment=inputs.name)
@@ -208,11 +208,14 @@ def _bad_waiver(
     if rule is None:
         near = difflib.get_close_matches(waiver.rule, catalogue.RULES, 1)
         message = f"rule {waiver.rule} does not exist, so the waiver has no effect"
-        fix = f"write {near[0]}" if near else "write a rule that `python -m scripts rules` lists"
+        fix = "write a rule that `python -m scripts rules` lists"
+        if near:
+            fix = advice.write_value(near[0])
         yield finding("unknown-rule", "rule", message, fix)
     elif not is_used and not rule.is_about_changes and not (is_partial and rule.together):
         message = f"the waiver is unused: {waiver.rule} reports nothing for {waiver.object}"
-        yield finding("stale-waiver", "rule", message, "remove the waiver")
+        fix = advice.remove("the waiver", ["waivers", index])
+        yield finding("stale-waiver", "rule", message, fix)
     elif waiver.until < today.isoformat():
         message = f"the waiver of {waiver.rule} expired on {waiver.until}, and has no effect"
         fix = f"fix what {waiver.rule} reports; if the risk is still acceptable, write a later date"

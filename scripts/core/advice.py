@@ -88,14 +88,11 @@ def remove(words: str, key: Key = ()) -> Fix:
     return Fix(f"remove {words}", [Change(Action.REMOVE, parts(key))])
 
 
-def write_values(key: str, value: Any, where: str = "", verb: str = "write") -> Fix:
-    """Return the fix to write one of the environment's values; <…> in it is for people.
-
-    where: words after it. verb: the words before it: " and" after another value.
-    """
+def write_values(key: str, value: Any, where: str = "") -> Fix:
+    """Return the fix to write one of the environment's values; <…> in it is for people."""
     shown = flow(value)
     changes = [Change(Action.WRITE, parts(key), value)] if "<" not in shown else []
-    return Fix(f"{verb} {key}: {shown}{where}", (), changes)
+    return Fix(f"write {key}: {shown}{where}", (), changes)
 
 
 def _shown(value: Any) -> str:

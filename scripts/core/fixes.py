@@ -79,6 +79,10 @@ class Fix(str):
         """Return the words alone."""
         return str.__str__(self)
 
+    def without_verb(self) -> Fix:
+        """Return the fix without its first word, to follow after another one."""
+        return Fix(self.partition(" ")[2], self.changes, self.values, is_safe=self.is_safe)
+
     def unless(self, words: str) -> Fix:
         """Return the fix with words that say when another one is right: people must choose."""
         return Fix(str.__add__(self, words), self.changes, self.values, is_safe=False)

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from scripts.core import advice as written
+from scripts.core import advice as wording
 from scripts.core.edits import Action
 from scripts.core.findings import may_be_secret
 from scripts.core.fixes import Change, Fix
@@ -231,10 +231,10 @@ def repaired(value: str, parts: Sequence[Schema], valid: Callable[[Any], bool]) 
     for other in _repairs(value):
         if other != value and valid(other):
             if not isinstance(other, str):
-                return written.write_value(other, f"{other} without quotes")
+                return wording.write_value(other, f"{other} without quotes")
             words = as_fix(str(first(parts, "errorMessage") or ""))
             what = words.partition(". ")[0].removeprefix("write ") if words else ""
-            return written.write_value(other) + (f": {what}" if what else "")
+            return wording.write_value(other) + (f": {what}" if what else "")
     return None
 
 
@@ -276,17 +276,17 @@ def retyped(
             shown = json.dumps(plain)
             if hidden:
                 return "write it without quotes"
-            return written.write_value(plain, f"{shown} without quotes")
+            return wording.write_value(plain, f"{shown} without quotes")
     if isinstance(value, bool | int | float):
         text = written if written is not None else json.dumps(value)
         if valid(text):
             if hidden:
                 return "write it in quotes"
-            return written.write_value(text, f'it in quotes: "{text}"')
+            return wording.write_value(text, f'it in quotes: "{text}"')
     if not isinstance(value, dict | list | None) and valid([value]):
         if hidden:
             return "write it as a list"
-        return written.write_value([value], f"a list: {flow([value])}")
+        return wording.write_value([value], f"a list: {flow([value])}")
     return None
 
 
@@ -296,7 +296,7 @@ def nearest(value: Any, options: Sequence[Any]) -> str:
     near = difflib.get_close_matches(str(value).lower(), by_letters, 1)
     chosen = [by_letters[near[0]]] if near else options
     if len(chosen) == 1:
-        return written.write_value(chosen[0])
+        return wording.write_value(chosen[0])
     return "write " + joined([flow(option) for option in chosen], "or")
 
 
@@ -329,7 +329,7 @@ def moving(path: ValuePath, key: str, targets: Sequence[ValuePath], known: Seque
     if not targets:
         if key.partition(".")[0] in known:
             return "write one key below the other, without dots"
-        remove = written.remove("it")
+        remove = wording.remove("it")
         if not 0 < len(known) <= _MOST_LISTED:
             return remove.unless("")
         of = f" of {label(path)}" if path else ""

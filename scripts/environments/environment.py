@@ -6,12 +6,12 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts.core import json_schema, paths, safe_files, schema_messages, yamlio
+from scripts.core import advice, json_schema, paths, safe_files, schema_messages, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.core.yamlio import Document
@@ -173,8 +173,9 @@ def load(root: Path, name: str) -> Environment:
     findings = json_schema.check_merged(data, SCHEMA, locate)
     if findings:
         unnamed = schema_messages.missing([], ["name"])
-        own = f"add name: {folder.name}"  # not the example of the schema
-        raise UserError(*(replace(f, fix=own) if f.message == unnamed else f for f in findings))
+        own = advice.add("name", folder.name)  # not the example of the schema
+        named = document.finding("missing-key", [], unnamed, own)
+        raise UserError(*(named if f.message == unnamed else f for f in findings))
     return _build(root, folder, document, data)
 
 
@@ -190,7 +191,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     findings = list[Finding]()
     if data["name"] != folder.name:
         message = f"name is {data['name']}, but the folder is overlays/{folder.name}"
-        fix = f"write name: {folder.name}"
+        fix = advice.write("name", folder.name)
         findings.append(document.finding("environment-name-mismatch", ["name"], message, fix))
     findings += _unused(root, folder)
     layers = [
@@ -251,12 +252,15 @@ def _unused(root: Path, folder: Path) -> Iterable[Finding]:
     """Yield a finding for each file in an environment's folder that is not an input."""
     import difflib
 
-    for path in safe_files.entries(folder, root):
+    entries = safe_files.entries(folder, root)
+    for path in entries:
         if path.name in READ or path.name.startswith(".") or path.suffix == ".md":
             continue
         near = difflib.get_close_matches(path.name, READ, 1)
         fix = f"remove {path.name}; an environment consists of {', '.join(READ)} and *.md"
-        if near:
+        if near and folder / near[0] in entries:
+            fix = f"remove {path.name}: {near[0]} is there, too"
+        elif near:
             fix = f"rename {path.name} to {near[0]}"
         file = safe_files.name(path, root)
         yield Finding(file, 0, 0, "unused-file", "nothing reads this file", fix)
@@ -309,7 +313,7 @@ def _no_profile(root: Path, document: Document, index: int, profile: str) -> Fin
     known = [path.stem for path in entries if path.suffix == ".yaml"]
     near = difflib.get_close_matches(profile, known, 1)
     added = f"add base/profiles/{profile}.yaml"
-    fix = f"write {near[0]}" if near else added
+    fix = advice.write_value(near[0]) if near else added
     if known and not near:
         fix = f"write one of {', '.join(known)}; for a new profile, {added}"
     message = f"unknown profile {profile}: base/profiles/{profile}.yaml does not exist"
@@ -326,6 +330,11 @@ def _read(path: Path, root: Path) -> Document:
     if path not in safe_files.entries(path.parent, root):
         raise UserError(_missing(path, root, "the file is missing", "restore it from git"))
     return yamlio.load(path, root)
+
+
+def forget() -> None:
+    """Read documents that environments share again, after they have been changed."""
+    _read.cache_clear()
 
 
 def collisions(root: Path, names: Iterable[str]) -> list[Finding]:

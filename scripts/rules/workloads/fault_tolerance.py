@@ -144,7 +144,7 @@ def chain_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
         yield Problem(objects.application, ("zones",), message, fix)
         return
     fix = advice.write_values("sequencer.antiAffinity", "hard")
-    fix += advice.write_values("maru.antiAffinity", "hard", "", " and")
+    fix += " and " + advice.write_values("maru.antiAffinity", "hard").without_verb()
     fix += f" in overlays/{objects.name}/values.yaml"
     yield Problem(sequencer.manifest, _placing(sequencer), message, fix)
 

@@ -127,13 +127,13 @@ def probe_path_of_wrong_api(objects: Objects) -> Iterator[Problem]:
                 right = right or list(answers)[:1]
                 number = next((n for n, name in behind.items() if name == right[0]), right[0])
                 names = [name for name, value in own.items() if value == number]
-                on_port = f"port: {names[0] if names else number}"
+                on_port = advice.write("port", names[0] if names else number)
                 if url_path not in answers[right[0]]:
                     fix = advice.write("path", _path_of(kind, served or answers[right[0]]))
-                    fix += "" if served else f", and {on_port}"
+                    fix = fix if served else fix + ", and " + on_port.without_verb()
                     yield Problem(manifest, (*path, "path"), message, fix)
                 else:
-                    yield Problem(manifest, (*path, "port"), message, advice.write_value(on_port))
+                    yield Problem(manifest, (*path, "port"), message, on_port)
             elif kind == "readinessProbe" and url_path == "/liveness":
                 message = (
                     f"the readinessProbe of the container {node.name} requests {url_path}: the pod "

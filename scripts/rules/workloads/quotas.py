@@ -50,7 +50,7 @@ def quota_too_small(objects: Objects) -> Iterator[Problem]:
                 )
                 enough = least(resource, total)
                 value = int(enough) if enough.isdecimal() and resource[-3:] != "cpu" else enough
-                fix = advice.write(name, value).unless(" or more")
+                fix = advice.write([name], value).unless(" or more")
                 if manifest.template.startswith("chart/") and not manifest.patches:
                     fix += f" in resourceQuota.hard of overlays/{objects.name}/values.yaml"
                 yield Problem(manifest, ("spec", "hard", name), message, fix)
@@ -106,8 +106,8 @@ def request_above_default_limit(objects: Objects) -> Iterator[Problem]:
                 f"default limit of {limit} from a LimitRange: the API server rejects its pods"
             )
             fix = advice.add(f"resources.limits.{resource}", request).unless(
-                f"; if the container needs less, write resources.requests.{resource}: {quoted(limit)} "
-                "instead"
+                f"; if the container needs less, write "
+                f"resources.requests.{resource}: {quoted(limit)} instead"
             )
             yield in_container(own.container, ("resources", "requests", resource), message, fix)
 

@@ -54,8 +54,8 @@ def request_above_limit(objects: Objects) -> Iterator[Problem]:
                 f"limit of {limit}: the API server rejects the object, so the sync fails"
             )
             fix = advice.write(f"resources.requests.{resource}", limit).unless(
-                f"; if the container needs more, write resources.limits.{resource}: {quoted(request)} "
-                "instead"
+                f"; if the container needs more, write "
+                f"resources.limits.{resource}: {quoted(request)} instead"
             )
             yield in_container(own.container, ("resources", "requests", resource), message, fix)
 

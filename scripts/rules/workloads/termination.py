@@ -68,7 +68,11 @@ def pre_stop_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
                 f"terminationGracePeriodSeconds is {grace}: the container is killed before it gets "
                 "SIGTERM"
             )
-            fix = advice.write("terminationGracePeriodSeconds", int(seconds) + 30)
+            fix = advice.write(
+                "terminationGracePeriodSeconds",
+                int(seconds) + 30,
+                above=container.workload.pod_path[-2:],
+            )
             yield Problem(container.workload.manifest, path, message, fix)
 
 

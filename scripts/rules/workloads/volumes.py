@@ -123,11 +123,9 @@ def read_only_root_without_tmp(objects: Objects) -> Iterator[Problem]:
                 f"{called(container)} has a read-only root filesystem and no volume at"
                 f" {_TMP}: it fails when it writes a temporary file"
             )
-            fix = (
-                advice.write("mountPath", _TMP) + f" instead of {near[0]}"
-                if near
-                else _mount_to_add(empty)
-            )
+            fix: str = _mount_to_add(empty)
+            if near:
+                fix = f"write mountPath: {_TMP} instead of {near[0]}"
             yield Problem(workload.manifest, (*container.path, "volumeMounts"), message, fix)
 
 
