@@ -198,7 +198,8 @@ def _edit(edit: Edit) -> dict[str, object]:
     if edit.action is not Action.REMOVE:
         is_path = edit.action is Action.MOVE
         shown["value"] = list(edit.value) if is_path else edit.value
-    if edit.old is not None and edit.action is not Action.APPEND and not may_be_secret(edit.path):
+    is_hidden = isinstance(edit.old, dict | list) or may_be_secret(edit.path)
+    if edit.old is not None and not is_hidden:
         shown["old"] = edit.old
     return shown
 

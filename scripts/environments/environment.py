@@ -191,7 +191,9 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     findings = list[Finding]()
     if data["name"] != folder.name:
         message = f"name is {data['name']}, but the folder is overlays/{folder.name}"
-        fix = advice.write("name", folder.name)
+        fix: str = advice.write("name", folder.name)
+        if not _NAME.fullmatch(folder.name):
+            fix = f"rename the folder overlays/{folder.name} to overlays/{data['name']}"
         findings.append(document.finding("environment-name-mismatch", ["name"], message, fix))
     findings += _unused(root, folder)
     layers = [
@@ -461,6 +463,9 @@ def _without_network(root: Path, names: set[str]) -> list[Finding]:
             findings.append(Finding(file, 0, 0, "missing-network", message, fix))
     return findings
 
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+"""The form of an environment's name, which is part of the names of objects."""
 
 _IDENTITY = re.compile(
     rb"""^[- ]+(?:address: \W?(0x[0-9a-fA-F]{40})|"chainId": ([1-9][0-9]*))\b""", re.MULTILINE

@@ -45,13 +45,11 @@ def added(
     if not isinstance(fix, Fix):
         return finding
     found = of_fix(root, environment, manifest, path, fix, finding.file)
-    is_safe = fix.is_safe and finding.severity is Severity.ERROR and all(map(_is_safe, found))
+    # To remove what someone wrote loses it; what base/ has, other environments may share.
+    loses = any(edit.action is Action.REMOVE for edit in found)
+    is_own = not finding.file.startswith("base/")
+    is_safe = fix.is_safe and finding.severity is Severity.ERROR and is_own and not loses
     return finding.with_edits(found, is_safe=is_safe)
-
-
-def _is_safe(edit: Edit) -> bool:
-    """Return whether an edit is right for all environments, and loses nothing that was written."""
-    return edit.action is not Action.REMOVE and not edit.file.startswith("base/")
 
 
 def of_fix(
@@ -91,14 +89,15 @@ def _of_values(environment: Environment, fix: Fix) -> Iterator[Edit]:
 def target(environment: Environment, path: list[str | int]) -> tuple[Document, list[str | int]]:
     """Return the file of values in which to write a value, and the path in it.
 
-    This is the file that sets it. A value that only the chart sets, or that has no value yet, is
-    written in the environment's own file.
+    This is the environment's file that sets it. A value that the chart or base/ sets, or that
+    nothing sets, is written in the environment's own file: other environments may want it so.
     """
     document, inside = environment.locate(path)
     is_set = paths.has(document.data, inside)
     if document is environment.document and path[:1] == ["zones"]:
         return document, inside
-    if document is not environment.layers[0] and is_set:
+    is_shared = document is environment.layers[0] or document.file.startswith("base/")
+    if is_set and not is_shared:
         return document, inside
     own = f"overlays/{environment.name}/values.yaml"
     layer = environment.layers[-1]
@@ -157,6 +156,8 @@ class _Field:
         place = list(self.place)
         while place and isinstance(place[-1], int):
             place.pop()
+        if not paths.has(made, place) and candidate[0].path[-1:] == self.place[-1:]:
+            return True  # a template that writes no field for its default
         return paths.get(made, place) == paths.get(wanted, place) and (
             paths.has(made, place) == paths.has(wanted, place)
         )
@@ -252,8 +253,9 @@ class _Field:
         if "plain" in whole or may_be_secret(whole):
             return
         holder = next((n for n, part in enumerate(whole) if isinstance(part, int)), None)
-        if holder is not None and not paths.has(document.data, inside[:holder]):
-            return  # a list is replaced as a whole, and no file but the chart's has it
+        is_item = holder is not None or self.change.action is not Action.WRITE
+        if is_item and not paths.has(document.data, inside[:holder]):
+            return  # a list is replaced as a whole, and the file does not have it
         old = paths.get(document.data, inside)
         yield (Edit(document.file, self.change.action, tuple(inside), self.change.value, old),)
 

@@ -328,6 +328,10 @@ def _is_dns(peer: Peer | None) -> bool:
     return peer.get("namespaceSelector") is not None and not is_misspelled
 
 
+_TARGETS = {"tx-sender": "txSenderTo", "backup": "backupTo", "restore-drill": "backupTo"}
+"""Component → the chart's value for the peers that it calls out of the namespace."""
+
+
 @rule(CONCEPTS)
 def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
     """NetworkPolicies allow the connections out of the namespace that the configuration names.
@@ -357,7 +361,7 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
             continue
         by_text = {flow(_peer_of(call)): _peer_of(call) for call in hosts.values()}
         ports = {(call.port, "TCP") for call in hosts.values()}
-        value = "txSenderTo" if workload.manifest.component == "tx-sender" else "backupTo"
+        value = _TARGETS.get(workload.manifest.component, "")
         yield at_own_policy(
             objects, EGRESS, workload, message, list(by_text.values()), ports, value
         )

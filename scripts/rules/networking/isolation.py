@@ -189,10 +189,9 @@ def invalid_end_port(objects: Objects) -> Iterator[Problem]:
             yield Problem(policy.manifest, (*path, "endPort"), message, fix)
         elif whole(last, first) < first:
             message = f"endPort {last} is less than port {first}: the API server rejects it"
-            fix = advice.write("port", last).unless(
-                f" and endPort: {first}; if only port {first} is meant, remove"
+            fix = advice.write_all({"port": last, "endPort": first}).unless(
+                f"; if only port {first} is meant, remove endPort"
             )
-            fix += " endPort"
             yield Problem(policy.manifest, (*path, "endPort"), message, fix)
 
 

@@ -99,7 +99,7 @@ def at_own_policy(
 ) -> Problem:
     """Return the problem of a missing rule, at the workload's policy or the workload itself.
 
-    value: the chart's value for the peers.
+    value: the chart's value for the peers; empty if it has none.
     """
     policy, (name, side) = own_policy(objects, direction, workload), FIELDS[direction]
     item = {side: [*peers], "ports": port_list(ports)}
@@ -107,7 +107,7 @@ def at_own_policy(
         new = new_policy(workload, direction, [flow(item)])
         return Problem(workload.manifest, ("metadata", "name"), message, new)
     fix = advice.add_to(name, [item], name)
-    if is_from_values(policy.manifest):
+    if value and is_from_values(policy.manifest):
         fix = in_values(objects, value, [*peers])
     wanted = set(ports)
     for allowed in policy.rules[direction]:

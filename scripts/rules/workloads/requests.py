@@ -120,6 +120,9 @@ def _pairs_that_fit_no_node(objects: Objects, node: Mapping[str, Decimal]) -> It
         return
 
 
+_NODE_CPU = "node.cpu in environment.yaml"
+
+
 @rule(_RESOURCES)
 def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
     """Amounts of memory have the unit Mi or Gi, and fractions of a cpu have the unit m.
@@ -127,6 +130,7 @@ def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
     Otherwise the amount is not the intended one: memory "4" means 4 bytes and "512m" half a byte,
     in which no container starts; cpu "500" means 500 cores, and the pod stays Pending.
     """
+    largest = parse(objects.given.node.get("cpu")) or Decimal(0)
     for container in (own.container for own in containers_of(objects)):
         for field in ("requests", "limits"):
             written = container.get("resources", field)
@@ -134,6 +138,8 @@ def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
                 amount = parse(value)
                 if amount is None or not is_misread(resource, amount):
                     continue
+                if resource == "cpu" and amount <= largest:
+                    continue  # the environment says that its nodes have so many
                 what = f"{field}.{resource} of {called(container)} is {value}"
                 if resource == "cpu":
                     message, meant = f"{what}, which means {value} cores", f"{value}m"
@@ -142,6 +148,10 @@ def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
                     meant = with_unit(value)
                 message += f": {_MISREAD[field, resource]}"
                 fix = advice.write(f"{field}.{resource}", meant)
+                if resource == "cpu":
+                    fix = fix.unless(
+                        f"; if {value} cores are meant, write what a node provides as {_NODE_CPU}"
+                    )
                 yield in_container(container, ("resources", field, resource), message, fix)
 
 
