@@ -20,7 +20,7 @@ from scripts.chain import node_config
 from scripts.chain.node_config import Option
 from scripts.checks import option_tables
 from scripts.checks.option_tables import BESU_GENESIS, BESU_OPEN, MARU, MARU_GENESIS
-from scripts.core import json_schema, paths, safe_files, tomlio
+from scripts.core import advice, json_schema, paths, safe_files, tomlio
 from scripts.core.findings import Finding, Severity, UserError
 from scripts.core.yamlio import Document
 from scripts.environments import image_lock
@@ -28,7 +28,7 @@ from scripts.environments.environment import Environment, merge
 from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.rendering import provenance
+from scripts.rendering import input_edits, provenance
 
 MARU_OPTIONS = ("config", "genesis-file", "help", "maru-genesis-file", "network", "version")
 """Options of its command line: maru/app/src/main/kotlin/maru/app/MaruAppCli.kt."""
@@ -98,6 +98,10 @@ class _Program:
         manifest = self.container.workload.manifest
         return InvalidOption(manifest.kind, manifest.name, path, 0, "", rule, message, fix)
 
+    def text(self, path: Where) -> str:
+        """Return the text at a path in the container's workload."""
+        return str(self.container.workload.manifest.get(*path))
+
     def variables(self) -> Iterator[tuple[Where, str, str | None]]:
         """Yield path, name and value of each variable; None for a value that is not known here."""
         for path, variable in self.container.variables():
@@ -137,7 +141,8 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             yield program.problem(option.path, "unknown-argument", *other)
         elif not _of_plugin(program, option.name):
             message = f"Besu has no option --{option.name}, and does not start"
-            fix = _nearest(f"--{option.name}", [f"--{name}" for name in known], program.besu)
+            every = [f"--{name}" for name in known]
+            fix = _nearest(f"--{option.name}", every, program.besu, program.text(option.path))
             yield program.problem(option.path, "unknown-argument", message, fix)
     variables = {f"BESU_{name.replace('-', '_').upper()}": name for name in known}
     for path, variable, value in program.variables():
@@ -149,7 +154,7 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             if _of_plugin(program, named):
                 continue
             message = f"Besu ignores {variable}: it has no such option"
-            fix = _nearest(variable, [*variables, *BESU_VARIABLES], program.besu)
+            fix = _nearest(variable, [*variables, *BESU_VARIABLES], program.besu, variable)
             yield program.problem((*path, "name"), "unknown-variable", message, fix)
     for option in options:
         if option.value and option.name == "config-file":
@@ -231,7 +236,8 @@ def _maru(program: _Program) -> Iterator[InvalidOption]:
     for option in options:
         if option.name not in MARU_OPTIONS:
             message = f"Maru has no option --{option.name}, and does not start"
-            fix = _nearest(f"--{option.name}", [f"--{name}" for name in MARU_OPTIONS], MARU)
+            every = [f"--{name}" for name in MARU_OPTIONS]
+            fix = _nearest(f"--{option.name}", every, MARU, program.text(option.path))
             yield program.problem(option.path, "unknown-argument", message, fix)
     if not names & {"genesis-file", "maru-genesis-file", "network"}:
         message = "Maru has no genesis file and no network, so it joins Linea's mainnet"
@@ -379,9 +385,10 @@ def _other_chain(
                 yield from _in_text([own.finding("other-chain", ["chainId"], message, fix)], [text])
 
 
-def _nearest(name: str, known: Iterable[str], table: Path) -> str:
+def _nearest(name: str, known: Iterable[str], table: Path, whole: str = "") -> str:
+    """Return the fix for an unknown name; whole: the text in which it is."""
     near = difflib.get_close_matches(name, list(known), 1)
-    return f"write {near[0]}" if near else _listed(table)
+    return advice.in_text(f"write {near[0]}", whole, name, near[0]) if near else _listed(table)
 
 
 def _listed(table: Path) -> str:
@@ -470,17 +477,18 @@ def located(
         key = str(problem.path[-1])
         message = f"{key}, line {problem.line}{message.removeprefix(key)}"
     file, line, column = place or provenance.of_field(root, inputs, manifest, problem.path)
-    return Finding(
+    finding = Finding(
         file,
         line,
         column,
         problem.rule,
         message,
-        problem.fix,
+        str(problem.fix),
         manifest.label,
         inputs.name,
         problem.severity,
     )
+    return input_edits.added(root, inputs, manifest, problem.path, problem.fix, finding)
 
 
 def _patched(inputs: Environment, manifest: Manifest, path: Where) -> bool:

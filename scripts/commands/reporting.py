@@ -21,7 +21,7 @@ def report(reported: Sequence[Finding], format: str, root: Path | None = None) -
 
         described = descriptions.described()
     suggested: Mapping[Finding, Sequence[Replacement]] = {}
-    if root and format in ("sarif", "suggestions"):
+    if root and format == "sarif":
         from scripts.checks import fixing
 
         suggested = fixing.suggested(root, reported)

@@ -14,7 +14,11 @@ from scripts.core.findings import Finding, UsageError
 from scripts.core.sentences import joined
 from scripts.environments import layout
 
-EXAMPLES = ("nox -s validate", "nox -s validate -- prod --against origin/main --format sarif")
+EXAMPLES = (
+    "nox -s validate",
+    "nox -s validate -- prod --fix",
+    "nox -s validate -- --against origin/main --format sarif",
+)
 INTERRUPTED = "nothing was written, except what --fix has shown"
 
 WIDTH = 100
@@ -34,6 +38,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="with --fix, also apply fixes that are usually right: read the diff",
     )
     parser.add_argument(
+        "--suggestions",
+        type=Path,
+        metavar="FILE",
+        help="with --against, also write fixes of changed lines as a review for GitHub's API",
+    )
+    parser.add_argument(
         "--against",
         default="",
         metavar="REVISION",
@@ -47,12 +57,19 @@ def run(root: Path, options: argparse.Namespace) -> int:
 
     if options.unsafe and not options.fix:
         raise UsageError("--unsafe needs --fix: add --fix, or remove --unsafe")
+    if options.suggestions and not options.against:
+        raise UsageError("--suggestions needs the revision to compare with: add --against")
     names = layout.environments(root, options.environments)
     if options.fix:
         _fix(root, names, options)
     renderings = layers.rendered(root, names)
-    with_edits = options.format in ("json", "sarif", "suggestions")
+    with_edits = options.format in ("json", "sarif") or bool(options.suggestions)
     findings = layers.validate(root, renderings, options.against, with_edits=with_edits)
+    if options.suggestions:
+        from scripts.checks import suggestions
+
+        text = suggestions.review(root, findings, options.against)
+        options.suggestions.write_text(text, "utf-8")
     code = reporting.report(findings, options.format, root)
     if not code and options.format == "text":
         print(f"valid: {layout.called(names)}")

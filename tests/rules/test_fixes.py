@@ -13,7 +13,6 @@ from scripts.core import edits
 from scripts.core.edits import Edit
 from scripts.core.fixes import Fix
 from scripts.core.yamlio import Document
-from scripts.environments.environment import Environment
 from scripts.rendering import input_edits
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem
