@@ -137,6 +137,7 @@ def e2e(session: nox.Session) -> None:
         return
     install(session, "pipeline", "cluster", "tests")
     run(session, "scripts", "cluster", "--build")
+    run(session, "scripts", "tools", "rclone", silent=True)
     # -n2: each worker has a cluster for its files; a third worker saves only 20 s.
     # --no-loadscope-reorder: the file that takes longest begins, not the one with most tests.
     # --timeout: the first test of each worker waits for a cluster and two syncs.

@@ -119,3 +119,24 @@ alb.ingress.kubernetes.io/unhealthy-threshold-count: "2"
 alb.ingress.kubernetes.io/success-codes: "200"
 alb.ingress.kubernetes.io/target-group-attributes: {{ include "linea-stack.stringMap" .attributes | quote }}
 {{- end -}}
+
+{{/* Not empty if users log in before they see the dashboard. */}}
+{{- define "linea-stack.ethstatsOidc" -}}
+{{- $ingress := .Values.ingress -}}
+{{- if and .Values.ethstats.enabled $ingress.enabled $ingress.alb.enabled $ingress.ethstats.host $ingress.ethstats.oidc.issuer -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/*
+Login at the load balancer, by the values of a provider of OpenID Connect. The controller reads clientID and clientSecret
+of the Secret. https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/#authentication
+*/}}
+{{- define "linea-stack.oidcAnnotations" -}}
+{{- $provider := dict "issuer" .issuer "authorizationEndpoint" .authorizationEndpoint "tokenEndpoint" .tokenEndpoint "userInfoEndpoint" .userInfoEndpoint "secretName" .secretName -}}
+alb.ingress.kubernetes.io/auth-type: oidc
+alb.ingress.kubernetes.io/auth-idp-oidc: {{ toJson $provider | quote }}
+alb.ingress.kubernetes.io/auth-on-unauthenticated-request: authenticate
+alb.ingress.kubernetes.io/auth-scope: {{ .scope | quote }}
+alb.ingress.kubernetes.io/auth-session-timeout: {{ .sessionTimeoutSeconds | int | quote }}
+{{- end -}}

@@ -8,7 +8,7 @@ The longest name made from it is a CronJob pod's volume claim; 40 characters lea
 {{- fail (cat "the name" $name "is longer than 40 characters: names of objects would be too long. Set fullnameOverride to at most 40 characters") -}}
 {{- end -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
-{{- fail (printf "no Service can have a name that begins with %s: use small letters, digits and -, beginning with a letter, as the release's name, or set fullnameOverride" $name) -}}
+{{- fail (printf "the release's name makes names of Services that begin with %s, which the API server rejects. Write fullnameOverride, or another name of the release: lower-case letters, digits and -, beginning with a letter" $name) -}}
 {{- end -}}
 {{- $name -}}
 {{- end -}}
@@ -71,7 +71,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- $service := .Values.txSender.rpc.service -}}
 {{- if has $service (list "besu" "sequencer") -}}
 {{- if not (get .Values $service).enabled -}}
-{{- fail (printf "txSender.rpc.service is %s, and %s.enabled false: the TX Sender would send to nothing. Write another txSender.rpc.service, or txSender.enabled: false" $service $service) -}}
+{{- fail (printf "txSender.rpc.service is %s, but %s.enabled is false: the TX Sender would have no node to send to. Write txSender.rpc.service: %s, or txSender.enabled: false" $service $service (eq $service "besu" | ternary "sequencer" "besu")) -}}
 {{- end -}}
 {{ include "linea-stack.fullname" . }}-{{ $service }}
 {{- else -}}

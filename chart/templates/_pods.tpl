@@ -69,7 +69,7 @@ volume in any other would strand its pod, and the other half of its validator.
 {{- define "linea-stack.affinity" -}}
 {{- if .values.affinity -}}
 {{- if ne (default "none" .values.beside) "none" -}}
-{{- fail (printf "%s.affinity replaces %s.beside: write one of the two" .name .name) -}}
+{{- fail (printf "%s.affinity replaces %s.beside, so %s.beside has no effect. Write %s.beside: none, or remove %s.affinity" .name .name .name .name .name) -}}
 {{- end -}}
 {{- toYaml .values.affinity -}}
 {{- else -}}
@@ -106,7 +106,7 @@ must not take halves of two. By the ordinal in the pods' labels, which an affini
 {{- end -}}
 {{- if and (eq .name "maru") .root.Values.sequencer.enabled (ne $beside "none") }}
 {{- if not (include "linea-stack.has131" .root) -}}
-{{- fail (printf "maru.beside is %s, and Kubernetes %s.%s can't compare the ordinals of pods, as 1.31 and later can. Write none" $beside .root.Capabilities.KubeVersion.Major .root.Capabilities.KubeVersion.Minor) -}}
+{{- fail (printf "maru.beside is %s, but Kubernetes %s.%s can't place a Maru beside the sequencer of its ordinal: this needs 1.31 or later. Write maru.beside: none" $beside .root.Capabilities.KubeVersion.Major .root.Capabilities.KubeVersion.Minor) -}}
 {{- end }}
 podAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:
@@ -133,7 +133,7 @@ Takes {component, pods}: the most pods there can be.
 {{- $zones := .component.root.Values.zones -}}
 {{- if and $zones (eq (default "none" .component.values.antiAffinity) "hard") (not .component.values.affinity) -}}
 {{- if gt (int .pods) (len $zones) -}}
-{{- fail (printf "%s.antiAffinity is hard, so %d pods need as many zones, but zones has %d: some pods would stay Pending. Write antiAffinity: none and topologySpreadConstraints over the zones, or at most %d pods; if the cluster has more zones, add them to zones" .component.name (int .pods) (len $zones) (len $zones)) -}}
+{{- fail (printf "%s.antiAffinity is hard, so %d pods need as many zones, but zones has %d: some pods would stay Pending. If the cluster has more zones, add them to zones; otherwise write %s.antiAffinity: none and %s.topologySpreadConstraints over the zones" .component.name (int .pods) (len $zones) .component.name .component.name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

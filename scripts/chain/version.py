@@ -19,6 +19,8 @@ class Release:
     """When it was built, as digits that can be compared; 0 if the tag does not say it."""
     shown: str
     """As people write it: 25.11.0; with its date if the tag has one."""
+    tag: str
+    """The whole tag."""
 
     def is_older_than(self, other: Release) -> bool:
         """Return whether it is certainly an older version of the same program."""
@@ -40,4 +42,4 @@ def release(image: object) -> Release | None:
     if not found or tag[found.end() :][:1] not in ("", "-"):
         return None
     numbers = tuple(int(part) for part in found[1].split("."))
-    return Release(program, numbers, int(found[2] or 0), found[0])
+    return Release(program, numbers, int(found[2] or 0), found[0], tag)

@@ -29,6 +29,7 @@ from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rendering import input_edits, provenance
+from scripts.rules import chart_values
 
 MARU_OPTIONS = ("config", "genesis-file", "help", "maru-genesis-file", "network", "version")
 """Options of its command line: maru/app/src/main/kotlin/maru/app/MaruAppCli.kt."""
@@ -126,7 +127,10 @@ def _without_table(program: _Program, found: tuple[str, str] | None) -> Iterator
     """Yield a warning if the options are checked against the table of another version."""
     if found:
         path = (*program.container.path, "image")
-        problem = program.problem(path, "options-of-another-version", *found)
+        message, fix = found
+        if key := chart_values.image_key(program.container):
+            fix = fix.replace("tag:", f"{key}:", 1)
+        problem = program.problem(path, "options-of-another-version", message, fix)
         yield replace(problem, severity=Severity.WARNING)
 
 

@@ -22,11 +22,14 @@ BESU = MappingProxyType(
 BESU_OPEN = Path(__file__).with_name("besu-open.schema.json")
 """Options of Besu that are valid, but would open the node to everyone who reaches the port."""
 MARU = Path(__file__).with_name("maru.schema.json")
-MARU_COMMIT = "d326b73"
-"""The commit that the table of Maru is for. Upstream's tags end with the commit of their image."""
+MARU_TAG = "v1.2.1-20260410142843-d326b73"
+"""The tag of the image that the table of Maru is for."""
+MARU_COMMIT = MARU_TAG.rpartition("-")[2]
+"""Its commit. Upstream's tags end with the commit of their image."""
 BESU_GENESIS = Path(__file__).with_name("besu-genesis.schema.json")
 MARU_GENESIS = Path(__file__).with_name("maru-genesis.schema.json")
 
+_PAGE = "docs/configuration-keys.md"
 _NUMBERS = 3
 """How many numbers a version of Besu has: year, month and patch."""
 _RENAMED = 0.84
@@ -53,32 +56,32 @@ def besu_with(name: str, tag: str) -> tuple[str, str] | None:
     if not others:
         return None
     near = get_close_matches(name, read(BESU[own])["properties"], 1, _RENAMED)
-    message = f"Besu {own} has no option {name}, which {others[0]} has, and does not start"
-    return message, f"write {near[0]}" if near else f"remove it, or write the tag {others[0]}"
+    message = f"Besu {own} does not start with the option {name}: only Besu {others[0]} has it"
+    return message, f"write {near[0]} instead of {name}" if near else f"remove {name}"
 
 
 def besu_missing(tag: str) -> tuple[str, str] | None:
     """Return problem and fix if the version of Besu in a tag has no table; otherwise None."""
     if any(_version(version) == _version(tag) for version in BESU):
         return None
-    return _missing("Besu", tag, besu(tag), f"write the tag {besu(tag)}")
+    return _missing("Besu", tag, besu(tag))
 
 
 def maru_missing(tag: str) -> tuple[str, str] | None:
     """Return problem and fix if the table of Maru is not for the image with this tag."""
     if tag.rpartition("-")[2] == MARU_COMMIT:
         return None
-    fix = f"write a tag that ends with {MARU_COMMIT}"
-    return _missing("Maru", tag, f"the commit {MARU_COMMIT}", fix)
+    return _missing("Maru", tag, MARU_TAG)
 
 
-def _missing(name: str, tag: str, table: str, fix: str) -> tuple[str, str]:
+def _missing(name: str, tag: str, table: str) -> tuple[str, str]:
     image = f"{name} {tag}" if tag else f"an image of {name} without a tag"
     message = (
-        f"no table has the options of {image}, so they are checked against those of {table}:"
-        f" {name} may reject or ignore what is reported as valid"
+        f"scripts/checks has no table of the options of {image}, and checks them against {name} "
+        f"{table} instead: {name} may reject or ignore options without an error here"
     )
-    return message, f"{fix}, or add a table as docs/configuration-keys.md describes"
+    fix = f"write tag: {table}; to use another version, first add its table: {_PAGE}"
+    return message, fix
 
 
 def _version(tag: str) -> tuple[int, ...]:

@@ -158,7 +158,7 @@ def apply_acceptances(
         if accepted.rule not in reported:
             message = f"the acceptance is unused: {accepted.rule} reports nothing"
             path: paths.ValuePath = ["accepts", index, "rule"]
-            fix = advice.remove("it", path[:-1]) + ": the risk is gone"
+            fix = advice.remove(f"the entry of {accepted.rule} from accepts", path[:-1])
             rule = "unused-acceptance"
             unused.append(
                 inputs.document.finding(rule, path, message, fix, environment=inputs.name)

@@ -49,6 +49,7 @@ RESOURCES = {
     "CronJob": "apis/batch/v1/cronjobs",
     "CustomResourceDefinition": "apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     "Deployment": "apis/apps/v1/deployments",
+    "EndpointSlice": "apis/discovery.k8s.io/v1/endpointslices",
     "Event": "api/v1/events",
     "ExternalSecret": "apis/external-secrets.io/v1/externalsecrets",
     "HorizontalPodAutoscaler": "apis/autoscaling/v2/horizontalpodautoscalers",

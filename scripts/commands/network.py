@@ -32,11 +32,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to-address", metavar="0x…", help="recipient of the TX Sender; default: a new account"
     )
+    parser.add_argument("--output", metavar="FOLDER", help="folder for a chain for the chart alone")
     parser.add_argument(
-        "--output", metavar="FOLDER", help="for the chart alone: into this folder, no environment"
-    )
-    parser.add_argument(
-        "--namespace", metavar="NAME", help="with --output: the release's; default: default"
+        "--namespace",
+        metavar="NAME",
+        help="with --output: its namespace; default: default",
     )
 
 
@@ -50,12 +50,12 @@ def run(root: Path, options: argparse.Namespace) -> int:
         from scripts.network import standalone
 
         if names:
-            raise UsageError(f"write either {names[0]} or --output {options.output}")
+            raise UsageError(f"write {names[0]} or --output {options.output}, not both")
         folder = Path(options.output)
         standalone.create(root, folder, options.namespace or "default", wanted, sys.stdout)
         return 0
     if options.namespace:
-        raise UsageError("--namespace is for --output: an environment has its own")
+        raise UsageError("--namespace needs --output: environment.yaml has the namespace")
     if not names:
         raise UsageError("write an ENVIRONMENT, or --output FOLDER for the chart alone")
     if len(names) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,17 +36,6 @@ def in_text(words: str, whole: Any, old: str, new: str) -> Fix:
     """
     is_clear = isinstance(whole, str) and whole.count(old) == 1
     return Fix(words, [Change(Action.WRITE, (), whole.replace(old, new))] if is_clear else ())
-
-
-def variable(name: str, value: str, *, exists: bool) -> Fix:
-    """Return the fix to write an environment variable.
-
-    exists: whether the place of the finding is its value; otherwise, it is the list of variables.
-    """
-    words = f"write {name}: {json.dumps(value)}"
-    if exists:
-        return Fix(words, [Change(Action.WRITE, (), value)])
-    return Fix(words, [Change(Action.APPEND, (), {"name": name, "value": value})])
 
 
 def instead(old: Any, new: Any) -> Fix:

@@ -291,7 +291,7 @@ def _shown(text: str, path: ValuePath = ()) -> tuple[str, str]:
     return text, f"'{text}'"
 
 
-def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
+def _inspect_scalar(node: yaml.ScalarNode, file: str, path: tuple[str | int, ...]) -> None:
     text, kind = node.value, node.tag.removeprefix(_PREFIX)
     shown, quoted = _shown(text, path)
     number = f"{quoted} if a string is meant, otherwise a decimal number such as 1000 or 0.5"
@@ -317,7 +317,7 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
         if not _JSON_INT.fullmatch(text):
             instead = number
         elif len(text) > 17 or abs(int(text)) > _MOST_EXACT:
-            message = f"{shown} is beyond 2^53, where Helm rounds numbers"
+            message = f"{shown} is above 2^53, and Helm rounds such numbers"
             edit = Edit(file, Action.WRITE, path, text)
             _reject(file, node, "inexact-number", message, f"write {quoted}", edit)
     elif kind == "float":
@@ -328,8 +328,8 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
     if instead:
         message = f"{shown} is not the same value in every YAML parser"
         # What number is meant is not known.
-        edit = Edit(file, Action.WRITE, path, new) if instead != number else None
-        _reject(file, node, "ambiguous-scalar", message, f"write {instead}", edit)
+        right = Edit(file, Action.WRITE, path, new) if instead != number else None
+        _reject(file, node, "ambiguous-scalar", message, f"write {instead}", right)
 
 
 class _Dumper(yaml.CSafeDumper):

@@ -15,7 +15,7 @@ from scripts.core import advice, json_schema, paths, safe_files, schema_messages
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.core.yamlio import Document
-from scripts.environments import image_lock, layout, null_values, patches
+from scripts.environments import image_lock, layout, null_values, patches, plain_secrets
 
 NETWORK = "network.yaml"
 """The values that `nox -s network` writes for a chain; values.yaml overrides them."""
@@ -85,11 +85,14 @@ class Environment:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Return the values of all files but the chart's, merged as `helm template -f … -f …`."""
+        """Return the values of all files but the chart's, merged as `helm template -f … -f …`.
+
+        The provider `plain` is `existing` here: plain_secrets says why.
+        """
         merged: dict[str, Any] = {"zones": list(self.zones)}
         for layer in self.layers[1:]:
             merged = merge(merged, layer.data or {})
-        return merged
+        return plain_secrets.as_existing(merged)
 
     def locate(self, path: list[str | int]) -> tuple[Document, list[str | int]]:
         """Return the strongest file that sets the value at the path, and the path in it.
@@ -244,7 +247,12 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     # The chart's schema would report the mistakes of network.yaml again.
     reported = {finding.file for finding in invalid}
     invalid += [f for f in _check_values(root, environment) if f.file not in reported]
-    findings += invalid or image_lock.stale_digests(environment.layers)
+    findings += invalid or [
+        *image_lock.stale_digests(environment.layers),
+        *plain_secrets.findings(
+            environment.name, layers[1:], is_production=environment.is_production
+        ),
+    ]
     if findings:
         raise UserError(*findings)
     return environment

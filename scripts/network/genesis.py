@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 GAS_LIMIT = 30_000_000
-"""The gas limit of all blocks, as no validator votes for another one. With a block per second it is
-six times that of Ethereum's main network (60 million in 12 seconds). It is above the limit of a
-transaction since Osaka, 16,777,216 (EIP-7825)."""
+"""The gas limit of all blocks: it is also the target-gas-limit of the sequencers. With a block per
+second it is six times that of Ethereum's main network (60 million in 12 seconds). It is above the
+limit of a transaction since Osaka, 16,777,216 (EIP-7825)."""
 
 BASE_FEE_WEI = 7
 """The base fee below which EIP-1559 does not go, as an eighth of it is less than 1 wei: if blocks

@@ -19,7 +19,7 @@ from scripts.chain.identity import checksummed
 from scripts.core.findings import UsageError, UserError
 from scripts.environments import environment, layout
 from scripts.environments.environment import Environment
-from scripts.network import conflicts, network_file, plan, secret_files
+from scripts.network import conflicts, network_file, plain_values, plan, secret_files
 from scripts.network.keys import Key
 from scripts.network.network_file import Public, Validator
 from scripts.network.plan import Secrets, Wanted
@@ -71,6 +71,7 @@ def _make(
     names = plan.secrets(loaded)
     count = wanted.validators or plan.replicas(loaded, "maru")
     chain_id = _chain_id(wanted, others)
+    plain_values.to_files(root, loaded, names)
     existing = conflicts.existing_keys(root, name, names, count)
     conflicts.reject_keys_of_others(root, name, existing, others)
     conflicts.reject_keys_of_earlier_chain(root, name, existing)
@@ -84,6 +85,7 @@ def _make(
     new = {path: _text(names, path, key) for path, key in keys.items() if path not in existing}
     secret_files.write(root, name, new | independent)
     _write_script(root, loaded, names, validators, chain_id)
+    plain_values.from_files(root, loaded, names)
     text = network_file.text(validators, chain_id, int(time.time()) - CLOCKS_S, funded)
     file = network_file.file(name)
     secret_files.put(root / file, text, root / ".render" / "network.new", 0o666)
@@ -113,7 +115,7 @@ def _make(
     if public := known_chains.short_name(chain_id):
         lines.append(
             f"note: {chain_id} is the id of a public chain ({public}): wallets show its name, and "
-            "what is signed for one chain is valid on the other; omit --chain-id for an unused id"
+            "transactions signed for one are valid on the other; omit --chain-id for an unused id"
         )
     if not funded:
         lines.append("note: the TX Sender is disabled, so the genesis funds no account")
@@ -133,6 +135,7 @@ def _complete(
     count = len(chain.validators)
     conflicts.reject_copy(chain, others)
     conflicts.reject_another_chain(loaded, wanted, chain)
+    plain_values.to_files(root, loaded, names)
     existing = conflicts.existing_keys(root, name, names, count)
     network = f"the chain of {plan.called(count)} exists, chain id {chain.chain_id}"
     if not existing:
@@ -147,7 +150,11 @@ def _complete(
     needed = replace(names, tx_sender="") if sender in missing else names
     new = _independent(root, name, needed, wanted)
     secret_files.write(root, name, new)
-    created = [*new, *_write_script(root, loaded, names, chain.validators, chain.chain_id)]
+    created = [
+        *new,
+        *_write_script(root, loaded, names, chain.validators, chain.chain_id),
+        *plain_values.from_files(root, loaded, names),
+    ]
     summary = f"created {', '.join(created)}" if created else "nothing to create"
     lines = [f"{name}: {summary}: {network}"]
     if missing:

@@ -79,10 +79,6 @@ class Secrets:
 
 def secrets(loaded: Environment) -> Secrets:
     """Return the names of the Secrets; raises UserError if a value does not allow a chain."""
-    if value(loaded, "secrets", "provider") == "plain":
-        message = "the chain's private keys would be committed to git"
-        fix = "write secrets.provider: existing, or external if a secret store has the keys"
-        raise wrong(loaded, ["secrets", "provider"], message, fix)
     for part in ("sequencer", "maru"):
         if not value(loaded, part, "enabled"):
             message = f"{part} is disabled, but a validator consists of a sequencer and a Maru"

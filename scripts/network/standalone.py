@@ -1,7 +1,7 @@
 """Create a chain for the chart alone: a folder with a file of values and the files of its Secrets.
 
-It is made as an environment's is, in a temporary repository that has only the chart's values. The
-parts are moved out of it at the end, the values last.
+It is created like the chain of an environment, in a temporary repository with only the chart's
+values. At the end, the files are moved to the folder, network.yaml last.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SECRETS = "secrets"
 """The folder of the private files in the output."""
 
 _NAME = "chain"
-"""Of the environment as which it is made, and of its namespace, which may not be `default`."""
+"""The name of the temporary environment and of its namespace, which can't be `default`."""
 
 _NAMESPACE = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _BASE = """\
@@ -41,19 +41,20 @@ repository: {url: "https://git.example.com/none.git", revision: main}
 
 
 def create(root: Path, folder: Path, namespace: str, wanted: Wanted, stream: TextIO) -> None:
-    """Create the chain in a folder; print what was created and what is next.
+    """Create the chain in a folder, and print the created files and the next commands.
 
     root: the repository with the chart. Raises UsageError if the folder has a chain already, and
     for an error of the file system.
     """
     if not _NAMESPACE.fullmatch(namespace):
-        raise UsageError(f"--namespace {namespace}: write lower-case letters, digits and -")
+        message = f"--namespace {namespace} is invalid: write lower-case letters, digits and -"
+        raise UsageError(message)
     count = wanted.validators or 1
     with _as_usage_error(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for part in (NETWORK, SECRETS):
             if os.path.lexists(folder / part):
-                raise UsageError(f"{folder / part} exists already: name another folder")
+                raise UsageError(f"{folder / part} exists already: write another folder")
         with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as temporary:
             work, notes = Path(temporary), io.StringIO()
             _lay(root, work)

@@ -132,13 +132,16 @@ def zones(environment: Environment) -> None:
         return
     document, path = environment.locate(["zones"])
     message = (
-        f"{most} validators must each have a zone of their own (antiAffinity: hard), and there are "
-        f"{count} zones: some pods could never be scheduled"
+        f"antiAffinity is hard, so {most} validators need {most} zones, but zones lists {count}: "
+        "some pods would stay Pending"
     )
-    fix = f"write {most} zones"
+    fix = f"write {most} zones in zones"
     if count >= _FEWEST_ZONES:
-        fix = "add the profile three-zones, where six validators survive the loss of a zone, or "
-        fix += f"write {most} zones"
+        fix = (
+            f"if the cluster has {most} zones, write all of them in zones; otherwise add to "
+            f"profiles in overlays/{environment.name}/environment.yaml the profile three-zones, "
+            "which has six validators, two in each zone"
+        )
     finding = document.finding("too-few-zones", path, message, fix, environment=environment.name)
     raise UserError(finding)
 
@@ -322,10 +325,8 @@ def _secrets(root: Path, environment: Environment, manifest: Manifest) -> Iterab
             path = [field, min(manifest.object[field])]
             message = f"the contents of {manifest.label} would be committed to git"
             fix = (
-                "write secrets.provider: existing, and create the Secret on the cluster from files "
-                f"that git ignores: nox -s network -- {environment.name} writes them, and sh "
-                f".secrets/{environment.name}/create-secrets.sh creates it; if its contents were "
-                "ever pushed to git, replace them"
+                f"remove {field}, and create the Secret on the cluster from files that git ignores; "
+                "if its contents were ever pushed to git, replace them"
             )
             yield _finding(root, environment, manifest, "secret-in-git", path, message, fix)
 

@@ -19,6 +19,7 @@ from scripts.rules.monitoring import alerts, queries, scraping
 from scripts.rules.networking import (
     blocked_calls,
     blocked_entries,
+    dashboard,
     excess_traffic,
     exposure,
     ingress_backends,
@@ -92,6 +93,7 @@ _FAMILIES = (
     secrets,
     rbac,
     exposure,
+    dashboard,
     load_balancers,
     ownership,
     argocd,

@@ -70,12 +70,11 @@ class Store:
 
     @property
     def root(self) -> Path:
-        return self.folder / BUCKET / PREFIX
+        return self.folder / self.environment["BUCKET"] / self.environment["PREFIX"]
 
     def start(self, script: str, *before: str | Path, **more: str | Path) -> subprocess.Popen[str]:
         """Start a script as the leader of a process group."""
-        # The server looks at its folders again, which the test may have changed.
-        self.server.send_signal(signal.SIGHUP)
+        self.look_again()
         return subprocess.Popen(
             [*before, "sh", SCRIPTS / script],
             env=self.environment | {name: str(value) for name, value in more.items()},
@@ -85,6 +84,10 @@ class Store:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+
+    def look_again(self) -> None:
+        """Have the server read its folders again, which the test may have changed."""
+        self.server.send_signal(signal.SIGHUP)
 
     def run(self, script: str, *before: str | Path, **more: str | Path) -> Run:
         return end(self.start(script, *before, **more))

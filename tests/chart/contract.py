@@ -4,8 +4,8 @@ The contract is the public README of the upstream chart (chart/README.md, "The c
 
     python -m tests.chart.contract
 
-prints what differs, each with its reason, and exits with 1 if something differs without a reason,
-or has a reason that is stale because the promise holds. chart/README.md lists the same reasons.
+prints each difference with its reason. It exits with 1 if a difference has no reason, or if the
+chart keeps a promise that has one. chart/README.md lists the same reasons.
 """
 
 from __future__ import annotations
@@ -53,37 +53,41 @@ from tests.chart.contract_objects import (
 from tests.objects import CHART, of_environment, of_kind, of_values
 
 GENESIS = (
-    "A chain also needs a genesis, `network.validators` and the Secret of the Engine API. The chart"
-    " never invents a key or a chain, so its pods wait for them."
+    "A chain also needs a genesis, `network.validators` and the Secret of the Engine API. The"
+    " chart never generates keys or a genesis, so its pods wait until these exist."
 )
 READINESS = (
-    "The readiness probes ask whether the node has caught up: one that answers and stands still"
-    " would count as ready, and a rollout would walk over all validators."
-    " `ci/contract-probes-values.yaml` restores the contract's probes."
+    "The readiness probes check whether a node is in sync with the chain. Otherwise a node that"
+    " answers but has stopped would count as ready, and a rollout would go on to the next"
+    " validators. `ci/contract-probes-values.yaml` has the contract's probes."
 )
 NO_LIVENESS = (
-    "The TX Sender has a readiness probe only: no restart helps a sender whose chain stands still."
+    "The TX Sender has only a readiness probe. If the chain stands still, a restart of the TX"
+    " Sender does not help."
 )
 FILES = (
-    "The TX Sender reads its credentials from files, and its other settings from variables: the"
-    " variables of a process are there for everything that runs beside or below it."
+    "The TX Sender reads its credentials from files, and only its other settings from environment"
+    " variables. Other processes in the container can read a process's environment variables."
 )
 ONE_POD = (
-    "With a single validator, its PodDisruptionBudgets let its one pod be evicted: otherwise no"
-    " node with it could be drained. `minAvailable: 1` is accepted with a warning."
+    "With a single validator, the PodDisruptionBudgets allow the eviction of its only pods."
+    " Otherwise their nodes could not be drained. `minAvailable: 1` is accepted with a warning."
 )
 CLONES = (
-    "Backups copy a clone of the volume, which a pod can have from Kubernetes 1.21 on: a copy of"
-    " the volume of a running node is not complete."
+    "Backups copy a clone of the volume, because a copy of a running node's volume is"
+    " inconsistent. Pods can have such clones from Kubernetes 1.21 on."
 )
 NO_LOGS = (
-    "A backup's Job is deleted 30 minutes after its end, with its log: until then, the clone is"
-    " there, too."
+    "A backup's Job is deleted 30 minutes after its end, together with its log, because the clone"
+    " of the volume exists as long as the Job."
 )
-STRATEGIES = "Update strategies are written out, as step 2 of the ten asks for."
+STRATEGIES = (
+    "The update strategies are explicit, as step 2 of the contract's ten steps to production"
+    " requires."
+)
 MAX_UNAVAILABLE = (
-    "StatefulSets have `maxUnavailable` from Kubernetes 1.37 on only: API servers before it drop"
-    " the field."
+    "StatefulSets have `maxUnavailable` only from Kubernetes 1.37 on, because older API servers"
+    " drop the field."
 )
 
 
@@ -94,9 +98,9 @@ class Sentence:
     section: str
     promise: str
     holds: Callable[[], bool] | None
-    """Whether the chart keeps it as it is; None if it is not about the chart."""
+    """Whether the chart keeps the promise; None if it is not about the chart."""
     differs: str = ""
-    """Why it does not."""
+    """Why the chart differs from it."""
 
 
 def sentences() -> Iterator[Sentence]:

@@ -42,12 +42,13 @@ def functions() -> set[str]:
 def unknown(text: str) -> list[tuple[int, str]]:
     """Return the lines and names of what Helm 3.0 does not know in a template."""
     known = functions() | KEYWORDS | LITERALS
-    return [
-        (line, name)
-        for line, action in actions(text)
-        for name in NAME.findall(TEXT.sub('""', action))
-        if name not in known
-    ]
+    found = []
+    for line, action in actions(text):
+        names = NAME.findall(TEXT.sub('""', action))
+        found += [(line, name) for name in names if name not in known]
+        if names[:2] == ["else", "with"]:  # from Go 1.23 on
+            found.append((line, "else with"))
+    return found
 
 
 def of_several_lines(text: str) -> list[int]:

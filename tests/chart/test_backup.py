@@ -76,9 +76,9 @@ def test_parts_grow_where_a_file_would_have_more_than_s3_allows(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda v: shutil.rmtree(v / "besu"), "besu is no data folder of Besu"),
+        (lambda v: shutil.rmtree(v / "besu"), "besu is not a data folder of Besu"),
         (lambda v: (v / "besu/database/CURRENT").unlink(), "has no file database/CURRENT"),
-        (lambda v: shutil.rmtree(v / "maru"), "maru is no data folder of Maru"),
+        (lambda v: shutil.rmtree(v / "maru"), "maru is not a data folder of Maru"),
         (lambda v: (v / "maru/link").symlink_to("CURRENT"), "neither a file nor a folder"),
         (lambda v: (v / "maru/a\nb").write_text(""), "a name with a control character"),
     ],
@@ -92,9 +92,9 @@ def test_a_source_that_cant_be_copied_is_refused(
 
 
 WRONG: list[tuple[dict[str, str], str]] = [
-    ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "refuses the credentials"),
-    ({"AWS_ACCESS_KEY_ID": "wrong"}, "refuses the credentials"),
-    ({"BUCKET": "missing"}, "there is no bucket missing"),
+    ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "rejects the credentials"),
+    ({"AWS_ACCESS_KEY_ID": "wrong"}, "rejects the credentials"),
+    ({"BUCKET": "missing"}, "the bucket missing does not exist"),
     ({"RCLONE_CONFIG_S3_ENDPOINT": "http://127.0.0.1:1"}, "can't be reached"),
     ({"BUCKET": ""}, "BUCKET is not set"),
 ]
@@ -120,7 +120,7 @@ def test_an_upload_that_is_cut_marks_nothing(
     with between(store, UPLOAD_OF_BIG, lambda: False) as proxy:
         done = store.backup(source, RCLONE_CONFIG_S3_ENDPOINT=proxy.endpoint)
     assert re.search(r"the upload failed: .*(was cut|can't be reached)", error(done))
-    assert "is not complete and won't be used; earlier ones are as they were" in error(done)
+    assert "is not complete and won't be used; earlier ones are unchanged" in error(done)
     assert store.complete() == [earlier]
     assert_restorable(store, earlier, source, target)
 
@@ -171,7 +171,7 @@ def test_a_full_disk_of_the_server_is_told(store: Store, source: Path, tmp_path:
         for done in (whole, parts):
             assert "disk is full" in error(done)
         gone = other.restore(whole_time(whole), tmp_path / "target")
-        assert "is not complete" in error(gone) or "there is no backup" in error(gone)
+        assert "is not complete" in error(gone) or "there is no complete backup" in error(gone)
 
 
 def whole_time(run: Run) -> str:

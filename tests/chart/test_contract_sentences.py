@@ -12,7 +12,7 @@ import yaml
 
 from tests.chart import contract
 from tests.chart.contract import Sentence
-from tests.chart.contract_objects import METRICS, TCP, probe
+from tests.chart.contract_objects import METRICS, TCP, find, get, probe, prod
 from tests.conftest import ROOT
 
 SENTENCES = list(contract.sentences())
@@ -63,6 +63,25 @@ def test_the_readme_lists_what_differs() -> None:
     assert match
     listed = [" ".join(item.split()) for item in re.split(r"^- ", match[1], flags=re.MULTILINE)[1:]]
     assert listed == contract.reasons()
+
+
+def test_the_page_of_the_ten_steps_says_beside_each_what_differs() -> None:
+    text = (ROOT / "docs" / "eks.md").read_text("utf-8")
+    _, _, table = text.partition("| Step | Where it is done | What differs from the contract")
+    rows = [row.split(" | ") for row in table.partition("\n\n")[0].splitlines()[2:]]
+    differs = {row[0].removeprefix("| "): row[2].strip() for row in rows}
+    steps = {name.partition(" ")[0]: said for name, said in differs.items() if name[0].isdigit()}
+    assert list(steps) == [str(number) for number in range(1, 11)]
+    assert all(differs.values())
+    for one in SENTENCES:
+        if one.section == "Production on EKS" and one.differs:
+            said = steps[one.promise.partition(":")[0]]
+            assert said != "nothing", one.promise
+            for word in re.findall(r"`[^`]+`|\d\.\d+", one.differs):
+                assert word in said, one.differs
+    metrics = get(find(prod(), "HorizontalPodAutoscaler", "besu"), "spec.metrics")
+    if [metric["resource"]["name"] for metric in metrics] == ["cpu"]:
+        assert "by CPU only" in differs["Autoscaling"]
 
 
 def test_the_readme_s_table_of_probes_is_that_of_the_chart() -> None:

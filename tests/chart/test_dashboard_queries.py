@@ -49,6 +49,7 @@ CHOICES = {
     "le": ["0.1", "1", "+Inf"],
     "method": ["newPayload", "forkChoiceUpdate"],
     "methodName": ["eth_call", "eth_getLogs", "engine_newPayloadV4"],
+    "operation": ["confirmed", "promoted"],
     "owner_kind": ["CronJob"],
     "quantile": ["0.2", "0.5", "0.8", "0.95", "0.99", "1.0"],
     "reason": ["OOMKilled", "NONCE_TOO_FAR_IN_FUTURE_FOR_SENDER"],
@@ -205,3 +206,62 @@ def test_a_query_that_shows_nothing_or_the_wrong_thing_is_found(
 ) -> None:
     found = evaluated([Query("dashboard:it", expression, legend)], tmp_path)
     assert any(told in line for line in found), found
+
+
+def _value(expression: str, samples: dict[str, str], value: float, folder: Path) -> str:
+    """Return what promtool says unless an expression has this value after an hour of the series."""
+    (folder / "rules.yaml").write_text("groups: []\n", "utf-8")
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": text} for name, text in samples.items()],
+        "promql_expr_test": [
+            {
+                "expr": f"round(max({substituted(expression)}))",
+                "eval_time": "1h",
+                "exp_samples": [{"labels": "{}", "value": value}],
+            }
+        ],
+    }
+    (folder / "test.yaml").write_text(
+        yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [test]}), "utf-8"
+    )
+    command: list[str | Path] = [toolchain.tool("promtool"), "test", "rules", "test.yaml"]
+    done = programs.run(command, "promtool", 1800, cwd=folder)
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def _expression(title: str, legend: str) -> str:
+    panel = next(one for one in panels(dashboard("execution")) if one["title"] == title)
+    return next(str(one["expr"]) for one in panel["targets"] if one["legendFormat"] == legend)
+
+
+@pytest.mark.parametrize(
+    ("operations", "value"),
+    [
+        # Besu counts a confirmed transaction twice, here two a second.
+        ({"confirmed": "0+240x60"}, 2),
+        ({"confirmed": "0+240x60", "dropped": "0+60x60"}, 3),
+        ({"dropped": "0+60x60"}, 1),
+    ],
+)
+def test_a_confirmed_transaction_leaves_the_pool_once(
+    operations: dict[str, str], value: float, tmp_path: Path
+) -> None:
+    name = "besu_transaction_pool_removed_total"
+    samples = {
+        f'{name}{{namespace="{NAMESPACE}",pod="besu-0",operation="{operation}"}}': text
+        for operation, text in operations.items()
+    }
+    expression = _expression("In, out, rejected", "out")
+    assert _value(expression, samples, value, tmp_path) == ""
+
+
+def test_a_node_whose_maru_sends_it_nothing_is_behind_its_peers(tmp_path: Path) -> None:
+    heights = {"sequencer-0": 117, "besu-0": 100}
+    samples = {
+        f'{metric}{{namespace="{NAMESPACE}",pod="{pod}"}}': f"{height}x60"
+        for metric in ("ethereum_blockchain_height", "ethereum_best_known_block_number")
+        for pod, height in heights.items()
+    }
+    expression = _expression("Behind the best block that any node knows", "{{pod}}")
+    assert _value(expression, samples, 17, tmp_path) == ""

@@ -15,6 +15,7 @@ from tests.conftest import ROOT, Repository
 from tests.objects import CHART, containers, of, of_environment, of_kind, one, pods
 
 ALB = "alb.ingress.kubernetes.io"
+WITHOUT_ALB: dict[str, Any] = {"ingress__alb__enabled": False, "ingress__ethstats__oidc": {}}
 
 
 @pytest.mark.parametrize("oldest", ["1-0", "1-1"])
@@ -36,14 +37,14 @@ def test_a_load_balancer_that_could_reach_no_pod_is_refused(host: str, peers: st
     opened = {f"networkPolicy__{peers}": [{"ipBlock": {"cidr": "10.30.0.0/22"}}]}
     assert refused(**closed | opened) == []
     assert refused(**closed | {"networkPolicy__enabled": False}) == []
-    assert refused(**closed | {"ingress__alb__enabled": False}) == []
+    assert refused(**closed | WITHOUT_ALB) == []
 
 
 @pytest.mark.parametrize("name", PRODUCTION)
 def test_all_hosts_share_one_load_balancer_with_tls(name: str) -> None:
     found, manifests = of_environment(name)
     ingresses = of_kind(manifests, "Ingress")
-    assert len(ingresses) == 3
+    assert len(ingresses) == 2
     for ingress in ingresses:
         told = ingress.object["metadata"]["annotations"]
         assert told[f"{ALB}/group.name"] == found.namespace
@@ -119,7 +120,7 @@ def test_production_chooses_a_web_acl_deletion_protection_and_access_logs() -> N
     )
     assert sorted(refused(**undecided)) == empty
     assert refused(**undecided | {"ingress__alb__requireDecisions": False}) == []
-    assert refused(**undecided | {"ingress__alb__enabled": False}) == []
+    assert refused(**undecided | WITHOUT_ALB) == []
     none = {
         "ingress__alb__wafAclArn": "none",
         "ingress__alb__deletionProtection": False,
@@ -216,8 +217,71 @@ def test_a_backend_can_stay_with_one_node(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize("name", PRODUCTION)
-def test_nobody_outside_reports_to_the_dashboard(name: str) -> None:
-    rules = one(of_environment(name)[1], "Ingress", "linea-stack-ethstats")["spec"]["rules"]
+def test_the_dashboard_is_not_public_in_production(name: str) -> None:
+    manifests = of_environment(name)[1]
+    assert not [m for m in manifests if m.kind in ("Ingress", "Probe") and "ethstats" in m.name]
+    policy = one(manifests, "NetworkPolicy", "linea-stack-ethstats")["spec"]
+    assert not [peer for rule in policy["ingress"] for peer in rule["from"] if "ipBlock" in peer]
+
+
+def test_users_log_in_before_they_see_the_dashboard() -> None:
+    manifests = eks(ingress__ethstats__oidc__secretName="stats-login")
+    login = {
+        key.removeprefix(f"{ALB}/auth-"): value
+        for key, value in one(manifests, "Ingress", "linea-stack-ethstats")["metadata"][
+            "annotations"
+        ].items()
+        if key.startswith(f"{ALB}/auth-")
+    }
+    # The keys of AuthIDPConfigOIDC in the controller's pkg/ingress/auth_config_builder.go.
+    assert json.loads(login.pop("idp-oidc")) == {
+        "issuer": "https://login.example.com",
+        "authorizationEndpoint": "https://login.example.com/authorize",
+        "tokenEndpoint": "https://login.example.com/token",
+        "userInfoEndpoint": "https://login.example.com/userinfo",
+        "secretName": "stats-login",
+    }
+    assert login == {
+        "type": "oidc",
+        "on-unauthenticated-request": "authenticate",
+        "scope": "openid",
+        "session-timeout": "43200",
+    }
+    for name in ("linea-stack-besu-rpc", "linea-stack-besu-ws"):
+        notes = one(manifests, "Ingress", name)["metadata"]["annotations"]
+        assert not [key for key in notes if "/auth-" in key]
+    entries = one(manifests, "ExternalSecret", "stats-login")["spec"]["data"]
+    assert [entry["secretKey"] for entry in entries] == ["clientID", "clientSecret"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ingress__ethstats__oidc": {}},
+        {"ingress__ethstats__host": ""},
+        {"ethstats__enabled": False},
+        {"ingress__enabled": False},
+    ],
+)
+def test_there_is_no_secret_of_a_login_that_is_off(changes: dict[str, Any]) -> None:
+    names = {m.name for m in of_kind(eks(**changes), "ExternalSecret")}
+    assert "linea-stack-ethstats-oidc" not in names
+    assert "linea-stack-engine-jwt" in names
+
+
+def test_a_login_needs_all_addresses_of_the_provider_and_a_load_balancer_that_reads_them() -> None:
+    oidc = "ingress.ethstats.oidc"
+    for name in ("authorizationEndpoint", "tokenEndpoint", "userInfoEndpoint"):
+        assert refused(**{f"ingress__ethstats__oidc__{name}": ""}) == [f"{oidc}.{name} is empty"]
+    assert refused(ingress__alb__enabled=False) == [
+        f'{oidc}.issuer is "https://login.example.com", which is not allowed'
+    ]
+    assert refused(**WITHOUT_ALB) == []
+    assert refused(ingress__ethstats__oidc__issuer="http://login.example.com") != []
+
+
+def test_nobody_outside_reports_to_the_dashboard() -> None:
+    rules = one(eks(), "Ingress", "linea-stack-ethstats")["spec"]["rules"]
     paths = {p["path"]: p["pathType"] for rule in rules for p in rule["http"]["paths"]}
     assert paths.pop("/") == "Exact"
     assert set(paths.values()) == {"Prefix"}

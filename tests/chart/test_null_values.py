@@ -157,4 +157,5 @@ def test_the_line_of_the_environment_is_named(
     done = repository.run("render", "dev")
     told = f"overlays/dev/values.yaml:{line}  error  null-removes-defaults\n  {message}\n"
     assert done.code == 1
-    assert re.fullmatch(rf"{re.escape(told)}  → write .*, or remove the line\n1 error\n", done.out)
+    fix = r"  → write .*; for the default, remove the line\n1 error\n"
+    assert re.fullmatch(re.escape(told) + fix, done.out)

@@ -30,6 +30,7 @@ def test_what_the_oldest_helm_lacks_is_detected() -> None:
     assert unknown("{{ range .Values.dig }}{{ break }}{{ end }}{{/* dig\nlookup */}}") == [
         (1, "break")
     ]
+    assert unknown("{{ with .a }}{{ else with .b }}{{ else if .c }}{{ end }}") == [(1, "else with")]
     assert of_several_lines('{{/* a\nb */}}\n{{ include "x"\n  . }}{{ .Values.a }}') == [3]
 
 

@@ -37,9 +37,25 @@ def test_staging_and_prod_are_reached_through_ingresses_only(name: str) -> None:
     assert {m.name for m in of_kind(made, "Ingress")} == {
         "linea-stack-besu-rpc",
         "linea-stack-besu-ws",
-        "linea-stack-ethstats",
     }
     assert {m.object["spec"].get("type") for m in of_kind(made, "Service")} <= {None, "ClusterIP"}
+
+
+@pytest.mark.parametrize("name", ["staging", "prod"])
+def test_only_a_public_besu_starts_from_the_latest_backup_and_a_drill_proves_one(name: str) -> None:
+    _, made = of_environment(name)
+    for node in NODES:
+        spec = one(made, "StatefulSet", f"linea-stack-{node}")["spec"]["template"]["spec"]
+        starting = [c["env"] for c in spec.get("initContainers", []) if c["name"] == "restore"]
+        assert [{"name": "BACKUP", "value": "latest"} in env for env in starting] == (
+            [True] if node == "besu" else []
+        )
+    drill = one(made, "CronJob", "linea-stack-restore-drill")["spec"]["jobTemplate"]["spec"]
+    (container,) = drill["template"]["spec"]["containers"]
+    for variable in ({"name": "BACKUP", "value": "latest"}, {"name": "IF_NONE", "value": "fail"}):
+        assert variable in container["env"]
+    (volume,) = [v for v in drill["template"]["spec"]["volumes"] if "ephemeral" in v]
+    assert volume["name"] in [m["name"] for m in container["volumeMounts"]]
 
 
 @pytest.mark.parametrize("name", ["staging", "prod"])

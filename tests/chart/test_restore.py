@@ -119,11 +119,11 @@ def test_a_damaged_backup_is_refused_and_an_earlier_one_is_not(
 def test_a_backup_that_is_not_there_is_told_with_those_that_are(
     store: Store, small: Path, target: Path
 ) -> None:
-    assert "There are: none" in error(store.restore("20200101T000000Z", target))
+    assert "Complete backups: none" in error(store.restore("20200101T000000Z", target))
     backup = store.made(small)
     torn = store.aged(backup, 2, marked=False)
-    assert f"There are: {backup}" in error(store.restore("20200101T000000Z", target))
-    assert f"Complete are: {backup}" in error(store.restore(torn, target))
+    assert f"Complete backups: {backup}" in error(store.restore("20200101T000000Z", target))
+    assert f"Complete backups: {backup}" in error(store.restore(torn, target))
     assert "must be latest, or a time like" in error(store.restore("../../etc", target))
     assert_untouched(target)
 
@@ -136,7 +136,7 @@ def test_the_second_restore_changes_nothing(
     there = content(target)
     done = store.restore(backup, target)
     assert done.code == 0
-    assert "nothing to restore: there is data already" in done.out
+    assert "nothing to restore: there is already data" in done.out
     assert content(target) == there
 
 
@@ -145,7 +145,7 @@ def test_data_is_never_overwritten_whatever_s3_says(store: Store, target: Path, 
     write(target / name, b"mine")
     done = store.restore("20200101T000000Z", target, RCLONE_CONFIG_S3_ENDPOINT="http://127.0.0.1:1")
     assert done.code == 0
-    assert "there is data already" in done.out
+    assert "there is already data" in done.out
     assert [path for path in target.rglob("*") if path.is_file()] == [target / name]
 
 
@@ -230,7 +230,7 @@ def test_a_restore_that_is_killed_at_any_step_can_be_repeated(
         # Another backup is asked for now: parts of two are never mixed.
         done = store.restore(other, copy)
         if done.code:
-            assert f"is half restored from {backup}" in error(done), step
+            assert f"is partly restored from {backup}" in error(done), step
             halves += 1
             assert_restorable(store, backup, small, copy)
         else:

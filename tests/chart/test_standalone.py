@@ -59,17 +59,17 @@ def test_a_chain_is_never_replaced(repository: Repository, tmp_path: Path, part:
         (tmp_path / "chain" / path).rename(tmp_path / path)
     done = repository.run("network", "--output", str(tmp_path / "chain"))
     assert done.code == 2
-    assert f"{part} exists already: name another folder" in done.err
+    assert f"{part} exists already: write another folder" in done.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "write an ENVIRONMENT, or --output FOLDER"),
-        (("dev", "--output", "x"), "write either dev or --output x"),
-        (("dev", "--namespace", "linea"), "--namespace is for --output"),
+        (("dev", "--output", "x"), "write dev or --output x, not both"),
+        (("dev", "--namespace", "linea"), "--namespace needs --output"),
         (("--output", "/dev/null/x"), "Not a directory; no chain was created"),
-        (("--output", "x", "--namespace", "No"), "--namespace No: write lower-case"),
+        (("--output", "x", "--namespace", "No"), "--namespace No is invalid: write lower-case"),
     ],
 )
 def test_invalid_arguments(

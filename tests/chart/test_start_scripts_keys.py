@@ -129,7 +129,7 @@ def test_a_besu_that_can_not_tell_its_node_id_does_not_start(tmp_path: Path) -> 
     key = Key.generate()
     done = Started(tmp_path, "besu/start.sh", key, [key]).run("node-0", PUBLIC="/nowhere")
     assert done.returncode == 1
-    assert "Besu can't tell the node id of the key of node-0" in done.stderr
+    assert "Besu can't compute the node id of the key of node-0" in done.stderr
 
 
 def test_a_maru_whose_image_can_not_tell_its_peer_id_does_not_start(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_maru_whose_image_can_not_tell_its_peer_id_does_not_start(tmp_path: Pa
     (programs / "openssl").symlink_to("/bin/false")
     done = started.run("node-0", PATH=str(programs))
     assert done.returncode == 1
-    assert "openssl can't tell the public key of node-0" in done.stderr
+    assert "openssl can't compute the public key of node-0" in done.stderr
 
 
 @settings(max_examples=20, deadline=None)

@@ -137,7 +137,7 @@ def test_a_sender_is_ready_once_a_transfer_is_in_a_block(
     node[1].pause()
     with sender.running() as process:
         sender.wait("every 1s")
-        assert sender.ready(shell) == "no transfer has come into a block yet"
+        assert sender.ready(shell) == "no block has included a transfer yet"
         node[1].go_on()
         sender.wait_for(1)
         sender.until(lambda: not sender.ready(shell), "readiness")
@@ -162,7 +162,7 @@ def test_a_sender_whose_transfers_come_into_no_block_is_not_ready(
                 return answer
 
     assert not said(limit)
-    assert said(limit + 1) == f"no transfer has come into a block for {limit + 1}s"
+    assert said(limit + 1) == f"no block has included a transfer for {limit + 1}s"
 
 
 def test_a_chain_that_stands_still_moves_no_heartbeat(
@@ -186,14 +186,14 @@ def test_a_chain_that_stands_still_moves_no_heartbeat(
     [
         ("privateKey", "", "the Secret has no privateKey"),
         ("toAddress", "", "the Secret has no toAddress"),
-        ("privateKey", "xyz", "privateKey in the Secret is no private key"),
-        ("privateKey", "12" * 31, "privateKey in the Secret is no private key"),
-        ("privateKey", f"{'12' * 16}\n{'34' * 16}", "privateKey in the Secret is no private key"),
-        ("privateKey", "0" * 64, "cast did not take privateKey"),
-        ("privateKey", f"{CURVE.group_order:064x}", "cast did not take privateKey"),
-        ("toAddress", "vitalik.eth", "toAddress in the Secret is no address"),
-        ("toAddress", "12" * 20, "toAddress in the Secret is no address"),
-        ("toAddress", "0x" + "aB" * 20, "toAddress in the Secret has a typing error"),
+        ("privateKey", "xyz", "privateKey in the Secret is not a private key"),
+        ("privateKey", "12" * 31, "privateKey in the Secret is not a private key"),
+        ("privateKey", f"{'12' * 16}\n{'34' * 16}", "privateKey in the Secret is not a private"),
+        ("privateKey", "0" * 64, "cast rejected privateKey"),
+        ("privateKey", f"{CURVE.group_order:064x}", "cast rejected privateKey"),
+        ("toAddress", "vitalik.eth", "toAddress in the Secret is not an address"),
+        ("toAddress", "12" * 20, "toAddress in the Secret is not an address"),
+        ("toAddress", "0x" + "aB" * 20, "toAddress in the Secret is misspelled"),
     ],
     ids=lambda value: str(value)[:12],
 )

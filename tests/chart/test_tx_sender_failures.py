@@ -120,7 +120,7 @@ def test_a_new_pod_lets_the_transfers_of_the_lost_one_go_first(
     reported = len(sender.sent())
     shutil.rmtree(sender.work)
     with sender.running() as process:
-        sender.wait("as of an earlier pod, that are in no block yet")
+        sender.wait("for example from an earlier pod")
         node[1].go_on()
         sender.wait_for(reported + 2)
         sender.stop(process)
@@ -195,8 +195,8 @@ def test_an_account_without_money_is_reported_and_sends_once_it_has_some(
 def test_a_transfer_that_is_reverted_is_reported_as_failed(sender: Sender) -> None:
     refused = Sender(sender.folder, sender.client, sender.key, REFUSING)
     with refused.running() as process:
-        refused.wait(f"failed, and is not tried again: 10 wei to {REFUSING}: 0x")
-        assert refused.ready() == "no transfer has come into a block yet"
+        refused.wait(f"failed, and is not retried: 10 wei to {REFUSING}: 0x")
+        assert refused.ready() == "no block has included a transfer yet"
         refused.stop(process)
     assert not refused.sent()
     assert refused.log().count("failed, and is not tried again") == refused.nonce() > 0

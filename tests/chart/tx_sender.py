@@ -198,7 +198,7 @@ def waiting(sender: Sender, maru: Maru) -> Iterator[subprocess.Popen[bytes]]:
 
     All that is in a block is reported, and all that waits is published.
     """
-    last = f"waiting: {PENDING_LIMIT} transfers are in no block yet"
+    last = f"waiting: {PENDING_LIMIT} transfers are pending"
     with sender.running() as process:
         sender.wait_for(1)
         maru.pause()

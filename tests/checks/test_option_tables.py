@@ -62,9 +62,9 @@ def test_the_titles_of_the_tables_have_their_versions() -> None:
 
 def test_a_tag_without_a_table_is_named_with_the_table_that_is_used() -> None:
     message, fix = option_tables.besu_missing("25.12.0") or ("", "")
-    assert "no table has the options of Besu 25.12.0" in message
-    assert "those of 25.11.0" in message
-    assert fix.startswith("write the tag 25.11.0, or add a table")
+    assert "no table of the options of Besu 25.12.0" in message
+    assert "against Besu 25.11.0 instead" in message
+    assert fix.startswith("write tag: 25.11.0; to use another version, first add its table: ")
     message, fix = option_tables.maru_missing("") or ("", "")
     assert "an image of Maru without a tag" in message
     assert "d326b73" in fix
@@ -142,10 +142,14 @@ def test_each_option_of_besu_has_a_source_and_known_keywords(version: str) -> No
 @pytest.mark.parametrize(
     ("name", "tag", "fix"),
     [
-        ("fast-sync-min-peers", "26.8.0", "write sync-min-peers"),
-        ("Xhistory-expiry-prune", "26.8.0", "write history-expiry-prune"),
-        ("miner-enabled", "26.8.0", "remove it, or write the tag 25.11.0"),
-        ("rpc-max-active-filters", "25.11.0", "remove it, or write the tag 26.8.0"),
+        ("fast-sync-min-peers", "26.8.0", "write sync-min-peers instead of fast-sync-min-peers"),
+        (
+            "Xhistory-expiry-prune",
+            "26.8.0",
+            "write history-expiry-prune instead of Xhistory-expiry-prune",
+        ),
+        ("miner-enabled", "26.8.0", "remove miner-enabled"),
+        ("rpc-max-active-filters", "25.11.0", "remove rpc-max-active-filters"),
     ],
 )
 def test_an_option_of_another_version_is_named_with_that_version(
@@ -153,7 +157,7 @@ def test_an_option_of_another_version_is_named_with_that_version(
 ) -> None:
     found = option_tables.besu_with(name, tag)
     assert found is not None
-    assert found[0].startswith(f"Besu {tag} has no option {name}, which ")
+    assert found[0].startswith(f"Besu {tag} does not start with the option {name}: only ")
     assert found[1] == fix
 
 

@@ -35,9 +35,9 @@ def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         yield running
 
 
-def namespace(environment: str) -> Object:
+def namespace(environment: str, root: Path = ROOT) -> Object:
     """Return the Namespace that an environment's Application creates."""
-    spec = read(ROOT / "argocd" / "applications" / f"{environment}.yaml")[0]["spec"]
+    spec = read(root / "argocd" / "applications" / f"{environment}.yaml")[0]["spec"]
     metadata = spec["syncPolicy"]["managedNamespaceMetadata"]
     assert metadata["labels"][RESTRICTED] == "restricted"
     name = {"name": spec["destination"]["namespace"]}
@@ -50,8 +50,8 @@ def read(*files: Path) -> list[Any]:
     return [each for text in texts for each in yaml.safe_load_all(text)]
 
 
-def manifests(environment: str) -> Path:
-    return ROOT / "overlays" / environment / "manifests"
+def manifests(environment: str, root: Path = ROOT) -> Path:
+    return root / "overlays" / environment / "manifests"
 
 
 def test_at_least_two_minor_versions_are_tested() -> None:
@@ -64,13 +64,18 @@ def test_every_environment_is_accepted_without_a_warning_and_runs(bare: Cluster)
     for each in bare.environments:
         assert bare.plane.apply([], manifests(each.name)) == ""
     for each in bare.environments:
-        objects = read(*manifests(each.name).iterdir())
-        pods = ready_pods(bare, each.namespace, objects)
-        zones = zones_of(bare, pods)
-        for workload in workloads(objects):
-            assert_placed_as_promised(workload, pods, zones)
-        assert_volumes_in_zones_of_pods(bare, each.namespace, pods, zones)
-        assert_quotas_have_room(bare, each.namespace)
+        assert_runs(bare, each.name, each.namespace)
+
+
+def assert_runs(bare: Cluster, environment: str, space: str, root: Path = ROOT) -> None:
+    """Assert that all pods of an environment run where they should."""
+    objects = read(*manifests(environment, root).iterdir())
+    pods = ready_pods(bare, space, objects)
+    zones = zones_of(bare, pods)
+    for workload in workloads(objects):
+        assert_placed_as_promised(workload, pods, zones)
+    assert_volumes_in_zones_of_pods(bare, space, pods, zones)
+    assert_quotas_have_room(bare, space)
 
 
 def test_the_projects_and_applications_are_accepted_without_a_warning(bare: Cluster) -> None:
@@ -143,12 +148,14 @@ def assert_placed_as_promised(
         if term["topologyKey"] == ZONE:
             assert max(used.values()) == 1, f"{name} has two pods in one zone: {used}"
     for term in required(affinity, "podAffinity"):
-        if term["topologyKey"] == ZONE:
-            others = selected(pods, term["labelSelector"]["matchLabels"])
-            for pod, other in itertools.product(own, others):
-                mine, its = pods[pod]["metadata"]["labels"], pods[other]["metadata"]["labels"]
-                if all(mine[key] == its[key] for key in term.get("matchLabelKeys", ())):
-                    assert zones[pod] == zones[other], f"{pod} is not in the zone of {other}"
+        others = selected(pods, term["labelSelector"]["matchLabels"])
+        for pod, other in itertools.product(own, others):
+            mine, its = pods[pod]["metadata"]["labels"], pods[other]["metadata"]["labels"]
+            if all(mine[key] == its[key] for key in term.get("matchLabelKeys", ())):
+                assert zones[pod] == zones[other], f"{pod} is not in the zone of {other}"
+                if term["topologyKey"] != ZONE:
+                    nodes = {pods[it]["spec"]["nodeName"] for it in (pod, other)}
+                    assert len(nodes) == 1, f"{pod} is not on the node of {other}"
     for constraint in spec.get("topologySpreadConstraints", ()):
         if constraint["topologyKey"] == ZONE:
             counts = [used.get(zone, 0) for zone in {*zones.values()}]

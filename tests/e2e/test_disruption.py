@@ -20,8 +20,9 @@ Measure = Callable[[str, float], None]
 PROD = "linea-prod"
 VALIDATORS, QUORUM = 4, 3
 """QBFT needs two thirds of its validators, rounded up."""
-BESU = "linea-stack-besu"
-BUDGETED = ("linea-stack-sequencer", "linea-stack-maru", BESU)
+BESU, MARU = "linea-stack-besu", "linea-stack-maru-"
+HALVES = ("linea-stack-sequencer", "linea-stack-maru")
+BUDGETED = (*HALVES, BESU)
 """Production's workloads with several pods and a disruption budget."""
 TOO_MANY_REQUESTS = 429
 DRAIN_S = 3600.0
@@ -46,16 +47,13 @@ SCALED = {
 def whole_validators(pods: dict[str, Object]) -> set[int]:
     """Return the numbers of the validators whose Besu and Maru are both ready."""
     ready = {name for name, pod in pods.items() if steps.is_ready(pod)}
-    return {
-        number
-        for number in range(VALIDATORS)
-        if {f"linea-stack-sequencer-{number}", f"linea-stack-maru-{number}"} <= ready
-    }
+    marus = {int(name.removeprefix(MARU)) for name in ready if name.startswith(MARU)}
+    return {number for number in marus if f"linea-stack-sequencer-{number}" in ready}
 
 
-def no_quorum_or_no_rpc(pods: dict[str, Object]) -> str | None:
+def no_quorum_or_no_rpc(pods: dict[str, Object], quorum: int = QUORUM) -> str | None:
     whole = whole_validators(pods)
-    if len(whole) < QUORUM:
+    if len(whole) < quorum:
         return f"only the validators {sorted(whole)} were ready"
     if not any(name.startswith(f"{BESU}-") and steps.is_ready(pod) for name, pod in pods.items()):
         return "no pod answered JSON-RPC"
@@ -141,18 +139,49 @@ def test_draining_each_node_in_turn_keeps_quorum_and_json_rpc(
 
 @pytest.mark.usefixtures("pods")
 def test_no_second_pod_is_evicted_while_one_is_down(cluster: Cluster) -> None:
-    cluster.api.until(
-        "PodDisruptionBudget",
-        lambda there: all(allows_one(there[workload]) for workload in BUDGETED),
-        "budgets that allow an eviction",
-        namespace=PROD,
-    )
+    wait_for_budgets(cluster)
     with steps.cordoned(cluster), Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc):
         for workload in BUDGETED:
             evict(cluster, f"{workload}-0")
             with pytest.raises(ApiError, match="violate the pod's disruption budget") as error:
                 evict(cluster, f"{workload}-1")
             assert error.value.status == TOO_MANY_REQUESTS
+
+
+@pytest.mark.usefixtures("pods")
+def test_a_second_drain_waits_until_the_validator_of_the_first_is_whole_again(
+    cluster: Cluster,
+) -> None:
+    """The nodes are those of a sequencer and of another validator's Maru.
+
+    If both were alone there, no budget would hold up the second drain, and two would be incomplete.
+    """
+    wait_for_budgets(cluster)
+    first, second = (validators_beside(cluster, f"{name}-{n}") for n, name in enumerate(HALVES))
+    assert not first & second
+    with steps.cordoned(cluster), Watching(cluster, "Pod", PROD, no_quorum_or_no_rpc):
+        for pod in sorted(first):
+            evict(cluster, pod)
+        for pod in sorted(second):
+            with pytest.raises(ApiError, match="violate the pod's disruption budget"):
+                evict(cluster, pod)
+
+
+def validators_beside(cluster: Cluster, name: str) -> set[str]:
+    """Return the names of the validators' pods on the node of one of them."""
+    nodes = {
+        it["metadata"]["name"]: it["spec"]["nodeName"] for it in cluster.api.objects("Pod", PROD)
+    }
+    return {it for it in nodes if it.startswith(HALVES) and nodes[it] == nodes[name]}
+
+
+def wait_for_budgets(cluster: Cluster) -> None:
+    cluster.api.until(
+        "PodDisruptionBudget",
+        lambda there: all(allows_one(there[workload]) for workload in BUDGETED),
+        "budgets that allow an eviction",
+        namespace=PROD,
+    )
 
 
 def allows_one(budget: Object) -> bool:

@@ -144,8 +144,8 @@ def test_private_keys_in_the_values_are_rejected(plain: Repository) -> None:
         f"txSender: {{plain: {{privateKey: '0x{key.hex}', toAddress: '{recipient}'}}}}\n",
     )
     done = network(plain, "dev", "--validators", "1", code=1)
-    assert done.out.startswith("overlays/dev/values.yaml:1:11  error  invalid-network")
-    assert "write secrets.provider: existing" in done.out
+    assert done.out.startswith("overlays/dev/values.yaml:2:20  error  secret-in-git")
+    assert "and move txSender.plain to .secrets/dev/values.yaml" in done.out
     assert key.hex not in done.out + done.err
     assert not (plain / ".secrets").exists()
 

@@ -267,12 +267,14 @@ WITHOUT_BESU = "besu: {enabled: false}\ntxSender: {enabled: false}\n"
 
 def _waive(repository: Repository) -> None:
     path = "overlays/dev/environment.yaml"
-    waiver = (
-        "waivers:\n  - rule: data-object-removed\n    object: StatefulSet/linea-stack-besu\n"
-        "    until: '2099-12-31'\n"
-        "    reason: Nobody has used the JSON-RPC of dev since the spring.\n"
-    )
-    repository.write(path, (repository / path).read_text("utf-8") + waiver)
+    waiver = {
+        "rule": "data-object-removed",
+        "object": "StatefulSet/linea-stack-besu",
+        "until": "2099-12-31",
+        "reason": "Nobody has used the JSON-RPC of dev since the spring.",
+    }
+    data = yaml.safe_load((repository / path).read_text("utf-8"))
+    repository.write(path, yaml.safe_dump(data | {"waivers": [waiver]}))
 
 
 @pytest.mark.parametrize(("prepare", "code"), [(lambda _: None, 1), (_waive, 0)])

@@ -125,8 +125,12 @@ VALIDATORS = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())["ne
 @pytest.mark.parametrize(
     ("release", "values", "message"),
     [
-        ("my.linea", {}, "no Service can have a name that begins with my.linea"),
-        ("1linea", {}, "no Service can have a name that begins with 1linea"),
+        (
+            "my.linea",
+            {},
+            "names of Services that begin with my.linea, which",
+        ),
+        ("1linea", {}, "names of Services that begin with 1linea, which"),
         (
             "my-linea",
             {
@@ -134,17 +138,17 @@ VALIDATORS = yaml.safe_load((CHART / "ci" / "full-values.yaml").read_text())["ne
                 "sequencer": {"replicas": 2},
                 "maru": {"replicas": 2},
             },
-            "Write 1 or 4, or network.acceptNoFaultTolerance: true",
+            "Write 1, or 4 or more, for sequencer.replicas and maru.replicas; to accept",
         ),
         (
             "my-linea",
             {"besu": {"enabled": False}},
-            "txSender.rpc.service is besu, and besu.enabled false",
+            "txSender.rpc.service is besu, but besu.enabled is false",
         ),
         (
             "my-linea",
             {"txSender": {"amount": 10**18}},
-            'Helm rounds. Write it in quotes, as in "1000000000000000000"',
+            'Helm rounds. Write txSender.amount in quotes, for example "1000000000000000000"',
         ),
         (
             "my-linea",
@@ -174,16 +178,16 @@ def test_the_contract_s_budget_is_accepted_with_a_warning() -> None:
     made = helm.template(CHART, ROOT, values, "linea", "1.34")
     (budget,) = [m for m in made if m.label == "PodDisruptionBudget/linea-stack-sequencer"]
     assert budget.object["spec"]["minAvailable"] == 1
-    warning = "WARNING: sequencer.podDisruptionBudget.minAvailable is 1 of 1 pod"
+    warning = "WARNING: sequencer.podDisruptionBudget.minAvailable is 1, but sequencer has only one"
     assert warning in notes(values)
     assert "minAvailable" not in notes({})
 
 
 def test_who_installs_a_release_reads_that_a_second_one_would_share_its_keys() -> None:
-    assert "A second release in this namespace would run with the keys" in notes({})
+    assert "another release in this namespace would use the same keys" in notes({})
     off = {"enabled": False}
     nobody = {"sequencer": off, "maru": off}
-    assert "second release" not in notes(nobody)
+    assert "another release" not in notes(nobody)
 
 
 def test_the_objects_of_a_release_have_its_name() -> None:

@@ -2,17 +2,17 @@
 # Copies the folders besu and maru of SOURCE_DIR to a new backup below s3:BUCKET/PREFIX/, reads all
 # of it back, marks it as complete, and then removes the backups that retention does not keep.
 #
-# SOURCE_DIR holds still and is of one moment: a clone of a node's volume, or a stopped node's. A
-# copy of the files of a running node is torn. Nothing is staged here: a file goes from SOURCE_DIR
-# to S3. common.sh says what a backup looks like.
+# SOURCE_DIR must not change meanwhile: it is a clone of a node's volume, or the volume of a stopped
+# node. The files of a running node change during the copy, so the copy would be inconsistent. Files
+# go from SOURCE_DIR directly to S3. common.sh describes the parts of a backup.
 #
 # RETENTION_KEEP    this many of the newest complete backups are kept, whatever their age
-# RETENTION_DAYS    all others are removed when they are older than this; 0: never for their age
-# RETENTION_DAILY   and, unless this and the next are 0, when they are neither the last one of a day
-#                   (UTC), nor younger than this many days
-# RETENTION_WEEKLY  nor the last one of a week (Thursday to Wednesday), nor younger than this many
-# CHAIN             which chain it is, for restore.sh; may be empty
-# Exit 1 where there is no new backup; earlier ones are then as they were.
+# RETENTION_DAYS    others are removed when they are older than this; 0: age removes none
+# RETENTION_DAILY   for this many days, the last one of each day (UTC) is kept
+# RETENTION_WEEKLY  for this many weeks, the last one of each week (Thursday to Wednesday) is kept.
+#                   Unless both are 0, those that neither of the two keeps are removed
+# CHAIN             the chain, for restore.sh; may be empty
+# Exits with 1 if there is no new backup; earlier ones are then unchanged.
 # shellcheck disable=SC1091,SC2154 # common.sh sets work and root
 set -eu
 . "${0%/*}/common.sh"
@@ -25,25 +25,25 @@ first() {
   echo "$1" | head -n 1
 }
 
-# Prints the time so many seconds ago, to be compared with a backup's.
+# ago SECONDS: prints the time that many seconds ago, in the form that is_before compares.
 ago() {
   date -u -d "@$(($(date +%s) - $1))" +%Y%m%d%H%M%S
 }
 
-# Whether a backup is older than a time that ago printed, and not the one just made.
+# is_before BACKUP TIME: whether a backup is older than a time from ago, and is not the new one.
 is_before() {
   [ "$1" != "$time" ] && [ "$(echo "$1" | tr -d TZ)" -lt "$2" ]
 }
 
-# Prints in which day or week since 1970 a backup was made, of so many seconds each.
+# period BACKUP SECONDS: prints the number of the day or week since 1970 in which it was made.
 period() {
   when=$(echo "$1" | sed 's/^\(....\)\(..\)\(..\)T\(..\)\(..\)\(..\)Z$/\1-\2-\3 \4:\5:\6/')
   seconds=$(date -u -d "$when" +%s) || seconds=0
   echo $((seconds / $2))
 }
 
-# Whether a backup is the newest of its period, and at most so many periods old. Is asked about all
-# complete backups, the newest first; the last argument names the kind of period.
+# is_newest_of_one BACKUP SECONDS COUNT KIND: whether a backup is the newest of its period, and at
+# most COUNT periods old. Must be called for all complete backups, the newest first.
 is_newest_of_one() {
   at=$(period "$1" "$2")
   grep -qx "$4 $at" "$work/periods" && return 1
@@ -56,7 +56,7 @@ is_kept() {
   by=age
   if [ $((daily + weekly)) -gt 0 ]; then
     by=
-    # Both are asked about each, so that an older one of the same week is not its newest.
+    # Both are called for each backup: otherwise an older one of the same week could count as its newest.
     is_newest_of_one "$1" 86400 "$daily" day && by=day
     is_newest_of_one "$1" 604800 "$weekly" week && by=week
   fi
@@ -65,7 +65,7 @@ is_kept() {
   [ -n "$by" ]
 }
 
-# Removes a backup. Without its mark first, for one that is half removed must not look complete.
+# Removes a backup. Its mark goes first, so that a partly removed backup does not count as complete.
 remove() {
   echo "removing $root/$1"
   if grep -qx "$1" "$work/complete"; then
@@ -84,15 +84,15 @@ retire() {
     kept=$((kept + 1))
     is_kept "$old" || remove "$old" || return 1
   done <"$work/newest"
-  # A younger one may still be on its way.
+  # A younger one may still be uploading.
   limit=$(ago 86400)
   while read -r old; do
     if ! grep -qx "$old" "$work/complete" && is_before "$old" "$limit"; then
       remove "$old" || return 1
     fi
   done <"$work/backups"
-  # The parts of large files that a killed upload left: S3 shows them to nobody, and bills them.
-  # Some servers call it an error where there are none.
+  # A killed upload leaves parts of large files: S3 bills them, but no listing shows them. Some servers
+  # return an error if there are none.
   run backend cleanup -o max-age=24h "$root/" || told NoSuchUpload
 }
 
@@ -109,12 +109,12 @@ done
 begin
 time=$(date -u +%Y%m%dT%H%M%SZ)
 
-# RocksDB keeps the name of its manifest in CURRENT; a folder without one is no database.
+# RocksDB keeps the name of its manifest in CURRENT, so each of its folders has that file.
 [ -f "$SOURCE_DIR/besu/database/CURRENT" ] ||
-  fail "$SOURCE_DIR/besu is no data folder of Besu: it has no file database/CURRENT"
+  fail "$SOURCE_DIR/besu is not a data folder of Besu: it has no file database/CURRENT"
 [ -f "$SOURCE_DIR/maru/CURRENT" ] ||
-  fail "$SOURCE_DIR/maru is no data folder of Maru: it has no file CURRENT"
-unreadable="$SOURCE_DIR can't be read: are its files those of the user who runs this?"
+  fail "$SOURCE_DIR/maru is not a data folder of Maru: it has no file CURRENT"
+unreadable="$SOURCE_DIR can't be read: do its files belong to the user who runs this?"
 (cd "$SOURCE_DIR" && find besu maru -type d) >"$work/found" || fail "$unreadable"
 sort "$work/found" >"$work/FOLDERS" || fail "${TMPDIR:-/tmp} is full"
 odd=$(find "$SOURCE_DIR/besu" "$SOURCE_DIR/maru" ! -type d ! -type f) || fail "$unreadable"
@@ -123,23 +123,23 @@ odd=$(find "$SOURCE_DIR/besu" "$SOURCE_DIR/maru" -name '*[[:cntrl:]]*') || fail 
 [ -z "$odd" ] || fail "a name with a control character can't be listed in $MARK: $(first "$odd")"
 
 list || fail "no backup was made: $(why)"
-# A time names one backup: the last one may have begun in this very second.
+# A time identifies one backup. The last one may have begun in the same second.
 while grep -qx "$time" "$work/backups"; do
   sleep 1
   time=$(date -u +%Y%m%dT%H%M%SZ)
 done
 new="$root/$time"
 
-# What belongs to one node and not to the chain: its keys (Besu's key, Maru's private-key), the
-# Engine API's secret, the addresses of its last run, and the version that ran, below which no Besu
-# starts: a node of an older version could not be restored. RocksDB makes its LOCK when it opens.
+# Left out is what belongs to the node and not to the chain: its keys (Besu's key, Maru's
+# private-key), the secret of the Engine API, the addresses of its last run, and the version that ran:
+# an older Besu does not start with it. RocksDB creates LOCK again when it opens.
 set -- \
   --filter '- /besu/key' --filter '- /besu/key.pub' --filter '- /besu/jwt.hex' \
   --filter '- /besu/besu.ports' --filter '- /besu/besu.networks' --filter "- /besu/$VERSION" \
   --filter '- /maru/private-key' --filter '- LOCK' \
   --filter '+ /besu/**' --filter '+ /maru/**' --filter '- *'
 
-# A file that changes between the two readings is found when the copy is compared.
+# If a file changes between this and the upload, the comparison below finds it.
 echo "reading $SOURCE_DIR"
 run_long hashsum SHA256 "$SOURCE_DIR" "$@" >"$work/found" || fail "no backup was made: $unreadable"
 sed 's|^\(.\{64\}  \)|\1data/|' "$work/found" | LC_ALL=C sort -k 2 >"$work/$MARK"
@@ -151,7 +151,7 @@ fi
 # shellcheck disable=SC2086 # two names
 (cd "$work" && sha256sum $lists) >>"$work/$MARK" || fail "${TMPDIR:-/tmp} is full"
 
-unfinished="the backup $time is not complete and won't be used; earlier ones are as they were"
+unfinished="the backup $time is not complete and won't be used; earlier ones are unchanged"
 echo "copying $SOURCE_DIR to $new"
 run_long copy "$SOURCE_DIR" "$new/data/" "$@" || fail "the upload failed: $(why); $unfinished"
 for list in $lists; do
@@ -164,5 +164,5 @@ run copyto "$work/$MARK" "$new/$MARK" || fail "the upload failed: $(why); $unfin
 unfinished="the backup $time is complete, and older ones were not all removed"
 echo "complete: $new"
 
-# An error would make the Job start again, with another whole backup, which helps nothing here.
+# An error would start the Job again, and with it another complete backup. That would not help.
 retire || echo "warning: $unfinished: $(why); the next backup tries again" >&2

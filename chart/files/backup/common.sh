@@ -1,16 +1,16 @@
 # shellcheck shell=sh
-# What backup.sh and restore.sh share: how they name backups, call rclone and tell what failed.
+# Shared by backup.sh and restore.sh: names of backups, calls of rclone, and reasons of failures.
 #
 # Below s3:BUCKET/PREFIX/ each backup is a folder named after its time (UTC):
 #   <time>/data/besu/..., <time>/data/maru/...   the files
-#   <time>/FOLDERS      every folder below data, one a line: S3 has no folders, and empty ones count
-#   <time>/CHAIN        which chain it is, where that is known: a line that only its first block gives
+#   <time>/FOLDERS      every folder below data, one per line: S3 has no folders, but empty ones matter
+#   <time>/CHAIN        the chain, if it is known: a line that only its first block determines
 #   <time>/SHA256SUMS   the sum of every file above, as sha256sum writes it; uploaded last, it marks
 #                       the backup as complete
 # The remote s3 is set up by RCLONE_CONFIG_S3_* and AWS_*, so no secret is on a command line.
 
 MARK=SHA256SUMS
-# shellcheck disable=SC2034 # both scripts leave out the file in which Besu notes its version
+# shellcheck disable=SC2034 # both scripts leave out this file, in which Besu records its version
 VERSION=VERSION_METADATA.json
 TIME='[0-9]\{8\}T[0-9]\{6\}Z'
 child=
@@ -26,7 +26,7 @@ need() {
   done
 }
 
-# Sets up $work, a folder for small files, and calls the script's function leave at its end.
+# Creates $work, a folder for small files, and registers the script's function leave for its exit.
 begin() {
   need BUCKET PREFIX
   root="s3:$BUCKET/$PREFIX"
@@ -35,20 +35,20 @@ begin() {
   : >"$work/log"
   trap leave EXIT
   trap stop HUP INT TERM
-  # All settings are in the environment; a missing file would be told at each call.
+  # All settings are in the environment. Otherwise rclone logs at each call that its file is missing.
   export RCLONE_CONFIG=/dev/null
-  # These credentials may neither look at nor make buckets.
+  # These credentials can neither look up nor create buckets.
   export RCLONE_S3_NO_CHECK_BUCKET=true
-  # SHA256SUMS says more than an MD5, for which each large file would be read once more.
+  # SHA256SUMS is stronger than MD5 sums, for which rclone would read each large file once more.
   export RCLONE_S3_DISABLE_CHECKSUM=true
-  # Two names that differ in the form of an accent only are two files.
+  # Names that differ only in the form of an accent are different files.
   export RCLONE_NO_UNICODE_NORMALIZATION=true
-  # 4 transfers x 4 parts x 16 MiB are in memory at a time. rclone takes larger parts where a file
+  # 4 transfers x 4 parts x 16 MiB are in memory at a time. rclone uses larger parts for files that
   # would have more than the 10000 that S3 allows.
   export RCLONE_S3_CHUNK_SIZE="${RCLONE_S3_CHUNK_SIZE:-16Mi}"
 }
 
-# A shell that is process 1 and waits for a program in the foreground would not hear the signal.
+# A shell that runs as process 1 would ignore the signal while it waits for a foreground program.
 stop() {
   trap - HUP INT TERM
   if [ -n "$child" ]; then
@@ -58,7 +58,7 @@ stop() {
   fail "interrupted by a signal; ${unfinished-nothing was changed}"
 }
 
-# Runs rclone and returns its exit code. What it tells goes to stderr and to $work/log.
+# Runs rclone and returns its exit code. Its output goes to stderr and to $work/log.
 run() {
   tee "$work/log" <"$work/pipe" >&2 &
   tee=$!
@@ -71,7 +71,7 @@ run() {
   return "$code"
 }
 
-# The same for what may take hours: tells every minute how far it is.
+# The same for what may take hours: it logs its progress every minute.
 run_long() {
   run "$@" --stats 1m --stats-one-line --stats-log-level NOTICE
 }
@@ -80,15 +80,15 @@ told() {
   grep -Eq "$1" "$work/log"
 }
 
-# Says why the last rclone failed. The first rule that fits wins.
+# Prints why the last rclone failed. The first pattern that matches decides.
 why() {
   at=${RCLONE_CONFIG_S3_ENDPOINT:-AWS}
   if told 'get credentials|ExpiredToken|InvalidToken|InvalidIdentityToken'; then
     echo "there are no valid credentials for S3 at $at"
   elif told 'InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|StatusCode: 40[13]'; then
-    echo "S3 at $at refuses the credentials: they are wrong, or may not do this"
+    echo "S3 at $at rejects the credentials: they are wrong, or lack a permission"
   elif told 'NoSuchBucket|directory not found'; then
-    echo "there is no bucket $BUCKET at $at"
+    echo "the bucket $BUCKET does not exist at $at"
   elif told 'no space left on device|file too (large|big)|disk quota exceeded'; then
     echo "the disk is full"
   elif told 'StorageFull|InsufficientStorage|QuotaExceeded|StatusCode: 507'; then
@@ -111,7 +111,7 @@ why() {
 }
 
 # Writes the times of all backups to $work/backups, of the complete ones to $work/complete,
-# oldest first. Few retries: this comes first, and says whether S3 can be used at all.
+# oldest first. It runs first and shows whether S3 works at all, so it has few retries.
 list() {
   set -- --low-level-retries 2 --retries 1
   run lsf "$@" --dirs-only "$root/" >"$work/found" || return 1

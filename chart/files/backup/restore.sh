@@ -1,17 +1,17 @@
 #!/bin/sh
 # Restores the folders PARTS (besu, maru) of TARGET_DIR, the top of a node's volume, from the backup
-# s3:BUCKET/PREFIX/BACKUP. common.sh says what a backup looks like.
+# s3:BUCKET/PREFIX/BACKUP. common.sh describes the parts of a backup.
 #
-# BACKUP  a backup's time; or latest: the newest complete one of this chain, and where there is none
-#         nothing is restored, and the node starts from block 0
-# CHAIN   which chain this is, as in the file CHAIN of a backup; where it is empty, any is this one
-# IF_NONE for latest: where it is fail, that there is no backup is an error
+# BACKUP  a backup's time; or latest: the newest complete one of this chain. If there is none, nothing
+#         is restored, and the node starts from block 0
+# CHAIN   this chain, as in the file CHAIN of a backup; if it is empty, backups of any chain count
+# IF_NONE for latest: if it is fail, a missing backup is an error
 #
-# Runs before each start of the node, so it does nothing where there is data already, and it may be
-# killed anywhere: it works in TARGET_DIR/.restore-<time>, where the file "verified" says that all
-# files are there, right, and on the disk. Before it exists, that folder is thrown away; from then
-# on its parts are only moved, each by one rename, and a later run goes on with those still in it.
-# Exit 1 where the node must not start; the parts are then as empty as they were.
+# It runs before each start of the node, so it does nothing if there is already data. It may be killed
+# at any time: it works in TARGET_DIR/.restore-<time>, whose file "verified" means that all files are
+# present, correct and on the disk. Without that file, a later run deletes the folder. With it, the
+# parts only have to be moved, each by one rename, and a later run continues with those that are left.
+# Exits with 1 if the node must not start; the parts are then still empty.
 # shellcheck disable=SC1091,SC2154 # common.sh sets work and root
 set -eu
 . "${0%/*}/common.sh"
@@ -26,7 +26,7 @@ is_empty() {
   [ -z "$(ls -A "$1" 2>/dev/null)" ]
 }
 
-# Prints those of PARTS that are in the folder, and not empty.
+# Prints those of PARTS that exist in the folder and are not empty.
 filled() {
   for part in $PARTS; do
     is_empty "$1/$part" || printf '%s ' "$part"
@@ -40,12 +40,12 @@ waiting() {
   done
 }
 
-# Whether the file CHAIN of a backup, or one that is not there, is that of this chain.
+# Whether the file CHAIN of a backup names this chain. The file may be missing.
 is_of_this_chain() {
   [ -z "${CHAIN-}" ] || [ "$(cat "$1" 2>/dev/null)" = "$CHAIN" ]
 }
 
-# Sets BACKUP to the newest complete backup of this chain; to nothing where there is none.
+# Sets BACKUP to the newest complete backup of this chain; empty if there is none.
 find_latest() {
   BACKUP=
   mkdir "$work/chains"
@@ -57,7 +57,7 @@ find_latest() {
   done <"$work/complete"
 }
 
-# Ends where latest finds no backup.
+# Ends the script if latest finds no backup.
 begin_without() {
   told="no complete backup of this chain in $root"
   [ "${IF_NONE-}" != fail ] || fail "there is $told"
@@ -66,17 +66,17 @@ begin_without() {
 }
 
 discard() {
-  # Without its mark first: what is half removed is not verified.
+  # Its mark goes first, so that a partly removed folder does not count as verified.
   rm -f "$1/verified"
   rm -rf "$1"
 }
 
 place() {
   for part in $(waiting "$stage"); do
-    # Fails if it isn't empty.
+    # Fails if it is not empty.
     [ ! -e "$TARGET_DIR/$part" ] || rmdir "$TARGET_DIR/$part" ||
       fail "$TARGET_DIR/$part got data during the restore of $BACKUP: delete the volume"
-    mv "$stage/data/$part" "$TARGET_DIR/$part" || fail "$TARGET_DIR/$part can't be put in place"
+    mv "$stage/data/$part" "$TARGET_DIR/$part" || fail "$TARGET_DIR/$part can't be created"
   done
   sync
   discard "$stage"
@@ -102,20 +102,20 @@ for other in "$TARGET_DIR"/.restore-*; do
   elif [ "$other" = "$TARGET_DIR/.restore-$BACKUP" ] ||
     { [ "$BACKUP" = latest ] && is_of_this_chain "$other/CHAIN"; }; then
     BACKUP=${other##*/.restore-}
-    echo "going on with the restore of $BACKUP"
+    echo "continuing the restore of $BACKUP"
     stage=$other
     place
     exit 0
   elif [ -z "$(filled "$TARGET_DIR")" ]; then
     discard "$other"
   else
-    fail "$TARGET_DIR is half restored from ${other##*-}: name that one, or delete the volume"
+    fail "$TARGET_DIR is partly restored from ${other##*-}: set BACKUP to that, or delete the volume"
   fi
 done
 
 present=$(filled "$TARGET_DIR")
 if [ -n "$present" ]; then
-  echo "nothing to restore: there is data already in $TARGET_DIR: $present"
+  echo "nothing to restore: there is already data in $TARGET_DIR: $present"
   exit 0
 fi
 
@@ -128,19 +128,19 @@ if ! grep -qx "$BACKUP" "$work/complete"; then
   there=$(tr '\n' ' ' <"$work/complete")
   there=${there% }
   if grep -qx "$BACKUP" "$work/backups"; then
-    fail "the backup $BACKUP is not complete: its upload never ended. Complete are: ${there:-none}"
+    fail "the backup $BACKUP is not complete: its upload never ended. Complete backups: ${there:-none}"
   fi
-  fail "there is no backup $BACKUP in $root. There are: ${there:-none}"
+  fail "there is no complete backup $BACKUP in $root. Complete backups: ${there:-none}"
 fi
 
 from="$root/$BACKUP"
 stage=$TARGET_DIR/.restore-$BACKUP
-unfinished="nothing was restored, and $TARGET_DIR is as it was"
+unfinished="nothing was restored, and $TARGET_DIR is unchanged"
 full="$TARGET_DIR can't be written, or is full; $unfinished"
 mkdir "$stage" || fail "$full"
 
-# Only these parts, and the two lists. Not the version that the copied node ran, in backups that have
-# it: an older Besu would not start.
+# Only these parts and the two lists. Older backups also have the version that the copied node ran:
+# it is left out, because an older Besu would not start with it.
 set -- --filter '+ /FOLDERS' --filter '+ /CHAIN' --filter "- /data/besu/$VERSION"
 run copy "$from/" "$stage/" "$@" --filter "+ /$MARK" --filter '- *' ||
   fail "the download failed: $(why); $unfinished"
@@ -184,7 +184,7 @@ while IFS= read -r folder; do
 done <"$stage/FOLDERS"
 
 is_of_this_chain "$stage/CHAIN" || [ ! -e "$stage/CHAIN" ] ||
-  echo "warning: $BACKUP is of another chain: nodes whose genesis is another won't start with it" >&2
+  echo "warning: $BACKUP is of another chain: nodes with another genesis do not start with it" >&2
 
 sync
 : >"$stage/verified" || fail "$full"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the secret that Besu and the Maru beside it share, in memory and for this pod alone.
+# Creates the secret that Besu and the Maru in the same pod share. It is in memory, and only for this pod.
 set -eu
 : "${SECRET_FILE:?}"
 

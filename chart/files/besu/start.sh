@@ -1,16 +1,17 @@
 #!/bin/sh
-# Starts Besu with the arguments given, once it can find its peers; for the sequencers and for the public nodes.
+# Starts Besu with the given arguments once the names of its peers resolve. Sequencers and public nodes use it.
 #
-# PEERS: names of the sequencers' pods. Besu takes a name that can't be resolved at its start for 127.0.0.1, and never
-#   looks it up again: so WAIT_SECONDS are given to each. A sequencer that comes later dials the other sequencers
-#   itself, but no sequencer dials a public node.
-# NEEDS_PEER: true for a public node, which so keeps the peers that it starts with. It waits for more than half of the
-#   names as long as it takes.
-# KEY_FILE: the node's private key, where it must have a given one. It has to be the one whose node id the peers dial,
+# PEERS: names of the sequencers' pods. Besu uses 127.0.0.1 for a name that does not resolve when it starts, and never
+#   resolves it again. So this waits up to WAIT_SECONDS for the names. A sequencer that starts later dials the other
+#   sequencers itself, but no sequencer dials a public node.
+# NEEDS_PEER: true for a public node, which keeps the peers that it starts with. It waits for more than half of the
+#   names without limit.
+# KEY_FILE: the node's private key, if it must have a particular one. Its node id must be the one that the peers dial,
 #   which is in static-nodes.json in CONFIG_DIR.
-# ETHSTATS_SECRET, ETHSTATS_HOST, POD_NAME: where it reports to, where the secret is given.
-# TMP_TO_CLEAR: the folder for temporary files, which outlives a container and with it the libraries that Besu unpacks.
-# BESU, STOP_SECONDS: the program, and how long it may take to end after its database is closed, for tests.
+# ETHSTATS_SECRET, ETHSTATS_HOST, POD_NAME: how and where it reports. Without the secret it does not.
+# TMP_TO_CLEAR: the folder for temporary files. The folder outlives the container, so libraries that a killed Besu
+#   unpacked would remain.
+# BESU, STOP_SECONDS: the program, and how long it may run after its database is closed; for tests.
 set -eu
 
 : "${PEERS?}"
@@ -21,16 +22,16 @@ fail() {
   exit 1
 }
 
-[ -z "${TMP_TO_CLEAR:-}" ] || find "$TMP_TO_CLEAR" -mindepth 1 -delete || echo "some files stay in $TMP_TO_CLEAR" >&2
+[ -z "${TMP_TO_CLEAR:-}" ] || find "$TMP_TO_CLEAR" -mindepth 1 -delete || echo "could not empty $TMP_TO_CLEAR" >&2
 
-# The id of this pod's node, as its peers dial it; nothing on a chain of one, which has no list.
+# Prints the id of this pod's node, as its peers dial it; nothing for a single validator, which has no list.
 listed() {
   nodes=${CONFIG_DIR:-/config}/static-nodes.json
   [ ! -f "$nodes" ] || sed -n "s|.*enode://\([0-9a-f]*\)@${POD_NAME:-}\..*|\1|p" "$nodes"
 }
 
 if [ -n "${KEY_FILE:-}" ]; then
-  # A folder: what the kubelet makes in place of a key that the Secret does not have.
+  # The kubelet creates a folder if the Secret lacks the key.
   [ -f "$KEY_FILE" ] || fail "there is no key for $pod: its Secret has fewer keys than there are pods"
   if [ "$(grep -c '' "$KEY_FILE")" != 1 ] || ! grep -Eqx '(0x)?[0-9a-fA-F]{64}' "$KEY_FILE"; then
     fail "the key of $pod is not 32 bytes in hex on one line"
@@ -39,7 +40,7 @@ if [ -n "${KEY_FILE:-}" ]; then
   if [ -n "$wanted" ]; then
     id=$(mktemp)
     JAVA_OPTS=-Xmx256m "$besu" public-key export --node-private-key-file="$KEY_FILE" --to="$id" >/dev/null ||
-      fail "Besu can't tell the node id of the key of $pod"
+      fail "Besu can't compute the node id of the key of $pod"
     given=$(sed 's/^0x//' "$id")
     rm "$id"
     [ "$given" = "$wanted" ] || fail "the key of $pod is that of another node: its node id is" \
@@ -47,7 +48,7 @@ if [ -n "${KEY_FILE:-}" ]; then
   fi
 fi
 
-# As process 1 it would not hear the signal.
+# As process 1, the shell would otherwise ignore the signal.
 trap 'exit 143' TERM INT
 waited=0
 while :; do
@@ -72,9 +73,9 @@ done
 
 case ${ETHSTATS_SECRET:-} in
   '') ;;
-  # Besu would not start: no dashboard is worth that.
-  *[!A-Za-z0-9_-]*) echo "not reporting to $ETHSTATS_HOST: its secret is not of letters, digits, - and _ alone" >&2 ;;
-  # By environment: arguments show in process lists.
+  # Besu would not start with such a secret. It is more important than the dashboard.
+  *[!A-Za-z0-9_-]*) echo "not reporting to $ETHSTATS_HOST: its secret may contain only letters, digits, - and _" >&2 ;;
+  # In the environment, because process lists show arguments.
   *) export BESU_ETHSTATS="ws://$POD_NAME:$ETHSTATS_SECRET@$ETHSTATS_HOST" ;;
 esac
 unset ETHSTATS_SECRET
@@ -83,8 +84,8 @@ if [ -z "${BESU_ETHSTATS:-}" ]; then
   exec "$besu" "$@"
 fi
 
-# Before 25.12.0 Besu waits without end for an EthStats that does not close its connection; the database is closed by
-# then. So it is killed STOP_SECONDS after it has let go of the database's lock, and never where that was not seen.
+# Before 25.12.0, Besu waits without limit if EthStats does not close its connection. Its database is closed by then.
+# So Besu is killed STOP_SECONDS after it has closed the database's lock file, and never before.
 holds_database() {
   # shellcheck disable=SC2010
   ls -l "/proc/$child/fd" 2>/dev/null | grep -q '/database/LOCK$'

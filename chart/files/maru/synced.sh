@@ -1,16 +1,17 @@
 #!/bin/bash
-# Whether Maru has caught up with its peers, and the execution client with Maru: the readiness of both.
+# The readiness of Marus and sequencers: exits with 0 if Maru has caught up with its peers, and the execution client
+# with Maru.
 #
-# Besu's own /readiness knows only of a sync that Besu began itself, not of blocks that it has yet to get from Maru.
-# Where it runs, by what is given; in a host's name, N stands for the pod's ordinal:
+# Besu's own /readiness considers only a sync that Besu began itself, not the blocks that Maru still has for it.
+# One of these says where it runs; in the host's name, N stands for the pod's ordinal:
 #   EXECUTION  host of the execution client, in Maru's pods
-#   MARU       host of Maru, in a sequencer's pod: one whose Maru is not there, as at the first start, is ready
-# A node that is cut off knows of no block that it lacks, so peers count, too:
-#   PEERS_WANTED  validators that Maru has to be connected to, of those in network.toml in CONFIG_DIR: others are
-#                 connected as well, the followers
-#   PEERS         names of the sequencers: where there are several, a sequencer's Besu has to be connected to some node
-# MAX_BEHIND: blocks that the client may be behind. MARU_PORT, EXECUTION_PORT: for tests.
-# By bash itself: the images have no other HTTP client for sure.
+#   MARU       host of Maru, in a sequencer's pod. Without a running Maru, as at the first start, a sequencer is ready
+# An isolated node does not know which blocks it lacks, so it also needs peers:
+#   PEERS_WANTED  how many of the validators in network.toml (in CONFIG_DIR) Maru must be connected to. Followers are
+#                 connected, too, but do not count
+#   PEERS         names of the sequencers: if there are several, a sequencer's Besu must be connected to any node
+# MAX_BEHIND: how many blocks the client may be behind. MARU_PORT, EXECUTION_PORT: for tests.
+# It uses bash for HTTP, because the images may have no HTTP client.
 set -euo pipefail
 
 ordinal=${HOSTNAME##*-}
@@ -34,7 +35,7 @@ call() {
   ask "$execution" "${EXECUTION_PORT:-8545}" $'POST / HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: '"${#body}"$'\r\n\r\n'"$body"
 }
 
-# connected: prints how many of the validators in network.toml are among Maru's peers; fails where that can't be told.
+# connected: prints how many of the validators in network.toml are connected to Maru; fails if Maru does not say.
 connected() {
   local peers line number=0
   peers=$(get /eth/v1/node/peers)
@@ -58,7 +59,7 @@ if ! syncing=$(get /eth/v1/node/syncing 2>/dev/null); then
 fi
 if [[ -z ${MARU:-} ]]; then
   [[ $syncing == *'"is_syncing":false'* ]] || { echo "Maru is not in sync"; exit 1; }
-  [[ $syncing == *'"el_offline":false'* ]] || { echo "the execution client is away"; exit 1; }
+  [[ $syncing == *'"el_offline":false'* ]] || { echo "the execution client is down"; exit 1; }
   if ((${PEERS_WANTED:-0})); then
     number=$(connected) || { echo "Maru does not list its peers"; exit 1; }
     ((number >= PEERS_WANTED)) || { echo "Maru is connected to $number validators, and needs $PEERS_WANTED"; exit 1; }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Asks a node at RPC_URL who it is and how far it is. Fails when it doesn't answer, or not with a number.
+# Prints the chain id and the block number of the node at RPC_URL. Fails unless both answers are numbers.
 set -eu
 
 chain_id=$(cast chain-id --rpc-url "$RPC_URL")

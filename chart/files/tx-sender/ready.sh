@@ -1,22 +1,22 @@
 #!/bin/sh
-# Whether transfers come into blocks: the readiness of the TX Sender, which nothing else reports.
+# The readiness of the TX Sender: whether blocks include its transfers. Nothing else reports that.
 #
-# For readiness only: a sender that waits for a chain that stands still does right, and no restart would help it.
+# Not for liveness: if the chain has stopped, the sender is right to wait, and a restart would not help.
 # Times are seconds since the machine started, as in tx-sender.sh.
 set -eu
 
 : "${INTERVAL_SECONDS:?}" "${WORK_DIR:?}"
 
-# One transfer may be late, and a node that was away is asked again a minute later.
+# One transfer may be late, and after a failure the sender asks the node again within a minute.
 limit=$((2 * INTERVAL_SECONDS + 60))
 
 if ! read -r mined 2>/dev/null <"$WORK_DIR/mined"; then
-  echo "no transfer has come into a block yet"
+  echo "no block has included a transfer yet"
   exit 1
 fi
 read -r now _ </proc/uptime
 age=$((${now%%.*} - mined))
 if [ "$age" -gt "$limit" ]; then
-  echo "no transfer has come into a block for ${age}s"
+  echo "no block has included a transfer for ${age}s"
   exit 1
 fi

@@ -1,34 +1,34 @@
 #!/bin/sh
 # Sends AMOUNT_WEI to the address in SECRETS_DIR/toAddress every INTERVAL_SECONDS, signed with SECRETS_DIR/privateKey.
 #
-# The key stays out of process lists, environments and the log: cast takes it once, over a terminal as a person would
-# type it, into a keystore under WORK_DIR (memory), and each transfer is signed with that keystore.
+# The key never appears in process lists, environments or the log: cast reads it once from a terminal, as if a person
+# typed it, and stores it in a keystore under WORK_DIR (in memory). Each transfer is signed with that keystore.
 #
-# A transfer is signed once, for a nonce of its own, and kept in WORK_DIR/<account>/<nonce> with its hash. The same
-# bytes are published until that nonce is used, so the money moves once, whatever the node forgets. Then the log
-# reports the transfer, and its file is emptied. The file of the last nonce stays: a container that starts again goes
-# on behind it.
+# A transfer is signed once, for its own nonce, and kept in WORK_DIR/<account>/<nonce> with its hash. The same bytes
+# are published until that nonce is used, so the money moves once, even if the node forgets the transfer. Then the log
+# reports the transfer, and its file is emptied. The file of the last nonce stays, so that a restarted container
+# continues after it.
 #
-# As long as WORK_DIR lasts, each transfer is reported at least once, always under the same hash. A container that is
-# killed after the line and before the file is emptied reports that transfer again when it starts: at most one line for
-# each kill. So count distinct hashes, not lines. A new pod, or one whose machine was restarted, has an empty WORK_DIR:
-# transfers that were not reported by then move their money once or never, and no line reports them as sent.
+# As long as WORK_DIR exists, each transfer is reported at least once, always with the same hash. If a container is
+# killed after it has written the line and before it empties the file, it reports that transfer again when it starts: at
+# most one line per kill. So count distinct hashes, not lines. WORK_DIR is empty in a new pod, and after a restart of
+# the machine. Transfers that were not reported before that move their money once or never, and no line reports them.
 #
-# WORK_DIR/mined has the time of the last report of a sent transfer, for ready.sh.
+# WORK_DIR/mined contains the time of the last report of a sent transfer, for ready.sh.
 set -eu
 export LC_ALL=C NO_COLOR=1
 
 : "${RPC_URL:?}" "${INTERVAL_SECONDS:?}" "${AMOUNT_WEI:?}" "${SECRETS_DIR:?}" "${WORK_DIR:?}"
 
-pending_limit=8         # a chain that stands still gets no more than these at once when it goes on
+pending_limit=8         # so that a chain that continues after a stop does not get more at once
 republish_seconds=5     # a node that was restarted has forgotten what was published
-unknown_seconds=10      # behind one name there may be several nodes, some a little late
+unknown_seconds=10      # several nodes may share one name, and some may be a little behind
 stop_seconds=60         # of the pod's terminationGracePeriodSeconds
 max_backoff_seconds=60
-gas_limit=100000        # 21000 for an account; a contract that takes money may need some more
-min_max_fee=1000000000  # in wei; the fee paid is the block's own, and this only what it may rise to
+gas_limit=100000        # 21000 for an account; a contract that receives money may need more
+min_max_fee=1000000000  # in wei; the actual fee is that of the block, and this is only its maximum
 prices_seconds=10
-somebody="does another sender have this key?"
+other_sender="does another sender have this key?"
 
 warn() {
   printf '%s\n' "$*" >&2
@@ -39,27 +39,27 @@ fail() {
   exit 1
 }
 
-# The seconds since the machine started are in $now: no clock that is set disturbs them.
+# Sets $now to the seconds since the machine started, which no change of the clock affects.
 look_at_clock() {
   read -r now _ </proc/uptime
   now=${now%%.*}
 }
 
-# The answer is in $answer; where there is none, the reason is in $reason.
+# Sets $answer; if there is none, sets $reason.
 ask() {
   answer=$(cast "$@" 2>"$WORK_DIR/error") && return
   reason=$(tr -s ' \n' '  ' <"$WORK_DIR/error")
   reason=${reason% }
-  [ -n "$reason" ] || reason="cast $1 ended without a word"
+  [ -n "$reason" ] || reason="cast $1 failed without a message"
   return 1
 }
 
-# ask, where the answer must be a decimal number.
+# Like ask, but the answer must be a decimal number.
 ask_number() {
   ask "$@" || return
   case $answer in
     '' | *[!0-9]*)
-      reason="the node's answer to $1 is no number: $answer"
+      reason="the node's answer to $1 is not a number: $answer"
       return 1
       ;;
   esac
@@ -78,7 +78,7 @@ is_hex() {
   [ ${#1} -eq "$2" ]
 }
 
-# Nothing is asked for a while, longer each time; then all is published again.
+# Waits before the next request, longer each time. Then everything is published again.
 back_off() {
   [ -z "$stopping" ] || backoff=5
   warn "$*; next try in ${backoff}s"
@@ -92,7 +92,7 @@ read_transfer() {
   [ ! -s "$transfers/$1" ] || read -r hash raw what <"$transfers/$1"
 }
 
-# Report what became of the transfers whose nonces are used. A transfer whose line can't be written is kept.
+# Reports the results of the transfers whose nonces are used. If a line can't be written, its transfer is kept.
 settle() {
   ask_number nonce "$from" || return
   used=$answer
@@ -108,14 +108,14 @@ settle() {
       case $answer in
         *'"status":"0x1"'*)
           echo "sent $what: $hash" || return
-          # In one step: ready.sh may read it at any moment.
+          # By a rename, because ready.sh may read it at any time.
           echo "$now" >"$WORK_DIR/mined.new" && mv "$WORK_DIR/mined.new" "$WORK_DIR/mined"
           ;;
-        *'"status":"0x0"'*) warn "failed, and is not tried again: $what: $hash" || return ;;
+        *'"status":"0x0"'*) warn "failed, and is not retried: $what: $hash" || return ;;
         *)
           [ "$unknown_since" -gt 0 ] || unknown_since=$now
           [ $((now - unknown_since)) -ge "$unknown_seconds" ] || return 0
-          warn "not sent: $what: another transaction has its nonce, $first: $somebody" || return
+          warn "not sent: $what: another transaction has its nonce, $first: $other_sender" || return
           ;;
       esac
       : >"$transfers/$first"
@@ -125,20 +125,20 @@ settle() {
     unknown_since=0 moved_at=$now
   done
   if [ "$next" -lt "$used" ]; then
-    warn "the next nonce was to be $next, and is $used: $somebody"
+    warn "the next nonce should be $next, but is $used: $other_sender"
     first=$used next=$used
   fi
   [ "$published" -ge "$first" ] || published=$first
 }
 
-# Learn the chain's id, and where there is nothing to go on with, the nonce to start at.
+# Gets the chain's id and, if there are no kept transfers, the first nonce.
 greet() {
   if [ "$next" -eq 0 ]; then
     ask_number nonce "$from" || return
     used=$answer
     ask_number nonce --block pending "$from" || return
     if [ "$answer" -ne "$used" ]; then
-      reason="waiting: the node has transactions of $from, as of an earlier pod, that are in no block yet"
+      reason="waiting: the node has pending transactions of $from, for example from an earlier pod"
       return 1
     fi
     first=$used next=$used published=$used
@@ -148,7 +148,7 @@ greet() {
   echo "every ${INTERVAL_SECONDS}s: $AMOUNT_WEI wei from $from to $to through $RPC_URL" || true
 }
 
-# Publish what the node has not taken yet, or may have forgotten.
+# Publishes what the node has not accepted yet, or may have forgotten.
 publish() {
   if [ $((now - moved_at)) -ge "$republish_seconds" ]; then
     published=$first moved_at=$now
@@ -163,7 +163,7 @@ publish() {
           return 1
           ;;
         *)
-          reason="the transfer with nonce $published was not taken: $reason"
+          reason="the node rejected the transfer with nonce $published: $reason"
           return 1
           ;;
       esac
@@ -172,7 +172,7 @@ publish() {
   done
 }
 
-# Learn what a transaction may cost: ten times today's price, as a block's price rises by an eighth at most.
+# Sets the maximum fee: ten times the current price, because the price rises by at most an eighth per block.
 learn_prices() {
   [ "$now" -ge "$prices_until" ] || return 0
   ask rpc eth_maxPriorityFeePerGas || return
@@ -185,7 +185,7 @@ learn_prices() {
   prices_until=$((now + prices_seconds))
 }
 
-# Sign the next transfer and keep it, before anybody sees it.
+# Signs the next transfer and stores it, before it is published.
 make() {
   learn_prices || return
   ask mktx "$to" --value "$AMOUNT_WEI" --chain "$chain_id" --nonce "$next" --gas-limit "$gas_limit" \
@@ -198,7 +198,7 @@ make() {
   next=$((next + 1))
 }
 
-# One look at the node; what there was to do is done, or $reason says why not.
+# Does all that is due now. If it fails, $reason says why.
 work() {
   if [ "$now" -ne "$looked_at" ] && { [ "$first" -lt "$next" ] || [ "$now" -ge "$due" ]; }; then
     settle || return
@@ -206,11 +206,11 @@ work() {
   fi
   publish || return
   [ -z "$stopping" ] && [ "$now" -ge "$due" ] || return 0
-  # Late by less than an interval is made up for; what an outage took is not.
+  # A delay of less than an interval is caught up. The transfers that an outage prevented are not.
   due=$((due + INTERVAL_SECONDS))
   [ "$due" -ge "$now" ] || due=$((due + ((now - due) / INTERVAL_SECONDS + 1) * INTERVAL_SECONDS))
   if [ $((next - first)) -ge "$pending_limit" ]; then
-    [ -n "$full" ] || warn "waiting: $pending_limit transfers are in no block yet"
+    [ -n "$full" ] || warn "waiting: $pending_limit transfers are pending"
     full=1
     return
   fi
@@ -221,7 +221,7 @@ work() {
 stopping=
 trap 'stopping=1' TERM INT
 
-# What must be right before the first transfer
+# Checks before the first transfer
 
 for tool in cast script timeout; do
   command -v "$tool" >/dev/null || fail "the image has no $tool"
@@ -231,13 +231,13 @@ is_number "$AMOUNT_WEI" || [ "$AMOUNT_WEI" = 0 ] || fail "AMOUNT_WEI must be a n
 for file in privateKey toAddress; do
   [ -s "$SECRETS_DIR/$file" ] || fail "the Secret has no $file"
 done
-unset key # a variable that came with the environment would be passed on to cast
+unset key # otherwise a variable from the environment would be passed on to cast
 key=$(cat "$SECRETS_DIR/privateKey")
 key=${key#0x}
-is_hex "$key" 64 || fail "privateKey in the Secret is no private key: it must be 32 bytes in hex"
+is_hex "$key" 64 || fail "privateKey in the Secret is not a private key: it must be 32 bytes in hex"
 to=$(cat "$SECRETS_DIR/toAddress")
 case $to in 0x*) ;; *) to= ;; esac
-is_hex "${to#0x}" 40 || fail "toAddress in the Secret is no address: it must be 0x and 20 bytes in hex"
+is_hex "${to#0x}" 40 || fail "toAddress in the Secret is not an address: it must be 0x and 20 bytes in hex"
 
 umask 077
 export ETH_RPC_URL="$RPC_URL" ETH_RPC_TIMEOUT=10
@@ -246,17 +246,17 @@ mkdir -p "$WORK_DIR/keystore"
 case ${to#0x} in
   *[a-f]*[A-F]* | *[A-F]*[a-f]*)
     ask to-check-sum-address "$to" || fail "cast does not run: $reason"
-    [ "$answer" = "$to" ] || fail "toAddress in the Secret has a typing error: its letters are not those of EIP-55"
+    [ "$answer" = "$to" ] || fail "toAddress in the Secret is misspelled: the case of its letters does not match EIP-55"
     ;;
 esac
 
-# `script` gives cast the terminal it wants to read a key from; what the terminal echoes is thrown away.
-# Anyone who can read the keystore could read the key itself: the password only satisfies the format.
+# `script` gives cast a terminal, which it requires to read a key. The terminal's output is discarded. The password only
+# satisfies the format: anyone who can read the keystore can also read the key itself.
 printf 'unused' >"$WORK_DIR/password"
 printf '%s\n' "$key" |
   CAST_UNSAFE_PASSWORD=unused timeout 60 script -qec \
     "cast wallet import --keystore-dir '$WORK_DIR/keystore' sender --interactive" /dev/null >/dev/null 2>&1 ||
-  fail "cast did not take privateKey: it must be a private key of secp256k1"
+  fail "cast rejected privateKey: it must be a private key of secp256k1"
 unset key
 export ETH_KEYSTORE="$WORK_DIR/keystore/sender" ETH_PASSWORD="$WORK_DIR/password"
 ask wallet address || fail "the keystore made from the private key can't be read: $reason"
@@ -264,7 +264,7 @@ from=$answer
 transfers=$WORK_DIR/$from
 mkdir -p "$transfers"
 
-# The nonces of the kept transfers are first, first + 1, … next - 1; next is 0 where none was ever made.
+# The nonces of the kept transfers are first, first + 1, … next - 1. next is 0 if there never was a transfer.
 first=0 next=0
 for file in "$transfers"/*; do
   nonce=${file##*/}
@@ -295,7 +295,7 @@ while :; do
 done
 while [ "$first" -lt "$next" ]; do
   read_transfer "$first"
-  [ -z "$hash" ] || warn "still in no block: $what: $hash"
+  [ -z "$hash" ] || warn "still pending: $what: $hash"
   first=$((first + 1))
 done
 echo "stopped"

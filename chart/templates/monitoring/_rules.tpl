@@ -7,7 +7,7 @@ last are [[labels.pod]] and [[value]], which become {{ $labels.pod }} and {{ $va
 {{- define "linea-stack.rulesHead" -}}
 {{- $rules := .root.Values.metrics.prometheusRule -}}
 {{- if not $rules.runbookUrl -}}
-{{- fail "metrics.prometheusRule.enabled is true, but metrics.prometheusRule.runbookUrl is empty: alerts would not link to their runbooks. Set runbookUrl to the URL of this repository's docs/runbooks, for example https://github.com/you/your-copy/blob/main/docs/runbooks" -}}
+{{- fail "metrics.prometheusRule.enabled is true, but metrics.prometheusRule.runbookUrl is empty: alerts would not link to their runbooks. Set runbookUrl to the URL of this repository's docs/runbooks, for example https://git.example.com/linea/linea-stack-gitops/blob/main/docs/runbooks" -}}
 {{- end -}}
 {{- $name := printf "%s-%s" (include "linea-stack.fullname" .root) .name -}}
 apiVersion: monitoring.coreos.com/v1

@@ -63,11 +63,11 @@ def one_way(context: Context) -> Iterator[Effect]:
         if keeps_data and before and after and before.is_older_than(after):
             label = each.new.label
             message = (
-                f"{label}: a revert alone does not go back from Besu {after.shown} to "
+                f"{label}: a git revert alone can't bring Besu back from {after.shown} to "
                 f"{before.shown}"
             )
             reason = "an older Besu does not start with data that a newer one has opened"
-            procedure = "make a backup, and let one pod have it first: docs/upgrades.md"
+            procedure = "first make a backup, and upgrade only one pod: docs/upgrades.md"
             yield Effect(Risk.RESTARTS, message, reason, procedure, (label,))
 
 

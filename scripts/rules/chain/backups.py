@@ -94,7 +94,7 @@ def backup_retention_deletes_last(objects: Objects) -> Iterator[Problem]:
         keep, path = variables.get("RETENTION_KEEP", ("1", ()))
         is_limited = any(variables.get(name, "0")[0] != "0" for name in _LIMITS)
         if not keep.isdecimal() or (int(keep) < 1 and is_limited):
-            none = "is 0: once all backups are old enough, all of them are deleted"
+            none = "is 0: if no backup succeeds for long enough, all of them are deleted"
             wrong = none if keep.isdecimal() else f"is {keep}, which is not a number: backups fail"
             manifest = container.workload.manifest
             message = f"RETENTION_KEEP of {manifest.label} {wrong}"

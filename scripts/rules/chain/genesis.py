@@ -157,8 +157,9 @@ def public_chain_id(objects: Objects) -> Iterator[Problem]:
                 "for one chain is valid on the other"
             )
             fix = (
-                "if the chain has never run, create it again with nox -s network, which chooses an "
-                "unused ID; otherwise tell its users"
+                'create a new chain, whose ID is then unused: see "Start over" in docs/network.md; '
+                "if this chain is in use, keep it, and tell its users to use other accounts than "
+                f"on {public}"
             )
             yield Problem(manifest, ("data", key), message, fix)
 

@@ -1,4 +1,4 @@
-"""Limits: what one client can take up of a public Besu, and how large blocks may become."""
+"""Limits: of what one client can use of a public Besu, and of the size of blocks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from scripts.chain.node_config import BESU, Node
 from scripts.chain.version import Release, release
-from scripts.core import advice, paths, tomlio
+from scripts.core import paths, tomlio
 from scripts.core.findings import UserError
 from scripts.kubernetes import services
+from scripts.rules import chart_values
+from scripts.rules.chain.settings import named, write
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
@@ -16,7 +18,9 @@ _FILTERS = (26, 7, 1)
 """The first version of Besu that limits filters: CHANGELOG.md, rpc-max-active-filters."""
 _FIXED = (26, 8, 0)
 """The first version of Besu with the fixes of the published advisories about P2P."""
-_GAS_LIMIT_FIX = "add --target-gas-limit={} to sequencer.extraArgs"
+_NEWEST = "26.8.0"
+_TARGET = 60_000_000
+"""Besu's default of target-gas-limit."""
 _P2P = ("p2p", "p2p-udp")
 
 
@@ -25,10 +29,11 @@ _P2P = ("p2p", "p2p-udp")
     outcome=Outcome.RISK,
 )
 def unlimited_public_rpc(objects: Objects) -> Iterator[Problem]:
-    """In production, a Besu that clients reach from outside of the cluster limits their filters.
+    """In production, a Besu with clients outside the cluster limits filters and subscriptions.
 
-    Otherwise one anonymous client creates filters until the node imports no more blocks. Besu
-    limits them from 26.7.1 on; its default for subscriptions, 100000, is too many for one node.
+    Otherwise a single anonymous client can create so many that the node imports no more blocks.
+    Besu limits filters from 26.7.1 on. Its default limit of subscriptions, 100000, is too high for
+    one node.
     """
     for node in objects.programs if objects.is_production else ():
         if node.program != BESU or not _is_public(objects, node, ("rpc", "ws")):
@@ -36,11 +41,11 @@ def unlimited_public_rpc(objects: Objects) -> Iterator[Problem]:
         version = _version(node)
         if version and version.numbers < _FILTERS:
             message = (
-                f"Besu {version.shown} limits neither filters nor subscriptions: one client of "
-                f"{node.name} can stop its import of blocks"
+                f"the container {node.name} runs Besu {version.shown}, which limits neither "
+                "filters nor subscriptions: a single client can stop its import of blocks"
             )
             path = (*node.container.path, "image")
-            fix = "write the tag 26.8.0, or another version from 26.7.1 on"
+            fix = chart_values.image(objects, node.container, _NEWEST)
             yield Problem(node.workload.manifest, path, message, fix)
             continue
         for key, most, what in (
@@ -52,19 +57,22 @@ def unlimited_public_rpc(objects: Objects) -> Iterator[Problem]:
             is_default = setting is None and "ws" in key and node.is_known
             if not (is_off or is_default):
                 continue
-            limit = "no limit" if is_off else "the default limit of 100000"
+            value = "is 0, which means no limit"
+            if not is_off:
+                value = "is not set, and the default of 100000 is too high"
             message = (
-                f"{node.name} has {limit} for {what}: one client can stop its import of blocks"
+                f"{named(setting) if setting else key} of the container {node.name} {value}: a "
+                f"single client can create {what} until the node imports no more blocks"
             )
-            yield Problem(*node.place(setting), message, f"write {key} = {most}")
+            yield Problem(*node.place(setting), message, write(node, setting, key, most))
 
 
 @rule("https://github.com/hyperledger/besu/blob/25.11.0/CHANGELOG.md")
 def gas_limit_changes(objects: Objects) -> Iterator[Problem]:
     """Sequencers keep the gas limit of the genesis.
 
-    Without target-gas-limit, Besu raises the limit of each block until it is 60 million. Blocks
-    then take longer to execute than the sizes of this environment were measured for.
+    Without target-gas-limit, Besu raises the gas limit with each block, up to 60 million. Blocks
+    then take longer to execute than the resources of the environment allow for.
     """
     for node in objects.programs:
         if node.workload.manifest.component != "sequencer" or node.program != BESU:
@@ -72,25 +80,24 @@ def gas_limit_changes(objects: Objects) -> Iterator[Problem]:
         limit, setting = _genesis_gas_limit(node), node.settings.get("target-gas-limit")
         if limit is None or not node.is_known or (setting and str(setting.value) == str(limit)):
             continue
-        now = f"is {setting.value}" if setting else "is not set, so that it is 60000000"
+        value = f"is {setting.value}" if setting else f"is not set, and is {_TARGET} by default"
         message = (
-            f"target-gas-limit of {node.name} {now}, and the genesis has {limit}: the gas limit "
-            "changes with each block until it is the target's"
+            f"{named(setting) if setting else 'target-gas-limit'} of the container {node.name} "
+            f"{value}, but gasLimit of the genesis is {limit}: the gas limit changes with each "
+            "block until it is the target"
         )
-        is_written = setting is not None and setting.manifest is node.workload.manifest
-        fix = (
-            advice.write_value(f"--target-gas-limit={limit}")
-            if is_written
-            else _GAS_LIMIT_FIX.format(limit)
-        )
+        fix = write(node, setting, "target-gas-limit", limit)
+        if setting is None or setting.manifest is not node.workload.manifest:
+            argument = f"--target-gas-limit={limit}"
+            fix = f"add {argument} to sequencer.extraArgs in {chart_values.file(objects)}"
         yield Problem(*node.place(setting), message, fix)
 
 
 @rule("https://github.com/besu-eth/besu/security/advisories", outcome=Outcome.RISK)
 def public_peers_of_outdated_besu(objects: Objects) -> Iterator[Problem]:
-    """A Besu whose P2P port is open to the outside of the cluster has the fixes of 26.8.0.
+    """A Besu with peers outside the cluster is version 26.8.0 or later.
 
-    Older versions have published weaknesses that any peer can use.
+    Older versions have published vulnerabilities that any peer can exploit.
     """
     for node in objects.programs:
         version = _version(node)
@@ -98,11 +105,12 @@ def public_peers_of_outdated_besu(objects: Objects) -> Iterator[Problem]:
             continue
         if _is_public(objects, node, _P2P):
             message = (
-                f"Besu {version.shown} has published weaknesses in P2P, and peers from outside of "
-                f"the cluster reach {node.name}"
+                f"the container {node.name} runs Besu {version.shown}, whose P2P has published "
+                "vulnerabilities: any peer outside the cluster can exploit them"
             )
             path = (*node.container.path, "image")
-            yield Problem(node.workload.manifest, path, message, "write the tag 26.8.0 or newer")
+            fix = chart_values.image(objects, node.container, _NEWEST)
+            yield Problem(node.workload.manifest, path, message, fix)
 
 
 def _genesis_gas_limit(node: Node) -> int | None:

@@ -9,6 +9,7 @@ from scripts.chain.node_config import BESU, MARU, Node, Setting
 from scripts.core import advice, paths
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
+from scripts.rules import chart_values
 from scripts.rules.chain.settings import named, write
 from scripts.rules.chain.targets import calls, is_address, peer_of, resolved
 from scripts.rules.rule import Problem, rule
@@ -417,9 +418,9 @@ def missing_wait_for_peers(objects: Objects) -> Iterator[Problem]:
 def readiness_ignores_peers(objects: Objects) -> Iterator[Problem]:
     """A Maru is ready only while it is connected to enough validators.
 
-    Without peers, Maru takes its own head for the newest, and reports that it is in sync. Then a
-    change that cuts connections rolls out to all validators, and an isolated public node serves old
-    blocks.
+    Without peers, Maru assumes that its own head is the newest, and reports that it is in sync. A
+    change that cuts connections would then roll out to all validators, and an isolated public node
+    would serve old blocks.
     """
     for node in objects.programs:
         validates = any(key.startswith("qbft.") for key in node.settings)
@@ -433,11 +434,13 @@ def readiness_ignores_peers(objects: Objects) -> Iterator[Problem]:
         if not str(paths.get(probe, ["exec", "command", 1])).endswith("/synced.sh"):
             if probe and objects.is_production:
                 message = (
-                    f"the readiness probe of {node.name} does not check its peers: without peers, "
-                    "it is ready and has old blocks"
+                    f"the readiness probe of the container {node.name} does not check its peers: "
+                    "if the node is isolated, it stays ready, with old blocks"
                 )
                 path: Where = (*node.container.path, "readinessProbe")
-                fix = "write the chart's command: [/bin/bash, /config/synced.sh]"
+                command = "command: [/bin/bash, /config/synced.sh]"
+                value, own = f"readinessProbe.{command}", f"readinessProbe.exec.{command}"
+                fix = chart_values.field(objects, node.container, value, own)
                 yield Problem(node.workload.manifest, path, message, fix)
             continue
         variable = node.variables.get("PEERS_WANTED")
@@ -445,12 +448,28 @@ def readiness_ignores_peers(objects: Objects) -> Iterator[Problem]:
         enough = (wanted,) if validates else range(1, len(node.peers) + 1)
         if text.isdecimal() and int(text) in enough:
             continue
-        state = f"PEERS_WANTED of {node.name} is {text}"
-        if not variable:
-            state = f"{node.name} has no PEERS_WANTED"
-        needs = f"a block needs {wanted} other validators" if validates else "it needs a validator"
-        is_low = text.isdecimal() and int(text) < wanted
-        result = "ready although it is isolated" if is_low else "not ready although it has enough"
         place = variable.path if variable else (*node.container.path, "env")
-        fix = advice.variable("PEERS_WANTED", str(wanted), exists=variable is not None)
-        yield Problem(node.workload.manifest, place, f"{state}, but {needs}: it is {result}", fix)
+        message = _peers_wanted(node, text if variable else None, wanted, validates=validates)
+        value = str(wanted)
+        fix = advice.write_value(value, f'value: "{value}" for the variable PEERS_WANTED')
+        if not variable:
+            item = {"name": "PEERS_WANTED", "value": value}
+            fix = advice.add_item(item, (), "env of the container maru")
+        yield Problem(node.workload.manifest, place, message, fix)
+
+
+def _peers_wanted(node: Node, text: str | None, wanted: int, *, validates: bool) -> str:
+    """Return what is wrong with PEERS_WANTED, and what happens; text: None if it is not set."""
+    state = f"PEERS_WANTED of the container {node.name} is {text or 'empty'}"
+    if text is None:
+        state = f"the container {node.name} has no variable PEERS_WANTED"
+        text = "0"
+    count = int(text) if text.isdecimal() else None
+    needs = f"a block needs {wanted} other validators" if validates else "it needs one validator"
+    if count is None:
+        return f"{state}, which is not a number: the pod never becomes ready"
+    if count < wanted:
+        return f"{state}, but {needs}: the pod is ready even if it is isolated"
+    if count > len(node.peers):
+        return f"{state}, but it has only {len(node.peers)} peers: the pod never becomes ready"
+    return f"{state}, but {needs}: the pod is not ready although it has enough peers"

@@ -9,6 +9,7 @@ from typing import Any
 from scripts.chain import genesis_diff, node_config
 from scripts.core import advice, paths
 from scripts.core.findings import Severity
+from scripts.core.sentences import joined
 from scripts.kubernetes import autoscalers, containers
 from scripts.kubernetes.manifest import Manifest, Where, config_maps
 from scripts.kubernetes.workloads import Workload, mappings, workloads
@@ -216,33 +217,51 @@ def node_key_source_changed(objects: Objects) -> Iterator[Problem]:
 
 @rule("https://external-secrets.io/latest/api/externalsecret/", Severity.WARNING)
 def node_keys_read_again(objects: Objects) -> Iterator[Problem]:
-    """The keys of nodes are not read again because of a change to something else.
+    """ExternalSecrets of node keys change only if their entries do.
 
-    If a label, an annotation or the spec of an ExternalSecret changes, the operator reads its
-    entries again. A node that gets another key does not start.
+    If a label, an annotation or another field of the spec changes, the operator reads the entries
+    again. If an entry has another key by then, its node does not start.
     """
     for old, new in _external_keys(objects):
-        fields = [
-            (field, path)
-            for field, path in _LOOKED_UP
-            if paths.get(old.object, path) != paths.get(new.object, path)
+        changed = [
+            (called, (*path, key), path)
+            for called, path in _LOOKED_UP
+            for key in _different(paths.get(old.object, path), paths.get(new.object, path))
         ]
         before, after = _entries(old), _entries(new)
         moved = any(before[key] != after[key] for key in before.keys() & after.keys())
-        if fields and not moved and paths.get(new.object, ("spec", "refreshPolicy")) == "OnChange":
-            names = " and ".join(field for field, _ in fields)
-            message = f"{names} of {new.label} change: the operator reads the nodes' keys again,"
-            message += " and a node that gets another key does not start"
-            fix = "restore them, or make sure that the secrets manager has the same keys"
-            yield Problem(new, fields[0][1], message, fix)
+        if changed and not moved and paths.get(new.object, ("spec", "refreshPolicy")) == "OnChange":
+            names = joined([f"{called}{path[-1]}" for called, path, _ in changed])
+            message = f"the change of {names} of {new.label} makes the operator read the keys of "
+            message += "the nodes again: a node whose entry has another key does not start"
+            restored = [_restored(old, called, path) for called, path, _ in changed]
+            fix = f"{joined(restored)} in {new.label}; to keep the change, first make sure that "
+            fix += "the secrets manager still has the same keys"
+            yield Problem(new, changed[0][2], message, fix)
 
 
 _LOOKED_UP: tuple[tuple[str, Where], ...] = (
-    ("the labels", ("metadata", "labels")),
-    ("the annotations", ("metadata", "annotations")),
-    ("the spec", ("spec",)),
+    ("the label ", ("metadata", "labels")),
+    ("the annotation ", ("metadata", "annotations")),
+    ("spec.", ("spec",)),
 )
 """What GetResourceVersion in the operator's pkg/controllers/util/util.go compares."""
+
+
+def _different(old: object, new: object) -> list[str]:
+    """Return the keys whose values differ."""
+    before, after = (each if isinstance(each, dict) else {} for each in (old, new))
+    return [key for key in {**before, **after} if before.get(key) != after.get(key)]
+
+
+def _restored(old: Manifest, called: str, path: Where) -> str:
+    """Return how to write a field as it is in the old manifest."""
+    value = paths.get(old.object, path)
+    if value is None:
+        return f"remove {called}{path[-1]}"
+    if isinstance(value, dict | list):
+        return f"restore {called}{path[-1]}"
+    return f"write {called}{path[-1]}: {value}"
 
 
 def _external_keys(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:

@@ -84,19 +84,22 @@ _PROTECTED = "deletion_protection.enabled=true"
     "https://github.com/kubernetes-sigs/aws-load-balancer-controller/blob/main/pkg/ingress/model_builder.go"
 )
 def protected_load_balancer_removed(objects: Objects) -> Iterator[Problem]:
-    """An Ingress is not removed while it has the deletion protection of its load balancer.
+    """The deletion protection of a load balancer is off before its Ingress is removed.
 
-    Otherwise the AWS Load Balancer Controller updates no Ingress of the group: new pods of every
-    host get no requests, and the removed Ingress stays.
+    Otherwise the AWS Load Balancer Controller stops updating all Ingresses of the group: new pods
+    get no requests from any host, and the removed Ingress stays.
     """
     for old in _of_kind(objects.gone, "Ingress"):
         attributes = str(old.annotations.get(_ATTRIBUTES, "")).split(",")
         if _PROTECTED in (attribute.strip() for attribute in attributes):
             message = (
-                f"{old.label} is removed while it has the deletion protection of its load balancer:"
-                " the AWS Load Balancer Controller then updates none of the group's Ingresses"
+                f"{old.label} is removed while the deletion protection of its load balancer is on: "
+                "the AWS Load Balancer Controller stops updating all Ingresses of the same group"
             )
-            fix = "first merge and sync ingress.alb.deletionProtection: false, then remove it"
+            fix = (
+                f"first write ingress.alb.deletionProtection: false in overlays/{objects.name}/"
+                f"values.yaml, merge and sync; then remove {old.label}"
+            )
             yield Problem(old, (), message, fix)
 
 

@@ -1,4 +1,4 @@
-"""Versions: an older Besu or Maru gets the data of a newer one only by decision."""
+"""Versions: an older Besu or Maru opens the data of a newer one only if that is intended."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from scripts.chain.node_config import Node, Setting
 from scripts.chain.version import Release, release
 from scripts.core.findings import Severity
 from scripts.kubernetes.workloads import workloads
+from scripts.rules import chart_values
 from scripts.rules.changes.compared import templates
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -32,11 +33,13 @@ def besu_downgraded(objects: Objects) -> Iterator[Problem]:
         if _is_unprotected(node):
             continue
         message = (
-            f"{_name(node)} changes from Besu {old.shown} to {new.shown}: it does not start with "
-            f"the data of {old.shown}"
+            f"{_name(node)} changes from Besu {old.shown} to {new.shown}, which does not start "
+            f"with the data of {old.shown}"
         )
-        fix = f"keep {old.shown}; to go back, add --{PROTECTION}=false to its extraArgs for one "
-        fix += f"rollout, or restore an older backup: {_PAGE}"
+        keep = chart_values.image(objects, node.container, old.tag)
+        key, argument = chart_values.section(node.container), f"--{PROTECTION}=false"
+        where = f"{key}.extraArgs" if key else f"args of the container {node.container_name}"
+        fix = f"{keep}; to go back on purpose, add {argument} to {where} for one rollout: {_PAGE}"
         yield Problem(node.workload.manifest, (*node.container.path, "image"), message, fix)
 
 
@@ -44,24 +47,24 @@ def besu_downgraded(objects: Objects) -> Iterator[Problem]:
 def maru_downgraded(objects: Objects) -> Iterator[Problem]:
     """A Maru that has data is not replaced by an older version.
 
-    Maru does not check which version wrote its data, and an older version may not be able to read
-    it.
+    Maru does not check which version wrote its data, and an older version may be unable to read it.
     """
     for node, old, new in _older(objects, node_config.MARU):
         message = (
-            f"{_name(node)} changes from Maru {old.shown} to {new.shown}, which may not be able to "
+            f"{_name(node)} changes from Maru {old.shown} to {new.shown}, which may be unable to "
             f"read the data of {old.shown}"
         )
-        fix = f"keep {old.shown}, or try it first in another environment: {_PAGE}"
+        keep = chart_values.image(objects, node.container, old.tag)
+        fix = f"{keep}; to go back on purpose, try it first in another environment: {_PAGE}"
         yield Problem(node.workload.manifest, (*node.container.path, "image"), message, fix)
 
 
 @rule(_GUARD, Severity.WARNING)
 def downgrade_protection_off(objects: Objects) -> Iterator[Problem]:
-    """Besu checks at its start that no newer version wrote its data.
+    """Besu checks when it starts that no newer version has written its data.
 
-    The check is turned off for one rollout to an older version. If it stays off, a later downgrade
-    by mistake opens data that the older version may not understand.
+    Turn this check off only for one rollout to an older version. If it stays off, an accidental
+    downgrade later opens data that the older version may not understand.
     """
     if not objects.programs:
         return
@@ -71,8 +74,15 @@ def downgrade_protection_off(objects: Objects) -> Iterator[Problem]:
             if _key(node) in going_back:
                 continue
             setting = node.settings[PROTECTION]
-            message = f"{setting.called} of {node.name} is false: it starts even with newer data"
-            fix = "remove it when every pod has started with the older version"
+            message = (
+                f"{setting.called} of the container {node.name} is false: Besu starts even if a "
+                "newer version has written its data"
+            )
+            key, where = chart_values.section(node.container), setting.manifest.label
+            if key and setting.manifest is node.workload.manifest:
+                values = "extraArgs" if setting.called.startswith("--") else "extraEnv"
+                where = f"{key}.{values} in {chart_values.file(objects)}"
+            fix = f"once all pods have started, remove {setting.called} from {where}"
             yield Problem(*node.place(setting), message, fix)
 
 
@@ -98,7 +108,7 @@ def _key(node: Node) -> tuple[str, str]:
 
 
 def _name(node: Node) -> str:
-    return f"{node.container_name} of {node.workload.manifest.label}"
+    return f"the container {node.container_name} of {node.workload.manifest.label}"
 
 
 def _is_unprotected(node: Node) -> bool:

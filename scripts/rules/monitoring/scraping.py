@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 
 from scripts.core import advice
+from scripts.core.edits import Action
 from scripts.core.findings import Severity
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes import containers, monitors, promql
 from scripts.kubernetes.manifest import Manifest
 from scripts.kubernetes.workloads import Workload
+from scripts.rules import chart_values
 from scripts.rules.monitoring.scrapes import scrapes, unscraped
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -113,10 +116,10 @@ def scrape_timeout_above_interval(objects: Objects) -> Iterator[Problem]:
 
 @rule("docs/monitoring.md", Severity.WARNING, outcome=Outcome.RISK)
 def inconsistent_monitoring_labels(objects: Objects) -> Iterator[Problem]:
-    """All objects for the Prometheus operator have one label in common, or none has any.
+    """All objects for the Prometheus operator have one label in common, or no labels.
 
-    A Prometheus that selects by a label loads only the objects that have it, and silently ignores
-    the rest: it has the metrics without the alerts, or the alerts without the metrics.
+    A Prometheus that selects objects by a label silently ignores all others. It would have the
+    metrics without the alerts, or the alerts without the metrics.
     """
     every = objects.of_kind(*monitors.KINDS, "Probe", "PrometheusRule")
     counts = Counter(pair for manifest in every for pair in _selected_by(manifest))
@@ -131,15 +134,26 @@ def inconsistent_monitoring_labels(objects: Objects) -> Iterator[Problem]:
             continue
         reported.add((manifest.kind, own))
         message = (
-            f"{manifest.label} lacks the label {label}: {value}, which {example.label} has: a "
-            "Prometheus that selects by it ignores this object"
+            f"{manifest.label} lacks the label {label}: {value} of {example.label}: a Prometheus "
+            f"that selects objects by this label ignores {manifest.label}"
         )
-        fix = advice.write(label, value, above=("labels",)).unless(
-            " in its labels, or another label for all of them"
-        )
+        key = _LABELS.get(manifest.kind)
+        if key and chart_values.is_from_values(manifest):
+            change = Change(Action.WRITE, (*key.split("."), label), value)
+            words = f"add {label}: {value} to {key} in {chart_values.file(objects)}"
+            fix = Fix(words, (), [change])
+        else:
+            labels = f"metadata.labels of {manifest.label}"
+            fix = advice.add([label], value, above=("labels",), to=labels)
         yield Problem(manifest, ("metadata", "labels"), message, fix)
 
 
+_LABELS = {
+    "Probe": "metrics.probe.labels",
+    "PrometheusRule": "metrics.prometheusRule.labels",
+    "ServiceMonitor": "metrics.serviceMonitor.labels",
+}
+"""Kind → the value with the labels of the chart's objects of this kind."""
 _OURS = ("app.kubernetes.io/", "helm.sh/", "argocd.argoproj.io/")
 
 

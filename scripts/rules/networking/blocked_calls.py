@@ -13,6 +13,7 @@ from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy
 from scripts.kubernetes.pod_connections import Call
 from scripts.kubernetes.workloads import Workload, mappings, selects
+from scripts.rules.chart_values import file, is_from_values
 from scripts.rules.networking.policies import (
     CONCEPTS,
     DNS,
@@ -30,7 +31,6 @@ from scripts.rules.networking.policies import (
 from scripts.rules.networking.policy_advice import (
     at_own_policy,
     in_values,
-    is_from_values,
     new_policy,
     of_missing_rule,
     own_policy,
@@ -378,14 +378,22 @@ def _missing_port(
             any(_may_be(peer, call.host, call.namespace) for peer in peers) for call in calls
         ):
             items = port_items({(call.port, "TCP") for call in calls})
-            path, fix = (*allowed.path, "ports"), f"add to the ports of this rule {items}"
-            if not policy.manifest.patches and policy.manifest.template.startswith("chart/"):
-                is_sender = workload.manifest.component == "tx-sender"
-                value = "txSender.rpc.port" if is_sender else "backup.storage.endpoint"
-                path = (*allowed.path, "to")
-                fix = f"write the port in {value}: the policy then allows it"
+            rule_path = f"{allowed.path[-2]}[{allowed.path[-1]}]"
+            fix = f"add {items} to {rule_path}.ports of {policy.manifest.label}"
+            path = (*allowed.path, "ports")
+            if is_from_values(policy.manifest):
+                path, call = (*allowed.path, "to"), calls[0]
+                field = f"backup.storage.endpoint: {_url(call)}"
+                if workload.manifest.component == "tx-sender":
+                    field = f"txSender.rpc.port: {call.port}"
+                fix = f"write {field} in {file(objects)}: {policy.manifest.label} then allows it"
             return Problem(policy.manifest, path, message, fix)
     return None
+
+
+def _url(call: Call) -> str:
+    """Return the URL of the target of a call."""
+    return f"{'http' if call.port == 80 else 'https'}://{call.host}:{call.port}"
 
 
 def _peer_of(call: Call) -> Peer:

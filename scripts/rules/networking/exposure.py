@@ -16,6 +16,7 @@ from scripts.kubernetes.containers import listed
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.services import Backend, ServicePort
 from scripts.kubernetes.workloads import mappings
+from scripts.rules.chart_values import file, is_from_values
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
@@ -103,9 +104,9 @@ def public_service(objects: Objects) -> Iterator[Problem]:
 
 @rule("docs/connectivity.md", Severity.WARNING)
 def load_balancer_open_to_all(objects: Objects) -> Iterator[Problem]:
-    """Outside production, too, only known addresses can connect to a load balancer.
+    """Outside production, load balancers accept only listed address ranges.
 
-    Otherwise anyone on the internet can send unencrypted requests to a node that no one watches.
+    Otherwise anyone on the internet can send unencrypted requests to nodes that no one watches.
     """
     for service in () if objects.is_production else objects.of_kind("Service"):
         opened = _opened(service)
@@ -115,8 +116,14 @@ def load_balancer_open_to_all(objects: Objects) -> Iterator[Problem]:
         # public-private-port reports private ports; peers may be anywhere.
         if any(map(_private, ports)) or (ports and not {port.name for port in ports} - _P2P):
             continue
-        message = f"{service.label} has a load balancer that is open to all addresses, without TLS"
-        fix = "write loadBalancerSourceRanges: the networks that may connect, for example your own"
+        message = (
+            f"the load balancer of {service.label} is open to all addresses: anyone on the "
+            "internet can send unencrypted requests"
+        )
+        field = f"spec.loadBalancerSourceRanges of {service.label}"
+        if service.component in ("besu", "ethstats") and is_from_values(service):
+            field = f"{service.component}.service.loadBalancerSourceRanges in {file(objects)}"
+        fix = f"write {field}: the address ranges of your clients, for example [203.0.113.0/24]"
         yield Problem(service, opened[0], message, fix)
 
 
@@ -404,12 +411,13 @@ def missing_node_port(objects: Objects) -> Iterator[Problem]:
         if service and target == "instance" and kind not in ("NodePort", "LoadBalancer"):
             without.setdefault(ingress.label, (ingress, service))
     for ingress, service in list(without.values())[:1]:
-        more = f" (like {len(without) - 1} other Ingresses)" if len(without) > 1 else ""
+        others = len(without) - 1
+        more = f" (like {others} other Ingress{'es' * (others > 1)})" if others else ""
         message = (
             f"{ingress.label}{more} has target-type: instance, but {service.label} has no node"
             " port: the AWS Load Balancer Controller rejects the Ingress"
         )
-        where = f", also in the other {len(without) - 1}" if len(without) > 1 else ""
+        where = f", also in the other{f' {others}' * (others > 1)}" if others else ""
         where = f" in the annotations of {service.label}" if key in service.annotations else where
         yield Problem(ingress, annotation(key), message, f"write {key}: ip{where}")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from scripts.core import advice
 from scripts.core.findings import Severity
+from scripts.rules.chart_values import file, is_from_values
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 
@@ -19,10 +20,10 @@ _OWN_CONTROLLER = ("external", "nlb-ip")
     outcome=Outcome.BREAKS,
 )
 def load_balancer_with_affinity(objects: Objects) -> Iterator[Problem]:
-    """A Service of type LoadBalancer has no session affinity if AWS creates its load balancer.
+    """A Service whose load balancer AWS creates has no session affinity.
 
-    Otherwise AWS creates none, and the Service waits for an address that it never gets. Other
-    clouds, and the AWS Load Balancer Controller, ignore the affinity or support it.
+    Otherwise AWS creates no load balancer, and the Service never gets an address. Other clouds and
+    the AWS Load Balancer Controller support the affinity, or ignore it.
     """
     for service in objects.of_kind("Service"):
         if service.get("spec", "type") != "LoadBalancer":
@@ -32,8 +33,11 @@ def load_balancer_with_affinity(objects: Objects) -> Iterator[Problem]:
             continue
         if service.get("spec", "sessionAffinity") == "ClientIP":
             message = (
-                f"{service.label} is a LoadBalancer with sessionAffinity ClientIP: on AWS it gets "
-                "no load balancer, and no address"
+                f"{service.label} has type: LoadBalancer and sessionAffinity: ClientIP, so AWS "
+                "creates no load balancer for it, and it never gets an address"
             )
-            fix = advice.write("sessionAffinity", "None")
+            fix = advice.write("spec.sessionAffinity", "None") + f" in {service.label}"
+            if service.component == "besu" and is_from_values(service):
+                key = "besu.service.sessionAffinity"
+                fix = advice.write_values(key, "None", f" in {file(objects)}")
             yield Problem(service, ("spec", "sessionAffinity"), message, fix)

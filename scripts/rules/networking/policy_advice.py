@@ -8,9 +8,10 @@ from typing import Any
 from scripts.core import advice
 from scripts.core.fixes import Fix
 from scripts.kubernetes import network_policies
-from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import FIELDS, Party, Policy, Rule
 from scripts.kubernetes.workloads import Workload
+from scripts.rules.chart_values import is_from_values
 from scripts.rules.networking.policies import (
     Peer,
     Port,
@@ -123,11 +124,6 @@ def new_policy(workload: Workload, direction: str, rules: Sequence[str]) -> str:
     spec = f"podSelector: {flow(labels)}, policyTypes: [{direction}]"
     spec += f", {FIELDS[direction][0]}: [{', '.join(rules)}]" if rules else ""
     return f"add a NetworkPolicy to the chart, with spec: {{{spec}}}"
-
-
-def is_from_values(manifest: Manifest) -> bool:
-    """Return whether only the chart's values decide what a manifest contains."""
-    return not manifest.patches and manifest.template.startswith("chart/")
 
 
 def in_values(objects: Objects, key: str, value: Any) -> Fix:

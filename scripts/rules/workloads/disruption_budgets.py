@@ -10,6 +10,7 @@ from scripts.core.findings import Severity
 from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Manifest
 from scripts.kubernetes.workloads import Workload
+from scripts.rules.chart_values import file, is_from_values
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.placing import counted
@@ -48,15 +49,22 @@ def _keeps_only_pod(objects: Objects, spec: dict[str, Any], pods: int) -> bool:
 
 @rule(_BUDGETS, Severity.WARNING)
 def pdb_keeps_only_pod(objects: Objects) -> Iterator[Problem]:
-    """Outside production, too, a PodDisruptionBudget allows the eviction of the only pod.
+    """A PodDisruptionBudget outside production allows the eviction of the only pod.
 
-    Otherwise its node can't be drained until someone deletes the pod. In production,
-    pdb-blocks-drain reports that as an error.
+    Otherwise the node of the pod can't be drained until someone deletes the pod. In production,
+    pdb-blocks-drain reports this as an error.
     """
     for manifest, spec, own in _budgets(objects):
         if _keeps_only_pod(objects, spec, sum(workload.least for workload in own)):
-            message = "minAvailable is 1 for 1 pod: the node of the pod can't be drained"
-            fix = "write maxUnavailable: 1 and minAvailable: 0"
+            label = next(workload.manifest.label for workload in own if workload.least)
+            message = (
+                f"minAvailable is 1 for the only pod of {label}: its node can't be drained until "
+                "someone deletes the pod"
+            )
+            fix = f"{_bound(spec, 1)} from {manifest.label}"
+            if manifest.component in _OF_CHART and is_from_values(manifest):
+                field = f"{manifest.component}.podDisruptionBudget.minAvailable"
+                fix = f"write {field}: 0 in {file(objects)}"
             yield Problem(manifest, ("spec", "minAvailable"), message, fix)
 
 

@@ -84,9 +84,10 @@ def unschedulable_maru(objects: Objects) -> Iterator[Problem]:
     """
     stranded, (sequencer, maru) = _stranded(objects), map(objects.component, _VALIDATORS)
     if stranded and sequencer and maru and not _selects_nothing(objects, *_VALIDATORS):
-        place = "zone" if resilience.together(maru, sequencer) == ZONE else "node"
+        is_zone = resilience.together(maru, sequencer) == ZONE
+        place, domain = ("in the zone", "zone") if is_zone else ("on the node", "zone or node")
         message = (
-            f"each Maru must be in the {place} of its sequencer, but a {place} may run more "
+            f"each Maru must be {place} of its sequencer, but a {domain} may run more "
             f"sequencers than Marus: {stranded} of {maru.least} Marus may stay Pending"
         )
         odd, other = (maru, sequencer) if resilience.apart(sequencer, ZONE) else (sequencer, maru)
@@ -140,7 +141,14 @@ def chain_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
         f"{chain.quorum}: the chain stops if that {place} is down"
     )
     if objects.zones and len(objects.zones) < enough:
-        fix = f"{_MORE_ZONES}, or write {enough} zones; {_accept('chain-stops-with-a-zone')}"
+        result = (
+            f"No block is produced while the {place} with {most} of {chain.running} validators is"
+        )
+        fix = (
+            f"{_in_settings(objects)}, list {enough} zones, if the cluster has them; otherwise add "
+            "three-zones, which has six validators, to profiles, or accept the risk: "
+            f"{_accepted('chain-stops-with-a-zone', f'{result} down.')}"
+        )
         yield Problem(objects.application, ("zones",), message, fix)
         return
     fix = advice.write_values("sequencer.antiAffinity", "hard")
@@ -165,15 +173,24 @@ def validator_split_over_zones(objects: Objects) -> Iterator[Problem]:
             f"{chain.validators} validators may be down, and a block needs {chain.quorum}"
         )
         if _minor(objects.kubernetes_version) < _BY_ORDINAL:
-            message += f"; Kubernetes {objects.kubernetes_version} can't compare pods' ordinals"
-            fix = f"upgrade the cluster to 1.{_BY_ORDINAL}; {_accept('validator-split-over-zones')}"
+            message += (
+                f". Kubernetes {objects.kubernetes_version} can't keep them together: affinities "
+                f"have matchLabelKeys from 1.{_BY_ORDINAL} on"
+            )
+            result = "No block is produced while a zone with parts of two validators is down."
+            fix = (
+                f"upgrade the cluster to Kubernetes 1.{_BY_ORDINAL}, and update kubernetesVersion; "
+                f"until then, accept the risk {_in_settings(objects)}: "
+                f"{_accepted('validator-split-over-zones', result)}"
+            )
             yield Problem(objects.application, ("kubernetesVersion",), message, fix)
             return
         file = f"overlays/{objects.name}/values.yaml"
         fix = advice.write_values("maru.beside", "zone", f" in {file}").unless(
-            f", or add to podAffinity of maru.affinity: {{{REQUIRED}: [{{topologyKey: {ZONE}, "
-            "labelSelector: {matchLabels: {app.kubernetes.io/component: sequencer}}, "
-            "matchLabelKeys: [apps.kubernetes.io/pod-index]}]}"
+            "; if you have set maru.affinity, add instead to its podAffinity: "
+            f"{{{REQUIRED}: [{{topologyKey: {ZONE}, labelSelector: "
+            "{matchLabels: {app.kubernetes.io/component: sequencer}}, matchLabelKeys: "
+            "[apps.kubernetes.io/pod-index]}]}"
         )
         yield Problem(maru.manifest, (*maru.pod_path, "affinity"), message, fix)
 
@@ -210,18 +227,17 @@ def rpc_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
         yield Problem(besu.manifest, _placing(besu), message, fix)
 
 
-_MORE_ZONES = advice.add_item("three-zones", "profiles") + ", which has six validators"
-
 _BY_ORDINAL = 31
 """Minor version of Kubernetes from which affinities have matchLabelKeys (KEP-3633)."""
 
 
-def _accept(rule_id: str) -> str:
-    """Return the advice for a risk that the cluster imposes, so that no date ends it."""
-    return (
-        "if the cluster can't have that, accept the risk: write accepts: "
-        f"[{{rule: {rule_id}, consequence: WHAT_THEN_HAPPENS}}] in environment.yaml"
-    )
+def _in_settings(objects: Objects) -> str:
+    return f"in overlays/{objects.name}/environment.yaml"
+
+
+def _accepted(rule_id: str, consequence: str) -> str:
+    """Return the setting by which an environment accepts a risk that its cluster imposes."""
+    return f'accepts: [{{rule: {rule_id}, consequence: "{consequence}"}}]'
 
 
 def _minor(version: str) -> int:

@@ -144,9 +144,10 @@ def missing_java_jar(objects: Objects) -> Iterator[Problem]:
 
 @rule("https://pubs.opengroup.org/onlinepubs/9799919799/utilities/sh.html")
 def script_shell_mismatch(objects: Objects) -> Iterator[Problem]:
-    """A script is run by the shell in its first line.
+    """A script runs in the shell that its first line names.
 
-    Another program does not start, or the script ends at the first command that sh does not have.
+    Otherwise the container does not start, or the script fails at the first command that only the
+    other shell has.
     """
     for container in objects.containers:
         lists: list[Where] = [("command",), *((probe, "exec", "command") for probe in PROBES)]
@@ -159,10 +160,15 @@ def script_shell_mismatch(objects: Objects) -> Iterator[Problem]:
             name = program.rpartition("/")[2]
             if not wanted or name in (wanted.rpartition("/")[2], "bash"):
                 continue
-            message = f"{script} of {container.name} is run by {program}, but its first line names"
-            message += f" {wanted}: it does not start, or ends at the first command that differs"
+            message = (
+                f"the container {container.name} of {container.workload.manifest.label} runs "
+                f"{script} with {program}, but the script is for {wanted}: it does not start, or "
+                f"fails at the first command that only {wanted} has"
+            )
             path = (*container.path, *place, 0)
-            yield Problem(container.workload.manifest, path, message, advice.write_value(wanted))
+            shown = f"{wanted} instead of {program} in {'.'.join(map(str, place))}"
+            fix = advice.write_value(wanted, shown)
+            yield Problem(container.workload.manifest, path, message, fix)
 
 
 def _shell(objects: Objects, container: Container, path: str) -> str:

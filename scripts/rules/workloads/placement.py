@@ -9,7 +9,7 @@ from typing import Any
 from scripts.core import advice, paths
 from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Where
-from scripts.kubernetes.resilience import ZONE
+from scripts.kubernetes.resilience import NODE, ZONE
 from scripts.kubernetes.workloads import Workload, mappings, selects, whole
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -29,7 +29,8 @@ _TERMS = tuple(
     for kind in ("podAffinity", "podAntiAffinity")
     for strictness in (REQUIRED, PREFERRED)
 )
-_KEYS = (ZONE, "kubernetes.io/hostname", "topology.kubernetes.io/region")
+_KEYS = (NODE, ZONE, "topology.kubernetes.io/region")
+"""Each within the next: pods on one node are also in one zone and in one region."""
 
 
 @rule(_SPREAD)
@@ -148,14 +149,15 @@ def contradicting_affinity(objects: Objects) -> Iterator[Problem]:
 def _kept_away(workload: Workload, other: Workload, key: str) -> Iterator[Problem]:
     """Yield the required anti-affinities between two workloads that must be together."""
     for own, avoided in ((workload, other), (other, workload)):
-        terms = list(resilience.terms(own, "podAntiAffinity", key))
+        wider = _KEYS[_KEYS.index(key) :]
+        terms = [term for each in wider for term in resilience.terms(own, "podAntiAffinity", each)]
         for term in terms if own.manifest is not avoided.manifest else ():
             # A term with matchLabelKeys applies only to pods with another ordinal.
             if selects(term.get("labelSelector"), avoided.labels) and "matchLabelKeys" not in term:
-                place = {ZONE: "zone", "kubernetes.io/hostname": "node"}.get(key, "region")
+                place = {ZONE: "in the zone", NODE: "on the node"}.get(key, "in the region")
                 message = (
                     f"the podAntiAffinity of {own.manifest.label} also selects "
-                    f"{avoided.manifest.label}, but {workload.manifest.label} must be in the "
+                    f"{avoided.manifest.label}, but {workload.manifest.label} must be "
                     f"{place} of {other.manifest.label}: the pods scheduled second stay Pending"
                 )
                 fix = f"write labelSelector: {{matchLabels: {{{_own_label(own, avoided)}}}}}"

@@ -12,6 +12,7 @@ from scripts.kubernetes import services
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import whole
+from scripts.rules import chart_values
 from scripts.rules.pod_templates import called
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -84,8 +85,7 @@ def _probe_to_add(container: Container, kind: str) -> str:
     component = container.workload.manifest.component
     if component not in ("sequencer", "maru", "besu", "ethstats"):
         return ""
-    is_follower = component == "besu" and container.name == "maru"
-    section = f"{component}.follower" if is_follower else component
+    section = chart_values.section(container) or component
     return f"add a {kind} with the settings of {section}.{kind} in chart/values.yaml"
 
 
@@ -152,10 +152,10 @@ def _path_of(kind: str, served: tuple[str, ...]) -> str:
 
 @rule("docs/chain.md", Severity.WARNING)
 def liveness_probe_on_client_port(objects: Objects) -> Iterator[Problem]:
-    """The liveness probe of a Besu uses a port without client connections.
+    """The liveness probe of a Besu uses a port to which no clients connect.
 
-    Besu rejects connections to JSON-RPC and WebSocket above a limit. A client that holds all of
-    them would have the node restarted again and again.
+    Besu limits the connections to JSON-RPC and to WebSocket. If clients hold all of them, the probe
+    fails, and the kubelet restarts the node again and again.
     """
     for node in objects.programs:
         own = {port.name: port.number for port in node.container.ports()}
@@ -165,10 +165,12 @@ def liveness_probe_on_client_port(objects: Objects) -> Iterator[Problem]:
         number = own.get(port) if isinstance(port, str) else port
         if node.program == BESU and number in shared:
             message = (
-                f"the livenessProbe of {node.name} uses port {port}: clients that hold all its "
-                "connections have the node restarted"
+                f"the livenessProbe of the container {node.name} uses port {port}: if clients hold "
+                "all connections to this port, the kubelet restarts the node"
             )
-            fix = "write path: /metrics and port: metrics"
+            metrics = "{path: /metrics, port: metrics}"
+            value, field = f"livenessProbe: {metrics}", f"livenessProbe.httpGet: {metrics}"
+            fix = chart_values.field(objects, node.container, value, field)
             yield Problem(node.workload.manifest, (*node.container.path, *path), message, fix)
 
 

@@ -108,12 +108,14 @@ def _pairs_that_fit_no_node(objects: Objects, node: Mapping[str, Decimal]) -> It
         if requested > allocatable or both - requested > allocatable:
             continue  # pod-fits-no-node reports the one
         message = (
-            f"a Maru and its sequencer on the same node request {shown(resource, both)} of "
-            f"{resource}, and a node provides {shown(resource, allocatable)} (node in overlays/"
-            f"{objects.name}/environment.yaml): the Maru stays Pending"
+            f"a Maru must be on the node of its sequencer, and the two request "
+            f"{shown(resource, both)} of {resource}, but a node provides "
+            f"{shown(resource, allocatable)} (node in overlays/{objects.name}/environment.yaml): "
+            "the Maru stays Pending"
         )
-        fix = advice.write_values("maru.beside", "zone").unless(
-            ", or use larger nodes and update node in environment.yaml"
+        file = f"overlays/{objects.name}/values.yaml"
+        fix = advice.write_values("maru.beside", "zone", f" in {file}").unless(
+            "; to keep both on one node, use larger nodes, and update node in environment.yaml"
         )
         path = (*maru.workload.pod_path, "affinity", "podAffinity", REQUIRED, 0, "topologyKey")
         yield Problem(maru.workload.manifest, path, message, fix)

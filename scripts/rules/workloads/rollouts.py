@@ -93,11 +93,11 @@ _MAX_UNAVAILABLE = 37
     outcome=Outcome.HIDDEN,
 )
 def max_unavailable_dropped(objects: Objects) -> Iterator[Problem]:
-    """A StatefulSet has maxUnavailable only if the API server keeps it: from Kubernetes 1.37 on.
+    """A StatefulSet has maxUnavailable only from Kubernetes 1.37 on.
 
-    Otherwise the API server drops the field: pods are replaced one at a time, and Argo CD may show
-    a difference that no sync removes. 1.35.0 to 1.35.3 kept it, with a bug in sets whose pods don't
-    wait for each other.
+    Older API servers drop the field: pods are replaced one at a time, and Argo CD may show a
+    difference that no sync removes. 1.35.0 to 1.35.3 kept it, but had a bug with
+    podManagementPolicy: Parallel.
     """
     minor = int(objects.kubernetes_version.partition(".")[2])
     for workload in _of_kind(objects, "StatefulSet") if minor < _MAX_UNAVAILABLE else ():
@@ -108,7 +108,9 @@ def max_unavailable_dropped(objects: Objects) -> Iterator[Problem]:
                 "pods are replaced one at a time, and Argo CD may show a difference that no sync "
                 "removes"
             )
-            fix = advice.remove("it") + "; Kubernetes supports it from 1.37 on"
+            place = f"{'.'.join(map(str, path[:-1]))} of {workload.manifest.label}"
+            fix = advice.remove(f"maxUnavailable from {place}")
+            fix += f"; Kubernetes keeps it from 1.{_MAX_UNAVAILABLE} on"
             yield Problem(workload.manifest, path, message, fix)
 
 

@@ -14,6 +14,7 @@ from scripts.kubernetes.quantity import GIB, parse, shown
 from scripts.kubernetes.resource_usage import (
     PodResources,
 )
+from scripts.rules.chart_values import file, is_from_values
 from scripts.rules.pod_templates import called, in_container
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -131,6 +132,9 @@ def clone_smaller_than_source(objects: Objects) -> Iterator[Problem]:
                 f"{named}, which has {shown('storage', size)}: the volume is never provisioned"
             )
             fix = advice.write("storage", shown("storage", size))
+            if is_from_values(claim.manifest):
+                key, where = "backup.source.size", f" in {file(objects)}"
+                fix = advice.write_values(key, shown("storage", size), where)
             yield Problem(claim.manifest, path, message, fix)
 
 
