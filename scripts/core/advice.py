@@ -77,10 +77,15 @@ def remove(words: str, key: Key = ()) -> Fix:
 
 
 def write_values(key: str, value: Any, where: str = "") -> Fix:
-    """Return the fix to write one of the environment's values; <…> in it is for people."""
-    shown = flow(value)
-    changes = [Change(Action.WRITE, parts(key), value)] if "<" not in shown else []
-    return Fix(f"write {key}: {shown}{where}", (), changes)
+    """Return the fix to write one of the environment's values; other keys of a mapping stay.
+
+    A value with <…> has no edit: people must fill it in.
+    """
+    path, shown = parts(key), flow(value)
+    inner = value.items() if isinstance(value, dict) else ()
+    changes = [Change(Action.WRITE, (*path, name), one) for name, one in inner]
+    changes = changes or [Change(Action.WRITE, path, value)]
+    return Fix(f"write {key}: {shown}{where}", (), changes if "<" not in shown else ())
 
 
 def _shown(value: Any) -> str:

@@ -193,11 +193,7 @@ def _inherited(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -> Environment:
     findings = list[Finding]()
     if data["name"] != folder.name:
-        message = f"name is {data['name']}, but the folder is overlays/{folder.name}"
-        fix: str = advice.write("name", folder.name)
-        if not _NAME.fullmatch(folder.name):
-            fix = f"rename the folder overlays/{folder.name} to overlays/{data['name']}"
-        findings.append(document.finding("environment-name-mismatch", ["name"], message, fix))
+        findings.append(_misnamed(document, folder.name))
     findings += _unused(root, folder)
     layers = [
         _read(root / "chart" / "values.yaml", root),
@@ -256,6 +252,16 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     if findings:
         raise UserError(*findings)
     return environment
+
+
+def _misnamed(document: Document, folder: str) -> Finding:
+    """Return the finding for an environment whose name is not that of its folder."""
+    name = document.data["name"]
+    message = f"name is {name}, but the folder is overlays/{folder}"
+    fix: str = advice.write("name", folder)
+    if not _NAME.fullmatch(folder):
+        fix = f"rename the folder to overlays/{name}"
+    return document.finding("environment-name-mismatch", ["name"], message, fix)
 
 
 def _unused(root: Path, folder: Path) -> Iterable[Finding]:

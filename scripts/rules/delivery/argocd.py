@@ -205,12 +205,9 @@ def application_of_another_environment(objects: Objects) -> Iterator[Problem]:
             f"{application.label} has {'both' if cluster else 'neither'} destination.server"
             f" {'and' if cluster else 'nor'} destination.name: Argo CD does not sync it"
         )
-        server = advice.write("destination.server", "https://kubernetes.default.svc")
-        fix = (
-            advice.remove("destination.name", "destination.name") + ": destination.server is enough"
-            if cluster
-            else server
-        )
+        fix = advice.write("destination.server", "https://kubernetes.default.svc")
+        if name := "destination.name" if cluster else "":
+            fix = advice.remove(name, name) + ": destination.server is enough"
         yield Problem(application, ("spec", "destination"), message, fix)
     for tool in ("helm", "kustomize", "plugin", "directory"):
         if spec_of(application, "source", tool):
@@ -232,9 +229,8 @@ def application_outside_argocd_namespace(objects: Objects) -> Iterator[Problem]:
                 " there"
             )
             path = ("metadata", "namespace")
-            yield Problem(
-                manifest, path, message, advice.write("metadata.namespace", sync.NAMESPACE)
-            )
+            fix = advice.write("metadata.namespace", sync.NAMESPACE)
+            yield Problem(manifest, path, message, fix)
 
 
 _NEEDED = {
@@ -276,9 +272,8 @@ def application_reconciliation_skipped(objects: Objects) -> Iterator[Problem]:
             f"with the annotation {_SKIP}, Argo CD does not sync {objects.name}: no merge reaches"
             " the cluster"
         )
-        yield Problem(
-            objects.application, annotation(_SKIP), message, advice.remove("the annotation")
-        )
+        fix = advice.remove("the annotation")
+        yield Problem(objects.application, annotation(_SKIP), message, fix)
 
 
 _FINALIZER = "resources-finalizer.argocd.argoproj.io"
@@ -412,16 +407,9 @@ def autoscaled_replicas_not_ignored(objects: Objects) -> Iterator[Problem]:
             for _, entry in _ignored(objects)
         ):
             message = f"{scaler.label} scales {target.label}, but every sync resets its replicas"
-            fix = advice.add_item(
-                {
-                    "group": target.group,
-                    "kind": target.kind,
-                    "name": target.name,
-                    "namespace": target.namespace,
-                    "jsonPointers": [_REPLICAS],
-                },
-                "ignoreDifferences",
-            )
+            fields = ("group", "kind", "name", "namespace")
+            item: dict[str, Any] = {field: getattr(target, field) for field in fields}
+            fix = advice.add_item(item | {"jsonPointers": [_REPLICAS]}, "ignoreDifferences")
             yield Problem(objects.application, ("spec", "ignoreDifferences"), message, fix)
 
 
