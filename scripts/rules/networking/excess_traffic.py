@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from scripts.core import advice, paths
-from scripts.core.edits import Action
 from scripts.core.findings import Severity
-from scripts.core.fixes import Change, Fix
 from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies, services
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy, Rule
 from scripts.kubernetes.pod_connections import Call
 from scripts.kubernetes.workloads import Workload, selects, whole
+from scripts.rules.chart_values import file
 from scripts.rules.networking.policies import (
     CONCEPTS,
     CONNECTIVITY,
@@ -101,10 +100,9 @@ def missing_default_deny(objects: Objects) -> Iterator[Problem]:
     denying = [policy for policy in objects.policies if not any(policy.rules.values())]
     widest = max(denying, key=lambda policy: len(selected(objects, policy)), default=None)
     if widest is None:
-        both = {"enabled": True, "wholeNamespace": True}
-        words = f"write networkPolicy: {flow(both)} in overlays/{objects.name}/values.yaml"
-        changes = [Change(Action.WRITE, ("networkPolicy", key), on) for key, on in both.items()]
-        yield Problem(objects.application, ("metadata", "name"), message, Fix(words, (), changes))
+        both, where = {"enabled": True, "wholeNamespace": True}, f" in {file(objects)}"
+        fix = advice.write_values("networkPolicy", both, where)
+        yield Problem(objects.application, ("metadata", "name"), message, fix)
         return
     is_whole = _is_whole(widest)
     path: Where = ("spec", "policyTypes")
