@@ -10,18 +10,19 @@ from scripts.core.fixes import Change, Fix
 from scripts.core.paths import ValuePath
 from scripts.core.yamlio import flow
 
-Key = str | ValuePath
+Key = str | int | ValuePath
 """A field, with those above it before dots; or its path, if names in it have dots."""
 
 
-def write(key: Key, value: Any, *, above: ValuePath = ()) -> Fix:
+def write(key: Key, value: Any, *, above: ValuePath = (), is_whole: bool = False) -> Fix:
     """Return the fix to write a field of the mapping at or around the finding's place.
 
     above: fields between that place and the key, which the words do not repeat.
+    is_whole: whether they begin at the root of the object.
     """
     path = parts(key)
     words = f"write {'.'.join(map(str, path))}: {flow(value)}"
-    return Fix(words, [Change(Action.WRITE, (*above, *path), value)])
+    return Fix(words, [Change(Action.WRITE, (*above, *path), value, is_whole)])
 
 
 def write_value(value: Any, shown: str = "") -> Fix:
@@ -95,6 +96,8 @@ def _shown(value: Any) -> str:
 
 def parts(key: Key) -> tuple[str | int, ...]:
     """Return the path of a key: app.kubernetes.io/name is one name, spec.replicas are two."""
+    if isinstance(key, int):
+        return (key,)
     if not isinstance(key, str):
         return tuple(key)
     return (key,) if "/" in key else tuple(key.split("."))

@@ -22,6 +22,8 @@ class Change:
     key: tuple[str | int, ...]
     """Relative to the place of the finding, see `place`; empty for that place itself."""
     value: Any = None
+    is_whole: bool = False
+    """Whether the key is a whole path, from the root."""
 
     def place(self, path: ValuePath, data: Any) -> tuple[str | int, ...]:
         """Return the path in the data that is meant, for a finding at a path.
@@ -29,6 +31,8 @@ class Change:
         A key that begins with a name in the path is the last one there. Otherwise it belongs to
         the mapping at the path or, if there is none, beside it.
         """
+        if self.is_whole:
+            return self.key
         for index in reversed(range(len(path))):
             if self.key and path[index] == self.key[0]:
                 return (*path[:index], *self.key)

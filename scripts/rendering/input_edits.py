@@ -65,6 +65,8 @@ def of_fix(
     file: the input that decides the field.
     Rendered files, templates, the chart's defaults and Secrets are never edited.
     """
+    if fix.values and any(patch.document.file == file for patch in environment.patches):
+        return ()  # whatever the values are, the patch decides
     found = [*_of_values(environment, fix)]
     if manifest.kind == "Secret" and fix.changes:
         return ()

@@ -31,6 +31,8 @@ UNCOVERED = {
     "outside-limit-range/wrong/container",
     "pdb-selects-no-pods/wrong/misspelled-component",
     "pdb-selects-no-pods/wrong/without-selector",
+    "probe-path-of-wrong-api/wrong/port-without-http",
+    "rolling-update-settings-ignored/wrong/on-delete",
     "server-managed-field/wrong/managed-by-the-cluster",
     "service-selects-no-pods/wrong/without-selector",
     "unknown-ingress-backend/wrong/unknown-port-of-the-default",

@@ -67,7 +67,7 @@ def backup_in_wrong_zone(objects: Objects) -> Iterator[Problem]:
                     f"{manifest.label} runs in the zone of pod {name}, but clones the volume of "
                     f"pod {wanted}: if their zones differ, the backup's pod stays Pending"
                 )
-                fix = advice.write(_POD_LABEL, wanted)
+                fix: str = advice.write(_POD_LABEL, wanted)
                 yield Problem(manifest, path, message, fix)
                 break
         else:

@@ -39,7 +39,7 @@ def container_port_mismatch(objects: Objects) -> Iterator[Problem]:
                     "connect"
                 )
                 place = (*port.path, "protocol")
-                fix = advice.write("protocol", protocol)
+                fix: str = advice.write("protocol", protocol)
                 yield Problem(node.workload.manifest, place, message, fix)
                 continue
             number = port.number

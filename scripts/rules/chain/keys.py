@@ -75,7 +75,7 @@ def missing_node_key(objects: Objects) -> Iterator[Problem]:
                 f"{first.path} in the container {first.node.name} is the whole volume, a folder, "
                 "instead of the pod's key: the container does not start"
             )
-            fix = advice.write("subPathExpr", f"$({_pod_name(first.node)})")
+            fix: str = advice.write("subPathExpr", f"$({_pod_name(first.node)})")
             yield Problem(manifest, mounted.path, message, fix)
             continue
         names = ", ".join(key.pod for key in missing)

@@ -205,7 +205,7 @@ def application_of_another_environment(objects: Objects) -> Iterator[Problem]:
             f"{application.label} has {'both' if cluster else 'neither'} destination.server"
             f" {'and' if cluster else 'nor'} destination.name: Argo CD does not sync it"
         )
-        fix = advice.write("destination.server", "https://kubernetes.default.svc")
+        fix: str = advice.write("destination.server", "https://kubernetes.default.svc")
         if name := "destination.name" if cluster else "":
             fix = advice.remove(name, name) + ": destination.server is enough"
         yield Problem(application, ("spec", "destination"), message, fix)
@@ -327,7 +327,7 @@ def limited_sync_retries(objects: Objects) -> Iterator[Problem]:
         times = limit if isinstance(limit, int) else "five"
         path = (*policy, "retry", "limit")
         message = f"after {times} retries, Argo CD gives up on a failed sync"
-        fix = advice.write("syncPolicy.retry.limit", -1) + ", which means no limit"
+        fix: str = advice.write("syncPolicy.retry.limit", -1) + ", which means no limit"
         if not paths.get(retry, ["refresh"]):
             fix = "write limit: -1 and refresh: true in syncPolicy.retry"
         yield Problem(objects.application, path, message, fix)

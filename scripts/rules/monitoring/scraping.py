@@ -68,7 +68,7 @@ def missing_scrape(objects: Objects) -> Iterator[Problem]:
             "there is no ServiceMonitor, so Prometheus has no metrics of the chain nodes: alerts on"
             " these metrics never fire"
         )
-        fix = advice.write_values("metrics.serviceMonitor.enabled", True)
+        fix: str = advice.write_values("metrics.serviceMonitor.enabled", True)
         yield Problem(rules[0], ("metadata", "name"), message, fix)
         return
     for node in unscraped(objects):

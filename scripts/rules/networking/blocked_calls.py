@@ -146,7 +146,7 @@ def _problems(objects: Objects, blocked: _Blocked, why: str) -> Iterator[Problem
         if has_dead_rules(objects, direction, end):
             continue
         if policy is None:
-            rules = [_rule_to_write(direction, *group) for group in groups.items()]
+            rules = [flow(_rule_to_write(direction, *group)) for group in groups.items()]
             fix = new_policy(end, direction, rules)
             connections = [_connections(direction, label, group) for group in groups.items()]
             message = f"no NetworkPolicy allows {joined(connections)}, {why}: {effect}"

@@ -126,7 +126,7 @@ def cidr_exception_outside_block(objects: Objects) -> Iterator[Problem]:
             network = network_policies.network(text)
             if cidr and network and (network == cidr or not is_within(network, cidr)):
                 what = f"is outside of cidr, which is {cidr}"
-                fix = advice.remove(text).unless(
+                fix: str = advice.remove(text).unless(
                     ", which the rule does not allow anyway; if another range is"
                 )
                 fix += f" meant, write one inside {cidr}"

@@ -61,7 +61,7 @@ def _policy_port(
         " listens there: connections to the intended port time out"
     )
     if other:
-        fix = advice.write("protocol", other[0].protocol)
+        fix: str = advice.write("protocol", other[0].protocol)
         yield Problem(manifest, (*path, "protocol"), message, fix)
     else:
         fix = "remove endPort, and " if end is not None else ""

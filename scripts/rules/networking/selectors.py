@@ -165,7 +165,7 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} selects {targets} only in the namespace {where}, not in"
                 f" {objects.namespace}, so {effect}"
             )
-            fix = advice.write("namespaceSelector", {"matchNames": [objects.namespace]})
+            fix: str = advice.write("namespaceSelector", {"matchNames": [objects.namespace]})
             yield Problem(manifest, path, message, fix)
         elif manifest.kind == "PodMonitor":
             yield from _no_pods(objects, manifest, _SELECTOR, selector, effect)
@@ -325,7 +325,7 @@ def affinity_selects_no_pods(objects: Objects) -> Iterator[Problem]:
                 labels = dict(pod_selector(workload))
                 if kind == "podAffinity":
                     labels = {COMPONENT: "besu"}
-                fix = advice.write("labelSelector", {"matchLabels": labels}).unless(
+                fix: str = advice.write("labelSelector", {"matchLabels": labels}).unless(
                     "; if other pods are meant,"
                 )
                 fix += " write their labels"
@@ -393,7 +393,7 @@ def invalid_selector_operator(objects: Objects) -> Iterator[Problem]:
                 f" also values: {_REJECTED}"
             )
             by_values, which = ("In", "every") if operator == "Exists" else ("NotIn", "no")
-            fix = advice.write("operator", by_values).unless(
+            fix: str = advice.write("operator", by_values).unless(
                 f"; if {which} value of the label should match, remove"
             )
             fix += " values"
@@ -449,7 +449,7 @@ def invalid_toleration(objects: Objects) -> Iterator[Problem]:
                 message = (
                     f"a toleration of {label} has both operator: Exists and value: {_REJECTED}"
                 )
-                fix = (
+                fix: str = (
                     advice.remove("value")
                     + "; to tolerate only taints with this value, write operator: Equal"
                 )

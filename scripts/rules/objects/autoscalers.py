@@ -41,7 +41,7 @@ def unknown_autoscaler_target(objects: Objects) -> Iterator[Problem]:
                 f"{scaler.label} targets {target.label}, which does not exist: it never scales"
             )
             if same_name:
-                fix = advice.write("kind", same_name[0].kind)
+                fix: str = advice.write("kind", same_name[0].kind)
                 yield Problem(scaler, (*TARGET, "kind"), message, fix)
             else:
                 labels = ", ".join(other.label for other in scalable)

@@ -70,7 +70,7 @@ def incomplete_volume_claim(objects: Objects) -> Iterator[Problem]:
     for manifest, path, spec in _claim_specs(objects):
         if not spec.get("accessModes"):
             message = f"{_claims(manifest)} has no access mode: the API server rejects it"
-            fix = advice.write("accessModes", ["ReadWriteOnce"])
+            fix: str = advice.write("accessModes", ["ReadWriteOnce"])
             yield Problem(manifest, (*path, "accessModes"), message, fix)
         if paths.get(spec, ["resources", "requests", "storage"]) is None:
             message = f"{_claims(manifest)} requests no storage: the API server rejects it"

@@ -381,4 +381,4 @@ def server_managed_field(objects: Objects) -> Iterator[Problem]:
                 f"{path[-1]} of {manifest.label} is managed by {owner}: git and {owner} overwrite"
                 " each other"
             )
-            yield Problem(manifest, path, message, advice.remove(path[-1]))
+            yield Problem(manifest, path, message, advice.remove(str(path[-1])))

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 
 from scripts.core import advice, paths
+from scripts.core.fixes import Fix
 from scripts.kubernetes import services
 from scripts.kubernetes.manifest import PODS, Manifest, Where
 from scripts.kubernetes.workloads import Workload
@@ -231,16 +232,20 @@ def _missing_fix(objects: Objects, kind: str, name: str, near: Sequence[str]) ->
     """
     known = list(near or objects.given.objects.get(kind, ()))
     provided = f"list it under given.{kind} in {_environment_file(objects)}"
+    other: str
     if kind == "PriorityClass" and not known:
         other = advice.remove("priorityClassName")
     elif near or (known and kind in _OF_CLUSTERS):
         other = f"write {_one_of(objects, kind, known)}"
+        if len(known) == 1:
+            other = advice.write_value(known[0], other.removeprefix("write "))
     elif kind in _OF_CLUSTERS:
         return f"create {kind}/{name} on the cluster if it is missing, and {provided}"
     else:
         what = "an ExternalSecret for " if kind == "Secret" else ""
         other = f"create {what}{kind}/{name} in chart/templates"
-    return f"{other}; if the cluster has {kind}/{name}, {provided}"
+    otherwise = f"; if the cluster has {kind}/{name}, {provided}"
+    return other.unless(otherwise) if isinstance(other, Fix) else other + otherwise
 
 
 def _one_of(objects: Objects, kind: str, names: Sequence[str]) -> str:

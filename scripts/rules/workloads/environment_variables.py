@@ -336,8 +336,7 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
                 "rejects the reports"
             )
             path = (*place, "valueFrom", "secretKeyRef", "name")
-            reference = _key_of(*expected)["secretKeyRef"]
-            fix = advice.write("secretKeyRef", reference)
+            fix = advice.write("secretKeyRef", _key_of(*expected)["secretKeyRef"])
             yield Problem(container.workload.manifest, path, message, fix)
 
 

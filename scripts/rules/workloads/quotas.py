@@ -173,7 +173,7 @@ def _beyond(
             f"server rejects the {_EACH[bound.kind].replace('container', 'pod')}"
         )
         field = f"resources.{path[-1]}.{resource}"
-        fix = advice.write(field, end)
+        fix: str = advice.write(field, end)
         if bound.kind == "Pod":
             verb, by = (
                 "reduce" if side == "max" else "raise",

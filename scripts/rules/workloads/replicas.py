@@ -13,6 +13,8 @@ from scripts.rules.workloads.placing import counted
 
 _SCALING = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"
 
+_VALIDATORS = ("maru", "sequencer")
+
 
 @rule("docs/chain.md")
 def several_ethstats_replicas(objects: Objects) -> Iterator[Problem]:
@@ -86,5 +88,10 @@ def zero_replicas(objects: Objects) -> Iterator[Problem]:
             if workload.manifest.template.startswith("chart/"):
                 section = "txSender" if component == "tx-sender" else component
                 off = f"write {section}.enabled: false in overlays/{objects.name}/values.yaml"
-            fix = advice.write(path[-1], 1).unless(f" or more; to switch it off, {off} instead")
+            least = objects.chain.validators if objects.chain and component in _VALIDATORS else 1
+            fix = advice.write(path[-1], least).unless(
+                f" or more; to switch it off, {off} instead"
+                if least == 1
+                else f", the validators of the genesis; to switch it off, {off} instead"
+            )
             yield Problem(manifest, path, message, fix)

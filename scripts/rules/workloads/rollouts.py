@@ -210,7 +210,7 @@ def rolling_update_with_exclusive_volume(objects: Objects) -> Iterator[Problem]:
                     f"the new pod of an update waits for PersistentVolumeClaim/{name}, which is "
                     f"{modes[0]} and in use by the old pod: the update never completes"
                 )
-                fix = advice.write("strategy", {"type": "Recreate"})
+                fix = advice.write("strategy", {"type": "Recreate"}, is_whole=True, above=("spec",))
                 yield Problem(workload.manifest, path, message, fix)
 
 

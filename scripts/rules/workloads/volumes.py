@@ -45,7 +45,9 @@ def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
 
 def _volume_to_add(name: str) -> str:
     """Return the fix for a mount of a volume that the pod does not have."""
-    return advice.add_item({"name": name, "emptyDir": {}}, "volumes").unless(
+    return advice.add_item(
+        {"name": name, "emptyDir": {}}, "volumes", above=("template", "spec")
+    ).unless(
         " of the pod; if the volume has files from elsewhere, write their source instead of "
         "emptyDir"
     )
