@@ -55,7 +55,7 @@ class Fixed:
 
 
 def fix(root: Path, validate: Validate, *, unsafe: bool) -> tuple[Fixed, list[Finding]]:
-    """Apply edits until no finding has any more; return what was done, and what is left.
+    """Apply edits as long as a finding has one; return what was done, and what is left.
 
     validate: returns the findings of the inputs as they then are, with their edits.
     unsafe: also apply edits that are not right in all cases.

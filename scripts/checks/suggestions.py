@@ -63,7 +63,7 @@ def _shown(root: Path, file: str, base: str) -> Iterator[tuple[int, int]]:
     try:
         if _git(root, "diff", "--name-only", "HEAD^2", "--", file):
             return
-    except UsageError:  # HEAD is no merge commit
+    except UsageError:  # HEAD has one parent
         pass
     diff = _git(root, "diff", "--no-ext-diff", "--unified=3", base, "--", file)
     for match in _HUNK.finditer(diff):

@@ -48,7 +48,7 @@ class Fix(str):
     values: tuple[Change, ...]
     """The changes of the environment's values, whose keys are whole paths."""
     is_safe: bool
-    """Whether it is right whatever was intended, so that nobody needs to choose."""
+    """Whether it is right whatever was intended, so that no one needs to choose."""
 
     def __new__(
         cls,
@@ -64,7 +64,7 @@ class Fix(str):
         return self
 
     def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, bool]]:
-        """Return how pickle and copy make it anew."""
+        """Return how pickle and copy create it again."""
         return (str(self), self.changes, self.values), {"is_safe": self.is_safe}
 
     def __add__(self, more: str) -> Fix:

@@ -2,7 +2,7 @@
 
 Parsers that keep comments attach them to values, so they lose or move some when a value goes
 (ruamel.yaml loses the comments below the last key of a mapping that is removed). Here, the
-positions of the parser decide which characters are replaced, and nothing else is written anew.
+positions of the parser decide which characters are replaced, and nothing else is replaced.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class _Text:
         return "" if _is_empty(node) else node
 
     def replacing(self, root: yaml.Node | None, path: ValuePath, value: Any) -> str:
-        """Return the text with another value in place of the one at the path."""
+        """Return the text with another value at the path."""
         key, old = self.entry(root, path)
         lines = isinstance(old, yaml.ScalarNode) and old.style == "|" and isinstance(value, str)
         if lines and value.endswith("\n") and not value.startswith((" ", "\n")):
@@ -268,7 +268,7 @@ class _Text:
         return self.replaced(at, at, lines)
 
     def replaced_by_block(self, root: yaml.Node | None, path: ValuePath, new: Any) -> str:
-        """Return the text with a block in place of an empty value."""
+        """Return the text with a block instead of an empty value."""
         if self.is_in_flow(root, path):
             return self.put(root, path, flow(new))
         key, old = self.entry(root, path)
