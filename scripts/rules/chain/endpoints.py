@@ -165,7 +165,8 @@ def _other_host(objects: Objects, call: Call) -> str:
         own = f"{pod.rpartition('-')[0]}-{call.ordinal}.{service}"
         near = near if resolved(objects, call.node.workload, own).missing else own
     if near:
-        return f"write the host {near}"
+        whole = call.setting.manifest.get(*call.setting.path)
+        return advice.in_text(f"write the host {near}", whole, call.host, near)
     every = sorted(objects.of_kind("Service"), key=services.is_headless)
     names = [
         service.name
@@ -225,7 +226,8 @@ def endpoint_of_wrong_api(objects: Objects) -> Iterator[Problem]:
 def _right_port(objects: Objects, call: Call, right: int) -> str:
     """Return how to make a call reach an API; the port is fixed in synced.sh."""
     if not by_script(call):
-        return f"write port {right}"
+        whole = call.setting.manifest.get(*call.setting.path)
+        return advice.in_text(f"write port {right}", whole, f":{call.port}", f":{right}")
     keys = [
         api.port_key
         for node in objects.programs
@@ -272,7 +274,8 @@ def sequencer_maru_mismatch(objects: Objects) -> Iterator[Problem]:
         )
         service = target.service.name
         own = f"{_workload_name(target)}-{call.ordinal}.{service}"
-        fix = f"write the host {own}"
+        whole = call.setting.manifest.get(*call.setting.path)
+        fix: str = advice.in_text(f"write the host {own}", whole, call.host, own)
         if by_script(call):
             host = own.replace(f"-{call.ordinal}.", ORDINAL)
             fix = f"write the host {host}: synced.sh replaces N by the pod's ordinal"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from scripts.chain.node_config import BESU, MARU, Node
 from scripts.core import advice, paths
+from scripts.core.edits import Action
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes import autoscalers, containers
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.volumes import File
@@ -17,6 +19,9 @@ from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, once
 
 _KEY_FILES = {BESU: "node-private-key-file", MARU: "persistence.private-key-path"}
+
+
+_PAIR = ("maru", "sequencer")
 
 
 @rule("docs/chain.md")
@@ -34,7 +39,8 @@ def unpaired_validators(objects: Objects) -> Iterator[Problem]:
             "without a counterpart build no blocks"
         )
         right = objects.chain.validators if objects.chain else other.most
-        fix = f"write replicas: {right} for both of them"
+        changes = [Change(Action.WRITE, (part, "replicas"), right) for part in _PAIR]
+        fix = Fix(f"write replicas: {right} for both of them", (), changes)
         yield Problem(workload.manifest, ("spec", "replicas"), message, fix)
 
 

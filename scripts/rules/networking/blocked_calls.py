@@ -328,8 +328,8 @@ def _is_dns(peer: Peer | None) -> bool:
     return peer.get("namespaceSelector") is not None and not is_misspelled
 
 
-_TARGETS = {"tx-sender": "txSenderTo", "backup": "backupTo", "restore-drill": "backupTo"}
-"""Component → the chart's value for the peers that it calls out of the namespace."""
+_BACKUPS = ("backup", "restore-drill")
+"""Components that call nothing but the bucket of the backups."""
 
 
 @rule(CONCEPTS)
@@ -340,6 +340,7 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
     node.
     """
     blocked: dict[str, tuple[Workload, dict[str, Call]]] = {}
+    buckets = {c.host for c in objects.calls if c.source.manifest.component in _BACKUPS}
     for call in objects.calls:
         isolating = objects.isolating[EGRESS, label_of(call.source)]
         if call.targets or not isolating:
@@ -361,7 +362,9 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
             continue
         by_text = {flow(_peer_of(call)): _peer_of(call) for call in hosts.values()}
         ports = {(call.port, "TCP") for call in hosts.values()}
-        value = _TARGETS.get(workload.manifest.component, "")
+        value = "txSenderTo" if workload.manifest.component == "tx-sender" else ""
+        if hosts.keys() <= buckets:
+            value = "backupTo"
         yield at_own_policy(
             objects, EGRESS, workload, message, list(by_text.values()), ports, value
         )

@@ -341,7 +341,7 @@ def missing_https_redirect(objects: Objects) -> Iterator[Problem]:
                 f"{ingress.label} serves plain HTTP without a redirect to HTTPS: requests to"
                 " http:// stay unencrypted"
             )
-            fix = f'write {key}: "{value}"'
+            fix = advice.write_value(value, f'{key}: "{value}"')
             yield Problem(ingress, ("metadata", "annotations", key), message, fix)
 
 

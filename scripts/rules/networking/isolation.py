@@ -90,9 +90,9 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
                 f"policyTypes of {policy.manifest.label} is empty, so by default the policy"
                 f" restricts {'only ' if not actual[1:] else ''}{joined(actual).lower()}"
             )
-            fix = f"write policyTypes: [{', '.join(actual)}]"
+            fix = advice.write("policyTypes", actual)
             if not actual[1:]:
-                fix += "; to restrict egress, too, write policyTypes: [Ingress, Egress]"
+                fix = fix.unless("; to restrict egress, too, write policyTypes: [Ingress, Egress]")
             yield Problem(policy.manifest, ("spec", "policyTypes"), message, fix)
 
 

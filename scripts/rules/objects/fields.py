@@ -86,7 +86,11 @@ def invalid_enum_value(objects: Objects) -> Iterator[Problem]:
                     )
                     same = [choice for choice in choices if choice.lower() == name.lower()]
                     otherwise = f"write one of {names}"
-                    fix = advice.write_value(same[0]) if same else nearest(name, choices, otherwise)
+                    fix = (
+                        advice.write_value(same[0])
+                        if same
+                        else nearest(name, choices, otherwise, name)
+                    )
                     yield Problem(manifest, (*path, index) if listed else path, message, fix)
 
 

@@ -171,7 +171,8 @@ def pdb_with_both_bounds(objects: Objects) -> Iterator[Problem]:
                 "minAvailable and maxUnavailable are both set: the API server rejects the object, "
                 "so the sync fails"
             )
-            fix = "remove minAvailable, and write maxUnavailable: 1"
+            other = advice.write("maxUnavailable", 1)
+            fix = advice.remove("minAvailable") + ", and " + other
             yield Problem(manifest, ("spec", "minAvailable"), message, fix)
 
 

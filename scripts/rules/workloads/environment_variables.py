@@ -137,7 +137,8 @@ def unresolved_environment_variable(objects: Objects) -> Iterator[Problem]:
                     if own := ", ".join(sorted(_own(container))):
                         fix = f"write another variable ({own}); if {name} is intended, {fix}"
                     if near:
-                        fix = f"write $({near[0]}) instead of $({name})"
+                        words = f"write $({near[0]}) instead of $({name})"
+                        fix = advice.in_text(words, text, f"$({name})", f"$({near[0]})")
                     if name in names:
                         user = paths.get(workload.manifest.object, (*path[:-1], "name"))
                         message = (

@@ -272,11 +272,11 @@ def _missing_file(
     if not whole:
         return None
     close = difflib.get_close_matches(name, known, 1)
-    fix = (
-        f"write {folder}/{close[0]} instead of {text}"
-        if close
-        else _key_to_add(workload, volume, name)
-    )
+    fix = _key_to_add(workload, volume, name)
+    if close:
+        right = f"{folder}/{close[0]}"
+        written = workload.manifest.get(*path)
+        fix = advice.in_text(f"write {right} instead of {text}", written, text, right)
     return Problem(workload.manifest, path, message, fix)
 
 
@@ -386,7 +386,8 @@ def _missing_setting_file(
             missing = f"the volume {volume} has no {file.key}"
             fix = f"add {{key: {file.key}, path: {file.key}}} to the items of the volume {volume}"
         elif near := difflib.get_close_matches(name, files, 1):
-            fix = f"write {folder}/{near[0]} instead of {path}"
+            right, written = f"{folder}/{near[0]}", setting.manifest.get(*setting.path)
+            fix = advice.in_text(f"write {right} instead of {path}", written, path, right)
     message = (
         f"{setting.called} of the container {node.name} is {path}, but {missing}: the node can't "
         "read the file"
