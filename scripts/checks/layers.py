@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from scripts.checks import fixing, image_digests, node_options, run_rules
+from scripts.checks import fixing, image_digests, node_options, option_places, run_rules
 from scripts.checks.api_schemas import versions
 from scripts.checks.kubeconform import InvalidField, check, sentences
 from scripts.core import paths, yamlio
@@ -22,7 +22,7 @@ from scripts.core.programs import QUERY_TIMEOUT_S, run
 from scripts.core.progress import progress
 from scripts.core.safe_files import links_out
 from scripts.core.sentences import joined
-from scripts.environments import environment, layout
+from scripts.environments import collisions, environment, layout
 from scripts.kubernetes import resilience
 from scripts.output import committed
 from scripts.rendering import input_edits, provenance
@@ -91,7 +91,7 @@ def accepted(renderings: Sequence[Rendering]) -> list[str]:
 def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 1: the inputs are valid, in each environment and across environments."""
     findings = [finding for rendering in renderings for finding in rendering.findings]
-    findings += environment.collisions(root, [r.name for r in renderings])
+    findings += collisions.check(root, [r.name for r in renderings])
     for rendering in renderings:
         if rendering.files and rendering.kubernetes_version not in versions():
             document = environment.load(root, rendering.name).document
@@ -257,7 +257,7 @@ def configurations(root: Path, renderings: Sequence[Rendering]) -> list[Finding]
         if problems:
             found = environment.load(root, rendering.name)
             findings += (
-                node_options.located(root, found, rendering.manifests, p) for p in problems
+                option_places.located(root, found, rendering.manifests, p) for p in problems
             )
     return findings
 

@@ -65,11 +65,11 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
 def _prepare_all(root: Path, names: Sequence[str]) -> dict[str, Prepared]:
     if not names:
         return {}
-    from scripts.environments import environment
+    from scripts.environments import collisions
 
     prepared = each(partial(_prepare, root), names, "rendering environments")
     findings = [finding for result in prepared for finding in result.findings]
-    findings += environment.collisions(root, names)
+    findings += collisions.check(root, names)
     if has_errors(findings):
         raise UserError(*findings)
     return dict(zip(names, prepared, strict=True))
@@ -94,12 +94,12 @@ def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
 
     Raises UserError if an environment has an error.
     """
-    from scripts.environments import environment
+    from scripts.environments import collisions
 
     names = layout.environments(root, wanted)
     renderings = each(partial(_texts, root), names, "rendering environments")
     findings = [finding for rendering in renderings for finding in rendering.findings]
-    findings += environment.collisions(root, names)
+    findings += collisions.check(root, names)
     if has_errors(findings):
         raise UserError(*findings)
     differs = False

@@ -325,8 +325,8 @@ def _secrets(root: Path, environment: Environment, manifest: Manifest) -> Iterab
             path = [field, min(manifest.object[field])]
             message = f"the contents of {manifest.label} would be committed to git"
             fix = (
-                f"remove {field}, and create the Secret on the cluster from files that git "
-                "ignores; if its contents were ever pushed to git, replace them"
+                f"remove {field}, and create the Secret on the cluster from files git ignores; if "
+                "its contents were ever pushed to git, replace them"
             )
             yield _finding(root, environment, manifest, "secret-in-git", path, message, fix)
 

@@ -220,17 +220,23 @@ def test_a_job_in_a_rule_is_one_that_a_servicemonitor_or_a_probe_sets() -> None:
 
 
 def test_each_public_host_with_a_module_is_probed_by_https() -> None:
-    found, manifests = of_environment("prod")
+    found, _ = of_environment("prod")
+    own = {
+        "ingress": {"ethstats": {"host": "stats.linea.example.com"}},
+        "networkPolicy": {"ethstatsFrom": [{"ipBlock": {"cidr": "10.30.0.0/22"}}]},
+    }
+    values = environment.merge(found.values, own)
+    manifests = helm.template(CHART, ROOT, values, found.namespace, found.kubernetes_version)
     targets = {
         tuple(probe.object["spec"]["targets"]["staticConfig"]["static"]): probe.object["spec"]
         for probe in of_kind(manifests, "Probe")
     }
-    hosts = {name: found.values["ingress"][name]["host"] for name in ("rpc", "ethstats")}
+    hosts = {name: values["ingress"][name]["host"] for name in ("rpc", "ethstats")}
     assert targets.keys() == {(f"https://{host}/",) for host in hosts.values()}
     labels = [spec["targets"]["staticConfig"]["labels"] for spec in targets.values()]
     assert labels == [{"namespace": found.namespace}] * 2
     ws = {"metrics": {"probe": {"modules": {"ws": "websocket", "ethstats": ""}}}}
-    values = environment.merge(found.values, ws)
+    values = environment.merge(values, ws)
     made = helm.template(CHART, ROOT, values, found.namespace, found.kubernetes_version)
     modules = {
         p.object["spec"]["jobName"]: p.object["spec"]["module"] for p in of_kind(made, "Probe")
@@ -275,7 +281,8 @@ def test_rules_without_a_place_for_their_pages_are_refused() -> None:
                 "txSender": {"rpc": {"service": "sequencer"}},
             },
             {name for name in names_of_cases() if "Rpc" in name or "Backup" in name}
-            | {"LineaAutoscalerAtMax"},
+            | {"LineaAutoscalerAtMax"}
+            | PUBLIC,
         ),
     ],
     ids=[

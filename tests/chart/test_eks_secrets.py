@@ -56,7 +56,9 @@ def test_the_store_gives_exactly_the_secrets_that_pods_use(name: str) -> None:
 
 def test_access_keys_come_from_the_store_where_pods_have_no_role() -> None:
     manifests = eks(aws__identity="none", restore__secretName="reads-backups")
-    assert external(manifests) == keys_in_use(manifests)
+    # The load balancer reads this one, and no pod.
+    login = {"linea-stack-ethstats-oidc": {"clientID", "clientSecret"}}
+    assert external(manifests) == keys_in_use(manifests) | login
     keys = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     assert external(manifests)["linea-stack-backup-credentials"] == keys
     assert external(manifests)["reads-backups"] == keys
@@ -127,6 +129,7 @@ def test_a_key_is_looked_up_once_and_a_password_again() -> None:
         "linea-stack-maru-p2p-key": "OnChange",
         "linea-stack-engine-jwt": "OnChange",
         "linea-stack-ethstats-secret": "Periodic",
+        "linea-stack-ethstats-oidc": "Periodic",
         "linea-stack-tx-sender-secrets": "Periodic",
     }
     for manifest in of_kind(eks(), "ExternalSecret"):
@@ -154,7 +157,7 @@ def test_an_upgrade_of_images_or_of_the_chart_looks_no_secret_up_again(tmp_path:
         {m.name: m.object for m in of_kind(each, "ExternalSecret")} for each in (eks(), upgraded)
     )
     assert before == after
-    assert len(before) == 5
+    assert len(before) == 6
 
 
 def test_the_operator_takes_a_role_on_where_pods_have_identities() -> None:

@@ -50,9 +50,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "peers-outside": {
         "networkPolicy": {"p2pFrom": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": PRIVATE}}]}
     },
+    "dashboard-for-the-load-balancer": {
+        "ingress": {"ethstats": {"host": "stats.example.com"}},
+        "networkPolicy": {"ethstatsFrom": [{"ipBlock": {"cidr": "10.30.0.0/22"}}]},
+    },
     "reached-by-nobody": {
         "ingress": {"alb": {"enabled": False}},
         "networkPolicy": {"rpcFrom": [], "ethstatsFrom": []},
+    },
+    "dashboard-with-a-host": {
+        "networkPolicy": {"ethstatsFrom": [{"ipBlock": {"cidr": "10.30.0.0/22"}}]}
     },
     "transfers-to-the-sequencer": {"txSender": {"rpc": {"service": "sequencer"}}},
     "transfers-to-others": {

@@ -143,7 +143,7 @@ def test_a_maru_whose_image_can_not_tell_its_peer_id_does_not_start(tmp_path: Pa
         (programs / name).symlink_to(found)
     done = started.run("node-0", PATH=str(programs))
     assert done.returncode == 1
-    assert "there is no openssl in this image" in done.stderr
+    assert "the image has no openssl" in done.stderr
     (programs / "openssl").symlink_to("/bin/false")
     done = started.run("node-0", PATH=str(programs))
     assert done.returncode == 1

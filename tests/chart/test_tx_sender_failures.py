@@ -199,7 +199,7 @@ def test_a_transfer_that_is_reverted_is_reported_as_failed(sender: Sender) -> No
         assert refused.ready() == "no block has included a transfer yet"
         refused.stop(process)
     assert not refused.sent()
-    assert refused.log().count("failed, and is not tried again") == refused.nonce() > 0
+    assert refused.log().count("failed, and is not retried") == refused.nonce() > 0
 
 
 def test_a_nonce_that_another_sender_used_is_reported(

@@ -28,6 +28,7 @@ from tests.invalid.test_invalid import (  # noqa: F401
 )
 
 UNCOVERED = {
+    "environment/name-no-dns-label",
     "kubernetes/container-outside-the-limit-range",
     "values/keys-with-dots",
     "values/unknown-value-in-a-profile",

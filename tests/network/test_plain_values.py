@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import yaml
 
 from scripts.network.keys import Key
 from tests.conftest import Repository
+from tests.git import attempt, git
 from tests.network.chains import SENDER, network, private
 
 VALUES = "overlays/dev/values.yaml"
@@ -51,9 +50,9 @@ def test_git_never_sees_the_private_values(plain: Repository) -> None:
     plain.write(VALUES, PLAIN)
     network(plain, "dev")
     key = private(plain)[f"{SENDER}/privateKey"].strip().removeprefix("0x")
-    for command in (["init", "--quiet"], ["add", "--all"]):
-        subprocess.run(["git", *command], cwd=plain.root, check=True)
-    found = subprocess.run(["git", "grep", "--cached", "-l", key], cwd=plain.root, check=False)
+    git(plain.root, "init", "--quiet")
+    git(plain.root, "add", "--all")
+    found = attempt(plain.root, "grep", "--cached", "-l", key)
     assert found.returncode == 1, "no file that git has holds the key"
     assert oct((plain / PRIVATE).stat().st_mode)[-3:] == "600"
 

@@ -385,6 +385,8 @@ def test_the_default_project_permits_nothing_and_nothing_uses_it() -> None:
     }
     assert project["spec"]["namespaceResourceBlacklist"] == [{"group": "*", "kind": "*"}]
     assert check({path.name: path.read_text("utf-8")}, "1.34") == []
+    commands = (ROOT / "argocd" / "README.md").read_text("utf-8")
+    assert "--server-side --force-conflicts -f argocd/default-project.yaml\n" in commands
     for name in ENVIRONMENTS:
         assert committed("applications", name)["spec"]["project"] != "default"
 

@@ -10,7 +10,7 @@ from typing import Any
 from scripts.chain.node_config import BESU, MARU, Node, Setting
 from scripts.core import advice, paths
 from scripts.kubernetes import containers, volumes
-from scripts.kubernetes.containers import HANDLERS, PROBES, Container
+from scripts.kubernetes.containers import HANDLERS, Container
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.volumes import File
 from scripts.kubernetes.workloads import Workload
@@ -27,8 +27,6 @@ _BELOW = re.compile(r"\$\{?([A-Z_]+)\}?/([\w.-]*\w)(?=[\s\")]|$)", re.MULTILINE)
 """A file that a script reads in a folder from a variable, $FOLDER/file."""
 _SOURCED = re.compile(r"^\s*\. \"?\$\{0%/\*\}/([-\w.]+)\"?", re.MULTILINE)
 """A file in the same folder that a script sources."""
-_SHEBANG = re.compile(r"#!\s*(/\S*/(?:ba|da|k|a)?sh)\s*$", re.MULTILINE)
-"""The shell in the first line of a script."""
 _MISSPELT = 0.9
 """How similar a path must be to a mountPath to count as a misspelling."""
 
@@ -140,44 +138,6 @@ def missing_java_jar(objects: Objects) -> Iterator[Problem]:
             if message:
                 message += ": java exits at once"
                 yield Problem(container.workload.manifest, path, message, fix)
-
-
-@rule("https://pubs.opengroup.org/onlinepubs/9799919799/utilities/sh.html")
-def script_shell_mismatch(objects: Objects) -> Iterator[Problem]:
-    """A script runs in the shell that its first line names.
-
-    Otherwise the container does not start, or the script fails at the first command that only the
-    other shell has.
-    """
-    for container in objects.containers:
-        lists: list[Where] = [("command",), *((probe, "exec", "command") for probe in PROBES)]
-        for place in lists:
-            words = container.get(*place)
-            if not isinstance(words, list) or len(words) < 2:
-                continue
-            program, script = str(words[0]), str(words[1])
-            wanted = _shell(objects, container, script) if script.startswith("/") else ""
-            name = program.rpartition("/")[2]
-            if not wanted or name in (wanted.rpartition("/")[2], "bash"):
-                continue
-            message = (
-                f"the container {container.name} of {container.workload.manifest.label} runs "
-                f"{script} with {program}, but the script is for {wanted}: it does not start, or "
-                f"fails at the first command that only {wanted} has"
-            )
-            path = (*container.path, *place, 0)
-            shown = f"{wanted} instead of {program} in {'.'.join(map(str, place))}"
-            fix = advice.write_value(wanted, shown)
-            yield Problem(container.workload.manifest, path, message, fix)
-
-
-def _shell(objects: Objects, container: Container, path: str) -> str:
-    """Return the shell in the first line of a script in a ConfigMap, empty if there is none."""
-    first = f"{container.workload.manifest.name}-{container.workload.ordinals().start}"
-    file = volumes.file(container, path, first, objects.once(named_objects.there))
-    manifest = objects.find("ConfigMap", file.name) if file.kind == "ConfigMap" else None
-    found = _SHEBANG.match(str(manifest.get("data", file.key))) if manifest else None
-    return found[1] if found else ""
 
 
 def _is_class(texts: Sequence[str], word: str) -> bool:
