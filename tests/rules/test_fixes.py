@@ -38,9 +38,11 @@ UNCOVERED = {
     "rolling-update-settings-ignored/wrong/on-delete",
     "server-managed-field/wrong/managed-by-the-cluster",
     "service-selects-no-pods/wrong/without-selector",
+    "unknown-endpoint-host/wrong/misspelled-peer",
     "unknown-ingress-backend/wrong/unknown-port-of-the-default",
     "unknown-monitor-port/wrong/without-port",
     "unknown-network-policy-port/wrong/another-protocol",
+    "zero-replicas/wrong/autoscaled-to-none",
 }
 """Examples with one more mistake, which counts only once the first one is gone."""
 
