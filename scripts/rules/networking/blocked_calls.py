@@ -329,7 +329,7 @@ def _is_dns(peer: Peer | None) -> bool:
 
 
 _BACKUPS = ("backup", "restore-drill")
-"""Components that call nothing but the bucket of the backups."""
+"""Components that call only the bucket of the backups, outside of the namespace."""
 
 
 @rule(CONCEPTS)
