@@ -234,7 +234,7 @@ def repaired(value: str, parts: Sequence[Schema], valid: Callable[[Any], bool]) 
                 return wording.write_value(other, f"{other} without quotes")
             words = as_fix(str(first(parts, "errorMessage") or ""))
             what = words.partition(". ")[0].removeprefix("write ") if words else ""
-            return wording.write_value(other) + (f": {what}" if what else "")
+            return wording.write_value(other, flow(other)) + (f": {what}" if what else "")
     return None
 
 
@@ -296,7 +296,7 @@ def nearest(value: Any, options: Sequence[Any]) -> str:
     near = difflib.get_close_matches(str(value).lower(), by_letters, 1)
     chosen = [by_letters[near[0]]] if near else options
     if len(chosen) == 1:
-        return wording.write_value(chosen[0])
+        return wording.write_value(chosen[0], flow(chosen[0]))
     return "write " + joined([flow(option) for option in chosen], "or")
 
 
