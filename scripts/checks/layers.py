@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from scripts.checks import (
+    fixing,
     gate,
     image_digests,
     node_options,
@@ -29,7 +30,7 @@ from scripts.core.safe_files import links_out
 from scripts.environments import collisions, environment, git_index, layout
 from scripts.kubernetes import resilience
 from scripts.output import committed
-from scripts.rendering import provenance
+from scripts.rendering import input_edits, provenance
 from scripts.rendering.pipeline import Rendering, render, settings
 
 Layer = Callable[[Path, Sequence[Rendering]], list[Finding]]
@@ -40,16 +41,20 @@ def rendered(root: Path, names: Sequence[str]) -> list[Rendering]:
     return each(partial(render, root), names, "rendering environments")
 
 
-def validate(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
+def validate(
+    root: Path, renderings: Sequence[Rendering], against: str = "", *, with_edits: bool = False
+) -> list[Finding]:
     """Return all findings of all layers on the environments.
 
     against: a git revision with the old manifests, for the rules about changes; empty for none.
+    with_edits: whether to look for the edits of inputs that carry out the fixes.
     Raises UsageError if git does not know the revision.
     """
     findings = inputs(root, renderings)
     valid = _valid(renderings, findings)
     findings += [finding for layer in LAYERS for finding in layer(root, valid)]
-    return findings + run_rules.check(root, valid, against)
+    findings += run_rules.check(root, valid, against, with_edits=with_edits)
+    return fixing.offered(root, findings) if with_edits else findings
 
 
 def compare(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -161,9 +166,10 @@ def _located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding
     path = place(problem)
     file, line, column = provenance.of_field(root, found, manifest, path)
     message, fix = sentences(problem, manifest.object, found.kubernetes_version)
-    return Finding(
-        file, line, column, "kubernetes-schema", message, fix, manifest.label, found.name
+    finding = Finding(
+        file, line, column, "kubernetes-schema", message, str(fix), manifest.label, found.name
     )
+    return input_edits.added(root, found, manifest, path, fix, finding)
 
 
 def configurations(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:

@@ -20,7 +20,7 @@ from scripts.chain import node_config
 from scripts.chain.node_config import Option
 from scripts.checks import genesis_files, option_tables
 from scripts.checks.option_tables import BESU_GENESIS, BESU_OPEN, MARU, MARU_GENESIS
-from scripts.core import json_schema, paths, tomlio
+from scripts.core import advice, json_schema, paths, tomlio
 from scripts.core.findings import Finding, Severity, UserError
 from scripts.core.yamlio import Document
 from scripts.environments import image_lock
@@ -98,6 +98,10 @@ class _Program:
         manifest = self.container.workload.manifest
         return InvalidOption(manifest.kind, manifest.name, path, 0, "", rule, message, fix)
 
+    def text(self, path: Where) -> str:
+        """Return the text at a path in the container's workload."""
+        return str(self.container.workload.manifest.get(*path))
+
     def variables(self) -> Iterator[tuple[Where, str, str | None]]:
         """Yield path, name and value of each variable; None for a value that is not known here."""
         for path, variable in self.container.variables():
@@ -140,7 +144,8 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             yield program.problem(option.path, "unknown-argument", *other)
         elif not _of_plugin(program, option.name):
             message = f"Besu has no option --{option.name}, and does not start"
-            fix = _nearest(f"--{option.name}", [f"--{name}" for name in known], program.besu)
+            every = [f"--{name}" for name in known]
+            fix = _nearest(f"--{option.name}", every, program.besu, program.text(option.path))
             yield program.problem(option.path, "unknown-argument", message, fix)
     variables = {f"BESU_{name.replace('-', '_').upper()}": name for name in known}
     for path, variable, value in program.variables():
@@ -152,7 +157,7 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             if _of_plugin(program, named):
                 continue
             message = f"Besu ignores {variable}: it has no such option"
-            fix = _nearest(variable, [*variables, *BESU_VARIABLES], program.besu)
+            fix = _nearest(variable, [*variables, *BESU_VARIABLES], program.besu, variable)
             yield program.problem((*path, "name"), "unknown-variable", message, fix)
     for option in options:
         if option.value and option.name == "config-file":
@@ -234,7 +239,8 @@ def _maru(program: _Program) -> Iterator[InvalidOption]:
     for option in options:
         if option.name not in MARU_OPTIONS:
             message = f"Maru has no option --{option.name}, and does not start"
-            fix = _nearest(f"--{option.name}", [f"--{name}" for name in MARU_OPTIONS], MARU)
+            every = [f"--{name}" for name in MARU_OPTIONS]
+            fix = _nearest(f"--{option.name}", every, MARU, program.text(option.path))
             yield program.problem(option.path, "unknown-argument", message, fix)
     if not names & {"genesis-file", "maru-genesis-file", "network"}:
         message = "Maru has no genesis file and no network, so it joins Linea's mainnet"
@@ -382,9 +388,10 @@ def _other_chain(
                 yield from _in_text([own.finding("other-chain", ["chainId"], message, fix)], [text])
 
 
-def _nearest(name: str, known: Iterable[str], table: Path) -> str:
+def _nearest(name: str, known: Iterable[str], table: Path, whole: str = "") -> str:
+    """Return the fix for an unknown name; whole: the text in which it is."""
     near = difflib.get_close_matches(name, list(known), 1)
-    return f"write {near[0]}" if near else _listed(table)
+    return advice.in_text(f"write {near[0]}", whole, name, near[0]) if near else _listed(table)
 
 
 def _listed(table: Path) -> str:

@@ -10,7 +10,7 @@ from scripts.core import paths
 from scripts.core.findings import Finding
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.rendering import block_lines, provenance
+from scripts.rendering import block_lines, input_edits, provenance
 
 
 def located(
@@ -33,17 +33,18 @@ def located(
             key = str(problem.path[-1])
             message = f"{key}, line {problem.line}{message.removeprefix(key)}"
     file, line, column = place
-    return Finding(
+    finding = Finding(
         file,
         line,
         column,
         problem.rule,
         message,
-        problem.fix,
+        str(problem.fix),
         manifest.label,
         inputs.name,
         problem.severity,
     )
+    return input_edits.added(root, inputs, manifest, problem.path, problem.fix, finding)
 
 
 def _patched(inputs: Environment, manifest: Manifest, path: Where) -> bool:

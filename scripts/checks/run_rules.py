@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Finding
 from scripts.environments import environment, git_index, layout
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
 from scripts.output import git_revision
 from scripts.output.git_revision import Before
-from scripts.rendering import block_lines, provenance
+from scripts.rendering import block_lines, input_edits, provenance
 from scripts.rendering.pipeline import Rendering
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem, Rule
 from scripts.rules.snapshot import Objects
 
 
-def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Finding]:
+def check(
+    root: Path, renderings: Sequence[Rendering], against: str = "", *, with_edits: bool = False
+) -> list[Finding]:
     """Return the findings of the rules, each at the line of the input that decides it.
 
     against: a git revision; the rules about changes compare with its committed output, and without
-    it they do not run. Raises UsageError if git does not know the revision.
+    it they do not run. with_edits: see located.
+    Raises UsageError if git does not know the revision.
     """
     environments = objects(root, renderings, against)
     findings = list[Finding]()
@@ -45,7 +49,7 @@ def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> lis
         unused, accepted = apply_acceptances(inputs, problems)
         invalid, unwaived = apply_waivers(inputs, accepted, today, is_partial=is_partial)
         findings += [*unused, *invalid]
-        findings += located(root, inputs, unwaived)
+        findings += located(root, inputs, unwaived, with_edits=with_edits)
     return findings
 
 
@@ -63,9 +67,16 @@ def _is_in_unnamed_container(problem: Problem) -> bool:
 
 
 def located(
-    root: Path, inputs: Environment, problems: Sequence[tuple[Rule, Problem]]
+    root: Path,
+    inputs: Environment,
+    problems: Sequence[tuple[Rule, Problem]],
+    *,
+    with_edits: bool = False,
 ) -> list[Finding]:
-    """Return problems as findings at the inputs that decide the fields."""
+    """Return problems as findings at the inputs that decide the fields.
+
+    with_edits: whether to look for the edits of inputs that carry out the fixes, too.
+    """
     places: dict[int, provenance.Place] = {}
     for part in dict.fromkeys(problem.part for _, problem in problems):
         indexes = [index for index, (_, problem) in enumerate(problems) if problem.part == part]
@@ -75,18 +86,35 @@ def located(
         if problem.line:
             text = str(problem.manifest.get(*problem.path))
             places[index] = _of_line(root, inputs, places[index], problem, text)
-    return [
+    found = [
         Finding(
             *places[index],
             rule.id,
             problem.message,
-            problem.fix,
+            str(problem.fix),
             problem.manifest.label,
             inputs.name,
             rule.severity,
         )
         for index, (rule, problem) in enumerate(problems)
     ]
+    if not with_edits:
+        return found
+    return [
+        _with_edits(root, inputs, rule, problem, finding)
+        for finding, (rule, problem) in zip(found, problems, strict=True)
+    ]
+
+
+def _with_edits(
+    root: Path, inputs: Environment, rule: Rule, problem: Problem, finding: Finding
+) -> Finding:
+    """Return the finding with the edits of inputs that carry out its fix.
+
+    To take back a change is never safe: someone wants it.
+    """
+    found = input_edits.added(root, inputs, problem.manifest, problem.path, problem.fix, finding)
+    return replace(found, is_safe=False) if rule.is_about_changes else found
 
 
 def _of_line(
@@ -145,7 +173,7 @@ def apply_acceptances(
         if accepted.rule not in reported:
             message = f"the acceptance is unused: {accepted.rule} reports nothing"
             path: paths.ValuePath = ["accepts", index, "rule"]
-            fix = f"remove the entry of {accepted.rule} from accepts"
+            fix = advice.remove(f"the entry of {accepted.rule} from accepts", path[:-1])
             rule = "unused-acceptance"
             unused.append(
                 inputs.document.finding(rule, path, message, fix, environment=inputs.name)
@@ -195,11 +223,14 @@ def _bad_waiver(
     if rule is None:
         near = difflib.get_close_matches(waiver.rule, catalogue.RULES, 1)
         message = f"rule {waiver.rule} does not exist, so the waiver has no effect"
-        fix = f"write {near[0]}" if near else "write a rule that `python -m scripts rules` lists"
+        fix = "write a rule that `python -m scripts rules` lists"
+        if near:
+            fix = advice.write_value(near[0])
         yield finding("unknown-rule", "rule", message, fix)
     elif not is_used and not rule.is_about_changes and not (is_partial and rule.together):
         message = f"the waiver is unused: {waiver.rule} reports nothing for {waiver.object}"
-        yield finding("stale-waiver", "rule", message, "remove the waiver")
+        fix = advice.remove("the waiver", ["waivers", index])
+        yield finding("stale-waiver", "rule", message, fix)
     elif waiver.until < today.isoformat():
         message = f"the waiver of {waiver.rule} expired on {waiver.until}, and has no effect"
         fix = f"fix what {waiver.rule} reports; if the risk is still acceptable, write a later date"

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from scripts.core import findings
-from scripts.core.findings import Finding
+from scripts.core.findings import Finding, Replacement
 
 
-def report(reported: Sequence[Finding], format: str) -> int:
-    """Write the findings to stdout, and return the exit code: 1 if any is an error."""
+def report(reported: Sequence[Finding], format: str, root: Path | None = None) -> int:
+    """Write the findings to stdout, and return the exit code: 1 if any is an error.
+
+    root: the repository, for the lines that the edits of findings replace.
+    """
     described = {}
     if reported and format == "sarif":
         from scripts.rules import descriptions
 
         described = descriptions.described()
-    findings.write(reported, format, sys.stdout, described)
+    suggested: Mapping[Finding, Sequence[Replacement]] = {}
+    if root and format == "sarif":
+        from scripts.checks import fixing
+
+        suggested = fixing.suggested(root, reported)
+    findings.write(reported, format, sys.stdout, described, suggested)
     return int(findings.has_errors(reported))

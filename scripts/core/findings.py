@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TextIO
 from urllib.parse import quote
 
 from scripts.core import secret_detection
+from scripts.core.edits import Action, Edit
 
 FORMATS = ("text", "json", "sarif", "github")
 
@@ -47,6 +48,26 @@ class Finding:
     """Kind/name of the rendered object; empty if the finding is about no object."""
     environment: str = ""
     severity: Severity = Severity.ERROR
+    edits: tuple[Edit, ...] = field(default=(), compare=False)
+    """The fix as changes of input files; empty if only people can do it."""
+    is_safe: bool = field(default=False, compare=False)
+    """Whether the edits are right whatever was intended."""
+
+    def with_edits(self, edits: Sequence[Edit], *, is_safe: bool) -> Finding:
+        """Return the finding with edits; without any, they are not safe."""
+        return replace(self, edits=tuple(edits), is_safe=is_safe and bool(edits)) if edits else self
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Lines of a file, and what to write instead of them."""
+
+    file: str
+    first: int
+    """From 1."""
+    end: int
+    """The line after the last one that is replaced; equal to `first` for an insertion."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +126,21 @@ def write(
     format: str,
     stream: TextIO,
     described: Mapping[str, Description] = MappingProxyType({}),
+    suggested: Mapping[Finding, Sequence[Replacement]] = MappingProxyType({}),
 ) -> None:
     """Write the findings in one of FORMATS, sorted and without duplicates.
 
     text: for people; empty without findings.
     json: one document as in findings.schema.json, also without findings.
     sarif: one document of OASIS SARIF 2.1.0, also without findings; `described` has the
-    descriptions of rules.
+    descriptions of rules, and `suggested` the lines that the edits of findings replace.
     github: workflow commands, which GitHub shows as annotations on the lines of a pull request.
 
     Secrets in messages and fixes are masked.
     """
     ordered = sorted({_masked(finding) for finding in findings})
     if format == "sarif":
-        _sarif(ordered, stream, described)
+        _sarif(ordered, stream, described, suggested)
     else:
         {"text": _text, "json": _json, "github": _github}[format](ordered, stream)
 
@@ -171,11 +193,33 @@ def _count(number: int, noun: str) -> str:
 
 
 def _json(findings: list[Finding], stream: TextIO) -> None:
-    json.dump({"findings": [asdict(finding) for finding in findings]}, stream, indent=2)
+    json.dump({"findings": [_as_json(finding) for finding in findings]}, stream, indent=2)
     stream.write("\n")
 
 
-def _sarif(findings: list[Finding], stream: TextIO, described: Mapping[str, Description]) -> None:
+def _as_json(finding: Finding) -> dict[str, object]:
+    return asdict(finding) | {"edits": [_edit(each) for each in finding.edits]}
+
+
+def _edit(edit: Edit) -> dict[str, object]:
+    """Return an edit as findings.schema.json describes it."""
+    shown: dict[str, object] = {"file": edit.file, "action": edit.action.value}
+    shown["path"] = list(edit.path)
+    if edit.action is not Action.REMOVE:
+        is_path = edit.action is Action.MOVE
+        shown["value"] = list(edit.value) if is_path else edit.value
+    is_hidden = isinstance(edit.old, dict | list) or may_be_secret(edit.path)
+    if edit.old is not None and not is_hidden:
+        shown["old"] = edit.old
+    return shown
+
+
+def _sarif(
+    findings: list[Finding],
+    stream: TextIO,
+    described: Mapping[str, Description],
+    suggested: Mapping[Finding, Sequence[Replacement]],
+) -> None:
     rules = sorted({finding.rule for finding in findings})
     results = []
     for finding in findings:
@@ -184,16 +228,17 @@ def _sarif(findings: list[Finding], stream: TextIO, described: Mapping[str, Desc
             location["region"] = {"startLine": finding.line} | (
                 {"startColumn": finding.column} if finding.column else {}
             )
-        results.append(
-            {
-                "ruleId": finding.rule,
-                "ruleIndex": rules.index(finding.rule),
-                "level": finding.severity.value,
-                "message": {"text": f"{finding.message}\n{finding.fix}"},
-                "locations": [{"physicalLocation": location}],
-                "properties": {"object": finding.object, "environment": finding.environment},
-            }
-        )
+        result: dict[str, object] = {
+            "ruleId": finding.rule,
+            "ruleIndex": rules.index(finding.rule),
+            "level": finding.severity.value,
+            "message": {"text": f"{finding.message}\n{finding.fix}"},
+            "locations": [{"physicalLocation": location}],
+            "properties": {"object": finding.object, "environment": finding.environment},
+        }
+        if lines := suggested.get(finding, ()):
+            result["fixes"] = [_sarif_fix(finding, lines)]
+        results.append(result)
     descriptors = [_descriptor(rule, described.get(rule)) for rule in rules]
     driver = {"name": "linea-stack", "rules": descriptors}
     document = {
@@ -203,6 +248,22 @@ def _sarif(findings: list[Finding], stream: TextIO, described: Mapping[str, Desc
     }
     json.dump(document, stream, indent=2)
     stream.write("\n")
+
+
+def _sarif_fix(finding: Finding, lines: Sequence[Replacement]) -> dict[str, object]:
+    """Return replaced lines as a fix of SARIF (section 3.55)."""
+    by_file: dict[str, list[dict[str, object]]] = {}
+    for each in lines:
+        region = {"startLine": each.first, "startColumn": 1, "endLine": each.end, "endColumn": 1}
+        replaced = {"deletedRegion": region, "insertedContent": {"text": each.text}}
+        by_file.setdefault(each.file, []).append(replaced)
+    return {
+        "description": {"text": finding.fix},
+        "artifactChanges": [
+            {"artifactLocation": {"uri": quote(file)}, "replacements": replaced}
+            for file, replaced in by_file.items()
+        ],
+    }
 
 
 def _descriptor(rule: str, description: Description | None) -> dict[str, object]:

@@ -17,10 +17,12 @@ from typing import Any
 
 import jsonschema_rs
 
-from scripts.core import safe_files
+from scripts.core import advice, safe_files
 from scripts.core import schema_messages as messages
 from scripts.core import schema_paths as paths
+from scripts.core.edits import Action
 from scripts.core.findings import Finding, may_be_secret
+from scripts.core.fixes import Change, Fix
 from scripts.core.paths import ValuePath, get
 from scripts.core.schema_messages import label
 from scripts.core.schema_paths import Schema
@@ -31,6 +33,8 @@ Locate = Callable[[list[str | int]], tuple[Document, list[str | int]]]
 
 Absent = Callable[[list[str | int], str], Finding | None]
 """From the path of a missing key and a fix to a finding of its own; None for the usual one."""
+
+_DEFAULT = Fix("; for the default, remove the line", [Change(Action.REMOVE, ())], is_safe=False)
 
 _Place = tuple[str | int, ...]
 
@@ -214,9 +218,7 @@ def _at_removed(checked: _Checked, error: _Error, absent: Absent) -> Finding | N
     if error.kind != "Required":
         return None
     path = [*error.path, error.detail.property]
-    return absent(
-        path, f"{messages.advice(checked.applying(path))}; for the default, remove the line"
-    )
+    return absent(path, f"{messages.advice(checked.applying(path))}" + _DEFAULT)
 
 
 def _at_missing(checked: _Checked, errors: Sequence[_Error]) -> Iterator[Finding]:
@@ -303,7 +305,9 @@ def _at_name(checked: _Checked, error: _Error) -> Finding:
     message = f"{what} is not a valid {messages.first(parts, 'title') or 'name'}"
     if type(error.detail.error.kind).__name__ == "Not":
         message = f"{what} is not allowed"
-    fix = f"write {near[0]}" if near else messages.advice(parts)
+    fix = messages.advice(parts)
+    if near:
+        fix = Fix(f"write {near[0]}", [Change(Action.RENAME, (), near[0])])
     return checked.finding([*error.path, key], "wrong-key", message, fix)
 
 
@@ -323,7 +327,7 @@ def _at_value(checked: _Checked, error: _Error) -> Finding:
         retyped = messages.retyped(value, document.scalar(inside), path, valid)
         fix = retyped or messages.of_type(value, detail.types, parts)
         if value is None and path and not paths.required(checked.root, path):
-            fix += (", or [] for none" if valid([]) else "") + "; for the default, remove the line"
+            fix = f"{fix}{', or [] for none' if valid([]) else ''}" + _DEFAULT
     elif error.kind in ("Enum", "Constant"):
         options = detail.options if error.kind == "Enum" else [detail.expected_value]
         message = message if len(options) > 1 else messages.forbidden(value, path)
@@ -340,7 +344,7 @@ def _at_value(checked: _Checked, error: _Error) -> Finding:
     elif error.kind == "UniqueItems":
         index = next(i for i, item in enumerate(value) if item in value[:i])
         path, other = (*path, index), label([*error.path, value.index(value[index])])
-        message, fix = f"{label(path)} is the same as {other}", f"remove {label(path)}"
+        message, fix = f"{label(path)} is the same as {other}", advice.remove(label(path))
     elif keys := _choice(checked, error):
         message = messages.none_or_several(value, path, keys)
         examples = [messages.example(checked.applying([*path, key])) for key in keys]

@@ -14,10 +14,14 @@ from typing import Any
 
 import yaml
 
+from scripts.core import advice as wording
+from scripts.core.edits import Action
 from scripts.core.findings import may_be_secret
+from scripts.core.fixes import Change, Fix
 from scripts.core.paths import ValuePath
 from scripts.core.schema_paths import ITEM, Schema
 from scripts.core.sentences import joined
+from scripts.core.yamlio import flow
 
 HIDDEN = "hidden, as it may be a secret"
 
@@ -66,22 +70,6 @@ def shown(value: Any, path: ValuePath) -> str:
     if len(text) <= _MOST_SHOWN:
         return text
     return f"{text[: _MOST_SHOWN - 2]}…" + ('"' if isinstance(value, str) else "")
-
-
-def flow(value: Any) -> str:
-    """Return a value in one line of YAML, as an example to copy."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{flow(key)}: {flow(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(flow(each) for each in value) + "]"
-    if isinstance(value, str):
-        try:
-            plain = yaml.safe_load(f"[{value}]") == [value]
-        except yaml.YAMLError:
-            plain = False
-        if plain and not value.startswith("-"):
-            return value
-    return json.dumps(value, ensure_ascii=False)
 
 
 def first(parts: Iterable[Schema], keyword: str) -> Any:
@@ -230,7 +218,9 @@ def choose(
     if there:
         first_key, *others = there
         rest = joined(others)
-        return f"remove {rest} from {label(path)}; or remove {first_key} if {rest} is meant"
+        changes = [Change(Action.REMOVE, (key,)) for key in others]
+        fix = Fix(f"remove {rest} from {label(path)}", changes)
+        return fix.unless(f"; or remove {first_key} if {rest} is meant")
     lines = [f'"{k}: {flow(e)}"' for k, e in zip(keys, examples, strict=True) if e is not None]
     for_example = f", for example {lines[0]}" if lines else ""
     return f"add {joined(keys, 'or')} to {label(path)}{for_example}"
@@ -241,10 +231,10 @@ def repaired(value: str, parts: Sequence[Schema], valid: Callable[[Any], bool]) 
     for other in _repairs(value):
         if other != value and valid(other):
             if not isinstance(other, str):
-                return f"write {other} without quotes"
+                return wording.write_value(other, f"{other} without quotes")
             words = as_fix(str(first(parts, "errorMessage") or ""))
             what = words.partition(". ")[0].removeprefix("write ") if words else ""
-            return f"write {flow(other)}" + (f": {what}" if what else "")
+            return wording.write_value(other, flow(other)) + (f": {what}" if what else "")
     return None
 
 
@@ -283,15 +273,20 @@ def retyped(
         except (yaml.YAMLError, ValueError):
             plain = None
         if isinstance(plain, bool | int | float) and valid(plain):
-            return (
-                "write it without quotes" if hidden else f"write {json.dumps(plain)} without quotes"
-            )
+            shown = json.dumps(plain)
+            if hidden:
+                return "write it without quotes"
+            return wording.write_value(plain, f"{shown} without quotes")
     if isinstance(value, bool | int | float):
         text = written if written is not None else json.dumps(value)
         if valid(text):
-            return "write it in quotes" if hidden else f'write it in quotes: "{text}"'
+            if hidden:
+                return "write it in quotes"
+            return wording.write_value(text, f'it in quotes: "{text}"')
     if not isinstance(value, dict | list | None) and valid([value]):
-        return "write it as a list" if hidden else f"write a list: {flow([value])}"
+        if hidden:
+            return "write it as a list"
+        return wording.write_value([value], f"a list: {flow([value])}")
     return None
 
 
@@ -300,6 +295,8 @@ def nearest(value: Any, options: Sequence[Any]) -> str:
     by_letters = {str(option).lower(): option for option in options}
     near = difflib.get_close_matches(str(value).lower(), by_letters, 1)
     chosen = [by_letters[near[0]]] if near else options
+    if len(chosen) == 1:
+        return wording.write_value(chosen[0], flow(chosen[0]))
     return "write " + joined([flow(option) for option in chosen], "or")
 
 
@@ -332,23 +329,26 @@ def moving(path: ValuePath, key: str, targets: Sequence[ValuePath], known: Seque
     if not targets:
         if key.partition(".")[0] in known:
             return "write one key below the other, without dots"
+        remove = wording.remove("it")
         if not 0 < len(known) <= _MOST_LISTED:
-            return "remove it"
-        return f"remove it; known keys{f' of {label(path)}' if path else ''}: {', '.join(known)}"
+            return remove.unless("")
+        of = f" of {label(path)}" if path else ""
+        return remove.unless(f"; known keys{of}: {', '.join(known)}")
     if len(targets) > 1:
         return f"did you mean {joined([_target(target) for target in targets], 'or')}?"
     (target,) = targets
     above = target[:-1]
     if "." in key and target[-1] != key:
         nested = " and below it ".join(f'"{part}:"' for part in target)
-        return f"write {nested}, without dots"
+        return Fix(f"write {nested}, without dots", [Change(Action.MOVE, (), tuple(target))])
     if list(above) == list(path):
-        return f"write {target[-1]}"
+        return Fix(f"write {target[-1]}", [Change(Action.RENAME, (), target[-1])])
     if above and isinstance(above[-1], int):
         items = label(above[:-1])
         return f"did you mean a key of an item of {items}? Indent it as far as the item's keys"
     where = f"below {label(above)}" if above else "to the top level"
-    return f"did you mean {_target(target)}? Move it {where}"
+    words = f"did you mean {_target(target)}? Move it {where}"
+    return Fix(words, [Change(Action.MOVE, (), tuple(target))] if ITEM not in target else ())
 
 
 def _target(path: ValuePath) -> str:

@@ -18,7 +18,9 @@ from typing import Any, Never
 import yaml
 
 from scripts.core import safe_files
+from scripts.core.edits import Action, Edit
 from scripts.core.findings import Finding, UserError, may_be_secret
+from scripts.core.fixes import Fix
 from scripts.core.paths import ValuePath
 
 MAX_NODES = 50_000
@@ -77,9 +79,11 @@ class Document:
         return node.value if isinstance(node, yaml.ScalarNode) else None
 
     def finding(self, rule: str, path: ValuePath, message: str, fix: str, **more: str) -> Finding:
-        """Return a finding at the path's position."""
+        """Return a finding at the path's position, with the edits of its fix."""
         line, column = self.position(path)
-        return Finding(self.file, line, column, rule, message, fix, **more)  # type: ignore[arg-type]
+        edits = fix.edits(self.file, path, self.data) if isinstance(fix, Fix) else ()
+        found = Finding(self.file, line, column, rule, message, str(fix), **more)  # type: ignore[arg-type]
+        return found.with_edits(edits, is_safe=isinstance(fix, Fix) and fix.is_safe)
 
 
 def load(path: Path, root: Path) -> Document:
@@ -181,9 +185,17 @@ def _children(node: yaml.Node) -> Iterator[tuple[str | int, yaml.Node, yaml.Node
             yield index, item, item
 
 
-def _reject(file: str, node: yaml.Node, rule: str, message: str, fix: str) -> Never:
+def _reject(
+    file: str, node: yaml.Node, rule: str, message: str, fix: str, edit: Edit | None = None
+) -> Never:
+    """Raise UserError at the node; edit: what carries out the fix.
+
+    It is safe if the fix does not depend on what is meant.
+    """
     mark = node.start_mark
-    raise UserError(Finding(file, mark.line + 1, mark.column + 1, rule, message, fix))
+    found = Finding(file, mark.line + 1, mark.column + 1, rule, message, fix)
+    own = [edit] if edit and not may_be_secret(edit.path) else []
+    raise UserError(found.with_edits(own, is_safe=" if " not in fix))
 
 
 def _inspect(root: yaml.Node, file: str) -> None:
@@ -279,11 +291,12 @@ def _shown(text: str, path: ValuePath = ()) -> tuple[str, str]:
     return text, f"'{text}'"
 
 
-def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
+def _inspect_scalar(node: yaml.ScalarNode, file: str, path: tuple[str | int, ...]) -> None:
     text, kind = node.value, node.tag.removeprefix(_PREFIX)
     shown, quoted = _shown(text, path)
     number = f"{quoted} if a string is meant, otherwise a decimal number such as 1000 or 0.5"
     instead = ""
+    new: str | bool = text
     if kind == "value" and not node.style:  # YAML 1.1's = without quotes
         instead = quoted
     elif (kind != "str" and node.style) or kind not in _KINDS:
@@ -294,17 +307,19 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
         if _NUMBER_IN_OTHER_PARSERS.fullmatch(text):
             instead = number
         elif _BOOLEAN_IN_OTHER_PARSERS.fullmatch(text):
-            instead = f"{str(text in 'yY').lower()}, or {quoted} if a string is meant"
+            new = text in "yY"
+            instead = f"{str(new).lower()}, or {quoted} if a string is meant"
     elif kind == "bool":
         if text.lower() not in ("true", "false"):
-            boolean = str(text.lower() in ("yes", "on")).lower()
-            instead = f"{boolean}, or {quoted} if a string is meant"
+            new = text.lower() in ("yes", "on")
+            instead = f"{str(new).lower()}, or {quoted} if a string is meant"
     elif kind == "int":
         if not _JSON_INT.fullmatch(text):
             instead = number
         elif len(text) > 17 or abs(int(text)) > _MOST_EXACT:
             message = f"{shown} is above 2^53, and Helm rounds such numbers"
-            _reject(file, node, "inexact-number", message, f"write {quoted}")
+            edit = Edit(file, Action.WRITE, path, text)
+            _reject(file, node, "inexact-number", message, f"write {quoted}", edit)
     elif kind == "float":
         if not _JSON_FLOAT.fullmatch(text) or not math.isfinite(float(text)):
             instead = number
@@ -312,7 +327,9 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str, path: ValuePath) -> None:
         instead = quoted
     if instead:
         message = f"{shown} is not the same value in every YAML parser"
-        _reject(file, node, "ambiguous-scalar", message, f"write {instead}")
+        # What number is meant is not known.
+        right = Edit(file, Action.WRITE, path, new) if instead != number else None
+        _reject(file, node, "ambiguous-scalar", message, f"write {instead}", right)
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -376,3 +393,19 @@ def _ordered(data: Any) -> Any:
     if isinstance(data, list):
         return [_ordered(item) for item in data]
     return data
+
+
+def flow(value: Any) -> str:
+    """Return a value in one line of YAML, as an example to copy."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{flow(key)}: {flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(flow(each) for each in value) + "]"
+    if isinstance(value, str):
+        try:
+            plain = yaml.safe_load(f"[{value}]") == [value] and not _is_ambiguous(value)
+        except (yaml.YAMLError, ValueError):
+            plain = False
+        if plain and not value.startswith("-"):
+            return value
+    return json.dumps(value, ensure_ascii=False)

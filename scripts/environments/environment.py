@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts.core import backup_files, json_schema, paths, safe_files, schema_messages, yamlio
+from scripts.core import (
+    advice,
+    backup_files,
+    json_schema,
+    paths,
+    safe_files,
+    schema_messages,
+    yamlio,
+)
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.core.yamlio import Document
@@ -176,8 +185,9 @@ def load(root: Path, name: str) -> Environment:
     findings = json_schema.check_merged(data, SCHEMA, locate)
     if findings:
         unnamed = schema_messages.missing([], ["name"])
-        own = f"add name: {folder.name}"  # not the example of the schema
-        raise UserError(*(replace(f, fix=own) if f.message == unnamed else f for f in findings))
+        own = advice.add("name", folder.name)  # not the example of the schema
+        named = document.finding("missing-key", [], unnamed, own)
+        raise UserError(*(named if f.message == unnamed else f for f in findings))
     return _build(root, folder, document, data)
 
 
@@ -192,9 +202,7 @@ def inherited(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -> Environment:
     findings = list[Finding]()
     if data["name"] != folder.name:
-        message = f"name is {data['name']}, but the folder is overlays/{folder.name}"
-        fix = f"write name: {folder.name}"
-        findings.append(document.finding("environment-name-mismatch", ["name"], message, fix))
+        findings.append(_misnamed(document, folder.name))
     findings += _unused(root, folder)
     layers = [
         read(root / "chart" / "values.yaml", root),
@@ -253,6 +261,20 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     if findings:
         raise UserError(*findings)
     return environment
+
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+"""The form of an environment's name, which is part of the names of objects."""
+
+
+def _misnamed(document: Document, folder: str) -> Finding:
+    """Return the finding for an environment whose name is not that of its folder."""
+    name = document.data["name"]
+    message = f"name is {name}, but the folder is overlays/{folder}"
+    fix: str = advice.write("name", folder)
+    if not _NAME.fullmatch(folder):
+        fix = f"rename the folder to overlays/{name}"
+    return document.finding("environment-name-mismatch", ["name"], message, fix)
 
 
 def _unused(root: Path, folder: Path) -> Iterable[Finding]:
@@ -325,7 +347,7 @@ def _no_profile(root: Path, document: Document, index: int, profile: str) -> Fin
     known = [path.stem for path in entries if path.suffix == ".yaml"]
     near = difflib.get_close_matches(profile, known, 1)
     added = f"add base/profiles/{profile}.yaml"
-    fix = f"write {near[0]}" if near else added
+    fix = advice.write_value(near[0]) if near else added
     if known and not near:
         fix = f"write one of {', '.join(known)}; for a new profile, {added}"
     message = f"unknown profile {profile}: base/profiles/{profile}.yaml does not exist"
@@ -342,3 +364,8 @@ def read(path: Path, root: Path) -> Document:
     if path not in safe_files.entries(path.parent, root):
         raise UserError(_missing(path, root, "the file is missing", "restore it from git"))
     return yamlio.load(path, root)
+
+
+def forget() -> None:
+    """Read documents that environments share again, after they have been changed."""
+    read.cache_clear()

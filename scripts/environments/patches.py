@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.core import backup_files, safe_files, yamlio
+from scripts.core import advice, backup_files, safe_files, yamlio
+from scripts.core.edits import Action
 from scripts.core.findings import Finding, UserError, may_be_secret
+from scripts.core.fixes import Change, Fix
 from scripts.core.json_schema import check
 from scripts.core.repository import PROGRAM
-from scripts.core.schema_messages import flow, shown
+from scripts.core.schema_messages import shown
+from scripts.core.yamlio import flow
 from scripts.kubernetes.manifest import Manifest
 
 SCHEMA = PROGRAM / "patch.schema.json"
@@ -209,8 +212,14 @@ def _no_target(patch: Patch, manifests: Sequence[Manifest], count: int) -> Findi
         labels = sorted({manifest.label for manifest in manifests})
         near = difflib.get_close_matches(wanted, labels, 1)
         rule, message = "patch-target-not-found", f"the target {wanted} does not exist"
-        fix = f"write {near[0]}, or " if near else ""
-        fix += "remove the patch if the chart no longer has the object"
+        fix = "remove the patch if the chart no longer has the object"
+        if near:
+            kind, _, name = near[0].partition("/")
+            target = [
+                Change(Action.WRITE, ("target", k), v)
+                for k, v in zip(("kind", "name"), (kind, name), strict=True)
+            ]
+            fix = Fix(f"write {near[0]}", target).unless(f", or {fix}")
     return patch.document.finding(rule, ["target"], message, fix)
 
 
@@ -230,7 +239,7 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
             if actual != _NOTHING:
                 if manifest.kind != "Secret" and not may_be_secret(path.split("/")):
                     message += f", not {shown(operation['value'], [])}"
-                fix = "check whether the patch still fits; if so, write the new value in the test"
+                fix = _new_test(manifest, changed, path)
                 if manifest.kind == "Secret" and path.startswith(("/data/", "/stringData/")):
                     fix = "remove the patch, because secrets must not be in git: create the Secret"
                     fix += " on the cluster instead, see docs/network.md"
@@ -244,12 +253,23 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
             if operation["op"] == "add" and missing != wrong and not missing[-1].isdigit():
                 fix += f"; if it is right, first add {missing}: an add creates no parents"
             elif operation["op"] == "replace":
-                fix += "; for a new field, write op: add"
+                fix = fix + "; for a new field, " + advice.write("op", "add").unless("")
         else:
             continue
         finding = patch.document.finding(rule, ["patch", index], message, fix)
         raise UserError(replace(finding, object=manifest.label))
     return replace(manifest, object=changed, patches=(*manifest.patches, patch.document.file))
+
+
+def _new_test(manifest: Manifest, data: Any, path: str) -> Fix:
+    """Return the fix for a test of a value that is another one now."""
+    import jsonpointer
+
+    words = "check whether the patch still fits; if so, write the new value in the test"
+    if manifest.kind == "Secret" or may_be_secret(path.split("/")):
+        return Fix(words)
+    value = jsonpointer.resolve_pointer(data, path)
+    return Fix(words, [Change(Action.WRITE, ("value",), value)], is_safe=False)
 
 
 def _first_missing(data: Any, path: str) -> str:

@@ -30,7 +30,7 @@ MOST_EXPERIMENTS = 400
 
 _NAME = ["metadata", "name"]
 
-_SETTINGS: dict[tuple[str, ...], tuple[str, ...]] = {
+SETTINGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("kubernetesVersion",): ("kubernetesVersion",),
     ("zones",): ("zones",),
     ("spec", "destination", "namespace"): ("namespace",),
@@ -91,7 +91,7 @@ def of_fields(
         for index, field in enumerate(fields)
         if places[index] is None and field[0].template.startswith(_TEMPLATES)
     }
-    for index, leaf in _deciding_values(root, environment, undecided, part).items():
+    for index, leaf in deciding_values(root, environment, undecided, part).items():
         document, inside = environment.locate(leaf)
         places[index] = (document.file, *document.position(inside))
     return [
@@ -126,7 +126,7 @@ def _chart_file(
     return file.relative_to(root).as_posix(), number, len(line) - len(line.lstrip()) + 1
 
 
-def _deciding_values(
+def deciding_values(
     root: Path,
     environment: Environment,
     fields: Mapping[int, Field],
@@ -329,13 +329,13 @@ def _patched(
             continue
         for index in reversed(range(len(patch.operations))):
             operation = patch.operations[index]
-            patched = _patched_path(manifest, operation, path)
+            patched = patched_path(manifest, operation, path)
             if operation["op"] != "test" and _overlap(patched, path):
                 return (patch.document.file, *patch.document.position(["patch", index]))
     return None
 
 
-def _patched_path(
+def patched_path(
     manifest: Manifest, operation: Mapping[str, Any], path: Sequence[str | int]
 ) -> list[str]:
     """Return the path of an operation; for an item added at the end of a list, with its index."""
@@ -352,7 +352,7 @@ def _setting(
     """Return the position in environment.yaml that decides a field of Argo CD's objects, if any."""
     if manifest.template != environment.document.file:
         return None
-    for field, setting in _SETTINGS.items():
+    for field, setting in SETTINGS.items():
         if tuple(path[: len(field)]) == field:
             own = (*setting, *path[len(field) :])
             base = yamlio.load(root / "base" / "environment.yaml", root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scripts.core import advice
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.snapshot import Objects
@@ -50,5 +51,5 @@ def image(objects: Objects, container: Container, tag: str) -> str:
     name = str(container.get("image") or "").partition("@")[0]
     repository = name[: -len(name.rpartition("/")[2])] + container.image
     if (key := image_key(container)) and is_from_values(container.workload.manifest):
-        return f"write {key}: {tag} in {file(objects)}"
+        return advice.write_values(key, tag, f" in {file(objects)}")
     return f"write image: {repository}:{tag} for the container {container.name}"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from scripts.chain import node_config
 from scripts.chain.node_config import Node
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.environments.provided import Given
 from scripts.kubernetes import (
     autoscalers,
@@ -236,9 +236,12 @@ def annotation(name: str) -> Where:
     return "metadata", "annotations", name
 
 
-def nearest(value: str, known: Iterable[str], otherwise: str) -> str:
-    """Return the fix to write the most similar name; the other fix if none is similar."""
+def nearest(value: str, known: Iterable[str], otherwise: str, whole: Any = None) -> str:
+    """Return the fix to write the most similar name; the other fix if none is similar.
+
+    whole: the text at the place of the finding, if the value is a part of it or all of it.
+    """
     import difflib
 
     near = difflib.get_close_matches(value, list(known), 1)
-    return f"write {near[0]}" if near else otherwise
+    return advice.in_text(f"write {near[0]}", whole, value, near[0]) if near else otherwise

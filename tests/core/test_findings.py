@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from scripts.__main__ import main
 from scripts.checks import api_schemas
 from scripts.core import findings
-from scripts.core.findings import Description, Finding, Severity
+from scripts.core.edits import Action, Edit
+from scripts.core.findings import Description, Finding, Replacement, Severity
 from scripts.rules import catalogue, descriptions
 from tests import objects
 from tests.conftest import ROOT, Repository
@@ -109,7 +110,49 @@ def test_json_has_every_field() -> None:
         "object": "Service/a",
         "environment": "dev",
         "severity": "error",
+        "edits": [],
+        "is_safe": False,
     }
+
+
+EDITS = (
+    Edit("overlays/dev/values.yaml", Action.WRITE, ("a", 0, "b"), 1, "x"),
+    Edit("overlays/dev/values.yaml", Action.MOVE, ("c",), ("a", "c"), {"d": 1}),
+    Edit("overlays/dev/values.yaml", Action.REMOVE, ("password",), None, "hunter2"),
+)
+FIXED = WRONG.with_edits(EDITS, is_safe=True)
+
+
+def test_json_has_the_edits_but_no_old_value_that_may_be_secret() -> None:
+    text = written("json", FIXED)
+    (finding,) = json.loads(text)["findings"]
+    file = "overlays/dev/values.yaml"
+    assert finding["is_safe"] is True
+    assert finding["edits"] == [
+        {"file": file, "action": "write", "path": ["a", 0, "b"], "value": 1, "old": "x"},
+        {"file": file, "action": "move", "path": ["c"], "value": ["a", "c"]},
+        {"file": file, "action": "remove", "path": ["password"]},
+    ]
+    validate("json", text)
+
+
+def test_sarif_has_the_lines_that_edits_replace() -> None:
+    """OASIS SARIF 2.1.0, sections 3.55 to 3.57."""
+    stream = io.StringIO()
+    lines = (Replacement(FIXED.file, 3, 4, "  b: 1\n"), Replacement(FIXED.file, 9, 9, "c: 2\n"))
+    findings.write([FIXED, LATER], "sarif", stream, suggested={FIXED: lines})
+    validate("sarif", stream.getvalue())
+    results = json.loads(stream.getvalue())["runs"][0]["results"]
+    (fix,) = next(each for each in results if "fixes" in each)["fixes"]
+    assert fix["description"]["text"] == FIXED.fix
+    (change,) = fix["artifactChanges"]
+    assert change["artifactLocation"]["uri"] == FIXED.file
+    regions = [each["deletedRegion"] for each in change["replacements"]]
+    assert regions[0] == {"startLine": 3, "startColumn": 1, "endLine": 4, "endColumn": 1}
+    assert [each["insertedContent"]["text"] for each in change["replacements"]] == [
+        "  b: 1\n",
+        "c: 2\n",
+    ]
 
 
 def test_sarif_has_what_its_standard_requires() -> None:

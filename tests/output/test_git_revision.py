@@ -170,6 +170,20 @@ def test_a_shallow_clone_has_only_some_revisions(tmp_path: Path) -> None:
     assert list(git_revision.before(clone, "HEAD^", {}, {})) == ["dev"]
 
 
+def test_a_clone_of_one_branch_is_told_how_to_get_another(tmp_path: Path) -> None:
+    root = committed(tmp_path / "a", {"overlays/dev/manifests/x.yaml": WRITTEN})
+    git(root, "checkout", "-q", "-b", "feature/one")
+    commit(root)
+    clone = tmp_path / "b"
+    git(root, "clone", "-q", "--single-branch", "-b", "feature/one", root.as_uri(), str(clone))
+    with pytest.raises(UsageError) as raised:
+        git_revision.before(clone, "origin/main", {}, {})
+    message = "unknown revision origin/main: run git fetch origin main:refs/remotes/origin/main"
+    assert str(raised.value) == message
+    git(clone, *message.partition(": run git ")[2].split())
+    assert list(git_revision.before(clone, "origin/main", {}, {})) == ["dev"]
+
+
 def test_a_missing_blob_is_an_error(tmp_path: Path) -> None:
     root = committed(tmp_path, {"overlays/dev/manifests/x.yaml": WRITTEN})
     blob = git(root, "rev-parse", "HEAD:overlays/dev/manifests/x.yaml").strip()

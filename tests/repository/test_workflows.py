@@ -75,6 +75,7 @@ class GitHub:
     pull: dict[str, Any] = field(default_factory=dict)
     comments: list[dict[str, Any]] = field(default_factory=list)
     artifact: dict[str, str | bytes] = field(default_factory=dict)
+    suggestions: list[dict[str, Any]] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     """Method and path of each request that changes something."""
     source: str = OURS
@@ -107,6 +108,13 @@ class GitHub:
                 found = self.comments[(page - 1) * size : page * size]
                 more = f"{path}?per_page={size}&page={page + 1}"
                 return 200, found, more if page * size < len(self.comments) else ""
+            case "GET", "pulls/7/comments":
+                return 200, self.suggestions, ""
+            case "POST", "pulls/7/reviews":
+                review = json.loads(body)
+                new = [one | {"user": {"login": BOT}} for one in review["comments"]]
+                self.suggestions += new
+                return (200, {}, "") if review["commit_id"] == SHA else (422, {}, "")
             case "POST", "issues/7/comments":
                 self.comment(json.loads(body)["body"], 1000)
                 return 201, self.comments[-1], ""
@@ -144,6 +152,24 @@ class GitHub:
             GH_REPO=OURS,
             GH_CONFIG_DIR=str(self.folder),
             GITHUB_EVENT_PATH=str(self.folder / "event.json"),
+            GITHUB_OUTPUT=str(self.output),
+        )
+
+    @property
+    def output(self) -> Path:
+        """Return the file in which a step leaves what later ones need."""
+        return self.folder / "output"
+
+    def suggest(self) -> subprocess.CompletedProcess[str]:
+        """Run the step that posts suggestions, with what the one before it has left."""
+        left = dict(line.split("=", 1) for line in self.output.read_text().splitlines())
+        return bash(
+            step("impact-comment.yaml", "suggestions"),
+            self.folder,
+            GH_TOKEN="x",
+            GH_REPO=OURS,
+            GH_CONFIG_DIR=str(self.folder),
+            **{name.upper(): value for name, value in left.items()},
         )
 
     def ran(self) -> str:
@@ -266,6 +292,31 @@ def test_what_others_wrote_is_not_touched(github: GitHub) -> None:
     assert github.bodies("somebody") == [MARKER + REPORT]
     assert github.bodies()[0] == "hello\n" + MARKER
     assert github.writes == ["POST issues/7/comments"]
+
+
+SUGGESTED = {"path": "overlays/dev/values.yaml", "side": "RIGHT", "line": 3, "body": "x\n"}
+
+
+def test_suggestions_are_posted_once(github: GitHub) -> None:
+    second = SUGGESTED | {"line": 9, "start_line": 7, "start_side": "RIGHT", "body": "y"}
+    github.artifact["suggestions.json"] = json.dumps({"comments": [SUGGESTED, second]})
+    github.ran()
+    for _ in range(2):
+        done = github.suggest()
+        assert not done.returncode, done.stdout + done.stderr
+    assert [{**one, "user": None} for one in github.suggestions] == [
+        {**SUGGESTED, "user": None},
+        {**second, "user": None},
+    ]
+    assert github.writes.count("POST pulls/7/reviews") == 1
+
+
+def test_a_fork_gets_no_suggestions(github: GitHub) -> None:
+    github.source = FORK
+    github.head(FORK)
+    github.artifact["suggestions.json"] = json.dumps({"comments": [SUGGESTED]})
+    github.ran()
+    assert not github.output.exists()
 
 
 def test_a_fork_gets_its_report_as_text_that_does_nothing(github: GitHub) -> None:

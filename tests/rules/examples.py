@@ -73,6 +73,8 @@ class Example:
     name: str
     document: Document
     """The example alone; its positions are those in the whole file."""
+    in_files: bool = False
+    """Whether each of its parts is taken for a file of its own, so that edits can name it."""
 
     @property
     def id(self) -> str:
@@ -89,9 +91,13 @@ class Example:
         if field not in self.document.data:
             return []
         found = _inside(self.document, field)
-        if not isinstance(found.data, list):
-            return [found]
-        return [_inside(found, index) for index in range(len(found.data))]
+        if isinstance(found.data, list):
+            parts = [_inside(found, index) for index in range(len(found.data))]
+        else:
+            parts = [found]
+        if not self.in_files:
+            return parts
+        return [replace(part, file=f"{field}-{n}.yaml") for n, part in enumerate(parts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +115,12 @@ class Laid:
         found = catalogue.RULES[rule]
         problems = [problem for _, problem in found.check([self.objects, *others])]
         made = [p for p in problems if p.manifest.label not in self.documents]
-        told = run_rules.located(ROOT, self.environment, [(found, problem) for problem in made])
+        told = self.located([(found, problem) for problem in made])
         return [*told, *(self._of_its_own(found, p) for p in problems if p not in made)]
+
+    def located(self, problems: Sequence[tuple[Rule, Problem]]) -> list[Finding]:
+        """Return problems of the chart's objects as findings."""
+        return run_rules.located(ROOT, self.environment, problems)
 
     def _of_its_own(self, rule: Rule, problem: Problem) -> Finding:
         """Return a problem of an object that the example brings, at its place there."""
@@ -199,9 +209,20 @@ def laid(example: Example) -> Laid:
     """Return an example, laid over its environment."""
     own = example.parts("environment")
     committed = loaded(own[0].data["name"] if own else "prod")
-    found = _said(committed, own[0]) if own else committed
+    found = said(committed, own[0]) if own else committed
     if values := example.parts("values"):
         found = replace(found, layers=(*found.layers, *values))
+    patched = tuple(_patches(example.parts("patches")))
+    if patched:
+        found = replace(found, patches=(*found.patches, *patched))
+    return laid_over(found, example)
+
+
+def laid_over(found: Environment, example: Example) -> Laid:
+    """Return an environment with the objects that an example has beside those of the chart.
+
+    found: with the patches of the example, also those of the AppProject and the Application.
+    """
     brought = {
         f"{d.data['kind']}/{d.data['metadata']['name']}": d for d in example.parts("objects")
     }
@@ -209,25 +230,24 @@ def laid(example: Example) -> Laid:
     earlier = applications.arrange(
         [Manifest(d.data, d.file) for d in example.parts("before")], found
     )
-    patched = list(_patches(example.parts("patches")))
-    on_settings = [patch for patch in patched if patch.kind in _SETTINGS]
-    on_objects = [patch for patch in patched if patch.kind not in _SETTINGS]
-    with_patches = replace(found, patches=(*found.patches, *on_objects)) if on_objects else found
-    is_as_committed = with_patches is committed
+    on_settings = [patch for patch in found.patches if patch.kind in _SETTINGS]
+    on_objects = [patch for patch in found.patches if patch.kind not in _SETTINGS]
+    committed = loaded(found.name)
+    with_patches = replace(found, patches=tuple(on_objects))
+    is_as_committed = with_patches == committed
     made = (
         rendering(found.name).manifests if is_as_committed else pipeline.objects(ROOT, with_patches)
     )
     manifests = [*made, *applications.arrange(extra, found)]
     settings = patches.apply(pipeline.settings(with_patches, manifests), on_settings)
-    everything = replace(with_patches, patches=(*with_patches.patches, *on_settings))
     return Laid(
-        everything,
-        _objects(pipeline.without_files(everything, manifests, settings), earlier),
+        found,
+        _objects(pipeline.without_files(found, manifests, settings), earlier),
         brought,
     )
 
 
-def _said(found: Environment, document: Document) -> Environment:
+def said(found: Environment, document: Document) -> Environment:
     """Return an environment with what an environment.yaml says."""
     data = document.data
     return replace(

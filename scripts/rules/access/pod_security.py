@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.environments import image_lock
 from scripts.kubernetes import containers, volumes
@@ -64,7 +64,7 @@ def pod_uses_host_namespaces(objects: Objects) -> Iterator[Problem]:
                 message = (
                     f"{field} gives the pods access to the {what} of their node: {_RESTRICTED}"
                 )
-                yield in_pod(workload, (field,), message, f"remove {field}")
+                yield in_pod(workload, (field,), message, advice.remove(field))
         for path, volume in workload.volumes():
             for kind in sorted(volume.keys() - {"name"} - _VOLUMES):
                 what = ", a folder of the node" if kind == "hostPath" else ""
@@ -80,14 +80,16 @@ def _on_the_host(container: Container) -> Iterator[Problem]:
     for index, port in mappings(container.get("ports")):
         if port.get("hostPort"):
             message = f"{called(container)} uses port {port['hostPort']} of its node: {_RESTRICTED}"
-            fix = f"remove hostPort; if clients need port {port['hostPort']}, add it to a Service"
+            fix = advice.remove("hostPort").unless(
+                f"; if clients need port {port['hostPort']}, add it to a Service"
+            )
             yield in_container(container, ("ports", index, "hostPort"), message, fix)
     for place in HANDLERS:
         for kind in ("httpGet", "tcpSocket"):
             if host := container.get(*place, kind, "host"):
                 field = ".".join(map(str, (*place, kind, "host")))
                 message = f"{field} of {called(container)} is {host}: {_RESTRICTED}"
-                fix = "remove host: without it, the kubelet connects to the pod itself"
+                fix = advice.remove("host") + ": without it, the kubelet connects to the pod itself"
                 yield in_container(container, (*place, kind, "host"), message, fix)
 
 
@@ -115,7 +117,7 @@ def privileged_container(objects: Objects) -> Iterator[Problem]:
                 yield _rejected(workload, (*path, *inner), fix)
             lacks_profile |= not paths.get(context, ("seccompProfile", "type"))
         if lacks_profile and not paths.get(own, ("seccompProfile", "type")):
-            fix = "write seccompProfile: {type: RuntimeDefault}"
+            fix = advice.write("seccompProfile", {"type": "RuntimeDefault"})
             yield _rejected(workload, (*own_path, "seccompProfile"), fix)
 
 
@@ -137,7 +139,7 @@ def _annotated_profiles(workload: Workload) -> Iterator[Problem]:
         allowed = value in ("", "runtime/default") or str(value).startswith("localhost/")
         if str(key).startswith(_APPARMOR) and not allowed:
             message = f"the annotation {key} of the pods is {json.dumps(value)}: {_RESTRICTED}"
-            yield Problem(workload.manifest, (*path, key), message, "remove the annotation")
+            yield Problem(workload.manifest, (*path, key), message, advice.remove("the annotation"))
 
 
 def _beyond_any(context: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
@@ -145,13 +147,16 @@ def _beyond_any(context: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
     for profile in ("seccompProfile", "appArmorProfile"):
         found = paths.get(context, (profile, "type"))
         if found is not None and found not in _PROFILES:
-            yield (profile, "type"), f"write {profile}.type: RuntimeDefault"
+            yield (profile, "type"), advice.write(f"{profile}.type", "RuntimeDefault")
     if paths.get(context, ("windowsOptions", "hostProcess")):
-        yield ("windowsOptions", "hostProcess"), "remove windowsOptions.hostProcess"
+        yield ("windowsOptions", "hostProcess"), advice.remove("windowsOptions.hostProcess")
     selinux = context.get("seLinuxOptions")
     if isinstance(selinux, dict):
         if selinux.get("type", "") not in _SELINUX_TYPES:
-            yield ("seLinuxOptions", "type"), "remove seLinuxOptions.type: the default is allowed"
+            yield (
+                ("seLinuxOptions", "type"),
+                advice.remove("seLinuxOptions.type") + ": the default is allowed",
+            )
         for field in ("user", "role"):
             if selinux.get(field):
                 yield ("seLinuxOptions", field), f"remove seLinuxOptions.{field}"
@@ -160,17 +165,20 @@ def _beyond_any(context: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
 def _beyond_a_container(context: Mapping[str, Any]) -> Iterator[tuple[Where, str]]:
     """Yield what a security context of a container must not have, and what to write."""
     if context.get("privileged"):
-        yield ("privileged",), "remove privileged"
+        yield ("privileged",), advice.remove("privileged")
     if context.get("procMount") not in (None, "Default"):
-        yield ("procMount",), "remove procMount"
+        yield ("procMount",), advice.remove("procMount")
     if context.get("allowPrivilegeEscalation") is not False:
-        yield ("allowPrivilegeEscalation",), "write allowPrivilegeEscalation: false"
+        yield ("allowPrivilegeEscalation",), advice.write("allowPrivilegeEscalation", False)
     dropped = paths.get(context, ("capabilities", "drop"))
     if not isinstance(dropped, list) or "ALL" not in dropped:
-        yield ("capabilities", "drop"), "write capabilities.drop: [ALL]"
+        yield ("capabilities", "drop"), advice.write("capabilities.drop", ["ALL"])
     added = paths.get(context, ("capabilities", "add"))
     if isinstance(added, list) and any(one != "NET_BIND_SERVICE" for one in added):
-        yield ("capabilities", "add"), "remove capabilities.add: no component needs a capability"
+        yield (
+            ("capabilities", "add"),
+            advice.remove("capabilities.add") + ": no component needs a capability",
+        )
 
 
 @rule(_STANDARD)
@@ -196,8 +204,8 @@ def _as_root(context: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield fields of the effective context of a container, what is wrong, and what to write."""
     user, group = context.get("runAsUser"), context.get("runAsGroup")
     if context.get("runAsNonRoot") is not True:
-        yield "runAsNonRoot", f"is not true: {_RESTRICTED}", "write runAsNonRoot: true"
-    fix = "write runAsUser: 1000, the chart's user"
+        yield "runAsNonRoot", f"is not true: {_RESTRICTED}", advice.write("runAsNonRoot", True)
+    fix = advice.write("runAsUser", 1000) + ", the chart's user"
     if user == 0:
         yield "runAsUser", f"is 0, which is root: {_RESTRICTED}", fix
     elif not isinstance(user, int):
@@ -207,7 +215,7 @@ def _as_root(context: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield (
             "runAsGroup",
             f"{value}: the program can access files of root",
-            "write runAsGroup: 1000",
+            advice.write("runAsGroup", 1000),
         )
 
 
@@ -252,7 +260,10 @@ def shared_process_namespace(objects: Objects) -> Iterator[Problem]:
                 "with shareProcessNamespace, each container of the pods can read the environment"
                 " variables, files and keys of the others"
             )
-            fix = "remove shareProcessNamespace; for debugging, use kubectl debug --target"
+            fix = (
+                advice.remove("shareProcessNamespace")
+                + "; for debugging, use kubectl debug --target"
+            )
             yield in_pod(workload, ("shareProcessNamespace",), message, fix)
 
 
@@ -307,7 +318,9 @@ def image_pull_policy_never(objects: Objects) -> Iterator[Problem]:
                     f"imagePullPolicy of {called(container)} is Never: the pods start only on nodes"
                     " that already have the image"
                 )
-                yield in_container(container, ("imagePullPolicy",), message, "write IfNotPresent")
+                yield in_container(
+                    container, ("imagePullPolicy",), message, advice.write_value("IfNotPresent")
+                )
 
 
 _ONE_NODE = {"ReadWriteOnce", "ReadWriteOncePod"}
@@ -341,7 +354,7 @@ def missing_fs_group(objects: Objects) -> Iterator[Problem]:
                 " pods have no fsGroup"
             )
             group = _user(container, "runAsGroup") or 1000
-            fix = f"write fsGroup: {group} in the securityContext of the pods"
+            fix = advice.write("fsGroup", group) + " in the securityContext of the pods"
             yield in_pod(workload, ("securityContext", "fsGroup"), message, fix)
             break
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import containers, network_policies
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
@@ -123,7 +123,7 @@ def unused_service_account_token(objects: Objects) -> Iterator[Problem]:
                 f"the pods get a token for the Kubernetes API{default}, but no binding gives them"
                 " rights: only an attacker would use it"
             )
-            fix = "write automountServiceAccountToken: false"
+            fix = advice.write("automountServiceAccountToken", False)
             yield in_pod(workload, ("automountServiceAccountToken",), message, fix)
         for path, volume in workload.volumes():
             for source, projection in mappings(paths.get(volume, ("projected", "sources"))):
@@ -134,9 +134,9 @@ def unused_service_account_token(objects: Objects) -> Iterator[Problem]:
                         f"the volume {volume.get('name')} contains a token for the Kubernetes API,"
                         " but no binding gives the pods rights: only an attacker would use it"
                     )
-                    fix = (
-                        "remove serviceAccountToken; if another API needs the token, write its"
-                        " audience, for example audience: sts.amazonaws.com"
+                    fix = advice.remove("serviceAccountToken").unless(
+                        "; if another API needs the token, write its audience, for example "
+                        "audience: sts.amazonaws.com"
                     )
                     yield Problem(workload.manifest, place, message, fix)
 

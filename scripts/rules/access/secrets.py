@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from scripts.core import paths, secret_detection
+from scripts.core import advice, paths, secret_detection
 from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
@@ -184,7 +184,7 @@ def world_readable_secret_file(objects: Objects) -> Iterator[Problem]:
                         f"every user in the pod can read the secret files of the volume"
                         f" {volume.get('name')} (mode {mode:04o})"
                     )
-                    fix = f"write {path[-1]}: 288, which is 0440 in octal"
+                    fix = advice.write(path[-1], 288) + ", which is 0440 in octal"
                     yield Problem(workload.manifest, (*place, *path), message, fix)
 
 

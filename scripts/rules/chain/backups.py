@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.chain.node_config import BESU, MARU
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Where
@@ -68,7 +68,7 @@ def backup_in_wrong_zone(objects: Objects) -> Iterator[Problem]:
                     f"{manifest.label} runs in the zone of pod {name}, but clones the volume of "
                     f"pod {wanted}: if their zones differ, the backup's pod stays Pending"
                 )
-                fix = f"write {_POD_LABEL}: {wanted}"
+                fix: str = advice.write(_POD_LABEL, wanted)
                 yield Problem(manifest, path, message, fix)
                 break
         else:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.chain.node_config import BESU, MARU, Node, Setting, listed
+from scripts.core import advice
 from scripts.kubernetes import services
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.volumes import File
@@ -38,7 +39,7 @@ def container_port_mismatch(objects: Objects) -> Iterator[Problem]:
                     "connect"
                 )
                 place = (*port.path, "protocol")
-                fix = f"write protocol: {protocol}"
+                fix: str = advice.write("protocol", protocol)
                 yield Problem(node.workload.manifest, place, message, fix)
                 continue
             number = port.number
@@ -57,7 +58,7 @@ def container_port_mismatch(objects: Objects) -> Iterator[Problem]:
                 fix = write(node, setting, api.port_key, number)
                 yield Problem(setting.manifest, setting.path, message, fix)
             else:
-                fix = f"write containerPort: {api.port}"
+                fix = advice.write("containerPort", api.port)
                 yield Problem(own, (*port.path, "containerPort"), message, fix)
 
 
@@ -164,7 +165,8 @@ def _other_host(objects: Objects, call: Call) -> str:
         own = f"{pod.rpartition('-')[0]}-{call.ordinal}.{service}"
         near = near if resolved(objects, call.node.workload, own).missing else own
     if near:
-        return f"write the host {near}"
+        whole = call.setting.manifest.get(*call.setting.path)
+        return advice.in_text(f"write the host {near}", whole, call.host, near)
     every = sorted(objects.of_kind("Service"), key=services.is_headless)
     names = [
         service.name
@@ -224,7 +226,8 @@ def endpoint_of_wrong_api(objects: Objects) -> Iterator[Problem]:
 def _right_port(objects: Objects, call: Call, right: int) -> str:
     """Return how to make a call reach an API; the port is fixed in synced.sh."""
     if not by_script(call):
-        return f"write port {right}"
+        whole = call.setting.manifest.get(*call.setting.path)
+        return advice.in_text(f"write port {right}", whole, f":{call.port}", f":{right}")
     keys = [
         api.port_key
         for node in objects.programs
@@ -271,7 +274,8 @@ def sequencer_maru_mismatch(objects: Objects) -> Iterator[Problem]:
         )
         service = target.service.name
         own = f"{_workload_name(target)}-{call.ordinal}.{service}"
-        fix = f"write the host {own}"
+        whole = call.setting.manifest.get(*call.setting.path)
+        fix: str = advice.in_text(f"write the host {own}", whole, call.host, own)
         if by_script(call):
             host = own.replace(f"-{call.ordinal}.", ORDINAL)
             fix = f"write the host {host}: synced.sh replaces N by the pod's ordinal"
@@ -327,7 +331,7 @@ def engine_jwt_mismatch(objects: Objects) -> Iterator[Problem]:
             )
             fix = f"mount {_named(second)} in both containers"
             if first.kind == second.kind == "Secret" and first.key == second.key:
-                fix = f"write secretName: {second.name}"
+                fix = advice.write("secretName", second.name, above=("secret",))
             manifest, path = node.workload.manifest, node.volume(first)
             if (manifest.label, path) not in reported:
                 reported.add((manifest.label, path))
@@ -359,7 +363,7 @@ def missing_engine_jwt(objects: Objects) -> Iterator[Problem]:
                 f"container {node.name} reads the JWT secret of the Engine API from "
                 f"{setting.value}: {node.program} does not start"
             )
-            fix = f"write value: {setting.value} for the variable SECRET_FILE"
+            fix = advice.write("value", setting.value) + " for the variable SECRET_FILE"
             yield Problem(container.workload.manifest, path, message, fix)
             return
 
@@ -445,7 +449,7 @@ def invalid_health_check(objects: Objects) -> Iterator[Problem]:
                 "targets are unhealthy, and clients get 503"
             )
             where = ("metadata", "annotations", _CHECK_PORT)
-            fix = f"write {_CHECK_PORT}: '{rpc}', the port of Besu's JSON-RPC API"
+            fix = advice.write(_CHECK_PORT, str(rpc)) + ", the port of Besu's JSON-RPC API"
             yield Problem(ingress, where, message, fix)
         elif path and path.partition("?")[0] not in _HEALTH:
             message = (
@@ -453,7 +457,7 @@ def invalid_health_check(objects: Objects) -> Iterator[Problem]:
                 "have: all targets are unhealthy, and clients get 503"
             )
             where = ("metadata", "annotations", _CHECK_PATH)
-            yield Problem(ingress, where, message, f"write {_CHECK_PATH}: {_HEALTH[0]}")
+            yield Problem(ingress, where, message, advice.write(_CHECK_PATH, _HEALTH[0]))
 
 
 _CHECK_PORT = "alb.ingress.kubernetes.io/healthcheck-port"
@@ -485,5 +489,5 @@ def port_variable_mismatch(objects: Objects) -> Iterator[Problem]:
                     f"the variable PORT of the container {container.name} of {label} is {value}, "
                     f"but its containerPort is {numbers[0]}: nothing listens on {numbers[0]}"
                 )
-                fix = f'write value: "{numbers[0]}" for the variable PORT'
+                fix = advice.write("value", str(numbers[0])) + " for the variable PORT"
                 yield Problem(container.workload.manifest, (*path, "value"), message, fix)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scripts.chain.node_config import BESU, MARU, Node
-from scripts.core import paths
+from scripts.core import advice, paths
+from scripts.core.edits import Action
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes import autoscalers, containers
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.volumes import File
@@ -17,6 +19,9 @@ from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, once
 
 _KEY_FILES = {BESU: "node-private-key-file", MARU: "persistence.private-key-path"}
+
+
+_PAIR = ("maru", "sequencer")
 
 
 @rule("docs/chain.md")
@@ -34,7 +39,8 @@ def unpaired_validators(objects: Objects) -> Iterator[Problem]:
             "without a counterpart build no blocks"
         )
         right = objects.chain.validators if objects.chain else other.most
-        fix = f"write replicas: {right} for both of them"
+        changes = [Change(Action.WRITE, (part, "replicas"), right) for part in _PAIR]
+        fix = Fix(f"write replicas: {right} for both of them", (), changes)
         yield Problem(workload.manifest, ("spec", "replicas"), message, fix)
 
 
@@ -75,7 +81,7 @@ def missing_node_key(objects: Objects) -> Iterator[Problem]:
                 f"{first.path} in the container {first.node.name} is the whole volume, a folder, "
                 "instead of the pod's key: the container does not start"
             )
-            fix = f"write subPathExpr: $({_pod_name(first.node)})"
+            fix: str = advice.write("subPathExpr", f"$({_pod_name(first.node)})")
             yield Problem(manifest, mounted.path, message, fix)
             continue
         names = ", ".join(key.pod for key in missing)
@@ -143,14 +149,14 @@ def several_tx_senders(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} has {workload.most} pods with the same account: they use the "
                 "same nonces, so transfers fail"
             )
-            yield Problem(manifest, ("spec", "replicas"), message, "write replicas: 1")
+            yield Problem(manifest, ("spec", "replicas"), message, advice.write("replicas", 1))
         if workload.get("spec", "strategy", "type") != "Recreate":
             message = (
                 f"an update of {manifest.label} starts the new pod before the old one has stopped: "
                 "both use the same nonces, so transfers fail"
             )
             path = ("spec", "strategy", "type")
-            yield Problem(manifest, path, message, "write strategy: {type: Recreate}")
+            yield Problem(manifest, path, message, advice.write("strategy", {"type": "Recreate"}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.chain.node_config import BESU, MARU, Node
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.chain.settings import named, write
 from scripts.rules.rule import Outcome, Problem, rule
@@ -50,7 +50,9 @@ def ephemeral_chain_data(objects: Objects) -> Iterator[Problem]:
             place = (*file.mounted.path, "name")
             template = next((name for _, name, _ in node.workload.claim_templates()), None)
             fix = (
-                f"write name: {template}, the name of the volumeClaimTemplate" if template else fix
+                advice.write("name", template) + ", the name of the volumeClaimTemplate"
+                if template
+                else fix
             )
             yield Problem(node.workload.manifest, place, message, fix)
         else:
@@ -79,7 +81,7 @@ def shared_access_mode_for_chain_data(objects: Objects) -> Iterator[Problem]:
                 message = f"the volumes of {workload.manifest.label} are {mode}: {effect}"
                 path = (*place, "spec", "accessModes", at)
                 yield Problem(
-                    workload.manifest, path, message, "write accessModes: [ReadWriteOnce]"
+                    workload.manifest, path, message, advice.write("accessModes", ["ReadWriteOnce"])
                 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from scripts.chain import genesis_diff, identity
 from scripts.chain.node_config import BESU, MARU, Node, Setting
 from scripts.chain.peer_address import peer_of
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
 from scripts.rules import chart_values
@@ -125,7 +125,11 @@ def peer_with_generated_key(objects: Objects) -> Iterator[Problem]:
         fix = f"mount the Secret with the pod's key, and write its path as {key}"
         if path:
             in_args = setting is None and node.program == BESU
-            fix = f"add --{key}={path} to args" if in_args else write(node, setting, key, path)
+            fix = (
+                advice.add_item(f"--{key}={path}", "args")
+                if in_args
+                else write(node, setting, key, path)
+            )
         args = (node.workload.manifest, (*node.container.path, "args"))
         yield Problem(*(node.place(setting) if setting else args), message, fix)
 
@@ -347,7 +351,7 @@ def peers_need_not_ready_addresses(objects: Objects) -> Iterator[Problem]:
                 "ready: nodes that start together wait for each other"
             )
             path: Where = ("spec", "publishNotReadyAddresses")
-            yield Problem(service, path, message, "write publishNotReadyAddresses: true")
+            yield Problem(service, path, message, advice.write("publishNotReadyAddresses", True))
 
 
 @rule("docs/chain.md")
@@ -406,7 +410,8 @@ def missing_wait_for_peers(objects: Objects) -> Iterator[Problem]:
                 f"the variable PEERS of the container {node.name} lacks {', '.join(missing)}: Besu "
                 "starts before these names resolve, and does not connect there"
             )
-            fix = f'write value: "{" ".join(dict.fromkeys(hosts))}"'
+            hosts_text = " ".join(dict.fromkeys(hosts))
+            fix = advice.write_value(hosts_text, f'value: "{hosts_text}"')
             yield Problem(variable.manifest, variable.path, message, fix)
 
 
@@ -446,9 +451,11 @@ def readiness_ignores_peers(objects: Objects) -> Iterator[Problem]:
             continue
         place = variable.path if variable else (*node.container.path, "env")
         message = _peers_wanted(node, text if variable else None, wanted, validates=validates)
-        fix = f'write value: "{wanted}" for the variable PEERS_WANTED'
+        value = str(wanted)
+        fix = advice.write_value(value, f'value: "{value}" for the variable PEERS_WANTED')
         if not variable:
-            fix = f'add {{name: PEERS_WANTED, value: "{wanted}"}} to env of the container maru'
+            item = {"name": "PEERS_WANTED", "value": value}
+            fix = advice.add_item(item, (), "env of the container maru")
         yield Problem(node.workload.manifest, place, message, fix)
 
 

@@ -6,6 +6,7 @@ import json
 import re
 
 from scripts.chain.node_config import MARU, Node, Setting
+from scripts.core import advice
 
 _Value = str | int | bool | list[str]
 
@@ -35,9 +36,9 @@ def write(node: Node, setting: Setting | None, key: str, value: _Value) -> str:
         text = str(value).lower()
     in_file = node.place(setting)[0].kind == "ConfigMap"
     if setting and setting.called.startswith("--"):
-        return f"write --{key}={text}"
+        return advice.write_value(f"--{key}={text}")
     if setting and not in_file:
-        return f'write value: "{text}" for the variable {setting.called}'
+        return advice.write_value(text, f'value: "{text}" for the variable {setting.called}')
     if not in_file and node.program != MARU:
         return f"write --{key}={text}"
     table, _, name = key.rpartition(".")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scripts.chain import genesis_diff, node_config
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.core.sentences import joined
 from scripts.kubernetes import autoscalers, containers
@@ -47,7 +47,7 @@ def data_path_changed(objects: Objects) -> Iterator[Problem]:
                 message = f"the container {key[0]} of {new.label} mounts {mounted} {key[1]} instead"
                 message += f" of {f'the folder {was}' if was else 'the whole volume'}: it starts"
                 message += " without its data"
-                fix = f"keep subPath: {was}" if was else "remove subPath"
+                fix = f"keep subPath: {was}" if was else advice.remove("subPath")
                 yield Problem(new, (*path, "subPath"), message, fix)
 
 
@@ -368,7 +368,7 @@ def secret_deleted_with_its_source(objects: Objects) -> Iterator[Problem]:
             message = f"deletionPolicy of {manifest.label} is Delete: if its entry in the secrets"
             message += " manager is deleted, so is the Secret, and pods that need it do not start"
             message += " again"
-            yield Problem(manifest, path, message, "write deletionPolicy: Retain")
+            yield Problem(manifest, path, message, advice.write("deletionPolicy", "Retain"))
 
 
 @rule("https://helm.sh/docs/howto/charts_tips_and_tricks/", Severity.WARNING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.changes.compared import HOW, keys, templates, text_of
 from scripts.rules.rule import Outcome, Problem, rule
@@ -103,7 +103,7 @@ def claims_deleted_with_statefulset(objects: Objects) -> Iterator[Problem]:
             event = "deleted" if field == "whenDeleted" else "scaled down"
             message = f"{field} of {manifest.label} is Delete: if the StatefulSet is {event},"
             message += " the chain's data is deleted, too"
-            yield Problem(manifest, path, message, f"write {field}: Retain")
+            yield Problem(manifest, path, message, advice.write(field, "Retain"))
 
 
 def _data_gone(objects: Objects) -> Iterator[Manifest]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import quantity
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.changes.compared import HOW, NOTHING, changed_in_place, templates, text_of
@@ -240,7 +240,7 @@ def _recreate_service(old: Manifest, new: Manifest, path: Where) -> str:
     kept, families = _keep(str(path[-1]), _shown(old, path)), paths.get(old.object, path)
     if isinstance(families, list) and families[0] == paths.get(new.object, (*path, 0)):
         both = f"write ipFamilies: {_shown(old, path)}"
-        return f"write ipFamilyPolicy: SingleStack; to keep {families[1]}, {both}"
+        return advice.write("ipFamilyPolicy", "SingleStack") + f"; to keep {families[1]}, {both}"
     command = f"kubectl -n {new.namespace} delete service {new.name}"
     fix = f"{kept}; if you want the change, waive this rule, and after the merge run {command}"
     return f"{fix} (clients can't connect until Argo CD has recreated the Service)"
@@ -318,13 +318,13 @@ def quota_scopes_changed(objects: Objects) -> Iterator[Problem]:
         if lists and sorted(was, key=text_of) != sorted(now, key=text_of):
             message = f"the scopes of {new.label} change from {text_of(was)} to {text_of(now)}:"
             message += f" {_REJECTED}"
-            kept = f"keep scopes: {text_of(was)}" if was else "remove scopes"
+            kept = f"keep scopes: {text_of(was)}" if was else advice.remove("scopes")
             fix = f"{kept}; for other scopes, add a ResourceQuota with another name"
             yield Problem(new, ("spec", "scopes"), message, fix)
 
 
 def _keep(field: str, was: str) -> str:
-    return f"remove {field}" if was == NOTHING else f"keep {field}: {was}"
+    return advice.remove(field) if was == NOTHING else f"keep {field}: {was}"
 
 
 def _dotted(path: Where) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.kubernetes import api_deprecations
 from scripts.rules.rule import Problem, rule
@@ -37,7 +38,7 @@ def deprecated_api_version(objects: Objects) -> Iterator[Problem]:
                 f"write an apiVersion of {manifest.kind} that Kubernetes {row['removed']} has; if"
             )
             none += " there is none, remove the object"
-            fix = f"write apiVersion: {replacement}" if replacement else none
+            fix = advice.write("apiVersion", replacement) if replacement else none
             yield Problem(manifest, ("apiVersion",), message, fix)
 
 

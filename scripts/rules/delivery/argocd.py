@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.environments import layout
 from scripts.kubernetes import autoscalers, sync
 from scripts.kubernetes.manifest import Manifest, Where
@@ -51,8 +51,7 @@ def project_forbids_kind(objects: Objects) -> Iterator[Problem]:
                 f"{objects.project.label} does not allow the kind {manifest.kind}, which"
                 f" {manifest.label} has: the sync fails"
             )
-            entry = f"{{group: {manifest.group!r}, kind: {manifest.kind}}}"
-            fix = f"add {entry} to namespaceResourceWhitelist"
+            fix = advice.add_item(wanted, "namespaceResourceWhitelist")
             path = ("spec", "namespaceResourceWhitelist")
             yield Problem(objects.project, path, message, fix)
 
@@ -76,14 +75,13 @@ def project_forbids_namespace(objects: Objects) -> Iterator[Problem]:
                 f"{objects.project.label} does not allow the namespace {namespace} of {label} on"
                 f" {next(iter(cluster.values()), 'its cluster')}: the sync fails"
             )
-            fix = f"add {_destination(cluster, namespace)} to destinations"
+            fix = advice.add_item(_destination(cluster, namespace), "destinations")
             yield Problem(objects.project, ("spec", "destinations"), message, fix)
 
 
-def _destination(cluster: dict[str, str], namespace: str) -> str:
-    """Return the destination that allows a namespace of a cluster, as YAML."""
-    fields = {**cluster, "namespace": namespace}
-    return f"{{{', '.join(f'{key}: {value}' for key, value in fields.items())}}}"
+def _destination(cluster: dict[str, str], namespace: str) -> dict[str, str]:
+    """Return the destination that allows a namespace of a cluster."""
+    return {**cluster, "namespace": namespace}
 
 
 def _cluster(objects: Objects) -> dict[str, str]:
@@ -107,7 +105,7 @@ def project_forbids_repository(objects: Objects) -> Iterator[Problem]:
             f"{objects.project.label} does not allow {url}, the repository of"
             f" {objects.application.label}: no merge is synced"
         )
-        fix = f"write sourceRepos: [{url}]"
+        fix = advice.write("sourceRepos", [url])
         yield Problem(objects.project, ("spec", "sourceRepos"), message, fix)
 
 
@@ -125,8 +123,8 @@ def project_allows_everything(objects: Objects) -> Iterator[Problem]:
     url = spec_of(objects.application, "source", "repoURL")
     destination = _destination(_cluster(objects), objects.namespace)
     right = {
-        "sourceRepos": f"write sourceRepos: [{url}]",
-        "destinations": f"write destinations: [{destination}]",
+        "sourceRepos": advice.write("sourceRepos", [url]),
+        "destinations": advice.write("destinations", [destination]),
         "namespaceResourceWhitelist": "write an entry for each kind that the environment has, such"
         " as {group: apps, kind: StatefulSet}",
     }
@@ -153,7 +151,6 @@ def project_allows_foreign_namespace(objects: Objects) -> Iterator[Problem]:
     """
     allowed = list(mappings(spec_of(objects.project, "clusterResourceWhitelist")))
     own = {"group": "", "kind": "Namespace", "name": objects.namespace}
-    namespace = f"{{group: '', kind: Namespace, name: {objects.namespace}}}"
     for index, entry in allowed:
         if {key: entry.get(key, "") for key in own} != own:
             kind, name = entry.get("kind"), entry.get("name")
@@ -162,7 +159,7 @@ def project_allows_foreign_namespace(objects: Objects) -> Iterator[Problem]:
                 f"{objects.project.label} allows {scope}: a commit could change the cluster for"
                 " other environments"
             )
-            fix = f"write clusterResourceWhitelist: [{namespace}]"
+            fix = advice.write("clusterResourceWhitelist", [own])
             yield Problem(
                 objects.project, ("spec", "clusterResourceWhitelist", index), message, fix
             )
@@ -171,7 +168,7 @@ def project_allows_foreign_namespace(objects: Objects) -> Iterator[Problem]:
             f"{objects.project.label} does not allow Namespace/{objects.namespace}, which Argo CD"
             " creates: the sync fails"
         )
-        fix = f"add {namespace} to clusterResourceWhitelist"
+        fix = advice.add_item(own, "clusterResourceWhitelist")
         yield Problem(objects.project, ("spec", "clusterResourceWhitelist"), message, fix)
 
 
@@ -202,14 +199,15 @@ def application_of_another_environment(objects: Objects) -> Iterator[Problem]:
         if found != right:
             field = ".".join(path)
             message = f"{field} of {application.label} is {found}, not {right}: {effect}"
-            yield Problem(application, ("spec", *path), message, f"write {field}: {right}")
+            yield Problem(application, ("spec", *path), message, advice.write(field, right))
     if len(cluster := _cluster(objects)) != 1:
         message = (
             f"{application.label} has {'both' if cluster else 'neither'} destination.server"
             f" {'and' if cluster else 'nor'} destination.name: Argo CD does not sync it"
         )
-        server = "write destination.server: https://kubernetes.default.svc"
-        fix = "remove destination.name: destination.server is enough" if cluster else server
+        fix: str = advice.write("destination.server", "https://kubernetes.default.svc")
+        if name := "destination.name" if cluster else "":
+            fix = advice.remove(name, name) + ": destination.server is enough"
         yield Problem(application, ("spec", "destination"), message, fix)
     for tool in ("helm", "kustomize", "plugin", "directory"):
         if spec_of(application, "source", tool):
@@ -231,7 +229,8 @@ def application_outside_argocd_namespace(objects: Objects) -> Iterator[Problem]:
                 " there"
             )
             path = ("metadata", "namespace")
-            yield Problem(manifest, path, message, f"write metadata.namespace: {sync.NAMESPACE}")
+            fix = advice.write("metadata.namespace", sync.NAMESPACE)
+            yield Problem(manifest, path, message, fix)
 
 
 _NEEDED = {
@@ -255,7 +254,7 @@ def missing_sync_option(objects: Objects) -> Iterator[Problem]:
         if options.get(option) != "true":
             message = f"without {option}=true, {effect}"
             path = ("spec", "syncPolicy", "syncOptions")
-            fix = f"add {option}=true to syncPolicy.syncOptions"
+            fix = advice.add_item(f"{option}=true", "syncPolicy.syncOptions")
             yield Problem(objects.application, path, message, fix)
 
 
@@ -273,7 +272,8 @@ def application_reconciliation_skipped(objects: Objects) -> Iterator[Problem]:
             f"with the annotation {_SKIP}, Argo CD does not sync {objects.name}: no merge reaches"
             " the cluster"
         )
-        yield Problem(objects.application, annotation(_SKIP), message, "remove the annotation")
+        fix = advice.remove("the annotation")
+        yield Problem(objects.application, annotation(_SKIP), message, fix)
 
 
 _FINALIZER = "resources-finalizer.argocd.argoproj.io"
@@ -293,7 +293,7 @@ def missing_application_finalizer(objects: Objects) -> Iterator[Problem]:
             f"without a finalizer, deleting {objects.application.label} leaves its objects on the"
             " cluster"
         )
-        fix = f"add {_FINALIZER}/background to metadata.finalizers"
+        fix = advice.add_item(f"{_FINALIZER}/background", "metadata.finalizers")
         yield Problem(objects.application, ("metadata", "finalizers"), message, fix)
 
 
@@ -309,7 +309,7 @@ def allow_empty_sync(objects: Objects) -> Iterator[Problem]:
             f" of {objects.name}"
         )
         path = ("spec", "syncPolicy", "automated", "allowEmpty")
-        yield Problem(objects.application, path, message, "remove allowEmpty")
+        yield Problem(objects.application, path, message, advice.remove("allowEmpty"))
 
 
 @rule(_AUTOMATED)
@@ -327,13 +327,13 @@ def limited_sync_retries(objects: Objects) -> Iterator[Problem]:
         times = limit if isinstance(limit, int) else "five"
         path = (*policy, "retry", "limit")
         message = f"after {times} retries, Argo CD gives up on a failed sync"
-        fix = "write syncPolicy.retry.limit: -1, which means no limit"
+        fix: str = advice.write("syncPolicy.retry.limit", -1) + ", which means no limit"
         if not paths.get(retry, ["refresh"]):
             fix = "write limit: -1 and refresh: true in syncPolicy.retry"
         yield Problem(objects.application, path, message, fix)
     elif isinstance(automated, dict) and not paths.get(retry, ["refresh"]):
         message = "Argo CD retries the commit whose sync failed, even if a newer commit fixes it"
-        fix = "write syncPolicy.retry.refresh: true"
+        fix = advice.write("syncPolicy.retry.refresh", True)
         yield Problem(objects.application, (*policy, "retry", "refresh"), message, fix)
 
 
@@ -356,7 +356,7 @@ def namespace_not_restricted(objects: Objects) -> Iterator[Problem]:
             f"the namespace {objects.namespace} enforces {enforced}: a pod in it can take control"
             " of its node"
         )
-        fix = f"write {label}: restricted in {'.'.join(path)}"
+        fix = advice.write(label, "restricted") + f" in {'.'.join(path)}"
         yield Problem(objects.application, ("spec", *path, label), message, fix)
 
 
@@ -407,10 +407,9 @@ def autoscaled_replicas_not_ignored(objects: Objects) -> Iterator[Problem]:
             for _, entry in _ignored(objects)
         ):
             message = f"{scaler.label} scales {target.label}, but every sync resets its replicas"
-            fix = (
-                f"add {{group: {target.group}, kind: {target.kind}, name: {target.name}, "
-                f"namespace: {target.namespace}, jsonPointers: [{_REPLICAS}]}} to ignoreDifferences"
-            )
+            fields = ("group", "kind", "name", "namespace")
+            item: dict[str, Any] = {field: getattr(target, field) for field in fields}
+            fix = advice.add_item(item | {"jsonPointers": [_REPLICAS]}, "ignoreDifferences")
             yield Problem(objects.application, ("spec", "ignoreDifferences"), message, fix)
 
 
@@ -429,7 +428,7 @@ def missing_respect_ignore_differences(objects: Objects) -> Iterator[Problem]:
     if _ignored(objects) and options.get("RespectIgnoreDifferences") != "true":
         message = "every sync still resets the fields that ignoreDifferences lists"
         path = ("spec", "syncPolicy", "syncOptions")
-        fix = "add RespectIgnoreDifferences=true to syncPolicy.syncOptions"
+        fix = advice.add_item("RespectIgnoreDifferences=true", "syncPolicy.syncOptions")
         yield Problem(objects.application, path, message, fix)
 
 
@@ -485,7 +484,7 @@ def invalid_json_pointer(objects: Objects) -> Iterator[Problem]:
                 )
                 right = pointer.strip("$./").replace(".", "/")
                 path = ("spec", "ignoreDifferences", index, "jsonPointers", number)
-                fix = f"write /{right}" if right else "remove the pointer"
+                fix = advice.write_value(f"/{right}") if right else "remove the pointer"
                 yield Problem(objects.application, path, message, fix)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.kubernetes import services
 from scripts.kubernetes.manifest import Manifest, Where
@@ -106,7 +106,7 @@ def _backup_locations(objects: Objects) -> Iterator[_Owned]:
             bucket, prefix = variables.get("BUCKET"), variables.get("PREFIX")
             if bucket and prefix:
                 _, endpoint = variables.get("RCLONE_CONFIG_S3_ENDPOINT", ((), "s3:/"))
-                fix = f"write backup.storage.prefix: {objects.name}"
+                fix = advice.write_values("backup.storage.prefix", objects.name)
                 place = f"{endpoint}/{bucket[1]}/{str(prefix[1]).strip('/')}"
                 yield place, manifest, prefix[0], fix
 
@@ -147,7 +147,10 @@ def _entries(objects: Objects) -> Iterator[_Owned]:
                 # Environments with the same namespace differ by their names.
                 is_default = entry_name.startswith(f"{objects.namespace}/")
                 prefix = objects.name if is_default else objects.namespace
-                fix = f"write secrets.external.prefix: {prefix}, and create entries below {prefix}/"
+                fix = (
+                    advice.write_values("secrets.external.prefix", prefix)
+                    + f", and create entries below {prefix}/"
+                )
                 yield key, manifest, path, fix
 
 
@@ -173,7 +176,7 @@ def object_in_foreign_namespace(
                     f"{manifest.label} is in {manifest.namespace}, the namespace of {owner.name}:"
                     f" syncs of {objects.name} change {owner.name}"
                 )
-                fix = f"write metadata.namespace: {objects.namespace}"
+                fix = advice.write("metadata.namespace", objects.namespace)
                 yield objects, Problem(manifest, ("metadata", "namespace"), message, fix)
 
 
@@ -198,7 +201,7 @@ def object_in_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objec
                     f"{owner.name} also has {manifest.label} in the namespace {manifest.namespace}:"
                     " the sync of one of the two fails"
                 )
-                fix = f"write metadata.namespace: {objects.namespace}"
+                fix = advice.write("metadata.namespace", objects.namespace)
                 yield objects, Problem(manifest, ("metadata", "namespace"), message, fix)
 
 
@@ -259,5 +262,5 @@ def load_balancer_shared_by_environments(
                     f"{owner.name} also uses the load balancer {group}: each environment can take"
                     " over hosts of the other"
                 )
-                fix = f"write {_GROUP}: {objects.namespace}"
+                fix = advice.write(_GROUP, objects.namespace)
                 yield objects, Problem(manifest, annotation(_GROUP), message, fix)

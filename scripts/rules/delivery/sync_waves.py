@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+from scripts.core import advice
 from scripts.kubernetes import containers, services, sync, volumes
 from scripts.kubernetes.manifest import PODS, Manifest
 from scripts.kubernetes.workloads import Workload
@@ -83,7 +84,7 @@ def sync_wave_before_dependency(objects: Objects) -> Iterator[Problem]:
 def _write(manifest: Manifest, wave: int) -> str:
     """Return the fix to write a sync wave of an object."""
     default = ", the default" if wave == sync.wave(manifest) else ""
-    return f'write {sync.WAVE}: "{wave}"{default}'
+    return advice.write_value(str(wave), f'{sync.WAVE}: "{wave}"{default}')
 
 
 def _needs(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:

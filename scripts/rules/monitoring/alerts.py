@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from scripts.core import paths, repository
+from scripts.core import advice, paths, repository
 from scripts.core.findings import Severity
 from scripts.kubernetes import promql
 from scripts.rules.monitoring.expressions import Query, queries
@@ -48,7 +48,7 @@ def missing_alert_duration(objects: Objects) -> Iterator[Problem]:
     for query, name in _alerts(objects):
         if not promql.seconds(query.rule.get("for")):
             message = f"the alert {name} fires at once: a single late scrape is enough"
-            fix = "write for: 5m, the time for which the problem must last"
+            fix = advice.write("for", "5m") + ", the time for which the problem must last"
             yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)
 
 

@@ -6,7 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from scripts.core import advice
+from scripts.core.edits import Action
 from scripts.core.findings import Severity
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes import containers, monitors, promql
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
@@ -49,7 +52,9 @@ def scrape_of_wrong_port(objects: Objects) -> Iterator[Problem]:
                 f"{label} scrapes the path {path} of port {port}, but the metrics are at /metrics: "
                 "Prometheus gets no metrics"
             )
-            yield Problem(scrape.monitor, (*where, "path"), message, "write path: /metrics")
+            yield Problem(
+                scrape.monitor, (*where, "path"), message, advice.write("path", "/metrics")
+            )
 
 
 @rule("docs/monitoring.md", outcome=Outcome.RISK)
@@ -64,7 +69,7 @@ def missing_scrape(objects: Objects) -> Iterator[Problem]:
             "there is no ServiceMonitor, so Prometheus has no metrics of the chain nodes: alerts on"
             " these metrics never fire"
         )
-        fix = "write metrics.serviceMonitor.enabled: true"
+        fix: str = advice.write_values("metrics.serviceMonitor.enabled", True)
         yield Problem(rules[0], ("metadata", "name"), message, fix)
         return
     for node in unscraped(objects):
@@ -112,7 +117,7 @@ def scrape_timeout_above_interval(objects: Objects) -> Iterator[Problem]:
                     "scraped"
                 )
                 usual = promql.seconds(_USUAL_TIMEOUT) <= promql.seconds(interval)
-                fix = f"write scrapeTimeout: {_USUAL_TIMEOUT if usual else interval}"
+                fix = advice.write("scrapeTimeout", _USUAL_TIMEOUT if usual else interval)
                 yield Problem(monitor, (*path, "scrapeTimeout"), message, fix)
 
 
@@ -141,9 +146,12 @@ def inconsistent_monitoring_labels(objects: Objects) -> Iterator[Problem]:
         )
         key = _LABELS.get(manifest.kind)
         if key and chart_values.is_from_values(manifest):
-            fix = f"add {label}: {value} to {key} in {chart_values.file(objects)}"
+            change = Change(Action.WRITE, (*key.split("."), label), value)
+            words = f"add {label}: {value} to {key} in {chart_values.file(objects)}"
+            fix = Fix(words, (), [change])
         else:
-            fix = f"add {label}: {value} to metadata.labels of {manifest.label}"
+            labels = f"metadata.labels of {manifest.label}"
+            fix = advice.add([label], value, above=("labels",), to=labels)
         yield Problem(manifest, ("metadata", "labels"), message, fix)
 
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import Where
@@ -37,8 +37,9 @@ from scripts.rules.networking.policy_advice import (
     of_missing_rule,
     own_policy,
     peers_of,
-    pod_items,
+    pod_list,
     port_items,
+    port_list,
 )
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -147,7 +148,7 @@ def _problems(objects: Objects, blocked: _Blocked, why: str) -> Iterator[Problem
         if has_dead_rules(objects, direction, end):
             continue
         if policy is None:
-            rules = [_rule_to_write(direction, *group) for group in groups.items()]
+            rules = [flow(_rule_to_write(direction, *group)) for group in groups.items()]
             fix = new_policy(end, direction, rules)
             connections = [_connections(direction, label, group) for group in groups.items()]
             message = f"no NetworkPolicy allows {joined(connections)}, {why}: {effect}"
@@ -189,7 +190,7 @@ def _to_write(
     for allowed in policy.rules[direction]:
         is_for_peers = all(network_policies.is_for(policy, allowed, other) for other in theirs)
         if allowed.ports and is_for_peers:
-            return (*allowed.path, "ports"), f"add to ports: {port_items(ports)}"
+            return (*allowed.path, "ports"), advice.add_to("ports", port_list(ports))
     for allowed in policy.rules[direction]:
         target = theirs[0] if direction == EGRESS else own
         is_for_ports = all(network_policies.is_for_port(allowed, target, *port) for port in ports)
@@ -197,8 +198,8 @@ def _to_write(
             field = peers
             if value := _value(objects, policy, direction, end, ports):
                 field = f"networkPolicy.{value} in overlays/{objects.name}/values.yaml"
-            return (*allowed.path, peers), f"add to {field}: {pod_items(others)}"
-    fix = f"add to {name}: {_rule_to_write(direction, ports, others)}"
+            return (*allowed.path, peers), advice.add_to(field, pod_list(others))
+    fix = advice.add_to(name, [_rule_to_write(direction, ports, others)], name)
     return of_missing_rule(policy, direction), fix
 
 
@@ -218,9 +219,10 @@ def _value(
     return "ethstatsFrom" if component == "ethstats" else ""
 
 
-def _rule_to_write(direction: str, ports: Iterable[Port], others: Sequence[Workload]) -> str:
-    peers = FIELDS[direction][1]
-    return f"{{{peers}: [{pod_items(others)}], ports: [{port_items(ports)}]}}"
+def _rule_to_write(
+    direction: str, ports: Iterable[Port], others: Sequence[Workload]
+) -> dict[str, Any]:
+    return {FIELDS[direction][1]: pod_list(others), "ports": port_list(ports)}
 
 
 def _opened(
@@ -270,8 +272,8 @@ def _without_dns(objects: Objects, lacks: Sequence[str], clients: Sequence[Workl
     )
     of_system = {"matchLabels": {network_policies.NAMESPACE: _DNS_PODS.namespace}}
     peer = {"namespaceSelector": of_system, "podSelector": {"matchLabels": _DNS_PODS.labels}}
-    ports = port_items((DNS, protocol) for protocol in lacks)
-    allowing = f"{{to: [{flow(peer)}], ports: [{ports}]}}"
+    ports = port_list((DNS, protocol) for protocol in lacks)
+    allowing = flow({"to": [peer], "ports": ports})
     for policy in objects.policies:
         for allowed in policy.rules[EGRESS]:
             if any(item.get("port") == DNS for _, item in allowed.ports or ()):
@@ -284,15 +286,15 @@ def _without_dns(objects: Objects, lacks: Sequence[str], clients: Sequence[Workl
                     network_policies.is_for_port(allowed, _DNS_PODS, DNS, protocol)
                     for protocol in lacks
                 ):
-                    path, fix = (*allowed.path, "to"), f"write to: [{flow(peer)}]"
+                    path, fix = (*allowed.path, "to"), advice.write("to", [peer])
                     if is_from_values(policy.manifest):
-                        fix = in_values(objects, f"dnsTo: [{flow(peer)}]")
+                        fix = in_values(objects, "dnsTo", [peer])
                 else:
-                    path, fix = (*allowed.path, "ports"), f"add to ports: {ports}"
+                    path, fix = (*allowed.path, "ports"), advice.add_to("ports", ports)
                 return Problem(policy.manifest, path, message, fix)
     fix = _policies(clients, allowing)
     if any(is_from_values(own.manifest) for own in clients):
-        fix = in_values(objects, f"dnsTo: [{flow(peer)}]")
+        fix = in_values(objects, "dnsTo", [peer])
     return Problem(clients[0].manifest, ("metadata", "name"), message, fix)
 
 
@@ -352,6 +354,10 @@ def _has_private_address(block: Any) -> bool:
     )
 
 
+_BACKUPS = ("backup", "restore-drill")
+"""Components that call only the bucket of the backups, outside of the namespace."""
+
+
 @rule(CONCEPTS)
 def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
     """NetworkPolicies allow the connections out of the namespace that the configuration names.
@@ -360,6 +366,7 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
     node.
     """
     blocked: dict[str, tuple[Workload, dict[str, Call]]] = {}
+    buckets = {c.host for c in objects.calls if c.source.manifest.component in _BACKUPS}
     for call in objects.calls:
         isolating = objects.isolating[EGRESS, label_of(call.source)]
         if call.targets or not isolating:
@@ -381,7 +388,9 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
             continue
         by_text = {flow(_peer_of(call)): _peer_of(call) for call in hosts.values()}
         ports = {(call.port, "TCP") for call in hosts.values()}
-        value = "txSenderTo" if workload.manifest.component == "tx-sender" else "backupTo"
+        value = "txSenderTo" if workload.manifest.component == "tx-sender" else ""
+        if hosts.keys() <= buckets:
+            value = "backupTo"
         yield at_own_policy(
             objects, EGRESS, workload, message, list(by_text.values()), ports, value
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
+from scripts.core import advice
 from scripts.core.sentences import joined
 from scripts.kubernetes import monitors, network_policies, services
 from scripts.kubernetes.manifest import Manifest, Where
@@ -22,7 +23,7 @@ from scripts.rules.networking.policies import (
     p2p_ports,
     pods_behind,
 )
-from scripts.rules.networking.policy_advice import at_own_policy, own_policy, peers_of, port_items
+from scripts.rules.networking.policy_advice import at_own_policy, own_policy, peers_of, port_list
 from scripts.rules.networking.selection import monitored
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -66,13 +67,14 @@ def network_policy_blocks_prometheus(objects: Objects) -> Iterator[Problem]:
         texts = _scrapers(objects, workload, port)
         if usual and texts and usual not in texts:
             policy, path = _opening(objects, workload, port)
-            actual, expected = flow(json.loads(texts[0])), flow(json.loads(usual))
+            actual, expected = json.loads(texts[0]), json.loads(usual)
             message = (
                 f"{policy.manifest.label} opens {numbered([port])} of {label_of(workload)} to"
-                f" {actual}, but other policies open scraped ports to {expected}: one Prometheus"
+                f" {flow(actual)}, but other policies open scraped ports to {flow(expected)}: one"
+                " Prometheus"
                 " can't scrape both"
             )
-            yield Problem(policy.manifest, path, message, f"write {expected} instead of {actual}")
+            yield Problem(policy.manifest, path, message, advice.instead(actual, expected))
 
 
 def _usual_scraper(objects: Objects) -> str:
@@ -205,6 +207,6 @@ def _missing_ingress(
         opened = set(opened_ports(objects, allowed, workload))
         is_to_outside = any(_is_outside(objects, item) for _, item in allowed.peers or ())
         if policy and is_to_outside and opened & similar and not opened & missing:
-            path, fix = (*allowed.path, "ports"), f"add to ports: {port_items(missing)}"
+            path, fix = (*allowed.path, "ports"), advice.add_to("ports", port_list(missing))
             return Problem(policy.manifest, path, message, fix)
     return at_own_policy(objects, INGRESS, workload, message, [peer], missing, value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies, services
@@ -12,6 +12,7 @@ from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy, Rule
 from scripts.kubernetes.pod_connections import Call
 from scripts.kubernetes.workloads import Workload, selects, whole
+from scripts.rules.chart_values import file
 from scripts.rules.networking.policies import (
     CONCEPTS,
     CONNECTIVITY,
@@ -103,8 +104,8 @@ def missing_default_deny(objects: Objects) -> Iterator[Problem]:
     denying = [policy for policy in objects.policies if not any(policy.rules.values())]
     widest = max(denying, key=lambda policy: len(selected(objects, policy)), default=None)
     if widest is None:
-        fix = "write networkPolicy: {enabled: true, wholeNamespace: true} in"
-        fix += f" overlays/{objects.name}/values.yaml"
+        both, where = {"enabled": True, "wholeNamespace": True}, f" in {file(objects)}"
+        fix = advice.write_values("networkPolicy", both, where)
         yield Problem(objects.application, ("metadata", "name"), message, fix)
         return
     is_whole = _is_whole(widest)
@@ -113,9 +114,9 @@ def missing_default_deny(objects: Objects) -> Iterator[Problem]:
         labels = paths.get(widest.manifest.object, ("spec", "podSelector", "matchLabels"))
         path = ("spec", "podSelector", "matchLabels", *sorted(labels or ())[:1])
     fix = (
-        "write policyTypes: [Ingress, Egress]"
+        advice.write("policyTypes", ["Ingress", "Egress"])
         if is_whole
-        else in_values(objects, "wholeNamespace: true")
+        else in_values(objects, "wholeNamespace", True)
     )
     yield Problem(widest.manifest, path, message, fix)
 
@@ -490,7 +491,7 @@ def unneeded_internet_egress(objects: Objects) -> Iterator[Problem]:
             fix = f"write a podSelector that selects only {joined([*map(label_of, needing)])}"
             if not needing[1:]:
                 labels = {"matchLabels": pod_selector(needing[0])}
-                fix = f"write podSelector: {flow(labels)}"
+                fix = advice.write("podSelector", labels)
             yield Problem(policy.manifest, ("spec", "podSelector"), message, fix)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies, services
@@ -97,9 +97,9 @@ def public_service(objects: Objects) -> Iterator[Problem]:
             if not is_reported and (not ports or {port.name for port in ports} - _P2P):
                 path, how = opened
                 message = f"{service.label} {how}: clients can bypass the Ingress"
-                fix = "write type: ClusterIP, and route requests through an Ingress"
+                fix = advice.write("type", "ClusterIP") + ", and route requests through an Ingress"
                 if path[-1] == "externalIPs":
-                    fix = "remove externalIPs, and route requests through an Ingress"
+                    fix = advice.remove("externalIPs") + ", and route requests through an Ingress"
                 yield Problem(service, path, message, fix)
 
 
@@ -173,7 +173,11 @@ def public_private_port(objects: Objects) -> Iterator[Problem]:
 
 def _closing(service: Manifest, opened: Where, private: Sequence[_Port]) -> str:
     """Return the fix for a Service that is open to the outside and has private ports."""
-    close = "remove externalIPs" if opened[-1] == "externalIPs" else "write type: ClusterIP"
+    close = (
+        advice.remove("externalIPs")
+        if opened[-1] == "externalIPs"
+        else advice.write("type", "ClusterIP")
+    )
     if len(private) == len(services.ports(service)):
         return f"{close}, so that only pods of the cluster can connect"
     numbers = joined([str(port.of.number) for port in private])
@@ -330,7 +334,7 @@ def missing_https_redirect(objects: Objects) -> Iterator[Problem]:
                 f"{ingress.label} serves plain HTTP without a redirect to HTTPS: requests to"
                 " http:// stay unencrypted"
             )
-            fix = f'write {key}: "{value}"'
+            fix = advice.write_value(value, f'{key}: "{value}"')
             yield Problem(ingress, ("metadata", "annotations", key), message, fix)
 
 
@@ -356,7 +360,7 @@ def outdated_tls_policy(objects: Objects) -> Iterator[Problem]:
             if policy is None or _OLD_TLS.fullmatch(str(policy)):
                 actual = f"the ssl-policy {policy}" if policy else "the default ssl-policy of AWS"
                 message = f"{actual} allows the insecure TLS 1.0 or 1.1 for {ingress.label}"
-                fix = f"write {path[-1]}: ELBSecurityPolicy-TLS13-1-2-2021-06"
+                fix = advice.write(path[-1], "ELBSecurityPolicy-TLS13-1-2-2021-06")
                 yield Problem(ingress, path, message, fix)
 
 

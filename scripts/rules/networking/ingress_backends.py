@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.sentences import joined
 from scripts.kubernetes import containers, services
 from scripts.kubernetes.containers import Port
@@ -67,7 +67,7 @@ def _backend(objects: Objects, backend: Backend) -> Problem | None:
         )
         fix = f"write in name the Service that should answer: {joined(names, 'or')}"
         if near:
-            fix = f"write name: {near[0]}"
+            fix = advice.write("name", near[0])
         return Problem(ingress, (*path, "service", "name"), message, fix)
     if objects.led_to(backend):
         return None
@@ -81,7 +81,8 @@ def _backend(objects: Objects, backend: Backend) -> Problem | None:
     field = "name" if is_named else "number"
     fix = f"write in port.{field} the port that should answer: {joined(known, 'or')}"
     if near or len(known) == 1:
-        fix = f"write port: {{{field}: {(near or known)[0]}}}"
+        right = (near or known)[0]
+        fix = advice.write("port", {field: right if is_named else int(right)})
     place = (*path, "service", "port", field)
     return Problem(ingress, place, message, fix)
 
@@ -153,9 +154,10 @@ def _health_check(wanted: str, behind: Sequence[Workload], known: Sequence[Port]
         if port.is_meant(container.get("readinessProbe", "httpGet", "port"), "TCP")
     }
     if len(probed) == 1:
-        return f'write {_HEALTH}: "{probed.pop()}", the port of the readiness probe'
+        return advice.write(_HEALTH, str(probed.pop())) + ", the port of the readiness probe"
     number = int(wanted) if wanted.isdecimal() else wanted
-    return instead(_HEALTH, "answers the health check", number, known, "TCP") + ", in quotes"
+    # The fix is a number, but an annotation is a string.
+    return str(instead(_HEALTH, "answers the health check", number, known, "TCP")) + ", in quotes"
 
 
 def _services(objects: Objects, ingress: Manifest) -> list[Manifest]:

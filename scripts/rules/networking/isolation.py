@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.core.sentences import joined
 from scripts.kubernetes import containers, network_policies
@@ -46,7 +46,9 @@ def missing_policy_type(objects: Objects) -> Iterator[Problem]:
                         f"policyTypes of {policy.manifest.label} does not list {direction}, so the"
                         f" rules in {name} have no effect"
                     )
-                    fix = "write policyTypes: [Ingress, Egress]; if this policy should not restrict"
+                    fix = advice.write("policyTypes", ["Ingress", "Egress"]).unless(
+                        "; if this policy should not restrict"
+                    )
                     fix += f" {name}, remove {name} from it"
                     yield Problem(policy.manifest, ("spec", "policyTypes"), message, fix)
 
@@ -67,7 +69,10 @@ def invalid_policy_type(objects: Objects) -> Iterator[Problem]:
                     " the API server rejects it"
                 )
                 yield Problem(
-                    policy.manifest, ("spec", "policyTypes", index), message, f"write {near[0]}"
+                    policy.manifest,
+                    ("spec", "policyTypes", index),
+                    message,
+                    advice.write_value(near[0]),
                 )
 
 
@@ -85,9 +90,9 @@ def empty_policy_types(objects: Objects) -> Iterator[Problem]:
                 f"policyTypes of {policy.manifest.label} is empty, so by default the policy"
                 f" restricts {'only ' if not actual[1:] else ''}{joined(actual).lower()}"
             )
-            fix = f"write policyTypes: [{', '.join(actual)}]"
+            fix = advice.write("policyTypes", actual)
             if not actual[1:]:
-                fix += "; to restrict egress, too, write policyTypes: [Ingress, Egress]"
+                fix = fix.unless("; to restrict egress, too, write policyTypes: [Ingress, Egress]")
             yield Problem(policy.manifest, ("spec", "policyTypes"), message, fix)
 
 
@@ -122,7 +127,9 @@ def cidr_exception_outside_block(objects: Objects) -> Iterator[Problem]:
             network = network_policies.network(text)
             if cidr and network and (network == cidr or not is_within(network, cidr)):
                 what = f"is outside of cidr, which is {cidr}"
-                fix = f"remove {text}, which the rule does not allow anyway; if another range is"
+                fix: str = advice.remove(text).unless(
+                    ", which the rule does not allow anyway; if another range is"
+                )
                 fix += f" meant, write one inside {cidr}"
                 if is_within(cidr, network):
                     what = f"includes all of cidr, which is {cidr}"
@@ -179,12 +186,13 @@ def invalid_end_port(objects: Objects) -> Iterator[Problem]:
             numbers = _numbers(objects, policy, path, item)
             fix = "write the number of the first port, for example port: 30303"
             if numbers:
-                fix = f"write port: {min(numbers)}"
+                fix = advice.write("port", min(numbers))
             yield Problem(policy.manifest, (*path, "endPort"), message, fix)
         elif whole(last, first) < first:
             message = f"endPort {last} is less than port {first}: the API server rejects it"
-            fix = f"write port: {last} and endPort: {first}; if only port {first} is meant, remove"
-            fix += " endPort"
+            fix = advice.write_all({"port": last, "endPort": first}).unless(
+                f"; if only port {first} is meant, remove endPort"
+            )
             yield Problem(policy.manifest, (*path, "endPort"), message, fix)
 
 
@@ -208,7 +216,7 @@ def named_port_with_ip_block(objects: Objects) -> Iterator[Problem]:
                     numbers = _numbers(objects, policy, path, item)
                     fix = "write the number of the port, for example port: 443"
                     if numbers:
-                        fix = f"write port: {min(numbers)}"
+                        fix = advice.write("port", min(numbers))
                     yield Problem(policy.manifest, (*path, "port"), message, fix)
 
 

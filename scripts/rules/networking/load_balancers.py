@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.rules.chart_values import file, is_from_values
 from scripts.rules.rule import Outcome, Problem, rule
@@ -35,7 +36,8 @@ def load_balancer_with_affinity(objects: Objects) -> Iterator[Problem]:
                 f"{service.label} has type: LoadBalancer and sessionAffinity: ClientIP, so AWS "
                 "creates no load balancer for it, and it never gets an address"
             )
-            fix = f"write spec.sessionAffinity: None in {service.label}"
+            fix = advice.write("spec.sessionAffinity", "None") + f" in {service.label}"
             if service.component == "besu" and is_from_values(service):
-                fix = f"write besu.service.sessionAffinity: None in {file(objects)}"
+                key = "besu.service.sessionAffinity"
+                fix = advice.write_values(key, "None", f" in {file(objects)}")
             yield Problem(service, ("spec", "sessionAffinity"), message, fix)

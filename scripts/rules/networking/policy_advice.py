@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from scripts.core import advice
+from scripts.core.fixes import Fix
 from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import FIELDS, Party, Policy, Rule
@@ -33,15 +35,25 @@ def of_missing_rule(policy: Policy, direction: str) -> Where:
     return path if policy.manifest.patches else (*path, len(policy.rules[direction]))
 
 
+def port_list(ports: Iterable[Port]) -> list[dict[str, Any]]:
+    """Return the items of a rule's ports."""
+    return [{"port": number, "protocol": protocol} for number, protocol in sorted(ports)]
+
+
 def port_items(ports: Iterable[Port]) -> str:
     """Return the items of a rule's ports as YAML on one line."""
-    return ", ".join(flow({"port": p, "protocol": protocol}) for p, protocol in sorted(ports))
+    return ", ".join(map(flow, port_list(ports)))
+
+
+def pod_list(workloads: Iterable[Workload]) -> list[dict[str, Any]]:
+    """Return the peers that select the pods of workloads, each once."""
+    found = [{"podSelector": {"matchLabels": dict(pod_selector(own))}} for own in workloads]
+    return [item for index, item in enumerate(found) if item not in found[:index]]
 
 
 def pod_items(workloads: Iterable[Workload]) -> str:
     """Return the peers that select the pods of workloads, as YAML on one line."""
-    items = [flow({"podSelector": {"matchLabels": pod_selector(own)}}) for own in workloads]
-    return ", ".join(dict.fromkeys(items))
+    return ", ".join(map(flow, pod_list(workloads)))
 
 
 def pod_selector(workload: Workload) -> Mapping[str, Any]:
@@ -67,7 +79,7 @@ def narrower(
     """Return the fix for a peer, or a rule without peers, that is for others than the callers."""
     sources = [own for own in objects.workloads if label_of(own) in callers]
     if not allowed.peers:
-        return f"write from: [{pod_items(sources)}]"
+        return advice.write("from", pod_list(sources))
     peer, namespace = dict(allowed.peers)[path], policy.manifest.namespace
     parties = objects.parties
     own = [s for s in sources if network_policies.names(peer, parties[label_of(s)], namespace)]
@@ -88,16 +100,16 @@ def at_own_policy(
 ) -> Problem:
     """Return the problem of a missing rule, at the workload's policy or the workload itself.
 
-    value: the chart's value for the peers.
+    value: the chart's value for the peers; empty if it has none.
     """
     policy, (name, side) = own_policy(objects, direction, workload), FIELDS[direction]
-    item = f"{{{side}: {flow(peers)}, ports: [{port_items(ports)}]}}"
+    item = {side: [*peers], "ports": port_list(ports)}
     if policy is None:
-        fix = new_policy(workload, direction, [item])
-        return Problem(workload.manifest, ("metadata", "name"), message, fix)
-    fix = f"add to {name}: {item}"
-    if is_from_values(policy.manifest):
-        fix = in_values(objects, f"{value}: {flow(peers)}")
+        new = new_policy(workload, direction, [flow(item)])
+        return Problem(workload.manifest, ("metadata", "name"), message, new)
+    fix = advice.add_to(name, [item], name)
+    if value and is_from_values(policy.manifest):
+        fix = in_values(objects, value, [*peers])
     wanted = set(ports)
     for allowed in policy.rules[direction]:
         is_for_ports = all(network_policies.is_for_port(allowed, ANY, *port) for port in wanted)
@@ -114,9 +126,10 @@ def new_policy(workload: Workload, direction: str, rules: Sequence[str]) -> str:
     return f"add a NetworkPolicy to the chart, with spec: {{{spec}}}"
 
 
-def in_values(objects: Objects, value: str) -> str:
+def in_values(objects: Objects, key: str, value: Any) -> Fix:
     """Return the fix to write a value of networkPolicy."""
-    return f"write networkPolicy.{value} in overlays/{objects.name}/values.yaml"
+    file = f"overlays/{objects.name}/values.yaml"
+    return advice.write_values(f"networkPolicy.{key}", value, f" in {file}")
 
 
 def peers_of(

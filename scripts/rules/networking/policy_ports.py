@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from scripts.core import advice
 from scripts.kubernetes import containers
 from scripts.kubernetes.containers import Port
 from scripts.kubernetes.manifest import Manifest, Where
@@ -60,7 +61,7 @@ def _policy_port(
         " listens there: connections to the intended port time out"
     )
     if other:
-        fix = f"write protocol: {other[0].protocol}"
+        fix: str = advice.write("protocol", other[0].protocol)
         yield Problem(manifest, (*path, "protocol"), message, fix)
     else:
         fix = "remove endPort, and " if end is not None else ""

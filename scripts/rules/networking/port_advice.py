@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from scripts.core import advice
 from scripts.core.sentences import joined
 from scripts.kubernetes.containers import Port
 from scripts.kubernetes.workloads import Workload
@@ -20,9 +21,9 @@ def instead(field: str, use: str, wanted: Any, known: Iterable[Port], protocol: 
     ports = [port for port in known if port.protocol == protocol]
     names = [port.name for port in ports]
     near = difflib.get_close_matches(wanted, names, 1) if by_name else []
-    values = [port.name if by_name and port.name else str(port.number) for port in ports]
+    values = [port.name if by_name and port.name else port.number for port in ports]
     if near or len(set(values)) == 1:
-        return f"write {field}: {(near or values)[0]}"
+        return advice.write(field, (near or values)[0])
     if values:
         listed = dict.fromkeys(_both(port, by_name) for port in ports)
         return f"write in {field} the port that {use}: {joined(list(listed), 'or')}"

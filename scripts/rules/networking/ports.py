@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from scripts.core import advice
 from scripts.kubernetes import containers, services
 from scripts.kubernetes.containers import HANDLERS, Container, Port
 from scripts.kubernetes.manifest import Manifest, Where
@@ -40,7 +41,7 @@ def unknown_target_port(objects: Objects) -> Iterator[Problem]:
             place = port.target_path
             fix = instead("targetPort", "clients need", wanted, known, protocol)
             if other:
-                place, fix = (*port.path, "protocol"), f"write protocol: {other[0].protocol}"
+                place, fix = (*port.path, "protocol"), advice.write("protocol", other[0].protocol)
             yield Problem(service, place, message, fix)
 
 
@@ -60,7 +61,7 @@ def service_port_name_mismatch(objects: Objects) -> Iterator[Problem]:
                 f"port {name} of {port.service.label} forwards to the container port {actual[0]},"
                 f" not to the container port {expected[0]}: clients reach the wrong API"
             )
-            yield Problem(port.service, port.target_path, message, f"write targetPort: {name}")
+            yield Problem(port.service, port.target_path, message, advice.write("targetPort", name))
 
 
 @rule(_SERVICES + "#field-spec-ports")

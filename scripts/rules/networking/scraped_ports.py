@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from scripts.core import advice
 from scripts.core.sentences import joined
 from scripts.kubernetes import containers, monitors, services
 from scripts.kubernetes.containers import Port
@@ -52,7 +53,8 @@ def _instead(field: str, wanted: Any, names: Sequence[int | str]) -> str:
     # The chart calls ports with metrics so.
     likely = near or [name for name in known if name == "metrics"] or known
     if near or not likely[1:]:
-        return f"write {field}: {''.join(likely[:1])}"
+        right = "".join(likely[:1])
+        return advice.write(field, next((name for name in names if str(name) == right), right))
     return f"write in {field} the port that serves metrics: {joined(known, 'or')}"
 
 

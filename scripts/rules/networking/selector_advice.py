@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scripts.core import advice
 from scripts.core.sentences import joined
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import STATEFUL, holds, mappings
@@ -14,11 +15,11 @@ from scripts.rules.snapshot import Objects
 COMPONENT = "app.kubernetes.io/component"
 
 
-def usual(objects: Objects, manifest: Manifest) -> str:
-    """Return the label to select by, as YAML: the component that the labels or the name have."""
+def usual(objects: Objects, manifest: Manifest) -> dict[str, str]:
+    """Return the label to select by: the component that the labels or the name have."""
     components = {str(workload.labels.get(COMPONENT)) for workload in objects.makers}
     own = [one for one in components if one in manifest.name or one == manifest.component]
-    return f"{{{COMPONENT}: {min(own, default='besu')}}}"
+    return {COMPONENT: min(own, default="besu")}
 
 
 def pod_labels(objects: Objects) -> list[dict[str, str]]:
@@ -65,7 +66,7 @@ def _instead(key: str, value: Any, known: Sequence[Mapping[str, Any]], component
     similar = _similar(label, value, values, component)
     fix = f"write {label} with the value of the intended pods: {joined(values, 'or')}"
     if similar:
-        fix = f"write {label}: {similar}"
+        fix = advice.write(label, similar)
     if label in STATEFUL:
         fix += "; the ordinal must be less than the StatefulSet's replicas"
     return fix if label == key else f"instead of {key}: {value}, {fix}"
@@ -96,5 +97,5 @@ def _for_expression(
     value = listed[0] if isinstance(listed, list) and listed else ""
     similar = _similar(key, value, values, component)
     if similar:
-        return f"write values: [{similar}]"
+        return advice.write("values", [similar])
     return f"write in values the label values of the intended pods: {joined(values, 'or')}"

@@ -6,12 +6,11 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.sentences import joined
 from scripts.kubernetes import monitors
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload, holds, mappings, picks, selects
-from scripts.rules.networking.policies import flow
 from scripts.rules.networking.policy_advice import pod_selector
 from scripts.rules.networking.selection import monitored, own_namespace, peers
 from scripts.rules.networking.selector_advice import COMPONENT, mismatch, pod_labels, usual
@@ -45,7 +44,9 @@ def service_selects_no_pods(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} has neither a selector nor an EndpointSlice, so it has no"
                 " endpoints"
             )
-            fix = f"write selector: {usual(objects, manifest)}; if other pods are meant, write"
+            fix = advice.write("selector", usual(objects, manifest)).unless(
+                "; if other pods are meant, write"
+            )
             fix += " their labels"
             yield Problem(manifest, _SELECTOR, message, fix)
 
@@ -70,7 +71,9 @@ def pdb_selects_no_pods(objects: Objects) -> Iterator[Problem]:
         if selector is None:
             message = f"{manifest.label} has no selector, so it protects no pods"
             labels = usual(objects, manifest)
-            fix = f"write selector: {{matchLabels: {labels}}}; if other pods are meant, write"
+            fix = advice.write("selector", {"matchLabels": labels}).unless(
+                "; if other pods are meant, write"
+            )
             fix += " their labels"
             yield Problem(manifest, _SELECTOR, message, fix)
         yield from _no_pods(objects, manifest, _SELECTOR, selector, "it protects no pods")
@@ -162,7 +165,7 @@ def monitor_selects_nothing(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} selects {targets} only in the namespace {where}, not in"
                 f" {objects.namespace}, so {effect}"
             )
-            fix = f"write namespaceSelector: {{matchNames: [{objects.namespace}]}}"
+            fix: str = advice.write("namespaceSelector", {"matchNames": [objects.namespace]})
             yield Problem(manifest, path, message, fix)
         elif manifest.kind == "PodMonitor":
             yield from _no_pods(objects, manifest, _SELECTOR, selector, effect)
@@ -258,7 +261,7 @@ def selector_of_wrong_component(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} has the label {COMPONENT}: {own}, but selects the pods of"
                 f" the component {chosen}: it applies to the wrong pods"
             )
-            fix = f"write {COMPONENT}: {own} in the selector"
+            fix = advice.write(COMPONENT, own) + " in the selector"
             yield Problem(manifest, (*path, COMPONENT), message, fix)
 
 
@@ -284,7 +287,7 @@ def unknown_selector_value(objects: Objects) -> Iterator[Problem]:
                         " has that label: the intended pods are not selected"
                     )
                     where = (*path, "matchExpressions", index, "values", place)
-                    fix = f"write {near[0]} instead of {value} in values"
+                    fix = advice.instead(value, near[0]) + " in values"
                     yield Problem(manifest, where, message, fix)
 
 
@@ -319,10 +322,12 @@ def affinity_selects_no_pods(objects: Objects) -> Iterator[Problem]:
             label = workload.manifest.label
             if not isinstance(selector, dict):
                 message = f"a {kind} term of {label} has no labelSelector, so {effect}"
-                labels = flow(pod_selector(workload))
+                labels = dict(pod_selector(workload))
                 if kind == "podAffinity":
-                    labels = f"{{{COMPONENT}: besu}}"
-                fix = f"write labelSelector: {{matchLabels: {labels}}}; if other pods are meant,"
+                    labels = {COMPONENT: "besu"}
+                fix: str = advice.write("labelSelector", {"matchLabels": labels}).unless(
+                    "; if other pods are meant,"
+                )
                 fix += " write their labels"
                 yield Problem(workload.manifest, path, message, fix)
                 continue
@@ -363,7 +368,7 @@ def topology_spread_selects_other_pods(objects: Objects) -> Iterator[Problem]:
                 part, fix = mismatch(own, [workload.labels])
                 if not part:
                     labels = {"matchLabels": pod_selector(workload)}
-                    fix = f"write labelSelector: {flow(labels)}"
+                    fix = advice.write("labelSelector", labels)
                 place = (*path, "topologySpreadConstraints", index, "labelSelector", *part)
                 label = workload.manifest.label
                 message = (
@@ -388,7 +393,9 @@ def invalid_selector_operator(objects: Objects) -> Iterator[Problem]:
                 f" also values: {_REJECTED}"
             )
             by_values, which = ("In", "every") if operator == "Exists" else ("NotIn", "no")
-            fix = f"write operator: {by_values}; if {which} value of the label should match, remove"
+            fix: str = advice.write("operator", by_values).unless(
+                f"; if {which} value of the label should match, remove"
+            )
             fix += " values"
             yield Problem(manifest, (*path, "values"), message, fix)
         elif operator in _BY_VALUES and not values:
@@ -442,7 +449,10 @@ def invalid_toleration(objects: Objects) -> Iterator[Problem]:
                 message = (
                     f"a toleration of {label} has both operator: Exists and value: {_REJECTED}"
                 )
-                fix = "remove value; to tolerate only taints with this value, write operator: Equal"
+                fix: str = (
+                    advice.remove("value")
+                    + "; to tolerate only taints with this value, write operator: Equal"
+                )
                 yield Problem(workload.manifest, (*place, "value"), message, fix)
             elif not is_exists and not toleration.get("key"):
                 message = f"a toleration of {label} has no key: {_REJECTED}"

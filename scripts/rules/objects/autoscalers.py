@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from decimal import Decimal
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import autoscalers, containers
 from scripts.kubernetes.autoscalers import TARGET, Target
 from scripts.kubernetes.containers import Container
@@ -41,11 +41,11 @@ def unknown_autoscaler_target(objects: Objects) -> Iterator[Problem]:
                 f"{scaler.label} targets {target.label}, which does not exist: it never scales"
             )
             if same_name:
-                fix = f"write kind: {same_name[0].kind}"
+                fix: str = advice.write("kind", same_name[0].kind)
                 yield Problem(scaler, (*TARGET, "kind"), message, fix)
             else:
                 labels = ", ".join(other.label for other in scalable)
-                fix = f"write name: {similar[0]}" if similar else f"write one of {labels}"
+                fix = advice.write("name", similar[0]) if similar else f"write one of {labels}"
                 yield Problem(scaler, (*TARGET, "name"), message, fix)
         elif target.kind not in _SCALABLE:
             message = f"{scaler.label} targets {target.label}, which has no replicas to scale"
@@ -58,7 +58,7 @@ def unknown_autoscaler_target(objects: Objects) -> Iterator[Problem]:
                 f"{scaler.label} looks for {workload.label} in {version}, where it does not exist:"
                 " it never scales"
             )
-            fix = f"write apiVersion: {workload.api_version}"
+            fix = advice.write("apiVersion", workload.api_version)
             yield Problem(scaler, path, message, fix)
 
 
@@ -162,7 +162,7 @@ def unreachable_autoscaler_target(objects: Objects) -> Iterator[Problem]:
                         f"{scaler.label} scales above {wanted} % {resource} utilization, but the"
                         f" limits allow only {int(highest)} % of the requests: it never adds a pod"
                     )
-                    fix = f"write averageUtilization: {min(70, int(highest) - 1)}"
+                    fix = advice.write("averageUtilization", min(70, int(highest) - 1))
                     yield Problem(scaler, path, message, fix)
 
 

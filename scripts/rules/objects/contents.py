@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.parsers import expat
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -83,7 +83,7 @@ def read_write_once_pod_with_other_modes(objects: Objects) -> Iterator[Problem]:
                 f"{_claims(manifest)} combines ReadWriteOncePod with other access modes:"
                 " the API server rejects the claim"
             )
-            fix = "write accessModes: [ReadWriteOncePod]"
+            fix = advice.write("accessModes", ["ReadWriteOncePod"])
             yield Problem(manifest, (*path, "accessModes"), message, fix)
 
 
@@ -97,7 +97,7 @@ def incomplete_volume_claim(objects: Objects) -> Iterator[Problem]:
     for manifest, path, spec in _claim_specs(objects):
         if not spec.get("accessModes"):
             message = f"{_claims(manifest)} has no access mode: the API server rejects it"
-            fix = "write accessModes: [ReadWriteOnce]"
+            fix: str = advice.write("accessModes", ["ReadWriteOnce"])
             yield Problem(manifest, (*path, "accessModes"), message, fix)
         if paths.get(spec, ["resources", "requests", "storage"]) is None:
             message = f"{_claims(manifest)} requests no storage: the API server rejects it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from scripts.core import advice
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, nearest
@@ -85,7 +86,11 @@ def invalid_enum_value(objects: Objects) -> Iterator[Problem]:
                     )
                     same = [choice for choice in choices if choice.lower() == name.lower()]
                     otherwise = f"write one of {names}"
-                    fix = f"write {same[0]}" if same else nearest(name, choices, otherwise)
+                    fix = (
+                        advice.write_value(same[0])
+                        if same
+                        else nearest(name, choices, otherwise, name)
+                    )
                     yield Problem(manifest, (*path, index) if listed else path, message, fix)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.kubernetes import sync
 from scripts.kubernetes.manifest import Manifest, Where, config_maps
@@ -381,4 +381,4 @@ def server_managed_field(objects: Objects) -> Iterator[Problem]:
                 f"{path[-1]} of {manifest.label} is managed by {owner}: git and {owner} overwrite"
                 " each other"
             )
-            yield Problem(manifest, path, message, f"remove {path[-1]}")
+            yield Problem(manifest, path, message, advice.remove(str(path[-1])))

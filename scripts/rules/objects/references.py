@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 
-from scripts.core import paths
+from scripts.core import advice, paths
+from scripts.core.fixes import Fix
 from scripts.kubernetes import services
 from scripts.kubernetes.manifest import PODS, Manifest, Where
 from scripts.kubernetes.workloads import Workload
@@ -50,7 +51,7 @@ def missing_secret(objects: Objects) -> Iterator[Problem]:
         else:
             created = paths.get(maker.object, target)
             message = f"{maker.label} creates the Secret {created}, but {problem.message}"
-            yield Problem(maker, target, message, f"write target.name: {name}")
+            yield Problem(maker, target, message, advice.write("target.name", name))
 
 
 @rule(_CONFIG_MAPS)
@@ -75,7 +76,7 @@ def missing_config_key(objects: Objects) -> Iterator[Problem]:
                     )
                     near = difflib.get_close_matches(key, known, 1)
                     add = _add_key(objects, kind, mention.name, key)
-                    fix = f"write {near[0]} instead of {key}" if near else add
+                    fix = advice.instead(key, near[0]) if near else add
                     yield _at_the_maker(objects, kind, mention, message, add) or Problem(
                         mention.manifest, path, message, fix
                     )
@@ -231,16 +232,20 @@ def _missing_fix(objects: Objects, kind: str, name: str, near: Sequence[str]) ->
     """
     known = list(near or objects.given.objects.get(kind, ()))
     provided = f"list it under given.{kind} in {_environment_file(objects)}"
+    other: str
     if kind == "PriorityClass" and not known:
-        other = "remove priorityClassName"
+        other = advice.remove("priorityClassName")
     elif near or (known and kind in _OF_CLUSTERS):
         other = f"write {_one_of(objects, kind, known)}"
+        if len(known) == 1:
+            other = advice.write_value(known[0], other.removeprefix("write "))
     elif kind in _OF_CLUSTERS:
         return f"create {kind}/{name} on the cluster if it is missing, and {provided}"
     else:
         what = "an ExternalSecret for " if kind == "Secret" else ""
         other = f"create {what}{kind}/{name} in chart/templates"
-    return f"{other}; if the cluster has {kind}/{name}, {provided}"
+    otherwise = f"; if the cluster has {kind}/{name}, {provided}"
+    return other.unless(otherwise) if isinstance(other, Fix) else other + otherwise
 
 
 def _one_of(objects: Objects, kind: str, names: Sequence[str]) -> str:
@@ -283,7 +288,7 @@ def statefulset_without_headless_service(objects: Objects) -> Iterator[Problem]:
         service = objects.find("Service", name)
         fix = f"create a Service with clusterIP: None that selects the pods of {label}, and write"
         fix += " its name in serviceName"
-        fix = f"write serviceName: {headless[0]}" if headless else fix
+        fix = advice.write("serviceName", headless[0]) if headless else fix
         if not name and headless:
             message = f"{label} has no serviceName: {_NAMELESS}"
         elif not name or name in headless:

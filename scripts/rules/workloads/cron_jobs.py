@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import cron
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.quantity import shown
@@ -121,7 +121,7 @@ def invalid_job_restart_policy(objects: Objects) -> Iterator[Problem]:
                 f"restartPolicy is {policy or 'not set, which means Always'}, and a Job allows only"
                 " Never or OnFailure: the API server rejects the object, so the sync fails"
             )
-            fix = "write restartPolicy: Never"
+            fix = advice.write("restartPolicy", "Never")
             yield Problem(workload.manifest, (*path, "restartPolicy"), message, fix)
 
 
@@ -140,8 +140,8 @@ def missing_job_deadline(objects: Objects) -> Iterator[Problem]:
             )
             between = cron.interval(str(workload.get("spec", "schedule")))
             fix = (
-                f"add activeDeadlineSeconds: {_deadline(between)} to spec.jobTemplate.spec: less "
-                f"than the {between} s between two Jobs"
+                advice.add("activeDeadlineSeconds", _deadline(between))
+                + f" to spec.jobTemplate.spec: less than the {between} s between two Jobs"
             )
             yield Problem(workload.manifest, path, message, fix)
 
@@ -161,7 +161,9 @@ def job_deadline_too_short(objects: Objects) -> Iterator[Problem]:
                 f"activeDeadlineSeconds is {seconds}: the Job may be terminated before its pod has "
                 "started"
             )
-            fix = "write activeDeadlineSeconds: 3600, or more if the Job takes longer"
+            fix = advice.write("activeDeadlineSeconds", 3600).unless(
+                ", or more if the Job takes longer"
+            )
             yield Problem(workload.manifest, path, message, fix)
 
 
@@ -227,7 +229,9 @@ def concurrent_jobs_share_volumes(objects: Objects) -> Iterator[Problem]:
                 " and both write to the same volume or bucket"
             )
             path: Where = ("spec", "concurrencyPolicy")
-            yield Problem(workload.manifest, path, message, "write concurrencyPolicy: Forbid")
+            yield Problem(
+                workload.manifest, path, message, advice.write("concurrencyPolicy", "Forbid")
+            )
 
 
 @rule(_CRON_JOBS, outcome=Outcome.RISK)
@@ -240,7 +244,7 @@ def backup_suspended(objects: Objects) -> Iterator[Problem]:
         path = ("spec", "suspend")
         if workload.get(*path) is True:
             message = f"{workload.manifest.label} is suspended (suspend: true): no backup is made"
-            yield Problem(workload.manifest, path, message, "write suspend: false")
+            yield Problem(workload.manifest, path, message, advice.write("suspend", False))
 
 
 @rule(_CRON_JOBS)
@@ -257,7 +261,9 @@ def starting_deadline_too_short(objects: Objects) -> Iterator[Problem]:
                 f"startingDeadlineSeconds is {seconds}, but the CronJob controller checks schedules"
                 " only every 10 s: it may never start a Job"
             )
-            yield Problem(workload.manifest, path, message, "write startingDeadlineSeconds: 1200")
+            yield Problem(
+                workload.manifest, path, message, advice.write("startingDeadlineSeconds", 1200)
+            )
 
 
 def _deadline(between: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Manifest
@@ -108,9 +109,10 @@ def missing_pdb(objects: Objects) -> Iterator[Problem]:
             fix = "add a PodDisruptionBudget with maxUnavailable: 1 that selects these pods"
             component = workload.manifest.component
             if component in _OF_CHART:
-                fix = (
-                    f"write {component}.podDisruptionBudget: {{enabled: true, maxUnavailable: 1}} "
-                    f"in overlays/{objects.name}/values.yaml"
+                fix = advice.write_values(
+                    f"{component}.podDisruptionBudget",
+                    {"enabled": True, "maxUnavailable": 1},
+                    f" in overlays/{objects.name}/values.yaml",
                 )
             yield Problem(*counted(objects, workload, "minReplicas"), message, fix)
 
@@ -150,7 +152,7 @@ def pdb_protects_unready_pods(objects: Objects) -> Iterator[Problem]:
                 "the drain of its node"
             )
             path = ("spec", "unhealthyPodEvictionPolicy")
-            fix = "write unhealthyPodEvictionPolicy: AlwaysAllow"
+            fix = advice.write("unhealthyPodEvictionPolicy", "AlwaysAllow")
             yield Problem(manifest, path, message, fix)
 
 
@@ -169,7 +171,8 @@ def pdb_with_both_bounds(objects: Objects) -> Iterator[Problem]:
                 "minAvailable and maxUnavailable are both set: the API server rejects the object, "
                 "so the sync fails"
             )
-            fix = "remove minAvailable, and write maxUnavailable: 1"
+            other = advice.write("maxUnavailable", 1)
+            fix = advice.remove("minAvailable") + ", and " + other
             yield Problem(manifest, ("spec", "minAvailable"), message, fix)
 
 

@@ -9,8 +9,11 @@ from typing import Any
 
 from scripts.chain import block_time
 from scripts.chain.node_config import BESU, MARU
-from scripts.core import paths
+from scripts.core import advice, paths
+from scripts.core.edits import Action
 from scripts.core.findings import Severity
+from scripts.core.fixes import Change, Fix
+from scripts.core.yamlio import flow
 from scripts.kubernetes import containers, services, volumes
 from scripts.kubernetes.containers import PROBES, Container
 from scripts.kubernetes.manifest import Where
@@ -136,7 +139,8 @@ def unresolved_environment_variable(objects: Objects) -> Iterator[Problem]:
                     if own := ", ".join(sorted(_own(container))):
                         fix = f"write another variable ({own}); if {name} is intended, {fix}"
                     if near:
-                        fix = f"write $({near[0]}) instead of $({name})"
+                        words = f"write $({near[0]}) instead of $({name})"
+                        fix = advice.in_text(words, text, f"$({name})", f"$({near[0]})")
                     if name in names:
                         user = paths.get(workload.manifest.object, (*path[:-1], "name"))
                         message = (
@@ -240,14 +244,15 @@ def incomplete_ethstats_settings(objects: Objects) -> Iterator[Problem]:
             names = " and ".join(missing)
             message = f"{called(container)} has {present[0]} but not {names}: the node {effect}"
             path = (*container.path, "env")
-            added = " and ".join(_reported(objects, name) for name in missing)
-            fix = f"add {added} to env"
+            added = " and ".join(flow(_reported(objects, name)) for name in missing)
+            changes = [Change(Action.APPEND, (), _reported(objects, name)) for name in missing]
+            fix = Fix(f"add {added} to env", changes)
             yield Problem(container.workload.manifest, path, message, fix)
 
 
-def _reported(objects: Objects, name: str) -> str:
+def _reported(objects: Objects, name: str) -> dict[str, Any]:
     """Return a variable of a node that reports to EthStats, as an item of env."""
-    value = "valueFrom: {fieldRef: {fieldPath: metadata.name}}"
+    value: dict[str, Any] = {"valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     if name == "ETHSTATS_HOST":
         ethstats = objects.component("ethstats")
         hosts = [
@@ -256,11 +261,11 @@ def _reported(objects: Objects, name: str) -> str:
             for port in services.ports(service)
             if ethstats in objects.behind(service)
         ]
-        value = f"value: {(hosts or ['linea-stack-ethstats:3000'])[0]}"
+        value = {"value": (hosts or ["linea-stack-ethstats:3000"])[0]}
     elif name == "ETHSTATS_SECRET":
         known = sorted(_references(objects, "WS_SECRET"))
-        value = f"valueFrom: {{{_key_of(*(known or [_ETHSTATS_SECRET])[0])}}}"
-    return f"{{name: {name}, {value}}}"
+        value = {"valueFrom": _key_of(*(known or [_ETHSTATS_SECRET])[0])}
+    return {"name": name, **value}
 
 
 @rule("https://rclone.org/docs/")
@@ -319,7 +324,8 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
                 f"{called(container)} has no WS_SECRET: EthStats rejects the reports of all nodes"
             )
             of_nodes = sorted(_references(objects, "ETHSTATS_SECRET")) or [_ETHSTATS_SECRET]
-            fix = f"add {{name: WS_SECRET, valueFrom: {{{_key_of(*of_nodes[0])}}}}} to env"
+            reference = {"name": "WS_SECRET", "valueFrom": _key_of(*of_nodes[0])}
+            fix = advice.add_item(reference, "env")
             yield Problem(container.workload.manifest, (*container.path, "env"), message, fix)
     for container in objects.containers:
         for place, variable in container.variables():
@@ -333,7 +339,7 @@ def ethstats_secret_mismatch(objects: Objects) -> Iterator[Problem]:
                 "rejects the reports"
             )
             path = (*place, "valueFrom", "secretKeyRef", "name")
-            fix = f"write {_key_of(*expected)}"
+            fix = advice.write("secretKeyRef", _key_of(*expected)["secretKeyRef"])
             yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -353,9 +359,9 @@ def _reference(variable: Mapping[str, Any]) -> tuple[str, str] | None:
     return (str(found.get("name")), str(found.get("key"))) if isinstance(found, dict) else None
 
 
-def _key_of(secret: str, key: str) -> str:
-    """Return a reference to a key of a Secret as YAML."""
-    return f"secretKeyRef: {{name: {secret}, key: {key}}}"
+def _key_of(secret: str, key: str) -> dict[str, dict[str, str]]:
+    """Return a reference to a key of a Secret."""
+    return {"secretKeyRef": {"name": secret, "key": key}}
 
 
 _TX_SENDER = "chart/files/tx-sender/tx-sender.sh"

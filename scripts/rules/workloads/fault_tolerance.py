@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.resilience import ZONE
@@ -151,10 +151,9 @@ def chain_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
         )
         yield Problem(objects.application, ("zones",), message, fix)
         return
-    fix = (
-        "write sequencer.antiAffinity: hard and maru.antiAffinity: hard in "
-        f"overlays/{objects.name}/values.yaml"
-    )
+    fix = advice.write_values("sequencer.antiAffinity", "hard")
+    fix += " and " + advice.write_values("maru.antiAffinity", "hard").without_verb()
+    fix += f" in overlays/{objects.name}/values.yaml"
     yield Problem(sequencer.manifest, _placing(sequencer), message, fix)
 
 
@@ -186,9 +185,9 @@ def validator_split_over_zones(objects: Objects) -> Iterator[Problem]:
             )
             yield Problem(objects.application, ("kubernetesVersion",), message, fix)
             return
-        fix = (
-            f"write maru.beside: zone in overlays/{objects.name}/values.yaml; if you have set "
-            "maru.affinity, add instead to its podAffinity: "
+        file = f"overlays/{objects.name}/values.yaml"
+        fix = advice.write_values("maru.beside", "zone", f" in {file}").unless(
+            "; if you have set maru.affinity, add instead to its podAffinity: "
             f"{{{REQUIRED}: [{{topologyKey: {ZONE}, labelSelector: "
             "{matchLabels: {app.kubernetes.io/component: sequencer}}, matchLabelKeys: "
             "[apps.kubernetes.io/pod-index]}]}"
@@ -214,7 +213,7 @@ def rpc_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
             "only one pod of Besu serves JSON-RPC, which is unavailable if the pod, its node or "
             "its zone is down"
         )
-        yield Problem(manifest, path, message, f"write {path[-1]}: 2")
+        yield Problem(manifest, path, message, advice.write(path[-1], 2))
     elif spread.zone >= spread.pods and spread.pods and not _selects_nothing(objects, "besu"):
         place = "node" if spread.node >= spread.pods else "zone"
         message = (

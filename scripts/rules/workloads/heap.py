@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
@@ -73,7 +74,9 @@ def missing_max_heap(objects: Objects) -> Iterator[Problem]:
             )
             limit = jvm.resources.limits.get("memory")
             size = max(limit / 2, jvm.first.size) if limit else jvm.first.size
-            fix = f"add -Xmx{_option(size)} after {jvm.first.word}"
+            added, word = f"-Xmx{_option(size)}", jvm.first.word
+            whole = jvm.manifest.get(*jvm.first.path)
+            fix = advice.in_text(f"add {added} after {word}", whole, word, f"{word} {added}")
             yield Problem(jvm.manifest, jvm.first.path, message, fix)
 
 
@@ -92,7 +95,8 @@ def initial_heap_above_max(objects: Objects) -> Iterator[Problem]:
                 f"in {called(jvm.container)}, the initial heap ({first.word}) is larger than the "
                 f"maximum ({most.word}): the JVM does not start"
             )
-            fix = f"write -Xms{most.text}"
+            new, whole = f"-Xms{most.text}", jvm.manifest.get(*first.path)
+            fix = advice.in_text(f"write {new}", whole, first.word, new)
             yield Problem(jvm.manifest, first.path, message, fix)
 
 
@@ -112,7 +116,8 @@ def invalid_heap_size(objects: Objects) -> Iterator[Problem]:
             number = re.search("[0-9]+", word)
             option = word[:4] if word.startswith("-Xm") else word.partition("=")[0] + "="
             unit = "m" if re.search("[mM]", word[len(option) :]) or word[-1].isdigit() else "g"
-            fix = f"write {option}{number[0] if number else 1}{unit}"
+            new = f"{option}{number[0] if number else 1}{unit}"
+            fix = advice.in_text(f"write {new}", jvm.manifest.get(*path), word, new)
             yield Problem(jvm.manifest, path, message, fix)
 
 

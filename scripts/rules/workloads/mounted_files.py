@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from scripts.chain.node_config import BESU, MARU, Node, Setting
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import HANDLERS, Container
 from scripts.kubernetes.manifest import Where
@@ -62,7 +62,9 @@ def missing_sub_path(objects: Objects) -> Iterator[Problem]:
                         )
                         near = difflib.get_close_matches(name, known, 1)
                         fix = (
-                            f"write subPath: {near[0]}" if near else "write one of these in subPath"
+                            advice.write("subPath", near[0])
+                            if near
+                            else "write one of these in subPath"
                         )
                         where = (*path, field)
                         if field == "subPathExpr":
@@ -212,7 +214,7 @@ def _missing_file(
         message = f"{called(container)} uses {text}, but {elsewhere}: {_FAILS}"
         right = _used(container, text, mounted, holds) if whole else ""
         if right:
-            return Problem(workload.manifest, path, message, f"write {right} instead of {text}")
+            return Problem(workload.manifest, path, message, advice.instead(text, right))
         return Problem(workload.manifest, (*container.path, "volumeMounts"), message, fix)
     folder, volume, name = under.folder, under.volume, text[len(under.folder) + 1 :]
     known = holds.get(volume)
@@ -230,11 +232,11 @@ def _missing_file(
     if not whole:
         return None
     close = difflib.get_close_matches(name, known, 1)
-    fix = (
-        f"write {folder}/{close[0]} instead of {text}"
-        if close
-        else _key_to_add(workload, volume, name)
-    )
+    fix = _key_to_add(workload, volume, name)
+    if close:
+        right = f"{folder}/{close[0]}"
+        written = workload.manifest.get(*path)
+        fix = advice.in_text(f"write {right} instead of {text}", written, text, right)
     return Problem(workload.manifest, path, message, fix)
 
 
@@ -249,9 +251,9 @@ def _not_mounted(container: Container, text: str, folders: set[str]) -> Problem 
         f"at {near[0]}, as {called(other)} does: {_FAILS}"
     )
     # In a volume that containers share, each has a folder of its name.
-    inner = f", subPath: {container.name}" if mount.get("subPath") == other.name else ""
-    item = f"{{name: {mount.get('name')}, mountPath: {near[0]}{inner}}}"
-    fix = f"add {item} to volumeMounts of {called(container)}"
+    inner = {"subPath": container.name} if mount.get("subPath") == other.name else {}
+    item = {"name": mount.get("name"), "mountPath": near[0]} | inner
+    fix = advice.add_item(item, "volumeMounts") + f" of {called(container)}"
     path = (*container.path, "volumeMounts")
     return Problem(container.workload.manifest, path, message, fix)
 
@@ -344,7 +346,8 @@ def _missing_setting_file(
             missing = f"the volume {volume} has no {file.key}"
             fix = f"add {{key: {file.key}, path: {file.key}}} to the items of the volume {volume}"
         elif near := difflib.get_close_matches(name, files, 1):
-            fix = f"write {folder}/{near[0]} instead of {path}"
+            right, written = f"{folder}/{near[0]}", setting.manifest.get(*setting.path)
+            fix = advice.in_text(f"write {right} instead of {path}", written, path, right)
     message = (
         f"{setting.called} of the container {node.name} is {path}, but {missing}: the node can't "
         "read the file"

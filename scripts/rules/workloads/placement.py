@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.resilience import NODE, ZONE
@@ -69,7 +69,7 @@ def more_pods_than_zones(objects: Objects) -> Iterator[Problem]:
                     f"than {skew} of up to {workload.most} pods: "
                     f"{_pending(workload.most - skew * places)}"
                 )
-                fix = f"write minDomains: {places}"
+                fix = advice.write("minDomains", places)
                 yield Problem(workload.manifest, (*path, "minDomains"), message, fix)
 
 
@@ -128,7 +128,7 @@ def unknown_topology_key(objects: Objects) -> Iterator[Problem]:
                     f"{workload.manifest.label} has the topologyKey {key}, a label that no node "
                     "has: the pods stay Pending, or are not spread"
                 )
-                fix = f"write topologyKey: {near[0]}"
+                fix = advice.write("topologyKey", near[0])
                 yield Problem(workload.manifest, (*path, "topologyKey"), message, fix)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scripts.chain.node_config import BESU, MARU
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.kubernetes import services
 from scripts.kubernetes.containers import Container
@@ -53,8 +54,9 @@ def missing_readiness_probe(objects: Objects) -> Iterator[Problem]:
             )
             path = (*container.path, "readinessProbe")
             fix = _probe_to_add(container, "readinessProbe") or (
-                f"add readinessProbe: {{tcpSocket: {{port: {_target(service, container)}}}}}; if "
-                "the program has a health path, use httpGet instead"
+                advice.add(
+                    "readinessProbe", {"tcpSocket": {"port": _target(service, container)}}
+                ).unless("; if the program has a health path, use httpGet instead")
             )
             yield Problem(container.workload.manifest, path, message, fix)
 
@@ -125,19 +127,21 @@ def probe_path_of_wrong_api(objects: Objects) -> Iterator[Problem]:
                 right = right or list(answers)[:1]
                 number = next((n for n, name in behind.items() if name == right[0]), right[0])
                 names = [name for name, value in own.items() if value == number]
-                on_port = f"port: {names[0] if names else number}"
+                on_port = advice.write("port", names[0] if names else number)
                 if url_path not in answers[right[0]]:
-                    fix = f"write path: {_path_of(kind, served or answers[right[0]])}"
-                    fix += "" if served else f", and {on_port}"
+                    fix = advice.write("path", _path_of(kind, served or answers[right[0]]))
+                    fix = fix if served else fix + ", and " + on_port.without_verb()
                     yield Problem(manifest, (*path, "path"), message, fix)
                 else:
-                    yield Problem(manifest, (*path, "port"), message, f"write {on_port}")
+                    yield Problem(manifest, (*path, "port"), message, on_port)
             elif kind == "readinessProbe" and url_path == "/liveness":
                 message = (
                     f"the readinessProbe of the container {node.name} requests {url_path}: the pod "
                     "becomes ready before the node has peers and has caught up"
                 )
-                yield Problem(manifest, (*path, "path"), message, "write path: /readiness")
+                yield Problem(
+                    manifest, (*path, "path"), message, advice.write("path", "/readiness")
+                )
 
 
 def _path_of(kind: str, served: tuple[str, ...]) -> str:
@@ -190,7 +194,7 @@ def liveness_probe_too_strict(objects: Objects) -> Iterator[Problem]:
                 "program is enough for a restart"
             )
             period = _number(probe, "periodSeconds")
-            fix = f"write failureThreshold: {max(3, -(-_LEAST_LIVENESS_S // max(period, 1)))}"
+            fix = advice.write("failureThreshold", max(3, -(-_LEAST_LIVENESS_S // max(period, 1))))
             path = (*container.path, "livenessProbe", field)
             yield Problem(container.workload.manifest, path, message, fix)
 
@@ -219,7 +223,7 @@ def startup_probe_too_short(objects: Objects) -> Iterator[Problem]:
         fix = _probe_to_add(container, "startupProbe")
         path: Where = (*container.path, "startupProbe")
         if kind == "startupProbe":
-            fix = f"write failureThreshold: {600 // _number(probe, 'periodSeconds')}"
+            fix = advice.write("failureThreshold", 600 // _number(probe, "periodSeconds"))
             path = (*path, "failureThreshold")
         yield Problem(container.workload.manifest, path, message, fix)
 
@@ -239,7 +243,7 @@ def invalid_success_threshold(objects: Objects) -> Iterator[Problem]:
                     "server rejects the object, so the sync fails"
                 )
                 path = (*container.path, kind, "successThreshold")
-                fix = "write successThreshold: 1"
+                fix = advice.write("successThreshold", 1)
                 yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -259,7 +263,7 @@ def invalid_probe_number(objects: Objects) -> Iterator[Problem]:
                         f"{default}"
                     )
                     path = (*container.path, kind, field)
-                    fix = f"write {field}: {default}, or another number from 1 on"
+                    fix = advice.write(field, default).unless(", or another number from 1 on")
                     yield Problem(container.workload.manifest, path, message, fix)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.quantity import least, shown
 from scripts.kubernetes.resource_usage import (
@@ -49,8 +49,8 @@ def quota_too_small(objects: Objects) -> Iterator[Problem]:
                     "rejects what exceeds the quota"
                 )
                 enough = least(resource, total)
-                enough = quoted(enough) if resource.endswith("cpu") else enough
-                fix = f"write {name}: {enough} or more"
+                value = int(enough) if enough.isdecimal() and resource[-3:] != "cpu" else enough
+                fix = advice.write([name], value).unless(" or more")
                 if manifest.template.startswith("chart/") and not manifest.patches:
                     fix += f" in resourceQuota.hard of overlays/{objects.name}/values.yaml"
                 yield Problem(manifest, ("spec", "hard", name), message, fix)
@@ -105,9 +105,9 @@ def request_above_default_limit(objects: Objects) -> Iterator[Problem]:
                 f"{called(own.container)} requests {request} of {resource}, above its "
                 f"default limit of {limit} from a LimitRange: the API server rejects its pods"
             )
-            fix = (
-                f"add resources.limits.{resource}: {quoted(request)}; if the container needs less, "
-                f"write resources.requests.{resource}: {quoted(limit)} instead"
+            fix = advice.add(f"resources.limits.{resource}", request).unless(
+                f"; if the container needs less, write "
+                f"resources.requests.{resource}: {quoted(limit)} instead"
             )
             yield in_container(own.container, ("resources", "requests", resource), message, fix)
 
@@ -173,7 +173,7 @@ def _beyond(
             f"server rejects the {_EACH[bound.kind].replace('container', 'pod')}"
         )
         field = f"resources.{path[-1]}.{resource}"
-        fix = f"write {field}: {quoted(end)}"
+        fix: str = advice.write(field, end)
         if bound.kind == "Pod":
             verb, by = (
                 "reduce" if side == "max" else "raise",

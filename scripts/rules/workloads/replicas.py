@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scripts.core import advice
 from scripts.kubernetes import autoscalers
 from scripts.kubernetes.workloads import whole
 from scripts.rules.rule import Outcome, Problem, rule
@@ -11,6 +12,8 @@ from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.placing import counted
 
 _SCALING = "https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/"
+
+_VALIDATORS = ("maru", "sequencer")
 
 
 @rule("docs/chain.md")
@@ -26,7 +29,7 @@ def several_ethstats_replicas(objects: Objects) -> Iterator[Problem]:
             f"EthStats may have {ethstats.most} pods: each of them shows only some of the nodes"
         )
         manifest, path = counted(objects, ethstats, "maxReplicas")
-        yield Problem(manifest, path, message, f"write {path[-1]}: 1")
+        yield Problem(manifest, path, message, advice.write(path[-1], 1))
 
 
 @rule(_SCALING, outcome=Outcome.REJECTED)
@@ -43,9 +46,8 @@ def autoscaler_min_above_max(objects: Objects) -> Iterator[Problem]:
                 f"minReplicas is {least}, more than maxReplicas, which is {most}: the API server "
                 "rejects the object, so the sync fails"
             )
-            fix = (
-                f"write minReplicas: {most}; if at least {least} pods are needed, write "
-                f"maxReplicas: {least} instead"
+            fix = advice.write("minReplicas", most).unless(
+                f"; if at least {least} pods are needed, write maxReplicas: {least} instead"
             )
             yield Problem(manifest, ("spec", "minReplicas"), message, fix)
 
@@ -66,7 +68,7 @@ def replicas_outside_autoscaler(objects: Objects) -> Iterator[Problem]:
                 f"replicas is {replicas}, and {scalers[0].label} keeps {workload.least} to "
                 f"{workload.most} pods: each sync changes the number, and the autoscaler reverts it"
             )
-            fix = "remove replicas: the autoscaler sets it"
+            fix = advice.remove("replicas") + ": the autoscaler sets it"
             yield Problem(workload.manifest, ("spec", "replicas"), message, fix)
 
 
@@ -86,5 +88,10 @@ def zero_replicas(objects: Objects) -> Iterator[Problem]:
             if workload.manifest.template.startswith("chart/"):
                 section = "txSender" if component == "tx-sender" else component
                 off = f"write {section}.enabled: false in overlays/{objects.name}/values.yaml"
-            fix = f"write {path[-1]}: 1 or more; to switch it off, {off} instead"
+            least = objects.chain.validators if objects.chain and component in _VALIDATORS else 1
+            fix = advice.write(path[-1], least).unless(
+                f" or more; to switch it off, {off} instead"
+                if least == 1
+                else f", the validators of the genesis; to switch it off, {off} instead"
+            )
             yield Problem(manifest, path, message, fix)

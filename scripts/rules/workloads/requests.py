@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import resilience
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest, Where
@@ -53,9 +53,9 @@ def request_above_limit(objects: Objects) -> Iterator[Problem]:
                 f"{called(own.container)} requests {request} of {resource}, above its "
                 f"limit of {limit}: the API server rejects the object, so the sync fails"
             )
-            fix = (
-                f"write resources.requests.{resource}: {quoted(limit)}; if the container needs "
-                f"more, write resources.limits.{resource}: {quoted(request)} instead"
+            fix = advice.write(f"resources.requests.{resource}", limit).unless(
+                f"; if the container needs more, write "
+                f"resources.limits.{resource}: {quoted(request)} instead"
             )
             yield in_container(own.container, ("resources", "requests", resource), message, fix)
 
@@ -113,13 +113,16 @@ def _pairs_that_fit_no_node(objects: Objects, node: Mapping[str, Decimal]) -> It
             f"{shown(resource, allocatable)} (node in overlays/{objects.name}/environment.yaml): "
             "the Maru stays Pending"
         )
-        fix = (
-            f"write maru.beside: zone in overlays/{objects.name}/values.yaml; to keep both on one "
-            "node, use larger nodes, and update node in environment.yaml"
+        file = f"overlays/{objects.name}/values.yaml"
+        fix = advice.write_values("maru.beside", "zone", f" in {file}").unless(
+            "; to keep both on one node, use larger nodes, and update node in environment.yaml"
         )
         path = (*maru.workload.pod_path, "affinity", "podAffinity", REQUIRED, 0, "topologyKey")
         yield Problem(maru.workload.manifest, path, message, fix)
         return
+
+
+_NODE_CPU = "node.cpu in environment.yaml"
 
 
 @rule(_RESOURCES)
@@ -129,6 +132,7 @@ def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
     Otherwise the amount is not the intended one: memory "4" means 4 bytes and "512m" half a byte,
     in which no container starts; cpu "500" means 500 cores, and the pod stays Pending.
     """
+    largest = parse(objects.given.node.get("cpu")) or Decimal(0)
     for container in (own.container for own in containers_of(objects)):
         for field in ("requests", "limits"):
             written = container.get("resources", field)
@@ -136,6 +140,8 @@ def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
                 amount = parse(value)
                 if amount is None or not is_misread(resource, amount):
                     continue
+                if resource == "cpu" and amount <= largest:
+                    continue  # the environment says that its nodes have so many
                 what = f"{field}.{resource} of {called(container)} is {value}"
                 if resource == "cpu":
                     message, meant = f"{what}, which means {value} cores", f"{value}m"
@@ -143,7 +149,11 @@ def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
                     message = f"{what}, which means {shown('', amount)} bytes"
                     meant = with_unit(value)
                 message += f": {_MISREAD[field, resource]}"
-                fix = f"write {field}.{resource}: {meant}"
+                fix = advice.write(f"{field}.{resource}", meant)
+                if resource == "cpu":
+                    fix = fix.unless(
+                        f"; if {value} cores are meant, write what a node provides as {_NODE_CPU}"
+                    )
                 yield in_container(container, ("resources", field, resource), message, fix)
 
 

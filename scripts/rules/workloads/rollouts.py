@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.kubernetes import resilience, volumes
 from scripts.kubernetes.manifest import Where
@@ -34,7 +34,9 @@ def rollout_without_progress(objects: Objects) -> Iterator[Problem]:
                 "maxSurge and maxUnavailable are both 0: the API server rejects the object, so the "
                 "sync fails"
             )
-            fix = "write maxSurge: 1; if no additional pod may run, write maxUnavailable: 1 instead"
+            fix = advice.write("maxSurge", 1).unless(
+                "; if no additional pod may run, write maxUnavailable: 1 instead"
+            )
             yield Problem(workload.manifest, (*path, "maxSurge"), message, fix)
 
 
@@ -52,9 +54,8 @@ def rolling_update_settings_ignored(objects: Objects) -> Iterator[Problem]:
                 f"{path[-1]} has the type {type_}, but also rollingUpdate: the API server rejects "
                 "the object, so the sync fails"
             )
-            fix = (
-                f"write rollingUpdate: null; if {type_} is not intended, write type: RollingUpdate "
-                "instead"
+            fix = advice.write("rollingUpdate", None).unless(
+                f"; if {type_} is not intended, write type: RollingUpdate instead"
             )
             yield Problem(workload.manifest, (*path, "type"), message, fix)
 
@@ -78,7 +79,7 @@ def update_breaks_quorum(objects: Objects) -> Iterator[Problem]:
                 f"maxUnavailable is {max_unavailable}, so from Kubernetes 1.35 on, an update stops "
                 f"{gone} of {workload.least} validators at once{needs}: each update stops the chain"
             )
-            fix = f"write maxUnavailable: {max(1, spare)}"
+            fix = advice.write("maxUnavailable", max(1, spare))
             yield Problem(workload.manifest, path, message, fix)
 
 
@@ -107,10 +108,9 @@ def max_unavailable_dropped(objects: Objects) -> Iterator[Problem]:
                 "pods are replaced one at a time, and Argo CD may show a difference that no sync "
                 "removes"
             )
-            fix = (
-                f"remove maxUnavailable from {'.'.join(map(str, path[:-1]))} of "
-                f"{workload.manifest.label}; Kubernetes keeps it from 1.{_MAX_UNAVAILABLE} on"
-            )
+            place = f"{'.'.join(map(str, path[:-1]))} of {workload.manifest.label}"
+            fix = advice.remove(f"maxUnavailable from {place}")
+            fix += f"; Kubernetes keeps it from 1.{_MAX_UNAVAILABLE} on"
             yield Problem(workload.manifest, path, message, fix)
 
 
@@ -129,7 +129,7 @@ def update_strategy_on_delete(objects: Objects) -> Iterator[Problem]:
                 "the update strategy is OnDelete: each pod runs the old version until someone "
                 "deletes it"
             )
-            fix = "write type: RollingUpdate in updateStrategy"
+            fix = advice.write("type", "RollingUpdate") + " in updateStrategy"
             yield Problem(workload.manifest, path, message, fix)
 
 
@@ -145,7 +145,7 @@ def partition_excludes_all_pods(objects: Objects) -> Iterator[Problem]:
                 f"partition is {partition}, so only pods with an ordinal from {partition} on are "
                 f"updated: none of the {workload.most} pods"
             )
-            yield Problem(workload.manifest, path, message, "write partition: 0")
+            yield Problem(workload.manifest, path, message, advice.write("partition", 0))
 
 
 @rule(f"{_STATEFUL}#partitions", Severity.WARNING)
@@ -161,8 +161,8 @@ def partition_left_behind(objects: Objects) -> Iterator[Problem]:
                 f"updated: {partition} of the {workload.most} pods keep the old version"
             )
             fix = (
-                "write partition: 0; during a staged rollout, add a waiver of this rule to "
-                "environment.yaml instead"
+                advice.write("partition", 0)
+                + "; during a staged rollout, add a waiver of this rule to environment.yaml instead"
             )
             yield Problem(workload.manifest, path, message, fix)
 
@@ -183,7 +183,9 @@ def validators_start_in_order(objects: Objects) -> Iterator[Problem]:
                 f"{workload.most} validators starts only when the previous one is ready, but the "
                 "first becomes ready only with the others: after an outage, the chain stays down"
             )
-            yield Problem(workload.manifest, path, message, "write podManagementPolicy: Parallel")
+            yield Problem(
+                workload.manifest, path, message, advice.write("podManagementPolicy", "Parallel")
+            )
 
 
 @rule("https://kubernetes.io/docs/concepts/storage/persistent-volumes/#access-modes")
@@ -208,7 +210,7 @@ def rolling_update_with_exclusive_volume(objects: Objects) -> Iterator[Problem]:
                     f"the new pod of an update waits for PersistentVolumeClaim/{name}, which is "
                     f"{modes[0]} and in use by the old pod: the update never completes"
                 )
-                fix = "write strategy: {type: Recreate}"
+                fix = advice.write("strategy", {"type": "Recreate"}, is_whole=True, above=("spec",))
                 yield Problem(workload.manifest, path, message, fix)
 
 
@@ -229,7 +231,7 @@ def surge_without_free_zone(objects: Objects) -> Iterator[Problem]:
                 f"{workload.most} pods must be in different zones, and there are only {places} "
                 "zones: the pod that an update adds stays Pending, so the update never completes"
             )
-            fix = "write rollingUpdate: {maxSurge: 0, maxUnavailable: 1}"
+            fix = advice.write("rollingUpdate", {"maxSurge": 0, "maxUnavailable": 1})
             path = ("spec", "strategy", "rollingUpdate", "maxUnavailable")
             yield Problem(workload.manifest, path, message, fix)
 
@@ -249,7 +251,7 @@ def progress_deadline_too_short(objects: Objects) -> Iterator[Problem]:
                 f"{deadline}: the API server rejects the object, so the sync fails"
             )
             field = "minReadySeconds" if deadline == 600 else "progressDeadlineSeconds"
-            fix = f"write progressDeadlineSeconds: {ready + 600}"
+            fix = advice.write("progressDeadlineSeconds", ready + 600)
             yield Problem(workload.manifest, ("spec", field), message, fix)
 
 

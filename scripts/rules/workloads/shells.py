@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from scripts.core import advice
 from scripts.kubernetes import volumes
 from scripts.kubernetes.containers import PROBES, Container
 from scripts.kubernetes.manifest import Where
@@ -40,7 +41,8 @@ def script_shell_mismatch(objects: Objects) -> Iterator[Problem]:
                 f"fails at the first command that only {wanted} has"
             )
             path = (*container.path, *place, 0)
-            fix = f"write {wanted} instead of {program} in {'.'.join(map(str, place))}"
+            shown = f"{wanted} instead of {program} in {'.'.join(map(str, place))}"
+            fix = advice.write_value(wanted, shown)
             yield Problem(container.workload.manifest, path, message, fix)
 
 

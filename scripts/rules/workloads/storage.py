@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.quantity import GIB, parse, shown
@@ -73,9 +73,9 @@ def memory_volume_above_memory_limit(objects: Objects) -> Iterator[Problem]:
                     f"limit of {called(container)} is {shown('memory', limit)}: the container is "
                     "OOMKilled before the volume is full"
                 )
-                fix = (
-                    f"write sizeLimit: {shown('memory', limit // 2)}; if the files need more, write"
-                    f" limits.memory: {shown('memory', size * 2)} instead"
+                fix = advice.write("sizeLimit", shown("memory", limit // 2)).unless(
+                    f"; if the files need more, write limits.memory: {shown('memory', size * 2)} "
+                    "instead"
                 )
                 yield Problem(pods.workload.manifest, path, message, fix)
                 break
@@ -101,7 +101,7 @@ def volume_too_small(objects: Objects) -> Iterator[Problem]:
                     f"the claim requests {value} bytes of storage, because the unit is missing: "
                     "too little for the data of a chain"
                 )
-            fix = f"write storage: {with_unit(value, 'Gi')}"
+            fix = advice.write("storage", with_unit(value, "Gi"))
             yield Problem(claim.manifest, path, message, fix)
 
 
@@ -131,9 +131,10 @@ def clone_smaller_than_source(objects: Objects) -> Iterator[Problem]:
                 f"the claim requests {shown('storage', claim.storage)}, but it clones the claim "
                 f"{named}, which has {shown('storage', size)}: the volume is never provisioned"
             )
-            fix = f"write storage: {shown('storage', size)}"
+            fix = advice.write("storage", shown("storage", size))
             if is_from_values(claim.manifest):
-                fix = f"write backup.source.size: {shown('storage', size)} in {file(objects)}"
+                key, where = "backup.source.size", f" in {file(objects)}"
+                fix = advice.write_values(key, shown("storage", size), where)
             yield Problem(claim.manifest, path, message, fix)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.kubernetes import services
 from scripts.kubernetes.containers import Container
@@ -45,9 +46,9 @@ def missing_shutdown_delay(objects: Objects) -> Iterator[Problem]:
                 f"balancer of {service.label} still sends it requests, which fail"
             )
             path = place if hook else (*container.path, "lifecycle", "preStop")
-            fix = "add lifecycle: {preStop: {sleep: {seconds: 20}}}"
+            fix = advice.add("lifecycle", {"preStop": {"sleep": {"seconds": 20}}})
             if hook:
-                fix = "write seconds: 20" if place[-1] == "seconds" else "write sleep 20"
+                fix = advice.write("seconds", 20) if place[-1] == "seconds" else "write sleep 20"
             yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -115,7 +116,11 @@ def pre_stop_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
                 f"terminationGracePeriodSeconds is {grace}: the container is killed before it gets "
                 "SIGTERM"
             )
-            fix = f"write terminationGracePeriodSeconds: {int(seconds) + 30}"
+            fix = advice.write(
+                "terminationGracePeriodSeconds",
+                int(seconds) + 30,
+                above=container.workload.pod_path[-2:],
+            )
             yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -143,7 +148,7 @@ def grace_period_too_short(objects: Objects) -> Iterator[Problem]:
             f"{field} is {is_set}{_grace(workload)}{hook}: {called(container)} is killed while "
             "RocksDB flushes its memory to disk"
         )
-        path, fix = (*workload.pod_path, field), f"write {field}: {usual}"
+        path, fix = (*workload.pod_path, field), advice.write(field, usual)
         yield Problem(workload.manifest, path, message, fix)
 
 

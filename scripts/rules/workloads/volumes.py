@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import containers, volumes
 from scripts.kubernetes.containers import HANDLERS, Container
 from scripts.kubernetes.manifest import Where
@@ -39,15 +39,17 @@ def unknown_volume_mount(objects: Objects) -> Iterator[Problem]:
                         f"{called(container)} mounts the volume {name}, which"
                         f" {workload.manifest.label} does not have: {_REJECTED}"
                     )
-                    fix = f"write name: {near[0]}" if near else _volume_to_add(name)
+                    fix = advice.write("name", near[0]) if near else _volume_to_add(name)
                     yield Problem(workload.manifest, (*path, "name"), message, fix)
 
 
 def _volume_to_add(name: str) -> str:
     """Return the fix for a mount of a volume that the pod does not have."""
-    return (
-        f"add {{name: {name}, emptyDir: {{}}}} to volumes of the pod; if the volume has files from "
-        "elsewhere, write their source instead of emptyDir"
+    return advice.add_item(
+        {"name": name, "emptyDir": {}}, "volumes", above=("template", "spec")
+    ).unless(
+        " of the pod; if the volume has files from elsewhere, write their source instead of "
+        "emptyDir"
     )
 
 
@@ -123,13 +125,15 @@ def read_only_root_without_tmp(objects: Objects) -> Iterator[Problem]:
                 f"{called(container)} has a read-only root filesystem and no volume at"
                 f" {_TMP}: it fails when it writes a temporary file"
             )
-            fix = f"write mountPath: {_TMP} instead of {near[0]}" if near else _mount_to_add(empty)
+            fix: str = _mount_to_add(empty)
+            if near:
+                fix = f"write mountPath: {_TMP} instead of {near[0]}"
             yield Problem(workload.manifest, (*container.path, "volumeMounts"), message, fix)
 
 
 def _mount_to_add(empty: Sequence[Any]) -> str:
     """Return the fix for a container that has nothing at /tmp; empty: the emptyDir volumes."""
-    fix = f"add {{name: tmp, mountPath: {_TMP}}} to volumeMounts"
+    fix = advice.add_item({"name": "tmp", "mountPath": _TMP}, "volumeMounts")
     return fix if "tmp" in empty else f"{fix}, and {{name: tmp, emptyDir: {{}}}} to volumes"
 
 
