@@ -119,16 +119,16 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
         owners = {file: rendering for rendering in group for file in rendering.files}
         with progress(f"checking {len(files)} objects against Kubernetes {version}"):
             problems = check(files, version)
-        findings += [_located(root, owners[problem.file], problem) for problem in problems]
+        findings += [located(root, owners[problem.file], problem) for problem in problems]
     return findings + _root_application(root, renderings)
 
 
-def _located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding:
+def located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding:
     """Return the problem as a finding at the input that decides the field."""
     found = environment.load(root, rendering.name)
     everything = [*rendering.manifests, *settings(found, rendering.manifests)]
     manifest = next(m for m in everything if (m.kind, m.name) == (problem.kind, problem.name))
-    path = _field(problem)
+    path = field_of(problem)
     file, line, column = provenance.of_field(root, found, manifest, path)
     message, fix = sentences(problem, manifest.object, found.kubernetes_version)
     return Finding(
@@ -139,7 +139,7 @@ def _located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding
 _UNKNOWN = re.compile(r"additional properties '([^']+)'")
 
 
-def _field(problem: InvalidField) -> tuple[str | int, ...]:
+def field_of(problem: InvalidField) -> tuple[str | int, ...]:
     """Return the path of the field; kubeconform reports an unknown field at its parent."""
     unknown = _UNKNOWN.match(problem.message)
     return (*problem.path, unknown.group(1)) if unknown else problem.path
@@ -169,7 +169,7 @@ def _root_application(root: Path, renderings: Sequence[Rendering]) -> list[Findi
             if (problem.kind, problem.name) == (kind, name):
                 message, fix = sentences(problem, document.data, max(known))
                 findings.append(
-                    document.finding("kubernetes-schema", _field(problem), message, fix)
+                    document.finding("kubernetes-schema", field_of(problem), message, fix)
                 )
         findings += _other_repository(document, renderings)
     return findings

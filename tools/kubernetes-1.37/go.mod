@@ -2,7 +2,14 @@ module tools/kubernetes-1.37
 
 go 1.27.0
 
-tool k8s.io/kubernetes/cmd/kube-apiserver
+tool (
+	k8s.io/kubernetes/cmd/kube-apiserver
+	tools/admission
+)
+
+require tools/admission v1.37.2
+
+replace tools/admission => ../admission
 
 require (
 	cel.dev/expr v0.25.1 // indirect
