@@ -180,7 +180,14 @@ def _is_same(rejection: Rejection, name: str, path: Where) -> bool:
     one, other = rejection.path, path
     length = min(len(one), len(other))
     is_inside = one[:length] == other[:length]
-    return rejection.manifest.label == name and (is_inside or one[:-1] == other[:-1])
+    return rejection.manifest.label == name and (is_inside or _mapping(one) == _mapping(other))
+
+
+def _mapping(path: Where) -> Where:
+    """Return the path of the mapping that a field, or the item of a list, stands in."""
+    while path and isinstance(path[-1], int):
+        path = path[:-1]
+    return path[:-1]
 
 
 def _of_rules(root: Path, inputs: Environment, objects: Objects) -> Iterator[Known]:
@@ -207,6 +214,7 @@ def _of_schemas(root: Path, rendering: Rendering) -> Iterator[Known]:
 
 
 _SUPPORTED = re.compile(r"supported values: (.+)")
+_MUST_BE = re.compile(r"must be (.+)")
 
 
 def finding(
@@ -219,9 +227,10 @@ def finding(
     if rejection.is_change:
         what, rule = f"the change of {at}", REJECTED_CHANGE
     elif rejection.path and rejection.value is not None:
-        what = f"{at}, {schema_messages.shown(rejection.value, list(rejection.path))}"
-    detail = f": {rejection.detail}" if rejection.detail else ""
-    message = f"Kubernetes {version} rejects {what}{detail}; the sync fails"
+        what = f"{schema_messages.shown(rejection.value, list(rejection.path))} for {at}"
+    is_listed = not rejection.detail or _SUPPORTED.fullmatch(rejection.detail)
+    why = "" if is_listed else f": {rejection.detail}"
+    message = f"Kubernetes {version} rejects {what}{why}; the sync fails"
     return Finding(*place, rule, message, _fix(rejection, at), name, environment)
 
 
@@ -229,11 +238,13 @@ def _fix(rejection: Rejection, at: str) -> str:
     """Return what to write instead."""
     if rejection.is_change:
         return "undo the change, or give the object another name, so that Argo CD creates a new one"
-    if supported := _SUPPORTED.search(rejection.detail):
-        return f"write one of {supported.group(1)}"
+    if supported := _SUPPORTED.fullmatch(rejection.detail):
+        return "write one of " + supported[1].replace('"', "")
+    if bound := _MUST_BE.fullmatch(rejection.detail):
+        return f"write a value that is {bound[1]}"
     if rejection.type == "FieldValueRequired":
         return f"add {at}"
-    if rejection.type == "FieldValueDuplicate":
+    if rejection.type == "FieldValueDuplicate" or "duplicate entries" in rejection.detail:
         return "remove one of the two, or write another value"
     fields = [part for part in rejection.path if isinstance(part, str)]
     explained = ".".join([rejection.manifest.kind.lower(), *fields])

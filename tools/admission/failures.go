@@ -186,6 +186,31 @@ func ofMerge(all typed.ValidationErrors, object *unstructured.Unstructured) []fa
 	return found
 }
 
+// withoutUnknown returns a copy of the object without its unknown fields; nil if it has none, or if
+// other failures prevent the merge.
+func withoutUnknown(object *unstructured.Unstructured, found []failure) *unstructured.Unstructured {
+	rest := object.DeepCopy()
+	for _, one := range found {
+		if one.Type != ofMerging || one.Detail != "field not declared in schema" {
+			return nil
+		}
+		var parent any = rest.Object
+		for _, key := range one.Path[:len(one.Path)-1] {
+			parent = child(parent, key)
+		}
+		name, isName := one.Path[len(one.Path)-1].(string)
+		fields, isMapping := parent.(map[string]any)
+		if !isName || !isMapping {
+			return nil
+		}
+		delete(fields, name)
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return rest
+}
+
 // second returns the index of the second item with the keys, in the list at a path.
 func second(keys string, path []any, object any) []any {
 	for _, key := range path {

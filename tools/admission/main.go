@@ -139,6 +139,12 @@ func isKnown(object *unstructured.Unstructured) bool {
 // check returns why an object is rejected: as a new one, and in place of the old one.
 func (s *server) check(asked request) []failure {
 	_, found := s.create(asked.Object)
+	if known := withoutUnknown(asked.Object, found); known != nil {
+		// The API server would stop here; what else is wrong is better known at once.
+		asked.Object = known
+		_, others := s.create(known)
+		found = append(found, others...)
+	}
 	for index := range found {
 		found[index].Operation = "create"
 	}
