@@ -201,6 +201,14 @@ def test_what_no_cluster_has_is_no_old_version() -> None:
     assert not rejections((new, old))
 
 
+def test_the_source_is_formatted() -> None:
+    found = shutil.which("gofmt") or next(toolchain.STORE.glob("go-*/go/bin/gofmt"), None)
+    if found is None:
+        pytest.skip("Go is not installed: the tools were built before")
+    command = [found, "-l", toolchain.PINS / "admission"]
+    assert programs.run(command, "gofmt", 600, cwd=ROOT).stdout == ""
+
+
 def test_input_that_is_no_request_is_an_error() -> None:
     program = toolchain.tool(f"admission-{VERSIONS[0]}")
     done = programs.run([program], "it", 600, cwd=ROOT, given='{"object": {"kind": "Pod"}')
@@ -208,7 +216,7 @@ def test_input_that_is_no_request_is_an_error() -> None:
     assert done.stderr.startswith("admission: request 0: ")
 
 
-def test_a_program_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_fails_is_an_error() -> None:
     failing = Manifest({"apiVersion": "v1"}, "test")
     with pytest.raises(UsageError, match="admission failed with exit code 1: admission: request"):
         admission.ask([(failing, None)], VERSIONS[0])
