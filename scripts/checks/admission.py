@@ -50,7 +50,7 @@ class Rejection:
 
     manifest: Manifest
     is_change: bool
-    """Whether it accepts the object as a new one, but not in place of the old one."""
+    """Whether it accepts the object as a new one, but not as an update of the old one."""
     path: Where
     """The field; if it is missing, where it belongs. Empty if no single field is wrong."""
     type: str
@@ -184,7 +184,7 @@ def _is_same(rejection: Rejection, name: str, path: Where) -> bool:
 
 
 def _mapping(path: Where) -> Where:
-    """Return the path of the mapping that a field, or the item of a list, stands in."""
+    """Return the path of the mapping with a field, or with the list that an item is in."""
     while path and isinstance(path[-1], int):
         path = path[:-1]
     return path[:-1]

@@ -111,7 +111,7 @@ func settle(object runtime.Object) {
 	}
 }
 
-// update returns why the API server rejects the object in place of the live one.
+// update returns why the API server rejects the object as an update of the live one.
 func (s *server) update(applied *unstructured.Unstructured, live runtime.Object) []failure {
 	object, failures := s.merged(live.DeepCopyObject(), applied)
 	if failures != nil {

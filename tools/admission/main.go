@@ -136,7 +136,7 @@ func isKnown(object *unstructured.Unstructured) bool {
 	return kinds[gvk.GroupKind()] != nil && legacyscheme.Scheme.Recognizes(gvk)
 }
 
-// check returns why an object is rejected: as a new one, and in place of the old one.
+// check returns why an object is rejected: as a new one, and as an update of the old one.
 func (s *server) check(asked request) []failure {
 	_, found := s.create(asked.Object)
 	if known := withoutUnknown(asked.Object, found); known != nil {
