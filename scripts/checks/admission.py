@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rendering import provenance
 from scripts.rendering.pipeline import Rendering
 from scripts.rules import catalogue
-from scripts.rules.changes.compared import changed_in_place
+from scripts.rules.changes.compared import HOW, changed_in_place
 from scripts.rules.rule import Outcome, is_rejected
 from scripts.rules.snapshot import Objects
 
@@ -40,8 +41,8 @@ _PROGRAM = "admission-"
 Change = tuple[Manifest, Manifest | None]
 """An object and its old version; None if it is new, or replaced."""
 
-Known = tuple[str, Where, Finding]
-"""Kind/name of an object, the path of a field, and what is reported about it."""
+Known = tuple[str, Where, Finding | None]
+"""Kind/name of an object, the path of a field, and what is reported about it; None if waived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +157,16 @@ def changes(objects: Objects) -> list[Change]:
 def _reported(
     root: Path, rendering: Rendering, objects: Objects, answer: Answer, version: str
 ) -> Iterator[Finding]:
-    """Yield one finding for each cause: that of a rule or of the schemas, if there is one."""
+    """Yield one finding for each cause: that of a rule or of the schemas, if there is one.
+
+    None for a cause whose rule is waived: people do by hand what the API server rejects.
+    """
     inputs = environment.load(root, objects.name)
     known = [*_of_rules(root, inputs, objects), *_of_schemas(root, rendering)]
     own, others = list[Rejection](), set[Finding]()
     for rejection in answer.rejections:
         same = [f for name, path, f in known if _is_same(rejection, name, path)]
-        others.update(same)
+        others.update(each for each in same if each)
         if not same:
             own.append(rejection)
     yield from others
@@ -199,9 +203,12 @@ def _of_rules(root: Path, inputs: Environment, objects: Objects) -> Iterator[Kno
         for _, problem in rule.check([objects])
         if is_rejected(rule, problem, objects.kubernetes_version)
     ]
-    found = run_rules.located(root, inputs, problems)
-    for (_, problem), reported in zip(problems, found, strict=True):
-        yield problem.manifest.label, tuple(problem.path), reported
+    today = datetime.now(UTC).date()
+    _, unwaived = run_rules.apply_waivers(inputs, problems, today, is_partial=True)
+    found = dict(zip(map(id, unwaived), run_rules.located(root, inputs, unwaived), strict=True))
+    for each in problems:
+        _, problem = each
+        yield problem.manifest.label, tuple(problem.path), found.get(id(each))
 
 
 def _of_schemas(root: Path, rendering: Rendering) -> Iterator[Known]:
@@ -237,7 +244,7 @@ def finding(
 def _fix(rejection: Rejection, at: str) -> str:
     """Return what to write instead."""
     if rejection.is_change:
-        return "undo the change, or give the object another name, so that Argo CD creates a new one"
+        return f"undo the change; to make it, {HOW}"
     if supported := _SUPPORTED.fullmatch(rejection.detail):
         return "write one of " + supported[1].replace('"', "")
     if bound := _MUST_BE.fullmatch(rejection.detail):

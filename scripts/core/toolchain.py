@@ -153,7 +153,7 @@ def _source(folder: Path, name: str) -> list[Path]:
     text = (folder / "go.mod").read_text("utf-8")
     own = dict(re.findall(r"^replace (\S+) => (\.\S+)$", text, re.MULTILINE))
     source = own.get(_packages(folder)[name])
-    return sorted((folder / source).glob("*")) if source else []
+    return sorted(file for file in (folder / source).iterdir() if file.is_file()) if source else []
 
 
 def digest(*parts: bytes) -> str:

@@ -305,6 +305,21 @@ def test_a_change_is_checked_against_a_revision(repository: Repository) -> None:
     assert found[:3] == (BESU, 3, "immutable-statefulset-field-changed")
 
 
+def test_a_waived_change_is_not_reported(repository: Repository) -> None:
+    git.committed(repository.root, {})
+    repository.write(BESU, patch("StatefulSet", ("/spec/podManagementPolicy", "OrderedReady")))
+    waiver = {
+        "rule": "immutable-statefulset-field-changed",
+        "object": "StatefulSet/linea-stack-besu",
+        "reason": "The StatefulSet is recreated by hand, around its pods.",
+        "until": "2999-12-31",
+    }
+    with (repository / "overlays/prod/environment.yaml").open("a") as file:
+        file.write(f"waivers: {json.dumps([waiver])}\n")
+    done = repository.run("admission", "prod", "--against", "HEAD")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "accepted: prod")
+
+
 def test_a_change_that_no_rule_knows_is_reported() -> None:
     api = "rbac.authorization.k8s.io/v1"
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "it"}
@@ -315,7 +330,7 @@ def test_a_change_that_no_rule_knows_is_reported() -> None:
     assert (found.rule, found.message, found.fix) == (
         "rejected-change",
         "Kubernetes 1.34 rejects the change of roleRef: cannot change roleRef; the sync fails",
-        "undo the change, or give the object another name, so that Argo CD creates a new one",
+        'undo the change; to make it, see "What a change may not do" in docs/environments.md',
     )
 
 
