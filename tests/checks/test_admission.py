@@ -21,12 +21,13 @@ from scripts.checks.admission import Rejection
 from scripts.core import programs, toolchain
 from scripts.core.findings import UsageError
 from scripts.kubernetes.manifest import Manifest
-from scripts.rules.rule import Rule
+from scripts.rules.rule import Rule, is_rejected
 from tests import git
+from tests.checks import mutants
 from tests.conftest import ROOT, Repository
 from tests.objects import ENVIRONMENTS
 from tests.rules import examples
-from tests.rules.rejected import ALWAYS, CHANGES, brought, of, wrong
+from tests.rules.rejected import ALWAYS, CHANGES, REJECTED, brought, of, wrong
 
 VERSIONS = admission.versions()
 BESU = "overlays/prod/patches/besu.yaml"
@@ -102,6 +103,23 @@ def test_every_environment_is_accepted(name: str, version: str) -> None:
     assert answer.checked == 2 * sum(not each.is_custom for each in objects.manifests)
 
 
+@pytest.mark.parametrize("name", mutants.ENVIRONMENTS)
+def test_every_mutant_that_the_rules_call_rejected_is_rejected(name: str) -> None:
+    """Mutants are nobody's examples of a rule."""
+    old = {each.label: each for each in examples.objects(name).manifests}
+    called = [
+        problem.manifest
+        for mutant in mutants.mutants(name)
+        for rule in REJECTED
+        for _, problem in rule.check([mutant.objects])
+        if is_rejected(rule, problem, VERSIONS[0])
+    ]
+    found = rejections(*((each, old.get(each.label)) for each in called))
+    assert len(called) > 10
+    rejected = {id(each.manifest) for each in found}
+    assert not [each.label for each in called if id(each) not in rejected]
+
+
 # The program
 
 
@@ -150,6 +168,14 @@ def test_the_nearest_version_is_asked(version: str, asked: str) -> None:
             "a/b",
         ),
         (manifest("ConfigMap", data={"a": "b" * 1_100_000}), (), "FieldValueTooLong", None),
+        (
+            manifest(
+                "Service", {"ports": [{"port": 1}], "loadBalancerSourceRanges": ["10.0.0.0/8"]}
+            ),
+            ("spec", "loadBalancerSourceRanges"),
+            "FieldValueForbidden",
+            None,
+        ),
     ],
 )
 def test_a_rejection_has_the_field_and_the_value(
@@ -157,6 +183,25 @@ def test_a_rejection_has_the_field_and_the_value(
 ) -> None:
     found = [each for each in rejections((made, None)) if each.type == type]
     assert [(each.path, each.value) for each in found][:1] == [(path, value)], found
+
+
+def test_what_the_cluster_decides_is_accepted() -> None:
+    """Privileged pods, its addresses and node ports; pod security says more about pods."""
+    privileged = {"name": "it", "image": "it", "securityContext": {"privileged": True}}
+    ports = [{"port": 1, "nodePort": 40000}]
+    families = {"ipFamilies": ["IPv6", "IPv4"], "ipFamilyPolicy": "RequireDualStack"}
+    made = [
+        pod(containers=[privileged]),
+        manifest("Service", {"ports": ports, "type": "NodePort", "clusterIP": "172.20.0.1"}),
+        manifest("Service", {"ports": ports, "type": "NodePort", **families}),
+    ]
+    assert not rejections(*((each, None) for each in made))
+
+
+def test_an_object_in_another_namespace_is_a_new_one() -> None:
+    old = manifest("ConfigMap", immutable=True, metadata={"name": "it", "namespace": "a"})
+    new = manifest("ConfigMap", metadata={"name": "it", "namespace": "b"})
+    assert not rejections((new, old))
 
 
 def test_an_unknown_field_hides_no_other_mistake() -> None:

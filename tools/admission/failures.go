@@ -116,6 +116,12 @@ func pathOf(name string, object any) []any {
 		if next == "" {
 			return path
 		}
+		// Kubernetes says spec.LoadBalancerSourceRanges, which is its name inside.
+		if fields, ok := object.(map[string]any); ok && fields[text] == nil && match[2] != "" {
+			if lower := strings.ToLower(text[:1]) + text[1:]; fields[lower] != nil {
+				next = lower
+			}
+		}
 		path = append(path, next)
 		object = child(object, next)
 	}

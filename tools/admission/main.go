@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	"k8s.io/kubernetes/pkg/capabilities"
 )
 
 type request struct {
@@ -48,6 +49,8 @@ Each request is JSON: {"object": …}, for an update with "old": …`)
 	klog.InitFlags(quiet)
 	_ = quiet.Parse([]string{"-logtostderr=false", "-stderrthreshold=FATAL"})
 	klog.SetOutput(io.Discard)
+	// As in nearly all clusters; what a namespace allows is up to pod security.
+	capabilities.Setup(true, 0)
 	if err := run(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "admission:", err)
 		os.Exit(1)
@@ -136,6 +139,12 @@ func isKnown(object *unstructured.Unstructured) bool {
 	return kinds[gvk.GroupKind()] != nil && legacyscheme.Scheme.Recognizes(gvk)
 }
 
+// isSame returns whether two objects are the same one to the API server.
+func isSame(object, old *unstructured.Unstructured) bool {
+	return object.GroupVersionKind().GroupKind() == old.GroupVersionKind().GroupKind() && isKnown(old) &&
+		object.GetNamespace() == old.GetNamespace() && object.GetName() == old.GetName()
+}
+
 // check returns why an object is rejected: as a new one, and as an update of the old one.
 func (s *server) check(asked request) []failure {
 	_, found := s.create(asked.Object)
@@ -148,7 +157,7 @@ func (s *server) check(asked request) []failure {
 	for index := range found {
 		found[index].Operation = "create"
 	}
-	if asked.Old == nil || !isKnown(asked.Old) {
+	if asked.Old == nil || !isSame(asked.Object, asked.Old) {
 		return found
 	}
 	live, rejected := s.create(asked.Old)
