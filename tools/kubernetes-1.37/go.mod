@@ -7,8 +7,6 @@ tool (
 	tools/admission
 )
 
-require tools/admission v1.37.2
-
 replace tools/admission => ../admission
 
 require (
@@ -147,6 +145,7 @@ require (
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
+	tools/admission v1.37.2 // indirect
 )
 
 // Its parts are published, each under a version of its own.
