@@ -19,7 +19,7 @@ nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "none"
 # No session uses one of these; unless told so, nox looks for uv, and logs that there is none.
 nox.virtualenv.OPTIONAL_VENVS = {}
-nox.options.sessions = ["check", "validate", "policy", "lint", "tests", "e2e"]
+nox.options.sessions = ["check", "validate", "admission", "policy", "lint", "tests", "e2e"]
 # A mistake in an input makes `render` fail, and `validate` and `policy` would report it again.
 nox.options.stop_on_first_error = True
 
@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parent
 LOCKS = ROOT / "tools" / "python"
 ENVIRONMENT = ROOT / ".nox" / "python"
 PYTHON = ENVIRONMENT / "bin" / "python"
+KUBERNETES = sorted((ROOT / "tools").glob("kubernetes-*"))
+"""The pins of Kubernetes, one folder for each minor version."""
 CHECKOV = ROOT / ".nox" / "policy"
 """A virtual environment for checkov, which pins other versions than the other locks."""
 
@@ -66,6 +68,13 @@ def validate(session: nox.Session) -> None:
     """Check environments offline: -- prod [--against origin/main] [--format json|sarif|github]."""
     install(session, "pipeline")
     run(session, "scripts", "validate", *session.posargs)
+
+
+@nox.session
+def admission(session: nox.Session) -> None:
+    """Check objects with Kubernetes' own validation: -- prod [--against origin/main]."""
+    install(session, "pipeline")
+    run(session, "scripts", "admission", *session.posargs)
 
 
 @nox.session
@@ -126,6 +135,7 @@ def tests(session: nox.Session) -> None:
         session,
         "scripts",
         "tools",
+        *(f"admission-{folder.name.partition('-')[2]}" for folder in KUBERNETES),
         "axe-core",
         "cast",
         "chromium",

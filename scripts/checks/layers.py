@@ -154,11 +154,11 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
         owners = {file: rendering for rendering in group for file in rendering.files}
         with progress(f"checking {len(files)} objects against Kubernetes {version}"):
             problems = check(files, version)
-        findings += [_located(root, owners[problem.file], problem) for problem in problems]
+        findings += [located(root, owners[problem.file], problem) for problem in problems]
     return findings + root_application.check(root, renderings)
 
 
-def _located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding:
+def located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding:
     """Return the problem as a finding at the input that decides the field."""
     found = environment.load(root, rendering.name)
     everything = [*rendering.manifests, *settings(found, rendering.manifests)]

@@ -48,7 +48,8 @@ def needed_tools(version: str = "") -> list[str]:
     kubernetes = [
         name
         for name in toolchain.names()
-        if name.endswith(f"-{CONTROLLERS_VERSION}") or name.startswith(f"kube-apiserver-{version}")
+        if name.startswith(f"kube-apiserver-{version}")
+        or (name.startswith("kube") and name.endswith(f"-{CONTROLLERS_VERSION}"))
     ]
     return [*OTHER_PROGRAMS, *kubernetes]
 

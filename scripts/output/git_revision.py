@@ -73,18 +73,6 @@ def before(
     }
 
 
-def _to_get(root: Path, revision: str) -> str:
-    """Return how to get a revision that git does not have."""
-    remote, _, branch = revision.partition("/")
-    if re.fullmatch(r"[\w./-]+", branch) and remote in _git(root, ["remote"])[0].split():
-        # A clone of one branch has no other ones of the remote.
-        return f"run git fetch {remote} {branch}:refs/remotes/{revision}"
-    return (
-        "write a branch, tag or commit of this repository; in a shallow clone, git fetch "
-        "--deepen=100 gets earlier commits"
-    )
-
-
 def listed(root: Path, revision: str) -> Blobs:
     """Return the files of all environments in a revision.
 

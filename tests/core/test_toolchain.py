@@ -9,6 +9,7 @@ import http.server
 import io
 import json
 import platform
+import shutil
 import sys
 import tarfile
 import threading
@@ -140,3 +141,27 @@ def test_tools_from_npm_are_not_built_by_go() -> None:
     assert all(
         toolchain.version(name).startswith("v") for name in toolchain.names() + toolchain.fetched()
     )
+
+
+def test_another_source_of_our_own_program_is_another_tool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins = tmp_path / "tools"
+    for name in ("admission", "kubernetes-1.34", "python"):
+        shutil.copytree(toolchain.PINS / name, pins / name)
+    monkeypatch.setattr(toolchain, "PINS", pins)
+    monkeypatch.setattr(toolchain, "GO_LOCK", pins / "python" / "go.txt")
+    monkeypatch.setattr(toolchain, "STORE", tmp_path / "store")
+
+    def build(name: str, making: str, target: Path) -> None:
+        target.write_text(making)
+
+    monkeypatch.setattr(toolchain, "_build", build)
+    names = ("admission-1.34", "kube-apiserver-1.34")
+    own, other = map(toolchain.tool, names)
+    assert own.read_text() == f"admission-1.34 {toolchain.version(names[1])}"
+    with (pins / "admission" / "main.go").open("a") as file:
+        file.write("// changed\n")
+    assert not toolchain.is_there(names[0])
+    assert toolchain.tool(names[0]) != own
+    assert toolchain.tool(names[1]) == other

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 
 import pytest
 
@@ -18,17 +17,11 @@ from scripts.cluster import cluster as clusters
 from scripts.cluster.api_client import ApiError, Object
 from scripts.cluster.cluster import Cluster
 from scripts.kubernetes.manifest import Manifest
-from scripts.rules import catalogue
-from scripts.rules.rule import Outcome, Rule, is_rejected
+from scripts.rules.rule import Rule
 from tests.conftest import ROOT
-from tests.rules import examples
-from tests.rules.examples import Example, Laid
+from tests.rules.rejected import ALWAYS, CHANGES, brought, of, wrong
 
 SPACE = "rejected"
-REJECTED = [rule for rule in catalogue.RULES.values() if rule.outcome is Outcome.REJECTED]
-ALWAYS = [rule for rule in REJECTED if not rule.is_about_changes]
-CHANGES = [rule for rule in REJECTED if rule.is_about_changes]
-
 WORDS = ("is invalid", "failed to create typed patch object")
 """What kubectl prints if validation, or the merge of lists by their keys, rejects an object. It
 prints something else if the API server is down, or has no such kind or namespace."""
@@ -67,28 +60,6 @@ def own_space(bare: Cluster) -> Iterator[str]:
         yield space
     finally:
         bare.plane.kubectl("delete", "namespace", space, "--wait=false")
-
-
-@lru_cache
-def of(rule: str, part: str) -> list[Example]:
-    """Return the wrong or the right examples of a rule."""
-    (file,) = (file for file in examples.files() if file.stem == rule)
-    return [example for example in examples.read(file) if example.part == part]
-
-
-def wrong(rule: Rule, example: Example, version: str) -> tuple[Laid, list[Manifest]]:
-    """Return an example, and its objects that an API server of the version rejects."""
-    laid = examples.laid(example)
-    problems = (problem for _, problem in rule.check([laid.objects]))
-    rejected = [p.manifest for p in problems if is_rejected(rule, p, version)]
-    return laid, [manifest for manifest in laid.objects.manifests if manifest in rejected]
-
-
-def brought(example: Example) -> list[Manifest]:
-    """Return the objects that an example adds or changes."""
-    laid = examples.laid(example)
-    committed = [m.object for m in examples.objects(laid.environment.name).manifests]
-    return [m for m in laid.objects.manifests if m.object not in committed]
 
 
 def moved(manifest: Manifest, space: str) -> Object:

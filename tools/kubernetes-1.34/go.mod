@@ -7,7 +7,10 @@ tool (
 	k8s.io/kubernetes/cmd/kube-controller-manager
 	k8s.io/kubernetes/cmd/kube-scheduler
 	k8s.io/kubernetes/cmd/kubectl
+	tools/admission
 )
+
+replace tools/admission => ../admission
 
 require (
 	cel.dev/expr v0.24.0 // indirect
@@ -180,6 +183,7 @@ require (
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.3.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
+	tools/admission v1.34.4 // indirect
 )
 
 // Its parts are published, each under a version of its own.

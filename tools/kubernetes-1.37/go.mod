@@ -2,7 +2,12 @@ module tools/kubernetes-1.37
 
 go 1.27.0
 
-tool k8s.io/kubernetes/cmd/kube-apiserver
+tool (
+	k8s.io/kubernetes/cmd/kube-apiserver
+	tools/admission
+)
+
+replace tools/admission => ../admission
 
 require (
 	cel.dev/expr v0.25.1 // indirect
@@ -140,6 +145,7 @@ require (
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
+	tools/admission v1.37.2 // indirect
 )
 
 // Its parts are published, each under a version of its own.

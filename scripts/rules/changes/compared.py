@@ -18,13 +18,13 @@ NOTHING = "nothing"
 
 
 def changed_in_place(objects: Objects, *kinds: str) -> Iterator[tuple[Manifest, Manifest]]:
-    """Yield (old, new) of the objects of some kinds that change in place.
+    """Yield (old, new) of the objects of some kinds that change in place; without kinds, of all.
 
     Argo CD recreates hooks, and objects that it replaces by force
     (https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/#force-sync).
     """
     for old, new in objects.changed:
-        if new.kind not in kinds or old.object == new.object:
+        if (kinds and new.kind not in kinds) or old.object == new.object:
             continue
         notes = new.annotations
         options = {part.strip() for part in str(notes.get(OPTIONS, "")).split(",")}
