@@ -194,7 +194,7 @@ def _to_write(
         if allowed.peers and is_for_ports:
             field = peers
             if value := _value(objects, policy, direction, end, ports):
-                field = f"networkPolicy.{value} in overlays/{objects.name}/values.yaml"
+                field = f"networkPolicy.{value} in {file(objects)}"
             return (*allowed.path, peers), f"add to {field}: {pod_items(others)}"
     fix = f"add to {name}: {_rule_to_write(direction, ports, others)}"
     return of_missing_rule(policy, direction), fix

@@ -12,6 +12,7 @@ from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy, Rule
 from scripts.kubernetes.pod_connections import Call
 from scripts.kubernetes.workloads import Workload, selects, whole
+from scripts.rules.chart_values import file
 from scripts.rules.networking.policies import (
     CONCEPTS,
     CONNECTIVITY,
@@ -99,8 +100,7 @@ def missing_default_deny(objects: Objects) -> Iterator[Problem]:
     denying = [policy for policy in objects.policies if not any(policy.rules.values())]
     widest = max(denying, key=lambda policy: len(selected(objects, policy)), default=None)
     if widest is None:
-        fix = "write networkPolicy: {enabled: true, wholeNamespace: true} in"
-        fix += f" overlays/{objects.name}/values.yaml"
+        fix = f"write networkPolicy: {{enabled: true, wholeNamespace: true}} in {file(objects)}"
         yield Problem(objects.application, ("metadata", "name"), message, fix)
         return
     is_whole = _is_whole(widest)

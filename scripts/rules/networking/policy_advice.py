@@ -9,7 +9,7 @@ from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import FIELDS, Party, Policy, Rule
 from scripts.kubernetes.workloads import Workload
-from scripts.rules.chart_values import is_from_values
+from scripts.rules.chart_values import file, is_from_values
 from scripts.rules.networking.policies import (
     Peer,
     Port,
@@ -116,7 +116,7 @@ def new_policy(workload: Workload, direction: str, rules: Sequence[str]) -> str:
 
 def in_values(objects: Objects, value: str) -> str:
     """Return the fix to write a value of networkPolicy."""
-    return f"write networkPolicy.{value} in overlays/{objects.name}/values.yaml"
+    return f"write networkPolicy.{value} in {file(objects)}"
 
 
 def peers_of(

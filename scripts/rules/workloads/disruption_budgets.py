@@ -110,7 +110,7 @@ def missing_pdb(objects: Objects) -> Iterator[Problem]:
             if component in _OF_CHART:
                 fix = (
                     f"write {component}.podDisruptionBudget: {{enabled: true, maxUnavailable: 1}} "
-                    f"in overlays/{objects.name}/values.yaml"
+                    f"in {file(objects)}"
                 )
             yield Problem(*counted(objects, workload, "minReplicas"), message, fix)
 

@@ -15,6 +15,7 @@ from scripts.kubernetes.resource_usage import (
     quotas,
 )
 from scripts.kubernetes.workloads import mappings
+from scripts.rules import chart_values
 from scripts.rules.pod_templates import called, in_container
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -114,7 +115,7 @@ def _pairs_that_fit_no_node(objects: Objects, node: Mapping[str, Decimal]) -> It
             "the Maru stays Pending"
         )
         fix = (
-            f"write maru.beside: zone in overlays/{objects.name}/values.yaml; to keep both on one "
+            f"write maru.beside: zone in {chart_values.file(objects)}; to keep both on one "
             "node, use larger nodes, and update node in environment.yaml"
         )
         path = (*maru.workload.pod_path, "affinity", "podAffinity", REQUIRED, 0, "topologyKey")
