@@ -40,13 +40,12 @@ def unlimited_public_rpc(objects: Objects) -> Iterator[Problem]:
             continue
         version = _version(node)
         if version and version.numbers < _FILTERS:
-            message = (
-                f"the container {node.name} runs Besu {version.shown}, which limits neither "
-                "filters nor subscriptions: a single client can stop its import of blocks"
+            yield _outdated(
+                objects,
+                node,
+                f"runs Besu {version.shown}, which limits neither filters nor subscriptions: a "
+                "single client can stop its import of blocks",
             )
-            path = (*node.container.path, "image")
-            fix = chart_values.image(objects, node.container, _NEWEST)
-            yield Problem(node.workload.manifest, path, message, fix)
             continue
         for key, most, what in (
             ("rpc-max-active-filters", 1000, "filters"),
@@ -104,13 +103,19 @@ def public_peers_of_outdated_besu(objects: Objects) -> Iterator[Problem]:
         if node.program != BESU or not version or version.numbers >= _FIXED:
             continue
         if _is_public(objects, node, _P2P):
-            message = (
-                f"the container {node.name} runs Besu {version.shown}, whose P2P has published "
-                "vulnerabilities: any peer outside the cluster can exploit them"
+            yield _outdated(
+                objects,
+                node,
+                f"runs Besu {version.shown}, whose P2P has published vulnerabilities: any peer "
+                "outside the cluster can exploit them",
             )
-            path = (*node.container.path, "image")
-            fix = chart_values.image(objects, node.container, _NEWEST)
-            yield Problem(node.workload.manifest, path, message, fix)
+
+
+def _outdated(objects: Objects, node: Node, what: str) -> Problem:
+    """Return the problem that a Besu needs a newer version; what: the rest of its message."""
+    message = f"the container {node.name} {what}"
+    fix = chart_values.image(objects, node.container, _NEWEST)
+    return Problem(node.workload.manifest, (*node.container.path, "image"), message, fix)
 
 
 def _genesis_gas_limit(node: Node) -> int | None:

@@ -197,7 +197,7 @@ def _to_write(
         if allowed.peers and is_for_ports:
             field = peers
             if value := _value(objects, policy, direction, end, ports):
-                field = f"networkPolicy.{value} in overlays/{objects.name}/values.yaml"
+                field = f"networkPolicy.{value} in {file(objects)}"
             return (*allowed.path, peers), advice.add_to(field, pod_list(others))
     fix = advice.add_to(name, [_rule_to_write(direction, ports, others)], name)
     return of_missing_rule(policy, direction), fix

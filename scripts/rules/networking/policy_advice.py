@@ -11,7 +11,7 @@ from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import FIELDS, Party, Policy, Rule
 from scripts.kubernetes.workloads import Workload
-from scripts.rules.chart_values import is_from_values
+from scripts.rules.chart_values import file, is_from_values
 from scripts.rules.networking.policies import (
     Peer,
     Port,
@@ -128,8 +128,7 @@ def new_policy(workload: Workload, direction: str, rules: Sequence[str]) -> str:
 
 def in_values(objects: Objects, key: str, value: Any) -> Fix:
     """Return the fix to write a value of networkPolicy."""
-    file = f"overlays/{objects.name}/values.yaml"
-    return advice.write_values(f"networkPolicy.{key}", value, f" in {file}")
+    return advice.write_values(f"networkPolicy.{key}", value, f" in {file(objects)}")
 
 
 def peers_of(

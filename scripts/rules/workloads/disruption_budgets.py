@@ -112,7 +112,7 @@ def missing_pdb(objects: Objects) -> Iterator[Problem]:
                 fix = advice.write_values(
                     f"{component}.podDisruptionBudget",
                     {"enabled": True, "maxUnavailable": 1},
-                    f" in overlays/{objects.name}/values.yaml",
+                    f" in {file(objects)}",
                 )
             yield Problem(*counted(objects, workload, "minReplicas"), message, fix)
 

@@ -11,6 +11,7 @@ from scripts.kubernetes import resilience
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.resilience import ZONE
 from scripts.kubernetes.workloads import Workload, picks, selects
+from scripts.rules import chart_values
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.placing import (
@@ -153,7 +154,7 @@ def chain_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
         return
     fix = advice.write_values("sequencer.antiAffinity", "hard")
     fix += " and " + advice.write_values("maru.antiAffinity", "hard").without_verb()
-    fix += f" in overlays/{objects.name}/values.yaml"
+    fix += f" in {chart_values.file(objects)}"
     yield Problem(sequencer.manifest, _placing(sequencer), message, fix)
 
 
@@ -185,8 +186,9 @@ def validator_split_over_zones(objects: Objects) -> Iterator[Problem]:
             )
             yield Problem(objects.application, ("kubernetesVersion",), message, fix)
             return
-        file = f"overlays/{objects.name}/values.yaml"
-        fix = advice.write_values("maru.beside", "zone", f" in {file}").unless(
+        fix = advice.write_values(
+            "maru.beside", "zone", f" in {chart_values.file(objects)}"
+        ).unless(
             "; if you have set maru.affinity, add instead to its podAffinity: "
             f"{{{REQUIRED}: [{{topologyKey: {ZONE}, labelSelector: "
             "{matchLabels: {app.kubernetes.io/component: sequencer}}, matchLabelKeys: "
@@ -221,7 +223,7 @@ def rpc_stops_with_a_zone(objects: Objects) -> Iterator[Problem]:
             f"{place} is down"
         )
         fix = (
-            f"in overlays/{objects.name}/values.yaml, write besu.topologySpreadConstraints: "
+            f"in {chart_values.file(objects)}, write besu.topologySpreadConstraints: "
             f"[{{topologyKey: {ZONE}, maxSkew: 1, whenUnsatisfiable: DoNotSchedule}}]"
         )
         yield Problem(besu.manifest, _placing(besu), message, fix)

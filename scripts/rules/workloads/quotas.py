@@ -16,6 +16,7 @@ from scripts.kubernetes.resource_usage import (
     Share,
     quotas,
 )
+from scripts.rules import chart_values
 from scripts.rules.pod_templates import called, in_container
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -52,7 +53,7 @@ def quota_too_small(objects: Objects) -> Iterator[Problem]:
                 value = int(enough) if enough.isdecimal() and resource[-3:] != "cpu" else enough
                 fix = advice.write([name], value).unless(" or more")
                 if manifest.template.startswith("chart/") and not manifest.patches:
-                    fix += f" in resourceQuota.hard of overlays/{objects.name}/values.yaml"
+                    fix += f" in resourceQuota.hard of {chart_values.file(objects)}"
                 yield Problem(manifest, ("spec", "hard", name), message, fix)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from scripts.core import advice
 from scripts.kubernetes import autoscalers
 from scripts.kubernetes.workloads import whole
+from scripts.rules import chart_values
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads.placing import counted
@@ -87,7 +88,7 @@ def zero_replicas(objects: Objects) -> Iterator[Problem]:
             off = f"remove {label}"
             if workload.manifest.template.startswith("chart/"):
                 section = "txSender" if component == "tx-sender" else component
-                off = f"write {section}.enabled: false in overlays/{objects.name}/values.yaml"
+                off = f"write {section}.enabled: false in {chart_values.file(objects)}"
             least = objects.chain.validators if objects.chain and component in _VALIDATORS else 1
             fix = advice.write(path[-1], least).unless(
                 f" or more; to switch it off, {off} instead"

@@ -15,6 +15,7 @@ from scripts.kubernetes.resource_usage import (
     quotas,
 )
 from scripts.kubernetes.workloads import mappings
+from scripts.rules import chart_values
 from scripts.rules.pod_templates import called, in_container
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -113,8 +114,9 @@ def _pairs_that_fit_no_node(objects: Objects, node: Mapping[str, Decimal]) -> It
             f"{shown(resource, allocatable)} (node in overlays/{objects.name}/environment.yaml): "
             "the Maru stays Pending"
         )
-        file = f"overlays/{objects.name}/values.yaml"
-        fix = advice.write_values("maru.beside", "zone", f" in {file}").unless(
+        fix = advice.write_values(
+            "maru.beside", "zone", f" in {chart_values.file(objects)}"
+        ).unless(
             "; to keep both on one node, use larger nodes, and update node in environment.yaml"
         )
         path = (*maru.workload.pod_path, "affinity", "podAffinity", REQUIRED, 0, "topologyKey")
