@@ -101,7 +101,7 @@ def _sessions(root: Path, workflows: Sequence[Document]) -> Iterator[Finding]:
             if step.field[-1] == "run":
                 fix = "write only the command, so that its exit code is that of the step"
                 if "--against" in step.excuse:
-                    fix = 'write nox -s validate -- --format github ${BASE:+--against "$BASE"}'
+                    fix = f'write nox -s {session} -- --format github ${{BASE:+--against "$BASE"}}'
             yield step.document.finding(_ID, list(step.field), message, fix)
             continue
         document, path = _place(gates, workflows)
@@ -190,6 +190,7 @@ def _case(job: dict[str, Any], session: str) -> str:
 
 _NOX = r"^\s*(?:python[0-9.]* -m )?nox"
 """A line of a script that is the command: after `if !`, its failure would not count."""
+_CODE = re.compile(rf"{_NOX}\b|\b(git clone|gh pr checkout|gh repo clone)\b", re.M)
 
 
 def _runs(run: str, step: dict[str, Any], session: str, case: str) -> bool:
@@ -229,7 +230,7 @@ def _excuse(
     run = str(step.get("run", ""))
     if found := _IGNORED.search(run):
         return f"its script goes on after a failure ({found[0].strip()})", ("step", "run")
-    if session == "validate" and "--against" not in run:
+    if session in ("validate", "admission") and "--against" not in run:
         return "it does not compare with the base (--against)", ("step", "run")
     return "", ()
 
@@ -239,6 +240,11 @@ def _is_true(condition: Any, session: str, case: str) -> bool:
     if condition is None or condition is True:
         return True
     text = str(condition).strip().removeprefix("${{").removesuffix("}}").strip()
+    return any(_are_true(part, session, case) for part in text.split("||"))
+
+
+def _are_true(text: str, session: str, case: str) -> bool:
+    """Return whether conditions that && joins are true in a pull request."""
     for part in text.split("&&"):
         atom = part.strip()
         if match := _CASE.fullmatch(atom):
@@ -295,7 +301,7 @@ def _runs_code(job: dict[str, Any]) -> bool:
         isinstance(step, dict)
         and (
             str(step.get("uses", "")).startswith(("actions/checkout@", "./"))
-            or re.search(r"\b(nox|git clone|gh pr checkout|gh repo clone)\b", str(step.get("run")))
+            or _CODE.search(str(step.get("run")))
         )
         for step in (steps if isinstance(steps, list) else ())
     )
