@@ -159,6 +159,8 @@ class _Texts:
         """Return whether other edits changed the same part, or the items of a list around it."""
         for edit in edits:
             for other in self._edited.get(file, ()):
+                if edit.document != other.document:
+                    continue
                 shorter = min(len(edit.path), len(other.path))
                 if edit.path[:shorter] == other.path[:shorter]:
                     return True

@@ -14,7 +14,7 @@ from typing import Any
 
 from scripts.checks import kubeconform
 from scripts.checks.api_schemas import versions
-from scripts.core import paths, yamlio
+from scripts.core import advice, paths, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.sentences import joined
 from scripts.environments import layout
@@ -83,7 +83,12 @@ def _no_root(document: yamlio.Document, number: int) -> Iterable[Finding]:
         message = f"document {number} of the file has no valid {joined(missing, 'or')}"
         fix = f"add {joined(missing)}, as in git"
         if missing == ["kind"]:
-            fix = "add kind: Application, or kind: AppProject if its spec has sourceRepos"
+            is_project = paths.has(data, ["spec", "sourceRepos"])
+            fix = advice.saying(
+                "add kind: Application, or kind: AppProject if its spec has sourceRepos",
+                "AppProject" if is_project else "Application",
+                "kind",
+            )
         yield document.finding("wrong-type", [], message, fix)
     elif data["kind"] not in ("AppProject", "Application"):
         message = f"only an AppProject and an Application belong here, not a {data['kind']}"
@@ -108,9 +113,8 @@ def _other_repository(document: yamlio.Document, renderings: Sequence[Rendering]
     message = (
         f"the root {document.data['kind']} {reads} {here}, but the environments are in {max(known)}"
     )
-    fix = (
-        f"write {max(known)} here; if {here} is right, write it as repository.url in "
-        "base/environment.yaml"
+    fix = advice.write_value(max(known)).unless(
+        f" here; if {here} is right, write it as repository.url in base/environment.yaml"
     )
     return [document.finding("other-repository", source, message, fix)]
 
@@ -150,8 +154,9 @@ def _namespace(document: yamlio.Document) -> Iterator[Finding]:
     if paths.get(document.data, path) != sync.NAMESPACE:
         message = f"the root {document.data['kind']} is in the namespace"
         message += f" {paths.get(document.data, path) or 'default'}: Argo CD ignores it there"
-        fix = f"write metadata.namespace: {sync.NAMESPACE}"
-        yield document.finding(_ID, path, message, fix)
+        yield document.finding(
+            _ID, path, message, advice.write("metadata.namespace", sync.NAMESPACE)
+        )
 
 
 def _source(application: yamlio.Document, names: Sequence[str]) -> Iterator[Finding]:
@@ -161,16 +166,16 @@ def _source(application: yamlio.Document, names: Sequence[str]) -> Iterator[Find
     if folder.removeprefix("./").rstrip("/") != _FOLDER:
         message = f"source.path of the root Application is {folder or 'missing'}, but its"
         message += f" environments are in {_FOLDER}: it applies none of them"
-        yield application.finding(_ID, [*source, "path"], message, f"write path: {_FOLDER}")
+        yield application.finding(_ID, [*source, "path"], message, advice.write("path", _FOLDER))
         return
     options = paths.get(application.data, [*source, "directory"])
     options = options if isinstance(options, dict) else {}
     wanted = [layout.argocd_file(kind, name) for kind in layout.ARGOCD_FOLDERS for name in names]
     files = [file.removeprefix(f"{_FOLDER}/") for file in wanted]
     for field, missing, fix in (
-        ("recurse", [] if options.get("recurse") is True else files, "write recurse: true"),
-        ("include", _unmatched(options.get("include"), files), f'write include: "{_INCLUDE}"'),
-        ("exclude", _excluded(options.get("exclude"), files), "remove exclude"),
+        ("recurse", [] if options.get("recurse") is True else files, advice.write("recurse", True)),
+        ("include", _unmatched(options.get("include"), files), advice.write("include", _INCLUDE)),
+        ("exclude", _excluded(options.get("exclude"), files), advice.remove("exclude")),
     ):
         if missing:
             shown = f" ({options[field]})" if field in options else ""
@@ -203,7 +208,7 @@ def _revision(application: yamlio.Document) -> Iterator[Finding]:
             branch = revision.removeprefix(prefix).removeprefix("origin/")
             message = f"targetRevision is {revision}, a name that only clones have: Argo CD finds"
             message += " no such branch, and applies nothing"
-            yield application.finding(_ID, path, message, f"write targetRevision: {branch}")
+            yield application.finding(_ID, path, message, advice.write("targetRevision", branch))
             return
 
 
@@ -213,7 +218,7 @@ def _destination(project: yamlio.Document, application: yamlio.Document) -> Iter
     if used != name:
         message = f"the root Application is in the project {used}, but {FILE} has {name}: its"
         message += " limits don't apply, and Argo CD may not find the other one"
-        yield application.finding(_ID, ["spec", "project"], message, f"write project: {name}")
+        yield application.finding(_ID, ["spec", "project"], message, advice.write("project", name))
     path: paths.ValuePath = ["spec", "destination"]
     place = paths.get(application.data, path)
     place = place if isinstance(place, dict) else {}
@@ -221,17 +226,18 @@ def _destination(project: yamlio.Document, application: yamlio.Document) -> Iter
     if isinstance(server, str) and server.endswith("/"):
         message = f"destination.server is {server}: Argo CD knows its clusters without a slash at"
         message += " the end, and syncs nothing"
-        fix = f"write server: {server.rstrip('/')}"
+        fix = advice.write("server", server.rstrip("/"))
         yield application.finding(_ID, [*path, "server"], message, fix)
     elif place.get("namespace") != sync.NAMESPACE:
         message = f"destination.namespace of the root Application is {place.get('namespace')}:"
         message += " Argo CD ignores Applications that are there"
-        fix = f"write namespace: {sync.NAMESPACE}"
+        fix = advice.write("namespace", sync.NAMESPACE)
         yield application.finding(_ID, [*path, "namespace"], message, fix)
     elif not _permits(project, place):
         message = f"the root AppProject does not allow {server or place.get('name')}, the cluster"
         message += " of the root Application: nothing is synced"
-        fix = f"write destinations: [{{server: {server}, namespace: {sync.NAMESPACE}}}]"
+        own = {"server": server} if server else {"name": place.get("name")}
+        fix = advice.write("destinations", [{**own, "namespace": sync.NAMESPACE}])
         yield project.finding(_ID, ["spec", "destinations"], message, fix)
 
 
@@ -260,7 +266,8 @@ def _kinds(project: yamlio.Document) -> Iterator[Finding]:
         ):
             message = f"the root AppProject does not allow the kind {kind}: the sync fails, and no"
             message += " environment changes"
-            fix = f"add {{group: argoproj.io, kind: {kind}}} to namespaceResourceWhitelist"
+            item = {"group": "argoproj.io", "kind": kind}
+            fix = advice.add_item(item, "namespaceResourceWhitelist")
             yield project.finding(_ID, path, message, fix)
 
 
@@ -279,9 +286,11 @@ def _automated(application: yamlio.Document) -> Iterator[Finding]:
             "annotations",
             "argocd.argoproj.io/skip-reconcile",
         ]
-        yield application.finding(_ID, place, message, "remove the annotation")
+        yield application.finding(_ID, place, message, advice.remove("the annotation"))
     elif not isinstance(automated, dict) or automated.get("enabled") is False:
         message = "the root Application does not sync by itself: a new or changed Application waits"
         message += " until someone syncs it"
-        fix = "write syncPolicy.automated: {prune: true, selfHeal: true}"
+        fix = advice.write("syncPolicy.automated", {"prune": True, "selfHeal": True})
+        if isinstance(automated, dict):
+            fix = advice.write("automated.enabled", True)
         yield application.finding(_ID, path, message, fix)

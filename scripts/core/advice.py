@@ -30,6 +30,16 @@ def write_value(value: Any, shown: str = "") -> Fix:
     return Fix(f"write {shown or _shown(value)}", [Change(Action.WRITE, (), value)])
 
 
+def saying(words: str, value: Any, key: Key = (), *, is_safe: bool = True) -> Fix:
+    """Return the fix to write a field, in words of its own; see write."""
+    return Fix(words, [Change(Action.WRITE, parts(key), value)], is_safe=is_safe)
+
+
+def rename(words: str, key: str) -> Fix:
+    """Return the fix to write another key for the value at the place of the finding."""
+    return Fix(words, [Change(Action.RENAME, (), key)])
+
+
 def in_text(words: str, whole: Any, old: str, new: str) -> Fix:
     """Return the fix to replace a part of the text at the place of the finding.
 

@@ -38,6 +38,8 @@ class Edit:
     """The new value or item; of RENAME the new key, of MOVE the new path."""
     old: Any = None
     """The present value, if it is no secret; None if there is none."""
+    document: int = 0
+    """The index of the YAML document in the file."""
 
 
 class CannotApplyError(Exception):

@@ -204,6 +204,8 @@ def _as_json(finding: Finding) -> dict[str, object]:
 def _edit(edit: Edit) -> dict[str, object]:
     """Return an edit as findings.schema.json describes it."""
     shown: dict[str, object] = {"file": edit.file, "action": edit.action.value}
+    if edit.document:
+        shown["document"] = edit.document
     shown["path"] = list(edit.path)
     if edit.action is not Action.REMOVE:
         is_path = edit.action is Action.MOVE

@@ -91,10 +91,13 @@ class Fix(str):
         """Return the fix with words that say when another one is right: people must choose."""
         return Fix(str.__add__(self, words), self.changes, self.values, is_safe=False)
 
-    def edits(self, file: str, path: ValuePath, data: Any) -> tuple[Edit, ...]:
-        """Return the edits of a file with the data, for a finding at a path in it."""
+    def edits(self, file: str, path: ValuePath, data: Any, number: int = 0) -> tuple[Edit, ...]:
+        """Return the edits of a file with the data, for a finding at a path in it.
+
+        number: of the document with the data, if the file has several, from 0.
+        """
         places = [change.place(path, data) for change in self.changes]
         return tuple(
-            Edit(file, change.action, place, change.value, paths.get(data, place))
+            Edit(file, change.action, place, change.value, paths.get(data, place), number)
             for change, place in zip(self.changes, places, strict=True)
         )

@@ -24,6 +24,7 @@ MOST_COLUMNS = 100
 """The longest line in which a mapping or list is written, if it can be written in several."""
 
 _COMMENT = re.compile(r"(^|\s)#", re.MULTILINE)
+_MARKER = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
 _BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 
 
@@ -34,12 +35,26 @@ def applied(text: str, edits: Sequence[Edit]) -> str:
     else: a comment inside of the value, or other places that have the value by an alias.
     """
     for edit in edits:
-        data, node = _parsed(text)
-        after = _edited(text, node, edit)
+        start, end = _document(text, edit.document)
+        part = text[start:end]
+        data, node = _parsed(part)
+        after = _edited(part, node, edit)
         if _json(_parsed(after)[0]) != _json(data_edits.applied(data, [edit])):
             raise CannotApplyError
-        text = after
+        text = text[:start] + after + text[end:]
     return text
+
+
+def _document(text: str, number: int) -> tuple[int, int]:
+    """Return where a document of a file begins and ends; number: from 0."""
+    starts = [match.start() for match in _MARKER.finditer(text)]
+    above = text[: starts[0]].splitlines() if starts else []
+    if any(line.strip() and not line.startswith(("#", "%")) for line in above):
+        starts.insert(0, 0)
+    starts = [0, *starts[1:]]
+    if number >= len(starts):
+        raise CannotApplyError
+    return starts[number], [*starts, len(text)][number + 1]
 
 
 def _parsed(text: str) -> tuple[Any, yaml.Node | None]:

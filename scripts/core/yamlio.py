@@ -51,6 +51,8 @@ class Document:
     """Relative to the repository, with forward slashes."""
     data: Any
     node: yaml.Node | None
+    number: int = 0
+    """Of the document in the file, from 0."""
 
     def position(self, path: ValuePath) -> tuple[int, int]:
         """Return the line and column (from 1) of the key or item at the path.
@@ -81,7 +83,7 @@ class Document:
     def finding(self, rule: str, path: ValuePath, message: str, fix: str, **more: str) -> Finding:
         """Return a finding at the path's position, with the edits of its fix."""
         line, column = self.position(path)
-        edits = fix.edits(self.file, path, self.data) if isinstance(fix, Fix) else ()
+        edits = fix.edits(self.file, path, self.data, self.number) if isinstance(fix, Fix) else ()
         found = Finding(self.file, line, column, rule, message, str(fix), **more)  # type: ignore[arg-type]
         return found.with_edits(edits, is_safe=isinstance(fix, Fix) and fix.is_safe)
 
@@ -110,8 +112,9 @@ def load_all(path: Path, root: Path) -> list[Document]:
         while loader.check_node():
             node = loader.get_node()
             assert node is not None  # for mypy: check_node returned true
-            _inspect(node, file)
-            documents.append(Document(file, loader.construct_document(node), node))
+            _inspect(node, file, len(documents))
+            data = loader.construct_document(node)
+            documents.append(Document(file, data, node, len(documents)))
     except yaml.reader.ReaderError as error:
         line = text.encode()[: error.position].count(b"\n") + 1
         message = f"the character U+{error.character:04X} is not allowed in YAML"
@@ -198,8 +201,11 @@ def _reject(
     raise UserError(found.with_edits(own, is_safe=" if " not in fix))
 
 
-def _inspect(root: yaml.Node, file: str) -> None:
-    """Raise UserError for the first part that is valid YAML, but not accepted here."""
+def _inspect(root: yaml.Node, file: str, number: int) -> None:
+    """Raise UserError for the first part that is valid YAML, but not accepted here.
+
+    number: of the document in the file, from 0.
+    """
     count = 0
 
     def visit(node: yaml.Node, above: tuple[int, ...], path: tuple[str | int, ...]) -> None:
@@ -226,7 +232,7 @@ def _inspect(root: yaml.Node, file: str) -> None:
                 "write values instead of aliases (*name) of values that contain aliases",
             )
         if isinstance(node, yaml.ScalarNode):
-            _inspect_scalar(node, file, path)
+            _inspect_scalar(node, file, path, number)
             return
         if node.tag not in (_PREFIX + "map", _PREFIX + "seq"):
             _reject_tag(file, node)
@@ -291,7 +297,9 @@ def _shown(text: str, path: ValuePath = ()) -> tuple[str, str]:
     return text, f"'{text}'"
 
 
-def _inspect_scalar(node: yaml.ScalarNode, file: str, path: tuple[str | int, ...]) -> None:
+def _inspect_scalar(
+    node: yaml.ScalarNode, file: str, path: tuple[str | int, ...], document: int
+) -> None:
     text, kind = node.value, node.tag.removeprefix(_PREFIX)
     shown, quoted = _shown(text, path)
     number = f"{quoted} if a string is meant, otherwise a decimal number such as 1000 or 0.5"
@@ -318,7 +326,7 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str, path: tuple[str | int, ...
             instead = number
         elif len(text) > 17 or abs(int(text)) > _MOST_EXACT:
             message = f"{shown} is above 2^53, and Helm rounds such numbers"
-            edit = Edit(file, Action.WRITE, path, text)
+            edit = Edit(file, Action.WRITE, path, text, document=document)
             _reject(file, node, "inexact-number", message, f"write {quoted}", edit)
     elif kind == "float":
         if not _JSON_FLOAT.fullmatch(text) or not math.isfinite(float(text)):
@@ -328,8 +336,15 @@ def _inspect_scalar(node: yaml.ScalarNode, file: str, path: tuple[str | int, ...
     if instead:
         message = f"{shown} is not the same value in every YAML parser"
         # What number is meant is not known.
-        right = Edit(file, Action.WRITE, path, new) if instead != number else None
-        _reject(file, node, "ambiguous-scalar", message, f"write {instead}", right)
+        right = Edit(file, Action.WRITE, path, new, document=document)
+        _reject(
+            file,
+            node,
+            "ambiguous-scalar",
+            message,
+            f"write {instead}",
+            right if instead != number else None,
+        )
 
 
 class _Dumper(yaml.CSafeDumper):

@@ -10,6 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.core import advice
+from scripts.core.edits import Action
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes import cron
 from scripts.kubernetes.workloads import mappings
 
@@ -42,7 +45,9 @@ def blocked(windows: Any, application: str, server: str, namespace: str) -> list
         elif schedule.longest and duration >= schedule.longest:
             reason = f"it starts again at the latest {_shown(schedule.longest)} later, and lasts"
             reason += f" {_shown(duration)}, so it is always active"
-            found.append(Blocked(index, "duration", reason, "remove the window"))
+            whole = ("spec", "syncWindows", index)
+            fix = Fix("remove the window", [Change(Action.REMOVE, whole, is_whole=True)])
+            found.append(Blocked(index, "duration", reason, fix))
     if allowing and not opening:
         reason = "it is the only window of the kind allow, and it is never active"
         if len(allowing) > 1:
@@ -58,11 +63,11 @@ def _times(
     """Return what is wrong with a window, or its duration in seconds and its schedule."""
     if window.get("kind") not in _KINDS:
         reason = f"kind is {window.get('kind')}, and Argo CD knows only allow and deny"
-        return Blocked(index, "kind", reason, "write kind: deny"), None
+        return Blocked(index, "kind", reason, advice.write("kind", "deny")), None
     try:
         duration = cron.duration(str(window.get("duration") or ""))
     except ValueError as error:
-        return Blocked(index, "duration", str(error), "write duration: 1h"), None
+        return Blocked(index, "duration", str(error), advice.write("duration", "1h")), None
     try:
         schedule = cron.read(str(window.get("schedule") or ""))
     except ValueError as error:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from scripts.checks import root_application
-from scripts.core import yamlio
+from scripts.core import yaml_edits, yamlio
+from scripts.core.findings import Finding
 from tests.conftest import ROOT
 
 TEXT = (ROOT / root_application.FILE).read_text("utf-8")
@@ -18,16 +19,21 @@ SERVER = "  destination:\n    server: https://kubernetes.default.svc\n    namesp
 
 def said(folder: Path, *edits: tuple[str, str]) -> list[tuple[str, str, str]]:
     """Return field, message and fix of what is reported for the file with some texts replaced."""
-    text = TEXT
+    found = findings(folder, *edits)
+    lines = (folder / "root.yaml").read_text("utf-8").splitlines()
+    return [(lines[one.line - 1].strip(), one.message, one.fix) for one in found]
+
+
+def findings(folder: Path, *edits: tuple[str, str]) -> list[Finding]:
+    """Return what is reported for the file with some texts replaced; without any, as it is."""
+    file = folder / "root.yaml"
+    text = TEXT if edits or not file.exists() else file.read_text("utf-8")
     for old, new in edits:
         assert old in text
         text = text.replace(old, new)
-    file = folder / "root.yaml"
     file.write_text(text, "utf-8")
     documents = yamlio.load_all(file, folder)
-    found = root_application.delivery(documents, ["dev", "prod"])
-    lines = text.splitlines()
-    return [(lines[one.line - 1].strip(), one.message, one.fix) for one in found]
+    return list(root_application.delivery(documents, ["dev", "prod"]))
 
 
 def windows(*entries: str) -> tuple[str, str]:
@@ -91,7 +97,12 @@ def test_a_root_that_applies_everything_is_not_reported(
         ((SERVER, SERVER.replace("kubernetes.default.svc", "k.example.com")), "dest", "server"),
         (("  project: linea-root\n", "  project: default\n"), "project", "project: linea-root"),
         (("      kind: Application\n", "      kind: App\n"), "Whitelist", "kind: Application}"),
-        (("    automated:\n", "    automated:\n      enabled: false\n"), "automated", "prune"),
+        (
+            ("    automated:\n", "    automated:\n      enabled: false\n"),
+            "automated",
+            "enabled: true",
+        ),
+        (("    automated:\n", "    other:\n"), "syncPolicy", "selfHeal: true"),
         (
             ("  namespace: argocd\n  labels", "  namespace: argo\n  labels"),
             "namespace",
@@ -148,6 +159,20 @@ def test_a_root_that_does_not_apply_everything_is_reported(
     assert line in place, found
     assert fix in advice, found
     assert message
+    edits = findings(tmp_path, edit)[0].edits
+    if not edits:
+        assert advice in ONLY_WORDS
+        return
+    file = tmp_path / "root.yaml"
+    file.write_text(yaml_edits.applied(file.read_text("utf-8"), edits), "utf-8")
+    assert {each.message for each in findings(tmp_path)} == {other for _, other, _ in found[1:]}
+
+
+ONLY_WORDS = (
+    "write a schedule with days that exist and a duration of at least 1h",
+    'write a cron expression such as schedule: "0 22 * * *"',
+)
+"""People must choose a time."""
 
 
 def test_the_fix_of_a_pattern_includes_the_files(tmp_path: Path) -> None:

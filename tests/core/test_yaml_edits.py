@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -128,7 +129,8 @@ def test_windows_line_ends_stay() -> None:
         ("a: 1\n", edit(WRITE, "a.b", 1)),
         ("a: [1]\n", edit(WRITE, "a.b", 1)),
         ("a: 1\nb: 1\n", edit(RENAME, "a", "b")),
-        ("a: 1\n---\nb: 1\n", edit(WRITE, "a", 2)),
+        ("a: 1\n---\nb: 1\n", replace(edit(WRITE, "a", 2), document=2)),
+        ("a: 1\n---\nb: 1\n", replace(edit(REMOVE, "a"), document=1)),
         ("a: [1\n", edit(WRITE, "a", 2)),
     ],
 )
@@ -192,3 +194,17 @@ def test_an_edit_gives_the_data_it_says_and_keeps_comments(
     comments = [line for line in text.splitlines() if line.startswith("# comment")]
     assert [line for line in after.splitlines() if line.startswith("# comment")] == comments
     assert yaml_edits.applied(after, []) == after
+
+
+def test_an_edit_of_one_document_leaves_the_others_as_they_are() -> None:
+    text = "# top\n---\na: 1  # one\n# between\n---\na: 1\nb: 2  # two"
+    made = [
+        replace(edit(WRITE, "a", 3), document=1),
+        replace(edit(REMOVE, "b"), document=1),
+        replace(edit(WRITE, "c", 4), document=0),
+    ]
+    new = "# top\n---\na: 1  # one\nc: 4\n# between\n---\na: 3\n"
+    assert yaml_edits.applied(text, made) == new
+    assert yaml_edits.applied("a: 1\n--- \r\n- 1\n", [Edit("x", WRITE, (0,), 2, document=1)]) == (
+        "a: 1\n--- \r\n- 2\n"
+    )
