@@ -252,10 +252,7 @@ def _schema(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> dic
     return {}
 
 
-_UNKNOWN = re.compile(r"additional properties '([^']+)'")
-
-
 def place(problem: InvalidField) -> tuple[str | int, ...]:
     """Return the path of the field; kubeconform reports an unknown field at its parent."""
-    unknown = _UNKNOWN.match(problem.message)
-    return (*problem.path, unknown.group(1)) if unknown else problem.path
+    unknown = _UNKNOWN.fullmatch(problem.message)
+    return (*problem.path, *_QUOTED.findall(unknown.group(1))) if unknown else problem.path
