@@ -19,7 +19,8 @@ def check(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """
     production = [rendering for rendering in renderings if rendering.is_production]
     found = [*_without_digest(root, production), *_unused(root, renderings)]
-    return [*found, *_shared(image_lock.load(root))] if renderings else found
+    is_rendered = any(rendering.files for rendering in renderings)
+    return [*found, *_shared(image_lock.load(root))] if is_rendered else found
 
 
 def place(root: Path, rendering: Rendering, image: str) -> tuple[str, int, int]:

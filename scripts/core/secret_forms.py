@@ -137,7 +137,7 @@ def _python(regex: str) -> str:
 
 
 def _group_end(regex: str, start: int) -> int:
-    """Return where the group ends that a flag stands in: the flag counts up to there."""
+    """Return where the group ends with a flag: the flag counts up to there."""
     depth, index, is_set = 0, start, False
     while index < len(regex):
         char = regex[index]

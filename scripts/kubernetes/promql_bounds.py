@@ -43,7 +43,7 @@ _PART_OF_WHOLE = (
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A comparison whose result is known beforehand."""
+    """A comparison whose result is known in advance."""
 
     text: str
     value: Bounds

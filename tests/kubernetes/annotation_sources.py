@@ -14,7 +14,6 @@ import gzip
 import html
 import json
 import re
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.kubernetes.annotation_table import TABLE
+from tests.git import git
 
 REVISIONS = {
     "aws-load-balancer-controller": "v3.5.0",
@@ -124,18 +124,14 @@ _DYNAMIC = {
 _DYNAMIC_TYPES = {"listener-attributes": "map", "target-group-attributes": "map"}
 
 
-def _git(folder: Path, repository: str, *arguments: str) -> str:
-    command = ["git", "-C", str(folder / repository), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
 def _text(folder: Path, repository: str, path: str) -> str:
-    return _git(folder, repository, "show", f"{REVISIONS[repository]}:{path}")
+    return git(folder / repository, "show", f"{REVISIONS[repository]}:{path}")
 
 
 def _texts(folder: Path, repository: str, *under: str) -> str:
     """Return the text of all Go files below some folders, without tests."""
-    names = _git(folder, repository, "ls-tree", "-r", "--name-only", REVISIONS[repository], *under)
+    listed = ("ls-tree", "-r", "--name-only", REVISIONS[repository], *under)
+    names = git(folder / repository, *listed)
     chosen = [n for n in names.split() if n.endswith(".go") and not n.endswith("_test.go")]
     return "\n".join(_text(folder, repository, name) for name in chosen)
 

@@ -25,6 +25,7 @@ UPSTREAM = frozenset(
         "editorconfig.org",
         "eips.ethereum.org",
         "external-secrets.io",
+        "git-lfs.github.com",
         "github.com",
         "grafana.com",
         "helm.sh",
@@ -33,6 +34,7 @@ UPSTREAM = frozenset(
         "kubernetes-sigs.github.io",
         "kubernetes.io",
         "kwok.sigs.k8s.io",
+        "logging.apache.org",
         "prometheus-operator.dev",
         "prometheus.io",
         "pubs.opengroup.org",
@@ -45,6 +47,7 @@ UPSTREAM = frozenset(
         "www.apache.org",
         "www.checkov.io",
         "www.rfc-editor.org",
+        "www.robustperception.io",
         "www.secg.org",
         "www.w3.org",
     ]
@@ -65,6 +68,7 @@ OWNERS = frozenset(
         "ethereum-lists",
         "external-secrets",
         "facebook",
+        "gitleaks",
         "google",
         "homeport",
         "hyperledger",
@@ -88,7 +92,7 @@ RESERVED = re.compile(
 """RFC 2606, RFC 5737, RFC 1918; and the cluster's own API server."""
 
 URL = re.compile(r"(?:https?|ssh|git)://(?:[^\s/@\"'<>]+@)?([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)")
-GITHUB = re.compile(r"github(?:usercontent)?\.com[:/]([A-Za-z0-9-]+)/[A-Za-z0-9_.-]+")
+GITHUB = re.compile(r"(?<!git-lfs\.)github(?:usercontent)?\.com[:/]([A-Za-z0-9-]+)/[A-Za-z0-9_.-]+")
 MAIL = re.compile(r"[\w.+-]+@((?:[A-Za-z0-9-]+\.)+[a-z]{2,})\b")
 BUCKET = re.compile(
     r"(?:(?:^ *|[{,] *)[\"']?[\w.]*bucket[\"']?: *[\"']?|s3[.]bucket=|s3://|arn:aws:s3:::)"

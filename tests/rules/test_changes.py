@@ -113,7 +113,6 @@ def test_two_objects_that_say_the_same_are_no_change() -> None:
         ("CronJob", "linea-stack-backup", ("spec", "schedule"), "0 3 * * *"),
         ("CronJob", "linea-stack-backup", ("spec", "jobTemplate", "spec", "completions"), 2),
         ("PodDisruptionBudget", "linea-stack-besu", ("spec", "selector"), {"matchLabels": {}}),
-        ("Ingress", "linea-stack-besu-rpc", ("spec", "ingressClassName"), "nginx"),
         ("HorizontalPodAutoscaler", "linea-stack-besu", ("spec", "minReplicas"), 1),
         ("NetworkPolicy", "linea-stack-besu", ("spec", "podSelector"), {}),
         ("Service", "linea-stack-besu", ("spec", "type"), "LoadBalancer"),

@@ -65,7 +65,7 @@ def alert_duration_too_long(objects: Objects) -> Iterator[Problem]:
         if promql.seconds(lasting) > promql.seconds(most):
             message = (
                 f"the alert {name} ({severity}) fires only after its problem has lasted for "
-                f"{lasting}: until then, nobody hears of it"
+                f"{lasting}: until then, no one is notified"
             )
             minutes = re.sub(r"^([0-9]+)[hd]$", r"\1m", str(lasting))
             shorter = minutes if promql.seconds(minutes) <= promql.seconds(most) else most

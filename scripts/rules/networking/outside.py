@@ -69,8 +69,8 @@ _FORMER = ("app", "k8s-app", "name")
 def namespace_selected_by_other_label(objects: Objects) -> Iterator[Problem]:
     """A namespaceSelector names a namespace by kubernetes.io/metadata.name.
 
-    Kubernetes sets only that label. With another one, the peer is nobody until someone labels the
-    namespace, and its connections time out.
+    Kubernetes sets only that label. With another one, the peer matches no namespace until
+    someone labels it, and the connections time out.
     """
     for policy, path, peer in all_peers(objects):
         selector = peer.get("namespaceSelector")
