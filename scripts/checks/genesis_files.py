@@ -77,6 +77,7 @@ def _twice(document: Document) -> Iterator[Finding]:
         first = seen.setdefault(address.lower().removeprefix("0x"), address)
         if first != address:
             message = f"alloc has the account {address} twice: Besu adds only one of the balances"
-            line, _ = document.position(["alloc", first])
-            fix = f"remove the account here or the one in line {line} of the file"
+            here, above = (document.position(["alloc", each])[0] for each in (address, first))
+            lines = f"{here - above} line{'s' if here - above > 1 else ''}"
+            fix = f"remove the account here or the one {lines} above, whichever is wrong"
             yield document.finding("duplicate-key", ["alloc", address], message, fix)

@@ -150,10 +150,10 @@ def check_merged(
 
 def _errors(validator: jsonschema_rs.Validator, data: Any) -> Iterator[_Error]:
     for error in validator.iter_errors(data):
-        yield from _flat(error)
+        yield from _flat(error, data)
 
 
-def _flat(error: Any) -> Iterator[_Error]:
+def _flat(error: Any, data: Any) -> Iterator[_Error]:
     """Yield the error; of a value with alternatives, the errors of the only one that it can be."""
     kind = type(error.kind).__name__
     if kind in ("AnyOf", "OneOfNotValid"):
@@ -164,10 +164,18 @@ def _flat(error: Any) -> Iterator[_Error]:
         ]
         if len(forms) == 1 < len(error.kind.context):
             for inner in forms[0]:
-                yield from _flat(inner)
+                yield from _flat(inner, data)
             return
-    path, keyword = tuple(error.instance_path), tuple(error.schema_path)
+    path, keyword = _place(error.instance_path, data), tuple(error.schema_path)
     yield _Error(kind, path, keyword, error.kind, error.instance)
+
+
+def _place(path: Sequence[str | int], data: Any) -> _Place:
+    """Return a path whose keys are texts: an error has numbers also for keys of digits."""
+    place: _Place = ()
+    for part in path:
+        place += (str(part) if isinstance(get(data, place), dict) else part,)
+    return place
 
 
 def _other_form(error: Any) -> bool:
@@ -334,6 +342,8 @@ def _at_value(checked: _Checked, error: _Error) -> Finding:
         fix = messages.nearest(value, options)
     elif error.kind == "Not":
         message = messages.forbidden(value, path)
+        if isinstance(value, str) and not may_be_secret(path):
+            fix = messages.repaired(value, parts, valid) or fix
     elif error.kind in ("Pattern", "Format"):
         if isinstance(value, str) and not may_be_secret(path):
             fix = messages.repaired(value, parts, valid) or fix

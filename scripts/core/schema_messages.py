@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from scripts.core import advice as wording
+from scripts.core import schedules
 from scripts.core.edits import Action
 from scripts.core.findings import may_be_secret
 from scripts.core.fixes import Change, Fix
@@ -238,6 +239,25 @@ def repaired(value: str, parts: Sequence[Schema], valid: Callable[[Any], bool]) 
     return None
 
 
+_TYPED = str.maketrans(
+    {
+        **dict.fromkeys("\u2018\u2019", "'"),
+        **dict.fromkeys("\u201c\u201d\u201e", '"'),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"),
+        "\u2014": "--",
+        "\u00a0": " ",
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad"),
+    }
+)
+"""What word processors and web pages write → what a keyboard writes."""
+
+
+def _typed(text: str) -> str:
+    """Return a text without the characters of word processors: dashes, spaces, quotes."""
+    plain = text.translate(_TYPED).strip()
+    return re.sub("^-{3,}", "--", plain)
+
+
 def _repairs(value: str) -> Iterable[str | int]:
     """Yield the value without a scheme, with a unit, in lower case and the like."""
     text = value.strip()
@@ -249,6 +269,9 @@ def _repairs(value: str) -> Iterable[str | int]:
     yield re.sub(r"^[a-z0-9+]+://([^/:?#]+).*$", r"\1", text)
     yield re.sub(r"^([0-9.]+) *([kKMGTP])[iI]?[bB]?$", lambda m: f"{m[1]}{m[2].upper()}i", text)
     yield re.sub(r"^([0-9]+)$", r"\1s", text)
+    yield re.sub(r"^([0-9]+) *d(?:ays?)?$", lambda m: f"{int(m[1]) * 24}h", text)
+    yield _typed(text)
+    yield from schedules.candidates(text)
     yield re.sub(r"^([a-z]+(-[a-z]+)+-[0-9])[a-z]$", r"\1", text)
     yield re.sub(r"^v?([0-9]+\.[0-9]+)(\.[0-9]+)?$", r"\1", text)
     yield re.sub(r"^([^/]+)$", lambda m: "/" + m[1].replace(".", "/"), text)

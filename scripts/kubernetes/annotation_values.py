@@ -136,7 +136,12 @@ def _duration(_: Form, value: str) -> Invalid | None:
 
 
 def _ttl(form: Form, value: str) -> Invalid | None:
-    return None if _GO_DURATION.fullmatch(value) else _integer(form, value)
+    found = None if _GO_DURATION.fullmatch(value) else _integer(form, value)
+    words = re.fullmatch(r"([0-9]+) *(s|m|h|d)[a-z]*", value.lower())
+    if found and words:
+        seconds = int(words[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[words[2]]
+        return found._replace(right=str(seconds))
+    return found
 
 
 _BY_TYPE: dict[str, Callable[[Form, str], Invalid | None]] = {
@@ -212,7 +217,9 @@ def _cidrs(value: str) -> Invalid | None:
                 continue
             address = ipaddress.ip_address(cidr)
         except ValueError:
-            return Invalid(f"has {cidr}, which is not a CIDR range", "", cidr)
+            ranges = re.split(r"[\s,;|]+", value.strip("[] "))
+            right = "" if ranges == [cidr] or _cidrs(",".join(ranges)) else ",".join(ranges)
+            return Invalid(f"has {cidr}, which is not a CIDR range", right, cidr)
         right = value.replace(cidr, f"{cidr}/{address.max_prefixlen}")
         return Invalid(f"has {cidr}, an address without a prefix length", right, cidr)
     return None
@@ -248,7 +255,7 @@ def _health_path(value: str) -> Invalid | None:
 
 def _codes(value: str) -> Invalid | None:
     if not _CODES.fullmatch(value):
-        near = re.sub(r"\s", "", value)
+        near = re.sub(r"([1-5])xx", r"\g<1>00-\g<1>99", re.sub(r"\s", "", value.lower()))
         return Invalid(
             "is not of the form 200, 200,204 or 200-299", near if _CODES.fullmatch(near) else ""
         )

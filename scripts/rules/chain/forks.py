@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from scripts.rules.chain.genesis_files import FORKS, Genesis, number, of_besu, of_maru
@@ -82,6 +82,13 @@ def _mismatch(maru: Genesis, besu: Genesis, own: dict[int, str], begun: int, at:
     if wanted not in _MARU_KNOWS:
         fix = f"remove {wanted}Time from {besu.key}: Maru has no such fork yet"
         return besu.problem(["config", f"{wanted}Time"], message, fix)
+    later = besu.forks.get(own[begun])
+    if at == begun and later is not None and later > at:
+        if begun == 0:
+            fix = f'write "{own[begun]}Time": 0 in {besu.key}; to start the fork later, {fix}'
+            fix += f' here, and add a fork "{later}" with "elFork": "{has}"'
+        else:
+            fix += f', and add a fork "{later}" with "elFork": "{has}"'
     if at != begun:
         fix = f'add a fork "{since}" to config of {maru.key}, with "elFork": '
         fix += f'"{wanted.capitalize()}" and the other values of the fork "{begun}"'
@@ -118,9 +125,19 @@ def unordered_forks(objects: Objects) -> Iterator[Problem]:
                     "does not start"
                 )
                 fix = f'write "{fork}Time": {genesis.forks[last]}, or a later time'
-                yield genesis.problem(["config", f"{fork}Time"], message, fix)
+                wrong = fork
+                if _is_ordered({**genesis.forks, last: at}) and not _is_ordered(
+                    {**genesis.forks, fork: genesis.forks[last]}
+                ):
+                    wrong, fix = last, f'write "{last}Time": {at}'
+                yield genesis.problem(["config", f"{wrong}Time"], message, fix)
                 break
             last = fork
+
+
+def _is_ordered(forks: Mapping[str, int]) -> bool:
+    times = [forks[fork] for fork in _ORDER if fork in forks]
+    return times == sorted(times)
 
 
 @rule(_REQUESTS)

@@ -136,6 +136,9 @@ def redirect_to_unknown_listener(objects: Objects) -> Iterator[Problem]:
     for balancer in balancers(objects):
         ports = {port: p for each in balancer.ingresses for port, p in listeners(each).items()}
         secure = [port for port, protocol in ports.items() if protocol == "HTTPS"]
+        ports_key = f"{ALB}listen-ports"
+        if any(ports_key in each.annotations and not listeners(each) for each in balancer.ingresses):
+            continue  # invalid-annotation-value reports listeners that can't be read
         wrong = [
             each
             for each in balancer.ingresses
@@ -149,9 +152,10 @@ def redirect_to_unknown_listener(objects: Objects) -> Iterator[Problem]:
                 " Ingress that shares it"
             )
             fix = f'write {key}: "{secure[0]}"' if secure else f"remove {key}"
-            ports_key = f"{ALB}listen-ports"
             is_chart = str(ingress.annotations[key]) == "443"  # as the chart writes it
             place = ports_key if is_chart and ports_key in ingress.annotations else key
+            if place == ports_key and not secure:
+                fix = f"""write {ports_key}: '[{{"HTTP": 80}}, {{"HTTPS": 443}}]'"""
             yield Problem(ingress, annotation(place), message, fix)
 
 

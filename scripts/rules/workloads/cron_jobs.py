@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from scripts.core import advice, paths
+from scripts.core import advice, paths, schedules
 from scripts.kubernetes import cron
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.quantity import shown
@@ -29,6 +29,9 @@ _READINGS = 3
 
 _USUAL_DEADLINE_S = 18000
 """backup.timeoutSeconds in chart/values.yaml."""
+
+_HOURS = (2, 3, 4, 6, 8, 12)
+"""Hours between two starts that divide a day."""
 
 _LEAST_DEADLINE_S = 10
 """The CronJob controller checks schedules every 10 s."""
@@ -55,7 +58,10 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
                 f"after {between} s: the next Job {effect}"
             )
             seconds, fix = _deadline(between), "write a less frequent schedule"
-            if seconds >= _LEAST_JOB_S:
+            if between < cron.HOUR_S <= longest:  # a star in the wrong field
+                hours = next((h for h in _HOURS if h * cron.HOUR_S > longest), 24)
+                fix = f'write schedule: "0 {f"*/{hours}" if hours < 24 else "3"} * * *"'
+            elif seconds >= _LEAST_JOB_S:
                 shorter = f"activeDeadlineSeconds: {seconds}{_in_values(workload)}"
                 fix = f"write {shorter}; if Jobs take longer, {fix}"
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
@@ -82,8 +88,9 @@ def invalid_cron_schedule(objects: Objects) -> Iterator[Problem]:
                 "write minute, hour, day of the month, month and day of the week, for example "
                 '"0 */6 * * *"'
             )
-            if schedule.endswith(" 7"):
-                fix = f'write "{schedule[:-1]}0": 0 is Sunday'
+            if near := next((c for c in schedules.candidates(schedule) if cron.is_valid(c)), ""):
+                fix = f'write schedule: "{near}"'
+                fix += ": 0 is Sunday" if schedule.endswith(" 7") else ""
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
