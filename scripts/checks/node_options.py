@@ -147,6 +147,8 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             every = [f"--{name}" for name in known]
             fix = _nearest(f"--{option.name}", every, program.besu, program.text(option.path))
             yield program.problem(option.path, "unknown-argument", message, fix)
+    several = [name for name, form in known.items() if "array" in str(form.get("type"))]
+    yield from _strays(program, program.container.words(), "Besu", several)
     variables = {f"BESU_{name.replace('-', '_').upper()}": name for name in known}
     for path, variable, value in program.variables():
         if variable in variables:
@@ -164,6 +166,33 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             yield from _besu_files(program, option)
         elif option.value and option.name == "genesis-file":
             yield from _genesis(program, option, BESU_GENESIS)
+
+
+def _strays(
+    program: _Program, words: Sequence[tuple[Where, str]], called: str, several: Sequence[str]
+) -> Iterator[InvalidOption]:
+    """Yield the arguments after the first option that are neither options nor their values.
+
+    several: the options that take several values.
+    """
+    before = ""
+    for path, word in words:
+        if word.startswith("-") or not before:
+            before = word if word.startswith("-") else ""
+            continue
+        takes = before.startswith("--") and "=" not in before
+        if takes and before.removeprefix("--") in several:
+            continue
+        before = "=" if takes else before
+        if takes or containers.references(word):
+            continue
+        name = word.partition("=")[0]
+        every = json_schema.read(program.besu)["properties"] if called == "Besu" else MARU_OPTIONS
+        message = f'the argument "{word}" is neither an option nor the value of one: {called} does'
+        message += " not start"
+        fix = f'write "--{word}"' if name in every else "remove the argument"
+        before = f"--{word}" if name in every else before
+        yield program.problem(path, "unknown-argument", message, fix)
 
 
 def _of_plugin(program: _Program, name: str) -> bool:
@@ -242,6 +271,7 @@ def _maru(program: _Program) -> Iterator[InvalidOption]:
             every = [f"--{name}" for name in MARU_OPTIONS]
             fix = _nearest(f"--{option.name}", every, MARU, program.text(option.path))
             yield program.problem(option.path, "unknown-argument", message, fix)
+    yield from _strays(program, words[jar + 1 :], "Maru", ["config"])
     if not names & {"genesis-file", "maru-genesis-file", "network"}:
         message = "Maru has no genesis file and no network, so it joins Linea's mainnet"
         fix = "add the argument --genesis-file=/genesis/maru.json"

@@ -274,8 +274,8 @@ def _repairs(value: str) -> Iterable[str | int]:
     yield from schedules.candidates(text)
     yield re.sub(r"^([a-z]+(-[a-z]+)+-[0-9])[a-z]$", r"\1", text)
     yield re.sub(r"^v?([0-9]+\.[0-9]+)(\.[0-9]+)?$", r"\1", text)
-    yield re.sub(r"^([^/]+)$", lambda m: "/" + m[1].replace(".", "/"), text)
     yield re.sub(r"^-{0,1}([A-Za-z][A-Za-z-]*=)", r"--\1", text)
+    yield re.sub(r"^([^/]+)$", lambda m: "/" + m[1].replace(".", "/"), text)
     yield re.sub(r"^([0-9a-f]{64})$", r"sha256:\1", text)
     yield re.sub(r"^([a-z0-9.-]+\.[a-z]+/.+)$", r"https://\1", text)
     if text.isdecimal() and len(text) < 6:
