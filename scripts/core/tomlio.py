@@ -25,6 +25,10 @@ _POSITION = re.compile(r" \(at line (\d+), column (\d+)\)$")
 Path = tuple[str | int, ...]
 
 
+_QUOTES = "\u201c\u201d\u201e\u2018\u2019"
+"""The quotes of word processors."""
+
+
 @lru_cache
 def toml(text: str, file: str) -> Document:
     """Return a TOML text (https://toml.io/en/v1.0.0) as a document.
@@ -46,6 +50,10 @@ def toml(text: str, file: str) -> Document:
                 "invalid TOML: a string is not closed",
                 'write " at the end of the string',
             )
+        here = text.splitlines()[line - 1 : line]
+        if wrong := [quote for quote in _QUOTES if quote in "".join(here)]:
+            message = f"invalid TOML: {' and '.join(wrong)} are not quotes for TOML"
+            fix = f'write " instead of {" and ".join(wrong)}'
         raise UserError(Finding(file, line, column, "toml-syntax", message, fix)) from None
     document = Document(file, data, _node(data, (), _places(text), _mark(0, 0)))
     for path, value in _leaves(data, ()):

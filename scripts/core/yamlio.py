@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -130,11 +131,12 @@ def _text(path: Path, root: Path) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
+        before = raw[: error.start].rpartition(b"\n")[2]
+        line, column = raw[: error.start].count(b"\n") + 1, len(before.decode()) + 1
         message = f"the byte 0x{raw[error.start]:02x} is not valid UTF-8"
         fix = "save the file as UTF-8"
         raise UserError(
-            Finding(safe_files.name(path, root), line, 0, "not-utf-8", message, fix)
+            Finding(safe_files.name(path, root), line, column, "not-utf-8", message, fix)
         ) from None
 
 
@@ -148,7 +150,7 @@ def syntax(error: yaml.MarkedYAMLError, file: str, text: str) -> Finding:
         line = text[: conflict.start()].count("\n") + 1
         message = "the file has an unresolved merge conflict"
         fix = "keep one version, and remove the lines <<<<<<<, ======= and >>>>>>>"
-        return Finding(file, line, 0, "merge-conflict", message, fix)
+        return Finding(file, line, 1, "merge-conflict", message, fix)
     line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
     problem = error.problem or "unknown error"
     lines = text.splitlines()
@@ -297,10 +299,25 @@ def _shown(text: str, path: ValuePath = ()) -> tuple[str, str]:
     return text, f"'{text}'"
 
 
+_INVISIBLE = re.compile("[\u00a0\u00ad\u2007\u200b\u2028\u2029\u202f\u2060\ufeff]")
+"""What looks like a space or like nothing, and comes from web pages and word processors."""
+
+
+def _reject_invisible(character: str, node: yaml.Node, file: str) -> Never:
+    code = f"U+{ord(character):04X}"
+    space = unicodedata.category(character) in ("Zs", "Zl", "Zp")
+    what = "looks like a space" if space else "is invisible"
+    message = f"the value contains the character {code}, which {what}: programs read another value"
+    fix = f"replace {code} by a space" if space else f"remove {code}"
+    _reject(file, node, "invisible-character", message, f"{fix}: type the value again")
+
+
 def _inspect_scalar(
     node: yaml.ScalarNode, file: str, path: tuple[str | int, ...], document: int
 ) -> None:
     text, kind = node.value, node.tag.removeprefix(_PREFIX)
+    if not text.isascii() and (found := _INVISIBLE.search(text)):
+        _reject_invisible(found[0], node, file)
     shown, quoted = _shown(text, path)
     number = f"{quoted} if a string is meant, otherwise a decimal number such as 1000 or 0.5"
     instead = ""

@@ -230,6 +230,11 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
     changed = copy.deepcopy(manifest.object)
     for index, operation in enumerate(patch.operations):
         path = operation["path"]
+        if operation["op"] in ("add", "replace") and operation.get("value") is None:
+            message = f"value is empty: Kubernetes removes {path}, or uses its default"
+            fix = "write a value; to remove the field, write {op: remove, path: %s}" % path
+            finding = patch.document.finding("empty-patch-value", ["patch", index], message, fix)
+            raise UserError(replace(finding, object=manifest.label))
         try:
             changed = jsonpatch.apply_patch(changed, [operation], in_place=True)
         except jsonpatch.JsonPatchTestFailed:

@@ -82,6 +82,7 @@ def of_fields(
     places = [
         _patched(environment, manifest, path)
         or _setting(root, environment, manifest, path)
+        or _locked(environment, manifest, path, part)
         or chart_changes.place(root, environment.name, manifest, path)
         for manifest, path in fields
     ]
@@ -98,6 +99,20 @@ def of_fields(
         place or _chart_file(root, manifest, path, part) or (manifest.template, 0, 0)
         for place, (manifest, path) in zip(places, fields, strict=True)
     ]
+
+
+def _locked(
+    environment: Environment, manifest: Manifest, path: Sequence[str | int], part: str
+) -> Place | None:
+    """Return the position in the image lock of the digest of an image.
+
+    part: the digest.
+    """
+    name, _, digest = str(paths.get(manifest.object, path)).partition("@")
+    images = environment.images
+    if not part or digest != part or (images.data or {}).get(name) != digest:
+        return None
+    return images.file, *images.position([name])
 
 
 def _chart_file(

@@ -222,4 +222,4 @@ def image_digest_changed(objects: Objects) -> Iterator[Problem]:
         message += " does not: nothing shows which version will run"
         fix = f"keep {first}; for another version, write its own tag and run nox -s images"
         path = (*container.path, "image")
-        yield Problem(container.workload.manifest, path, message, fix)
+        yield Problem(container.workload.manifest, path, message, fix, second)

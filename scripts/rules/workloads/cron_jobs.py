@@ -30,6 +30,9 @@ _READINGS = 3
 _USUAL_DEADLINE_S = 18000
 """backup.timeoutSeconds in chart/values.yaml."""
 
+_USUAL = {"backup": "0 */6 * * *", "restore-drill": "0 3 * * 0"}
+"""Component → its schedule in chart/values.yaml."""
+
 _HOURS = (2, 3, 4, 6, 8, 12)
 """Hours between two starts that divide a day."""
 
@@ -45,9 +48,9 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
     (concurrencyPolicy Forbid), or kills it (Replace).
     """
     for workload in _of_kind(objects, "CronJob"):
-        path: Where = ("spec", "jobTemplate", "spec", "activeDeadlineSeconds")
+        deadline: Where = ("spec", "jobTemplate", "spec", "activeDeadlineSeconds")
         between = cron.interval(str(workload.get("spec", "schedule")))
-        policy, longest = workload.get("spec", "concurrencyPolicy"), workload.get(*path)
+        policy, longest = workload.get("spec", "concurrencyPolicy"), workload.get(*deadline)
         is_known = cron.is_valid(str(workload.get("spec", "schedule")))
         if policy not in ("Forbid", "Replace") or not isinstance(longest, int) or not is_known:
             continue
@@ -58,13 +61,23 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
                 f"after {between} s: the next Job {effect}"
             )
             seconds, fix = _deadline(between), "write a less frequent schedule"
+            path: Where = ("spec", "schedule")
             if between < cron.HOUR_S <= longest:  # a star in the wrong field
-                hours = next((h for h in _HOURS if h * cron.HOUR_S > longest), 24)
-                fix = f'write schedule: "0 {f"*/{hours}" if hours < 24 else "3"} * * *"'
+                fix = f'write schedule: "{_rarer(str(workload.get(*path)), longest)}"'
             elif seconds >= _LEAST_JOB_S:
                 shorter = f"activeDeadlineSeconds: {seconds}{_in_values(workload)}"
                 fix = f"write {shorter}; if Jobs take longer, {fix}"
-            yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
+                path = path if longest == _USUAL_DEADLINE_S else deadline
+            yield Problem(workload.manifest, path, message, fix)
+
+
+def _rarer(schedule: str, longest: int) -> str:
+    """Return a schedule that leaves a Job enough time, as similar as possible to the one given."""
+    at_full_hour = " ".join(("0", *schedule.split()[1:]))
+    if cron.is_valid(at_full_hour) and cron.interval(at_full_hour) > longest:
+        return at_full_hour
+    hours = next((each for each in _HOURS if each * cron.HOUR_S > longest), 0)
+    return f"0 */{hours} * * *" if hours else "0 3 * * *"
 
 
 @rule(f"{_CRON_JOBS}#schedule-syntax", outcome=Outcome.REJECTED)
@@ -110,7 +123,8 @@ def schedule_never_runs(objects: Objects) -> Iterator[Problem]:
             fields = [field if field.strip(",") else "*" for field in schedule.split()]
             message = f'the schedule "{schedule}" has no date that exists: no Job ever starts'
             minute, hour, _, month, weekday = fields
-            fix = f'write an existing day, for example "{minute} {hour} 1 {month} {weekday}"'
+            usual = _USUAL.get(workload.component, f"{minute} {hour} 1 {month} {weekday}")
+            fix = f'write an existing day, for example schedule: "{usual}"'
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 

@@ -23,7 +23,9 @@ _TARGETS = (
 )
 _PODS = "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/"
 _LEAST_STOP_S = {"sequencer": 60, "besu": 60, "maru": 30}
-"""Time for RocksDB to flush its memory to disk; the chart gives Besu 300 s, and Maru 60."""
+"""Time for RocksDB to flush its memory to disk."""
+_USUAL_STOP_S = {"sequencer": 300, "besu": 300, "maru": 60}
+"""What the chart gives them."""
 _DEFAULT_GRACE_S = 30
 _LEAST_DELAY_S = 10
 """Time for the load balancer to deregister an address; base/profiles/eks.yaml gives it 20 s."""
@@ -118,9 +120,11 @@ def pre_stop_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
             )
             fix = advice.write(
                 "terminationGracePeriodSeconds",
-                int(seconds) + 30,
+                int(seconds) + _USUAL_STOP_S.get(container.workload.component, 30),
                 above=container.workload.pod_path[-2:],
             )
+            if grace < _DEFAULT_GRACE_S:  # no one writes so little except by mistake
+                path = (*container.workload.pod_path, "terminationGracePeriodSeconds")
             yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -141,7 +145,7 @@ def grace_period_too_short(objects: Objects) -> Iterator[Problem]:
             continue
         reported.add(workload.manifest.label)
         hook = f", and the preStop hook takes {seconds:f} s of it" if seconds else ""
-        usual = (60 if workload.manifest.component == "maru" else 300) + int(seconds)
+        usual = _USUAL_STOP_S[workload.manifest.component] + int(seconds)
         field = "terminationGracePeriodSeconds"
         is_set = "" if field in workload.pod_spec else "not set, which means "
         message = (
