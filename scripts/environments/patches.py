@@ -232,7 +232,7 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
         path = operation["path"]
         if operation["op"] in ("add", "replace") and operation.get("value") is None:
             message = f"value is empty: Kubernetes removes {path}, or uses its default"
-            fix = "write a value; to remove the field, write {op: remove, path: %s}" % path
+            fix = f"write a value; to remove the field, write {{op: remove, path: {path}}}"
             finding = patch.document.finding("empty-patch-value", ["patch", index], message, fix)
             raise UserError(replace(finding, object=manifest.label))
         try:

@@ -38,7 +38,9 @@ def secret_in_plain_text(objects: Objects) -> Iterator[Problem]:
                     "write $(KEY) in the argument, and add KEY with valueFrom.secretKeyRef to env"
                 )
                 if variable and what == "a URL with a password":
-                    fix = "remove the user and the password from the URL, and write them in a Secret"
+                    fix = (
+                        "remove the user and the password from the URL, and write them in a Secret"
+                    )
                 yield _problem(manifest, path, what, holder, fix if variable else other)
         if workload.template:
             place: Where = (*workload.template, "metadata", "annotations")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.chain.node_config import BESU, Node
+from scripts.chain.node_config import BESU, MARU, Node
 from scripts.chain.version import Release, release
-from scripts.core import paths, tomlio
-from scripts.core.findings import UserError
+from scripts.core import advice, paths, tomlio
+from scripts.core.findings import Severity, UserError
 from scripts.kubernetes import services
 from scripts.rules import chart_values
 from scripts.rules.chain.settings import named, write
@@ -19,6 +19,8 @@ _FILTERS = (26, 7, 1)
 _FIXED = (26, 8, 0)
 """The first version of Besu with the fixes of the published advisories about P2P."""
 _NEWEST = "26.8.0"
+_TESTED_MARU, _TESTED_BESU = (1, 2, 1), "25.11.0"
+"""The pair of versions that upstream tests together: docs/upgrades.md."""
 _TARGET = 60_000_000
 """Besu's default of target-gas-limit."""
 _P2P = ("p2p", "p2p-udp")
@@ -90,6 +92,30 @@ def gas_limit_changes(objects: Objects) -> Iterator[Problem]:
             argument = f"--target-gas-limit={limit}"
             fix = f"add {argument} to sequencer.extraArgs in {chart_values.file(objects)}"
         yield Problem(*node.place(setting), message, fix)
+
+
+@rule("docs/upgrades.md", Severity.WARNING, outcome=Outcome.RISK)
+def untested_besu_of_sequencer(objects: Objects) -> Iterator[Problem]:
+    """Sequencers run the version of Besu with which upstream tests their Maru.
+
+    With another one, a difference in the Engine API can stop all blocks. The rule knows the pair
+    of Maru v1.2.1 and Besu 25.11.0: maru/docker/compose.yaml in lineth-monorepo.
+    """
+    marus = [_version(node) for node in objects.programs if node.program == MARU]
+    if not any(maru and maru.numbers == _TESTED_MARU for maru in marus):
+        return
+    for node in objects.programs:
+        version = _version(node)
+        is_sequencer = node.program == BESU and node.workload.manifest.component == "sequencer"
+        if not is_sequencer or version is None or version.shown == _TESTED_BESU:
+            continue
+        message = (
+            f"the container {node.name} runs Besu {version.shown}, but upstream tests this Maru "
+            f"with Besu {_TESTED_BESU}: blocks may stop"
+        )
+        fix = advice.write_values("sequencer.image.tag", _TESTED_BESU)
+        path = (*node.container.path, "image")
+        yield Problem(node.workload.manifest, path, message, fix, version.tag)
 
 
 @rule("https://github.com/besu-eth/besu/security/advisories", outcome=Outcome.RISK)

@@ -93,6 +93,23 @@ def backup_location_shared_by_environments(
         _backup_locations,
         "{1} also writes its backups to {0}: each environment deletes the backups of the other",
     )
+    yield from _nested(among)
+
+
+def _nested(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+    """Yield the places of backups that are inside of that of another environment, or around it."""
+    before = list[tuple[str, str]]()
+    for objects in sorted(among, key=production_first):
+        own = {found[0]: found for found in reversed(list(_backup_locations(objects)))}
+        for place, manifest, path, fix in own.values():
+            for other, owner in before:
+                if f"{place}/".startswith(f"{other}/") != f"{other}/".startswith(f"{place}/"):
+                    message = (
+                        f"the backups in {place} and those of {owner} in {other} are in one folder:"
+                        " a role that may write to the outer one can delete both"
+                    )
+                    yield objects, Problem(manifest, path, message, fix)
+        before += [(place, objects.name) for place in own]
 
 
 def _backup_locations(objects: Objects) -> Iterator[_Owned]:

@@ -137,7 +137,9 @@ def redirect_to_unknown_listener(objects: Objects) -> Iterator[Problem]:
         ports = {port: p for each in balancer.ingresses for port, p in listeners(each).items()}
         secure = [port for port, protocol in ports.items() if protocol == "HTTPS"]
         ports_key = f"{ALB}listen-ports"
-        if any(ports_key in each.annotations and not listeners(each) for each in balancer.ingresses):
+        if any(
+            ports_key in each.annotations and not listeners(each) for each in balancer.ingresses
+        ):
             continue  # invalid-annotation-value reports listeners that can't be read
         wrong = [
             each

@@ -89,7 +89,7 @@ _ALIKE = {
     "proxy-read-timeout": ("", "idleTimeoutSeconds", "{}"),
     "proxy-send-timeout": ("", "idleTimeoutSeconds", "{}"),
 }
-"""Their names → the same for the AWS Load Balancer Controller: annotation and value of the chart."""
+"""Their names → annotation and value of the chart with the same effect on an ALB."""
 
 
 def _foreign(each: Annotation) -> Problem | None:

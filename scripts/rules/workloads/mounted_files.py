@@ -162,11 +162,15 @@ def _missing_sourced_files(objects: Objects) -> Iterator[Problem]:
                         f"{name} of {manifest.label} sources {beside}, which is not in the same "
                         "ConfigMap: the script fails at once"
                     )
-                    near = difflib.get_close_matches(beside, [each for each in data if each != name], 1)
+                    near = difflib.get_close_matches(
+                        beside, [each for each in data if each != name], 1
+                    )
                     fix = f"write {near[0]} instead of {beside}" if near else ""
                     fix = fix or f"add the script {beside} to the folder of {name} in chart/files"
                     if not near and not manifest.template.startswith("chart/"):
-                        fix = f"add the key {beside}, with the text of that script, to the ConfigMap"
+                        fix = (
+                            f"add the key {beside}, with the text of that script, to the ConfigMap"
+                        )
                     yield Problem(manifest, ("data", name), message, fix, match[0].strip())
 
 
