@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from scripts.core import advice, paths
+from scripts.core.edits import Action
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes import cron
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.quantity import shown
@@ -54,10 +56,13 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
                 f"a Job may run for {longest} s (activeDeadlineSeconds), but the next one is due "
                 f"after {between} s: the next Job {effect}"
             )
-            seconds, fix = _deadline(between), "write a less frequent schedule"
+            seconds = _deadline(between)
+            fix: str = "write a less frequent schedule"
             if seconds >= _LEAST_JOB_S:
-                shorter = f"activeDeadlineSeconds: {seconds}{_in_values(workload)}"
-                fix = f"write {shorter}; if Jobs take longer, {fix}"
+                words = f"write activeDeadlineSeconds: {seconds}{_in_values(workload)}"
+                fix = Fix(words, [Change(Action.WRITE, path, seconds, is_whole=True)]).unless(
+                    f"; if Jobs take longer, {fix}"
+                )
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
@@ -78,12 +83,13 @@ def invalid_cron_schedule(objects: Objects) -> Iterator[Problem]:
                 f'the schedule "{schedule}" is not valid: {reason}; the API server rejects '
                 f"{workload.manifest.label}"
             )
-            fix = (
+            fix: str = (
                 "write minute, hour, day of the month, month and day of the week, for example "
                 '"0 */6 * * *"'
             )
             if schedule.endswith(" 7"):
-                fix = f'write "{schedule[:-1]}0": 0 is Sunday'
+                right = f"{schedule[:-1]}0"
+                fix = advice.saying(f'write "{right}": 0 is Sunday', right)
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
@@ -193,7 +199,9 @@ def job_deadline_below_volume_size(objects: Objects) -> Iterator[Problem]:
                     enough = min(enough, between)
                 elif enough < cron.DAY_S:
                     schedule = ', and a less frequent schedule, for example "0 3 * * *"'
-            fix = f"write activeDeadlineSeconds: {enough}{_in_values(workload)}{schedule}"
+            fix: str = f"write activeDeadlineSeconds: {enough}{_in_values(workload)}{schedule}"
+            if not schedule:
+                fix = advice.saying(fix, enough, is_safe=False)
             yield Problem(workload.manifest, path, message, fix)
 
 
