@@ -45,7 +45,7 @@ class Combination:
 
 def of(number: int, edits: list[Edit]) -> Combination:
     """Return the combination with a number; edits: single ones of prod."""
-    chosen = random.Random(number)  # noqa: S311 - no secret
+    chosen = random.Random(number)
     environment = chosen.choice(["dev", "dev", "prod"])
     found = list[tuple[str, Callable[[Repository], None]]]()
     for _ in range(chosen.randint(1, MOST)):
@@ -73,7 +73,13 @@ def _files() -> list[tuple[str, dict[str, str]]]:
         is_checked = mistake.arguments[0] in ("validate", "render", "check")
         inputs = bool(mistake.files) and all(_INPUT.fullmatch(file) for file in mistake.files)
         is_parsed = not name.startswith("yaml-syntax/")  # of those, nothing else is found
-        if inputs and is_parsed and is_checked and not mistake.preparations and mistake.encoding == "utf-8":
+        if (
+            inputs
+            and is_parsed
+            and is_checked
+            and not mistake.preparations
+            and mistake.encoding == "utf-8"
+        ):
             found.append((name, mistake.files))
     return found
 
