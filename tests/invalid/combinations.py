@@ -168,7 +168,7 @@ def _placed(
             edits = [
                 Edit(file, Action.WRITE, path, value)
                 for path, value in leaves
-                if path not in skipped
+                if path not in skipped and isinstance(value, str | int | float | list | None)
             ]
             _edited(edits)(repository)
 

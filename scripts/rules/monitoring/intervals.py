@@ -96,7 +96,7 @@ def _short(objects: Objects, is_bad: Callable[[float], bool], effect: str) -> It
         message = (
             f"{source.pace}, and {query.called} uses {window.function} over {length}: {effect}"
         )
-        enough = promql.duration(4 * source.seconds)
+        enough = promql.duration(_enough(objects, query, window, source))
         if source.seconds > _LONG_S:
             shorter = f"{min(_USUAL_S, int(window.seconds / 4))}s"
             fix = advice.write("interval", shorter).unless(
@@ -106,6 +106,18 @@ def _short(objects: Objects, is_bad: Callable[[float], bool], effect: str) -> It
         else:
             right = advice.in_text(f"write a range of [{enough}]", *_range(query, window, enough))
             yield Problem(query.manifest, query.path, message, right)
+
+
+def _enough(objects: Objects, query: Query, window: Window, source: _Source) -> float:
+    """Return a range with four samples of all that feeds an expression, in seconds.
+
+    An alert on changes needs a range longer than its `for`, too: alert-duration-exceeds-range.
+    """
+    feeding = [source, *_feeding(objects, window.selector)]
+    usual = [4 * one.seconds for one in feeding if one is source or one.seconds <= _LONG_S]
+    if window.function in ("changes", "resets"):
+        usual.append(2 * promql.seconds(query.rule.get("for", "")))
+    return max(usual)
 
 
 def _range(query: Query, window: Window, length: str) -> tuple[str, str, str]:
