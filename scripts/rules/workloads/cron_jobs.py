@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from scripts.core import advice, paths
-from scripts.core.edits import Action
-from scripts.core.fixes import Change, Fix
 from scripts.kubernetes import cron
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.quantity import shown
@@ -56,13 +54,12 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
                 f"a Job may run for {longest} s (activeDeadlineSeconds), but the next one is due "
                 f"after {between} s: the next Job {effect}"
             )
-            seconds = _deadline(between)
-            fix: str = "write a less frequent schedule"
-            if seconds >= _LEAST_JOB_S:
-                words = f"write activeDeadlineSeconds: {seconds}{_in_values(workload)}"
-                fix = Fix(words, [Change(Action.WRITE, path, seconds, is_whole=True)]).unless(
-                    f"; if Jobs take longer, {fix}"
-                )
+            seconds, fix = _deadline(between), "write a less frequent schedule"
+            if longest < cron.DAY_S:
+                fix += ', for example "0 3 * * *"'
+            if seconds >= max(_LEAST_JOB_S, _least(objects, workload)):
+                shorter = f"activeDeadlineSeconds: {seconds}{_in_values(workload)}"
+                fix = f"write {shorter}; if Jobs take longer, {fix}"
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
@@ -184,8 +181,7 @@ def job_deadline_below_volume_size(objects: Objects) -> Iterator[Problem]:
         outer: Where = ("jobTemplate", "spec") if workload.manifest.kind == "CronJob" else ()
         path: Where = ("spec", *outer, "activeDeadlineSeconds")
         seconds = workload.get(*path)
-        size = sum((claim.storage for claim in _claims(objects, workload)), Decimal(0))
-        least = int(size / _VOLUME_BYTES_PER_S)
+        size, least = _size(objects, workload), _least(objects, workload)
         if isinstance(seconds, int) and _LEAST_JOB_S <= seconds < least:
             message = (
                 f"activeDeadlineSeconds is {seconds}, but to read {shown('storage', size)} once "
@@ -203,6 +199,16 @@ def job_deadline_below_volume_size(objects: Objects) -> Iterator[Problem]:
             if not schedule:
                 fix = advice.saying(fix, enough, is_safe=False)
             yield Problem(workload.manifest, path, message, fix)
+
+
+def _size(objects: Objects, workload: Workload) -> Decimal:
+    """Return the bytes that the volumes of a Job hold."""
+    return sum((claim.storage for claim in _claims(objects, workload)), Decimal(0))
+
+
+def _least(objects: Objects, workload: Workload) -> int:
+    """Return the seconds that it takes to read the volumes of a Job once, if they are full."""
+    return int(_size(objects, workload) / _VOLUME_BYTES_PER_S)
 
 
 def _claims(objects: Objects, workload: Workload) -> list[Claim]:
