@@ -107,7 +107,7 @@ def load(path: Path, root: Path) -> Document:
 def load_all(path: Path, root: Path) -> list[Document]:
     """Return all documents of a file; for an empty file, one without data. Raises as load does."""
     file, text = safe_files.name(path, root), _text(path, root)
-    documents = []
+    documents = list[Document]()
     try:
         loader = yaml.CSafeLoader(text)
         while loader.check_node():

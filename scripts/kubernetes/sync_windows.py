@@ -46,8 +46,8 @@ def blocked(windows: Any, application: str, server: str, namespace: str) -> list
             reason = f"it starts again at the latest {_shown(schedule.longest)} later, and lasts"
             reason += f" {_shown(duration)}, so it is always active"
             whole = ("spec", "syncWindows", index)
-            fix = Fix("remove the window", [Change(Action.REMOVE, whole, is_whole=True)])
-            found.append(Blocked(index, "duration", reason, fix))
+            removed = Fix("remove the window", [Change(Action.REMOVE, whole, is_whole=True)])
+            found.append(Blocked(index, "duration", reason, removed))
     if allowing and not opening:
         reason = "it is the only window of the kind allow, and it is never active"
         if len(allowing) > 1:

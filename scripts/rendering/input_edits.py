@@ -188,7 +188,11 @@ class _Field:
             operation, place = patch.operations[index], ("patch", index)
             if own[: len(patched)] == patched:
                 rest = self.place[len(patched) :]
-                if operation["op"] in ("add", "replace") and (
+                if operation["op"] == "add" and self.change.action is Action.RENAME and not rest:
+                    pointer = _pointer([*self.place[:-1], self.change.value])
+                    old = operation["path"]
+                    yield (Edit(patch.document.file, Action.WRITE, (*place, "path"), pointer, old),)
+                elif operation["op"] in ("add", "replace") and (
                     rest or self.change.action is not Action.REMOVE
                 ):
                     inner = (*place, "value", *rest)
@@ -243,11 +247,31 @@ class _Field:
                 if [*path, *rest] not in seen:
                     seen.append([*path, *rest])
                     yield from self._value(path, rest)
-        leaf = provenance.deciding_values(
-            self.root, self.environment, {0: (self.manifest, self.place)}, ""
-        ).get(0)
-        if leaf is not None and leaf not in seen and self.change.action is Action.WRITE:
+        leaf = self._deciding(self.place)
+        if leaf is None and self.change.action is Action.WRITE:
+            yield from self._beside()
+        if leaf is None or leaf in seen:
+            return
+        # A template may write several fields from a value, or one from several.
+        has_the_key = leaf[-1:] == [*self.place[-1:]]
+        if self.change.action is Action.WRITE or (
+            has_the_key and self.change.action in (Action.REMOVE, Action.RENAME)
+        ):
             yield from self._value(leaf, ())
+
+    def _beside(self) -> Iterator[_Try]:
+        """Yield the edit of values for a new key beside that of the finding."""
+        path = tuple(self.path)
+        if path[:-1] != self.place[:-1] or path == self.place or isinstance(path[-1], int):
+            return
+        leaf = self._deciding(path)
+        if leaf is not None and leaf[-1:] == [path[-1]]:
+            yield from self._value([*leaf[:-1], self.place[-1]], ())
+
+    def _deciding(self, path: Sequence[str | int]) -> list[str | int] | None:
+        """Return the path of the value that decides a field of the object."""
+        fields = {0: (self.manifest, path)}
+        return provenance.deciding_values(self.root, self.environment, fields, "").get(0)
 
     def _value(self, path: list[str | int], rest: Sequence[str | int]) -> Iterator[_Try]:
         whole = [*path, *rest]

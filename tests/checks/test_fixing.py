@@ -76,8 +76,8 @@ MISTAKES = [
     write("profiles.1", "prodution", SETTINGS),
     write("sync.prune", "true", SETTINGS),
     write(
-        "waivers.1",
-        {"rule": "no-such-rule", "object": "Pod/x", "reason": "Once it was so."},
+        "waivers",
+        [{"rule": "no-such-rule", "object": "Pod/x", "reason": "Once it was so."}],
         SETTINGS,
     ),
     write("target.name", "linea-stack-besu-rcp", PATCH),

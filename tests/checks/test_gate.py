@@ -15,9 +15,9 @@ PULL, IMPACT, COMMENT = (
     f".github/workflows/{name}.yaml" for name in ("pull-request", "impact", "impact-comment")
 )
 OWNERS = ".github/CODEOWNERS"
-SESSIONS = "session: [check, validate, policy, lint, tests, e2e]"
-STEP = "      - if: matrix.session == 'validate'\n"
-VALIDATE = 'run: python -m nox -s validate -- --format github ${BASE:+--against "$BASE"}'
+SESSIONS = "session: [check, validate, admission, policy, lint, tests, e2e]"
+STEP = "      - if: matrix.session == 'validate' || matrix.session == 'admission'\n"
+VALIDATE = 'run: python -m nox -s "$SESSION" -- --format github ${BASE:+--against "$BASE"}'
 READ = "permissions:\n  contents: read\n"
 
 
@@ -51,7 +51,11 @@ def test_this_repository_has_its_gate() -> None:
         (PULL, "fail-fast: false", "fail-fast: true"),
         (PULL, "timeout-minutes: 45", "timeout-minutes: 90"),
         (PULL, "  pull_request:\n", "  pull_request:\n    branches: [main]\n"),
-        (PULL, STEP, "      - if: ${{ matrix.session == 'validate' }}\n"),
+        (
+            PULL,
+            STEP,
+            "      - if: ${{ matrix.session == 'admission' || matrix.session == 'validate' }}\n",
+        ),
         (PULL, STEP, STEP + "        continue-on-error: false\n"),
         (IMPACT, "retention-days: 14", "retention-days: 7"),
         (OWNERS, "/tools/  ", "/docs/  platform@owners.invalid\n/tools/  "),
@@ -144,7 +148,7 @@ def test_what_weakens_the_gate_is_reported(
 def test_a_workflow_that_is_gone_is_reported(root: Path) -> None:
     (root / PULL).unlink()
     messages = [one.message for one in gate.check(root)]
-    assert len(messages) == 6
+    assert len(messages) == 7
     assert all("no workflow of pull requests runs" in message for message in messages), messages
 
 

@@ -56,7 +56,7 @@ def test_help_lists_every_command_and_imports_none(
 def test_every_command_has_a_session() -> None:
     noxfile = (ROOT / "noxfile.py").read_text("utf-8")
     sessions = re.findall(r"^@nox\.session\ndef (\w+)", noxfile, re.MULTILINE)
-    assert set(NAMES) <= set(sessions)
+    assert set(NAMES) - {"gate"} <= set(sessions), "gate runs in lint"
     for name in NAMES:
         assert re.search(rf'"scripts",?\s+"{name}"', noxfile), name
 

@@ -259,7 +259,7 @@ def test_development_may_run_images_without_a_digest(repository: Repository) -> 
 def test_an_unused_digest_is_a_warning_when_all_environments_are_validated(
     repository: Repository,
 ) -> None:
-    lock(repository, {"a/b:1": DIGEST, BESU: DIGEST})
+    lock(repository, {"a/b:1": f"sha256:{'cd' * 32}", BESU: DIGEST})
     done = repository.run("validate")
     assert done.code == 0, done.out
     unused = "unused-digest\n  the digest is unused: no environment runs a/b:1\n"

@@ -166,7 +166,7 @@ def test_a_shallow_clone_has_only_some_revisions(tmp_path: Path) -> None:
     assert list(git_revision.before(clone, "origin/main", {}, {})) == ["dev"]
     with pytest.raises(UsageError, match="git fetch --unshallow origin"):
         git_revision.before(clone, "HEAD^", {}, {})
-    git(clone, "fetch", "-q", "--deepen=1")
+    git(clone, "fetch", "-q", "--unshallow", "origin")
     assert list(git_revision.before(clone, "HEAD^", {}, {})) == ["dev"]
 
 

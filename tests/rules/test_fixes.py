@@ -43,6 +43,18 @@ UNCOVERED = {
     "unknown-monitor-port/wrong/without-port",
     "unknown-network-policy-port/wrong/another-protocol",
     "zero-replicas/wrong/autoscaled-to-none",
+    # Fewer subnets than two, of the annotation that the controller now reads.
+    "unknown-annotation/wrong/two-singular-names-on-all-hosts",
+    # Three collectors; config.toml sets the option that was removed, too.
+    "price-bump-with-zero-base-fee/wrong/as-argument",
+    "price-bump-with-zero-base-fee/wrong/by-a-variable",
+    "price-bump-with-zero-base-fee/wrong/of-both",
+    "price-bump-with-zero-base-fee/wrong/zero-as-argument",
+    "several-garbage-collectors/wrong/three",
+    # No class of data but io2, which the environment does not list.
+    "data-in-clone-class/wrong/another-clone-class",
+    # The namespace is the environment's own, in which no pods have the labels.
+    "misspelled-namespace/wrong/own-namespace",
 }
 """Examples with one more mistake, which counts only once the first one is gone."""
 

@@ -20,6 +20,9 @@ _FAILING_SYNC = (
     " apply later waves, and prunes nothing"
 )
 
+_INTERRUPTS = frozenset(["load-balancer-replaced"])
+"""The rules about changes that stop a service for a while, and lose nothing."""
+
 
 def rejected(context: Context) -> Iterator[Effect]:
     """Yield the objects that the API server rejects, and what that stops."""
@@ -48,6 +51,8 @@ def rule_problems(context: Context) -> Iterator[Effect]:
         if problem in context.rejected:
             continue
         risk = Risk.DATA if rule.severity is Severity.ERROR else Risk.CHANGES
+        if rule.id in _INTERRUPTS:
+            risk = Risk.STOPS
         label = problem.manifest.label
         promise = rule.promise[:1].lower() + rule.promise[1:]
         reason = f"it breaks the rule {rule.id}: {promise}"

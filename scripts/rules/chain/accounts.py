@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scripts.core.edits import Action
 from scripts.core.findings import Severity
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes import containers
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Where
@@ -20,6 +22,7 @@ _FEE = 21_000 * 8
 """In wei: the fee of a transfer at the lowest base fee, 7 wei, and a tip of 1."""
 _LASTS_DAYS = 90
 _ETHER = 10**18
+_EXACT = 2**53
 
 
 @rule(_SCRIPT)
@@ -39,7 +42,7 @@ def unfunded_tx_sender(objects: Objects) -> Iterator[Problem]:
                 f"maximum fee; the largest balance is {balance} wei: Besu rejects each transfer"
             )
             if balance >= _ETHER:
-                fix = _lasting(container, balance)
+                fix: str = _lasting(container, balance)
                 yield Problem(container.workload.manifest, path, message, fix, str(amount))
                 continue
             wanted = f'"balance": "{hex(10**6 * _ETHER)}", which is a million ether in wei'
@@ -113,11 +116,16 @@ def _interval(container: Container) -> int:
     return number(_variable(container, "INTERVAL_SECONDS")[1]) or 1
 
 
-def _lasting(container: Container, balance: int) -> str:
+def _lasting(container: Container, balance: int) -> Fix:
     """Return how to write an amount with which a balance lasts a year."""
     most = max(balance * _interval(container) // (365 * 86400) - _FEE, 0)
     digits = 10 ** max(len(str(most)) - 2, 0)
-    return f"write txSender.amount: {_quoted(most // digits * digits)}, which lasts a year"
+    amount = most // digits * digits
+    words = f"write txSender.amount: {_quoted(amount)}, which lasts a year"
+    # Helm rounds numbers above 2^53, but not strings. A smaller amount is right, too.
+    value = amount if amount <= _EXACT else str(amount)
+    change = Change(Action.WRITE, ("txSender", "amount"), value)
+    return Fix(words, (), [change], is_safe=False)
 
 
 def _duration(seconds: int) -> str:
@@ -130,4 +138,4 @@ def _duration(seconds: int) -> str:
 
 def _quoted(amount: int) -> str:
     """Return an amount as YAML has it: Helm rounds numbers above 2^53, but not strings."""
-    return str(amount) if amount <= 2**53 else f'"{amount}"'
+    return str(amount) if amount <= _EXACT else f'"{amount}"'

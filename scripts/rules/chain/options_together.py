@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 from scripts.chain.node_config import BESU, MARU
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.sentences import joined
 from scripts.kubernetes.manifest import Where
 from scripts.rules.chain.genesis_files import of_besu
-from scripts.rules.chain.settings import line, named, write
+from scripts.rules.chain.settings import line, named, removed, write
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
 
@@ -65,7 +65,9 @@ def conflicting_tx_pool_options(objects: Objects) -> Iterator[Problem]:
             f"{'SEQUENCED' if is_layered else 'LAYERED'}, but tx-pool is {kind}"
             f"{'' if pool else ' by default'}: Besu does not start"
         )
-        fix = f"remove {listed}"
+        fix: str = f"remove {listed}"
+        if len(wrong) == 1:
+            fix = removed(fix, setting)
         place = setting
         if pool and not is_layered:
             fix = f"{write(node, pool, 'tx-pool', 'LAYERED')}, or remove {listed}"
@@ -95,7 +97,7 @@ def price_bump_with_zero_base_fee(objects: Objects) -> Iterator[Problem]:
                 f"{named(setting)} is set for the container {node.name}, but the genesis has "
                 "zeroBaseFee: Besu does not start"
             )
-            fix = f"remove {named(setting)}"
+            fix = removed(f"remove {named(setting)}", setting)
             yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
 
 
@@ -174,7 +176,8 @@ def readiness_wants_too_many_peers(objects: Objects) -> Iterator[Problem]:
                     f"the {name} of the container {node.name} asks for {wanted} peers, but there "
                     f"are {others} other Besus: the pod never becomes ready"
                 )
-                fix = f"write path: {re.sub('minPeers=[0-9]+', f'minPeers={min(others, 1)}', url)}"
+                right = re.sub("minPeers=[0-9]+", f"minPeers={min(others, 1)}", url)
+                fix = advice.saying(f"write path: {right}", right)
                 yield Problem(node.workload.manifest, path, message, fix)
 
 

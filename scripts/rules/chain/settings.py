@@ -7,6 +7,8 @@ import re
 
 from scripts.chain.node_config import MARU, Node, Setting
 from scripts.core import advice
+from scripts.core.edits import Action
+from scripts.core.fixes import Change, Fix
 
 _Value = str | int | bool | list[str]
 
@@ -43,3 +45,17 @@ def write(node: Node, setting: Setting | None, key: str, value: _Value) -> str:
         return f"write --{key}={text}"
     table, _, name = key.rpartition(".")
     return f"write {name} = {json.dumps(value)}{f' in [{table}]' if table else ''}"
+
+
+def removed(words: str, setting: Setting) -> Fix:
+    """Return the fix to remove a setting: an argument or a variable, not a line of TOML."""
+    manifest, path = setting.manifest, setting.path
+    if manifest.kind == "ConfigMap":
+        return Fix(words)
+    if path[-1] == "value":
+        return Fix(words, [Change(Action.REMOVE, tuple(path[:-1]), is_whole=True)])
+    following = manifest.get(*path[:-1], path[-1] + 1) if isinstance(path[-1], int) else ""
+    word = str(manifest.get(*path))
+    has_value = isinstance(following, str) and not following.startswith("-")
+    is_alone = word.startswith("--") and ("=" in word or not has_value)
+    return Fix(words, [Change(Action.REMOVE, ())] if is_alone else ())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from scripts.core import advice
+from scripts.core.fixes import Fix
 from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies
 from scripts.kubernetes.manifest import Manifest, Where
@@ -34,7 +36,8 @@ def range_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Obj
                         f"{new.label} opens pods to {cidr}, a range of {owner}, and no longer to"
                         f" {joined(gone)}: the load balancer of {objects.name} can't connect"
                     )
-                    fix = f"write cidr: {joined(gone)}"
+                    words = f"write cidr: {joined(gone)}"
+                    fix = Fix(words) if gone[1:] else advice.saying(words, gone[0])
                     yield objects, Problem(new, after[cidr], message, fix, cidr)
 
 

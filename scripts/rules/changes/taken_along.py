@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.chain.peer_address import peer_of
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.kubernetes import containers, services
 from scripts.kubernetes.manifest import Manifest, Where
@@ -46,16 +47,16 @@ def secret_removed_with_external_secret(objects: Objects) -> Iterator[Problem]:
             manifest = old
             path: Where = ()
             event = f"{old.label} is removed, and Kubernetes deletes Secret/{secret} with it"
-            keep = f"restore {old.label}"
+            keep: str = f"restore {old.label}"
             if old.template.startswith("chart/"):
                 keep += " (secrets.provider: external in the values)"
         else:
             manifest, path = new, ("spec", "target", "name")
             event = f"target.name of {new.label} changes, and the operator deletes Secret/{secret}"
-            keep = f"write target.name: {secret}"
+            keep = advice.write("target.name", secret)
         need = "needs" if len(users) == 1 else "need"
         message = f"{event}, but {_several(users)} {need} it: pods that use it do not start again"
-        fix = f"{keep}; to manage the Secret by hand, first write target.creationPolicy: Orphan in"
+        fix = keep + "; to manage the Secret by hand, first write target.creationPolicy: Orphan in"
         fix += f" {old.label}, merge and sync"
         yield Problem(manifest, path, message, fix)
 

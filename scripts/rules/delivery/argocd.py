@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from scripts.core import advice, paths
+from scripts.core.fixes import Fix
 from scripts.environments import layout
 from scripts.kubernetes import autoscalers, sync
 from scripts.kubernetes.manifest import Manifest, Where
@@ -212,7 +213,8 @@ def application_of_another_environment(objects: Objects) -> Iterator[Problem]:
     for tool in ("helm", "kustomize", "plugin", "directory"):
         if spec_of(application, "source", tool):
             message = f"with source.{tool}, Argo CD applies other objects than the reviewed ones"
-            fix = f"remove source.{tool}: {layout.manifests_folder(objects.name)} needs no tool"
+            folder = layout.manifests_folder(objects.name)
+            fix = advice.remove(f"source.{tool}: {folder} needs no tool")
             yield Problem(application, ("spec", "source", tool), message, fix)
 
 
@@ -329,7 +331,10 @@ def limited_sync_retries(objects: Objects) -> Iterator[Problem]:
         message = f"after {times} retries, Argo CD gives up on a failed sync"
         fix: str = advice.write("syncPolicy.retry.limit", -1) + ", which means no limit"
         if not paths.get(retry, ["refresh"]):
-            fix = "write limit: -1 and refresh: true in syncPolicy.retry"
+            limitless = advice.write("syncPolicy.retry.limit", -1)
+            refreshing = advice.write("syncPolicy.retry.refresh", True)
+            changes = [*limitless.changes, *refreshing.changes]
+            fix = Fix("write limit: -1 and refresh: true in syncPolicy.retry", changes)
         yield Problem(objects.application, path, message, fix)
     elif isinstance(automated, dict) and not paths.get(retry, ["refresh"]):
         message = "Argo CD retries the commit whose sync failed, even if a newer commit fixes it"
@@ -449,7 +454,7 @@ def unneeded_ignore_differences(objects: Objects) -> Iterator[Problem]:
             message = (
                 f"ignoreDifferences names {label}, which does not exist: the entry has no effect"
             )
-            fix = nearest(str(entry.get("name")), names, "remove the entry")
+            fix = nearest(str(entry.get("name")), names, "remove the entry", entry.get("name"))
             yield Problem(objects.application, (*path, "name"), message, fix)
         for number, pointer in enumerate(_pointers(entry)):
             parts = _parts(pointer)
@@ -460,9 +465,9 @@ def unneeded_ignore_differences(objects: Objects) -> Iterator[Problem]:
                         f"ignoreDifferences has {pointer} of {manifest.label}, which git sets:"
                         " Argo CD ignores changes to the field"
                     )
-                    fix = (
-                        f"remove {pointer} from ignoreDifferences; if a controller sets the field,"
-                        f" remove it from {manifest.label} instead"
+                    words = f"{pointer} from ignoreDifferences"
+                    fix = advice.remove(words).unless(
+                        f"; if a controller sets the field, remove it from {manifest.label} instead"
                     )
                     place = (*path, "jsonPointers", number)
                     yield Problem(objects.application, place, message, fix)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.kubernetes import annotation_table
 from scripts.kubernetes.annotation_table import ALB, NLB
@@ -125,7 +125,8 @@ def invalid_region(objects: Objects) -> Iterator[Problem]:
             continue
         if partition:
             why = f"{place.region} is in the partition {partition}, not {place.partition}"
-            fix = f"write {place.text.replace(place.partition, partition, 1)}"
+            text = place.text.replace(place.partition, partition, 1)
+            fix = advice.saying(f"write {text}", text, is_safe=False)
         else:
             is_zone = zone and zone[1] != place.region and annotation_table.partition(zone[1])
             why = f"AWS has no region {place.region}"
@@ -133,7 +134,8 @@ def invalid_region(objects: Objects) -> Iterator[Problem]:
             near = difflib.get_close_matches(place.region, annotation_table.regions(), 1)
             right = zone[1] if zone and is_zone else home or next(iter(near), "us-east-1")
             own = "region: " if place.text == place.region else ""
-            fix = f"write {own}{place.text.replace(place.region, right, 1)}"
+            text = place.text.replace(place.region, right, 1)
+            fix = advice.saying(f"write {own}{text}", text, is_safe=bool(is_zone))
         message = f"the {place.what} of {place.manifest.label} is invalid: {why}"
         if place.what.startswith("region"):
             message = f"the {place.what} in {place.manifest.label} is invalid: {why}"
@@ -188,7 +190,10 @@ def resource_of_another_account(objects: Objects) -> Iterator[Problem]:
                 " of one of the two"
             )
             right = place.text.replace(place.account, home, 1)
-            fix = f"write {role_key(place.manifest)}: {right}"
+            key = role_key(place.manifest)
+            fix: str = advice.write_values(key, right)
+            if key == ROLE:
+                fix = advice.write((ROLE,), right)
             if place.what != "role":
                 fix = f"write the ARN of a {place.what} in the account {home}"
             yield Problem(place.manifest, place.path, message, fix, place.text)
@@ -209,4 +214,5 @@ def store_in_another_region(objects: Objects) -> Iterator[Problem]:
                 f"the {place.what} in {place.manifest.label} is {place.region}, but the environment"
                 f" is in {home}"
             )
-            yield Problem(place.manifest, place.path, message, f"write region: {home}", place.text)
+            fix = advice.saying(f"write region: {home}", home)
+            yield Problem(place.manifest, place.path, message, fix, place.text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from scripts.core import advice
 from scripts.kubernetes import services
 from scripts.kubernetes.annotation_table import ALB, NLB, string_list
 from scripts.kubernetes.manifest import Manifest, Where
@@ -70,7 +71,7 @@ def duplicate_load_balancer_name(among: Sequence[Objects]) -> Iterator[tuple[Obj
             f"the load balancer of {use.owner} has the {what} {use.name}, as that of"
             f" {_by(objects, owner, other)}: AWS creates only one of the two"
         )
-        fix = f"remove {use.path[-1]}: the controller then chooses a name of its own"
+        fix: str = advice.remove(f"{use.path[-1]}: the controller then chooses a name of its own")
         if what == "address":
             fix = f"write an address of its own in {use.path[-1]}"
         yield objects, Problem(use.manifest, use.path, message, fix, use.name)

@@ -69,7 +69,7 @@ def alert_duration_too_long(objects: Objects) -> Iterator[Problem]:
             )
             minutes = re.sub(r"^([0-9]+)[hd]$", r"\1m", str(lasting))
             shorter = minutes if promql.seconds(minutes) <= promql.seconds(most) else most
-            fix = f"write for: {shorter}, or another duration up to {most}"
+            fix = advice.write("for", shorter).unless(f", or another duration up to {most}")
             yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)
 
 
@@ -94,7 +94,8 @@ def alert_duration_exceeds_range(objects: Objects) -> Iterator[Problem]:
                     f"{window.function} within {length}: after a single change, it never fires"
                 )
                 shorter = promql.duration(max(60, window.seconds // 10))
-                fix = f"write for: {shorter}, or a range of more than {query.rule['for']}"
+                longer = f", or a range of more than {query.rule['for']}"
+                fix = advice.write("for", shorter).unless(longer)
                 yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)
                 break
 
@@ -112,13 +113,19 @@ def missing_alert_runbook(objects: Objects) -> Iterator[Problem]:
         if not url:
             message = f"the alert {name} has no runbook_url: the person on call has only its name"
             create = "" if f"{name}.md" in _pages() else f"create docs/runbooks/{name}.md, and "
-            fix = f"{create}write runbook_url: {_folder(objects)}{name}.md"
+            right = f"{_folder(objects)}{name}.md"
+            fix: str = f"{create}write runbook_url: {right}"
+            if not create and "…" not in right:
+                fix = advice.saying(fix, right)
         elif page and page not in _pages():
             near = difflib.get_close_matches(page, _pages(), 1)
             message = (
                 f"runbook_url of the alert {name} is docs/runbooks/{page}, which does not exist"
             )
-            fix = f"write {near[0]} instead of {page}" if near else f"create docs/runbooks/{page}"
+            fix = f"create docs/runbooks/{page}"
+            if near:
+                words = f"write {near[0]} instead of {page}"
+                fix = advice.in_text(words, url, page, near[0])
         else:
             continue
         yield Problem(query.manifest, path, message, fix)

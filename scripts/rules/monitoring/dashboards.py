@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from scripts.core import advice
+from scripts.core.edits import Action
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, once
@@ -32,11 +35,14 @@ def invalid_dashboard(objects: Objects) -> Iterator[Problem]:
             message = f"the dashboard {key} is not valid JSON (line {error.lineno}: {error.msg}): "
             message += "Grafana does not load it"
             wrong = text.splitlines()[error.lineno - 1 : error.lineno]
-            fix = f"correct the JSON at line {error.lineno}, or just above it"
+            fix: str = f"correct the JSON at line {error.lineno}, or just above it"
             before = text[: error.pos].rstrip()
             if before.endswith(","):
                 line = before.count("\n") + 1
                 fix = f"remove the comma at the end of line {line}"
+                right = before[:-1] + text[len(before) :]
+                if _is_json(right):
+                    fix = advice.saying(fix, right)
             yield Problem(manifest, ("data", key), message, fix, "".join(wrong).strip())
             continue
         uid = data.get("uid") if isinstance(data, dict) else None
@@ -70,7 +76,10 @@ def duplicate_dashboard_uid(objects: Objects) -> Iterator[Problem]:
                 "only one of them"
             )
             own = key.removesuffix(".json").removeprefix(f"{objects.namespace}-")[-_MOST_UID:]
-            fix = f'write "uid": "{own if own != uid else f"{own[: _MOST_UID - 2]}-2"}" in its JSON'
+            new = own if own != uid else f"{own[: _MOST_UID - 2]}-2"
+            words, old = f'write "uid": "{new}" in its JSON', _uid_line(text)
+            right = old.replace(json.dumps(uid), json.dumps(new))
+            fix = advice.in_text(words, text, old, right) if old else Fix(words)
             yield Problem(manifest, ("data", key), message, fix, _uid_line(text))
         first.setdefault(uid, key)
 
@@ -89,7 +98,13 @@ def dashboard_without_label(objects: Objects) -> Iterator[Problem]:
                 f"{manifest.label} has no label by which Grafana's sidecar could select it: the "
                 "dashboard is not loaded"
             )
-            fix = f'write {_SIDECAR}: "1" in its labels (in the values: metrics.dashboards.labels)'
+            words = (
+                f'write {_SIDECAR}: "1" in its labels (in the values: metrics.dashboards.labels)'
+            )
+            fix = advice.saying(words, "1", (_SIDECAR,))
+            if manifest.template.startswith("chart/"):
+                key = ("metrics", "dashboards", "labels", _SIDECAR)
+                fix = Fix(words, (), [Change(Action.WRITE, key, "1")])
             yield Problem(manifest, ("metadata", "labels"), message, fix)
 
 
@@ -103,6 +118,14 @@ def _dashboards(objects: Objects) -> Iterator[tuple[Manifest, str, str]]:
             is_one = is_labelled or '"panels"' in str(text)
             if isinstance(text, str) and str(key).endswith(".json") and is_one:
                 yield manifest, str(key), text
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _uid(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scripts.chain import block_time
+from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.kubernetes import monitors, promql
 from scripts.kubernetes.manifest import Manifest, Where
@@ -95,13 +96,35 @@ def _short(objects: Objects, is_bad: Callable[[float], bool], effect: str) -> It
         message = (
             f"{source.pace}, and {query.called} uses {window.function} over {length}: {effect}"
         )
-        enough = promql.duration(4 * source.seconds)
+        enough = promql.duration(_enough(objects, query, window, source))
         if source.seconds > _LONG_S:
-            fix = f"write interval: {min(_USUAL_S, int(window.seconds / 4))}s; for a longer one, "
-            fix += f"write ranges of {enough} or more in the expressions"
+            shorter = f"{min(_USUAL_S, int(window.seconds / 4))}s"
+            fix = advice.write("interval", shorter).unless(
+                f"; for a longer one, write ranges of {enough} or more in the expressions"
+            )
             yield Problem(source.manifest, source.path, message, fix)
         else:
-            yield Problem(query.manifest, query.path, message, f"write a range of [{enough}]")
+            right = advice.in_text(f"write a range of [{enough}]", *_range(query, window, enough))
+            yield Problem(query.manifest, query.path, message, right)
+
+
+def _enough(objects: Objects, query: Query, window: Window, source: _Source) -> float:
+    """Return a range with four samples of all that feeds an expression, in seconds.
+
+    An alert on changes needs a range longer than its `for`, too: alert-duration-exceeds-range.
+    """
+    feeding = [source, *_feeding(objects, window.selector)]
+    usual = [4 * one.seconds for one in feeding if one is source or one.seconds <= _LONG_S]
+    if window.function in ("changes", "resets"):
+        usual.append(2 * promql.seconds(query.rule.get("for", "")))
+    return max(usual)
+
+
+def _range(query: Query, window: Window, length: str) -> tuple[str, str, str]:
+    """Return an expression, a range in it, and another one."""
+    found = re.findall(r"\[[0-9a-z]+\]", query.text)
+    same = (one for one in found if promql.seconds(one[1:-1]) == window.seconds)
+    return query.text, next(same, "[]"), f"[{length}]"
 
 
 @rule(_STALENESS)
@@ -119,9 +142,9 @@ def offset_shorter_than_scrape(objects: Objects) -> Iterator[Problem]:
             f"{source.pace}, and {query.called} compares with the value of {length} before, which "
             "may be the same sample"
         )
-        fix = f"write offset {promql.duration(2 * source.seconds)}"
+        fix: str = f"write offset {promql.duration(2 * source.seconds)}"
         if source.seconds > _LONG_S:
-            fix = f"write interval: {_USUAL_S}s"
+            fix = advice.write("interval", f"{_USUAL_S}s")
             yield Problem(source.manifest, source.path, message, fix)
         else:
             yield Problem(query.manifest, query.path, message, fix)
@@ -166,7 +189,7 @@ def scrape_interval_above_lookback(objects: Objects) -> Iterator[Problem]:
                 "never fire"
             )
             usual = "60s" if manifest.kind == "Probe" else f"{_USUAL_S}s"
-            yield Problem(manifest, path, message, f"write interval: {usual}")
+            yield Problem(manifest, path, message, advice.write("interval", usual))
 
 
 @rule(_STALENESS, Severity.WARNING, outcome=Outcome.RISK)
@@ -191,9 +214,10 @@ def alert_duration_below_scrape_interval(objects: Objects) -> Iterator[Problem]:
         )
         if is_long:
             shorter = min(_USUAL_S, int(lasting))
-            yield Problem(source.manifest, source.path, message, f"write interval: {shorter}s")
+            fix = advice.write("interval", f"{shorter}s")
+            yield Problem(source.manifest, source.path, message, fix)
         else:
-            fix = f"write for: {promql.duration(2 * source.seconds)}"
+            fix = advice.write("for", promql.duration(2 * source.seconds))
             yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)
 
 
@@ -214,7 +238,7 @@ def rule_interval_above_lookback(objects: Objects) -> Iterator[Problem]:
                     "between, and alerts fire late"
                 )
                 path: Where = ("spec", "groups", index, "interval")
-                yield Problem(manifest, path, message, "write interval: 30s")
+                yield Problem(manifest, path, message, advice.write("interval", "30s"))
 
 
 @rule("docs/monitoring.md")

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from scripts.core import advice
 from scripts.core.findings import Severity
+from scripts.core.fixes import Fix
 from scripts.kubernetes import cron, promql, promql_bounds
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.promql_bounds import ANY, POSITIVE, SHARE, Bounds, Comparison
@@ -71,7 +73,9 @@ def _better(query: Query, found: Comparison) -> str:
     operator, expression = found.text.split()[0], query.expression
     is_switch = expression is not None and bool(expression.metrics & _SWITCHES)
     if found.value == SHARE and not is_switch and 1 < limit <= 100:
-        return f"write {operator} {limit / 100:g}: the value is a ratio, and not in percent"
+        right = f"{operator} {limit / 100:g}"
+        words = f"write {right}: the value is a ratio, and not in percent"
+        return advice.in_text(words, query.text, found.text, right)
     if high == math.inf:
         return f"write a number above {low:g}"
     return f"write a number between {low:g} and {high:g}"
@@ -118,7 +122,7 @@ def alert_limit_below_schedule(objects: Objects) -> Iterator[Problem]:
             )
             fix = _limit(query, manifest, 2 * between + longest)
             if limit == _LIMITS.get(manifest.component, ("", 0))[1]:
-                fix += "; if backups should be more frequent, write a shorter schedule"
+                fix = fix.unless("; if backups should be more frequent, write a shorter schedule")
                 yield Problem(manifest, ("spec", "schedule"), message, fix)
             else:
                 yield Problem(query.manifest, query.path, message, fix)
@@ -173,7 +177,9 @@ def _times(manifest: Manifest) -> tuple[int, int]:
     return between, whole(manifest.get(*path), 0)
 
 
-def _limit(query: Query, manifest: Manifest, seconds: int) -> str:
+def _limit(query: Query, manifest: Manifest, seconds: int) -> Fix:
     """Return how to write the limit of the alert on a CronJob."""
     is_ours = query.manifest.template.startswith("chart/") and manifest.component in _LIMITS
-    return f"write {_LIMITS[manifest.component][0]}: {seconds}" if is_ours else f"write > {seconds}"
+    if is_ours:
+        return advice.write_values(_LIMITS[manifest.component][0], seconds)
+    return Fix(f"write > {seconds}")

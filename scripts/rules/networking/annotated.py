@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from scripts.core import advice
+from scripts.core.fixes import Fix
 from scripts.kubernetes import annotation_table
 from scripts.kubernetes.annotation_table import ALB, Reader
 from scripts.kubernetes.manifest import Manifest, Where
@@ -78,6 +80,12 @@ VALUES = {
 _LISTS = ("certificate-arn", "inbound-cidrs")
 
 
+def set_to(key: str, value: str, *, is_safe: bool = True) -> Fix:
+    """Return the fix to write an annotation; a value with <…> has no edit."""
+    words = f"write {key}: {quoted(value)}"
+    return Fix(words) if "<" in value else advice.saying(words, value, (key,), is_safe=is_safe)
+
+
 def written(manifest: Manifest, key: str, right: str) -> str:
     """Return the fix to write the value of an annotation, where the chart has one for it."""
     value = VALUES.get(key) if manifest.template.startswith("chart/") else None
@@ -86,7 +94,9 @@ def written(manifest: Manifest, key: str, right: str) -> str:
         return f"write a valid value for {both}"
     if value and key.endswith(_LISTS):
         return f"write {value}: [{right.replace(',', ', ')}], without the annotation"
-    return f"write {value or key}: {quoted(right)}{', without the annotation' if value else ''}"
+    if value:
+        return f"write {value}: {quoted(right)}, without the annotation"
+    return set_to(key, right)
 
 
 def quoted(value: str) -> str:

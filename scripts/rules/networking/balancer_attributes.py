@@ -9,7 +9,9 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from scripts.core import advice
 from scripts.core.findings import Severity
+from scripts.core.fixes import Fix
 from scripts.core.sentences import joined
 from scripts.kubernetes import annotation_table, annotation_values
 from scripts.kubernetes.annotation_table import ALB, NLB
@@ -116,19 +118,35 @@ def _problem(each: _Map, name: str, value: str, why: str, right: str, to: str) -
         f"{each.manifest.label} has the attribute {name}={value}, but {why}: the AWS Load Balancer"
         " Controller applies no more changes"
     )
-    fix = set_attribute(each.manifest, each.key, right, to) if right and to else ""
-    fix = fix or f"remove {name}" + (f", or write a value for {right}" if right else "")
+    fix = ""
+    if right and to:
+        fix = set_attribute(each.manifest, each.key, right, to, f"{name}={value}")
+    if not fix:
+        words = f"remove {name}" + (f", or write a value for {right}" if right else "")
+        text = str(each.manifest.annotations[each.key])
+        fix = Fix(words) if right else _without(words, text, f"{name}={value}")
     part = value.partition("=")[2].rstrip(")") if value.startswith(_PRINTED) else value
     return Problem(each.manifest, annotation(each.key), message, fix, part)
 
 
-def set_attribute(manifest: Manifest, key: str, name: str, value: str) -> str:
-    """Return the fix to set an attribute in an annotation, or in the value that writes it."""
+def _without(words: str, text: str, pair: str) -> Fix:
+    """Return the fix to remove a pair of an annotation; without an edit if nothing remains."""
+    pairs = [part for part in text.split(",") if part.strip() != pair]
+    is_clear = pairs and len(pairs) + 1 == text.count(",") + 1
+    return advice.saying(words, ",".join(pairs).strip()) if is_clear else Fix(words)
+
+
+def set_attribute(manifest: Manifest, key: str, name: str, value: str, old: str) -> str:
+    """Return the fix to set an attribute in an annotation, or in the value that writes it.
+
+    old: the pair that it replaces.
+    """
     if manifest.template.startswith("chart/") and key == f"{ALB}{_BALANCER}":
         if name == "idle_timeout.timeout_seconds":
             return f"write ingress.alb.idleTimeoutSeconds: {value}"
         return f'write ingress.alb.attributes: {{{name}: "{value}"}}'
-    return f"write {name}={value} in {key}"
+    text = manifest.annotations.get(key)
+    return advice.in_text(f"write {name}={value} in {key}", text, old, f"{name}={value}")
 
 
 _LOGS = ("access_logs", "connection_logs", "health_check_logs")

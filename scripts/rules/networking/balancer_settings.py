@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from scripts.chain import node_config
+from scripts.core import advice
 from scripts.core.sentences import joined
 from scripts.kubernetes import services
 from scripts.kubernetes.annotation_table import ALB, NLB, string_list
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.alb import GROUP, Balancer, balancers, is_alb, listeners
-from scripts.rules.networking.annotated import GUIDE, together
+from scripts.rules.networking.annotated import GUIDE, set_to, together
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
@@ -100,7 +101,8 @@ def _mismatches(objects: Objects) -> Iterator[Problem]:
                     f"{owner.label} has {name}: {value}, but {program} speaks plain HTTP/1.1: the"
                     " load balancer gets no answer, and clients get errors"
                 )
-                fix = f"write {key}: {_RIGHT.get(name, 'HTTP')}, or remove the annotation"
+                right = _RIGHT.get(name, "HTTP")
+                fix = set_to(key, right) + ", or remove the annotation"
                 yield Problem(owner, annotation(key), message, fix)
 
 
@@ -153,11 +155,11 @@ def redirect_to_unknown_listener(objects: Objects) -> Iterator[Problem]:
                 " balancer has no HTTPS listener there: the AWS Load Balancer Controller updates no"
                 " Ingress that shares it"
             )
-            fix = f'write {key}: "{secure[0]}"' if secure else f"remove {key}"
+            fix = set_to(key, str(secure[0])) if secure else advice.remove(key, (key,))
             is_chart = str(ingress.annotations[key]) == "443"  # as the chart writes it
             place = ports_key if is_chart and ports_key in ingress.annotations else key
             if place == ports_key and not secure:
-                fix = f"""write {ports_key}: '[{{"HTTP": 80}}, {{"HTTPS": 443}}]'"""
+                fix = set_to(ports_key, '[{"HTTP": 80}, {"HTTPS": 443}]')
             yield Problem(ingress, annotation(place), message, fix)
 
 
@@ -281,7 +283,8 @@ def _of_ingress(balancer: Balancer, ingress: Manifest) -> Iterator[_Ignored]:
     if "group.order" in names and not balancer.group:
         yield "group.order", "the Ingress is in no group", f"write {GROUP}, too"
     if "HTTPS" not in listeners(ingress).values():
-        fix = f"""write {ALB}listen-ports: '[{{"HTTPS": 443}}]'"""
+        # Clients of port 80 may not expect it.
+        fix = set_to(f"{ALB}listen-ports", '[{"HTTPS": 443}]', is_safe=False)
         # The chart always writes ssl-policy.
         for name in sorted({"certificate-arn", "mutual-authentication"} & names):
             yield name, "the Ingress has no HTTPS listener", fix
@@ -289,22 +292,24 @@ def _of_ingress(balancer: Balancer, ingress: Manifest) -> Iterator[_Ignored]:
     for each in ("cognito", "oidc"):
         if f"auth-idp-{each}" in names and kind != each:
             why = f"auth-type is {kind}, so that everyone can connect"
-            yield f"auth-idp-{each}", why, f"write {ALB}auth-type: {each}"
+            yield f"auth-idp-{each}", why, set_to(f"{ALB}auth-type", each)
     if balancer.value("enable-frontend-nlb") not in ("true", "True", "1"):
         for name in sorted(name for name in names if name.startswith("frontend-nlb-")):
-            yield name, "there is no frontend NLB", f'write {ALB}enable-frontend-nlb: "true"'
+            fix = set_to(f"{ALB}enable-frontend-nlb", "true", is_safe=False)
+            yield name, "there is no frontend NLB", fix
 
 
 def _of_service(service: Manifest) -> Iterator[_Ignored]:
     notes = {str(key) for key in service.annotations}
     ranges = f"{NLB}load-balancer-source-ranges"
     if ranges in notes and service.get("spec", "loadBalancerSourceRanges"):
-        yield ranges, "spec.loadBalancerSourceRanges replaces it", "remove it"
+        yield ranges, "spec.loadBalancerSourceRanges replaces it", advice.remove("it")
     elif ranges in notes and f"{_SERVICE}security-groups" in notes:
         fix = f"remove it, or remove {_SERVICE}security-groups"
         yield ranges, "aws-load-balancer-security-groups replaces it", fix
     if {f"{_SERVICE}scheme", f"{_SERVICE}internal"} <= notes:
-        yield f"{_SERVICE}internal", "aws-load-balancer-scheme replaces it", "remove it"
+        why = "aws-load-balancer-scheme replaces it"
+        yield f"{_SERVICE}internal", why, advice.remove("it")
     needed = {
         "ssl-ports": "ssl-cert",
         "ssl-negotiation-policy": "ssl-cert",

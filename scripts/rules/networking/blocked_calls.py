@@ -431,7 +431,7 @@ def _peer_of(call: Call) -> Peer:
         return {"namespaceSelector": {"matchLabels": {network_policies.NAMESPACE: call.namespace}}}
     network = network_policies.network(call.host)
     if network is not None:
-        return {"ipBlock": {"cidr": network}}
+        return {"ipBlock": {"cidr": str(network)}}
     return {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(PRIVATE)}}
 
 

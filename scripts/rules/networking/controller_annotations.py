@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scripts.core import advice
 from scripts.core.sentences import joined
 from scripts.kubernetes import annotation_table, annotation_values, services
 from scripts.kubernetes.annotation_table import ALB, CONTROLLER, NLB, Reader
@@ -54,7 +55,7 @@ def _unknown(objects: Objects) -> Iterator[Problem]:
             if kind == "LoadBalancer" and by_controller in _BY_CONTROLLER:
                 message = f"{each.manifest.label} has the annotation {each.key}, which only the"
                 message += " controller for Classic Load Balancers reads: it has no effect"
-                yield Problem(each.manifest, each.path, message, "remove it")
+                yield Problem(each.manifest, each.path, message, advice.remove("it"))
         elif form is None:
             near = reader.nearest(name)
             if f"{name}.*" in reader.forms:  # without a listener
@@ -113,7 +114,7 @@ def _foreign(each: Annotation) -> Problem | None:
 def _ignored(each: Annotation, reader: Reader, right: str) -> Problem:
     message = f"{each.manifest.label} has the annotation {each.key}, which does not exist:"
     message += f" {reader.name} ignores it"
-    fix = f"write {right}: {quoted(str(each.value))}"
+    fix: str = advice.rename(f"write {right}: {quoted(str(each.value))}", right)
     if not right:
         page = _DOCUMENTED.get(reader.prefix, _DNS_DOCUMENTED)
         fix = f"remove it, or write an annotation that {page} lists"
@@ -131,7 +132,10 @@ def _unused_action(each: Annotation, name: str) -> Problem | None:
         return None
     message = f"{each.manifest.label} has the annotation {each.key}, but no backend"
     message += f" {service} with the port name {_BY_NAME}" if kind == "actions" else f" {service}"
-    fix = f"write {ALB}{kind}.{used[0]}" if len(used) == 1 else "remove it"
+    fix = advice.remove("it")
+    if len(used) == 1:
+        right = f"{ALB}{kind}.{used[0]}"
+        fix = advice.rename(f"write {right}", right)
     return Problem(each.manifest, each.path, f"{message}: it has no effect", fix)
 
 

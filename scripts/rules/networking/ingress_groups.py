@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.core import advice
 from scripts.kubernetes import annotation_table
 from scripts.kubernetes.annotation_table import ALB
 from scripts.kubernetes.manifest import Manifest
@@ -154,7 +155,7 @@ def _problem(balancer: Balancer, value: _Value, values: list[_Value]) -> Problem
         f"{has}, but {most or f'{others[0]} has'} {other}: the AWS Load Balancer Controller updates"
         f" no Ingress of the group{'' if most else f' {balancer.group}'}"
     )
-    fix = f"write {key}: {usual.text}"
+    fix: str = advice.saying(f"write {key}: {usual.text}", usual.text, (key,), is_safe=False)
     if value.name == "listen-ports":
         fix = f"write the same {key} as in {others[0]}"
     elif value.attribute:
@@ -190,4 +191,5 @@ def _several_defaults(balancer: Balancer) -> Iterator[Problem]:
                 f"{ingress.label} and {owner.label} share a load balancer and both have a"
                 " defaultBackend: the AWS Load Balancer Controller updates neither"
             )
-            yield Problem(ingress, ("spec", "defaultBackend"), message, "remove the defaultBackend")
+            fix = advice.remove("the defaultBackend")
+            yield Problem(ingress, ("spec", "defaultBackend"), message, fix)

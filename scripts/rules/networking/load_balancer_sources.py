@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.core import advice
 from scripts.core.sentences import joined
 from scripts.kubernetes import network_policies, services
 from scripts.kubernetes.manifest import Manifest, Where
@@ -126,5 +127,7 @@ def _differing(
             f" load balancer of {name}, is open to {cidrs}: the load balancer reaches only one of"
             " the two"
         )
-        fix = f"write the ranges {cidrs}" if usual[1:] else f"write cidr: {cidrs}"
+        fix = f"write the ranges {cidrs}"
+        if not usual[1:]:  # the other one may be the wrong one
+            fix = advice.saying(f"write cidr: {cidrs}", cidrs, is_safe=False)
         yield Problem(wrong.manifest, wrong.path, message, fix, wrong.cidr)

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import NAMESPACE
@@ -48,6 +48,8 @@ _KNOWN_NAMESPACES = (
 )
 """Namespaces that the manuals of what usually calls the chain, or is called by it, create."""
 _NEAR = 0.85
+_VALUE = ("values", 0)
+"""Beside the key of an item of matchExpressions."""
 
 _PODS = {
     "alertmanager": "alertmanager",
@@ -82,9 +84,10 @@ def namespace_selected_by_other_label(objects: Objects) -> Iterator[Problem]:
                 " Kubernetes does not set: unless someone adds it to the namespace, the policy"
                 " allows no connection"
             )
-            fix = f"write {NAMESPACE}: {value} instead of {key}: {value}"
+            words = f"write {NAMESPACE}: {value} instead of {key}: {value}"
+            fix = advice.rename(words, NAMESPACE)
             if place[0] == "matchExpressions":
-                fix = f"write key: {NAMESPACE} instead of key: {key}"
+                fix = advice.saying(f"write key: {NAMESPACE} instead of key: {key}", NAMESPACE)
             yield Problem(policy.manifest, (*path, "namespaceSelector", *place), message, fix)
 
 
@@ -127,7 +130,8 @@ def misspelled_namespace(objects: Objects) -> Iterator[Problem]:
                 " if it does not exist, the policy allows no connection"
             )
             where = (*path, "namespaceSelector", *place)
-            yield Problem(policy.manifest, where, message, f"write {near[0]}")
+            fix = advice.saying(f"write {near[0]}", near[0], _VALUE if place[-1] == "key" else ())
+            yield Problem(policy.manifest, where, message, fix)
 
 
 @rule(
@@ -156,4 +160,6 @@ def pods_selected_by_former_label(objects: Objects) -> Iterator[Problem]:
                 f" {_NAME_LABEL}: {name}: the policy allows none of their connections"
             )
             where = (*path, "podSelector", *place)
-            yield Problem(policy.manifest, where, message, f"write {flow(right)[1:-1]}")
+            words = f"write {flow(right)[1:-1]}"
+            fix = advice.saying(words, right["podSelector"], "podSelector")
+            yield Problem(policy.manifest, where, message, fix)

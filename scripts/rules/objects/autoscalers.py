@@ -172,8 +172,8 @@ def _most_percent(workload: Workload, resource: str) -> Decimal | None:
     for container in containers.running(workload):
         limit = parse(container.get("resources", "limits", resource))
         request = parse(container.get("resources", "requests", resource))
-        if limit is None:
-            return None
+        if limit is None or (request is not None and request > limit):
+            return None  # the API server rejects a request above its limit
         limits += limit
         requests += limit if request is None else request
     return 100 * limits / requests if requests else None

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from scripts.kubernetes.containers import Container
 from scripts.kubernetes.quantity import parse, shown
 from scripts.kubernetes.resource_usage import (
     COMPUTE,
     ContainerResources,
     PodResources,
 )
-from scripts.rules.snapshot import Objects
+from scripts.rules.snapshot import Objects, once
 
 _MIB = Decimal(1024**2)
 _MOST_CORES = 32
@@ -76,3 +77,19 @@ def with_unit(value: Any, unit: str = "") -> str:
         return "1Gi"
     meant = unit or ("Mi" if str(value).endswith(("m", "M")) or int(number[0]) >= 64 else "Gi")
     return f"{number[0]}{meant}"
+
+
+@once
+def misread(objects: Objects) -> Iterator[tuple[Container, str, str, Decimal]]:
+    """Yield the amounts whose unit is missing: container, requests or limits, resource, amount."""
+    largest = parse(objects.given.node.get("cpu")) or Decimal(0)
+    for container in (own.container for own in containers_of(objects)):
+        for field in ("requests", "limits"):
+            written = container.get("resources", field)
+            for resource, value in (written if isinstance(written, dict) else {}).items():
+                amount = parse(value)
+                if amount is None or not is_misread(resource, amount):
+                    continue
+                if resource == "cpu" and amount <= largest:
+                    continue  # the environment says that its nodes have so many
+                yield container, field, resource, amount

@@ -62,9 +62,12 @@ def job_outlasts_schedule(objects: Objects) -> Iterator[Problem]:
             )
             seconds, fix = _deadline(between), "write a less frequent schedule"
             path: Where = ("spec", "schedule")
+            if longest < cron.DAY_S:
+                fix += ', for example "0 3 * * *"'
             if between < cron.HOUR_S <= longest:  # a star in the wrong field
-                fix = f'write schedule: "{_rarer(str(workload.get(*path)), longest)}"'
-            elif seconds >= _LEAST_JOB_S:
+                right = _rarer(str(workload.get(*path)), longest)
+                fix = advice.saying(f'write schedule: "{right}"', right, is_safe=False)
+            elif seconds >= max(_LEAST_JOB_S, _least(objects, workload)):
                 shorter = f"activeDeadlineSeconds: {seconds}{_in_values(workload)}"
                 fix = f"write {shorter}; if Jobs take longer, {fix}"
                 path = path if longest == _USUAL_DEADLINE_S else deadline
@@ -97,13 +100,14 @@ def invalid_cron_schedule(objects: Objects) -> Iterator[Problem]:
                 f'the schedule "{schedule}" is not valid: {reason}; the API server rejects '
                 f"{workload.manifest.label}"
             )
-            fix = (
+            fix: str = (
                 "write minute, hour, day of the month, month and day of the week, for example "
                 '"0 */6 * * *"'
             )
             if near := next((c for c in schedules.candidates(schedule) if cron.is_valid(c)), ""):
-                fix = f'write schedule: "{near}"'
-                fix += ": 0 is Sunday" if schedule.endswith(" 7") else ""
+                words = f'write schedule: "{near}"'
+                words += ": 0 is Sunday" if schedule.endswith(" 7") else ""
+                fix = advice.saying(words, near)
             yield Problem(workload.manifest, ("spec", "schedule"), message, fix)
 
 
@@ -199,8 +203,7 @@ def job_deadline_below_volume_size(objects: Objects) -> Iterator[Problem]:
         outer: Where = ("jobTemplate", "spec") if workload.manifest.kind == "CronJob" else ()
         path: Where = ("spec", *outer, "activeDeadlineSeconds")
         seconds = workload.get(*path)
-        size = sum((claim.storage for claim in _claims(objects, workload)), Decimal(0))
-        least = int(size / _VOLUME_BYTES_PER_S)
+        size, least = _size(objects, workload), _least(objects, workload)
         if isinstance(seconds, int) and _LEAST_JOB_S <= seconds < least:
             message = (
                 f"activeDeadlineSeconds is {seconds}, but to read {shown('storage', size)} once "
@@ -214,8 +217,20 @@ def job_deadline_below_volume_size(objects: Objects) -> Iterator[Problem]:
                     enough = min(enough, between)
                 elif enough < cron.DAY_S:
                     schedule = ', and a less frequent schedule, for example "0 3 * * *"'
-            fix = f"write activeDeadlineSeconds: {enough}{_in_values(workload)}{schedule}"
+            fix: str = f"write activeDeadlineSeconds: {enough}{_in_values(workload)}{schedule}"
+            if not schedule:
+                fix = advice.saying(fix, enough, is_safe=False)
             yield Problem(workload.manifest, path, message, fix)
+
+
+def _size(objects: Objects, workload: Workload) -> Decimal:
+    """Return the bytes that the volumes of a Job hold."""
+    return sum((claim.storage for claim in _claims(objects, workload)), Decimal(0))
+
+
+def _least(objects: Objects, workload: Workload) -> int:
+    """Return the seconds that it takes to read the volumes of a Job once, if they are full."""
+    return int(_size(objects, workload) / _VOLUME_BYTES_PER_S)
 
 
 def _claims(objects: Objects, workload: Workload) -> list[Claim]:

@@ -106,7 +106,7 @@ def unknown_environment_variable(objects: Objects) -> Iterator[Problem]:
                     f"is probably meant as {near}: it has no effect"
                 )
                 manifest = container.workload.manifest
-                fix = f"rename {name} to {near}"
+                fix = advice.saying(f"rename {name} to {near}", near)
                 yield Problem(manifest, (*path, "name"), message, fix)
 
 
@@ -200,13 +200,14 @@ def missing_environment_variable(objects: Objects) -> Iterator[Problem]:
             "fails at once"
         )
         path: Where = (*container.path, "env")
-        fix = "set " + " and ".join(
+        fix: str = "set " + " and ".join(
             f"{name} to {_value(objects, container, name)}" for name in missing
         )
         unread = own.keys() - _read(objects, container, own, texts)
         for wrong in sorted(unread):
             if near := _nearest(wrong, missing):
-                path, fix = (*own[wrong][0], "name"), f"rename {wrong} to {near}"
+                path = (*own[wrong][0], "name")
+                fix = advice.saying(f"rename {wrong} to {near}", near)
         yield Problem(container.workload.manifest, path, message, fix)
 
 

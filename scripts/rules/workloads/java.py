@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from scripts.core import advice
+from scripts.core.edits import Action
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Where
 
@@ -25,3 +29,22 @@ def words(container: Container) -> Iterator[tuple[Where, str]]:
     """Yield the possible JVM options of a container, in the order in which the JVM reads them."""
     yield from in_variables(container)
     yield from container.words()
+
+
+def instead(words: str, container: Container, path: Where, word: str, new: str = "") -> Fix:
+    """Return the fix to write another option instead of a word at a path, or to remove the word.
+
+    Without an edit if the text there does not have the word exactly once.
+    """
+    whole = container.workload.manifest.get(*path)
+    if whole == word and not new and isinstance(path[-1], int):
+        return Fix(words, [Change(Action.REMOVE, ())])
+    text = whole if isinstance(whole, str) else ""
+    found = re.findall(rf"(?<!\S){re.escape(word)}(?!\S)", text)
+    if len(found) != 1:
+        return Fix(words)
+    before, after = re.split(rf"(?<!\S){re.escape(word)}(?!\S)", text)
+    if not new:
+        before, after = before.rstrip(" "), after.lstrip(" ")
+        new = " " if before and after else ""
+    return advice.saying(words, before + new + after)

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 from scripts.chain import jvm
 from scripts.chain.jvm import Flag, Jvm
+from scripts.core import advice
 from scripts.core.findings import Severity
+from scripts.core.fixes import Fix
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Where
 from scripts.rules.pod_templates import called
@@ -57,6 +59,7 @@ _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _INTEGER = re.compile(r"(-?(?:0[xX][0-9a-fA-F]+|[0-9]+))([kKmMgGtT]?)")
 _NEARLY = re.compile(r"(-?[0-9]+) *((?:[kKmMgGtT](?=[iI]?[bB]?$))?)")
 """A size as Kubernetes or people write it, or a number with something else after it."""
+_NEGATIVE = "is below 0"
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 
 
@@ -80,7 +83,13 @@ def unknown_jvm_option(objects: Objects) -> Iterator[Problem]:
             message = (
                 f"Java {_shown(own)} in {called(container)} has no option {word}: it does not start"
             )
-            yield Problem(container.workload.manifest, path, message, _instead(word, own))
+            right = _instead(word, own)
+            fix = f"write {right}" if right else f"remove {word}"
+            if word in ("-XX:", "-X"):
+                fix = f"remove the space after {word}"
+            elif "…" not in right:
+                fix = java.instead(fix, container, path, word, right)
+            yield Problem(container.workload.manifest, path, message, fix)
 
 
 @rule(_JAVA)
@@ -97,7 +106,11 @@ def invalid_jvm_option_value(objects: Objects) -> Iterator[Problem]:
                 continue
             wrong = _wrong(flag, found["sign"], found["name"], found["rest"])
             if wrong:
-                problem, fix = wrong
+                problem, right = wrong
+                fix = f"write {right}" if right else f"remove {word}"
+                if problem == _NEGATIVE:
+                    fix += ": then the JVM chooses the value"
+                fix = java.instead(fix, container, path, word, right)
                 message = f"{word} of {called(container)} {problem}: the JVM does not start"
                 yield Problem(container.workload.manifest, path, message, fix)
 
@@ -122,7 +135,10 @@ def locked_jvm_option(objects: Objects) -> Iterator[Problem]:
                     f"{word} of {called(container)} is {flag.unlock.lower()} in Java "
                     f"{_shown(own)}, and nothing before it unlocks it: the JVM does not start"
                 )
-                fix = f"write -XX:+{needed} before {word}"
+                words = f"write -XX:+{needed} before {word}"
+                fix = java.instead(words, container, path, word, f"-XX:+{needed} {word}")
+                if container.workload.manifest.get(*path) == word and isinstance(path[-1], int):
+                    fix = Fix(words)  # an argument is one word
                 yield Problem(container.workload.manifest, path, message, fix)
 
 
@@ -141,12 +157,15 @@ def several_garbage_collectors(objects: Objects) -> Iterator[Problem]:
                 if found["sign"] == "+":
                     chosen[found["name"]] = (path, word)
         if len(chosen) > 1:
-            (_, first), *_, (path, last) = chosen.values()
+            (place, first), *_, (path, last) = chosen.values()
             message = (
                 f"{called(container)} has {first} and {last}: the JVM does not start with two "
                 "garbage collectors"
             )
-            yield Problem(container.workload.manifest, path, message, f"remove {first}")
+            fix: str = f"remove {first}"
+            if place == path:  # otherwise the edit would be at another place
+                fix = java.instead(fix, container, path, first)
+            yield Problem(container.workload.manifest, path, message, fix)
 
 
 @rule(_JAVA)
@@ -165,11 +184,13 @@ def jvm_option_without_dash(objects: Objects) -> Iterator[Problem]:
                     f"{word} of {called(container)} does not begin with -, so the JVM takes it for "
                     "the program to run, and does not find it"
                 )
-                fix = f"remove {word}"
+                fix = java.instead(f"remove {word}", container, path, word)
                 if before[-1:] in ("=", ":") or before in ("-Xms", "-Xmx", "-Xmn", "-Xss"):
-                    fix = f"write {before}{word}, without a space"
+                    words, two = f"write {before}{word}, without a space", f"{before} {word}"
+                    text = container.workload.manifest.get(*path)
+                    fix = advice.in_text(words, text, two, before + word)
                 elif re.match(r"X|D|javaagent|agent|ea|server", word):
-                    fix = f"write -{word}"
+                    fix = java.instead(f"write -{word}", container, path, word, f"-{word}")
                 yield Problem(container.workload.manifest, path, message, fix)
                 break
             before = word
@@ -189,7 +210,8 @@ def ignored_jvm_option(objects: Objects) -> Iterator[Problem]:
                     f"Java {_shown(own)} in {called(container)} ignores {word}, which older "
                     "versions had"
                 )
-                yield Problem(container.workload.manifest, path, message, f"remove {word}")
+                fix = java.instead(f"remove {word}", container, path, word)
+                yield Problem(container.workload.manifest, path, message, fix)
 
 
 @once
@@ -215,35 +237,36 @@ def _shown(own: Jvm) -> str:
 
 
 def _instead(word: str, own: Jvm) -> str:
-    """Return what to write instead of an option that a JVM does not have."""
+    """Return what to write instead of an option that a JVM does not have; empty for nothing."""
     found = _FLAG.fullmatch(word)
-    if word in ("-XX:", "-X"):
-        return f"remove the space after {word}"
     if not found:
         lower = {name[:4].lower(): name[:4] for name in _STANDARD}
         right = lower.get(word[:4].lower())
-        return f"write {right}{word[4:]}" if right and right != word[:4] else f"remove {word}"
+        return f"{right}{word[4:]}" if right and right != word[:4] else ""
     known = {name.lower(): name for name in own.flags}
     near = difflib.get_close_matches(found["name"].lower(), known, 1, 0.7)
     if not near:
-        return f"remove {word}"
+        return ""
     name, rest = known[near[0]], found["rest"]
     if own.flags[name].type == "bool":
-        return f"write -XX:{found['sign'] or '+'}{name}"
-    return f"write -XX:{name}{rest if rest.startswith('=') else '=…, with a value'}"
+        return f"-XX:{found['sign'] or '+'}{name}"
+    return f"-XX:{name}{rest if rest.startswith('=') else '=…, with a value'}"
 
 
 def _wrong(flag: Flag, sign: str, name: str, rest: str) -> tuple[str, str] | None:
-    """Return what is wrong with the value of a flag, and the fix; None if nothing is."""
+    """Return what is wrong with the value of a flag, and what to write instead of the word.
+
+    That is empty if the option should go; None if nothing is wrong.
+    """
     value = rest.removeprefix("=")
     if flag.type == "bool":
         if sign and not rest:
             return None
         is_off = value.lower() in ("false", "0", "no", "off") or sign == "-"
-        return "is a boolean, which needs + or -", f"write -XX:{'-' if is_off else '+'}{name}"
+        return "is a boolean, which needs + or -", f"-XX:{'-' if is_off else '+'}{name}"
     if sign:
-        fix = f"write -XX:{name}{rest}" if rest.startswith("=") else f"remove -XX:{sign}{name}"
-        return "is not a boolean, so it takes no + or -", fix
+        right = f"-XX:{name}{rest}" if rest.startswith("=") else ""
+        return "is not a boolean, so it takes no + or -", right
     if flag.type.startswith("ccstr"):
         return None
     is_decimal = flag.type == "double"
@@ -252,14 +275,13 @@ def _wrong(flag: Flag, sign: str, name: str, rest: str) -> tuple[str, str] | Non
         what = "a number" if is_decimal else "a whole number, with or without k, m or g"
         near = _NEARLY.match(value)
         unit = near[2].lower() if near and not is_decimal else ""
-        fix = f"write -XX:{name}={near[1]}{unit}" if near else f"remove -XX:{name}{rest}"
-        return f"needs {what}", fix
+        return f"needs {what}", f"-XX:{name}={near[1]}{unit}" if near else ""
     if flag.type.startswith(("u", "size_t")) and number < 0:
-        return "is below 0", f"remove -XX:{name}{rest}: then the JVM chooses the value"
+        return _NEGATIVE, ""
     if flag.least is None or flag.most is None or flag.least <= number <= flag.most:
         return None
     bound = flag.least if number < flag.least else flag.most
-    return f"is not from {flag.least:.15g} to {flag.most:.15g}", f"write -XX:{name}={bound:.15g}"
+    return f"is not from {flag.least:.15g} to {flag.most:.15g}", f"-XX:{name}={bound:.15g}"
 
 
 def _number(text: str, *, is_decimal: bool) -> float | None:

@@ -20,7 +20,14 @@ from scripts.rules import chart_values
 from scripts.rules.pod_templates import called, in_container
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
-from scripts.rules.workloads.amounts import above_limit, containers_of, largest_of, quoted, usual
+from scripts.rules.workloads.amounts import (
+    above_limit,
+    containers_of,
+    largest_of,
+    misread,
+    quoted,
+    usual,
+)
 
 _QUOTAS = "https://kubernetes.io/docs/concepts/policy/resource-quotas/"
 _RANGES = "https://kubernetes.io/docs/concepts/policy/limit-range/"
@@ -38,12 +45,13 @@ def quota_too_small(objects: Objects) -> Iterator[Problem]:
     Otherwise the quota rejects pods when they are needed most: an autoscaler does not scale up, a
     rollout stops, or a backup does not start. The events of their owner say so.
     """
+    units_missing = {f"{field}.{resource}" for _, field, resource, _ in misread(objects)}
     for manifest, hard in quotas(objects.manifests):
         for name, amount in hard.items():
             resource = SAME.get(name, name)
             own = [share for share in objects.counted.shares if share.resource == resource]
             total = sum((share.total for share in own), Decimal(0))
-            if total > amount:
+            if total > amount and resource not in units_missing:
                 message = (
                     f"the quota of {name} is {shown(resource, amount)}, but the environment at its "
                     f"largest needs {shown(resource, total)} ({_listed(own)}): the API server "

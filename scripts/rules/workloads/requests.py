@@ -24,6 +24,7 @@ from scripts.rules.workloads.amounts import (
     containers_of,
     is_misread,
     largest_of,
+    misread,
     quoted,
     usual,
     with_unit,
@@ -134,29 +135,21 @@ def quantity_without_unit(objects: Objects) -> Iterator[Problem]:
     Otherwise the amount is not the intended one: memory "4" means 4 bytes and "512m" half a byte,
     in which no container starts; cpu "500" means 500 cores, and the pod stays Pending.
     """
-    largest = parse(objects.given.node.get("cpu")) or Decimal(0)
-    for container in (own.container for own in containers_of(objects)):
-        for field in ("requests", "limits"):
-            written = container.get("resources", field)
-            for resource, value in (written if isinstance(written, dict) else {}).items():
-                amount = parse(value)
-                if amount is None or not is_misread(resource, amount):
-                    continue
-                if resource == "cpu" and amount <= largest:
-                    continue  # the environment says that its nodes have so many
-                what = f"{field}.{resource} of {called(container)} is {value}"
-                if resource == "cpu":
-                    message, meant = f"{what}, which means {value} cores", f"{value}m"
-                else:
-                    message = f"{what}, which means {shown('', amount)} bytes"
-                    meant = with_unit(value)
-                message += f": {_MISREAD[field, resource]}"
-                fix = advice.write(f"{field}.{resource}", meant)
-                if resource == "cpu":
-                    fix = fix.unless(
-                        f"; if {value} cores are meant, write what a node provides as {_NODE_CPU}"
-                    )
-                yield in_container(container, ("resources", field, resource), message, fix)
+    for container, field, resource, amount in misread(objects):
+        value = container.get("resources", field, resource)
+        what = f"{field}.{resource} of {called(container)} is {value}"
+        if resource == "cpu":
+            message, meant = f"{what}, which means {value} cores", f"{value}m"
+        else:
+            message = f"{what}, which means {shown('', amount)} bytes"
+            meant = with_unit(value)
+        message += f": {_MISREAD[field, resource]}"
+        fix = advice.write(f"{field}.{resource}", meant)
+        if resource == "cpu":
+            fix = fix.unless(
+                f"; if {value} cores are meant, write what a node provides as {_NODE_CPU}"
+            )
+        yield in_container(container, ("resources", field, resource), message, fix)
 
 
 @rule(_RESOURCES, outcome=Outcome.RISK)

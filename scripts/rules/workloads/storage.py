@@ -172,7 +172,10 @@ def data_in_clone_class(objects: Objects) -> Iterator[Problem]:
                 " use for clones: it deletes a volume and its data with its claim"
             )
             place = (*path, "spec", "storageClassName")
-            yield Problem(manifest, place, message, f"write storageClassName: {others[0]}")
+            fix = advice.write("storageClassName", others[0])
+            if others[1:]:  # another one may be meant
+                fix = fix.unless("")
+            yield Problem(manifest, place, message, fix)
 
 
 def _ephemeral(objects: Objects) -> Iterator[tuple[Where, Any]]:

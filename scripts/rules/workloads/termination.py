@@ -48,7 +48,7 @@ def missing_shutdown_delay(objects: Objects) -> Iterator[Problem]:
                 f"balancer of {service.label} still sends it requests, which fail"
             )
             path = place if hook else (*container.path, "lifecycle", "preStop")
-            fix = advice.add("lifecycle", {"preStop": {"sleep": {"seconds": 20}}})
+            fix: str = advice.add("lifecycle", {"preStop": {"sleep": {"seconds": 20}}})
             if hook:
                 fix = advice.write("seconds", 20) if place[-1] == "seconds" else "write sleep 20"
             yield Problem(container.workload.manifest, path, message, fix)

@@ -315,6 +315,12 @@ CASES: dict[str, tuple[str, tuple[Edit, ...], list[str]]] = {
         ),
         [
             (
+                "STOPS: service.beta.kubernetes.io/aws-load-balancer-scheme of "
+                "Service/linea-stack-besu changes from internet-facing to internal: its load "
+                "balancer is deleted, and clients of Service/linea-stack-besu can't connect until "
+                "DNS has the address of another one"
+            ),
+            (
                 "CHANGES: linea-stack-besu rpc 8545/TCP and linea-stack-besu ws 8546/TCP are "
                 "served inside the network, only for 192.0.2.0/24 (before: to the internet, "
                 "only for 192.0.2.0/24)"
