@@ -230,7 +230,8 @@ def _apply(manifest: Manifest, patch: Patch) -> Manifest:
     changed = copy.deepcopy(manifest.object)
     for index, operation in enumerate(patch.operations):
         path = operation["path"]
-        if operation["op"] in ("add", "replace") and operation.get("value") is None:
+        is_set = operation["op"] in ("add", "replace") and path.count("/") > 1
+        if is_set and operation.get("value") is None:
             message = f"value is empty: Kubernetes removes {path}, or uses its default"
             fix = f"write a value; to remove the field, write {{op: remove, path: {path}}}"
             finding = patch.document.finding("empty-patch-value", ["patch", index], message, fix)
