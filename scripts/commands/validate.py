@@ -86,9 +86,12 @@ def _fix(root: Path, names: Sequence[str], options: argparse.Namespace) -> None:
         renderings = layers.rendered(root, names)
         return layers.validate(root, renderings, options.against, with_edits=True)
 
-    fixed, _ = fixing.fix(root, validate, unsafe=options.unsafe)
+    fixed = fixing.Fixed()
     stream = sys.stdout if options.format == "text" else sys.stderr
-    stream.write(fixed.diff())
+    try:
+        fixing.fix(root, validate, unsafe=options.unsafe, fixed=fixed)
+    finally:
+        stream.write(fixed.diff())
     if fixed.new:
         fixes = "1 fix" if fixed.count == 1 else f"{fixed.count} fixes"
         files = joined(sorted(fixed.new))

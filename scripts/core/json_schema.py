@@ -307,7 +307,8 @@ def _at_name(checked: _Checked, error: _Error) -> Finding:
         message = f"{what} is not allowed"
     fix = messages.advice(parts)
     if near:
-        fix = Fix(f"write {near[0]}", [Change(Action.RENAME, (), near[0])])
+        renamed = Fix(f"write {near[0]}", [Change(Action.RENAME, (), near[0])])
+        fix = renamed.if_slip(str(key), near[0])
     return checked.finding([*error.path, key], "wrong-key", message, fix)
 
 
