@@ -85,8 +85,9 @@ def narrower(
     own = [s for s in sources if network_policies.names(peer, parties[label_of(s)], namespace)]
     if not own:
         is_only = len(allowed.peers) == 1
-        return "remove the rule with this peer" if is_only else "remove this peer"
-    return f"replace this peer with {pod_items(own)}"
+        return "remove the rule with this peer" if is_only else advice.remove("this peer")
+    words = f"replace this peer with {pod_items(own)}"
+    return words if own[1:] else advice.saying(words, pod_list(own)[0])
 
 
 def at_own_policy(
