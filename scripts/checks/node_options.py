@@ -147,6 +147,7 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             every = [f"--{name}" for name in known]
             fix = _nearest(f"--{option.name}", every, program.besu, program.text(option.path))
             yield program.problem(option.path, "unknown-argument", message, fix)
+    yield from _without_option(program, program.container.words(), known)
     variables = {f"BESU_{name.replace('-', '_').upper()}": name for name in known}
     for path, variable, value in program.variables():
         if variable in variables:
@@ -166,6 +167,24 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             yield from _genesis(program, option, BESU_GENESIS)
 
 
+def _without_option(
+    program: _Program, words: Sequence[tuple[Where, str]], known: Iterable[str]
+) -> Iterator[InvalidOption]:
+    """Yield the arguments that are neither an option nor the value of the option before them."""
+    before = ""
+    for path, word in words:
+        is_value = before.startswith("--") and "=" not in before
+        if "args" in path and word and not word.startswith("-") and not is_value:
+            name = word.partition("=")[0].split()[0]
+            message = f"the argument {word} begins with no --, and is not the value of the option"
+            message += " before it, so the program does not start"
+            fix = "write one argument per item, beginning with --, for example --logging=INFO"
+            if name in known:
+                fix = advice.write_value(f"--{word}")
+            yield program.problem(path, "unknown-argument", message, fix)
+        before = word
+
+
 def _of_plugin(program: _Program, name: str) -> bool:
     """Return whether an option may belong to a plugin, which Besu's own image does not contain."""
     return name.startswith("plugin-") and program.container.image != "besu"
@@ -178,6 +197,10 @@ def _besu_value(
     types = json_schema.read(program.besu)["properties"][name]["type"]
     if value is None and types == "boolean":
         value = "true"
+    if value is None and "array" not in types:
+        message = f"--{name} has no value, and Besu does not start"
+        fix = f"write --{name}=VALUE, or remove --{name}"
+        yield program.problem(path, "unknown-argument", message, fix)
     if value is None or containers.references(value):
         return
     document = Document("", {name: _typed(value, types)}, None)
@@ -242,6 +265,7 @@ def _maru(program: _Program) -> Iterator[InvalidOption]:
             every = [f"--{name}" for name in MARU_OPTIONS]
             fix = _nearest(f"--{option.name}", every, MARU, program.text(option.path))
             yield program.problem(option.path, "unknown-argument", message, fix)
+    yield from _without_option(program, words[jar + 1 :], MARU_OPTIONS)
     if not names & {"genesis-file", "maru-genesis-file", "network"}:
         message = "Maru has no genesis file and no network, so it joins Linea's mainnet"
         fix = "add the argument --genesis-file=/genesis/maru.json"

@@ -18,7 +18,7 @@ import jsonpointer
 
 from scripts.core import paths, yamlio
 from scripts.core.findings import Finding, UserError
-from scripts.environments import patches
+from scripts.environments import image_lock, patches
 from scripts.environments.environment import Environment, merge
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import chart_changes, helm
@@ -80,7 +80,8 @@ def of_fields(
 ) -> list[Place]:
     """Return the position for each field, as of_field does, with one set of experiments for all."""
     places = [
-        _patched(environment, manifest, path)
+        _locked(root, part)
+        or _patched(environment, manifest, path)
         or _setting(root, environment, manifest, path)
         or chart_changes.place(root, environment.name, manifest, path)
         for manifest, path in fields
@@ -98,6 +99,15 @@ def of_fields(
         place or _chart_file(root, manifest, path, part) or (manifest.template, 0, 0)
         for place, (manifest, path) in zip(places, fields, strict=True)
     ]
+
+
+def _locked(root: Path, part: str) -> Place | None:
+    """Return the position of an image's digest in base/images.yaml, if it is there."""
+    if not part.startswith("sha256:"):
+        return None
+    lock = image_lock.load(root)
+    name = next((name for name, digest in (lock.data or {}).items() if digest == part), None)
+    return None if name is None else (lock.file, *lock.position([name]))
 
 
 def _chart_file(

@@ -391,9 +391,22 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
         value = "txSenderTo" if workload.manifest.component == "tx-sender" else ""
         if hosts.keys() <= buckets:
             value = "backupTo"
+            isolated = objects.isolating[EGRESS, label]
+            by_text = _other_ranges(isolated, hosts.values()) | by_text
         yield at_own_policy(
             objects, EGRESS, workload, message, list(by_text.values()), ports, value
         )
+
+
+def _other_ranges(isolating: Iterable[Policy], calls: Iterable[Call]) -> dict[str, Peer]:
+    """Return the ranges to keep beside a bucket in the cluster: STS is still outside, for example.
+
+    By their texts.
+    """
+    inside = [call for call in calls if call.namespace]
+    peers = [p for call in inside for p in peers_of(isolating, EGRESS, (call.port, "TCP"))]
+    ranges = [peer for peer in peers if peer and network_policies.has_address(peer.get("ipBlock"))]
+    return {flow(peer): peer for peer in ranges if "ipBlock" in peer}
 
 
 def _missing_port(
@@ -442,8 +455,9 @@ def _may_be(peer: Peer | None, host: str, namespace: str) -> bool:
     address = network_policies.network(host)
     if address is not None:
         return network_policies.names(peer, Party(host, address=host), "")
-    if peer.get("ipBlock") is not None:
-        return True
+    if (block := peer.get("ipBlock")) is not None:
+        # The pods behind a Service of the cluster have private addresses.
+        return _has_private_address(block) if namespace else network_policies.has_address(block)
     selector = peer.get("namespaceSelector")
     return bool(namespace) and selector is not None and _may_select(selector, namespace)
 

@@ -156,14 +156,20 @@ def _missing_sourced_files(objects: Objects) -> Iterator[Problem]:
         found = manifest.object.get("data")
         data = found if isinstance(found, dict) else {}
         for name, text in data.items():
-            for beside in _SOURCED.findall(text) if isinstance(text, str) else ():
-                if beside not in data:
-                    message = (
-                        f"{name} of {manifest.label} sources {beside}, which is not in the same "
-                        "ConfigMap: the script fails at once"
-                    )
-                    fix = f"add the key {beside}, with the text of that script, to {manifest.label}"
-                    yield Problem(manifest, ("data", beside), message, fix)
+            for found_at in _SOURCED.finditer(text) if isinstance(text, str) else ():
+                beside = found_at[1]
+                if beside in data:
+                    continue
+                message = (
+                    f"{name} of {manifest.label} sources {beside}, which is not in the same "
+                    "ConfigMap: the script fails at once"
+                )
+                near = difflib.get_close_matches(beside, [key for key in data if key != name], 1)
+                fix = f"add the key {beside}, with the text of that script, to {manifest.label}"
+                if near:
+                    fix = f"write {near[0]} instead of {beside} in {name}"
+                line = text.count("\n", 0, found_at.start(1)) + 1
+                yield Problem(manifest, ("data", name), message, fix, line=line)
 
 
 def _missing_files_of_nodes(
