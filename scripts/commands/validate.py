@@ -54,7 +54,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(root: Path, options: argparse.Namespace) -> int:
     """Validate, and return the exit code."""
     from scripts.checks import layers
+    from scripts.rendering import chart_changes
 
+    chart_changes.compare_with(options.against)
     if options.unsafe and not options.fix:
         raise UsageError("--unsafe needs --fix: add --fix, or remove --unsafe")
     if options.suggestions and not options.against:

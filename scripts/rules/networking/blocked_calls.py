@@ -35,11 +35,13 @@ from scripts.rules.networking.policy_advice import (
     in_values,
     new_policy,
     of_missing_rule,
+    own_node_by_full_name,
     own_policy,
     peers_of,
     pod_list,
     port_items,
     port_list,
+    variable_with,
 )
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -155,6 +157,10 @@ def _problems(objects: Objects, blocked: _Blocked, why: str) -> Iterator[Problem
             yield Problem(end.manifest, (*end.template, "metadata", "labels"), message, fix)
             continue
         for group in groups.items():
+            source, target = (end, group[1][0]) if direction == EGRESS else (group[1][0], end)
+            if found := own_node_by_full_name(objects, source, target):
+                yield from [found] if direction == EGRESS else []
+                continue
             path, fix = _to_write(objects, policy, direction, end, *group)
             message = (
                 f"{policy.manifest.label} does not allow {_connections(direction, label, group)},"
@@ -393,6 +399,12 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
             value = "backupTo"
             isolated = objects.isolating[EGRESS, label]
             by_text = _other_ranges(isolated, hosts.values()) | by_text
+            inside = next((call.host for call in hosts.values() if call.namespace), "")
+            place = variable_with(workload, f"//{inside}") if inside else None
+            if place and is_from_values(workload.manifest):
+                fix = in_values(objects, value, list(by_text.values()))
+                yield Problem(workload.manifest, place, message, fix)
+                continue
         yield at_own_policy(
             objects, EGRESS, workload, message, list(by_text.values()), ports, value
         )
