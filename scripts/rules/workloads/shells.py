@@ -7,7 +7,10 @@ import shlex
 from collections.abc import Iterator
 
 from scripts.core import advice
+from scripts.core.edits import Action
 from scripts.core.findings import Severity
+from scripts.core.fixes import Change, Fix
+from scripts.core.yamlio import flow
 from scripts.kubernetes import volumes
 from scripts.kubernetes.containers import PROBES, Container
 from scripts.kubernetes.manifest import Where
@@ -71,7 +74,10 @@ def command_in_one_item(objects: Objects) -> Iterator[Problem]:
                 f"{field} of the container {container.name} of {container.workload.manifest.label}"
                 f' begins with "{first}": no program has that name, so it never runs'
             )
-            fix = advice.write(str(place[-1]), [*split, *map(str, words[1:])])
+            if split[1:2] == ["-c"] and len(split) > 2 and split[2].startswith("/"):
+                del split[1]  # a file of a ConfigMap may be read, but not executed
+            wanted = [*split, *map(str, words[1:])]
+            fix = Fix(f"write {place[-1]}: {flow(wanted)}", [Change(Action.WRITE, (), wanted)])
             yield Problem(container.workload.manifest, (*container.path, *place), message, fix)
 
 
