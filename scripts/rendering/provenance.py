@@ -69,16 +69,20 @@ def of_field(
     brings it back.
     part: the relevant part of the field, if several values form it.
     """
-    return of_fields(root, environment, [(manifest, path)], part)[0]
+    return of_fields(root, environment, [(manifest, path)], [part])[0]
 
 
 def of_fields(
     root: Path,
     environment: Environment,
     fields: Sequence[Field],
-    part: str = "",
+    parts: Sequence[str] = (),
 ) -> list[Place]:
-    """Return the position for each field, as of_field does, with one set of experiments for all."""
+    """Return the position for each field, as of_field does, with one set of experiments for all.
+
+    parts: of each field, the relevant part; empty for none.
+    """
+    parts = parts or [""] * len(fields)
     places = [
         _locked(root, part)
         or _patched(environment, manifest, path)
@@ -92,12 +96,12 @@ def of_fields(
         for index, field in enumerate(fields)
         if places[index] is None and field[0].template.startswith(_TEMPLATES)
     }
-    for index, leaf in deciding_values(root, environment, undecided, part).items():
+    for index, leaf in deciding_values(root, environment, undecided, parts).items():
         document, inside = environment.locate(leaf)
         places[index] = (document.file, *document.position(inside))
     return [
         place or _chart_file(root, manifest, path, part) or (manifest.template, 0, 0)
-        for place, (manifest, path) in zip(places, fields, strict=True)
+        for place, (manifest, path), part in zip(places, fields, parts, strict=True)
     ]
 
 
@@ -140,11 +144,11 @@ def deciding_values(
     root: Path,
     environment: Environment,
     fields: Mapping[int, Field],
-    part: str,
+    parts: Sequence[str],
 ) -> dict[int, ValuePath]:
     """Return the path of the value that decides each field, if there is one.
 
-    If several do, prefer one that equals the part, or that the field contains.
+    If several do, prefer one that equals the field's part, or that the field contains.
     """
     if not fields:
         return {}
@@ -153,17 +157,19 @@ def deciding_values(
     contents = {i: paths.get(manifest.object, path) for i, (manifest, path) in fields.items()}
 
     leaves = list(_leaves(values, []))
-    is_part_a_value = bool(part) and any(str(value) == part for _, value in leaves)
+    texts = {str(value) for _, value in leaves}
+    exact = {index: parts[index] for index in fields if parts[index] and parts[index] in texts}
 
     def candidates(value: Any) -> frozenset[int]:
         """Return the fields that the value probably decides."""
-        if is_part_a_value:
-            return frozenset(fields) if str(value) == part else frozenset()
-        return frozenset(
-            index
-            for index, content in contents.items()
-            if (isinstance(value, bool) if index in removed else _contains(content, value))
-        )
+        return frozenset(index for index in fields if may_decide(value, index))
+
+    def may_decide(value: Any, index: int) -> bool:
+        if index in exact:
+            return str(value) == exact[index]
+        if index in removed:
+            return isinstance(value, bool)
+        return _contains(contents[index], value)
 
     render, before = _renderer(root, environment, values, fields.values())
     removed = {index for index, (manifest, _) in fields.items() if _key(manifest) not in before}
