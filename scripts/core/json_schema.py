@@ -105,15 +105,12 @@ so the chart's templates reject the value."""
 @lru_cache
 def _of_merged(path: Path) -> dict[str, Any]:
     """Return the JSON Schema for merged data, with the keywords that only this program reads."""
+    read(path)  # raises for what is no schema
 
-    def complete(part: Any) -> Any:
-        if isinstance(part, list):
-            return [complete(each) for each in part]
-        if not isinstance(part, dict):
-            return part
-        return {_OWN.get(k, k): complete(v) for k, v in part.items()}
+    def complete(part: dict[str, Any]) -> dict[str, Any]:
+        return {_OWN.get(key, key): value for key, value in part.items()}
 
-    found: dict[str, Any] = complete(read(path))
+    found: dict[str, Any] = json.loads(safe_files.read(path, path.parent), object_hook=complete)
     return found
 
 
