@@ -88,7 +88,7 @@ def of_fields(
         or _patched(environment, manifest, path)
         or _setting(root, environment, manifest, path)
         or chart_changes.place(root, environment.name, manifest, path)
-        for manifest, path in fields
+        for (manifest, path), part in zip(fields, parts, strict=True)
     ]
     # Values decide only objects of templates, not an Application or a file written by hand.
     undecided = {
