@@ -1,29 +1,30 @@
-"""Check objects, and changes of them, with the API server's own code, without an API server.
+"""Check objects, and changes of them, with the API server's own code: kubernetes/api_validation.py.
 
-tools/admission is built for each pinned minor version of Kubernetes. It merges, defaults and
-validates objects as the API server does, and so finds what no schema says. It does not know custom
-resources, admission plugins (quotas, pod security, webhooks), or what depends on other objects.
+Each rejection is reported at the input that decides it, once for each cause.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from scripts.checks import api_schemas, kubeconform, layers, run_rules
-from scripts.core import programs, schema_messages, toolchain
-from scripts.core.findings import Finding, UsageError
+from scripts.core.findings import Finding
 from scripts.core.progress import progress
-from scripts.core.schema_messages import label
 from scripts.environments import environment
 from scripts.environments.environment import Environment
-from scripts.kubernetes.manifest import Manifest, Where
+from scripts.kubernetes.api_validation import (
+    Answer,
+    Change,
+    Rejection,
+    ask,
+    nearest,
+    sentences,
+)
+from scripts.kubernetes.manifest import Where
 from scripts.rendering import provenance
 from scripts.rendering.pipeline import Rendering
 from scripts.rules import catalogue
@@ -31,45 +32,11 @@ from scripts.rules.changes.compared import HOW, changed_in_place
 from scripts.rules.rule import Outcome, is_rejected
 from scripts.rules.snapshot import Objects
 
-TIMEOUT_S = 600
-
 REJECTED_OBJECT, REJECTED_CHANGE = "rejected-object", "rejected-change"
 """The ids of findings: on an object, and on a change of an object that exists."""
 
-_PROGRAM = "admission-"
-
-Change = tuple[Manifest, Manifest | None]
-"""An object and its old version; None if it is new, or replaced."""
-
 Known = tuple[str, Where, Finding | None]
 """Kind/name of an object, the path of a field, and what is reported about it; None if waived."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """Why the API server rejects an object, or its change."""
-
-    manifest: Manifest
-    is_change: bool
-    """Whether it accepts the object as a new one, but not as an update of the old one."""
-    path: Where
-    """The field; if it is missing, where it belongs. Empty if no single field is wrong."""
-    type: str
-    """Kubernetes' name of the kind of error, for example FieldValueInvalid."""
-    value: Any
-    """The wrong value, if it is a text, a number or a boolean and no Secret's; otherwise None."""
-    detail: str
-    """What is wrong, in Kubernetes' words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the API server answers about some objects."""
-
-    rejections: list[Rejection]
-    checked: int
-    skipped: Counter[str]
-    """apiVersion and kind → the number of objects that were not checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,51 +47,6 @@ class Result:
     checked: Counter[str] = field(default_factory=Counter)
     """Version of Kubernetes → the number of objects that were checked with it."""
     skipped: Counter[str] = field(default_factory=Counter)
-
-
-def versions() -> list[str]:
-    """Return the minor versions of Kubernetes that can be asked, oldest first."""
-    names = (name for name in toolchain.names() if name.startswith(_PROGRAM))
-    return sorted((name.removeprefix(_PROGRAM) for name in names), key=_minor)
-
-
-def _minor(version: str) -> int:
-    return int(version.rpartition(".")[2])
-
-
-def nearest(version: str) -> str:
-    """Return the newest version that is not newer than this one; the oldest, if all are newer."""
-    known = versions()
-    older = [each for each in known if _minor(each) <= _minor(version)]
-    return older[-1] if older else known[0]
-
-
-def ask(changes: Sequence[Change], version: str) -> Answer:
-    """Return what an API server of a pinned minor version answers about objects and changes.
-
-    Raises UsageError if the program is not available.
-    """
-    program = toolchain.tool(f"{_PROGRAM}{version}")
-    given = "".join(
-        json.dumps({"object": new.object} | ({"old": old.object} if old else {})) + "\n"
-        for new, old in changes
-    )
-    done = programs.run([program], "admission", TIMEOUT_S, cwd=program.parent, given=given)
-    if done.returncode:
-        raise UsageError(f"admission failed with exit code {done.returncode}: {done.stderr}")
-    *lines, last = (json.loads(line) for line in done.stdout.splitlines())
-    rejections = [
-        Rejection(
-            changes[line["index"]][0],
-            line["operation"] == "update",
-            tuple(line["path"]),
-            line["type"],
-            line.get("value"),
-            line["detail"],
-        )
-        for line in lines
-    ]
-    return Answer(rejections, last["checked"], Counter(last["skipped"]))
 
 
 def check(root: Path, renderings: Sequence[Rendering], against: str = "") -> Result:
@@ -165,7 +87,7 @@ def _reported(
     known = [*_of_rules(root, inputs, objects), *_of_schemas(root, rendering)]
     own, others = list[Rejection](), set[Finding]()
     for rejection in answer.rejections:
-        same = [f for name, path, f in known if _is_same(rejection, name, path)]
+        same = [f for name, path, f in known if rejection.has_cause(name, path)]
         others.update(each for each in same if each)
         if not same:
             own.append(rejection)
@@ -173,25 +95,6 @@ def _reported(
     places = provenance.of_fields(root, inputs, [(each.manifest, each.path) for each in own])
     for rejection, place in zip(own, places, strict=True):
         yield finding(rejection, place, version, objects.name)
-
-
-def _is_same(rejection: Rejection, name: str, path: Where) -> bool:
-    """Return whether a problem has the cause of a rejection.
-
-    It has, if one of the two fields contains the other, or if they are in the same mapping: the API
-    server and a rule may name different ones of two fields that exclude each other.
-    """
-    one, other = rejection.path, path
-    length = min(len(one), len(other))
-    is_inside = one[:length] == other[:length]
-    return rejection.manifest.label == name and (is_inside or _mapping(one) == _mapping(other))
-
-
-def _mapping(path: Where) -> Where:
-    """Return the path of the mapping with a field, or with the list that an item is in."""
-    while path and isinstance(path[-1], int):
-        path = path[:-1]
-    return path[:-1]
 
 
 def _of_rules(root: Path, inputs: Environment, objects: Objects) -> Iterator[Known]:
@@ -220,39 +123,10 @@ def _of_schemas(root: Path, rendering: Rendering) -> Iterator[Known]:
         yield f"{problem.kind}/{problem.name}", kubeconform.place(problem), reported
 
 
-_SUPPORTED = re.compile(r"supported values: (.+)")
-_MUST_BE = re.compile(r"must be (.+)")
-
-
 def finding(
     rejection: Rejection, place: provenance.Place, version: str, environment: str
 ) -> Finding:
     """Return a rejection as a finding at its place."""
-    name = rejection.manifest.label
-    at = label(rejection.path) if rejection.path else name
-    what, rule = at, REJECTED_OBJECT
-    if rejection.is_change:
-        what, rule = f"the change of {at}", REJECTED_CHANGE
-    elif rejection.path and rejection.value is not None:
-        what = f"{schema_messages.shown(rejection.value, list(rejection.path))} for {at}"
-    is_listed = not rejection.detail or _SUPPORTED.fullmatch(rejection.detail)
-    why = "" if is_listed else f": {rejection.detail}"
-    message = f"Kubernetes {version} rejects {what}{why}; the sync fails"
-    return Finding(*place, rule, message, _fix(rejection, at), name, environment)
-
-
-def _fix(rejection: Rejection, at: str) -> str:
-    """Return what to write instead."""
-    if rejection.is_change:
-        return f"undo the change; to make it, {HOW}"
-    if supported := _SUPPORTED.fullmatch(rejection.detail):
-        return "write one of " + supported[1].replace('"', "")
-    if bound := _MUST_BE.fullmatch(rejection.detail):
-        return f"write a value that is {bound[1]}"
-    if rejection.type == "FieldValueRequired":
-        return f"add {at}"
-    if rejection.type == "FieldValueDuplicate" or "duplicate entries" in rejection.detail:
-        return "remove one of the two, or write another value"
-    fields = [part for part in rejection.path if isinstance(part, str)]
-    explained = ".".join([rejection.manifest.kind.lower(), *fields])
-    return f"write what `kubectl explain {explained}` describes"
+    message, fix = sentences(rejection, version, HOW)
+    rule = REJECTED_CHANGE if rejection.is_change else REJECTED_OBJECT
+    return Finding(*place, rule, message, fix, rejection.manifest.label, environment)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.core import safe_files, yaml_edits
 from scripts.core.edits import CannotApplyError, Edit
-from scripts.core.findings import Finding, Replacement, UserError
+from scripts.core.findings import Finding, Replacement, UsageError, UserError
 from scripts.environments import environment
 
 MOST_ROUNDS = 20
@@ -54,13 +54,17 @@ class Fixed:
         return "".join(lines)
 
 
-def fix(root: Path, validate: Validate, *, unsafe: bool) -> tuple[Fixed, list[Finding]]:
+def fix(
+    root: Path, validate: Validate, *, unsafe: bool, fixed: Fixed | None = None
+) -> tuple[Fixed, list[Finding]]:
     """Apply edits as long as a finding has one; return what was done, and what is left.
 
     validate: returns the findings of the inputs as they then are, with their edits.
     unsafe: also apply edits that are not right in all cases.
+    fixed: where to note what is done, in case that something interrupts it.
+    Raises UsageError if a file can't be written.
     """
-    fixed, tried = Fixed(), set[str]()
+    fixed, tried = fixed or Fixed(), set[str]()
     for _ in range(MOST_ROUNDS):
         findings = validate()
         wanted = [each for each in findings if each.edits and (each.is_safe or unsafe)]
@@ -72,9 +76,9 @@ def fix(root: Path, validate: Validate, *, unsafe: bool) -> tuple[Fixed, list[Fi
         if not texts.new:
             return fixed, findings
         for file, text in texts.new.items():
+            _write(root, file, text)
             fixed.old.setdefault(file, texts.old[file])
             fixed.new[file] = text
-            _write(root / file, text)
         environment.forget()
     return fixed, validate()
 
@@ -171,10 +175,15 @@ class _Texts:
         return False
 
 
-def _write(path: Path, text: str) -> None:
+def _write(root: Path, file: str, text: str) -> None:
     """Write a file in one step, with the permissions that it has."""
+    path = root / file
     new = path.with_suffix(".new")
-    new.write_bytes(text.encode())
-    if path.exists():
-        new.chmod(path.stat().st_mode)
-    os.replace(new, path)
+    try:
+        new.write_bytes(text.encode())
+        if path.exists():
+            new.chmod(path.stat().st_mode)
+        os.replace(new, path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise UsageError(f"can't write {file}: {error.strerror}") from error

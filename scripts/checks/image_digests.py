@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.core.findings import Finding, Severity
@@ -23,15 +23,18 @@ def check(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     return [*found, *_shared(image_lock.load(root))] if is_rendered else found
 
 
-def place(root: Path, rendering: Rendering, image: str) -> tuple[str, int, int]:
-    """Return file, line and column of the input that sets the tag of an environment's image."""
-    inputs = environment.load(root, rendering.name)
+def places(
+    root: Path, rendering: Rendering, images: Sequence[str]
+) -> Mapping[str, tuple[str, int, int]]:
+    """Return image → file, line and column of the input that sets its tag in an environment."""
+    fields = dict[str, provenance.Field]()
     for manifest in rendering.manifests:
-        for path, other in image_lock.used(manifest):
-            if other == image:
-                tag = image_lock.parse(image).tag
-                return provenance.of_field(root, inputs, manifest, path, tag)
-    raise AssertionError(f"{rendering.name} does not use {image}")
+        for path, image in image_lock.used(manifest):
+            fields.setdefault(image, (manifest, path))
+    tags = [image_lock.parse(image).tag for image in images]
+    inputs = environment.load(root, rendering.name)
+    found = provenance.of_fields(root, inputs, [fields[image] for image in images], tags)
+    return dict(zip(images, found, strict=True))
 
 
 def _without_digest(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
@@ -40,8 +43,12 @@ def _without_digest(root: Path, renderings: Sequence[Rendering]) -> Iterable[Fin
         for image in image_lock.names(rendering.manifests):
             if not image_lock.parse(image).digest:
                 users.setdefault(image, []).append(rendering)
+    located = dict[str, tuple[str, int, int]]()
+    for first in renderings:
+        images = [image for image, environments in users.items() if environments[0] is first]
+        located |= places(root, first, images) if images else {}
     for image, environments in users.items():
-        file, line, column = place(root, environments[0], image)
+        file, line, column = located[image]
         where = layout.called([rendering.name for rendering in environments])
         message = (
             f"{image} has no digest in {where}: anyone who can push to its repository can"

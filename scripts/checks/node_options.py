@@ -146,9 +146,12 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             message = f"Besu has no option --{option.name}, and does not start"
             every = [f"--{name}" for name in known]
             fix = _nearest(f"--{option.name}", every, program.besu, program.text(option.path))
+            name, _, value = option.name.partition(" ")
+            if name in known and value:
+                fix = advice.write_value(f"--{name}={value.strip()}")
             yield program.problem(option.path, "unknown-argument", message, fix)
-    several = [name for name, form in known.items() if "array" in str(form.get("type"))]
-    yield from _strays(program, program.container.words(), "Besu", several)
+    several = [each for each, form in known.items() if "array" in form["type"]]
+    yield from _without_option(program, program.container.words(), known, several)
     variables = {f"BESU_{name.replace('-', '_').upper()}": name for name in known}
     for path, variable, value in program.variables():
         if variable in variables:
@@ -168,31 +171,28 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             yield from _genesis(program, option, BESU_GENESIS)
 
 
-def _strays(
-    program: _Program, words: Sequence[tuple[Where, str]], called: str, several: Sequence[str]
-) -> Iterator[InvalidOption]:
-    """Yield the arguments after the first option that are neither options nor their values.
+_DASHES = re.compile("^[\u2010-\u2015\u2212]-?")
+"""What a word processor writes for --."""
 
-    several: the options that take several values.
-    """
+
+def _without_option(
+    program: _Program, words: Sequence[tuple[Where, str]], known: Iterable[str], several: list[str]
+) -> Iterator[InvalidOption]:
+    """Yield the arguments that are neither options nor values; several options take more values."""
     before = ""
     for path, word in words:
-        if word.startswith("-") or not before:
-            before = word if word.startswith("-") else ""
-            continue
-        takes = before.startswith("--") and "=" not in before
-        if takes and before.removeprefix("--") in several:
-            continue
-        before = "=" if takes else before
-        if takes or containers.references(word):
-            continue
-        name = word.partition("=")[0]
-        every = json_schema.read(program.besu)["properties"] if called == "Besu" else MARU_OPTIONS
-        message = f'the argument "{word}" is neither an option nor the value of one: {called} does'
-        message += " not start"
-        fix = f'write "--{word}"' if name in every else "remove the argument"
-        before = f"--{word}" if name in every else before
-        yield program.problem(path, "unknown-argument", message, fix)
+        is_value = before.startswith("--") and "=" not in before
+        if "args" in path and word and not word.startswith("-") and not is_value:
+            bare = _DASHES.sub("", word)
+            name = bare.partition("=")[0].split()[0]
+            message = f"the argument {word} begins with no --, and is not the value of the option"
+            message += " before it, so the program does not start"
+            fix = "write one argument per item, beginning with --, for example --logging=INFO"
+            if name in known:
+                fix = advice.write_value(f"--{bare}")
+            yield program.problem(path, "unknown-argument", message, fix)
+        if word.startswith("-") or not is_value or before.removeprefix("--") not in several:
+            before = word
 
 
 def _of_plugin(program: _Program, name: str) -> bool:
@@ -207,6 +207,10 @@ def _besu_value(
     types = json_schema.read(program.besu)["properties"][name]["type"]
     if value is None and types == "boolean":
         value = "true"
+    if value is None and "array" not in types:
+        message = f"--{name} has no value, and Besu does not start"
+        fix = f"write --{name}=VALUE, or remove --{name}"
+        yield program.problem(path, "unknown-argument", message, fix)
     if value is None or containers.references(value):
         return
     document = Document("", {name: _typed(value, types)}, None)
@@ -271,7 +275,7 @@ def _maru(program: _Program) -> Iterator[InvalidOption]:
             every = [f"--{name}" for name in MARU_OPTIONS]
             fix = _nearest(f"--{option.name}", every, MARU, program.text(option.path))
             yield program.problem(option.path, "unknown-argument", message, fix)
-    yield from _strays(program, words[jar + 1 :], "Maru", ["config"])
+    yield from _without_option(program, words[jar + 1 :], MARU_OPTIONS, ["config"])
     if not names & {"genesis-file", "maru-genesis-file", "network"}:
         message = "Maru has no genesis file and no network, so it joins Linea's mainnet"
         fix = "add the argument --genesis-file=/genesis/maru.json"

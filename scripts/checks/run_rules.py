@@ -15,7 +15,7 @@ from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
 from scripts.output import git_revision
 from scripts.output.git_revision import Before
-from scripts.rendering import block_lines, input_edits, provenance
+from scripts.rendering import block_lines, provenance
 from scripts.rendering.pipeline import Rendering
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem, Rule
@@ -81,7 +81,8 @@ def located(
     for part in dict.fromkeys(problem.part for _, problem in problems):
         indexes = [index for index, (_, problem) in enumerate(problems) if problem.part == part]
         fields = [(problems[index][1].manifest, problems[index][1].path) for index in indexes]
-        places.update(zip(indexes, provenance.of_fields(root, inputs, fields, part), strict=True))
+        parts = [part] * len(fields)
+        places.update(zip(indexes, provenance.of_fields(root, inputs, fields, parts), strict=True))
     for index, (_, problem) in enumerate(problems):
         if problem.line:
             text = str(problem.manifest.get(*problem.path))
@@ -113,6 +114,8 @@ def _with_edits(
 
     To take back a change is never safe: someone wants it.
     """
+    from scripts.rendering import input_edits
+
     found = input_edits.added(root, inputs, problem.manifest, problem.path, problem.fix, finding)
     return replace(found, is_safe=False) if rule.is_about_changes else found
 

@@ -31,7 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(root: Path, options: argparse.Namespace) -> int:
     """Check the objects, and return the exit code."""
     from scripts.checks import admission, layers
+    from scripts.rendering import chart_changes
 
+    chart_changes.compare_with(options.against)
     names = layout.environments(root, options.environments)
     result = admission.check(root, layers.rendered(root, names), options.against)
     code = reporting.report(result.findings, options.format)

@@ -157,7 +157,8 @@ def _failed(
     """Return the finding at the image's line in the lock, or at the input that sets the tag."""
     if name in (lock.data or {}):
         return lock.finding(failure.rule, [name], failure.message, failure.fix)
-    file, line, column = image_digests.place(root, *owner)
+    rendering, image = owner
+    file, line, column = image_digests.places(root, rendering, [image])[image]
     return Finding(file, line, column, failure.rule, failure.message, failure.fix)
 
 

@@ -54,7 +54,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(root: Path, options: argparse.Namespace) -> int:
     """Validate, and return the exit code."""
     from scripts.checks import layers
+    from scripts.rendering import chart_changes
 
+    chart_changes.compare_with(options.against)
     if options.unsafe and not options.fix:
         raise UsageError("--unsafe needs --fix: add --fix, or remove --unsafe")
     if options.suggestions and not options.against:
@@ -86,9 +88,12 @@ def _fix(root: Path, names: Sequence[str], options: argparse.Namespace) -> None:
         renderings = layers.rendered(root, names)
         return layers.validate(root, renderings, options.against, with_edits=True)
 
-    fixed, _ = fixing.fix(root, validate, unsafe=options.unsafe)
+    fixed = fixing.Fixed()
     stream = sys.stdout if options.format == "text" else sys.stderr
-    stream.write(fixed.diff())
+    try:
+        fixing.fix(root, validate, unsafe=options.unsafe, fixed=fixed)
+    finally:
+        stream.write(fixed.diff())
     if fixed.new:
         fixes = "1 fix" if fixed.count == 1 else f"{fixed.count} fixes"
         files = joined(sorted(fixed.new))

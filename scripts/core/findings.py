@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -98,6 +99,9 @@ class UsageError(Exception):
     """An invalid command line, or a machine that can't do the work; the exit code is 2."""
 
 
+_COLOURED = {"FORCE_COLOR", "TTY_COMPATIBLE"}
+"""Environment variables with which rich shows colours without a terminal."""
+
 _SECRET = re.compile(r"key|secret|password|token|credential", re.IGNORECASE)
 
 
@@ -155,31 +159,40 @@ def _masked(finding: Finding) -> Finding:
 def _text(findings: list[Finding], stream: TextIO) -> None:
     if not findings:
         return
+    write = _writer(stream)
+    colours = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow"}
+    for finding in findings:
+        head = [
+            (_visible(place(finding)), "bold"),
+            ("  ", ""),
+            (finding.severity.value, colours[finding.severity]),
+            ("  ", ""),
+            (finding.rule, "cyan"),
+        ]
+        about = " in ".join(part for part in (finding.object, finding.environment) if part)
+        if about:
+            head.append((f"  {_visible(about)}", "dim"))
+        write(head)
+        write([("  " + _visible(finding.message).replace("\n", "\n  "), "")])
+        write([("  → " + _visible(finding.fix).replace("\n", "\n    "), "green")])
+    errors = sum(finding.severity is Severity.ERROR for finding in findings)
+    parts = [_count(errors, "error")] if errors else []
+    if warnings := len(findings) - errors:
+        parts.append(_count(warnings, "warning"))
+    write([(", ".join(parts), "")])
+
+
+def _writer(stream: TextIO) -> Callable[[Sequence[tuple[str, str]]], None]:
+    """Return a function that writes a line of texts, each with its style if colours are shown."""
+    if not stream.isatty() and not _COLOURED & os.environ.keys():
+        return lambda parts: print(*(text for text, _ in parts), sep="", file=stream)
+    # Imported only here: it takes longer than to write the findings.
     from rich.console import Console
     from rich.text import Text
 
     # A fixed width, as rich prints nothing if the terminal's width is 0; lines are not wrapped.
     console = Console(file=stream, width=100, highlight=False, soft_wrap=True, emoji=False)
-    colours = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow"}
-    for finding in findings:
-        head = Text.assemble(
-            (_visible(place(finding)), "bold"),
-            "  ",
-            (finding.severity.value, colours[finding.severity]),
-            "  ",
-            (finding.rule, "cyan"),
-        )
-        about = " in ".join(part for part in (finding.object, finding.environment) if part)
-        if about:
-            head.append(f"  {_visible(about)}", "dim")
-        console.print(head)
-        console.print(Text("  " + _visible(finding.message).replace("\n", "\n  ")))
-        console.print(Text("  → " + _visible(finding.fix).replace("\n", "\n    "), "green"))
-    errors = sum(finding.severity is Severity.ERROR for finding in findings)
-    parts = [_count(errors, "error")] if errors else []
-    if warnings := len(findings) - errors:
-        parts.append(_count(warnings, "warning"))
-    console.print(", ".join(parts))
+    return lambda parts: console.print(Text.assemble(*parts))
 
 
 def _visible(text: str) -> str:

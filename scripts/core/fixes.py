@@ -5,6 +5,8 @@ Both come from the same parts, so the words can't say anything else than the edi
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -91,6 +93,13 @@ class Fix(str):
         """Return the fix with words that say when another one is right: people must choose."""
         return Fix(str.__add__(self, words), self.changes, self.values, is_safe=False)
 
+    def if_slip(self, wrong: str, right: str) -> Fix:
+        """Return the fix, safe only if one slip of the hand makes the wrong word of the right one.
+
+        Otherwise the most similar word may be another one than was meant.
+        """
+        return Fix(self, self.changes, self.values, is_safe=self.is_safe and is_slip(wrong, right))
+
     def edits(self, file: str, path: ValuePath, data: Any, number: int = 0) -> tuple[Edit, ...]:
         """Return the edits of a file with the data, for a finding at a path in it.
 
@@ -101,3 +110,24 @@ class Fix(str):
             Edit(file, change.action, place, change.value, paths.get(data, place), number)
             for change, place in zip(self.changes, places, strict=True)
         )
+
+
+_ALIKE = 0.8
+_SHORT = 4
+"""Letters: shorter words are alike by chance, such as cpu and gpu."""
+
+
+def is_slip(wrong: str, right: str) -> bool:
+    """Return whether a word is another one with a slip: letters of it, or its case or hyphens."""
+    one, other = (re.sub("[-_. ]", "", word).lower() for word in (wrong, right))
+    if difflib.SequenceMatcher(None, one, other, autojunk=False).ratio() >= _ALIKE:
+        return True
+    if min(len(one), len(other)) < _SHORT:
+        return one == other
+    # A single letter: another, one more, one less, or two exchanged.
+    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+    if start is None:
+        return abs(len(one) - len(other)) <= 1
+    tails = {one[start:], one[start + 1 :]}, {other[start:], other[start + 1 :]}
+    exchanged = one[start : start + 2] == other[start : start + 2][::-1]
+    return bool(tails[0] & tails[1]) or (exchanged and one[start + 2 :] == other[start + 2 :])

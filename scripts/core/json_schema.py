@@ -105,15 +105,12 @@ so the chart's templates reject the value."""
 @lru_cache
 def _of_merged(path: Path) -> dict[str, Any]:
     """Return the JSON Schema for merged data, with the keywords that only this program reads."""
+    read(path)  # raises for what is no schema
 
-    def complete(part: Any) -> Any:
-        if isinstance(part, list):
-            return [complete(each) for each in part]
-        if not isinstance(part, dict):
-            return part
-        return {_OWN.get(k, k): complete(v) for k, v in part.items()}
+    def complete(part: dict[str, Any]) -> dict[str, Any]:
+        return {_OWN.get(key, key): value for key, value in part.items()}
 
-    found: dict[str, Any] = complete(read(path))
+    found: dict[str, Any] = json.loads(safe_files.read(path, path.parent), object_hook=complete)
     return found
 
 
@@ -315,7 +312,8 @@ def _at_name(checked: _Checked, error: _Error) -> Finding:
         message = f"{what} is not allowed"
     fix = messages.advice(parts)
     if near:
-        fix = Fix(f"write {near[0]}", [Change(Action.RENAME, (), near[0])])
+        renamed = Fix(f"write {near[0]}", [Change(Action.RENAME, (), near[0])])
+        fix = renamed.if_slip(str(key), near[0])
     return checked.finding([*error.path, key], "wrong-key", message, fix)
 
 

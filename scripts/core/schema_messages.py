@@ -319,7 +319,8 @@ def nearest(value: Any, options: Sequence[Any]) -> str:
     near = difflib.get_close_matches(str(value).lower(), by_letters, 1)
     chosen = [by_letters[near[0]]] if near else options
     if len(chosen) == 1:
-        return wording.write_value(chosen[0], flow(chosen[0]))
+        fix = wording.write_value(chosen[0], flow(chosen[0]))
+        return fix.if_slip(str(value), str(chosen[0])) if near else fix
     return "write " + joined([flow(option) for option in chosen], "or")
 
 
@@ -365,13 +366,15 @@ def moving(path: ValuePath, key: str, targets: Sequence[ValuePath], known: Seque
         nested = " and below it ".join(f'"{part}:"' for part in target)
         return Fix(f"write {nested}, without dots", [Change(Action.MOVE, (), tuple(target))])
     if list(above) == list(path):
-        return Fix(f"write {target[-1]}", [Change(Action.RENAME, (), target[-1])])
+        fix = Fix(f"write {target[-1]}", [Change(Action.RENAME, (), target[-1])])
+        return fix.if_slip(key, str(target[-1]))
     if above and isinstance(above[-1], int):
         items = label(above[:-1])
         return f"did you mean a key of an item of {items}? Indent it as far as the item's keys"
     where = f"below {label(above)}" if above else "to the top level"
     words = f"did you mean {_target(target)}? Move it {where}"
-    return Fix(words, [Change(Action.MOVE, (), tuple(target))] if ITEM not in target else ())
+    move = Fix(words, [Change(Action.MOVE, (), tuple(target))] if ITEM not in target else ())
+    return move.if_slip(key, str(target[-1]))
 
 
 def _target(path: ValuePath) -> str:

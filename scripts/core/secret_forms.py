@@ -59,17 +59,21 @@ class Form:
 
 
 @cache
-def _forms() -> tuple[Form, ...]:
-    rows = json.loads(TABLE.read_text("utf-8"))["forms"]
-    return tuple(
-        Form(
-            row["id"],
-            tuple(row["keywords"]),
-            re.compile(row["regex"]),
-            row["entropy"],
-            tuple(map(re.compile, row["allowed"])),
-        )
-        for row in rows
+def _rows() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(TABLE.read_text("utf-8"))["forms"]
+    return rows
+
+
+@cache
+def _form(index: int) -> Form:
+    """Return a form of the table; only those are compiled of which a text has a keyword."""
+    row = _rows()[index]
+    return Form(
+        row["id"],
+        tuple(row["keywords"]),
+        re.compile(row["regex"]),
+        row["entropy"],
+        tuple(map(re.compile, row["allowed"])),
     )
 
 
@@ -77,7 +81,7 @@ def _forms() -> tuple[Form, ...]:
 def _keywords() -> dict[str, list[int]]:
     """Return keyword → the indexes of its forms, without compiling them."""
     found: dict[str, list[int]] = {}
-    for index, row in enumerate(json.loads(TABLE.read_text("utf-8"))["forms"]):
+    for index, row in enumerate(_rows()):
         for keyword in row["keywords"]:
             found.setdefault(keyword, []).append(index)
     return found
@@ -92,7 +96,7 @@ def tokens(text: str) -> tuple[tuple[str, int, int], ...]:
     indexes = {index for keyword, of in _keywords().items() if keyword in lower for index in of}
     return tuple(
         (form.id, *match.span(1 if match.lastindex else 0))
-        for form in (_forms()[index] for index in sorted(indexes))
+        for form in map(_form, sorted(indexes))
         for match in form.pattern.finditer(text)
         if _is_token(form, match[1] if match.lastindex and match[1] else match[0])
     )

@@ -16,7 +16,6 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import http.client
 import io
 import json
 import os
@@ -25,18 +24,18 @@ import re
 import shutil
 import sys
 import sysconfig
-import tarfile
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts.core import programs, progress, repository
 from scripts.core.findings import UsageError
+
+if TYPE_CHECKING:
+    import tarfile
 
 PINS = repository.ROOT / "tools"
 STORE = repository.ROOT / ".tools"
@@ -262,6 +261,12 @@ def _fetch(name: str, making: str, target: Path) -> None:
 
     For a package without a program, write a folder with all its files.
     """
+    # Imported only here: they take as long as a rule, and tools are mostly there.
+    import http.client
+    import tarfile
+    import urllib.error
+    import urllib.request
+
     package, lock = _entry(name), f"tools/{name}/{_LOCK}"
     lower = os.environ.get("npm_config_registry")  # noqa: SIM112 - npm's own spelling
     registry = lower or os.environ.get("NPM_CONFIG_REGISTRY")

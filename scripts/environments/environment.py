@@ -347,7 +347,9 @@ def _no_profile(root: Path, document: Document, index: int, profile: str) -> Fin
     known = [path.stem for path in entries if path.suffix == ".yaml"]
     near = difflib.get_close_matches(profile, known, 1)
     added = f"add base/profiles/{profile}.yaml"
-    fix = advice.write_value(near[0]) if near else added
+    fix: str = added
+    if near:
+        fix = advice.write_value(near[0]).if_slip(profile, near[0])
     if known and not near:
         fix = f"write one of {', '.join(known)}; for a new profile, {added}"
     message = f"unknown profile {profile}: base/profiles/{profile}.yaml does not exist"

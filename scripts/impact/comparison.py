@@ -5,19 +5,27 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from scripts.impact.compare import difference
 from scripts.impact.compare.difference import Change
 from scripts.impact.compare.revisions import Pair
 from scripts.impact.effects.all_effects import all_effects, effects_of_move
-from scripts.impact.effects.context import NO_DIFFERENCE, ChangedObject, Context, context, place
+from scripts.impact.effects.context import (
+    NO_DIFFERENCE,
+    ChangedObject,
+    Context,
+    changes,
+    context,
+    place,
+)
 from scripts.impact.effects.effect import Effect, Risk
 from scripts.impact.effects.prediction import prediction
 from scripts.impact.effects.resources import used
 from scripts.impact.report import Component, EnvironmentImpact, FieldChange, ObjectChange, Step
-from scripts.kubernetes import resilience, sync
+from scripts.kubernetes import api_validation, resilience, sync
+from scripts.kubernetes.api_validation import Rejection
 from scripts.kubernetes.manifest import Identity, Manifest
 from scripts.rules.snapshot import Objects
 
@@ -29,13 +37,19 @@ Files = Sequence[Mapping[Identity, str]]
 """Object → its file; before and after."""
 
 
-def environment_impact(pair: Pair) -> EnvironmentImpact:
-    """Return what happens to one environment."""
+Ask = Callable[[Sequence[api_validation.Change], str], Sequence[Rejection]]
+"""Objects, changes and a version of Kubernetes → what the API server rejects of them."""
+
+
+def environment_impact(pair: Pair, ask: Ask | None = None) -> EnvironmentImpact:
+    """Return what happens to one environment; ask: the API server's validation, if it is there."""
     if pair.old is None or pair.new is None:
         return _new_or_removed(pair)
     change = context(pair.old, pair.new)
     if change.is_moved:
         return _moved(pair.name, change, pair.files)
+    if ask and (rejections := ask(changes(change), pair.new.kubernetes_version)):
+        change = replace(change, rejections=tuple(rejections))
     effects = all_effects(change)
     objects = tuple(_objects(change, effects, pair.files))
     is_changed = bool(effects) or any(each.what != "spelling" for each in objects)

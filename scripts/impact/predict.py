@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from scripts.core.parallel import each
 from scripts.impact.compare import revisions
 from scripts.impact.compare.revisions import OutputDiff
 from scripts.impact.report import EnvironmentImpact, Report, report
+from scripts.kubernetes import api_validation
+from scripts.kubernetes.api_validation import Change, Rejection
 
 
 def impact(root: Path, against: str, to: str = "") -> Report:
@@ -28,6 +31,16 @@ def _impacts(output: OutputDiff) -> list[EnvironmentImpact]:
     from scripts.impact.comparison import environment_impact
 
     def of_environment(name: str) -> EnvironmentImpact:
-        return environment_impact(revisions.pair(output, name))
+        return environment_impact(revisions.pair(output, name), _rejections)
 
     return each(of_environment, output.changed, "comparing environments")
+
+
+def _rejections(changes: Sequence[Change], version: str) -> Sequence[Rejection]:
+    """Return what the API server's own validation rejects, where `nox -s admission` has built it.
+
+    The rules know most of it: this never waits minutes for a build.
+    """
+    if not changes or not api_validation.is_built(version):
+        return ()
+    return api_validation.ask(changes, version).rejections

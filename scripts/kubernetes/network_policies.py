@@ -196,6 +196,23 @@ def network(value: Any) -> Network | None:
     return _network(value) if isinstance(value, str) else None
 
 
+def has_address(block: Any) -> bool:
+    """Return whether an ipBlock has an address that its exceptions leave; True if it is invalid."""
+    if not isinstance(block, Mapping) or (whole_block := network(block.get("cidr"))) is None:
+        return True
+    excepted = block.get("except")
+    taken = [network(each) for each in excepted] if isinstance(excepted, list) else []
+    within = [
+        each
+        for each in taken
+        if each is not None and each.version == whole_block.version and each.overlaps(whole_block)
+    ]
+    if any(each.prefixlen <= whole_block.prefixlen for each in within):
+        return False
+    left = ipaddress.collapse_addresses(within)  # type: ignore[type-var]
+    return sum(each.num_addresses for each in left) < whole_block.num_addresses
+
+
 _LEAST_PREFIX = {4: 8, 6: 16}
 """Of the address ranges that one organisation has: 10.0.0.0/8 is the largest private one."""
 

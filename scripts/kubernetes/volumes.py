@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -119,12 +120,17 @@ class Mounted:
         return str(self.mount.get("mountPath")).rstrip("/")
 
 
+@lru_cache(maxsize=4096)
+def _parts(path: str) -> tuple[str, ...]:
+    return PurePosixPath(path).parts
+
+
 def mounted(container: Container, file: str) -> Mounted | None:
     """Return what a path in a container leads to; None if it is in the image's own files."""
-    wanted, found, depth = PurePosixPath(file).parts, None, 0
+    wanted, found, depth = _parts(file), None, 0
     for path, mount in container.mounts():
         place = mount.get("mountPath")
-        parts = PurePosixPath(place).parts if isinstance(place, str) else ()
+        parts = _parts(place) if isinstance(place, str) else ()
         # The deepest mount hides what is mounted above it.
         if len(parts) > depth and wanted[: len(parts)] == parts:
             part = str(mount.get("subPath") or mount.get("subPathExpr") or "")

@@ -1,7 +1,8 @@
 """Find the line of the chart that a change broke.
 
 If templates or files of the chart differ from the last commit and an environment's inputs do not,
-whatever is rendered otherwise comes from the chart, and no value is to blame.
+whatever is rendered otherwise comes from the chart, and no value is to blame. In CI, and after a
+commit, it is the difference from the revision that the change is compared with.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def place(
 ) -> tuple[str, int, int] | None:
     """Return file, line and column of the change of the chart that decides a field.
 
-    None if the chart is as in the last commit, or the environment's inputs are not, or the field is
-    what it was.
+    None if the chart is as before, or the environment's inputs are not, or the field is what it
+    was.
     """
     if not manifest.template.startswith("chart/"):
         return None
@@ -119,25 +120,44 @@ def _renamed(name: str, defined: Collection[str]) -> str | None:
     return next(iter([*same, *near]), None)
 
 
-@lru_cache
+_bases = ["HEAD"]
+"""The revisions with which the chart is compared, the first that it differs from."""
+
+
+def compare_with(revision: str) -> None:
+    """Also compare with this revision, if the chart is as in the last commit; empty for none."""
+    _bases[1:] = [revision] if revision else []
+    _change.cache_clear()
+
+
 def changed(root: Path, name: str) -> tuple[Line, ...]:
-    """Return the lines of the chart that differ from the last commit.
+    """Return the lines of the chart that differ from the last commit, or from the base.
 
     It is empty if inputs of the environment, or defaults of the chart, differ, too.
     """
-    folder = f"overlays/{name}"
-    lines = _changed(root, "chart")
-    if not lines or not all(line.file.startswith(_CHART) for line in lines):
-        return ()
-    others = _changed(root, "base", folder, f":(exclude){layout.manifests_folder(name)}")
-    return () if others else lines
+    return _change(root, name)[1]
 
 
 @lru_cache
-def _changed(root: Path, *parts: str) -> tuple[Line, ...]:
+def _change(root: Path, name: str) -> tuple[str, tuple[Line, ...]]:
+    """Return the revision with which the chart is compared, and the lines that differ."""
+    for base in _bases:
+        options = ("--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
+        revision = _git(root, "rev-parse", *options).strip()
+        lines = _changed(root, revision, "chart") if revision else ()
+        if lines:
+            own = (f"overlays/{name}", f":(exclude){layout.manifests_folder(name)}")
+            others = _changed(root, revision, "base", *own)
+            is_alone = not others and all(line.file.startswith(_CHART) for line in lines)
+            return revision, lines if is_alone else ()
+    return "HEAD", ()
+
+
+@lru_cache
+def _changed(root: Path, revision: str, *parts: str) -> tuple[Line, ...]:
     options = ("--no-ext-diff", "--no-color", "--no-renames", "--no-prefix", "--relative")
-    diff = _git(root, "-c", "core.quotePath=false", "diff", "HEAD", "-U0", *options, "--", *parts)
-    lines = list(_lines(diff))
+    command = ("-c", "core.quotePath=false", "diff", revision, "-U0", *options, "--", *parts)
+    lines = list(_lines(_git(root, *command)))
     for file in _git(root, "ls-files", "-z", "-o", "--exclude-standard", "--", *parts).split("\0"):
         if file:
             lines += _whole(root, file)
@@ -178,14 +198,14 @@ def _value(data: Any, path: Sequence[str | int]) -> str:
 
 def _committed(root: Path, name: str, manifest: Manifest, path: tuple[str | int, ...]) -> str:
     file = f"{layout.manifests_folder(name)}/{manifest.file_name}"
-    return _value(_old(root, file), path)
+    return _value(_old(root, _change(root, name)[0], file), path)
 
 
 @lru_cache(maxsize=512)
-def _old(root: Path, file: str) -> Mapping[str, Any]:
-    """Return the object of a rendered file in the last commit; empty if there is none."""
+def _old(root: Path, revision: str, file: str) -> Mapping[str, Any]:
+    """Return the object of a rendered file in a revision; empty if there is none."""
     try:
-        data = yaml.load(_git(root, "show", f"HEAD:./{file}"), yaml.CSafeLoader)
+        data = yaml.load(_git(root, "show", f"{revision}:./{file}"), yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

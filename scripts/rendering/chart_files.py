@@ -7,9 +7,10 @@ that no other clone has: https://git-scm.com/docs/gitattributes, `text`.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatch
+from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,11 +31,11 @@ def reject(chart: Path, root: Path) -> None:
     """Raise UserError for files that Helm can't read, must not read, or would read otherwise."""
     ignore = chart / ".helmignore"
     ignored = ignore.read_text("utf-8", "replace").split() if ignore.is_file() else []
+    is_ignored = re.compile("|".join(map(translate, ignored)) or r"(?!)").match
     paths = [
         path
         for path in sorted(chart.rglob("*"))
-        if not backup_files.is_of_system(path.name)
-        and not any(fnmatch(path.name, pattern) for pattern in ignored)
+        if not backup_files.is_of_system(path.name) and not is_ignored(path.name)
     ]
     # Helm reads every file in templates/: a backup would define its templates again, as they were.
     findings = [_backup(path, root) for path in paths if backup_files.original(path.name)]

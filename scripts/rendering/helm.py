@@ -121,13 +121,16 @@ def _chart(path: Path, only: frozenset[str]) -> Any:
     from helm_python import Chart, dependency_list
     from helm_python import HelmError as NativeError
 
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        inner = Path(folder).relative_to(path).as_posix()
+        if not only or inner.partition("/")[0] != "templates":
+            return [name for name in names if name == "values.schema.json"]
+        files = [name for name in names if f"{inner}/{name}" not in only]
+        return [name for name in files if _defines_nothing(Path(folder, name))]
+
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
-        shutil.copytree(path, copy, ignore=shutil.ignore_patterns("values.schema.json"))
-        for file in (copy / "templates").rglob("*") if only else ():
-            is_kept = file.is_dir() or file.relative_to(copy).as_posix() in only
-            if not is_kept and not _DEFINE.search(file.read_bytes()):
-                file.unlink()
+        shutil.copytree(path, copy, ignore=left_out, copy_function=shutil.copyfile)
         try:
             # As the helm command does; the engine would render without missing dependencies.
             for dependency in dependency_list(copy):
@@ -137,6 +140,10 @@ def _chart(path: Path, only: frozenset[str]) -> Any:
             return Chart.load(copy)
         except NativeError as error:
             raise HelmError(str(error).replace(f"{folder}/", "")) from None
+
+
+def _defines_nothing(file: Path) -> bool:
+    return file.is_file() and not _DEFINE.search(file.read_bytes())
 
 
 def command(

@@ -271,7 +271,7 @@ class _Field:
     def _deciding(self, path: Sequence[str | int]) -> list[str | int] | None:
         """Return the path of the value that decides a field of the object."""
         fields = {0: (self.manifest, path)}
-        return provenance.deciding_values(self.root, self.environment, fields, "").get(0)
+        return provenance.deciding_values(self.root, self.environment, fields, [""]).get(0)
 
     def _value(self, path: list[str | int], rest: Sequence[str | int]) -> Iterator[_Try]:
         whole = [*path, *rest]

@@ -18,7 +18,7 @@ import jsonpointer
 
 from scripts.core import paths, yamlio
 from scripts.core.findings import Finding, UserError
-from scripts.environments import patches
+from scripts.environments import image_lock, patches
 from scripts.environments.environment import Environment, merge
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import chart_changes, helm
@@ -69,22 +69,26 @@ def of_field(
     brings it back.
     part: the relevant part of the field, if several values form it.
     """
-    return of_fields(root, environment, [(manifest, path)], part)[0]
+    return of_fields(root, environment, [(manifest, path)], [part])[0]
 
 
 def of_fields(
     root: Path,
     environment: Environment,
     fields: Sequence[Field],
-    part: str = "",
+    parts: Sequence[str] = (),
 ) -> list[Place]:
-    """Return the position for each field, as of_field does, with one set of experiments for all."""
+    """Return the position for each field, as of_field does, with one set of experiments for all.
+
+    parts: of each field, the relevant part; empty for none.
+    """
+    parts = parts or [""] * len(fields)
     places = [
-        _patched(environment, manifest, path)
+        _locked(root, part)
+        or _patched(environment, manifest, path)
         or _setting(root, environment, manifest, path)
-        or _locked(environment, manifest, path, part)
         or chart_changes.place(root, environment.name, manifest, path)
-        for manifest, path in fields
+        for (manifest, path), part in zip(fields, parts, strict=True)
     ]
     # Values decide only objects of templates, not an Application or a file written by hand.
     undecided = {
@@ -92,27 +96,22 @@ def of_fields(
         for index, field in enumerate(fields)
         if places[index] is None and field[0].template.startswith(_TEMPLATES)
     }
-    for index, leaf in deciding_values(root, environment, undecided, part).items():
+    for index, leaf in deciding_values(root, environment, undecided, parts).items():
         document, inside = environment.locate(leaf)
         places[index] = (document.file, *document.position(inside))
     return [
         place or _chart_file(root, manifest, path, part) or (manifest.template, 0, 0)
-        for place, (manifest, path) in zip(places, fields, strict=True)
+        for place, (manifest, path), part in zip(places, fields, parts, strict=True)
     ]
 
 
-def _locked(
-    environment: Environment, manifest: Manifest, path: Sequence[str | int], part: str
-) -> Place | None:
-    """Return the position in the image lock of the digest of an image.
-
-    part: the digest.
-    """
-    name, _, digest = str(paths.get(manifest.object, path)).partition("@")
-    images = environment.images
-    if not part or digest != part or (images.data or {}).get(name) != digest:
+def _locked(root: Path, part: str) -> Place | None:
+    """Return the position of an image's digest in base/images.yaml, if it is there."""
+    if not part.startswith("sha256:"):
         return None
-    return images.file, *images.position([name])
+    lock = image_lock.load(root)
+    name = next((name for name, digest in (lock.data or {}).items() if digest == part), None)
+    return None if name is None else (lock.file, *lock.position([name]))
 
 
 def _chart_file(
@@ -145,11 +144,11 @@ def deciding_values(
     root: Path,
     environment: Environment,
     fields: Mapping[int, Field],
-    part: str,
+    parts: Sequence[str],
 ) -> dict[int, ValuePath]:
     """Return the path of the value that decides each field, if there is one.
 
-    If several do, prefer one that equals the part, or that the field contains.
+    If several do, prefer one that equals the field's part, or that the field contains.
     """
     if not fields:
         return {}
@@ -158,17 +157,19 @@ def deciding_values(
     contents = {i: paths.get(manifest.object, path) for i, (manifest, path) in fields.items()}
 
     leaves = list(_leaves(values, []))
-    is_part_a_value = bool(part) and any(str(value) == part for _, value in leaves)
+    texts = {str(value) for _, value in leaves}
+    exact = {index: parts[index] for index in fields if parts[index] and parts[index] in texts}
 
     def candidates(value: Any) -> frozenset[int]:
         """Return the fields that the value probably decides."""
-        if is_part_a_value:
-            return frozenset(fields) if str(value) == part else frozenset()
-        return frozenset(
-            index
-            for index, content in contents.items()
-            if (isinstance(value, bool) if index in removed else _contains(content, value))
-        )
+        return frozenset(index for index in fields if may_decide(value, index))
+
+    def may_decide(value: Any, index: int) -> bool:
+        if index in exact:
+            return str(value) == exact[index]
+        if index in removed:
+            return isinstance(value, bool)
+        return _contains(contents[index], value)
 
     render, before = _renderer(root, environment, values, fields.values())
     removed = {index for index, (manifest, _) in fields.items() if _key(manifest) not in before}

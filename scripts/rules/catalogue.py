@@ -49,7 +49,15 @@ from scripts.rules.networking import (
     scraped_ports,
     selectors,
 )
-from scripts.rules.objects import autoscalers, contents, fields, metadata, references, unused
+from scripts.rules.objects import (
+    autoscalers,
+    bounds,
+    contents,
+    fields,
+    metadata,
+    references,
+    unused,
+)
 from scripts.rules.rule import Problem, Rule
 from scripts.rules.snapshot import Objects
 from scripts.rules.workloads import (
@@ -82,6 +90,7 @@ _FAMILIES = (
     ingress_backends,
     references,
     autoscalers,
+    bounds,
     unused,
     contents,
     mounted_files,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import yaml
+
 from scripts.core import advice
+from scripts.core.edits import Action
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes.containers import Container
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.snapshot import Objects
@@ -29,14 +33,21 @@ def section(container: Container) -> str:
     return component if component == name and name in _COMPONENTS else ""
 
 
-def field(objects: Objects, container: Container, value: str, own: str) -> str:
+def field(objects: Objects, container: Container, value: str, own: str) -> Fix:
     """Return how to write a setting of a container: in the values if only they decide it.
 
     value: key and value below the container's section of the values; own: the same in the object.
     """
     if (key := section(container)) and is_from_values(container.workload.manifest):
-        return f"write {key}.{value} in {file(objects)}"
-    return f"write {own} for the container {container.name}"
+        words = f"write {key}.{value} in {file(objects)}"
+        ((name, data),) = yaml.safe_load(value).items()
+        inner = data.items() if isinstance(data, dict) else [("", data)]
+        above = (*key.split("."), *name.split("."))
+        changes = [
+            Change(Action.WRITE, (*above, each) if each else above, one) for each, one in inner
+        ]
+        return Fix(words, (), changes)
+    return Fix(f"write {own} for the container {container.name}")
 
 
 def image_key(container: Container) -> str:

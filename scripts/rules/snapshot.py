@@ -244,4 +244,6 @@ def nearest(value: str, known: Iterable[str], otherwise: str, whole: Any = None)
     import difflib
 
     near = difflib.get_close_matches(value, list(known), 1)
-    return advice.in_text(f"write {near[0]}", whole, value, near[0]) if near else otherwise
+    if not near:
+        return otherwise
+    return advice.in_text(f"write {near[0]}", whole, value, near[0]).if_slip(value, near[0])

@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from scripts.checks import admission
-from scripts.checks.admission import Rejection
 from scripts.core import programs, toolchain
 from scripts.core.findings import UsageError
+from scripts.kubernetes import api_validation
+from scripts.kubernetes.api_validation import Rejection
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.rule import Rule, is_rejected
 from tests import git
@@ -29,7 +30,7 @@ from tests.objects import ENVIRONMENTS
 from tests.rules import examples
 from tests.rules.rejected import ALWAYS, CHANGES, REJECTED, brought, of, wrong
 
-VERSIONS = admission.versions()
+VERSIONS = api_validation.versions()
 BESU = "overlays/prod/patches/besu.yaml"
 
 versions = pytest.mark.parametrize("version", VERSIONS)
@@ -41,9 +42,9 @@ def manifest(kind: str, spec: Any = None, api: str = "v1", **fields: Any) -> Man
     return Manifest(made if spec is None else {**made, "spec": spec}, "test")
 
 
-def rejections(*changes: admission.Change, version: str = VERSIONS[0]) -> list[Rejection]:
+def rejections(*changes: api_validation.Change, version: str = VERSIONS[0]) -> list[Rejection]:
     """Return why objects are rejected, which must be checked."""
-    answer = admission.ask(changes, version)
+    answer = api_validation.ask(changes, version)
     assert answer.checked == len(changes), answer.skipped
     return answer.rejections
 
@@ -70,7 +71,7 @@ def test_wrong_objects_are_rejected(rule: Rule, version: str) -> None:
 def test_right_objects_are_accepted(rule: Rule, version: str) -> None:
     """Otherwise a wrong example may be rejected for another reason than the rule's."""
     for example in of(rule.id, "right"):
-        answer = admission.ask([(each, None) for each in brought(example)], version)
+        answer = api_validation.ask([(each, None) for each in brought(example)], version)
         assert not answer.rejections, example.id
 
 
@@ -89,7 +90,7 @@ def test_wrong_changes_are_rejected(rule: Rule, version: str) -> None:
 @pytest.mark.parametrize("rule", CHANGES, ids=lambda rule: rule.id)
 def test_right_changes_are_accepted(rule: Rule, version: str) -> None:
     for example in of(rule.id, "right"):
-        answer = admission.ask(admission.changes(examples.laid(example).objects), version)
+        answer = api_validation.ask(admission.changes(examples.laid(example).objects), version)
         assert not [each for each in answer.rejections if each.is_change], example.id
 
 
@@ -98,7 +99,7 @@ def test_right_changes_are_accepted(rule: Rule, version: str) -> None:
 def test_every_environment_is_accepted(name: str, version: str) -> None:
     objects = examples.objects(name)
     everything = [(each, None) for each in objects.manifests]
-    answer = admission.ask([*everything, *((each, each) for each, _ in everything)], version)
+    answer = api_validation.ask([*everything, *((each, each) for each, _ in everything)], version)
     assert not answer.rejections
     assert answer.checked == 2 * sum(not each.is_custom for each in objects.manifests)
 
@@ -138,7 +139,7 @@ def test_there_is_a_program_for_each_api_server_with_its_version() -> None:
     ("version", "asked"), [("1.19", "1.34"), ("1.34", "1.34"), ("1.36", "1.34"), ("1.40", "1.37")]
 )
 def test_the_nearest_version_is_asked(version: str, asked: str) -> None:
-    assert admission.nearest(version) == asked
+    assert api_validation.nearest(version) == asked
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_a_secret_is_never_repeated() -> None:
 
 def test_custom_resources_are_counted_and_not_checked() -> None:
     made = manifest("Application", {}, "argoproj.io/v1alpha1")
-    answer = admission.ask([(made, None), (made, None), (pod(), None)], VERSIONS[0])
+    answer = api_validation.ask([(made, None), (made, None), (pod(), None)], VERSIONS[0])
     assert (answer.checked, answer.skipped) == (1, {"argoproj.io/v1alpha1 Application": 2})
 
 
@@ -264,7 +265,7 @@ def test_input_that_is_no_request_is_an_error() -> None:
 def test_a_program_that_fails_is_an_error() -> None:
     failing = Manifest({"apiVersion": "v1"}, "test")
     with pytest.raises(UsageError, match="admission failed with exit code 1: admission: request"):
-        admission.ask([(failing, None)], VERSIONS[0])
+        api_validation.ask([(failing, None)], VERSIONS[0])
 
 
 # The command

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import random
+import errno
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import yaml
 from scripts.checks import fixing, run_rules
 from scripts.core import yaml_edits
 from scripts.core.edits import Action, CannotApplyError, Edit
-from scripts.core.findings import Finding
+from scripts.core.findings import Finding, UsageError
 from scripts.environments import environment
 from scripts.rendering import pipeline
 from tests.conftest import Repository
@@ -22,8 +24,6 @@ FOLDER = f"overlays/{ENVIRONMENT}"
 VALUES = f"{FOLDER}/values.yaml"
 SETTINGS = f"{FOLDER}/environment.yaml"
 PATCH = f"{FOLDER}/patches/rpc-only-at-the-root.yaml"
-COMBINATIONS = 200
-MOST_MISTAKES = 5
 
 
 def write(path: str, value: Any, file: str = VALUES) -> Edit:
@@ -75,10 +75,11 @@ MISTAKES = [
     write("zones.1", "us-east-1b ", SETTINGS),
     write("profiles.1", "prodution", SETTINGS),
     write("sync.prune", "true", SETTINGS),
-    write(
-        "waivers",
-        [{"rule": "no-such-rule", "object": "Pod/x", "reason": "Once it was so."}],
+    Edit(
         SETTINGS,
+        Action.APPEND,
+        ("waivers",),
+        {"rule": "no-such-rule", "object": "Pod/x", "reason": "Once it was so."},
     ),
     write("target.name", "linea-stack-besu-rcp", PATCH),
     write("patch.2.value", "exact", PATCH),
@@ -86,12 +87,6 @@ MISTAKES = [
     write("patch.2.op", "replce", PATCH),
 ]
 """Each is a change of one of prod's files, as a person may make it."""
-
-
-def combination(number: int) -> list[Edit]:
-    """Return some of the mistakes: always the same for a number."""
-    chosen = random.Random(number)
-    return chosen.sample(MISTAKES, chosen.randint(1, MOST_MISTAKES))
 
 
 def make(repository: Repository, mistakes: list[Edit]) -> int:
@@ -148,30 +143,6 @@ def same_order(old: str, new: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("part", range(20))
-def test_random_mistakes_end_without_a_fixable_finding(part: int, repository: Repository) -> None:
-    good = inputs(repository)
-    others = repository.files(f"{FOLDER}/manifests", "argocd", "chart", "base")
-    network = (repository / f"{FOLDER}/network.yaml").read_bytes()
-    for number in range(part, COMBINATIONS, 20):
-        for file, text in good.items():
-            repository.write(file, text)
-        mistakes = combination(number)
-        assert make(repository, mistakes)
-        wrong = inputs(repository)
-        _, left = fix(repository)
-        assert [each for each in left if each.edits] == [], number
-        after = inputs(repository)
-        for file in good:
-            assert comments(after[file]) == comments(wrong[file]), number
-            assert same_order(wrong[file], after[file]), number
-        again, _ = fix(repository)
-        assert again.new == {}, number
-        assert inputs(repository) == after
-    assert repository.files(f"{FOLDER}/manifests", "argocd", "chart", "base") == others
-    assert (repository / f"{FOLDER}/network.yaml").read_bytes() == network
-
-
 def test_most_mistakes_are_fixed_for_good(repository: Repository) -> None:
     """The inputs are then as before the mistake, or at least without a finding."""
     good, unfixed = inputs(repository), list[str]()
@@ -203,3 +174,22 @@ def test_the_command_shows_a_diff_and_what_is_left(repository: Repository) -> No
     again = repository.run("validate", "prod", "--fix")
     assert "no fix to apply" in again.out
     assert repository.run("validate", "prod", "--unsafe").code == 2
+
+
+def test_what_was_written_is_noted_if_a_later_file_can_not_be(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(repository, [rename("besu.persistence", "persistance"), rename("node", "nodes", SETTINGS)])
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if target.name == "values.yaml":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    fixed = fixing.Fixed()
+    with pytest.raises(UsageError, match=f"can't write {VALUES}: No space left on device"):
+        fixing.fix(repository.root, lambda: findings_of(repository), unsafe=True, fixed=fixed)
+    assert set(fixed.new) <= {SETTINGS}
+    assert not list((repository / FOLDER).glob("*.new"))

@@ -311,6 +311,28 @@ def test_an_argument_of_besu_is_checked_against_the_table(
     assert besu('data-path = "/data"\n', argument).messages() == messages
 
 
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (["--tx-pool-price-bump", "20"], []),
+        (["--rpc-http-enabled", "true", "--logging", "INFO"], []),
+        (["--bootnodes=", "--rpc-http-enabled"], []),
+        (["--tx-pool-price-bump 20"], ["write --tx-pool-price-bump=20"]),
+        (["--rpc-http-max-batch-size", "many"], ["write a whole number"]),
+        (["--tx-pool-price-bump", "--logging=INFO"], ["write --tx-pool-price-bump=VALUE, or rem"]),
+        (["logging=INFO"], ["write --logging=INFO"]),
+        (["--logging=INFO", "WARN"], ["write one argument per item, beginning with --, for ex"]),
+    ],
+)
+def test_an_option_and_its_value_may_be_two_arguments(
+    arguments: list[str], messages: list[str]
+) -> None:
+    pod = besu('data-path = "/data"\n', *arguments)
+    fixes = [problem.fix for problem in pod.problems()]
+    assert len(fixes) == len(messages)
+    assert all(fix.startswith(start) for fix, start in zip(fixes, messages, strict=True)), fixes
+
+
 def test_the_tag_of_the_image_says_which_table_is_used() -> None:
     pod = besu("rpc-max-active-filters = 1000\n", "--miner-enabled=false")
     new = replace(pod, image="hyperledger/besu:26.8.0")

@@ -46,7 +46,7 @@ class Combination:
 def of(number: int, edits: list[Edit]) -> Combination:
     """Return the combination with a number; edits: single ones of prod."""
     chosen = random.Random(number)
-    environment = chosen.choice(["dev", "dev", "prod"])
+    environment = chosen.choice(["dev", "prod"])
     found = list[tuple[str, Callable[[Repository], None]]]()
     for _ in range(chosen.randint(1, MOST)):
         catalogue = chosen.choice(["edit", "file", "file", "mutant"])

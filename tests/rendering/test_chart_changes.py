@@ -23,10 +23,10 @@ def repository(tmp_path: Path) -> Repository:
     return made
 
 
-def found(repository: Repository, name: str, capsys: pytest.CaptureFixture[str]) -> str:
+def found(repository: Repository, name: str, capsys: pytest.CaptureFixture[str], *more: str) -> str:
     capsys.readouterr()
     main(["--repository", str(repository.root), "render"])
-    main(["--repository", str(repository.root), "validate", name])
+    main(["--repository", str(repository.root), "validate", name, *more])
     return capsys.readouterr().out
 
 
@@ -166,6 +166,22 @@ def test_once_committed_values_are_asked_again(
     git(repository.root, "commit", "-q", "-a", "-m", "x")
     out = found(repository, "prod", capsys)
     assert "_ingress.tpl" not in out
+
+
+@pytest.mark.parametrize("edit", ["a quote lost", "fields a level up", "a helper renamed"])
+def test_a_committed_change_is_found_by_the_revision_that_it_is_compared_with(
+    repository: Repository, capsys: pytest.CaptureFixture[str], edit: str
+) -> None:
+    helper = ("chart/templates/_network.tpl", 'define "linea-stack.peer"', 'define "other.peer"')
+    file, old, new, name, rule, _ = EDITS.get(edit, (*helper, "prod", "template-error", ""))
+    repository.replace(file, old, new)
+    git(repository.root, "commit", "-q", "-a", "-m", "x")
+    told = places(repository, found(repository, name, capsys, "--against", "HEAD~1"), rule)
+    assert {each for each, _ in told} == {POLICY if edit == "a helper renamed" else file}
+    repository.replace("overlays/prod/values.yaml", "host: rpc.", "host: rpc.new.")
+    repository.replace("overlays/dev/values.yaml", "192.0.2.0/24", "198.51.100.0/24")
+    told = places(repository, found(repository, name, capsys, "--against", "unknown"), rule)
+    assert file not in {each for each, _ in told}
 
 
 def test_a_helper_that_fails_is_named_and_not_who_includes_it(

@@ -53,6 +53,8 @@ UNCOVERED = {
     "several-garbage-collectors/wrong/three",
     # No class of data but io2, which the environment does not list.
     "data-in-clone-class/wrong/another-clone-class",
+    # An Ingress that no one gave a listener for HTTPS.
+    "ingress-without-class/wrong/neither-field-nor-annotation",
     # The namespace is the environment's own, in which no pods have the labels.
     "misspelled-namespace/wrong/own-namespace",
 }

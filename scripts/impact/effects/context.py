@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,8 +13,10 @@ from scripts.impact.effects import quota_room
 from scripts.impact.effects.quota_room import Shortage
 from scripts.impact.effects.rollout import Rollout, rollout
 from scripts.kubernetes import sync
+from scripts.kubernetes.api_validation import Change, Rejection, sentences
 from scripts.kubernetes.manifest import Identity, Manifest
 from scripts.rules import catalogue
+from scripts.rules.changes.compared import HOW, changed_in_place
 from scripts.rules.rule import Outcome, Problem, Rule, is_rejected
 from scripts.rules.snapshot import Objects, destination
 
@@ -65,6 +67,8 @@ class Context:
     old: Objects
     new: Objects
     """It contains the old objects, too, for the rules about changes."""
+    rejections: tuple[Rejection, ...] = ()
+    """What the API server's own validation rejects of the change; empty if it can't be asked."""
 
     @property
     def is_moved(self) -> bool:
@@ -130,7 +134,9 @@ class Context:
             problem for rule, problem in self.problems if is_rejected(rule, problem, version)
         ]
         old = _by_identity(self.old)
-        return [*changes, *(each for each in self._invalid if each.manifest.identity in old)]
+        invalid = [each for each in self._invalid if each.manifest.identity in old]
+        more = (each for each in self.rejections if each.manifest.identity in old)
+        return [*changes, *invalid, *_others(more, [*changes, *invalid], version)]
 
     @cached_property
     def rejected_in_sync(self) -> list[Problem]:
@@ -139,7 +145,9 @@ class Context:
         Its wave and earlier ones are applied, later ones are not. The sync is retried forever.
         """
         old = _by_identity(self.old)
-        return [each for each in self._invalid if each.manifest.identity not in old]
+        invalid = [each for each in self._invalid if each.manifest.identity not in old]
+        more = (each for each in self.rejections if each.manifest.identity not in old)
+        return [*invalid, *_others(more, invalid, self.new.kubernetes_version)]
 
     @cached_property
     def _invalid(self) -> list[Problem]:
@@ -185,6 +193,26 @@ class Context:
     def touches(self, *kinds: str) -> bool:
         """Return whether the change modifies, adds or removes an object of one of the kinds."""
         return any(each.manifest.kind in kinds for each in self.changed)
+
+
+def changes(context: Context) -> list[Change]:
+    """Return the new and modified objects, those that change in place with the old version."""
+    old = {new.identity: old for old, new in changed_in_place(context.new)}
+    return [
+        (each.new, old.get(each.new.identity)) for each in context.changed if each.new is not None
+    ]
+
+
+def _others(
+    rejections: Iterable[Rejection], problems: Iterable[Problem], version: str
+) -> list[Problem]:
+    """Return rejections as problems, except those whose cause a rule reports."""
+    known = [(each.manifest.label, tuple(each.path)) for each in problems]
+    return [
+        Problem(each.manifest, each.path, *sentences(each, version, HOW))
+        for each in rejections
+        if not any(each.has_cause(name, path) for name, path in known)
+    ]
 
 
 def _by_identity(objects: Objects) -> Mapping[Identity, Manifest]:

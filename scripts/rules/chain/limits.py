@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from scripts.chain.node_config import BESU, MARU, Node
 from scripts.chain.version import Release, release
 from scripts.core import advice, paths, tomlio
+from scripts.core.edits import Action
 from scripts.core.findings import Severity, UserError
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes import services
 from scripts.rules import chart_values
 from scripts.rules.chain.settings import named, write
@@ -90,7 +92,9 @@ def gas_limit_changes(objects: Objects) -> Iterator[Problem]:
         fix = write(node, setting, "target-gas-limit", limit)
         if setting is None or setting.manifest is not node.workload.manifest:
             argument = f"--target-gas-limit={limit}"
-            fix = f"add {argument} to sequencer.extraArgs in {chart_values.file(objects)}"
+            words = f"add {argument} to sequencer.extraArgs in {chart_values.file(objects)}"
+            change = Change(Action.APPEND, ("sequencer", "extraArgs"), argument)
+            fix = Fix(words, (), [change])
         yield Problem(*node.place(setting), message, fix)
 
 

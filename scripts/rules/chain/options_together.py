@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
-from scripts.chain.node_config import BESU, MARU
+from scripts.chain.node_config import BESU, MARU, listed
 from scripts.core import advice, paths
 from scripts.core.sentences import joined
 from scripts.kubernetes.manifest import Where
@@ -23,6 +24,15 @@ _PRUNING = (
     "https://github.com/besu-eth/besu/blob/26.8.0/app/src/main/java/org/hyperledger/besu/cli/"
     "options/ChainPruningOptions.java"
 )
+_APIS_SOURCE = (
+    "https://github.com/hyperledger/besu/blob/main/ethereum/api/src/main/java/org/hyperledger/besu/"
+    "ethereum/api/jsonrpc/RpcApis.java"
+)
+_APIS = (
+    *("ADMIN", "CLIQUE", "DEBUG", "EEA", "ENGINE", "ETH", "EXECUTION", "IBFT", "MINER", "NET"),
+    *("PERM", "PLUGINS", "PRIV", "QBFT", "TRACE", "TXPOOL", "WEB3"),
+)
+"""The APIs of any version of Besu, without those of plugins."""
 _LAYERED = (
     "tx-pool-layer-max-capacity",
     "tx-pool-max-prioritized",
@@ -59,20 +69,49 @@ def conflicting_tx_pool_options(objects: Objects) -> Iterator[Problem]:
             continue
         setting = node.settings[wrong[0]]
         is_layered = kind == "LAYERED"
-        listed = joined([named(node.settings[key]) for key in wrong])
+        together = joined([named(node.settings[key]) for key in wrong])
         message = (
             f"{named(setting)} of the container {node.name} is an option of the pool "
             f"{'SEQUENCED' if is_layered else 'LAYERED'}, but tx-pool is {kind}"
             f"{'' if pool else ' by default'}: Besu does not start"
         )
-        fix: str = f"remove {listed}"
+        fix: str = f"remove {together}"
         if len(wrong) == 1:
             fix = removed(fix, setting)
         place = setting
         if pool and not is_layered:
-            fix = f"{write(node, pool, 'tx-pool', 'LAYERED')}, or remove {listed}"
+            fix = f"{write(node, pool, 'tx-pool', 'LAYERED')}, or remove {together}"
             place = pool
         yield Problem(place.manifest, place.path, message, fix, line=line(place))
+
+
+@rule(_APIS_SOURCE)
+def unknown_rpc_api(objects: Objects) -> Iterator[Problem]:
+    """The APIs in rpc-http-api and rpc-ws-api are ones that Besu has.
+
+    Otherwise Besu does not start: it reports "invalid entries found". Images with plugins may have
+    more APIs, and are not checked.
+    """
+    seen = set[tuple[str, Where, str]]()
+    for node in objects.programs:
+        if node.program != BESU or node.container.image != "besu":
+            continue
+        for key in ("rpc-http-api", "rpc-ws-api"):
+            setting = node.settings.get(key)
+            for api in listed(setting):
+                name = api.strip().upper()
+                if not setting or name in _APIS or "$(" in api:
+                    continue
+                if (place := (setting.manifest.label, setting.path, name)) in seen:
+                    continue
+                seen.add(place)
+                message = (
+                    f"{named(setting)} of the container {node.name} has the API {api}, which Besu"
+                    " does not have: it does not start"
+                )
+                near = difflib.get_close_matches(name, _APIS, 1)
+                fix = f"write {near[0]} instead of {api}" if near else f"remove {api}"
+                yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
 
 
 def _others(kind: str) -> tuple[str, ...]:

@@ -209,6 +209,7 @@ def image_digest_changed(objects: Objects) -> Iterator[Problem]:
         for workload in workloads([old for old, _ in objects.changed])
         for own in containers.of(workload)
     }
+    others = _digests(objects)
     reported = set[str]()
     for container in objects.containers if before else ():
         old, new = str(before.get(container.place, "")), str(container.get("image") or "")
@@ -216,7 +217,7 @@ def image_digest_changed(objects: Objects) -> Iterator[Problem]:
         has_tag = ":" in now.rpartition("/")[2]
         if was != now or not first or first == second or not (second and has_tag):
             continue
-        if new in reported:
+        if new in reported or others.get(second, was) != was:
             continue
         reported.add(new)
         message = f"the digest of {now} changes from {first[:14]}… to {second[:14]}…, but its tag"
@@ -224,3 +225,43 @@ def image_digest_changed(objects: Objects) -> Iterator[Problem]:
         fix = f"keep {first}; for another version, write its own tag and run nox -s images"
         path = (*container.path, "image")
         yield Problem(container.workload.manifest, path, message, fix, second)
+
+
+@rule("https://kubernetes.io/docs/concepts/containers/images/#image-names")
+def digest_of_another_image(objects: Objects) -> Iterator[Problem]:
+    """A change gives no image the digest that another image has.
+
+    The registry has no such digest in the image's repository, so its pods do not start.
+    """
+    others, reported = _digests(objects), set[str]()
+    for container in objects.containers if others else ():
+        image = str(container.get("image") or "")
+        name, _, digest = image.partition("@")
+        other = others.get(digest, name)
+        if _repository(other) == _repository(name) or image in reported:
+            continue
+        reported.add(image)
+        message = f"the digest of {name} is the one of {other}, so its pods do not start:"
+        message += " the repository has no such image"
+        kept = next((each for each, one in others.items() if one == name), "")
+        fix = f"run nox -s images to look up the digest of {name}"
+        if kept:
+            fix = f"write the digest that {name} had, {kept}"
+        path = (*container.path, "image")
+        yield Problem(container.workload.manifest, path, message, fix, digest)
+
+
+def _digests(objects: Objects) -> dict[str, str]:
+    """Return digest → repository:tag of the images that the base revision runs."""
+    images = (
+        str(own.get("image") or "").partition("@")
+        for workload in workloads(objects.before or ())
+        for own in containers.of(workload)
+    )
+    return {digest: name for name, _, digest in images if digest}
+
+
+def _repository(name: str) -> str:
+    """Return the repository of repository:tag."""
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{last.partition(':')[0]}"

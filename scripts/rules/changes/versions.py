@@ -39,7 +39,7 @@ def besu_downgraded(objects: Objects) -> Iterator[Problem]:
         keep = chart_values.image(objects, node.container, old.tag)
         key, argument = chart_values.section(node.container), f"--{PROTECTION}=false"
         where = f"{key}.extraArgs" if key else f"args of the container {node.container_name}"
-        fix = f"{keep}; to go back on purpose, add {argument} to {where} for one rollout: {_PAGE}"
+        fix = keep + f"; to go back on purpose, add {argument} to {where} for one rollout: {_PAGE}"
         yield Problem(node.workload.manifest, (*node.container.path, "image"), message, fix)
 
 
@@ -55,7 +55,7 @@ def maru_downgraded(objects: Objects) -> Iterator[Problem]:
             f"read the data of {old.shown}"
         )
         keep = chart_values.image(objects, node.container, old.tag)
-        fix = f"{keep}; to go back on purpose, try it first in another environment: {_PAGE}"
+        fix = keep + f"; to go back on purpose, try it first in another environment: {_PAGE}"
         yield Problem(node.workload.manifest, (*node.container.path, "image"), message, fix)
 
 

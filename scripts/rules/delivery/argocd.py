@@ -213,9 +213,8 @@ def application_of_another_environment(objects: Objects) -> Iterator[Problem]:
     for tool in ("helm", "kustomize", "plugin", "directory"):
         if spec_of(application, "source", tool):
             message = f"with source.{tool}, Argo CD applies other objects than the reviewed ones"
-            folder = layout.manifests_folder(objects.name)
-            fix = advice.remove(f"source.{tool}: {folder} needs no tool")
-            yield Problem(application, ("spec", "source", tool), message, fix)
+            words = f"source.{tool}: {layout.manifests_folder(objects.name)} needs no tool"
+            yield Problem(application, ("spec", "source", tool), message, advice.remove(words))
 
 
 @rule(f"{_DOCS}/operator-manual/declarative-setup/#quick-reference")
@@ -327,15 +326,14 @@ def limited_sync_retries(objects: Objects) -> Iterator[Problem]:
     limit = retry.get("limit") if isinstance(retry, dict) else None
     if isinstance(automated, dict) and limit != -1:
         times = limit if isinstance(limit, int) else "five"
-        path = (*policy, "retry", "limit")
         message = f"after {times} retries, Argo CD gives up on a failed sync"
         fix: str = advice.write("syncPolicy.retry.limit", -1) + ", which means no limit"
         if not paths.get(retry, ["refresh"]):
-            limitless = advice.write("syncPolicy.retry.limit", -1)
-            refreshing = advice.write("syncPolicy.retry.refresh", True)
-            changes = [*limitless.changes, *refreshing.changes]
-            fix = Fix("write limit: -1 and refresh: true in syncPolicy.retry", changes)
-        yield Problem(objects.application, path, message, fix)
+            both = advice.write_all(
+                {"syncPolicy.retry.limit": -1, "syncPolicy.retry.refresh": True}
+            )
+            fix = Fix("write limit: -1 and refresh: true in syncPolicy.retry", both.changes)
+        yield Problem(objects.application, (*policy, "retry", "limit"), message, fix)
     elif isinstance(automated, dict) and not paths.get(retry, ["refresh"]):
         message = "Argo CD retries the commit whose sync failed, even if a newer commit fixes it"
         fix = advice.write("syncPolicy.retry.refresh", True)
@@ -465,8 +463,7 @@ def unneeded_ignore_differences(objects: Objects) -> Iterator[Problem]:
                         f"ignoreDifferences has {pointer} of {manifest.label}, which git sets:"
                         " Argo CD ignores changes to the field"
                     )
-                    words = f"{pointer} from ignoreDifferences"
-                    fix = advice.remove(words).unless(
+                    fix = advice.remove(f"{pointer} from ignoreDifferences").unless(
                         f"; if a controller sets the field, remove it from {manifest.label} instead"
                     )
                     place = (*path, "jsonPointers", number)

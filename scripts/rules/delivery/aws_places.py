@@ -117,6 +117,14 @@ def invalid_region(objects: Objects) -> Iterator[Problem]:
     """
     home = _home(objects)
     for place in _first(_places(objects)):
+        own = annotation_table.partition(home) if home else ""
+        if not place.region and place.partition and own and place.partition != own:
+            message = (
+                f"the {place.what} of {place.manifest.label} is in the partition {place.partition},"
+                f" but {home} is in {own}: AWS denies every request with it"
+            )
+            fix = f"write {place.text.replace(place.partition, own, 1)}"
+            yield Problem(place.manifest, place.path, message, fix, place.text)
         if place.what == "zone" or not place.region:
             continue
         partition = annotation_table.partition(place.region)

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.kubernetes import promql
 from scripts.kubernetes.promql import Matcher, Metric
 from scripts.rules.monitoring.expressions import Query, queries
@@ -82,9 +82,9 @@ def unknown_metric(objects: Objects) -> Iterator[Problem]:
         expression = query.expression
         for mistake in dict.fromkeys(promql.mistakes(expression, known) if expression else ()):
             near = difflib.get_close_matches(mistake.word, mistake.known, 1, _SAME)
-            fix = "write a metric or label that docs/metrics.md lists"
+            fix: str = "write a metric or label that docs/metrics.md lists"
             if near:
-                fix = f"write {near[0]}"
+                fix = advice.in_text(f"write {near[0]}", query.text, mistake.word, near[0])
             elif similar := difflib.get_close_matches(mistake.word, mistake.known, 3, 0.7):
                 fix += f", such as {' or '.join(similar)}"
             message = f"the expression of {query.called} has no result: {mistake.message}"

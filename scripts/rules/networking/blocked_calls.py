@@ -35,11 +35,13 @@ from scripts.rules.networking.policy_advice import (
     in_values,
     new_policy,
     of_missing_rule,
+    own_node_by_full_name,
     own_policy,
     peers_of,
     pod_list,
     port_items,
     port_list,
+    variable_with,
 )
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -155,6 +157,10 @@ def _problems(objects: Objects, blocked: _Blocked, why: str) -> Iterator[Problem
             yield Problem(end.manifest, (*end.template, "metadata", "labels"), message, fix)
             continue
         for group in groups.items():
+            source, target = (end, group[1][0]) if direction == EGRESS else (group[1][0], end)
+            if found := own_node_by_full_name(objects, source, target):
+                yield from [found] if direction == EGRESS else []
+                continue
             path, fix = _to_write(objects, policy, direction, end, *group)
             message = (
                 f"{policy.manifest.label} does not allow {_connections(direction, label, group)},"
@@ -391,9 +397,28 @@ def network_policy_blocks_egress(objects: Objects) -> Iterator[Problem]:
         value = "txSenderTo" if workload.manifest.component == "tx-sender" else ""
         if hosts.keys() <= buckets:
             value = "backupTo"
+            isolated = objects.isolating[EGRESS, label]
+            by_text = _other_ranges(isolated, hosts.values()) | by_text
+            inside = next((call.host for call in hosts.values() if call.namespace), "")
+            place = variable_with(workload, f"//{inside}") if inside else None
+            if place and is_from_values(workload.manifest):
+                fix = in_values(objects, value, list(by_text.values()))
+                yield Problem(workload.manifest, place, message, fix)
+                continue
         yield at_own_policy(
             objects, EGRESS, workload, message, list(by_text.values()), ports, value
         )
+
+
+def _other_ranges(isolating: Iterable[Policy], calls: Iterable[Call]) -> dict[str, Peer]:
+    """Return the ranges to keep beside a bucket in the cluster: STS is still outside, for example.
+
+    By their texts.
+    """
+    inside = [call for call in calls if call.namespace]
+    peers = [p for call in inside for p in peers_of(isolating, EGRESS, (call.port, "TCP"))]
+    ranges = [peer for peer in peers if peer and network_policies.has_address(peer.get("ipBlock"))]
+    return {flow(peer): peer for peer in ranges if "ipBlock" in peer}
 
 
 def _missing_port(
@@ -442,8 +467,9 @@ def _may_be(peer: Peer | None, host: str, namespace: str) -> bool:
     address = network_policies.network(host)
     if address is not None:
         return network_policies.names(peer, Party(host, address=host), "")
-    if peer.get("ipBlock") is not None:
-        return True
+    if (block := peer.get("ipBlock")) is not None:
+        # The pods behind a Service of the cluster have private addresses.
+        return _has_private_address(block) if namespace else network_policies.has_address(block)
     selector = peer.get("namespaceSelector")
     return bool(namespace) and selector is not None and _may_select(selector, namespace)
 

@@ -350,7 +350,7 @@ def _open_to_others(objects: Objects, name: str, api: str, effect: str) -> Itera
                         change = _without_port(allowed, number)
                         if is_peer_wrong:
                             change = narrower(objects, policy, allowed, path, callers)
-                        fix = f"{change}, because {_only(callers, 'need')} access to {api}"
+                        fix = change + f", because {_only(callers, 'need')} access to {api}"
                         yield Problem(policy.manifest, place, message, fix)
 
 
@@ -376,7 +376,12 @@ def _without_port(allowed: Rule, number: int) -> str:
     if allowed.ports is None:
         return f"list the ports of this rule, without {number}"
     is_only = len(allowed.ports) == 1
-    return "remove this rule" if is_only else f"remove {number} from the ports of this rule"
+    if is_only:
+        return "remove this rule"
+    words = f"{number} from the ports of this rule"
+    # A range opens other ports, too.
+    has_range = any("endPort" in item for _, item in allowed.ports)
+    return f"remove {words}" if has_range else advice.remove(words)
 
 
 def _is_reported_elsewhere(objects: Objects, allowed: Rule) -> bool:
@@ -416,7 +421,7 @@ def ethstats_too_open(objects: Objects) -> Iterator[Problem]:
                         " false data"
                     )
                     change = narrower(objects, policy, allowed, path, callers)
-                    fix = f"{change}, because {_only(callers, 'report')} to EthStats"
+                    fix = change + f", because {_only(callers, 'report')} to EthStats"
                     yield Problem(policy.manifest, path, message, fix)
 
 

@@ -442,5 +442,6 @@ def missing_readiness_gate(objects: Objects) -> Iterator[Problem]:
             f" load balancer of {ingress.label} sends them requests: during updates, no pod answers"
             " for a while"
         )
-        fix = f"write {_GATE}: enabled in {'.'.join(map(str, path[1:]))} of the Application"
+        words = f"write {_GATE}: enabled in {'.'.join(map(str, path[1:]))} of the Application"
+        fix = advice.saying(words, "enabled", (_GATE,))
         yield Problem(objects.application, (*path, _GATE), message, fix)

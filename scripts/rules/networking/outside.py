@@ -44,9 +44,15 @@ _KNOWN_NAMESPACES = (
     "ingress-nginx",
     "kube-system",
     "monitoring",
-    "observability",
 )
-"""Namespaces that the manuals of what usually calls the chain, or is called by it, create."""
+"""Namespaces that the manifests and manuals of what usually calls the chain, or is called by it,
+create.
+
+Read in: argo-cd's getting started (kubectl create namespace argocd), cert-manager's
+deploy/manifests/namespace.yaml at 64a5e1f1, the getting started of external-secrets, ingress-nginx'
+deploy/static/provider/cloud/deploy.yaml, and kube-prometheus' manifests/setup/namespace.yaml at
+ac1f39f8. Kubernetes itself makes default and kube-system.
+"""
 _NEAR = 0.85
 _VALUE = ("values", 0)
 """Beside the key of an item of matchExpressions."""
@@ -61,8 +67,10 @@ _PODS = {
 }
 """Former value of the label app → value of app.kubernetes.io/name of the same pods today.
 
-Sources: prometheus-operator v0.93.0 (pkg/prometheus/server/operator.go and
-pkg/alertmanager/statefulset.go), and the charts ingress-nginx 4 and grafana 10 (_helpers.tpl).
+Read in: prometheus-operator v0.93.0 (pkg/prometheus/server/operator.go and
+pkg/alertmanager/statefulset.go: ApplicationNameLabelKey), and templates/_helpers.tpl, the labels of
+selectors, of the charts ingress-nginx (kubernetes/ingress-nginx at 01c4cd8b), grafana
+(grafana/helm-charts at 0212c408) and prometheus (prometheus-community/helm-charts at 0bf65110).
 """
 _FORMER = ("app", "k8s-app", "name")
 

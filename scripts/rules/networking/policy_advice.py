@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.core import advice
 from scripts.core.fixes import Fix
-from scripts.kubernetes import network_policies
+from scripts.kubernetes import containers, network_policies
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import FIELDS, Party, Policy, Rule
 from scripts.kubernetes.workloads import Workload
@@ -85,8 +85,9 @@ def narrower(
     own = [s for s in sources if network_policies.names(peer, parties[label_of(s)], namespace)]
     if not own:
         is_only = len(allowed.peers) == 1
-        return "remove the rule with this peer" if is_only else "remove this peer"
-    return f"replace this peer with {pod_items(own)}"
+        return "remove the rule with this peer" if is_only else advice.remove("this peer")
+    words = f"replace this peer with {pod_items(own)}"
+    return words if own[1:] else advice.saying(words, pod_list(own)[0])
 
 
 def at_own_policy(
@@ -147,3 +148,34 @@ def own_policy(objects: Objects, direction: str, workload: Workload) -> Policy |
     """Return the policy that isolates only the pods of a workload."""
     isolating = objects.isolating[direction, label_of(workload)]
     return next((policy for policy in isolating if len(selected(objects, policy)) == 1), None)
+
+
+def variable_with(workload: Workload, text: str) -> Where | None:
+    """Return the path of the value of the environment variable that contains a text."""
+    for container in containers.of(workload):
+        for path, variable in container.variables():
+            if text in str(variable.get("value")):
+                return (*path, "value")
+    return None
+
+
+def own_node_by_full_name(objects: Objects, source: Workload, target: Workload) -> Problem | None:
+    """Return the problem of a TX Sender that calls a node of its release by a DNS name.
+
+    The chart opens its policies only to besu and sequencer: by another name, it is a Service
+    elsewhere.
+    """
+    service = target.manifest.component
+    if source.manifest.component != "tx-sender" or service not in ("besu", "sequencer"):
+        return None
+    for call in objects.calls:
+        place = variable_with(source, f"//{call.host}")
+        if call.source is source and target in call.targets and "." in call.host and place:
+            message = (
+                f"{source.manifest.label} calls the node {service} by the name {call.host}, so the"
+                " chart takes it for a Service of another release: no NetworkPolicy allows egress"
+                f" from {source.manifest.label} to {target.manifest.label}, and no transfer is made"
+            )
+            fix = advice.write_values("txSender.rpc.service", service, f" in {file(objects)}")
+            return Problem(source.manifest, place, message, fix)
+    return None

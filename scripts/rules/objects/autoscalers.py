@@ -113,7 +113,9 @@ def _without_request(objects: Objects, scaler: Manifest, workload: Workload) -> 
                     f" {workload.manifest.label} do not have: the autoscaler never scales"
                 )
                 similar = difflib.get_close_matches(str(measured), known, 1)
-                fix = f"write container: {similar[0] if similar else ' or '.join(known)}"
+                fix: str = f"write container: {' or '.join(known)}"
+                if similar or len(known) == 1:
+                    fix = advice.write("container", (similar or known)[0])
                 path: Where = ("spec", "metrics", index, "containerResource", "container")
                 yield Problem(scaler, path, message, fix)
         for container in running:

@@ -37,6 +37,7 @@ CHOICES: Mapping[str, frozenset[str]] = {
         "protocol": "SCTP TCP UDP",
         "restartPolicy": "Always Never OnFailure",
         "scheme": "HTTP HTTPS",
+        "selectPolicy": "Disabled Max Min",
         "sessionAffinity": "ClientIP None",
         "supplementalGroupsPolicy": "Merge Strict",
         "terminationMessagePolicy": "FallbackToLogsOnError File",
@@ -53,6 +54,12 @@ TYPES: Mapping[str, frozenset[str]] = {
     "updateStrategy": frozenset(("OnDelete", "RollingUpdate")),
 }
 """Field → the valid values of the `type` in it."""
+_SCALING: Mapping[str, frozenset[str]] = {
+    "metrics": frozenset(("ContainerResource", "External", "Object", "Pods", "Resource")),
+    "policies": frozenset(("Percent", "Pods")),
+    "target": frozenset(("AverageValue", "Utilization", "Value")),
+}
+"""Field of an autoscaler → the valid values of the `type` in it, or in its items."""
 SERVICES = frozenset(("ClusterIP", "ExternalName", "LoadBalancer", "NodePort"))
 
 _PORTS = ("containerPort", "endPort", "hostPort", "nodePort", "port", "targetPort")
@@ -79,7 +86,8 @@ def invalid_enum_value(objects: Objects) -> Iterator[Problem]:
             for index, name in enumerate(value if listed else [value]):
                 if isinstance(name, str) and name and choices and name not in choices:
                     names = ", ".join(sorted(choices))
-                    field = f"{path[-2]}.type" if path[-1] == "type" else path[-1]
+                    above = next(part for part in path[-2::-1] if isinstance(part, str))
+                    field = f"{above}.type" if path[-1] == "type" else path[-1]
                     message = (
                         f'"{name}" is not a valid value of {field} in {manifest.label}: the API'
                         " server rejects it"
@@ -98,6 +106,8 @@ def _choices(manifest: Manifest, path: Where) -> frozenset[str] | None:
     """Return the valid values of a field; None if they are not known."""
     field, above = path[-1], path[-2]
     if field == "type":
+        if above == "target" or (len(path) > 2 and path[-3] in _SCALING):
+            return _SCALING.get(str(above if above == "target" else path[-3]))
         is_service = manifest.kind == "Service" and path == ("spec", "type")
         return SERVICES if is_service else TYPES.get(str(above))
     if field == "restartPolicy" and above != "spec":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from scripts.core import advice, paths
+from scripts.core.edits import Action
 from scripts.core.findings import Severity
+from scripts.core.fixes import Change, Fix
 from scripts.kubernetes import sync
 from scripts.kubernetes.manifest import Manifest, Where, config_maps
 from scripts.rules.rule import Outcome, Problem, rule
@@ -48,32 +51,35 @@ def unknown_sync_option(objects: Objects) -> Iterator[Problem]:
     every = _OPTION_VALUES | _OF_APPLICATIONS
     listed = spec_of(objects.application, "syncPolicy", "syncOptions")
     for index, option in enumerate(listed if isinstance(listed, list) else ()):
-        if problem := _unknown_option(str(option), every):
+        if problem := _unknown_option(str(option), every, option):
             path = ("spec", "syncPolicy", "syncOptions", index)
             yield Problem(objects.application, path, *problem)
     for manifest in objects.manifests:
         value = manifest.annotations.get(sync.OPTIONS)
         for option in value.split(",") if isinstance(value, str) else ():
             name = option.strip().partition("=")[0]
-            problem = _unknown_option(option.strip(), _OPTION_VALUES)
+            problem = _unknown_option(option.strip(), _OPTION_VALUES, value)
             if name in _OF_APPLICATIONS:
                 message = (
                     f"Argo CD ignores the sync option {name} on {manifest.label}: it works only on"
                     " Applications"
                 )
-                problem = message, f"remove {option.strip()}"
+                problem = message, _without(f"remove {option.strip()}", value, [option.strip()])
             if problem:
                 yield Problem(manifest, annotation(sync.OPTIONS), *problem)
 
 
-def _unknown_option(text: str, known: dict[str, tuple[str, ...]]) -> tuple[str, str] | None:
+def _unknown_option(
+    text: str, known: dict[str, tuple[str, ...]], whole: Any
+) -> tuple[str, str] | None:
+    """Return what is wrong with an option, and the fix; whole: the text that it is in."""
     name, _, value = text.partition("=")
     if name not in known:
-        fix = nearest(name, known, f"write one of {', '.join(known)}")
+        fix = nearest(name, known, f"write one of {', '.join(known)}", whole)
         return f"{name or text!r} is not a sync option: Argo CD ignores it", fix
     if value not in known[name]:
         valid = [f"{name}={one}" for one in known[name]]
-        fix = nearest(f"{name}={value}", valid, f"write one of {', '.join(valid)}")
+        fix = nearest(f"{name}={value}", valid, f"write one of {', '.join(valid)}", whole)
         return f"{value!r} is not a valid value of the sync option {name}: Argo CD ignores it", fix
     return None
 
@@ -98,7 +104,7 @@ def unknown_compare_option(objects: Objects) -> Iterator[Problem]:
             if option.strip() not in _COMPARE_OPTIONS:
                 message = f"{option.strip()!r} is not a compare option: Argo CD ignores it"
                 otherwise = f"write one of {', '.join(_COMPARE_OPTIONS)}"
-                fix = nearest(option.strip(), _COMPARE_OPTIONS, otherwise)
+                fix = nearest(option.strip(), _COMPARE_OPTIONS, otherwise, value)
                 yield Problem(manifest, annotation(_COMPARE), message, fix)
 
 
@@ -136,7 +142,8 @@ def unknown_hook(objects: Objects) -> Iterator[Problem]:
                     effect = f"{manifest.label} does not run as a hook"
                     effect = effect if kind == "hook" else "Argo CD ignores it"
                     message = f"{name.strip()!r} is not a {kind} that Argo CD supports: {effect}"
-                    fix = nearest(name.strip(), known, f"write one of {', '.join(known)}")
+                    one_of = f"write one of {', '.join(known)}"
+                    fix = nearest(name.strip(), known, one_of, value)
                     yield Problem(manifest, annotation(key), message, fix)
 
 
@@ -219,10 +226,19 @@ def missing_prune_confirmation(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, annotation(sync.OPTIONS), message, fix)
 
 
-def _write_options(options: dict[str, str]) -> str:
+def _write_options(options: dict[str, str]) -> Fix:
     """Return the fix to write the sync options of an object."""
     written = ",".join(f"{key}={value}" for key, value in options.items())
-    return f"write the annotation {sync.OPTIONS}: {written}"
+    return advice.saying(f"write the annotation {sync.OPTIONS}: {written}", written)
+
+
+def _without(words: str, text: Any, options: Sequence[str]) -> Fix:
+    """Return the fix to remove sync options from an annotation."""
+    listed = [each.strip() for each in str(text).split(",")]
+    left = [each for each in listed if each not in options]
+    if not left:
+        return Fix(words, [Change(Action.REMOVE, ())])
+    return advice.saying(words, ",".join(left)) if len(left) < len(listed) else Fix(words)
 
 
 _KEEP = "helm.sh/resource-policy"
@@ -250,7 +266,11 @@ def prune_disabled(objects: Objects) -> Iterator[Problem]:
                 f"with {names}, {manifest.label} stays on the cluster after it is removed from git"
             )
             place = "" if key == _KEEP else f" from {key}"
-            yield Problem(manifest, annotation(key), message, f"remove {names}{place}")
+            words = f"remove {names}{place}"
+            fix = advice.remove(f"{names}{place}")
+            if key == sync.OPTIONS:
+                fix = _without(words, manifest.annotations.get(key), kept)
+            yield Problem(manifest, annotation(key), message, fix)
     path = ("spec", "syncPolicy", "syncOptions")
     options = sync.options(spec_of(objects.application, *path[1:]))
     for option in ("Prune", "Delete"):
@@ -259,7 +279,7 @@ def prune_disabled(objects: Objects) -> Iterator[Problem]:
                 f"with {option}=false on the Application, objects stay on the cluster after they"
                 " are removed from git"
             )
-            fix = f"remove {option}=false from syncPolicy.syncOptions"
+            fix = _without_item(objects.application, [*path], f"{option}=false")
             yield Problem(objects.application, path, message, fix)
 
 
@@ -283,8 +303,21 @@ def sync_replaces_running_object(objects: Objects) -> Iterator[Problem]:
             scope = "all objects" if is_application else manifest.label
             message = f"with {named}, every sync {verb} {scope}"
             place = path if is_application else annotation(sync.OPTIONS)
-            fix = f"remove {named} from {'.'.join(path[1:]) if is_application else sync.OPTIONS}"
+            place_named = ".".join(path[1:]) if is_application else sync.OPTIONS
+            fix = Fix(f"remove {named} from {place_named}")
+            if not is_application:
+                fix = _without(fix, value, named.split(" and "))
+            elif len(active) == 1:
+                fix = _without_item(manifest, [*path], named)
             yield Problem(manifest, place, message, fix)
+
+
+def _without_item(manifest: Manifest, path: list[str | int], item: str) -> Fix:
+    """Return the fix to remove an item of a list at a path, which is the place of the finding."""
+    words = f"{item} from {'.'.join(map(str, path[1:]))}"
+    listed = manifest.get(*path)
+    index = listed.index(item) if isinstance(listed, list) and item in listed else None
+    return Fix(f"remove {words}") if index is None else advice.remove(words, [*path[-1:], index])
 
 
 _MOST = 63

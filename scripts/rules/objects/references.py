@@ -268,7 +268,9 @@ def _without(objects: Objects, kind: str) -> Iterator[Problem]:
             is_object = mention.manifest.kind in ("Ingress", "PersistentVolumeClaim")
             what = label if is_object else f"a claim of {label}"
             message = f"{what} names no {kind}, so it gets the default of the cluster, if any"
-            fix = f"write {field}: {_one_of(objects, kind, known)}"
+            fix: str = f"write {field}: {_one_of(objects, kind, known)}"
+            if not known[1:]:
+                fix = advice.write(field, known[0])
             yield Problem(mention.manifest, mention.path, message, fix)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from scripts.core import advice, paths, schedules
+from scripts.core.fixes import Fix
 from scripts.kubernetes import cron
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.quantity import shown
@@ -164,10 +165,14 @@ def missing_job_deadline(objects: Objects) -> Iterator[Problem]:
                 "hangs blocks all later ones"
             )
             between = cron.interval(str(workload.get("spec", "schedule")))
-            fix = (
-                advice.add("activeDeadlineSeconds", _deadline(between))
-                + f" to spec.jobTemplate.spec: less than the {between} s between two Jobs"
+            least, place = _least(objects, workload), " to spec.jobTemplate.spec"
+            fix = advice.add("activeDeadlineSeconds", _deadline(between)) + (
+                f"{place}: less than the {between} s between two Jobs"
             )
+            if _deadline(between) < least:
+                enough = max(_USUAL_DEADLINE_S, _READINGS * least)
+                fix = Fix(f"add activeDeadlineSeconds: {enough}{place}, and write a less frequent")
+                fix += ' schedule, for example "0 3 * * *"'
             yield Problem(workload.manifest, path, message, fix)
 
 
@@ -186,7 +191,9 @@ def job_deadline_too_short(objects: Objects) -> Iterator[Problem]:
                 f"activeDeadlineSeconds is {seconds}: the Job may be terminated before its pod has "
                 "started"
             )
-            fix = advice.write("activeDeadlineSeconds", 3600).unless(
+            least = _least(objects, workload)
+            enough = 3600 if least <= 3600 else max(_USUAL_DEADLINE_S, _READINGS * least)
+            fix = advice.write("activeDeadlineSeconds", enough).unless(
                 ", or more if the Job takes longer"
             )
             yield Problem(workload.manifest, path, message, fix)

@@ -28,7 +28,11 @@ def in_variables(container: Container) -> Iterator[tuple[Where, str]]:
 def words(container: Container) -> Iterator[tuple[Where, str]]:
     """Yield the possible JVM options of a container, in the order in which the JVM reads them."""
     yield from in_variables(container)
-    yield from container.words()
+    every = list(container.words())
+    # A shell has its own options, up to the script.
+    is_shell = bool(every) and re.fullmatch(r"(?:\S*/)?(?:ba|da|k|a)?sh", every[0][1]) is not None
+    first = next((n for n, (_, w) in enumerate(every) if n and not w.startswith("-")), 0)
+    yield from every[first if is_shell else 0 :]
 
 
 def instead(words: str, container: Container, path: Where, word: str, new: str = "") -> Fix:

@@ -156,22 +156,20 @@ def _missing_sourced_files(objects: Objects) -> Iterator[Problem]:
         found = manifest.object.get("data")
         data = found if isinstance(found, dict) else {}
         for name, text in data.items():
-            for match in _SOURCED.finditer(text) if isinstance(text, str) else ():
-                if (beside := match[1]) not in data:
-                    message = (
-                        f"{name} of {manifest.label} sources {beside}, which is not in the same "
-                        "ConfigMap: the script fails at once"
-                    )
-                    near = difflib.get_close_matches(
-                        beside, [each for each in data if each != name], 1
-                    )
-                    fix = f"write {near[0]} instead of {beside}" if near else ""
-                    fix = fix or f"add the script {beside} to the folder of {name} in chart/files"
-                    if not near and not manifest.template.startswith("chart/"):
-                        fix = (
-                            f"add the key {beside}, with the text of that script, to the ConfigMap"
-                        )
-                    yield Problem(manifest, ("data", name), message, fix, match[0].strip())
+            for found_at in _SOURCED.finditer(text) if isinstance(text, str) else ():
+                beside = found_at[1]
+                if beside in data:
+                    continue
+                message = (
+                    f"{name} of {manifest.label} sources {beside}, which is not in the same "
+                    "ConfigMap: the script fails at once"
+                )
+                near = difflib.get_close_matches(beside, [key for key in data if key != name], 1)
+                fix = f"add the key {beside}, with the text of that script, to {manifest.label}"
+                if near:
+                    fix = f"write {near[0]} instead of {beside} in {name}"
+                line = text.count("\n", 0, found_at.start(1)) + 1
+                yield Problem(manifest, ("data", name), message, fix, line=line)
 
 
 def _missing_files_of_nodes(

@@ -127,7 +127,9 @@ def read_only_root_without_tmp(objects: Objects) -> Iterator[Problem]:
             )
             fix: str = _mount_to_add(empty)
             if near:
-                fix = f"write mountPath: {_TMP} instead of {near[0]}"
+                mounts = [str(m.get("mountPath")).rstrip("/") for _, m in container.mounts()]
+                key = ("volumeMounts", mounts.index(near[0]), "mountPath")
+                fix = advice.saying(f"write mountPath: {_TMP} instead of {near[0]}", _TMP, key)
             yield Problem(workload.manifest, (*container.path, "volumeMounts"), message, fix)
 
 
