@@ -146,9 +146,9 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             message = f"Besu has no option --{option.name}, and does not start"
             every = [f"--{name}" for name in known]
             fix = _nearest(f"--{option.name}", every, program.besu, program.text(option.path))
-            name, _, value = option.name.partition(" ")
-            if name in known and value:
-                fix = advice.write_value(f"--{name}={value.strip()}")
+            name, _, after = option.name.partition(" ")
+            if name in known and after:
+                fix = advice.write_value(f"--{name}={after.strip()}")
             yield program.problem(option.path, "unknown-argument", message, fix)
     several = [each for each, form in known.items() if "array" in form["type"]]
     yield from _without_option(program, program.container.words(), known, several)
@@ -189,7 +189,7 @@ def _without_option(
             message += " before it, so the program does not start"
             fix = "write one argument per item, beginning with --, for example --logging=INFO"
             if name in known:
-                fix = advice.write_value(f"--{bare}")
+                fix, word = advice.write_value(f"--{bare}"), f"--{bare}"
             yield program.problem(path, "unknown-argument", message, fix)
         if word.startswith("-") or not is_value or before.removeprefix("--") not in several:
             before = word
