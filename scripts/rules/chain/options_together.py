@@ -197,6 +197,37 @@ def max_peers_too_low(objects: Objects) -> Iterator[Problem]:
             yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
 
 
+_PEER = re.compile(r"/(dns|dns4|dns6|ip4|ip6)/[^/]+/tcp/\d+/p2p/\w+")
+
+
+@rule("docs/chain.md")
+def invalid_maru_address(objects: Objects) -> Iterator[Problem]:
+    """Maru's peers are addresses with TCP and a peer id, and its Besu is called over plain HTTP.
+
+    Maru connects to peers by libp2p over TCP, and checks their ids. Besu's APIs have no TLS.
+    """
+    seen = set[tuple[str, str]]()
+    for node in objects.programs:
+        if node.program != MARU:
+            continue
+        wrong = [
+            (setting, text, "write /dns4/HOST/tcp/PORT/p2p/ID, as network.validators has it")
+            for setting, text in node.peers
+            if not _PEER.fullmatch(text)
+        ]
+        wrong += [
+            (setting, url, f"write http{url[5:]}")
+            for key, setting in node.settings.items()
+            if key.endswith("endpoint.endpoint") and (url := str(setting.value))[:6] == "https:"
+        ]
+        for setting, text, fix in wrong:
+            if (setting.manifest.label, text) not in seen:
+                seen.add((setting.manifest.label, text))
+                message = f"{named(setting)} of the container {node.name} has {text}:"
+                message += " Maru never connects there"
+                yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
+
+
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#readiness")
 def readiness_wants_too_many_peers(objects: Objects) -> Iterator[Problem]:
     """A readiness probe of Besu asks for no more peers than the environment has.

@@ -168,3 +168,21 @@ def _selected_by(manifest: Manifest) -> frozenset[tuple[str, str]]:
     """Return the labels by which a Prometheus may select an object: not those of the chart."""
     labels = manifest.labels.items()
     return frozenset((k, str(v)) for k, v in labels if v is not None and not k.startswith(_OURS))
+
+
+@rule("https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.Probe")
+def probe_labels_another_namespace(objects: Objects) -> Iterator[Problem]:
+    """The label namespace of a Probe's metrics is the environment's namespace.
+
+    Alerts select by it. With another namespace, they never fire, or fire for another environment.
+    """
+    path = ("spec", "targets", "staticConfig", "labels", "namespace")
+    for manifest in objects.of_kind("Probe"):
+        namespace = manifest.get(*path)
+        if namespace is not None and namespace != objects.namespace:
+            message = (
+                f"{manifest.label} labels its metrics with the namespace {namespace}, but the"
+                f" environment's is {objects.namespace}: its alerts never fire"
+            )
+            fix = advice.write("namespace", objects.namespace)
+            yield Problem(manifest, path, message, fix)
