@@ -1,4 +1,4 @@
-"""What finds mutants beside validate: the API server's own code, and gitleaks, which CI runs, too."""
+"""What finds mutants beside validate: gitleaks, and the API server's own code. CI runs both."""
 
 from __future__ import annotations
 

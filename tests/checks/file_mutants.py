@@ -16,7 +16,7 @@ from typing import Any
 
 from scripts.checks import gate, root_application
 from scripts.core.findings import Finding
-from scripts.rendering import pipeline
+from scripts.rendering import chart_files, pipeline
 from scripts.rules.snapshot import Objects
 from tests.checks import mutants
 from tests.checks.mutants import Operator
@@ -121,6 +121,7 @@ def found(mutant: FileMutant) -> Found:
     path = root / mutant.file
     before = path.read_bytes()
     path.write_bytes(mutant.text.encode())
+    chart_files.reject.cache_clear()
     try:
         return _found(root, mutant.file)
     finally:

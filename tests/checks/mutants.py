@@ -305,7 +305,8 @@ def others(operator: Operator, data: Any, path: Where, value: Any) -> Iterator[A
 def mutants(environment: str, most: int | None = None) -> list[Mutant]:
     """Return the mutants of an environment, in the order of the operators, of each no more.
 
-    most: of each operator; by default what its file says. Which ones, their names' digests say: nobody chooses, and a new object changes few.
+    most: of each operator; by default what its file says. Which ones, their names' digests say:
+    nobody chooses, and a new object changes few.
     """
     unbroken = examples.objects(environment)
     breaks = _breaks(unbroken)

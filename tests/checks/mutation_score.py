@@ -34,7 +34,7 @@ from scripts.rules.snapshot import Objects
 from tests import objects
 from tests.checks import beside_validate, file_mutants
 from tests.checks.file_mutants import FileMutant
-from tests.checks.mutants import ENVIRONMENTS, Mutant, mutants
+from tests.checks.mutants import ENVIRONMENTS, Mutant, mutants, read
 from tests.conftest import ROOT
 from tests.rules import examples
 
@@ -107,9 +107,7 @@ def _share(
     found = [mutant for name in names for mutant in mutants(name, most)]
     of_files = file_mutants.file_mutants(most)
     return [
-        *(
-            (one.name, told(one)) for one in found[first::step]
-        ),
+        *((one.name, told(one)) for one in found[first::step]),
         *((one.name, tuple(sorted(told_of_file(one)))) for one in of_files[first::step]),
     ]
 
@@ -154,9 +152,7 @@ def _by_rule(rule: Rule, mutant: Mutant) -> Iterator[Told]:
     return _by_rules(mutant.objects, [rule])
 
 
-def _by_rules(
-    broken: Objects, rules: Iterable[Rule] = catalogue.RULES.values()
-) -> Iterator[Told]:
+def _by_rules(broken: Objects, rules: Iterable[Rule] = catalogue.RULES.values()) -> Iterator[Told]:
     others = [examples.objects(name) for name in objects.ENVIRONMENTS if name != broken.name]
     for rule in rules:
         for _, problem in rule.check([broken, *(others if rule.together else ())]):
@@ -239,19 +235,38 @@ def _read() -> dict[str, dict[str, str]]:
     return found
 
 
-def share(found: Iterable[Verdict]) -> float:
-    """Return how many of the mutants that behave otherwise are found, from 0 to 1."""
+def share(found: Iterable[Verdict], *, alone: bool = False) -> float:
+    """Return how many of the mutants that behave otherwise are found, from 0 to 1.
+
+    alone: by validate alone.
+    """
     others = [one for one in found if not one.is_same]
-    return sum(one.found for one in others) / max(len(others), 1)
+    counted = sum(one.found and not (alone and one.by_others) for one in others)
+    return counted / max(len(others), 1)
+
+
+def is_later(verdict: Verdict) -> bool:
+    """Return whether its operator was written after the rules, and by another hand."""
+    return verdict.mutant.operator.family not in first()
+
+
+@lru_cache
+def first() -> frozenset[str]:
+    """Return the families of operators that were made beside the rules."""
+    return frozenset(read(""))
 
 
 def summary(found: Sequence[Verdict]) -> str:
     """Return what docs/rules.md says of the mutants."""
     same = sum(one.is_same for one in found)
+    later = [one for one in found if is_later(one)]
     lines = [
-        f"The test tries {len(found)} mutants of {' and '.join(ENVIRONMENTS)}. {same} of them are",
-        "harmless: they behave like the unchanged manifests. `validate` detects",
-        f"**{share(found):.1%}** of the others:",
+        f"The test tries {len(found)} mutants of {' and '.join(ENVIRONMENTS)}, and of files that",
+        f"people write. {same} of them are harmless: they behave like the unchanged manifests. Of",
+        f"the others, `validate` detects **{share(found, alone=True):.1%}**, and together with",
+        f"`admission` and gitleaks (in `policy`), which CI runs, too, **{share(found):.1%}**. Of the",
+        f"{len(later)} mutants of kinds that were added after the rules, all layers detect",
+        f"**{share(later):.1%}**:",
         "",
         *table("Kind of mistake", found, lambda one: one.mutant.operator.family),
         *_reasons(
@@ -261,6 +276,14 @@ def summary(found: Sequence[Verdict]) -> str:
         *_reasons(
             "These mutants are harmless. Each line ends with the reason:",
             [v for v in found if v.is_same],
+        ),
+        "",
+        "These mutants cause only a warning. Each line ends with the rules:",
+        "",
+        *(
+            f"- `{v.mutant.name}`: {', '.join(sorted({f'`{one.rule}`' for one in v.told}))}"
+            for v in found
+            if v.only_warned
         ),
     ]
     return "\n".join(lines) + "\n"

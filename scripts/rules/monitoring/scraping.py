@@ -186,3 +186,24 @@ def probe_labels_another_namespace(objects: Objects) -> Iterator[Problem]:
             )
             fix = advice.write("namespace", objects.namespace)
             yield Problem(manifest, path, message, fix)
+
+
+@rule(
+    "https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.NamespaceSelector",
+    outcome=Outcome.RISK,
+)
+def monitor_selects_all_namespaces(objects: Objects) -> Iterator[Problem]:
+    """A monitor selects Services or pods of its own namespace, or of named ones.
+
+    Otherwise Prometheus also scrapes other environments, which have the same labels, under this
+    one's jobs: each target is scraped twice, and alerts count the nodes of both chains.
+    """
+    for manifest in objects.of_kind("ServiceMonitor", "PodMonitor"):
+        if manifest.get("spec", "namespaceSelector", "any") is True:
+            message = (
+                f"{manifest.label} selects in all namespaces: it also scrapes the nodes of other"
+                " environments, and their metrics are mixed up with this one's"
+            )
+            fix = advice.remove("namespaceSelector", ("spec", "namespaceSelector"))
+            path = ("spec", "namespaceSelector", "any")
+            yield Problem(manifest, path, message, str(fix))

@@ -135,6 +135,30 @@ def annotation_of_other_controller(objects: Objects) -> Iterator[Problem]:
                 yield Problem(manifest, ("metadata", "annotations", key), message, fix)
 
 
+_DNS = "external-dns.alpha.kubernetes.io/"
+_ROUTED = ("aws-weight", "aws-region", "aws-failover", "aws-multi-value-answer", "aws-geolocation")
+
+
+@rule(
+    "https://kubernetes-sigs.github.io/external-dns/latest/docs/tutorials/aws/#routing-policies",
+    outcome=Outcome.HIDDEN,
+)
+def dns_policy_without_identifier(objects: Objects) -> Iterator[Problem]:
+    """An object with a routing policy of Route 53 has a set-identifier.
+
+    Otherwise external-dns ignores the policy, and writes a simple record.
+    """
+    for manifest in objects.of_kind("Ingress", "Service"):
+        for key in manifest.annotations:
+            name = key.removeprefix(_DNS)
+            is_policy = name != key and name.startswith(_ROUTED)
+            if is_policy and f"{_DNS}set-identifier" not in manifest.annotations:
+                message = f"{manifest.label} has the annotation {key} without set-identifier:"
+                message += " external-dns ignores it"
+                fix = f"add {_DNS}set-identifier: {manifest.name}"
+                yield Problem(manifest, ("metadata", "annotations", key), message, fix)
+
+
 @rule(f"{GUIDE}ingress/annotations/")
 def invalid_annotation_value(objects: Objects) -> Iterator[Problem]:
     """The values of annotations for controllers have the form and the size that they accept.

@@ -31,6 +31,28 @@ def duplicate_container_name(objects: Objects) -> Iterator[Problem]:
         yield from _duplicates(workload, names, workload.manifest.label, "container")
 
 
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[\w.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@[\w+.-]+:\w{{32,}})?"
+)
+
+
+@rule("https://github.com/distribution/reference/blob/v0.6.0/reference.go")
+def invalid_image_name(objects: Objects) -> Iterator[Problem]:
+    """The image of a container has the form NAME:TAG or NAME:TAG@DIGEST.
+
+    Otherwise the pod starts nothing: its status is InvalidImageName.
+    """
+    for workload in objects.makers:
+        for container in containers.of(workload):
+            image = container.data.get("image")
+            if isinstance(image, str) and image and not _REFERENCE.fullmatch(image):
+                message = f"{called(container)} has the image {image}, which is no name of an image"
+                message += ": the pod does not start"
+                fix = "write image: NAME:TAG, or NAME:TAG@sha256:DIGEST"
+                yield Problem(workload.manifest, (*container.path, "image"), message, fix, image)
+
+
 @rule("docs/images.md", Severity.WARNING)
 def image_versions_differ(objects: Objects) -> Iterator[Problem]:
     """The containers of a pod that use the same image use the same version of it.
