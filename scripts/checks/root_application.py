@@ -7,6 +7,7 @@ The sources of the facts are those of argoproj/argo-cd v3.5.1: reposerver/reposi
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from scripts.core.findings import Finding, UserError
 from scripts.core.sentences import joined
 from scripts.environments import layout
 from scripts.kubernetes import sync, sync_windows
+from scripts.kubernetes.workloads import mappings
 from scripts.rendering.pipeline import Rendering
 
 FILE = "argocd/root.yaml"
@@ -256,11 +258,15 @@ def _destination(project: yamlio.Document, application: yamlio.Document) -> Iter
 
 
 def _impersonated(project: yamlio.Document, application: yamlio.Document) -> Iterator[Finding]:
-    """Yield a finding if the project names service accounts, but none for its own destination."""
+    """Yield a finding if the project misspells its destination where it names service accounts."""
     path: paths.ValuePath = ["spec", "destinationServiceAccounts"]
     place = paths.get(application.data, ["spec", "destination"])
     listed = paths.get(project.data, path)
-    if listed and isinstance(place, dict) and not _permits(project, place, path[-1]):
+    if not listed or not isinstance(place, dict) or place.get("namespace") != sync.NAMESPACE:
+        return
+    server, known = str(place.get("server")), [str(e.get("server")) for _, e in mappings(listed)]
+    is_near = difflib.get_close_matches(server, known, 1, 0.8)
+    if is_near and not server.endswith("/") and not _permits(project, place, path[-1]):
         message = "no entry of destinationServiceAccounts is for the cluster and namespace of the"
         message += " root Application: where Argo CD impersonates, the sync fails"
         fix = f"write server: {place.get('server')} and namespace: {place.get('namespace')} in it"
