@@ -28,9 +28,15 @@ _NOXFILE = "noxfile.py"
 _ID = "weakened-gate"
 _OWNED = (
     "argocd/root.yaml",
+    "argocd/projects/prod.yaml",
     "base/values.yaml",
+    "base/profiles/production.yaml",
     "chart/values.yaml",
+    "chart/files/besu/start.sh",
+    "chart/templates/besu/statefulset.yaml",
     "overlays/prod/values.yaml",
+    "overlays/prod/network.yaml",
+    ".github/CODEOWNERS",
     ".github/workflows/pull-request.yaml",
     _NOXFILE,
     "scripts/__main__.py",
@@ -39,6 +45,8 @@ _OWNED = (
 """A file of each part that decides what production or CI runs."""
 _CASE = re.compile(r"matrix\.(\w+)\s*(==|!=)\s*'([^']*)'")
 _EVENT = re.compile(r"github\.event_name\s*(==|!=)\s*'([^']*)'")
+_COMPARED = re.compile(r"\$\{(\w+):\+--against")
+"""A script that compares with the base only if a variable is set."""
 _IGNORED = re.compile(r"\|\|\s*(true|:|exit 0|echo\b)|^\s*set \+e|;\s*(true|:|exit 0)\s*$", re.M)
 
 
@@ -128,8 +136,18 @@ def _wanted(root: Path) -> list[str]:
         return []
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "nox.options.sessions":
-            return [str(name) for name in ast.literal_eval(node.value)]
+            chosen = [str(name) for name in ast.literal_eval(node.value)]
+            return [*chosen, *(name for name in _defined(tree) if name not in chosen)]
     return []
+
+
+_ALWAYS = ("check", "validate", "admission", "policy")
+"""Sessions that a pull request must pass, also if bare nox does not run them."""
+
+
+def _defined(tree: ast.Module) -> list[str]:
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return [name for name in _ALWAYS if name in functions]
 
 
 def _triggers(document: Document) -> dict[str, Any]:
@@ -164,7 +182,9 @@ def _jobs(document: Document) -> Iterator[tuple[str, dict[str, Any]]]:
 def _steps(document: Document, session: str) -> Iterator[_Step]:
     """Yield the steps that run a session, each with why it does not count."""
     filters = _triggers(document)["pull_request"]
-    for name, job in _jobs(document):
+    shared = document.data.get("env")
+    for name, own in _jobs(document):
+        job = own | {"env": {**(shared or {}), **(own.get("env") or {})}}
         case = _case(job, session)
         steps = job.get("steps")
         for index, step in enumerate(steps if isinstance(steps, list) else ()):
@@ -235,8 +255,12 @@ def _excuse(
     run = str(step.get("run", ""))
     if found := _IGNORED.search(run):
         return f"its script goes on after a failure ({found[0].strip()})", ("step", "run")
-    if session in ("validate", "admission") and "--against" not in run:
-        return "it does not compare with the base (--against)", ("step", "run")
+    if session in ("validate", "admission"):
+        if "--against" not in run:
+            return "it does not compare with the base (--against)", ("step", "run")
+        variable = _COMPARED.search(run)
+        if variable and not any(variable[1] in (part.get("env") or {}) for part in (job, step)):
+            return f"it does not compare with the base: {variable[1]} is not set", ("step", "run")
     return "", ()
 
 

@@ -7,6 +7,7 @@ The sources of the facts are those of argoproj/argo-cd v3.5.1: reposerver/reposi
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from scripts.core.findings import Finding, UserError
 from scripts.core.sentences import joined
 from scripts.environments import layout
 from scripts.kubernetes import sync, sync_windows
+from scripts.kubernetes.workloads import mappings
 from scripts.rendering.pipeline import Rendering
 
 FILE = "argocd/root.yaml"
@@ -136,6 +138,8 @@ def delivery(documents: Sequence[yamlio.Document], names: Sequence[str]) -> Iter
     yield from _source(application, names)
     yield from _revision(application)
     yield from _destination(project, application)
+    yield from _impersonated(project, application)
+    yield from _finalizers(application)
     yield from _kinds(project)
     yield from _automated(application)
     server = str(paths.get(application.data, ["spec", "destination", "server"]) or "")
@@ -173,6 +177,7 @@ def _source(application: yamlio.Document, names: Sequence[str]) -> Iterator[Find
     wanted = [layout.argocd_file(kind, name) for kind in layout.ARGOCD_FOLDERS for name in names]
     files = [file.removeprefix(f"{_FOLDER}/") for file in wanted]
     for field, missing, fix in (
+        ("include", _too_many(options.get("include")), f'write include: "{_INCLUDE}"'),
         ("recurse", [] if options.get("recurse") is True else files, advice.write("recurse", True)),
         ("include", _unmatched(options.get("include"), files), advice.write("include", _INCLUDE)),
         ("exclude", _excluded(options.get("exclude"), files), advice.remove("exclude")),
@@ -182,11 +187,22 @@ def _source(application: yamlio.Document, names: Sequence[str]) -> Iterator[Find
             several = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
             message = f"source.directory.{field}{shown} of the root Application leaves out"
             message += f" {_FOLDER}/{missing[0]}{several}: Argo CD does not apply them"
+            if missing == [_OWN]:
+                message = f"source.directory.include{shown} of the root Application includes {FILE}"
+                message += ": it manages, and may prune, itself"
             yield application.finding(_ID, [*source, "directory", field], message, fix)
             return
 
 
 _INCLUDE = "{projects/*.yaml,applications/*.yaml}"
+
+
+_OWN = FILE.removeprefix(f"{_FOLDER}/")
+
+
+def _too_many(pattern: Any) -> list[str]:
+    """Return the root's own file, if the root Application would apply it."""
+    return [_OWN] if pattern and sync_windows.glob(str(pattern), _OWN) else []
 
 
 def _unmatched(pattern: Any, files: Sequence[str]) -> list[str]:
@@ -241,8 +257,36 @@ def _destination(project: yamlio.Document, application: yamlio.Document) -> Iter
         yield project.finding(_ID, ["spec", "destinations"], message, fix)
 
 
-def _permits(project: yamlio.Document, place: dict[str, Any]) -> bool:
-    listed = paths.get(project.data, ["spec", "destinations"])
+def _impersonated(project: yamlio.Document, application: yamlio.Document) -> Iterator[Finding]:
+    """Yield a finding if the project misspells its destination where it names service accounts."""
+    path: paths.ValuePath = ["spec", "destinationServiceAccounts"]
+    place = paths.get(application.data, ["spec", "destination"])
+    listed = paths.get(project.data, path)
+    if not listed or not isinstance(place, dict) or place.get("namespace") != sync.NAMESPACE:
+        return
+    server, known = str(place.get("server")), [str(e.get("server")) for _, e in mappings(listed)]
+    is_near = difflib.get_close_matches(server, known, 1, 0.8)
+    if is_near and not server.endswith("/") and not _permits(project, place, path[-1]):
+        message = "no entry of destinationServiceAccounts is for the cluster and namespace of the"
+        message += " root Application: where Argo CD impersonates, the sync fails"
+        fix = f"write server: {place.get('server')} and namespace: {place.get('namespace')} in it"
+        yield project.finding(_ID, path, message, fix)
+
+
+def _finalizers(application: yamlio.Document) -> Iterator[Finding]:
+    """Yield a finding if who deletes the root Application deletes the environments."""
+    path: paths.ValuePath = ["metadata", "finalizers"]
+    for name in paths.get(application.data, path) or ():
+        if str(name).startswith("resources-finalizer.argocd.argoproj.io"):
+            message = f"the root Application has the finalizer {name}: who deletes the root deletes"
+            message += " the Applications of all environments"
+            yield application.finding(_ID, path, message, "remove finalizers")
+
+
+def _permits(
+    project: yamlio.Document, place: dict[str, Any], field: str | int = "destinations"
+) -> bool:
+    listed = paths.get(project.data, ["spec", field])
     return any(
         all(
             sync_windows.glob(str(entry[key]), str(place.get(key, "")))

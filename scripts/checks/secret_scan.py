@@ -46,10 +46,8 @@ def scan(root: Path, rendered: Mapping[str, str]) -> list[Secret]:
 
     rendered: path → text. Raises UsageError if git or gitleaks does not work.
     """
-    program = toolchain.tool(TOOL)
     with tempfile.TemporaryDirectory(prefix="policy-") as temporary:
-        tree, report = Path(temporary) / "tree", Path(temporary) / "report.json"
-        tree.mkdir()
+        tree = Path(temporary)
         for name in _names(root):
             _copy(root / name, tree / name)
         for name, text in rendered.items():
@@ -57,6 +55,14 @@ def scan(root: Path, rendered: Mapping[str, str]) -> list[Secret]:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             target.write_text(text, "utf-8")
+        return search(tree)
+
+
+def search(tree: Path) -> list[Secret]:
+    """Return the secrets in the files of a folder; raises UsageError if gitleaks does not work."""
+    program = toolchain.tool(TOOL)
+    with tempfile.TemporaryDirectory(prefix="policy-") as temporary:
+        report = Path(temporary) / "report.json"
         command: list[str | Path] = [program, "dir", "--no-banner", "--no-color"]
         command += ["--log-level=error", "--redact=100", "--exit-code=0", "--report-format=json"]
         # Waivers belong into base/policy.yaml, never into comments.

@@ -36,7 +36,7 @@ def blocked(windows: Any, application: str, server: str, namespace: str) -> list
         problem, times = _times(index, window)
         if problem:
             found.append(problem)
-        if times is None or not _matches(window, application, server, namespace):
+        if times is None or not is_about(window, application, server, namespace):
             continue
         duration, schedule = times
         if window.get("kind") == "allow":
@@ -76,7 +76,7 @@ def _times(
     return None, (duration, schedule)
 
 
-def _matches(window: dict[str, Any], application: str, server: str, namespace: str) -> bool:
+def is_about(window: dict[str, Any], application: str, server: str, namespace: str) -> bool:
     """Return whether a window is about an Application."""
     conditions = [
         any(glob(str(pattern), value) for pattern in window[field])

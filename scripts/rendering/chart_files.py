@@ -20,6 +20,8 @@ from scripts.core.findings import Finding, UserError
 _READ = ("templates", "files")
 """The folders whose contents are rendered."""
 
+_CONFLICT = re.compile(rb"^(<<<<<<< |>>>>>>> )", re.M)
+_CONTROL = re.compile(rb"[\x01-\x08\x0B\x0E-\x1F\x7F]")
 _MARKS = (b"\xff\xfe", b"\xfe\xff")
 _POINTER = b"version https://git-lfs.github.com/spec/"
 """The beginning of a file whose contents Git LFS has:
@@ -74,6 +76,16 @@ def _other_bytes(chart: Path, root: Path, paths: Iterable[Path]) -> list[Finding
             "run perl -pi -e 's/^\\xEF\\xBB\\xBF//' {}",
         ),
         (
+            lambda raw: _CONFLICT.search(raw) is not None,
+            "has the marks of an unresolved conflict (<<<<<<<), so programs can't read it",
+            "resolve the conflict, and remove its marks: {}",
+        ),
+        (
+            lambda raw: _CONTROL.search(raw) is not None and b"\0" not in raw,
+            "has an invisible control character, which shells and parsers read as a letter",
+            "run perl -pi -e 's/[\\x01-\\x08\\x0B\\x0E-\\x1F\\x7F]//g' {}",
+        ),
+        (
             lambda raw: raw.startswith(_MARKS),
             "is UTF-16, but Helm and the programs in the pods read UTF-8",
             "save it as UTF-8 in your editor: {}",
@@ -97,6 +109,9 @@ def _other_bytes(chart: Path, root: Path, paths: Iterable[Path]) -> list[Finding
             message = f"the file{more} {problem}"
             joint = "," if "--include" in command else " "
             fix = command.format(joint.join(map(shlex.quote, wrong)))
-            line = texts[wrong[0]].split(b"\r")[0].count(b"\n") + 1 if "CR LF" in problem else 1
+            sign = {"CR LF": rb"\r", "conflict": _CONFLICT, "control": _CONTROL}
+            where = next((sign[name] for name in sign if name in problem), None)
+            place = re.search(where, texts[wrong[0]]) if where else None
+            line = texts[wrong[0]].count(b"\n", 0, place.start()) + 1 if place else 1
             findings.append(Finding(wrong[0], line, 1, "other-bytes-in-git", message, fix))
     return findings

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from scripts.rules.access import pod_security, rbac, secrets
 from scripts.rules.chain import (
     accounts,
+    backup_storage,
     backups,
     endpoints,
     forks,
@@ -27,7 +28,7 @@ from scripts.rules.changes import (
     taken_along,
     versions,
 )
-from scripts.rules.delivery import argocd, aws_places, ownership, shared_names, sync_waves
+from scripts.rules.delivery import argocd, aws_places, ownership, shared_names, sync_waves, windows
 from scripts.rules.monitoring import alerts, dashboards, intervals, queries, scraping, thresholds
 from scripts.rules.networking import (
     balancer_attributes,
@@ -139,6 +140,7 @@ _FAMILIES = (
     shared_names,
     aws_places,
     argocd,
+    windows,
     sync_waves,
     metadata,
     keys,
@@ -149,6 +151,7 @@ _FAMILIES = (
     options_together,
     node_data,
     backups,
+    backup_storage,
     endpoints,
     peers,
     scraping,

@@ -31,10 +31,13 @@ import yaml
 from scripts.core import paths
 from scripts.kubernetes.manifest import Manifest, Where, config_maps
 from scripts.rules.snapshot import Objects
+from tests.checks.tokens import token
 from tests.objects import walk
 from tests.rules import examples
 
-OPERATORS = Path(__file__).with_suffix(".yaml")
+OPERATORS = {"": 2, "-chain": 1, "-platform": 1, "-operations": 1}
+"""What follows mutants in the names of files of operators → how many mutants of an operator in an
+environment are tried each time: all of them are thousands."""
 ENVIRONMENTS = ("dev", "prod")
 
 GONE: Any = object()
@@ -58,6 +61,8 @@ class Operator:
     """Of EDITS and NEAR, with their arguments."""
     breaks: str
     """What comes of it."""
+    most: int
+    """How many of its mutants in an environment are tried each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,18 @@ def replaced(patterns: Mapping[str, str], value: Any) -> Iterator[Any]:
             yield value[: match.start()] + match.expand(replacement) + value[match.end() :]
 
 
+def split_peer(value: Any) -> Iterator[Any]:
+    """Yield peers, the first of which has become two: one by each of its selectors."""
+    if len(value[0]) > 1:
+        yield [*({key: part} for key, part in value[0].items()), *value[1:]]
+
+
+def replaced_everywhere(patterns: Mapping[str, str], value: str) -> Iterator[Any]:
+    """Yield a text with all places that fit a pattern replaced."""
+    for pattern, replacement in patterns.items():
+        yield re.sub(pattern, replacement, value)
+
+
 EDITS: dict[str, Callable[..., Iterator[Any]]] = {
     "without": lambda _: iter([GONE]),
     "misspelt": misspelt,
@@ -170,6 +187,14 @@ EDITS: dict[str, Callable[..., Iterator[Any]]] = {
     "merge": merged,
     "append": lambda item, value: iter([[*value, item]]),
     "instead": replaced,
+    "all": replaced_everywhere,
+    "split-peer": split_peer,
+    "token-append": lambda parts, value: iter([[*value, token(parts)]]),
+    "token-item": lambda parts, value: iter(
+        [[*value, {"name": parts[0], "value": token(parts[1:])}]]
+    ),
+    "token-key": lambda parts, value: iter([value | {parts[0]: token(parts[1:])}]),
+    "token-line": lambda parts, value: iter([f"{value}{token(parts)}\n"]),
 }
 """By what an operator calls it; those with an argument have it before the value that is there."""
 
@@ -229,15 +254,22 @@ PLACES = {
 @lru_cache
 def operators() -> list[Operator]:
     """Return all operators."""
-    families = yaml.load(OPERATORS.read_text("utf-8"), yaml.CSafeLoader)
     return [
-        _operator(family, name, found)
-        for family, group in families.items()
+        operator(family, name, found, most)
+        for file, most in OPERATORS.items()
+        for family, group in read(file).items()
         for name, found in group.items()
     ]
 
 
-def _operator(family: str, name: str, found: dict[str, Any]) -> Operator:
+def read(name: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return family → operator → its fields, of a file of operators."""
+    text = Path(__file__).with_name(f"mutants{name}.yaml").read_text("utf-8")
+    families: dict[str, dict[str, dict[str, Any]]] = yaml.load(text, yaml.CSafeLoader)
+    return families
+
+
+def operator(family: str, name: str, found: dict[str, Any], most: int) -> Operator:
     kinds = [KINDS.get(kind, (kind,)) for kind in found.get("of", "").split()]
     where = found["at"]
     for place, pattern in PLACES.items():
@@ -252,10 +284,11 @@ def _operator(family: str, name: str, found: dict[str, Any]) -> Operator:
         where=re.compile(where),
         edits=tuple(edits),
         breaks=found["breaks"],
+        most=most,
     )
 
 
-def _others(operator: Operator, data: Any, path: Where, value: Any) -> Iterator[Any]:
+def others(operator: Operator, data: Any, path: Where, value: Any) -> Iterator[Any]:
     """Yield what may stand at a path instead, by an operator."""
     for edit in operator.edits:
         for name, argument in edit.items() if isinstance(edit, dict) else [(edit, None)]:
@@ -269,21 +302,18 @@ def _others(operator: Operator, data: Any, path: Where, value: Any) -> Iterator[
 # From an environment and the operators to its mutants
 
 
-MOST = 2
-"""Mutants of an operator in an environment that are tried each time: all of them are thousands."""
-
-
-def mutants(environment: str, most: int = MOST) -> list[Mutant]:
+def mutants(environment: str, most: int | None = None) -> list[Mutant]:
     """Return the mutants of an environment, in the order of the operators, of each no more.
 
-    Which ones, their names' digests say: nobody chooses, and a new object changes few.
+    most: of each operator; by default what its file says. Which ones, their names' digests say:
+    nobody chooses, and a new object changes few.
     """
     unbroken = examples.objects(environment)
     breaks = _breaks(unbroken)
     chosen = list[str]()
-    for _, group in groupby(breaks, key=lambda name: breaks[name][0]):
+    for operator, group in groupby(breaks, key=lambda name: breaks[name][0]):
         by_digest = sorted(group, key=lambda name: hashlib.sha256(name.encode()).digest())
-        chosen += sorted(by_digest[:most])
+        chosen += sorted(by_digest[: most or operator.most])
     return [_mutant(unbroken, name, *breaks[name]) for name in chosen]
 
 
@@ -300,7 +330,7 @@ def _breaks(unbroken: Objects) -> dict[str, tuple[Operator, Manifest, Where, Any
                 continue
             for where, path, value in places[manifest.label]:
                 if operator.where.fullmatch(where):
-                    for other in _others(operator, manifest.object, path, value):
+                    for other in others(operator, manifest.object, path, value):
                         change = _change(manifest.object, path, other)
                         name = f"{unbroken.name}: {manifest.label}: {change}"
                         found.setdefault(name, (operator, manifest, path, other))

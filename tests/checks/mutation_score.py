@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 
@@ -29,9 +29,12 @@ from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import PODS, Manifest
 from scripts.rendering import preconditions
 from scripts.rules import catalogue
+from scripts.rules.rule import Rule
 from scripts.rules.snapshot import Objects
 from tests import objects
-from tests.checks.mutants import ENVIRONMENTS, MOST, Mutant, mutants
+from tests.checks import beside_validate, file_mutants
+from tests.checks.file_mutants import FileMutant
+from tests.checks.mutants import ENVIRONMENTS, Mutant, mutants, read
 from tests.conftest import ROOT
 from tests.rules import examples
 
@@ -56,21 +59,23 @@ class Told:
 class Verdict:
     """What is told of a mutant, and not of the environment as it is."""
 
-    mutant: Mutant
+    mutant: Mutant | FileMutant
     by_schema: bool
     told: tuple[Told, ...]
-    """By the other layers."""
+    """By the other layers of validate."""
+    by_others: bool = False
+    """Whether the API server's own code or gitleaks finds it: asked only if validate does not."""
 
     @property
     def found(self) -> bool:
         """Return whether there is a finding: an error, or a warning."""
-        return self.by_schema or bool(self.told)
+        return self.by_schema or self.by_others or bool(self.told)
 
     @property
     def only_warned(self) -> bool:
         """Return whether there are warnings alone."""
         errors = any(one.severity is Severity.ERROR for one in self.told)
-        return self.found and not self.by_schema and not errors
+        return bool(self.told) and not self.by_schema and not errors
 
     @property
     def is_same(self) -> bool:
@@ -80,27 +85,43 @@ class Verdict:
         )
 
 
-def verdicts(names: Sequence[str] = ENVIRONMENTS, most: int = MOST) -> list[Verdict]:
+def verdicts(names: Sequence[str] = ENVIRONMENTS, most: int | None = None) -> list[Verdict]:
     """Return what is told of each mutant."""
     found = [mutant for name in names for mutant in mutants(name, most)]
+    of_files = file_mutants.file_mutants(most)
     processes = os.cpu_count() or 1
     # Not forked: Helm's engine is Go, whose threads do not come along.
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         shares = [pool.submit(_share, names, most, n, processes) for n in range(processes)]
         refused = _refused_by_schema(found)
         told_of = dict(chain.from_iterable(share.result() for share in shares))
-    return [Verdict(one, one.name in refused, told_of[one.name]) for one in found]
+    made = [Verdict(one, one.name in refused, told_of[one.name]) for one in (*found, *of_files)]
+    others = beside_validate.found([one.mutant for one in made if not one.found])
+    return [replace(one, by_others=one.mutant.name in others) for one in made]
 
 
 def _share(
-    names: Sequence[str], most: int, first: int, step: int
+    names: Sequence[str], most: int | None, first: int, step: int
 ) -> list[tuple[str, tuple[Told, ...]]]:
     """Return what is told of some of the mutants, by their names."""
     found = [mutant for name in names for mutant in mutants(name, most)]
+    of_files = file_mutants.file_mutants(most)
     return [
-        (one.name, tuple(sorted(told(one) - unbroken(one.objects.name))))
-        for one in found[first::step]
+        *((one.name, told(one)) for one in found[first::step]),
+        *((one.name, tuple(sorted(told_of_file(one)))) for one in of_files[first::step]),
     ]
+
+
+def told_of_file(mutant: FileMutant) -> frozenset[Told]:
+    """Return what is told of a mutant of a file, and not of the files as they are."""
+    found = file_mutants.found(mutant)
+    told_of = set(map(_of_finding, found.findings))
+    if found.objects:
+        told_of |= {*_by_rules(found.objects), *_by_images(found.objects)}
+        told_of -= unbroken(found.objects.name)
+        for problem in node_options.check(found.objects.manifests):
+            told_of.add(Told(problem.rule, f"{problem.kind}/{problem.name}", problem.message))
+    return frozenset(told_of)
 
 
 @lru_cache
@@ -110,22 +131,30 @@ def unbroken(name: str) -> frozenset[Told]:
     return frozenset((*_by_rules(found), *_by_images(found)))
 
 
-def told(mutant: Mutant) -> frozenset[Told]:
-    """Return what all layers but the schemas tell of a mutant."""
-    broken = mutant.objects
-    found = [
-        *_by_rules(broken),
-        *_by_render(broken),
-        *_by_images(broken),
-    ]
-    if any(one.kind == "ConfigMap" or one.kind.lower() in PODS for one in mutant.changed):
-        found += _by_configurations(mutant)
-    return frozenset(found)
+def told(mutant: Mutant) -> tuple[Told, ...]:
+    """Return what is told of a mutant and not of its environment, up to the first error.
+
+    The layers but the schemas, a rule at a time: what has found the last mutants comes first,
+    because the next ones are often like them.
+    """
+    found, known = set[Told](), unbroken(mutant.objects.name)
+    for layer in (*_LAYERS,):
+        new = {one for one in layer(mutant) if one not in known}
+        found |= new
+        if any(one.severity is Severity.ERROR for one in new):
+            _LAYERS.remove(layer)
+            _LAYERS.insert(0, layer)
+            break
+    return tuple(sorted(found))
 
 
-def _by_rules(broken: Objects) -> Iterator[Told]:
+def _by_rule(rule: Rule, mutant: Mutant) -> Iterator[Told]:
+    return _by_rules(mutant.objects, [rule])
+
+
+def _by_rules(broken: Objects, rules: Iterable[Rule] = catalogue.RULES.values()) -> Iterator[Told]:
     others = [examples.objects(name) for name in objects.ENVIRONMENTS if name != broken.name]
-    for rule in catalogue.RULES.values():
+    for rule in rules:
         for _, problem in rule.check([broken, *(others if rule.together else ())]):
             yield Told(rule.id, problem.manifest.label, problem.message, rule.severity)
 
@@ -150,6 +179,8 @@ def without_values(name: str) -> Environment:
 
 def _by_configurations(mutant: Mutant) -> Iterator[Told]:
     """Yield what Besu and Maru would refuse; of the unbroken environments that is nothing."""
+    if not any(one.kind == "ConfigMap" or one.kind.lower() in PODS for one in mutant.changed):
+        return
     for problem in node_options.check(mutant.objects.manifests):
         yield Told(problem.rule, f"{problem.kind}/{problem.name}", problem.message)
 
@@ -159,6 +190,15 @@ def _by_images(broken: Objects) -> Iterator[Told]:
     for image in image_lock.names(broken.manifests):
         if broken.is_production and not image_lock.parse(image).digest:
             yield Told("image-without-digest", "", image, Severity.WARNING)
+
+
+_LAYERS: list[Callable[[Mutant], Iterator[Told]]] = [
+    *(partial(_by_rule, rule) for rule in catalogue.RULES.values()),
+    lambda mutant: _by_render(mutant.objects),
+    lambda mutant: _by_images(mutant.objects),
+    _by_configurations,
+]
+"""In the order in which they are asked."""
 
 
 def _of_finding(finding: Finding) -> Told:
@@ -195,19 +235,38 @@ def _read() -> dict[str, dict[str, str]]:
     return found
 
 
-def share(found: Iterable[Verdict]) -> float:
-    """Return how many of the mutants that behave otherwise are found, from 0 to 1."""
+def share(found: Iterable[Verdict], *, alone: bool = False) -> float:
+    """Return how many of the mutants that behave otherwise are found, from 0 to 1.
+
+    alone: by validate alone.
+    """
     others = [one for one in found if not one.is_same]
-    return sum(one.found for one in others) / max(len(others), 1)
+    counted = sum(one.found and not (alone and one.by_others) for one in others)
+    return counted / max(len(others), 1)
+
+
+def is_later(verdict: Verdict) -> bool:
+    """Return whether its operator was written after the rules, and by another hand."""
+    return verdict.mutant.operator.family not in first()
+
+
+@lru_cache
+def first() -> frozenset[str]:
+    """Return the families of operators that were made beside the rules."""
+    return frozenset(read(""))
 
 
 def summary(found: Sequence[Verdict]) -> str:
     """Return what docs/rules.md says of the mutants."""
     same = sum(one.is_same for one in found)
+    later = [one for one in found if is_later(one)]
     lines = [
-        f"The test tries {len(found)} mutants of {' and '.join(ENVIRONMENTS)}. {same} of them are",
-        "harmless: they behave like the unchanged manifests. `validate` detects",
-        f"**{share(found):.1%}** of the others:",
+        f"The test tries {len(found)} mutants of {' and '.join(ENVIRONMENTS)}, and of files that",
+        f"people write. {same} of them are harmless: they behave like the unchanged manifests. Of",
+        f"the others, `validate` detects **{share(found, alone=True):.1%}**, and together with",
+        f"`admission` and gitleaks (in `policy`), which CI also runs, **{share(found):.1%}**. Of",
+        f"the {len(later)} mutants of kinds that came after the rules, all layers detect",
+        f"**{share(later):.1%}**:",
         "",
         *table("Kind of mistake", found, lambda one: one.mutant.operator.family),
         *_reasons(
@@ -217,6 +276,14 @@ def summary(found: Sequence[Verdict]) -> str:
         *_reasons(
             "These mutants are harmless. Each line ends with the reason:",
             [v for v in found if v.is_same],
+        ),
+        "",
+        "These mutants cause only a warning. Each line ends with the rules:",
+        "",
+        *(
+            f"- `{v.mutant.name}`: {', '.join(sorted({f'`{one.rule}`' for one in v.told}))}"
+            for v in found
+            if v.only_warned
         ),
     ]
     return "\n".join(lines) + "\n"

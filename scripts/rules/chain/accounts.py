@@ -26,6 +26,21 @@ _EXACT = 2**53
 
 
 @rule(_SCRIPT)
+def invalid_tx_sender_number(objects: Objects) -> Iterator[Problem]:
+    """The amount and the interval of the TX Sender are whole numbers, in wei and in seconds.
+
+    The script passes them on: with a unit, a sign or an exponent, it makes no transfer.
+    """
+    for container in objects.containers:
+        for name, unit in (("AMOUNT_WEI", "wei"), ("INTERVAL_SECONDS", "seconds")):
+            path, text = _variable(container, name)
+            if path and text and not (text.isascii() and text.isdecimal()):
+                message = f"{name} is {text}, not a whole number of {unit}: no transfer is made"
+                fix = f"write the number of {unit} in decimal digits"
+                yield Problem(container.workload.manifest, path, message, fix, text)
+
+
+@rule(_SCRIPT)
 def unfunded_tx_sender(objects: Objects) -> Iterator[Problem]:
     """An account in the genesis has enough money for a transfer of the TX Sender.
 

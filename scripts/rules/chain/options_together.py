@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 from scripts.chain.node_config import BESU, MARU, listed
 from scripts.core import advice, paths
 from scripts.core.sentences import joined
-from scripts.kubernetes.manifest import Where
+from scripts.kubernetes import containers
+from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.chain.genesis_files import of_besu
 from scripts.rules.chain.settings import line, named, removed, write
 from scripts.rules.rule import Problem, rule
@@ -173,7 +174,7 @@ def max_peers_too_low(objects: Objects) -> Iterator[Problem]:
         return
     wanted, seen = objects.chain.validators - 1, set[tuple[str, Where]]()
     for node in objects.programs:
-        if node.workload.manifest.component not in ("maru", "sequencer"):
+        if node.workload.manifest.component not in ("maru", "sequencer", "besu"):
             continue
         for key in _PEERS[node.program]:
             setting = node.settings.get(key)
@@ -197,6 +198,37 @@ def max_peers_too_low(objects: Objects) -> Iterator[Problem]:
             yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
 
 
+_PEER = re.compile(r"/(dns|dns4|dns6|ip4|ip6)/[^/]+/tcp/\d+/p2p/\w+")
+
+
+@rule("docs/chain.md")
+def invalid_maru_address(objects: Objects) -> Iterator[Problem]:
+    """Maru's peers are addresses with TCP and a peer id, and its Besu is called over plain HTTP.
+
+    Maru connects to peers by libp2p over TCP, and checks their ids. Besu's APIs have no TLS.
+    """
+    seen = set[tuple[str, str]]()
+    for node in objects.programs:
+        if node.program != MARU:
+            continue
+        wrong = [
+            (setting, text, "write /dns4/HOST/tcp/PORT/p2p/ID, as network.validators has it")
+            for setting, text in node.peers
+            if not _PEER.fullmatch(text)
+        ]
+        wrong += [
+            (setting, url, f"write http{url[5:]}")
+            for key, setting in node.settings.items()
+            if key.endswith("endpoint.endpoint") and (url := str(setting.value))[:6] == "https:"
+        ]
+        for setting, text, fix in wrong:
+            if (setting.manifest.label, text) not in seen:
+                seen.add((setting.manifest.label, text))
+                message = f"{named(setting)} of the container {node.name} has {text}:"
+                message += " Maru never connects there"
+                yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
+
+
 @rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#readiness")
 def readiness_wants_too_many_peers(objects: Objects) -> Iterator[Problem]:
     """A readiness probe of Besu asks for no more peers than the environment has.
@@ -218,6 +250,33 @@ def readiness_wants_too_many_peers(objects: Objects) -> Iterator[Problem]:
                 right = re.sub("minPeers=[0-9]+", f"minPeers={min(others, 1)}", url)
                 fix = advice.saying(f"write path: {right}", right)
                 yield Problem(node.workload.manifest, path, message, fix)
+
+
+@rule("https://besu.hyperledger.org/public-networks/how-to/use-besu-api#readiness")
+def readiness_never_true(objects: Objects) -> Iterator[Problem]:
+    """Requests of Besu's readiness have limits that a node can meet: numbers of at least 0.
+
+    Otherwise no pod ever becomes ready, or a load balancer sends requests to none.
+    """
+    for manifest in objects.manifests:
+        for path, url in _requests(manifest):
+            if wrong := re.search(r"\b(?:minPeers|maxBlocksBehind)=(?![0-9]+(?:&|$))[^&]*", url):
+                key = wrong[0].partition("=")[0]
+                message = f"{manifest.label} asks /readiness for {wrong[0]}: no node is ever ready"
+                fix = f"write a number of at least 0 for {key}, for example {key}=1"
+                yield Problem(manifest, path, message, fix, wrong[0])
+
+
+def _requests(manifest: Manifest) -> Iterator[tuple[Where, str]]:
+    """Yield the paths of Besu's readiness that probes and load balancers request."""
+    for key, value in manifest.annotations.items():
+        if key.endswith("healthcheck-path"):
+            yield ("metadata", "annotations", key), str(value)
+    for container in containers.of_object(manifest):
+        for probe in containers.PROBES:
+            url = paths.get(container.data, [probe, "httpGet", "path"])
+            if isinstance(url, str):
+                yield (*container.path, probe, "httpGet", "path"), url
 
 
 def _wanted(url: str) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from scripts.core import advice
 from scripts.core.fixes import Fix
 from scripts.core.sentences import joined
-from scripts.kubernetes import network_policies
+from scripts.kubernetes import containers, network_policies
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.network_policies import INGRESS
+from scripts.kubernetes.workloads import workloads
 from scripts.rules.changes.compared import changed_in_place
-from scripts.rules.rule import Problem, across
+from scripts.rules.rule import Outcome, Problem, across
 from scripts.rules.snapshot import Objects
 
 
@@ -39,6 +40,43 @@ def range_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Obj
                     words = f"write cidr: {joined(gone)}"
                     fix = Fix(words) if gone[1:] else advice.saying(words, gone[0])
                     yield objects, Problem(new, after[cidr], message, fix, cidr)
+
+
+_BUCKET = "BUCKET"
+
+
+@across("docs/backups.md", outcome=Outcome.BREAKS)
+def bucket_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
+    """A change does not replace a bucket of backups by that of another environment.
+
+    Otherwise the bucket was probably copied: the role of this environment may not write to it, so
+    each backup fails, or its backups are kept and deleted with those of the other.
+    """
+    buckets = {objects.name: set(_buckets(objects.manifests)) for objects in among}
+    for objects in among:
+        before = set(_buckets(objects.before or ()))
+        for bucket, (manifest, path) in _buckets(objects.manifests).items():
+            others = [name for name, own in buckets.items() if bucket in own]
+            owner = next((name for name in others if name != objects.name), None)
+            if before and bucket not in before and owner:
+                message = (
+                    f"{manifest.label} copies to the bucket {bucket} of {owner}, and no longer to"
+                    f" {joined(sorted(before))}: each backup fails if its role may not write there"
+                )
+                fix = f"write backup.storage.bucket: {sorted(before)[0]}"
+                yield objects, Problem(manifest, path, message, fix, bucket)
+
+
+def _buckets(manifests: Iterable[Manifest]) -> Mapping[str, tuple[Manifest, Where]]:
+    """Return the buckets that CronJobs copy to, each with the first variable that names it."""
+    found = dict[str, tuple[Manifest, Where]]()
+    for workload in workloads([each for each in manifests if each.kind == "CronJob"]):
+        for container in containers.of(workload):
+            for path, variable in container.variables():
+                if variable.get("name") == _BUCKET and variable.get("value"):
+                    place = (workload.manifest, (*path, "value"))
+                    found.setdefault(str(variable["value"]), place)
+    return found
 
 
 def _all(objects: Objects) -> set[str]:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scripts.chain.peer_address import peer_of
-from scripts.core import advice
+from scripts.core import advice, paths
 from scripts.core.findings import Severity
 from scripts.kubernetes import containers, services
 from scripts.kubernetes.manifest import Manifest, Where
-from scripts.kubernetes.workloads import workloads
+from scripts.kubernetes.workloads import mappings, workloads
 from scripts.rules import named_objects
-from scripts.rules.changes.compared import NOTHING, changed_in_place, keys, nodes_before
+from scripts.rules.changes.compared import (
+    NOTHING,
+    changed_in_place,
+    keys,
+    nodes_before,
+    text_of,
+)
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, annotation, spec_of
 
@@ -150,6 +156,7 @@ def _balancer(manifest: Manifest) -> list[_Part]:
         alone = manifest.name if group[1] == NOTHING else ""
         parts += [group, ("name", alone, ("metadata", "name"))]
         parts += [_annotated(manifest, f"{_ALB}scheme", "internal")]
+        parts += [_annotated(manifest, f"{_ALB}load-balancer-name", NOTHING)]
     return parts
 
 
@@ -265,3 +272,42 @@ def _repository(name: str) -> str:
     """Return the repository of repository:tag."""
     folder, slash, last = name.rpartition("/")
     return f"{folder}{slash}{last.partition(':')[0]}"
+
+
+@rule("https://external-secrets.io/latest/api/externalsecret/", Severity.WARNING)
+def entry_of_renamed_secret(objects: Objects) -> Iterator[Problem]:
+    """A Secret from the secrets manager keeps its name, and so its entry.
+
+    By another name, the operator reads another entry: until it exists, the Secret does not, and
+    pods that start wait for it.
+    """
+    old = {each.name: each for each in objects.before or () if each.kind == "ExternalSecret"}
+    new = {each.name: each for each in objects.of_kind("ExternalSecret")}
+    gone = [manifest for name, manifest in old.items() if name not in new]
+    for name, manifest in new.items():
+        former = next((each for each in gone if _keys(each) == _keys(manifest)), None)
+        if name in old or former is None:
+            continue
+        gone.remove(former)
+        path = ("spec", "data", 0, "remoteRef", "key")
+        was, now = text_of(former.get(*path)), text_of(manifest.get(*path))
+        message = (
+            f"{manifest.label} replaces {former.label}, and reads the entry {now} of the secrets"
+            f" manager instead of {was}: until that entry exists, pods that start wait for it"
+        )
+        fix = f"before you merge, copy the entry {was} to {now} in the secrets manager"
+        yield Problem(*_mounted(objects, manifest), message, fix)
+
+
+def _mounted(objects: Objects, secret: Manifest) -> tuple[Manifest, Where]:
+    """Return the field of a pod that names a Secret, or the ExternalSecret's own."""
+    for workload in objects.workloads:
+        for path, volume in workload.volumes():
+            if paths.get(volume, ["secret", "secretName"]) == secret.name:
+                return workload.manifest, (*path, "secret", "secretName")
+    return secret, ("spec", "target", "name")
+
+
+def _keys(manifest: Manifest) -> list[str]:
+    """Return the keys of the Secret that an ExternalSecret makes."""
+    return sorted(str(item.get("secretKey")) for _, item in mappings(manifest.get("spec", "data")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -126,9 +127,45 @@ def missing_alert_runbook(objects: Objects) -> Iterator[Problem]:
             if near:
                 words = f"write {near[0]} instead of {page}"
                 fix = advice.in_text(words, url, page, near[0])
+        elif page and str(url) != f"{_folder(objects)}{page}":
+            message = f"runbook_url of the alert {name} is in another repository than the runbooks"
+            message += f" of other alerts: {url}"
+            fix = f"write runbook_url: {_folder(objects)}{page}"
         else:
             continue
         yield Problem(query.manifest, path, message, fix)
+
+
+@rule(f"{_DOCS}configuration/template_reference/", outcome=Outcome.RISK)
+def invalid_alert_template(objects: Objects) -> Iterator[Problem]:
+    """The templates in an alert's texts are closed, and use variables that Prometheus has.
+
+    Otherwise Prometheus rejects the file with the rule, or the person on call reads an error.
+    """
+    for query, name in _alerts(objects):
+        for field in ("annotations", "labels"):
+            for key, text in (paths.get(query.rule, [field]) or {}).items():
+                if wrong := _broken(str(text)):
+                    message = f"{field}.{key} of the alert {name} {wrong}: its text is an error"
+                    fix = "write each template as {{ $value }} or {{ $labels.NAME }}"
+                    yield Problem(query.manifest, (*query.path[:-1], field, key), message, fix)
+
+
+_VARIABLE = re.compile(r"\$(\w+)")
+_VARIABLES = {"labels", "value", "externalLabels", "externalURL"}
+
+
+def _broken(text: str) -> str:
+    """Return what is wrong with the templates of a text."""
+    outside = re.sub(r"\{\{.*?\}\}", "", text, flags=re.DOTALL)
+    inside = re.findall(r"\{\{(.*?)\}\}", text, re.DOTALL)
+    if "{{" in outside or "}}" in outside or any("{{" in each for each in inside):
+        return "has a template that is not closed with }} or not opened with {{"
+    own = {name for each in inside for name in re.findall(r"\$(\w+)\s*:?=", each)}
+    for name in (name for each in inside for name in _VARIABLE.findall(each)):
+        if name not in _VARIABLES | own:
+            return f"uses ${name}, a variable that Prometheus does not have"
+    return ""
 
 
 @rule(f"{_DOCS}configuration/alerting_rules/", outcome=Outcome.HIDDEN)
@@ -188,10 +225,15 @@ def _pages() -> list[str]:
 
 def _folder(objects: Objects) -> str:
     """Return the URL of the folder with the runbooks, as in another alert of the environment."""
+    return objects.once(_usual_folder)
+
+
+def _usual_folder(objects: Objects) -> str:
     urls = (
         str(paths.get(query.rule, ["annotations", "runbook_url"])) for query, _ in _alerts(objects)
     )
-    return next((url.partition(_PAGES)[0] for url in urls if _PAGES in url), "https://…") + _PAGES
+    found = Counter(url.partition(_PAGES)[0] for url in urls if _PAGES in url)
+    return (found.most_common(1)[0][0] if found else "https://…") + _PAGES
 
 
 def _alerts(objects: Objects) -> Iterator[tuple[Query, str]]:

@@ -32,7 +32,7 @@ def invalid_promql(objects: Objects) -> Iterator[Problem]:
         try:
             promql.parse(query.text)
         except ValueError as error:
-            if query.rule or "$" not in query.text:
+            if query.rule or "$" not in _TEXT.sub("", query.text):
                 effect = (
                     f"Prometheus loads no rule of {query.manifest.label}"
                     if query.rule
@@ -45,6 +45,8 @@ def invalid_promql(objects: Objects) -> Iterator[Problem]:
                 yield Problem(query.manifest, query.path, message, _syntax_fix(str(error)))
 
 
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+"""A text in an expression, where a variable of Grafana is no syntax."""
 _HINTS = {
     "expected type matrix": "add a range to the metric, for example [5m]",
     "unclosed left parenthesis": "add the missing )",

@@ -168,3 +168,42 @@ def _selected_by(manifest: Manifest) -> frozenset[tuple[str, str]]:
     """Return the labels by which a Prometheus may select an object: not those of the chart."""
     labels = manifest.labels.items()
     return frozenset((k, str(v)) for k, v in labels if v is not None and not k.startswith(_OURS))
+
+
+@rule("https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.Probe")
+def probe_labels_another_namespace(objects: Objects) -> Iterator[Problem]:
+    """The label namespace of a Probe's metrics is the environment's namespace.
+
+    Alerts select by it. With another namespace, they never fire, or fire for another environment.
+    """
+    path = ("spec", "targets", "staticConfig", "labels", "namespace")
+    for manifest in objects.of_kind("Probe"):
+        namespace = manifest.get(*path)
+        if namespace is not None and namespace != objects.namespace:
+            message = (
+                f"{manifest.label} labels its metrics with the namespace {namespace}, but the"
+                f" environment's is {objects.namespace}: its alerts never fire"
+            )
+            fix = advice.write("namespace", objects.namespace)
+            yield Problem(manifest, path, message, fix)
+
+
+@rule(
+    "https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.NamespaceSelector",
+    outcome=Outcome.RISK,
+)
+def monitor_selects_all_namespaces(objects: Objects) -> Iterator[Problem]:
+    """A monitor selects Services or pods of its own namespace, or of named ones.
+
+    Otherwise Prometheus also scrapes other environments, which have the same labels, under this
+    one's jobs: each target is scraped twice, and alerts count the nodes of both chains.
+    """
+    for manifest in objects.of_kind("ServiceMonitor", "PodMonitor"):
+        if manifest.get("spec", "namespaceSelector", "any") is True:
+            message = (
+                f"{manifest.label} selects in all namespaces: it also scrapes the nodes of other"
+                " environments, and their metrics are mixed up with this one's"
+            )
+            fix = advice.remove("namespaceSelector", ("spec", "namespaceSelector"))
+            path = ("spec", "namespaceSelector", "any")
+            yield Problem(manifest, path, message, str(fix))

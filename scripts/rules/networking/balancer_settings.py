@@ -190,7 +190,8 @@ def private_ranges_for_public_load_balancer(objects: Objects) -> Iterator[Proble
             yield _unreachable(owner, annotation(key), ranges, fix)
     for service in objects.of_kind("Service"):
         found = _source_ranges(service)
-        if found and _is_public(service) and _are_private(found[1]):
+        is_local = found and service.get("spec", "type") == "LoadBalancer" and _are_local(found[1])
+        if found and (is_local or (_is_public(service) and _are_private(found[1]))):
             path, ranges = found
             fix = "write the public addresses of the clients, or"
             fix += f" {_SERVICE}scheme: internal if clients are in the VPC"
@@ -224,6 +225,12 @@ def _is_public(service: Manifest) -> bool:
     """Return whether a Service asks AWS for a load balancer that faces the internet."""
     is_balancer = service.get("spec", "type") == "LoadBalancer"
     return is_balancer and service.annotations.get(f"{_SERVICE}scheme") == "internet-facing"
+
+
+def _are_local(ranges: Iterable[str]) -> bool:
+    """Return whether only addresses that never leave a host or a link are in the ranges."""
+    networks = [_network(cidr) for cidr in ranges]
+    return all(each is not None and (each.is_loopback or each.is_link_local) for each in networks)
 
 
 def _are_private(ranges: Iterable[str]) -> bool:

@@ -142,6 +142,65 @@ def _unused_action(each: Annotation, name: str) -> Problem | None:
 _BY_NAME = "use-annotation"
 
 
+_OTHERS = {
+    "nginx.ingress.kubernetes.io/": "ingress-nginx",
+    "nginx.org/": "NGINX Ingress Controller",
+    "traefik.ingress.kubernetes.io/": "Traefik",
+    "haproxy.org/": "HAProxy",
+    "haproxy-ingress.github.io/": "HAProxy Ingress",
+    "konghq.com/": "Kong",
+}
+"""Prefix of annotations → the controller that reads them."""
+
+
+@rule(f"{GUIDE}ingress/annotations/", outcome=Outcome.HIDDEN)
+def annotation_of_other_controller(objects: Objects) -> Iterator[Problem]:
+    """An Ingress of the class alb has no annotations for other controllers, nor for cert-manager.
+
+    The AWS Load Balancer Controller ignores them: a limit or a list of clients has no effect.
+    cert-manager creates a certificate only for an Ingress with tls, and an ALB takes none from it.
+    """
+    for manifest in objects.of_kind("Ingress"):
+        if manifest.get("spec", "ingressClassName") != "alb":
+            continue
+        for key in manifest.annotations:
+            prefix = f"{key.partition('/')[0]}/"
+            owner = _OTHERS.get(prefix)
+            if prefix == "cert-manager.io/" and not manifest.get("spec", "tls"):
+                owner = "cert-manager"
+            if owner:
+                message = (
+                    f"{manifest.label} has the annotation {key} for {owner}, but an ALB serves it:"
+                    " the annotation has no effect"
+                )
+                fix = f"remove it, or write the annotation of {ALB} with the same purpose"
+                yield Problem(manifest, ("metadata", "annotations", key), message, fix)
+
+
+_DNS = "external-dns.alpha.kubernetes.io/"
+_ROUTED = ("aws-weight", "aws-region", "aws-failover", "aws-multi-value-answer", "aws-geolocation")
+
+
+@rule(
+    "https://kubernetes-sigs.github.io/external-dns/latest/docs/tutorials/aws/#routing-policies",
+    outcome=Outcome.HIDDEN,
+)
+def dns_policy_without_identifier(objects: Objects) -> Iterator[Problem]:
+    """An object with a routing policy of Route 53 has a set-identifier.
+
+    Otherwise external-dns ignores the policy, and writes a simple record.
+    """
+    for manifest in objects.of_kind("Ingress", "Service"):
+        for key in manifest.annotations:
+            name = key.removeprefix(_DNS)
+            is_policy = name != key and name.startswith(_ROUTED)
+            if is_policy and f"{_DNS}set-identifier" not in manifest.annotations:
+                message = f"{manifest.label} has the annotation {key} without set-identifier:"
+                message += " external-dns ignores it"
+                fix = f"add {_DNS}set-identifier: {manifest.name}"
+                yield Problem(manifest, ("metadata", "annotations", key), message, fix)
+
+
 @rule(f"{GUIDE}ingress/annotations/")
 def invalid_annotation_value(objects: Objects) -> Iterator[Problem]:
     """The values of annotations for controllers have the form and the size that they accept.

@@ -363,7 +363,7 @@ def topology_spread_selects_other_pods(objects: Objects) -> Iterator[Problem]:
         path, spec = workload.pod_path, workload.pod_spec
         for index, constraint in mappings(spec.get("topologySpreadConstraints")):
             selector = constraint.get("labelSelector")
-            if not picks(selector, workload):
+            if not picks(selector, workload) or selector == {}:
                 own = selector if isinstance(selector, dict) else {}
                 part, fix = mismatch(own, [workload.labels])
                 if not part:

@@ -44,6 +44,24 @@ def config_map_too_large(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, largest, message, fix)
 
 
+@rule(_CONFIG_MAPS)
+def empty_file(objects: Objects) -> Iterator[Problem]:
+    """A file in a ConfigMap that pods mount is not empty.
+
+    Otherwise the program starts without its configuration, or a script does nothing.
+    """
+    for manifest in objects.of_kind("ConfigMap"):
+        data = manifest.object.get("data")
+        for key, text in data.items() if isinstance(data, dict) else ():
+            if "." in str(key) and isinstance(text, str) and text.strip() in ("", "{}", "null"):
+                message = (
+                    f"{key} in {manifest.label} is empty: what reads it has no configuration, or"
+                    " does nothing"
+                )
+                fix = f"write the content of {key}; if no pod needs it, remove the key"
+                yield Problem(manifest, ("data", key), message, fix)
+
+
 @rule("https://logging.apache.org/log4j/2.x/manual/configuration.html")
 def malformed_xml(objects: Objects) -> Iterator[Problem]:
     """An XML file in a ConfigMap is well-formed.

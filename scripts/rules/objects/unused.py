@@ -7,6 +7,7 @@ from typing import Any
 
 from scripts.core import paths
 from scripts.core.findings import Severity
+from scripts.kubernetes import containers
 from scripts.kubernetes.manifest import Manifest
 from scripts.kubernetes.workloads import mappings
 from scripts.rules import named_objects
@@ -71,3 +72,31 @@ def unused_service_account(objects: Objects) -> Iterator[Problem]:
                 f" none do, remove {manifest.label}"
             )
             yield Problem(manifest, ("metadata", "name"), message, fix)
+
+
+@rule("docs/chain.md")
+def script_never_run(objects: Objects) -> Iterator[Problem]:
+    """A container that mounts start.sh, or a script named after it, runs it.
+
+    Without its command, a container runs the program of its image with that program's defaults.
+    """
+    known = {each.name: each.get("data") for each in objects.of_kind("ConfigMap")}
+    for workload in objects.makers:
+        volumes = {
+            volume.get("name"): known.get(paths.get(volume, ["configMap", "name"]))
+            for _, volume in workload.volumes()
+        }
+        for container in containers.of(workload):
+            words = " ".join(str(word) for _, word in container.words())
+            for _, mount in container.mounts():
+                files = volumes.get(mount.get("name"))
+                scripts = {"start.sh", f"{container.name}.sh"} & set(files or ())
+                if scripts and ".sh" not in words:
+                    script = f"{str(mount.get('mountPath')).rstrip('/')}/{min(scripts)}"
+                    message = (
+                        f"the container {container.name} of {workload.manifest.label} mounts"
+                        f" {script}, but runs no script: its image's own program runs instead"
+                    )
+                    path = (*container.path, "command")
+                    fix = f"write command: [/bin/sh, {script}]"
+                    yield Problem(workload.manifest, path, message, fix)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
+from scripts.core.findings import Severity
 from scripts.kubernetes import containers
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.workloads import Workload
@@ -27,6 +29,52 @@ def duplicate_container_name(objects: Objects) -> Iterator[Problem]:
     for workload in objects.makers:
         names = (((*c.path, "name"), c.name) for c in containers.of(workload))
         yield from _duplicates(workload, names, workload.manifest.label, "container")
+
+
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[\w.-]+(?::[0-9]+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@[\w+.-]+:\w{{32,}})?"
+)
+
+
+@rule("https://github.com/distribution/reference/blob/v0.6.0/reference.go")
+def invalid_image_name(objects: Objects) -> Iterator[Problem]:
+    """The image of a container has the form NAME:TAG or NAME:TAG@DIGEST.
+
+    Otherwise the pod starts nothing: its status is InvalidImageName.
+    """
+    for workload in objects.makers:
+        for container in containers.of(workload):
+            image = container.data.get("image")
+            if isinstance(image, str) and image and not _REFERENCE.fullmatch(image):
+                message = f"{called(container)} has the image {image}, which is no name of an image"
+                message += ": the pod does not start"
+                fix = "write image: NAME:TAG, or NAME:TAG@sha256:DIGEST"
+                yield Problem(workload.manifest, (*container.path, "image"), message, fix, image)
+
+
+@rule("docs/images.md", Severity.WARNING)
+def image_versions_differ(objects: Objects) -> Iterator[Problem]:
+    """The containers of a pod that use the same image use the same version of it.
+
+    Otherwise one of them was left behind by an update: two versions share volumes and scripts.
+    """
+    for workload in objects.makers:
+        own = [(c, _IMAGE.match(str(c.data.get("image", "")))) for c in containers.of(workload)]
+        main = {match[1]: (c, match[2]) for c, match in own if match and not c.is_init}
+        for container, match in own:
+            if match and match[1] in main and main[match[1]][1] != match[2]:
+                other, version = main[match[1]]
+                message = (
+                    f"{called(container)} uses version {match[2] or 'latest'} of {match[1]}, but"
+                    f" {other.name} in the same pod uses {version or 'latest'}"
+                )
+                fix = f"write image: {other.data.get('image')}"
+                yield Problem(workload.manifest, (*container.path, "image"), message, fix)
+
+
+_IMAGE = re.compile(r"([^@]*?)(?::([\w.-]+))?(?:@.*)?$")
+"""The name and the tag of an image."""
 
 
 @rule(_PODS + "#PodSpec", outcome=Outcome.REJECTED)

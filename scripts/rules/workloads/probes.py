@@ -9,7 +9,7 @@ from scripts.chain.node_config import BESU, MARU
 from scripts.core import advice
 from scripts.core.findings import Severity
 from scripts.kubernetes import services
-from scripts.kubernetes.containers import Container
+from scripts.kubernetes.containers import PROBES, Container
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import whole
 from scripts.rules import chart_values
@@ -59,6 +59,55 @@ def missing_readiness_probe(objects: Objects) -> Iterator[Problem]:
                 ).unless("; if the program has a health path, use httpGet instead")
             )
             yield Problem(container.workload.manifest, path, message, fix)
+
+
+@rule(_PROBES, Severity.WARNING)
+def probe_timeout_above_period(objects: Objects) -> Iterator[Problem]:
+    """A probe waits no longer for an answer than its period.
+
+    Otherwise a container that hangs is noticed late: the next probe begins only after the time-out.
+    """
+    for container in objects.containers:
+        for kind in PROBES:
+            probe = container.get(kind)
+            if not isinstance(probe, dict):
+                continue
+            timeout, period = (
+                whole(probe.get(key), _DEFAULTS[key]) for key in ("timeoutSeconds", "periodSeconds")
+            )
+            if timeout > period:
+                message = (
+                    f"the {kind} of {called(container)} waits {timeout}s for an answer, but its"
+                    f" period is {period}s: a hang is noticed late"
+                )
+                path = (*container.path, kind, "timeoutSeconds")
+                fix = advice.write("timeoutSeconds", period)
+                yield Problem(container.workload.manifest, path, message, fix)
+
+
+@rule(_PROBES, Severity.WARNING)
+def slow_probe(objects: Objects) -> Iterator[Problem]:
+    """A probe notices within an hour that a container hangs, and readiness within ten minutes.
+
+    Otherwise a Service sends requests to a container that can't answer them, for so long.
+    """
+    for container in objects.containers:
+        for kind, most in (("livenessProbe", 3600), ("readinessProbe", 600)):
+            probe = container.get(kind)
+            if not isinstance(probe, dict):
+                continue
+            period, failures = (
+                whole(probe.get(key), _DEFAULTS[key])
+                for key in ("periodSeconds", "failureThreshold")
+            )
+            if period * failures > most:
+                message = (
+                    f"the {kind} of {called(container)} fails {failures} times, {period}s apart,"
+                    f" before it counts: a hang is noticed only after {period * failures}s"
+                )
+                path = (*container.path, kind, "periodSeconds")
+                fix = advice.write("periodSeconds", max(1, min(20, most // failures)))
+                yield Problem(container.workload.manifest, path, message, fix)
 
 
 @rule(_PROBES)

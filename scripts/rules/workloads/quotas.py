@@ -38,6 +38,20 @@ _DEMANDED = {f"{field}.{name}" for field in ("requests", "limits") for name in (
 pods.go."""
 
 
+@rule(_QUOTAS, outcome=Outcome.HIDDEN)
+def limits_without_entries(objects: Objects) -> Iterator[Problem]:
+    """A ResourceQuota and a LimitRange limit something.
+
+    Otherwise they have no effect: pods of one environment can use all that the cluster has.
+    """
+    for manifest in objects.of_kind("ResourceQuota", "LimitRange"):
+        field = "hard" if manifest.kind == "ResourceQuota" else "limits"
+        if not manifest.get("spec", field):
+            message = f"{manifest.label} has no {field}: it limits nothing"
+            fix = f"write entries in {field}; if no limit is wanted, remove {manifest.label}"
+            yield Problem(manifest, ("spec", field), message, fix)
+
+
 @rule(_QUOTAS)
 def quota_too_small(objects: Objects) -> Iterator[Problem]:
     """A ResourceQuota has room for the environment at its largest.

@@ -174,3 +174,21 @@ def _sleep(container: Container) -> tuple[Where, Decimal]:
     words = " ".join(map(str, command)) if isinstance(command, list) else ""
     sleeps = (Decimal(number) * _UNITS_S[unit] for number, unit in _SLEEP.findall(words))
     return (*path, "exec", "command"), sum(sleeps, Decimal(0))
+
+
+@rule("https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination")
+def negative_grace_period(objects: Objects) -> Iterator[Problem]:
+    """A pod has no negative terminationGracePeriodSeconds.
+
+    Otherwise the kubelet kills its containers after one second.
+    """
+    for workload in objects.makers:
+        seconds = workload.pod_spec.get("terminationGracePeriodSeconds")
+        if isinstance(seconds, int) and seconds < 0:
+            message = (
+                f"terminationGracePeriodSeconds of {workload.manifest.label} is {seconds}: its"
+            )
+            message += " containers are killed after one second"
+            path = (*workload.pod_path, "terminationGracePeriodSeconds")
+            fix = "write terminationGracePeriodSeconds: 30, or the time that the program needs"
+            yield Problem(workload.manifest, path, message, fix)
