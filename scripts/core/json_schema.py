@@ -339,9 +339,10 @@ def _at_value(checked: _Checked, error: _Error) -> Finding:
         message = message if len(options) > 1 else messages.forbidden(value, path)
         fix = messages.nearest(value, options)
     elif error.kind == "Not":
-        message = messages.forbidden(value, path)
+        right = None
         if isinstance(value, str) and not may_be_secret(path):
-            fix = messages.repaired(value, parts, valid) or fix
+            right = messages.repaired(value, parts, valid)
+        fix, message = right or fix, message if right else messages.forbidden(value, path)
     elif error.kind in ("Pattern", "Format"):
         if isinstance(value, str) and not may_be_secret(path):
             fix = messages.repaired(value, parts, valid) or fix

@@ -8,7 +8,6 @@ from scripts.core import advice
 from scripts.core.sentences import joined
 from scripts.kubernetes import annotation_table, annotation_values, services
 from scripts.kubernetes.annotation_table import ALB, CONTROLLER, NLB, Reader
-from scripts.rules.alb import is_alb
 from scripts.rules.networking.annotated import GUIDE, Annotation, of, quoted, together, written
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -44,8 +43,6 @@ def _unknown(objects: Objects) -> Iterator[Problem]:
         if found is None:
             if misspelled := annotation_table.similar_prefix(each.key):
                 yield _ignored(each, misspelled, misspelled.prefix + each.key.partition("/")[2])
-            elif each.kind == "Ingress" and (problem := _foreign(each)):
-                yield problem
             continue
         reader, name = found
         form = reader.form(name)
@@ -72,18 +69,6 @@ def _unknown(objects: Objects) -> Iterator[Problem]:
             yield problem
 
 
-_OTHERS = {
-    "nginx.ingress.kubernetes.io": "ingress-nginx",
-    "nginx.org": "the NGINX Ingress Controller",
-    "haproxy.org": "HAProxy",
-    "haproxy-ingress.github.io": "HAProxy Ingress",
-    "traefik.ingress.kubernetes.io": "Traefik",
-    "ingress.kubernetes.io": "older versions of ingress-nginx",
-    "konghq.com": "Kong",
-    "appgw.ingress.kubernetes.io": "the controller of Azure's Application Gateway",
-    "networking.gke.io": "GKE",
-}
-"""Prefix of annotations → the Ingress controller that reads them."""
 _ALIKE = {
     "whitelist-source-range": ("inbound-cidrs", "inboundCidrs", "[{}]"),
     "allowlist-source-range": ("inbound-cidrs", "inboundCidrs", "[{}]"),
@@ -91,24 +76,6 @@ _ALIKE = {
     "proxy-send-timeout": ("", "idleTimeoutSeconds", "{}"),
 }
 """Their names → annotation and value of the chart with the same effect on an ALB."""
-
-
-def _foreign(each: Annotation) -> Problem | None:
-    """Return the problem of an annotation for another controller than that of an Ingress."""
-    prefix, _, name = each.key.partition("/")
-    if prefix not in _OTHERS or not is_alb(each.manifest):
-        return None
-    message = (
-        f"{each.manifest.label} has the annotation {each.key}, which only {_OTHERS[prefix]} reads:"
-        f" {CONTROLLER} ignores it"
-    )
-    annotation, value, form = _ALIKE.get(name, ("", "", ""))
-    fix = "remove it"
-    if value and each.manifest.template.startswith("chart/"):
-        fix = f"write ingress.alb.{value}: {form.format(each.value)} instead"
-    elif annotation:
-        fix = f"write {ALB}{annotation}: {quoted(str(each.value))} instead"
-    return Problem(each.manifest, each.path, message, fix)
 
 
 def _ignored(each: Annotation, reader: Reader, right: str) -> Problem:
@@ -174,6 +141,12 @@ def annotation_of_other_controller(objects: Objects) -> Iterator[Problem]:
                     " the annotation has no effect"
                 )
                 fix = f"remove it, or write the annotation of {ALB} with the same purpose"
+                annotation, value, form = _ALIKE.get(key.partition("/")[2], ("", "", ""))
+                if value and manifest.template.startswith("chart/"):
+                    text = form.format(manifest.annotations[key])
+                    fix = f"write ingress.alb.{value}: {text}, without the annotation"
+                elif annotation:
+                    fix = f"write {ALB}{annotation}: {quoted(str(manifest.annotations[key]))}"
                 yield Problem(manifest, ("metadata", "annotations", key), message, fix)
 
 
