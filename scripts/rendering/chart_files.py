@@ -20,6 +20,7 @@ from scripts.core.findings import Finding, UserError
 _READ = ("templates", "files")
 """The folders whose contents are rendered."""
 
+_RETURN = re.compile(rb"\r")
 _CONFLICT = re.compile(rb"^(<<<<<<< |>>>>>>> )", re.M)
 _CONTROL = re.compile(rb"[\x01-\x08\x0B\x0E-\x1F\x7F]")
 _MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -109,9 +110,9 @@ def _other_bytes(chart: Path, root: Path, paths: Iterable[Path]) -> list[Finding
             message = f"the file{more} {problem}"
             joint = "," if "--include" in command else " "
             fix = command.format(joint.join(map(shlex.quote, wrong)))
-            sign = {"CR LF": rb"\r", "conflict": _CONFLICT, "control": _CONTROL}
-            where = next((sign[name] for name in sign if name in problem), None)
-            place = re.search(where, texts[wrong[0]]) if where else None
+            signs = {"CR LF": _RETURN, "conflict": _CONFLICT, "control": _CONTROL}
+            sign = next((each for name, each in signs.items() if name in problem), None)
+            place = sign.search(texts[wrong[0]]) if sign else None
             line = texts[wrong[0]].count(b"\n", 0, place.start()) + 1 if place else 1
             findings.append(Finding(wrong[0], line, 1, "other-bytes-in-git", message, fix))
     return findings

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from scripts.checks import admission, secret_scan
+from scripts.checks import secret_scan
 from scripts.core import yamlio
+from scripts.kubernetes import api_validation
 from scripts.rules.snapshot import Objects
 from tests.checks.file_mutants import FileMutant
 from tests.checks.mutants import Mutant
@@ -26,13 +27,13 @@ def _by_admission(mutants: Sequence[Mutant]) -> set[str]:
     """Return the names of the mutants that the API server rejects, also as a change."""
     rejected = set[str]()
     for version in {one.objects.kubernetes_version for one in mutants}:
-        asked, names = list[admission.Change](), dict[int, str]()
+        asked, names = list[api_validation.Change](), dict[int, str]()
         for mutant in mutants:
             if mutant.objects.kubernetes_version == version:
                 old = {each.identity: each for each in _unbroken(mutant).manifests}
                 asked += ((each, old.get(each.identity)) for each in mutant.changed)
                 names |= {id(each): mutant.name for each in mutant.changed}
-        answer = admission.ask(asked, admission.nearest(version))
+        answer = api_validation.ask(asked, api_validation.nearest(version))
         rejected |= {names[id(each.manifest)] for each in answer.rejections}
     return rejected
 

@@ -95,7 +95,8 @@ def verdicts(names: Sequence[str] = ENVIRONMENTS, most: int | None = None) -> li
         shares = [pool.submit(_share, names, most, n, processes) for n in range(processes)]
         refused = _refused_by_schema(found)
         told_of = dict(chain.from_iterable(share.result() for share in shares))
-    made = [Verdict(one, one.name in refused, told_of[one.name]) for one in (*found, *of_files)]
+    everything: list[Mutant | FileMutant] = [*found, *of_files]
+    made = [Verdict(one, one.name in refused, told_of[one.name]) for one in everything]
     others = beside_validate.found([one.mutant for one in made if not one.found])
     return [replace(one, by_others=one.mutant.name in others) for one in made]
 

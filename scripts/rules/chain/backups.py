@@ -166,3 +166,33 @@ def _variables(container: Container) -> dict[str, tuple[str, Where]]:
         for path, variable in container.variables()
         if isinstance(variable.get("value"), str)
     }
+
+
+@rule("docs/backups.md")
+def backup_of_running_volume(objects: Objects) -> Iterator[Problem]:
+    """A backup reads a clone of a node's volume, or the volume of a stopped node.
+
+    The files of a running node change during the copy, so the backup is inconsistent. A volume that
+    is attached to another Kubernetes node is not even mounted: the Job waits until its deadline.
+    """
+    claims = {
+        f"{name}-{workload.manifest.name}-{ordinal}": workload
+        for workload in objects.workloads
+        if workload.manifest.kind == "StatefulSet"
+        for _, name, _ in workload.claim_templates()
+        for ordinal in workload.ordinals()
+    }
+    for workload in objects.workloads:
+        if workload.manifest.kind != "CronJob":
+            continue
+        for path, volume in workload.volumes():
+            claim = paths.get(volume, ["persistentVolumeClaim", "claimName"])
+            if owner := claims.get(str(claim)):
+                message = (
+                    f"{workload.manifest.label} copies the volume claim {claim}, which a running"
+                    f" pod of {owner.manifest.label} uses: the copy is inconsistent, or its pod"
+                    " can't mount the volume"
+                )
+                fix = 'write backup.source.existingClaim: "", so that the volume is cloned'
+                where = (*path, "persistentVolumeClaim", "claimName")
+                yield Problem(workload.manifest, where, message, fix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from scripts.core import advice, paths
@@ -144,7 +145,23 @@ def network_policy_peer_selects_no_pods(objects: Objects) -> Iterator[Problem]:
             selector = peer.get("podSelector")
             if selector and own_namespace(objects, peer.get("namespaceSelector")):
                 place = (*path, "podSelector")
-                yield from _no_pods(objects, manifest, place, selector, "it allows no connection")
+                for problem in _no_pods(
+                    objects, manifest, place, selector, "it allows no connection"
+                ):
+                    whole = _one_peer(manifest, path, peer)
+                    yield replace(problem, fix=whole) if whole else problem
+
+
+def _one_peer(manifest: Manifest, path: Where, peer: dict[str, Any]) -> str:
+    """Return the fix for a podSelector that belongs to the namespaceSelector before it, if any."""
+    index = path[-1]
+    above = manifest.get(*path[:-1], index - 1) if isinstance(index, int) and index else None
+    if not isinstance(above, dict) or set(above) != {"namespaceSelector"} or len(peer) > 1:
+        return ""
+    return (
+        "move podSelector into the item before it, beside namespaceSelector: two items are two"
+        " peers, and the first one is every pod of that namespace"
+    )
 
 
 @rule(_MONITORS, outcome=Outcome.HIDDEN)
