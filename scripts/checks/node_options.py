@@ -146,9 +146,9 @@ def _besu(program: _Program) -> Iterator[InvalidOption]:
             message = f"Besu has no option --{option.name}, and does not start"
             every = [f"--{name}" for name in known]
             fix = _nearest(f"--{option.name}", every, program.besu, program.text(option.path))
-            name, _, after = option.name.partition(" ")
-            if name in known and after:
-                fix = advice.write_value(f"--{name}={after.strip()}")
+            bare, _, given = option.name.partition(" ")
+            if bare in known and given:
+                fix = advice.write_value(f"--{bare}={given.strip()}")
             yield program.problem(option.path, "unknown-argument", message, fix)
     several = [each for each, form in known.items() if "array" in form["type"]]
     yield from _without_option(program, program.container.words(), known, several)

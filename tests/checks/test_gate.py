@@ -154,3 +154,20 @@ def test_a_workflow_that_is_gone_is_reported(root: Path) -> None:
 def test_a_repository_without_workflows_has_another_gate(root: Path) -> None:
     shutil.rmtree(root / ".github/workflows")
     assert gate.check(root) == []
+
+
+def test_a_base_that_is_never_set_is_reported(root: Path) -> None:
+    text = (root / PULL).read_text("utf-8")
+    (root / PULL).write_text(re.sub(r"(?m)^ +BASE: .*\n", "", text), "utf-8")
+    found = gate.check(root)
+    assert {each.file for each in found} == {PULL}
+    assert all("BASE is not set" in each.message for each in found)
+
+
+def test_a_later_line_without_owners_is_reported_for_a_part_of_the_chart(root: Path) -> None:
+    (root / "chart/files/besu").mkdir(parents=True)
+    (root / "chart/files/besu/start.sh").touch()
+    assert gate.check(root) == []
+    with (root / OWNERS).open("a", encoding="utf-8") as file:
+        file.write("/chart/files/\n")
+    assert [each.file for each in gate.check(root)] == [OWNERS]

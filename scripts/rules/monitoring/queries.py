@@ -46,7 +46,7 @@ def invalid_promql(objects: Objects) -> Iterator[Problem]:
 
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
-"""A text in an expression, where a variable of Grafana is no syntax."""
+"""A text in an expression, where a variable of Grafana does not matter for the syntax."""
 _HINTS = {
     "expected type matrix": "add a range to the metric, for example [5m]",
     "unclosed left parenthesis": "add the missing )",

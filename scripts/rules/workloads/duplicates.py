@@ -47,7 +47,7 @@ def invalid_image_name(objects: Objects) -> Iterator[Problem]:
         for container in containers.of(workload):
             image = container.data.get("image")
             if isinstance(image, str) and image and not _REFERENCE.fullmatch(image):
-                message = f"{called(container)} has the image {image}, which is no name of an image"
+                message = f"{called(container)} has the image {image}, which is not a valid name"
                 message += ": the pod does not start"
                 fix = "write image: NAME:TAG, or NAME:TAG@sha256:DIGEST"
                 yield Problem(workload.manifest, (*container.path, "image"), message, fix, image)
