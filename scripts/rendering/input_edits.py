@@ -247,8 +247,11 @@ class _Field:
                 if [*path, *rest] not in seen:
                     seen.append([*path, *rest])
                     yield from self._value(path, rest)
+        is_annotation = self.place[-2:-1] == ("annotations",)
+        if self.change.action is not Action.WRITE and not is_annotation:
+            return  # the experiments take long
         leaf = self._deciding(self.place)
-        if leaf is None and self.change.action is Action.WRITE:
+        if leaf is None and is_annotation and self.change.action is Action.WRITE:
             yield from self._beside()
         if leaf is None or leaf in seen:
             return

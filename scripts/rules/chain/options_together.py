@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 from scripts.chain.node_config import BESU, MARU, listed
+from scripts.chain.version import release
 from scripts.core import advice, paths
 from scripts.core.sentences import joined
 from scripts.kubernetes import containers
@@ -26,14 +27,16 @@ _PRUNING = (
     "options/ChainPruningOptions.java"
 )
 _APIS_SOURCE = (
-    "https://github.com/hyperledger/besu/blob/main/ethereum/api/src/main/java/org/hyperledger/besu/"
+    "https://github.com/besu-eth/besu/blob/26.8.0/ethereum/api/src/main/java/org/hyperledger/besu/"
     "ethereum/api/jsonrpc/RpcApis.java"
 )
 _APIS = (
-    *("ADMIN", "CLIQUE", "DEBUG", "EEA", "ENGINE", "ETH", "EXECUTION", "IBFT", "MINER", "NET"),
-    *("PERM", "PLUGINS", "PRIV", "QBFT", "TRACE", "TXPOOL", "WEB3"),
+    *("ADMIN", "DEBUG", "ENGINE", "ETH", "IBFT", "MINER", "NET", "PERM", "PLUGINS", "QBFT"),
+    *("TRACE", "TXPOOL", "WEB3"),
 )
-"""The APIs of any version of Besu, without those of plugins."""
+"""The APIs of Besu 25.11.0 and 26.8.0, without those of plugins."""
+_APIS_ENDED, _APIS_BEGUN = {"CLIQUE": (26, 8, 0)}, {"TESTING": (25, 12, 0)}
+"""API → the first version that certainly has it no more, or may have it: 26.8.0, after 25.11.0."""
 _LAYERED = (
     "tx-pool-layer-max-capacity",
     "tx-pool-max-prioritized",
@@ -97,22 +100,32 @@ def unknown_rpc_api(objects: Objects) -> Iterator[Problem]:
     for node in objects.programs:
         if node.program != BESU or node.container.image != "besu":
             continue
+        known, version = _apis(node.container)
         for key in ("rpc-http-api", "rpc-ws-api"):
             setting = node.settings.get(key)
             for api in listed(setting):
                 name = api.strip().upper()
-                if not setting or name in _APIS or "$(" in api:
+                if not setting or name in known or "$(" in api:
                     continue
                 if (place := (setting.manifest.label, setting.path, name)) in seen:
                     continue
                 seen.add(place)
                 message = (
                     f"{named(setting)} of the container {node.name} has the API {api}, which Besu"
-                    " does not have: it does not start"
+                    f" {version} does not have: it does not start"
                 )
-                near = difflib.get_close_matches(name, _APIS, 1)
+                near = difflib.get_close_matches(name, known, 1)
                 fix = f"write {near[0]} instead of {api}" if near else f"remove {api}"
                 yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
+
+
+def _apis(container: containers.Container) -> tuple[list[str], str]:
+    """Return the APIs of a container's Besu, and the version whose list that is."""
+    found = release(container.get("image"))
+    numbers = found.numbers if found else ()
+    ended = [api for api, first in _APIS_ENDED.items() if numbers < first]
+    begun = [api for api, first in _APIS_BEGUN.items() if not numbers or numbers >= first]
+    return [*_APIS, *ended, *begun], "26.8.0" if begun else "25.11.0"
 
 
 def _others(kind: str) -> tuple[str, ...]:
