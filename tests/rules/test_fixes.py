@@ -53,7 +53,9 @@ UNCOVERED = {
     "several-garbage-collectors/wrong/three",
     # No class of data but io2, which the environment does not list.
     "data-in-clone-class/wrong/another-clone-class",
-    # An Ingress that no one gave a listener for HTTPS.
+    # An Ingress that no one gave a listener for HTTPS: it counts once the class is alb.
+    "unknown-ingress-class/wrong/annotation",
+    "unknown-ingress-class/wrong/class-name",
     "ingress-without-class/wrong/neither-field-nor-annotation",
     # The namespace is the environment's own, in which no pods have the labels.
     "misspelled-namespace/wrong/own-namespace",
