@@ -204,22 +204,8 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     if data["name"] != folder.name:
         findings.append(_misnamed(document, folder.name))
     findings += _unused(root, folder)
-    layers = [
-        read(root / "chart" / "values.yaml", root),
-        read(root / "base" / "values.yaml", root),
-    ]
-    for index, profile in enumerate(data.get("profiles", [])):
-        path = root / "base" / "profiles" / f"{profile}.yaml"
-        if os.path.lexists(path):
-            layers.append(read(path, root))
-        else:
-            findings.append(_no_profile(root, document, index, profile))
-    # lexists: a link to nothing is a mistake, not a file that is absent.
-    network = yamlio.load(folder / NETWORK, root) if os.path.lexists(folder / NETWORK) else None
-    if network:
-        layers.append(network)
-    if os.path.lexists(folder / "values.yaml"):
-        layers.append(yamlio.load(folder / "values.yaml", root))
+    layers, network, without = _layers(root, folder, document, data)
+    findings += without
     loaded: tuple[patches.Patch, ...] = ()
     try:
         loaded = patches.load(folder / "patches", root)
@@ -261,6 +247,30 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     if findings:
         raise UserError(*findings)
     return environment
+
+
+def _layers(
+    root: Path, folder: Path, document: Document, data: dict[str, Any]
+) -> tuple[list[Document], Document | None, list[Finding]]:
+    """Return the layers of values, network.yaml, and findings on profiles that are absent."""
+    findings = list[Finding]()
+    layers = [
+        read(root / "chart" / "values.yaml", root),
+        read(root / "base" / "values.yaml", root),
+    ]
+    for index, profile in enumerate(data.get("profiles", [])):
+        path = root / "base" / "profiles" / f"{profile}.yaml"
+        if os.path.lexists(path):
+            layers.append(read(path, root))
+        else:
+            findings.append(_no_profile(root, document, index, profile))
+    # lexists: a link to nothing is a mistake, not a file that is absent.
+    network = yamlio.load(folder / NETWORK, root) if os.path.lexists(folder / NETWORK) else None
+    if network:
+        layers.append(network)
+    if os.path.lexists(folder / "values.yaml"):
+        layers.append(yamlio.load(folder / "values.yaml", root))
+    return layers, network, findings
 
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")

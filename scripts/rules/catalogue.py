@@ -47,6 +47,7 @@ from scripts.rules.networking import (
     outside,
     policy_ports,
     ports,
+    private_apis,
     scraped_ports,
     selectors,
 )
@@ -86,6 +87,7 @@ _FAMILIES = (
     fields,
     selectors,
     ports,
+    private_apis,
     scraped_ports,
     policy_ports,
     ingress_backends,

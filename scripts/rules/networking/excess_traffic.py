@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from scripts.core import advice, paths
 from scripts.core.findings import Severity
@@ -11,7 +11,7 @@ from scripts.kubernetes import network_policies, services
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, FIELDS, INGRESS, Party, Policy, Rule
 from scripts.kubernetes.pod_connections import Call
-from scripts.kubernetes.workloads import Workload, selects, whole
+from scripts.kubernetes.workloads import Workload, selects
 from scripts.rules.chart_values import file
 from scripts.rules.networking.policies import (
     CONCEPTS,
@@ -25,6 +25,7 @@ from scripts.rules.networking.policies import (
     has_dead_rules,
     has_ports,
     is_any_address,
+    is_for_all_ports,
     is_within,
     label_of,
     merged,
@@ -40,7 +41,6 @@ from scripts.rules.networking.policies import (
 from scripts.rules.networking.policy_advice import (
     SUBNETS,
     in_values,
-    narrower,
     new_policy,
     one_each,
     pod_selector,
@@ -51,7 +51,6 @@ from scripts.rules.snapshot import Objects
 
 _LARGEST_VPC = 16
 """https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html"""
-_LAST_PORT = 65535
 
 
 @rule(CONCEPTS, outcome=Outcome.RISK)
@@ -212,7 +211,7 @@ def network_policy_allows_all_egress(objects: Objects) -> Iterator[Problem]:
             fix = one_each("to", "target", [one for call in calls for one in call.targets])
             yield Problem(policy.manifest, allowed.path, message, fix)
         for _, peer in allowed.peers or ():
-            if _is_for_all_ports(allowed) and (is_any_address(peer) or _is_any_namespace(peer)):
+            if is_for_all_ports(allowed) and (is_any_address(peer) or _is_any_namespace(peer)):
                 message = f"{label} allows its pods to connect to {flow(peer)} on all ports"
                 calls = _calls_of(objects, policy)
                 needed = {(call.port, "TCP") for call in calls if not call.targets}
@@ -239,7 +238,7 @@ def internet_egress_reaches_private_networks(objects: Objects) -> Iterator[Probl
     for policy, allowed in _rules(objects, EGRESS):
         for path, peer in allowed.peers or ():
             cidr = network_policies.network(paths.get(peer, ("ipBlock", "cidr")))
-            if not network_policies.is_everywhere(cidr) or _is_for_all_ports(allowed):
+            if not network_policies.is_everywhere(cidr) or is_for_all_ports(allowed):
                 continue
             excepted = merged(paths.get(peer, ("ipBlock", "except")))
             left = [
@@ -271,7 +270,7 @@ def network_policy_allows_all_ports(objects: Objects) -> Iterator[Problem]:
                 allowed.peers is None
                 or any(is_any_address(p) or _is_any_namespace(p) for _, p in allowed.peers)
             )
-            if allowed.peers is not None and _is_for_all_ports(allowed) and not is_reported:
+            if allowed.peers is not None and is_for_all_ports(allowed) and not is_reported:
                 targets = _targets(objects, policy, direction, allowed)
                 ports = {port for workload in targets for port in has_ports(workload)}
                 name, label = FIELDS[direction][0], policy.manifest.label
@@ -297,134 +296,6 @@ def _targets(objects: Objects, policy: Policy, direction: str, allowed: Rule) ->
     return list(named_pods(objects, allowed))
 
 
-@rule(CONNECTIVITY, outcome=Outcome.RISK)
-def engine_api_too_open(objects: Objects) -> Iterator[Problem]:
-    """NetworkPolicies open the Engine API of a chain node only to the Maru that drives it.
-
-    Otherwise other clients can reach the API that decides which blocks the chain has.
-    """
-    effect = "these clients can decide which blocks the chain has"
-    yield from _open_to_others(objects, "engine", "the Engine API", effect)
-
-
-@rule(CONNECTIVITY, outcome=Outcome.RISK)
-def maru_api_too_open(objects: Objects) -> Iterator[Problem]:
-    """NetworkPolicies open Maru's API only to the sequencers, for their readiness probes.
-
-    Otherwise other clients can use it: it has no authentication, and requests cost validators time.
-    """
-    effect = "the API has no authentication, and requests cost validators time"
-    yield from _open_to_others(objects, "api", "Maru's API", effect)
-
-
-def _open_to_others(objects: Objects, name: str, api: str, effect: str) -> Iterator[Problem]:
-    """Yield the peers to which a named port is open without need."""
-    for workload in objects.workloads:
-        number = objects.parties[label_of(workload)].ports.get((name, "TCP"))
-        if number is None:
-            continue
-        callers = [
-            label_of(call.source)
-            for call in objects.calls
-            if call.port == number and workload in call.targets
-        ]
-        for policy in objects.isolating[INGRESS, label_of(workload)]:
-            for allowed in policy.rules[INGRESS]:
-                party = objects.parties[label_of(workload)]
-                is_for_port = network_policies.is_for_port(allowed, party, number)
-                if not is_for_port or _is_reported_elsewhere(objects, allowed):
-                    continue
-                clients = {path: _others(objects, p, callers) for path, p in allowed.peers or ()}
-                is_peer_wrong = any(
-                    network_policies.is_for(policy, allowed, objects.parties[caller])
-                    for caller in callers
-                )
-                port = f"{number}/TCP of {label_of(workload)}"
-                if not allowed.peers:
-                    clients = {allowed.path: "all clients"}
-                for path, others in clients.items():
-                    if others:
-                        message = f"{policy.manifest.label} opens {api} ({port}) to {others}: "
-                        message += effect
-                        place = path if is_peer_wrong else _port_item(allowed, party, number)
-                        change = _without_port(allowed, number)
-                        if is_peer_wrong:
-                            change = narrower(objects, policy, allowed, path, callers)
-                        fix = change + f", because {_only(callers, 'need')} access to {api}"
-                        yield Problem(policy.manifest, place, message, fix)
-
-
-def _only(labels: Sequence[str], verb: str) -> str:
-    """Return that only the pods with the labels do something, in words."""
-    names = sorted(set(labels))
-    if not names:
-        return f"no pod of the environment {verb}s"
-    return f"only {joined(names)} {verb if names[1:] else f'{verb}s'}"
-
-
-def _port_item(allowed: Rule, target: Party, port: int) -> Where:
-    """Return the path of the item that opens a port in a rule; of the rule if it opens all."""
-    items = allowed.ports or ()
-    return next(
-        (path for path, item in items if network_policies.covers(item, target, port, "TCP")),
-        allowed.path,
-    )
-
-
-def _without_port(allowed: Rule, number: int) -> str:
-    """Return how a rule no longer allows a port; one without ports would allow all of them."""
-    if allowed.ports is None:
-        return f"list the ports of this rule, without {number}"
-    is_only = len(allowed.ports) == 1
-    if is_only:
-        return "remove this rule"
-    words = f"{number} from the ports of this rule"
-    # A range opens other ports, too.
-    has_range = any("endPort" in item for _, item in allowed.ports)
-    return f"remove {words}" if has_range else advice.remove(words)
-
-
-def _is_reported_elsewhere(objects: Objects, allowed: Rule) -> bool:
-    """Return whether other rules report it: in production, a rule for all peers or all ports."""
-    return objects.is_production and (allowed.peers is None or _is_for_all_ports(allowed))
-
-
-def _others(objects: Objects, peer: Peer, callers: Sequence[str]) -> str:
-    """Return the clients of a peer other than the callers, in words; empty if there are none."""
-    if peer.keys() != {"podSelector"}:
-        return flow(peer)
-    if not peer["podSelector"]:
-        return "all pods of the namespace"
-    clients = {label_of(workload) for workload in objects.selected(peer["podSelector"])}
-    others = clients - set(callers)
-    return f"the pods of {joined(sorted(others))}" if others else ""
-
-
-@rule(CONNECTIVITY, outcome=Outcome.RISK)
-def ethstats_too_open(objects: Objects) -> Iterator[Problem]:
-    """NetworkPolicies open EthStats only to those pods of the environment that report to it.
-
-    Otherwise other pods can report data under the name of any chain node, and the dashboard shows
-    false data.
-    """
-    for workload in objects.workloads:
-        if workload.manifest.component != "ethstats":
-            continue
-        callers = [label_of(call.source) for call in objects.calls if workload in call.targets]
-        for policy in objects.isolating[INGRESS, label_of(workload)]:
-            items = [(one, *item) for one in policy.rules[INGRESS] for item in one.peers or ()]
-            for allowed, path, peer in items:
-                is_by_labels = peer.keys() == {"podSelector"}
-                if is_by_labels and (others := _others(objects, peer, callers)):
-                    message = (
-                        f"{policy.manifest.label} opens EthStats to {others}, which can report"
-                        " false data"
-                    )
-                    change = narrower(objects, policy, allowed, path, callers)
-                    fix = change + f", because {_only(callers, 'report')} to EthStats"
-                    yield Problem(policy.manifest, path, message, fix)
-
-
 def _rules(objects: Objects, direction: str) -> Iterator[tuple[Policy, Rule]]:
     """Yield the rules for a direction, each with its policy."""
     for policy in objects.policies:
@@ -438,17 +309,6 @@ def _is_any_namespace(peer: Peer) -> bool:
     return peer.get("podSelector") in (None, {}) and selects(
         selector, {network_policies.NAMESPACE: "any"}
     )
-
-
-def _is_for_all_ports(allowed: Rule) -> bool:
-    """Return whether a rule allows all ports, or most of them."""
-    if allowed.ports is None or any(item.get("port") is None for _, item in allowed.ports):
-        return True
-    numbers = 0
-    for _, item in allowed.ports:
-        first = whole(item["port"], 0)
-        numbers += max(0, min(whole(item.get("endPort"), first), _LAST_PORT) - first)
-    return numbers > _LAST_PORT // 2
 
 
 @rule("https://datatracker.ietf.org/doc/html/rfc5737", outcome=Outcome.HIDDEN)

@@ -12,7 +12,7 @@ from scripts.kubernetes import containers, network_policies, services
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.network_policies import EGRESS, INGRESS, Policy, Rule
 from scripts.kubernetes.services import ServicePort
-from scripts.kubernetes.workloads import Workload
+from scripts.kubernetes.workloads import Workload, whole
 from scripts.rules.snapshot import Objects
 
 CONCEPTS = "https://kubernetes.io/docs/concepts/services-networking/network-policies/"
@@ -147,3 +147,17 @@ def flow(data: Any) -> str:
     if isinstance(data, list):
         return f"[{', '.join(map(flow, data))}]"
     return str(data)
+
+
+_LAST_PORT = 65535
+
+
+def is_for_all_ports(allowed: Rule) -> bool:
+    """Return whether a rule allows all ports, or most of them."""
+    if allowed.ports is None or any(item.get("port") is None for _, item in allowed.ports):
+        return True
+    numbers = 0
+    for _, item in allowed.ports:
+        first = whole(item["port"], 0)
+        numbers += max(0, min(whole(item.get("endPort"), first), _LAST_PORT) - first)
+    return numbers > _LAST_PORT // 2
