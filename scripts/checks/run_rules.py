@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from scripts.rendering import block_lines, provenance
 from scripts.rendering.pipeline import Rendering
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem, Rule
-from scripts.rules.snapshot import Objects
+from scripts.rules.snapshot import Objects, destination
 
 
 def check(
@@ -134,6 +134,7 @@ def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> l
     """Return the renderings as rules see them, without those that failed."""
     rendered = [rendering for rendering in renderings if rendering.manifests]
     before = _before(root, rendered, against) if against else {}
+    gone = {name: old for name, old in before.items() if name not in layout.environments(root)}
     nothing = Before(None, None, "")
     return [
         Objects(
@@ -151,8 +152,17 @@ def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> l
             kubernetes_version_before=old.kubernetes_version,
         )
         for rendering in rendered
-        for old in (before.get(rendering.name, nothing),)
+        for old in (before.get(rendering.name) or _renamed(rendering, gone) or nothing,)
     ]
+
+
+def _renamed(rendering: Rendering, gone: Mapping[str, Before]) -> Before | None:
+    """Return what a new environment replaces: one that is gone, in its cluster and namespace."""
+    place = destination(rendering.settings[1])
+    replaced = (
+        old for old in gone.values() if old.application and destination(old.application) == place
+    )
+    return next(replaced, None)
 
 
 def _before(root: Path, renderings: Sequence[Rendering], against: str) -> dict[str, Before]:

@@ -33,6 +33,7 @@ _NAME = ["metadata", "name"]
 SETTINGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("kubernetesVersion",): ("kubernetesVersion",),
     ("zones",): ("zones",),
+    ("metadata", "name"): ("name",),
     ("spec", "destination", "namespace"): ("namespace",),
     ("spec", "destination"): ("cluster",),
     ("spec", "source", "repoURL"): ("repository", "url"),

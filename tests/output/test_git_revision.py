@@ -311,6 +311,19 @@ def test_a_new_environment_has_no_changes(kept: Repository) -> None:
     assert kept.run("validate", "dev", "--against", "HEAD").code == 0
 
 
+def test_a_renamed_environment_is_compared_with_what_it_replaces(kept: Repository) -> None:
+    (kept / "overlays/dev").rename(kept / "overlays/development")
+    kept.replace("overlays/development/environment.yaml", "name: dev\n", "name: development\n")
+    kept.write("overlays/development/values.yaml", WITHOUT_BESU)
+    assert kept.run("render").code == 0
+    done = kept.run("validate", "--against", "HEAD")
+    assert done.code == 1
+    place = "overlays/development/environment.yaml:2:1  error  environment-renamed"
+    assert place in done.out
+    assert "→ write name: dev, and rename the folder back to overlays/dev\n" in done.out
+    assert "error  data-object-removed  StatefulSet/linea-stack-besu" in done.out
+
+
 def test_a_waiver_for_a_change_may_stay_until_it_expires(kept: Repository) -> None:
     kept.write("overlays/dev/values.yaml", WITHOUT_BESU)
     _waive(kept)

@@ -36,6 +36,26 @@ def environment_moved(objects: Objects) -> Iterator[Problem]:
     yield Problem(objects.application, path, message, fix)
 
 
+@rule("argocd/README.md")
+def environment_renamed(objects: Objects) -> Iterator[Problem]:
+    """An environment keeps its name as long as it keeps its cluster and namespace.
+
+    Argo CD deletes no Application that is removed from git. So the old Application keeps its
+    objects, and because of FailOnSharedResource no sync of the new one succeeds.
+    """
+    earlier = objects.application_before
+    if earlier is None or earlier.name == objects.application.name:
+        return
+    new, (_, namespace) = objects.application.name, _place(earlier)
+    message = (
+        f"Application/{new} replaces Application/{earlier.name} in the namespace {namespace}: Argo "
+        f"CD keeps {earlier.name} with all objects, so every sync of {new} fails"
+    )
+    old = earlier.name.removeprefix("linea-")
+    fix = f"write name: {old}, and rename the folder back to overlays/{old}"
+    yield Problem(objects.application, ("metadata", "name"), message, fix)
+
+
 def _place(application: Manifest) -> tuple[str, str]:
     """Return the cluster, by its URL or name, and the namespace of an Application."""
     server, name, namespace = destination(application)
