@@ -185,8 +185,8 @@ def _without_option(
         if "args" in path and word and not word.startswith("-") and not is_value:
             bare = _DASHES.sub("", word)
             name = bare.partition("=")[0].split()[0]
-            message = f"the argument {word} begins with no --, and is not the value of the option"
-            message += " before it, so the program does not start"
+            message = f"the argument {word} does not begin with --, and is not the value of the"
+            message += " option before it, so the program does not start"
             fix = "write one argument per item, beginning with --, for example --logging=INFO"
             if name in known:
                 fix, word = advice.write_value(f"--{bare}"), f"--{bare}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from decimal import Decimal
 
 from scripts.core.edits import Action
 from scripts.core.findings import Severity
@@ -36,7 +38,9 @@ def invalid_tx_sender_number(objects: Objects) -> Iterator[Problem]:
             path, text = _variable(container, name)
             if path and text and not (text.isascii() and text.isdecimal()):
                 message = f"{name} is {text}, not a whole number of {unit}: no transfer is made"
-                fix = f"write the number of {unit} in decimal digits"
+                fix = f"write the number of {unit} in digits only"
+                if right := _digits(text):
+                    fix = f'write value: "{right}"'
                 yield Problem(container.workload.manifest, path, message, fix, text)
 
 
@@ -124,6 +128,13 @@ def _variable(container: Container, name: str) -> tuple[Where, str]:
         if variable.get("name") == name:
             return (*path, "value"), containers.known_value(variable) or ""
     return (), ""
+
+
+def _digits(text: str) -> str:
+    """Return a number such as 1e18, 10 wei or 5s in digits; an empty text if it is not clear."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e\+?[0-9]{1,2})?) ?(?:wei|s)?", text.lower())
+    number = Decimal(found[1]) if found else Decimal("0.5")
+    return str(int(number)) if number == number.to_integral_value() else ""
 
 
 def _interval(container: Container) -> int:

@@ -8,6 +8,7 @@ from scripts.core import paths
 from scripts.kubernetes import quantity
 from scripts.kubernetes.containers import Container, known_value
 from scripts.kubernetes.manifest import Where
+from scripts.kubernetes.quantity import shown
 from scripts.kubernetes.workloads import mappings
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -90,7 +91,7 @@ def restore_volume_too_small(objects: Objects) -> Iterator[Problem]:
                         f"{manifest.label} restores a backup to a volume of {amount}, less than the"
                         " volume that is backed up: the drill fails once that is fuller"
                     )
-                    fix = "write the storage of Besu's volumeClaimTemplates"
+                    fix = f"write storage: {shown('storage', wanted)}, the size of Besu's volume"
                     yield Problem(manifest, (*place, *path), message, fix)
 
 

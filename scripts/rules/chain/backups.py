@@ -124,7 +124,8 @@ def retention_cuts_tiers(objects: Objects) -> Iterator[Problem]:
                 f"{name} of {container.workload.manifest.label} keeps backups for {limits[name]} "
                 f"{unit}, but RETENTION_DAYS deletes them after {days} days"
             )
-            fix = f'write value: "{needed}" or more (in the values: backup.retention.days)'
+            fix = f'write value: "{needed}" or more for RETENTION_DAYS'
+            fix += " (in the values: backup.retention.days)"
             path = variables["RETENTION_DAYS"][1]
             yield Problem(container.workload.manifest, path, message, fix)
 

@@ -80,7 +80,11 @@ def _mismatch(maru: Genesis, besu: Genesis, own: dict[int, str], begun: int, at:
     )
     fix = f'write "elFork": "{wanted.capitalize()}"'
     if wanted not in _MARU_KNOWS:
-        fix = f"remove {wanted}Time from {besu.key}: Maru has no such fork yet"
+        message = (
+            f"{wanted}Time is {_shown(since)}, a fork that Maru does not have: from then on, Besu "
+            "rejects Maru's requests, and no block is built"
+        )
+        fix = f"remove {wanted}Time"
         return besu.problem(["config", f"{wanted}Time"], message, fix)
     later = besu.forks.get(own[begun])
     if at == begun and later is not None and later > at:
@@ -165,7 +169,12 @@ def missing_system_contract(objects: Objects) -> Iterator[Problem]:
                     f"alloc has no code at {address} ({key}): Besu rejects each block from Prague "
                     "on"
                 )
-                fix = f"add the account {address} with its code, as nox -s network writes it"
+                fix = (
+                    f"copy the account {address} with its code from genesis.besu in the "
+                    "network.yaml of another environment"
+                )
+                if str(address).lower() != usual.lower():
+                    fix = f'write "{key}": "{usual}" in config'
                 yield genesis.problem(["alloc"], message, fix)
 
 
@@ -198,7 +207,7 @@ def first_block_in_future(objects: Objects) -> Iterator[Problem]:
         at = number(genesis.get("timestamp"))
         if at is not None and at > time.time():
             message = f"timestamp is {_shown(at)}: until then no block is valid"
-            fix = "run printf '0x%x\\n' \"$(date +%s)\", and write the time that it prints"
+            fix = 'run printf \'0x%x\\n\' "$(date +%s)", and write its output as "timestamp"'
             if at >= _MILLISECONDS:
                 message = f"timestamp is {at}, thousands of years from now: no block is ever valid"
                 if _FIRST <= (seconds := _seconds(at)) < time.time():

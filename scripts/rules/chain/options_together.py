@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
-from scripts.chain.node_config import BESU, MARU, listed
+from scripts.chain.node_config import BESU, MARU, Node, Setting, listed
 from scripts.chain.version import release
 from scripts.core import advice, paths
 from scripts.core.sentences import joined
@@ -84,7 +84,7 @@ def conflicting_tx_pool_options(objects: Objects) -> Iterator[Problem]:
             fix = removed(fix, setting)
         place = setting
         if pool and not is_layered:
-            fix = f"{write(node, pool, 'tx-pool', 'LAYERED')}, or remove {together}"
+            fix = f"{write(node, pool, 'tx-pool', 'LAYERED')}; to keep {kind}, remove {together}"
             place = pool
         yield Problem(place.manifest, place.path, message, fix, line=line(place))
 
@@ -173,7 +173,7 @@ def sequencer_prunes_history(objects: Objects) -> Iterator[Problem]:
                     "sequencers delete old blocks, and a node with an empty volume finds no peer "
                     "with the full history"
                 )
-                fix = f"remove {named(setting)}, and the other options of pruning"
+                fix = f"remove {_pruning(node, setting)}"
                 yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
 
 
@@ -211,6 +211,23 @@ def max_peers_too_low(objects: Objects) -> Iterator[Problem]:
             yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))
 
 
+def _pruning(node: Node, first: Setting) -> str:
+    """Return the names of a node's options of pruning, which the one that starts it needs."""
+    others = [
+        setting
+        for key, setting in sorted(node.settings.items())
+        if re.search("pruning|history-expiry", key, re.IGNORECASE) and setting != first
+    ]
+    return joined([named(setting) for setting in (first, *others)])
+
+
+def _with_tcp(peer: str) -> str:
+    """Return how to write the address of a peer."""
+    if _PEER.fullmatch(right := peer.replace("/udp/", "/tcp/")):
+        return f"write {right}"
+    return "write /dns4/HOST/tcp/PORT/p2p/ID, with peerId of the validator in network.yaml as ID"
+
+
 _PEER = re.compile(r"/(dns|dns4|dns6|ip4|ip6)/[^/]+/tcp/\d+/p2p/\w+")
 
 
@@ -225,7 +242,7 @@ def invalid_maru_address(objects: Objects) -> Iterator[Problem]:
         if node.program != MARU:
             continue
         wrong = [
-            (setting, text, "write /dns4/HOST/tcp/PORT/p2p/ID, as network.validators has it")
+            (setting, text, _with_tcp(text))
             for setting, text in node.peers
             if not _PEER.fullmatch(text)
         ]

@@ -95,7 +95,8 @@ def alert_duration_exceeds_range(objects: Objects) -> Iterator[Problem]:
                     f"{window.function} within {length}: after a single change, it never fires"
                 )
                 shorter = promql.duration(max(60, window.seconds // 10))
-                longer = f", or a range of more than {query.rule['for']}"
+                lasting_for = query.rule["for"]
+                longer = f"; to keep for: {lasting_for}, write a range of more than {lasting_for}"
                 fix = advice.write("for", shorter).unless(longer)
                 yield Problem(query.manifest, (*query.path[:-1], "for"), message, fix)
                 break
@@ -146,13 +147,17 @@ def invalid_alert_template(objects: Objects) -> Iterator[Problem]:
         for field in ("annotations", "labels"):
             for key, text in (paths.get(query.rule, [field]) or {}).items():
                 if wrong := _broken(str(text)):
-                    message = f"{field}.{key} of the alert {name} {wrong}: its text is an error"
+                    message = f"{field}.{key} of the alert {name} {wrong}: Prometheus rejects the "
+                    message += "rule, or shows an error instead of the text"
+                    near = difflib.get_close_matches(wrong.partition("$")[2], _VARIABLES, 1)
                     fix = "write each template as {{ $value }} or {{ $labels.NAME }}"
+                    if near:
+                        fix = f"write ${near[0]}"
                     yield Problem(query.manifest, (*query.path[:-1], field, key), message, fix)
 
 
 _VARIABLE = re.compile(r"\$(\w+)")
-_VARIABLES = {"labels", "value", "externalLabels", "externalURL"}
+_VARIABLES = ("labels", "value", "externalLabels", "externalURL")
 
 
 def _broken(text: str) -> str:
@@ -163,8 +168,8 @@ def _broken(text: str) -> str:
         return "has a template that is not closed with }} or not opened with {{"
     own = {name for each in inside for name in re.findall(r"\$(\w+)\s*:?=", each)}
     for name in (name for each in inside for name in _VARIABLE.findall(each)):
-        if name not in _VARIABLES | own:
-            return f"uses ${name}, a variable that Prometheus does not have"
+        if name not in own and name not in _VARIABLES:
+            return f"uses a variable that Prometheus does not have, ${name}"
     return ""
 
 

@@ -35,7 +35,8 @@ def invalid_dashboard(objects: Objects) -> Iterator[Problem]:
             message = f"the dashboard {key} is not valid JSON (line {error.lineno}: {error.msg}): "
             message += "Grafana does not load it"
             wrong = text.splitlines()[error.lineno - 1 : error.lineno]
-            fix: str = f"correct the JSON at line {error.lineno}, or just above it"
+            above = ", or just above it" if error.lineno > 1 else ""
+            fix: str = f"correct the JSON at line {error.lineno}{above}"
             before = text[: error.pos].rstrip()
             if before.endswith(","):
                 line = before.count("\n") + 1
@@ -46,15 +47,22 @@ def invalid_dashboard(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, ("data", key), message, fix, "".join(wrong).strip())
             continue
         uid = data.get("uid") if isinstance(data, dict) else None
-        if not isinstance(data, dict) or not data.get("title"):
+        if not isinstance(data, dict):
+            message = f"the dashboard {key} is not a JSON object: Grafana does not load it"
+            fix = "write one dashboard in { and }, with nothing around it"
+            yield Problem(manifest, ("data", key), message, fix)
+        elif not data.get("title"):
             message = f"the dashboard {key} has no title: Grafana does not load it"
-            yield Problem(manifest, ("data", key), message, 'write "title": "…" in its JSON')
+            fix = f'write a "title" in {key}, beside "panels"'
+            yield Problem(manifest, ("data", key), message, fix)
         elif uid and (len(str(uid)) > _MOST_UID or not _UID.fullmatch(str(uid))):
             message = (
-                f"the uid {uid} of the dashboard {key} is not valid: Grafana does not load the "
+                f'the uid "{uid}" of the dashboard {key} is not valid: Grafana does not load the '
                 "dashboard"
             )
-            fix = f"write at most {_MOST_UID} letters, digits, dashes and underscores"
+            right = re.sub(r"[^a-zA-Z0-9_-]+", "-", str(uid))[:_MOST_UID].strip("-") or "own"
+            fix = f'write "uid": "{right}", or other letters, digits, dashes and underscores, at '
+            fix += f"most {_MOST_UID}"
             yield Problem(manifest, ("data", key), message, fix, _uid_line(text))
 
 
@@ -77,7 +85,7 @@ def duplicate_dashboard_uid(objects: Objects) -> Iterator[Problem]:
             )
             own = key.removesuffix(".json").removeprefix(f"{objects.namespace}-")[-_MOST_UID:]
             new = own if own != uid else f"{own[: _MOST_UID - 2]}-2"
-            words, old = f'write "uid": "{new}" in its JSON', _uid_line(text)
+            words, old = f'write "uid": "{new}" in {key}', _uid_line(text)
             right = old.replace(json.dumps(uid), json.dumps(new))
             fix = advice.in_text(words, text, old, right) if old else Fix(words)
             yield Problem(manifest, ("data", key), message, fix, _uid_line(text))

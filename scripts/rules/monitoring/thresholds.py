@@ -74,11 +74,11 @@ def _better(query: Query, found: Comparison) -> str:
     is_switch = expression is not None and bool(expression.metrics & _SWITCHES)
     if found.value == SHARE and not is_switch and 1 < limit <= 100:
         right = f"{operator} {limit / 100:g}"
-        words = f"write {right}: the value is a ratio, and not in percent"
+        words = f"write {right}: the value is a ratio, not a percentage"
         return advice.in_text(words, query.text, found.text, right)
-    if high == math.inf:
-        return f"write a number above {low:g}"
-    return f"write a number between {low:g} and {high:g}"
+    least, most = f"{low:g}", f"{min(high, low + 1):g}"
+    example = f"{operator} {most if operator in ('<', '>=', '!=') else least}"
+    return f"write a limit that the value can pass, for example {example}"
 
 
 @once
@@ -122,7 +122,8 @@ def alert_limit_below_schedule(objects: Objects) -> Iterator[Problem]:
             )
             fix = _limit(query, manifest, 2 * between + longest)
             if limit == _LIMITS.get(manifest.component, ("", 0))[1]:
-                fix = fix.unless("; if backups should be more frequent, write a shorter schedule")
+                often = f"; if {manifest.label} should run more often, change its schedule"
+                fix = fix.unless(often)
                 yield Problem(manifest, ("spec", "schedule"), message, fix)
             else:
                 yield Problem(query.manifest, query.path, message, fix)
@@ -182,4 +183,4 @@ def _limit(query: Query, manifest: Manifest, seconds: int) -> Fix:
     is_ours = query.manifest.template.startswith("chart/") and manifest.component in _LIMITS
     if is_ours:
         return advice.write_values(_LIMITS[manifest.component][0], seconds)
-    return Fix(f"write > {seconds}")
+    return Fix(f"write > {seconds} in the expression of the alert")

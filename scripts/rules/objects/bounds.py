@@ -74,6 +74,8 @@ def number_out_of_range(objects: Objects) -> Iterator[Problem]:
                 f" allows only numbers {allowed}: it rejects the object, so the sync fails"
             )
             fix = advice.write(str(path[-1]), _nearest(path, number, low, high))
+            if path[-1] in _MODES:
+                fix = fix + f" (0{_nearest(path, number, low, high):o} in octal)"
             if high is None or number < low:
                 fix = fix.unless(f", or another number {allowed}")
             yield Problem(manifest, path, message, fix)
@@ -180,9 +182,9 @@ def scaling_without_policy(objects: Objects) -> Iterator[Problem]:
                     f"{direction} of {scaler.label} has an empty list of policies: the API server"
                     " rejects the object, so the sync fails"
                 )
-                fix = f"write {direction}.selectPolicy: Disabled beside a policy, to never"
-                fix += f" {'add' if direction == 'scaleUp' else 'remove'} pods; otherwise write a"
-                fix += " policy, for example {type: Pods, value: 1, periodSeconds: 300}"
+                verb = "add" if direction == "scaleUp" else "remove"
+                fix = "write policies: [{type: Pods, value: 1, periodSeconds: 300}]; to never"
+                fix += f" {verb} pods, write selectPolicy: Disabled, too"
                 yield Problem(scaler, path, message, fix)
 
 

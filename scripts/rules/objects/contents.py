@@ -83,6 +83,8 @@ def malformed_xml(objects: Objects) -> Iterator[Problem]:
                 fix = "close each element in this line and above it, in reverse order"
                 if "mismatched" not in str(error) and "no element" not in str(error):
                     fix = "correct the XML in this line or above it"
+                if "junk" in str(error):
+                    fix = "remove everything after the end of the first element, here and below"
                 lines = text.rstrip("\n").count("\n") + 1
                 line = min(error.lineno, lines)
                 yield Problem(manifest, ("data", key), message, fix, line=line)

@@ -102,8 +102,8 @@ def invalid_cron_schedule(objects: Objects) -> Iterator[Problem]:
                 f"{workload.manifest.label}"
             )
             fix: str = (
-                "write minute, hour, day of the month, month and day of the week, for example "
-                '"0 */6 * * *"'
+                "write five fields: minute, hour, day of the month, month, day of the week, for "
+                'example "0 */6 * * *"'
             )
             if near := next((c for c in schedules.candidates(schedule) if cron.is_valid(c)), ""):
                 words = f'write schedule: "{near}"'

@@ -49,7 +49,11 @@ def invalid_image_name(objects: Objects) -> Iterator[Problem]:
             if isinstance(image, str) and image and not _REFERENCE.fullmatch(image):
                 message = f"{called(container)} has the image {image}, which is not a valid name"
                 message += ": the pod does not start"
-                fix = "write image: NAME:TAG, or NAME:TAG@sha256:DIGEST"
+                fix = "write image: NAME:TAG, or NAME:TAG@sha256:DIGEST, with NAME in lower case"
+                tag = image.rpartition("/")[2].partition(":")[2]
+                name = image.removesuffix(tag).lower()
+                if _REFERENCE.fullmatch(f"{name}{tag}"):
+                    fix = f"write image: {name}{tag}"
                 yield Problem(workload.manifest, (*container.path, "image"), message, fix, image)
 
 
@@ -67,7 +71,8 @@ def image_versions_differ(objects: Objects) -> Iterator[Problem]:
                 other, version = main[match[1]]
                 message = (
                     f"{called(container)} uses version {match[2] or 'latest'} of {match[1]}, but"
-                    f" {other.name} in the same pod uses {version or 'latest'}"
+                    f" the container {other.name} of the same pod uses {version or 'latest'}: one "
+                    "of them was left out of an update"
                 )
                 fix = f"write image: {other.data.get('image')}"
                 yield Problem(workload.manifest, (*container.path, "image"), message, fix)

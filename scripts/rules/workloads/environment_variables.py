@@ -389,7 +389,8 @@ def transfers_faster_than_blocks(objects: Objects) -> Iterator[Problem]:
                 "makes fewer transfers"
             )
             least = -(-between // int(pending[1]))
-            fix = f'write value: "{least}" or more (in the values: txSender.interval)'
+            fix = f'write value: "{least}" or more for {_INTERVAL} (in the values: '
+            fix += "txSender.interval)"
             yield Problem(container.workload.manifest, (*path, "value"), message, fix)
 
 

@@ -48,7 +48,10 @@ def limits_without_entries(objects: Objects) -> Iterator[Problem]:
         field = "hard" if manifest.kind == "ResourceQuota" else "limits"
         if not manifest.get("spec", field):
             message = f"{manifest.label} has no {field}: it limits nothing"
-            fix = f"write entries in {field}; if no limit is wanted, remove {manifest.label}"
+            entry = "an item with type: Container to limits"
+            if field == "hard":
+                entry = "what all pods together may request to hard, for example requests.cpu"
+            fix = f"add {entry}; if no limit is wanted, remove {manifest.label}"
             yield Problem(manifest, ("spec", field), message, fix)
 
 

@@ -84,8 +84,9 @@ def drain_exceeds_grace_period(objects: Objects) -> Iterator[Problem]:
                     f"(deregistration_delay), but {called(container)} is killed after {grace} s: "
                     "they are cut"
                 )
-                fix = f"write deregistration_delay.timeout_seconds={min(30, grace)}; otherwise, "
-                fix += f"write terminationGracePeriodSeconds: {delay[1]}"
+                fix = f"write deregistration_delay.timeout_seconds={min(30, grace)}; if "
+                fix += "connections last longer, write terminationGracePeriodSeconds: "
+                fix += f"{delay[1]} for {container.workload.manifest.label}"
                 path: Where = ("metadata", "annotations", _ATTRIBUTES)
                 yield Problem(manifest, path, message, fix, delay[0])
 
