@@ -109,6 +109,8 @@ def _sessions(root: Path, workflows: Sequence[Document]) -> Iterator[Finding]:
                 fix = "write only the command, so that its exit code is that of the step"
                 if "--against" in step.excuse:
                     fix = f'write nox -s {session} -- --format github ${{BASE:+--against "$BASE"}}'
+                elif "is not set" in step.excuse:
+                    fix = f"add env: {{BASE: {_BASE}}} to the step"
             yield step.document.finding(_ID, list(step.field), message, fix)
             continue
         document, path = _place(gates, workflows)
@@ -116,10 +118,16 @@ def _sessions(root: Path, workflows: Sequence[Document]) -> Iterator[Finding]:
             f"no workflow of pull requests runs nox -s {session}: a pull request can be merged"
         )
         message += " without it"
-        fix = f"add {session} to strategy.matrix.session, or restore {_FOLDER}/pull-request.yaml"
+        fix = f"add {session} to strategy.matrix.session"
+        if not path:
+            fix = f"restore {_FOLDER}/pull-request.yaml from git"
         if document not in gates:
             fix = "add pull_request to on in this workflow"
         yield document.finding(_ID, list(path), message, fix)
+
+
+_BASE = "${{ github.event_name == 'pull_request' && 'HEAD^1' || '' }}"
+"""The base of a pull request, which the checkout of its merge commit has as the first parent."""
 
 
 def _is_on_purpose(step: _Step, session: str) -> bool:
@@ -249,9 +257,9 @@ def _excuse(
         return "a later push to the pull request does not start the workflow", ("on", "types")
     for where, part in (("job", job), ("step", step)):
         if part.get("continue-on-error") not in (None, False):
-            return f"the failure of the {where} counts for nothing", (where, "continue-on-error")
+            return f"the failure of the {where} is ignored", (where, "continue-on-error")
         if not _is_true(part.get("if"), session, case):
-            return f"the {where} has the condition {part.get('if')}", (where, "if")
+            return f"the {where} runs only on the condition {part.get('if')}", (where, "if")
     run = str(step.get("run", ""))
     if found := _IGNORED.search(run):
         return f"its script goes on after a failure ({found[0].strip()})", ("step", "run")
@@ -295,7 +303,7 @@ def _permissions(document: Document) -> Iterator[Finding]:
         message = "pull_request_target runs with the secrets of this repository and a token that"
         message += " may write: a pull request from a fork could use them"
         place: paths.ValuePath = ["on", "pull_request_target"]
-        yield document.finding(_ID, place, message, "write pull_request")
+        yield document.finding(_ID, place, message, "write pull_request instead")
     rights = document.data.get("permissions")
     if rights is None:
         message = "the workflow has no permissions: its token may write if the repository's default"
@@ -359,9 +367,8 @@ def _owners(root: Path) -> Iterator[Finding]:
         part = path if "/" not in path else f"{path.rpartition('/')[0].partition('/')[0]}/"
         if path.startswith("overlays/"):
             part = path.rpartition("/")[0] + "/"
-        message = f"/{part} has no code owner: a change of it needs no review by those who answer"
-        message += " for it"
-        fix = f"add a line /{part} with an owner at the end of {_OWNERS}"
+        message = f"/{part} has no code owner: anyone with write access may approve a change of it"
+        fix = f"add the line /{part} @<owner> at the end of {_OWNERS}"
         yield Finding(_OWNERS, number, 1 if number else 0, _ID, message, fix)
 
 

@@ -186,7 +186,8 @@ def _source(application: yamlio.Document, names: Sequence[str]) -> Iterator[Find
             shown = f" ({options[field]})" if field in options else ""
             several = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
             message = f"source.directory.{field}{shown} of the root Application leaves out"
-            message += f" {_FOLDER}/{missing[0]}{several}: Argo CD does not apply them"
+            message += f" {_FOLDER}/{missing[0]}{several}: Argo CD does not apply"
+            message += " them" if several else " it"
             if missing == [_OWN]:
                 message = f"source.directory.include{shown} of the root Application includes {FILE}"
                 message += ": it manages, and may prune, itself"
@@ -232,8 +233,8 @@ def _destination(project: yamlio.Document, application: yamlio.Document) -> Iter
     """Yield findings if the project of the root Application is another one, or forbids it."""
     used, name = paths.get(application.data, ["spec", "project"]), project.data["metadata"]["name"]
     if used != name:
-        message = f"the root Application is in the project {used}, but {FILE} has {name}: its"
-        message += " limits don't apply, and Argo CD may not find the other one"
+        message = f"the root Application is in the project {used}, but {FILE} has {name}, whose"
+        message += f" limits don't apply, and {used} may not exist"
         yield application.finding(_ID, ["spec", "project"], message, advice.write("project", name))
     path: paths.ValuePath = ["spec", "destination"]
     place = paths.get(application.data, path)
@@ -268,8 +269,9 @@ def _impersonated(project: yamlio.Document, application: yamlio.Document) -> Ite
     is_near = difflib.get_close_matches(server, known, 1, 0.8)
     if is_near and not server.endswith("/") and not _permits(project, place, path[-1]):
         message = "no entry of destinationServiceAccounts is for the cluster and namespace of the"
-        message += " root Application: where Argo CD impersonates, the sync fails"
-        fix = f"write server: {place.get('server')} and namespace: {place.get('namespace')} in it"
+        message += " root Application: if Argo CD impersonates service accounts, the sync fails"
+        fix = f"write server: {place.get('server')} and namespace: {place.get('namespace')} in the"
+        fix += " entry"
         yield project.finding(_ID, path, message, fix)
 
 
@@ -278,8 +280,8 @@ def _finalizers(application: yamlio.Document) -> Iterator[Finding]:
     path: paths.ValuePath = ["metadata", "finalizers"]
     for name in paths.get(application.data, path) or ():
         if str(name).startswith("resources-finalizer.argocd.argoproj.io"):
-            message = f"the root Application has the finalizer {name}: who deletes the root deletes"
-            message += " the Applications of all environments"
+            message = f"the root Application has the finalizer {name}: if it is deleted, Argo CD"
+            message += " deletes the Applications of all environments, too"
             yield application.finding(_ID, path, message, "remove finalizers")
 
 

@@ -33,10 +33,10 @@ class Secret:
 
     def finding(self) -> Finding:
         """Return it as a finding; the secret itself is not in it."""
-        fix = "remove the secret, store it in a Secret or in the secrets manager, and replace it"
-        fix += (
-            " by a new one: git keeps the old one; if it is none, add a waiver with the reason to"
+        fix = (
+            "remove the secret, create a new one, because git keeps the old one, and store that in"
         )
+        fix += " the secrets manager; if the text is not a secret, add a waiver with the reason to"
         fix += " base/policy.yaml"
         return Finding(self.file, self.line, self.column, self.check, self.message, fix)
 
@@ -79,7 +79,7 @@ def search(tree: Path) -> list[Secret]:
             Path(each["File"]).as_posix(),
             each["StartLine"],
             each["StartColumn"],
-            f"the line seems to have a secret: {each['Description'].rstrip('.')}",
+            f"the line seems to contain a secret: {each['Description'].rstrip('.')}",
         )
         for each in found
     ]

@@ -88,13 +88,17 @@ def how_to_get(root: Path, paths: Sequence[str]) -> str:
         return f"run git submodule update --init {' '.join(modules)}"
     if _git(root, "config", "--bool", "core.sparseCheckout") == ["true\n"]:
         return f"run git sparse-checkout add {' '.join(_folders(paths))}"
-    return f"run {_track(root, paths[0])}, and git checkout -- {paths[0]}"
+    marked = [
+        path for path in paths if (path in read(root).assumed) is (paths[0] in read(root).assumed)
+    ]
+    files = " ".join(marked)
+    return f"run {_track(root, paths[0], files)} && git checkout -- {files}"
 
 
-def _track(root: Path, path: str) -> str:
-    """Return the command that makes git look at a file again."""
+def _track(root: Path, path: str, files: str = "") -> str:
+    """Return the command that makes git look at a file again, and at others with its mark."""
     option = "assume-unchanged" if path in read(root).assumed else "skip-worktree"
-    return f"git update-index --no-{option} {path}"
+    return f"git update-index --no-{option} {files or path}"
 
 
 def _folders(paths: Iterable[str]) -> list[str]:
@@ -115,7 +119,7 @@ def not_checked_out(root: Path, name: str) -> list[Finding]:
     if not paths:
         return []
     more = f" (and {len(paths) - 1} more)" if len(paths) > 1 else ""
-    message = f"git has {paths[0]}{more}, but this checkout leaves that out: {name} is incomplete"
+    message = f"git has {paths[0]}{more}, but this checkout leaves it out: {name} is incomplete"
     fix = how_to_get(root, paths)
     return [Finding(paths[0], 0, 0, "not-checked-out", message, fix)]
 
@@ -172,14 +176,18 @@ def _lines_of_gitignore(root: Path, paths: Sequence[str]) -> list[tuple[str, str
     found = dict[tuple[str, str], str]()
     for match in filter(None, map(_MATCH.fullmatch, lines)):
         is_own = not Path(match["file"]).is_absolute()
-        place = f"line {match['line']} of {match['file']}" if is_own else "core.excludesFile"
+        place = (
+            f"line {match['line']} of {match['file']}"
+            if is_own
+            else "the file of core.excludesFile"
+        )
         found.setdefault((place, match["pattern"]), match["path"])
     return [(place, pattern, path) for (place, pattern), path in found.items()]
 
 
 def _ignored(place: str, pattern: str, path: str) -> Finding:
     message = f"git ignores {path} ({pattern} in {place}): neither CI nor Argo CD gets it"
-    fix = f"remove {pattern} from {place}, or run git add --force {path}"
+    fix = f"remove {pattern} from {place}; if other files need it, run git add --force {path}"
     return Finding(path, 0, 0, "not-in-git", message, fix)
 
 

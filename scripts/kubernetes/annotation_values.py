@@ -239,7 +239,8 @@ def _web_acl(value: str) -> Invalid | None:
         return None
     if ":global/" in value:
         return Invalid(
-            "is a web ACL for CloudFront (global), and load balancers need a regional one"
+            "is a web ACL for CloudFront (global), and load balancers need a regional one",
+            "<ARN of a regional web ACL>",
         )
     return Invalid(
         "is not the ARN of a regional web ACL of WAFv2, and not none", "<ARN of a web ACL>"

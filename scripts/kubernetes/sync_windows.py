@@ -52,7 +52,7 @@ def blocked(windows: Any, application: str, server: str, namespace: str) -> list
         reason = "it is the only window of the kind allow, and it is never active"
         if len(allowing) > 1:
             reason = "it is never active, nor is another window of the kind allow"
-        fix = "write a schedule with days that exist and a duration of at least 1h"
+        fix = 'write days that exist in schedule, for example "0 3 1 * *", and duration: 1h or more'
         found.append(Blocked(allowing[0], "schedule", reason, fix))
     return found
 

@@ -78,12 +78,12 @@ def _other_bytes(chart: Path, root: Path, paths: Iterable[Path]) -> list[Finding
         ),
         (
             lambda raw: _CONFLICT.search(raw) is not None,
-            "has the marks of an unresolved conflict (<<<<<<<), so programs can't read it",
-            "resolve the conflict, and remove its marks: {}",
+            "has an unresolved merge conflict (<<<<<<<), so programs can't read it",
+            "keep one version, and remove the lines <<<<<<<, ======= and >>>>>>> in {}",
         ),
         (
             lambda raw: _CONTROL.search(raw) is not None and b"\0" not in raw,
-            "has an invisible control character, which shells and parsers read as a letter",
+            "has an invisible control character, which shells and parsers read as part of the text",
             "run perl -pi -e 's/[\\x01-\\x08\\x0B\\x0E-\\x1F\\x7F]//g' {}",
         ),
         (

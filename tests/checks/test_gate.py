@@ -75,7 +75,7 @@ def test_what_keeps_the_gate_is_not_reported(root: Path, file: str, old: str, ne
         (PULL, SESSIONS, SESSIONS.replace(" policy,", ""), "session: [", "policy"),
         (PULL, SESSIONS, SESSIONS.replace("check, ", ""), "session: [", "check"),
         (PULL, SESSIONS, f"{SESSIONS}\n        exclude: [{{session: lint}}]", "sess", "lint"),
-        (PULL, STEP, STEP + "        continue-on-error: true\n", "continue", "counts for nothing"),
+        (PULL, STEP, STEP + "        continue-on-error: true\n", "continue", "is ignored"),
         (
             PULL,
             "    timeout-minutes",

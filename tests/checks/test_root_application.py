@@ -169,7 +169,7 @@ def test_a_root_that_does_not_apply_everything_is_reported(
 
 
 ONLY_WORDS = (
-    "write a schedule with days that exist and a duration of at least 1h",
+    'write days that exist in schedule, for example "0 3 1 * *", and duration: 1h or more',
     'write a cron expression such as schedule: "0 22 * * *"',
 )
 """People must choose a time."""

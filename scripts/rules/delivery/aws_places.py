@@ -123,7 +123,7 @@ def invalid_region(objects: Objects) -> Iterator[Problem]:
                 f"the {place.what} of {place.manifest.label} is in the partition {place.partition},"
                 f" but {home} is in {own}: AWS denies every request with it"
             )
-            fix = f"write {place.text.replace(place.partition, own, 1)}"
+            fix = f"write the ARN {place.text.replace(place.partition, own, 1)}"
             yield Problem(place.manifest, place.path, message, fix, place.text)
         if place.what == "zone" or not place.region:
             continue
@@ -134,22 +134,22 @@ def invalid_region(objects: Objects) -> Iterator[Problem]:
         if partition:
             why = f"{place.region} is in the partition {partition}, not {place.partition}"
             text = place.text.replace(place.partition, partition, 1)
-            fix = advice.saying(f"write {text}", text, is_safe=False)
+            fix = advice.saying(f"write the ARN {text}", text, is_safe=False)
         else:
             is_zone = zone and zone[1] != place.region and annotation_table.partition(zone[1])
             why = f"AWS has no region {place.region}"
             why = f"{place.region} is a zone, not a region" if is_zone else why
             near = difflib.get_close_matches(place.region, annotation_table.regions(), 1)
             right = zone[1] if zone and is_zone else home or next(iter(near), "us-east-1")
-            own = "region: " if place.text == place.region else ""
+            own = "region: " if place.text == place.region else "the ARN "
             text = place.text.replace(place.region, right, 1)
             fix = advice.saying(f"write {own}{text}", text, is_safe=bool(is_zone))
-        message = f"the {place.what} of {place.manifest.label} is invalid: {why}"
+        message = f"the ARN of the {place.what} of {place.manifest.label} is invalid: {why}."
+        message += " AWS rejects it"
         if place.what.startswith("region"):
-            message = f"the {place.what} in {place.manifest.label} is invalid: {why}"
-        yield Problem(
-            place.manifest, place.path, f"{message}. Every request fails", fix, place.text
-        )
+            message = f"the {place.what} in {place.manifest.label} is invalid: {why}."
+            message += " Every request fails"
+        yield Problem(place.manifest, place.path, message, fix, place.text)
 
 
 @rule("https://docs.aws.amazon.com/acm/latest/userguide/acm-regions.html")
@@ -165,14 +165,15 @@ def load_balancer_resource_elsewhere(objects: Objects) -> Iterator[Problem]:
         if not place.region or place.region == home or not annotation_table.partition(place.region):
             continue
         if place.what == "zone":
-            message = f"the zone {place.text} is in another region than the other zones, {home}"
-            fix = f"write a zone of {home}"
+            message = f"the zone {place.text} is not in {home}, as the other zones are: the cluster"
+            message += " has no nodes there"
+            fix = f"write a zone of {home} in which the cluster has nodes"
         else:
             message = (
                 f"the {place.what} of {place.manifest.label} is in {place.region}, but its load"
                 f" balancer is in {home}: AWS rejects it, and the hosts are not served"
             )
-            fix = f"create the {place.what} in {home}, and write its ARN"
+            fix = f"create a {place.what} in {home}, and write its ARN instead"
         yield Problem(place.manifest, place.path, message, fix, place.text)
 
 
@@ -203,7 +204,7 @@ def resource_of_another_account(objects: Objects) -> Iterator[Problem]:
             if key == ROLE:
                 fix = advice.write((ROLE,), right)
             if place.what != "role":
-                fix = f"write the ARN of a {place.what} in the account {home}"
+                fix = f"write the ARN of a {place.what} in the account {home} instead"
             yield Problem(place.manifest, place.path, message, fix, place.text)
 
 
@@ -218,9 +219,10 @@ def store_in_another_region(objects: Objects) -> Iterator[Problem]:
     stores = [place for place in _places(objects) if place.what.startswith("region")]
     for place in _first(stores):
         if place.region != home and annotation_table.partition(place.region):
+            store = "the bucket is" if "bucket" in place.what else "the Secrets are"
             message = (
                 f"the {place.what} in {place.manifest.label} is {place.region}, but the environment"
-                f" is in {home}"
+                f" is in {home}: every request fails unless {store} in {place.region}"
             )
             fix = advice.saying(f"write region: {home}", home)
             yield Problem(place.manifest, place.path, message, fix, place.text)

@@ -104,9 +104,11 @@ def _nested(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
         for place, manifest, path, fix in own.values():
             for other, owner in before:
                 if f"{place}/".startswith(f"{other}/") != f"{other}/".startswith(f"{place}/"):
+                    names = {place: objects.name, other: owner}
+                    outer, inner = sorted(names, key=len)
                     message = (
-                        f"the backups in {place} and those of {owner} in {other} are in one folder:"
-                        " a role that may write to the outer one can delete both"
+                        f"the backups of {names[inner]} in {inner} are inside the folder of"
+                        f" {names[outer]}, {outer}: a role that may write there can delete both"
                     )
                     yield objects, Problem(manifest, path, message, fix)
         before += [(place, objects.name) for place in own]

@@ -73,7 +73,7 @@ def duplicate_load_balancer_name(among: Sequence[Objects]) -> Iterator[tuple[Obj
         )
         fix: str = advice.remove(f"{use.path[-1]}: the controller then chooses a name of its own")
         if what == "address":
-            fix = f"write an address of its own in {use.path[-1]}"
+            fix = f"write another address in {use.path[-1]}"
         yield objects, Problem(use.manifest, use.path, message, fix, use.name)
 
 
@@ -109,9 +109,10 @@ def duplicate_dns_name(among: Sequence[Objects]) -> Iterator[tuple[Objects, Prob
             f"{use.owner} has the DNS name {use.name}, as {_by(objects, owner, other)}: clients"
             " reach one of the two"
         )
-        fix = "write another DNS name, or remove the annotation"
+        fix = f"write another DNS name in {use.path[-1]}; if {use.owner} needs none, remove it"
         if use.path[0] == "spec":
-            fix = f"write another host, or remove the annotation of {_by(objects, owner, other)}"
+            fix = f"write another host; if {use.owner} is the right one, remove {other.path[-1]} of"
+            fix += f" {_by(objects, owner, other)}"
         yield objects, Problem(use.manifest, use.path, message, fix, use.name)
 
 
@@ -144,7 +145,8 @@ def duplicate_node_port(among: Sequence[Objects]) -> Iterator[tuple[Objects, Pro
             f"{use.owner} has the node port {port}, as {_by(objects, owner, other)}: the API server"
             " rejects one of the two"
         )
-        fix = "remove nodePort, and Kubernetes chooses one; or write another number"
+        fix = "remove nodePort: Kubernetes then chooses a free port; if clients need a fixed one,"
+        fix += " write another number"
         yield objects, Problem(use.manifest, use.path, message, fix, port)
 
 

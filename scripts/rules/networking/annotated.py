@@ -90,12 +90,11 @@ def written(manifest: Manifest, key: str, right: str) -> str:
     """Return the fix to write the value of an annotation, where the chart has one for it."""
     value = VALUES.get(key) if manifest.template.startswith("chart/") else None
     if not right:
-        both = f"{value}, without the annotation" if value else f"{key}, or remove the annotation"
-        return f"write a valid value for {both}"
-    if value and key.endswith(_LISTS):
-        return f"write {value}: [{right.replace(',', ', ')}], without the annotation"
+        return f"write a valid value for {value or key}; without the setting, remove the annotation"
     if value:
-        return f"write {value}: {quoted(right)}, without the annotation"
+        is_list = key.endswith(_LISTS)
+        text = f"[{right.replace(',', ', ')}]" if is_list else quoted(right)
+        return f"write {value}: {text}; if the values have the annotation, remove it"
     return set_to(key, right)
 
 

@@ -141,12 +141,21 @@ def set_attribute(manifest: Manifest, key: str, name: str, value: str, old: str)
 
     old: the pair that it replaces.
     """
-    if manifest.template.startswith("chart/") and key == f"{ALB}{_BALANCER}":
+    if _is_of_chart(manifest, key):
+        former = old.partition("=")[0]
+        instead = f", and remove {former} from ingress.alb.attributes" if former != name else ""
         if name == "idle_timeout.timeout_seconds":
-            return f"write ingress.alb.idleTimeoutSeconds: {value}"
-        return f'write ingress.alb.attributes: {{{name}: "{value}"}}'
+            return f"write ingress.alb.idleTimeoutSeconds: {value}{instead}"
+        instead = f" instead of {former}" if instead else ""
+        return f'write {name}: "{value}"{instead} in ingress.alb.attributes'
     text = manifest.annotations.get(key)
     return advice.in_text(f"write {name}={value} in {key}", text, old, f"{name}={value}")
+
+
+def _is_of_chart(manifest: Manifest, key: str) -> bool:
+    """Return whether an annotation is that of the chart, whose attributes values can change."""
+    is_there = all(each in attributes(manifest, _BALANCER) for each in _OWN[_BALANCER])
+    return manifest.template.startswith("chart/") and key == f"{ALB}{_BALANCER}" and is_there
 
 
 _LOGS = ("access_logs", "connection_logs", "health_check_logs")
@@ -192,11 +201,11 @@ def _incomplete(manifest: Manifest, key: str, name: str, value: str, other: str)
         " the AWS Load Balancer Controller applies no more changes"
     )
     what = "<cookie>" if other.endswith("cookie_name") else "<bucket>"
-    fix = f"write {other}={what} in {key}"
-    if manifest.template.startswith("chart/") and key == f"{ALB}{_BALANCER}":
-        fix = f"write ingress.alb.attributes: {{{other}: {what}}}, too"
+    fix = f"add {other}={what} to {key}"
+    if _is_of_chart(manifest, key):
+        fix = f"add {other}: {what} to ingress.alb.attributes"
         if other == "access_logs.s3.bucket":
-            fix = f"write ingress.alb.accessLogs.bucket: {what} instead, which sets {other}, too"
+            fix = f"write ingress.alb.accessLogs.bucket: {what} instead: it sets both attributes"
     return Problem(manifest, annotation(key), message, fix, value)
 
 
@@ -223,7 +232,7 @@ def _contradictions(each: _Map) -> Iterator[Problem]:
             f" {_ALGORITHM}={needed}: AWS rejects that, and the AWS Load Balancer Controller"
             " applies no more changes"
         )
-        fix = f"write {_ALGORITHM}={needed} in {each.key}, or remove {wrong}"
+        fix = f"write {_ALGORITHM}={needed} in {each.key}; to keep {algorithm}, remove {wrong}"
         yield Problem(each.manifest, annotation(each.key), message, fix, pairs[wrong])
 
 
@@ -233,9 +242,9 @@ _OWN = {
 }
 """Annotation → attributes that the chart always writes: chart/templates/_ingress.tpl."""
 _DEFAULTS = {
-    "idle_timeout.timeout_seconds": "60 seconds",
+    "idle_timeout.timeout_seconds": "60",
     "routing.http.drop_invalid_header_fields.enabled": "false",
-    "deregistration_delay.timeout_seconds": "300 seconds",
+    "deregistration_delay.timeout_seconds": "300",
 }
 
 
@@ -261,13 +270,14 @@ def _replaced(objects: Objects) -> Iterator[Problem]:
                 lost = [each for each in own if each not in known]
                 if not lost or not pairs or not ingress.template.startswith("chart/"):
                     continue
-                defaults = joined(f"{each} is {_DEFAULTS[each]}" for each in lost)
+                defaults = joined(f"{each}={_DEFAULTS[each]}" for each in lost)
                 message = (
                     f"the annotation {key} of {ingress.label} replaces all attributes that the"
-                    f" chart sets there: {defaults}"
+                    f" chart sets there, so AWS's default applies: {defaults}"
                 )
-                fix = f"add {lost[0]}=30 to the annotation"
+                fix = f"add {lost[0]}=30, as in the chart, to the annotation"
                 if name == _BALANCER:
                     written = ", ".join(f'{each}: "{value}"' for each, value in pairs.items())
-                    fix = f"write ingress.alb.attributes: {{{written}}} instead, which adds to them"
+                    fix = f"write ingress.alb.attributes: {{{written}}} instead of the annotation:"
+                    fix += " they are added to those of the chart"
                 yield Problem(ingress, annotation(key), message, fix)

@@ -15,7 +15,7 @@ from scripts.kubernetes.annotation_table import ALB, NLB, string_list
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.alb import GROUP, Balancer, balancers, is_alb, listeners
-from scripts.rules.networking.annotated import GUIDE, set_to, together
+from scripts.rules.networking.annotated import GUIDE, VALUES, set_to, together
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
@@ -61,7 +61,8 @@ def _slow_checks(objects: Objects) -> Iterator[Problem]:
                 f" of {every} s: AWS rejects it, and the AWS Load Balancer Controller applies no"
                 " more changes"
             )
-            fix = f'write {timeout}: "{every - least}" or less, or a larger {interval}'
+            fix = f'write {timeout}: "{every - least}" or less; if pods need longer, write a larger'
+            fix += f" {interval}"
             yield Problem(manifest, annotation(key), message, fix)
 
 
@@ -102,7 +103,7 @@ def _mismatches(objects: Objects) -> Iterator[Problem]:
                     " load balancer gets no answer, and clients get errors"
                 )
                 right = _RIGHT.get(name, "HTTP")
-                fix = set_to(key, right) + ", or remove the annotation"
+                fix = set_to(key, right)
                 yield Problem(owner, annotation(key), message, fix)
 
 
@@ -183,19 +184,13 @@ def private_ranges_for_public_load_balancer(objects: Objects) -> Iterator[Proble
         owner = next((each for each in balancer.ingresses if key in each.annotations), None)
         ranges = string_list(balancer.value("inbound-cidrs"))
         if owner and balancer.is_public and _are_private(ranges):
-            fix = f"write the public addresses of the clients in {key}"
-            if owner.template.startswith("chart/"):
-                fix = "write the public addresses of the clients in ingress.alb.inboundCidrs"
-            fix += f", or {_internal(owner)} if clients are in the VPC"
-            yield _unreachable(owner, annotation(key), ranges, fix)
+            yield _unreachable(owner, annotation(key), ranges, _internal(owner))
     for service in objects.of_kind("Service"):
         found = _source_ranges(service)
         is_local = found and service.get("spec", "type") == "LoadBalancer" and _are_local(found[1])
         if found and (is_local or (_is_public(service) and _are_private(found[1]))):
             path, ranges = found
-            fix = "write the public addresses of the clients, or"
-            fix += f" {_SERVICE}scheme: internal if clients are in the VPC"
-            yield _unreachable(service, path, ranges, fix)
+            yield _unreachable(service, path, ranges, f"{_SERVICE}scheme: internal")
 
 
 def _internal(owner: Manifest) -> str:
@@ -203,11 +198,14 @@ def _internal(owner: Manifest) -> str:
     return f"{key}: internal"
 
 
-def _unreachable(manifest: Manifest, path: Where, ranges: list[str], fix: str) -> Problem:
+def _unreachable(manifest: Manifest, path: Where, ranges: list[str], internal: str) -> Problem:
+    """Return the problem of ranges; internal: the setting by which the ranges are right."""
     message = (
         f"the load balancer of {manifest.label} is internet-facing, but accepts only the private"
         f" addresses {joined(ranges)}: no one can connect"
     )
+    fix = "write the public addresses of the clients instead; if the clients are in the VPC, write"
+    fix += f" {internal}"
     return Problem(manifest, path, message, fix, ranges[0])
 
 
@@ -283,9 +281,12 @@ def _of_ingress(balancer: Balancer, ingress: Manifest) -> Iterator[_Ignored]:
     names = {str(key).removeprefix(ALB) for key in ingress.annotations}
     for name in sorted({"inbound-cidrs", "security-group-prefix-lists"} & names):
         if balancer.value("security-groups"):
-            yield name, "security-groups replaces it", f"remove it, or remove {ALB}security-groups"
+            fix = f"remove {_source(ingress, name)}, if the security groups allow only the right"
+            fix += f" clients; otherwise remove {ALB}security-groups"
+            yield name, "security-groups replaces it", fix
     if "wafv2-acl-arn" in names and balancer.value("wafv2-acl-name"):
-        fix = f"remove {ALB}wafv2-acl-name, or this annotation"
+        fix = f"remove {ALB}wafv2-acl-name; to use that web ACL, write its ARN in"
+        fix += f" {_source(ingress, 'wafv2-acl-arn')}"
         yield "wafv2-acl-arn", "wafv2-acl-name replaces it", fix
     if "group.order" in names and not balancer.group:
         yield "group.order", "the Ingress is in no group", f"write {GROUP}, too"
@@ -302,21 +303,30 @@ def _of_ingress(balancer: Balancer, ingress: Manifest) -> Iterator[_Ignored]:
             yield f"auth-idp-{each}", why, set_to(f"{ALB}auth-type", each)
     if balancer.value("enable-frontend-nlb") not in ("true", "True", "1"):
         for name in sorted(name for name in names if name.startswith("frontend-nlb-")):
-            fix = set_to(f"{ALB}enable-frontend-nlb", "true", is_safe=False)
+            fix = set_to(f"{ALB}enable-frontend-nlb", "true").unless(
+                "; without an NLB, remove the annotation"
+            )
             yield name, "there is no frontend NLB", fix
+
+
+def _source(ingress: Manifest, name: str) -> str:
+    """Return the value of the chart that writes an annotation; the annotation if there is none."""
+    key = f"{ALB}{name}"
+    return VALUES.get(key, key) if ingress.template.startswith("chart/") else key
 
 
 def _of_service(service: Manifest) -> Iterator[_Ignored]:
     notes = {str(key) for key in service.annotations}
     ranges = f"{NLB}load-balancer-source-ranges"
     if ranges in notes and service.get("spec", "loadBalancerSourceRanges"):
-        yield ranges, "spec.loadBalancerSourceRanges replaces it", advice.remove("it")
+        yield ranges, "spec.loadBalancerSourceRanges replaces it", advice.remove(ranges)
     elif ranges in notes and f"{_SERVICE}security-groups" in notes:
-        fix = f"remove it, or remove {_SERVICE}security-groups"
+        fix = f"remove {ranges}, if the security groups allow only the right clients; otherwise"
+        fix += f" remove {_SERVICE}security-groups"
         yield ranges, "aws-load-balancer-security-groups replaces it", fix
     if {f"{_SERVICE}scheme", f"{_SERVICE}internal"} <= notes:
         why = "aws-load-balancer-scheme replaces it"
-        yield f"{_SERVICE}internal", why, advice.remove("it")
+        yield f"{_SERVICE}internal", why, advice.remove("the annotation")
     needed = {
         "ssl-ports": "ssl-cert",
         "ssl-negotiation-policy": "ssl-cert",
@@ -326,5 +336,6 @@ def _of_service(service: Manifest) -> Iterator[_Ignored]:
     }
     for name, other in needed.items():
         if f"{_SERVICE}{name}" in notes and f"{_SERVICE}{other}" not in notes:
-            fix = f"write {_SERVICE}{other}, too, or remove it"
+            right = '"true"' if other == "access-log-enabled" else "<ARN of the certificate>"
+            fix = f"add {_SERVICE}{other}: {right}; without it, remove {_SERVICE}{name}"
             yield f"{_SERVICE}{name}", f"there is no aws-load-balancer-{other}", fix

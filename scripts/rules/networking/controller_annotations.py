@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from scripts.core import advice
 from scripts.core.sentences import joined
 from scripts.kubernetes import annotation_table, annotation_values, services
-from scripts.kubernetes.annotation_table import ALB, CONTROLLER, NLB, Reader
+from scripts.kubernetes.annotation_table import ALB, CONTROLLER, NLB, Reader, string_list
 from scripts.rules.networking.annotated import GUIDE, Annotation, of, quoted, together, written
 from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects
@@ -52,7 +52,7 @@ def _unknown(objects: Objects) -> Iterator[Problem]:
             if kind == "LoadBalancer" and by_controller in _BY_CONTROLLER:
                 message = f"{each.manifest.label} has the annotation {each.key}, which only the"
                 message += " controller for Classic Load Balancers reads: it has no effect"
-                yield Problem(each.manifest, each.path, message, advice.remove("it"))
+                yield Problem(each.manifest, each.path, message, advice.remove("the annotation"))
         elif form is None:
             near = reader.nearest(name)
             if f"{name}.*" in reader.forms:  # without a listener
@@ -63,7 +63,7 @@ def _unknown(objects: Objects) -> Iterator[Problem]:
             message += (
                 f" reads only on objects of kind {joined(form.kinds, 'or')}: it has no effect"
             )
-            fix = f"remove it, and write it on {joined(f'the {kind}' for kind in form.kinds[:1])}"
+            fix = f"move it to the annotations of the {form.kinds[0]}"
             yield Problem(each.manifest, each.path, message, fix)
         elif problem := _unused_action(each, name):
             yield problem
@@ -84,7 +84,7 @@ def _ignored(each: Annotation, reader: Reader, right: str) -> Problem:
     fix: str = advice.rename(f"write {right}: {quoted(str(each.value))}", right)
     if not right:
         page = _DOCUMENTED.get(reader.prefix, _DNS_DOCUMENTED)
-        fix = f"remove it, or write an annotation that {page} lists"
+        fix = f"remove {each.key}; {page} lists the annotations that exist"
     return Problem(each.manifest, each.path, message, fix)
 
 
@@ -99,7 +99,7 @@ def _unused_action(each: Annotation, name: str) -> Problem | None:
         return None
     message = f"{each.manifest.label} has the annotation {each.key}, but no backend"
     message += f" {service} with the port name {_BY_NAME}" if kind == "actions" else f" {service}"
-    fix = advice.remove("it")
+    fix = advice.remove("the annotation")
     if len(used) == 1:
         right = f"{ALB}{kind}.{used[0]}"
         fix = advice.rename(f"write {right}", right)
@@ -137,14 +137,18 @@ def annotation_of_other_controller(objects: Objects) -> Iterator[Problem]:
                 owner = "cert-manager"
             if owner:
                 message = (
-                    f"{manifest.label} has the annotation {key} for {owner}, but an ALB serves it:"
+                    f"{manifest.label} has the annotation {key} for {owner}, but its class is alb:"
                     " the annotation has no effect"
                 )
-                fix = f"remove it, or write the annotation of {ALB} with the same purpose"
+                fix = f"remove {key}"
+                if prefix == "cert-manager.io/":
+                    fix += ": an ALB takes certificates from ACM (ingress.alb.certificateArns)"
+                else:
+                    fix += f"; {GUIDE}ingress/annotations/ lists what an ALB can do instead"
                 annotation, value, form = _ALIKE.get(key.partition("/")[2], ("", "", ""))
                 if value and manifest.template.startswith("chart/"):
-                    text = form.format(manifest.annotations[key])
-                    fix = f"write ingress.alb.{value}: {text}, without the annotation"
+                    text = form.format(", ".join(string_list(str(manifest.annotations[key]))))
+                    fix = f"write ingress.alb.{value}: {text}, and remove the annotation"
                 elif annotation:
                     fix = f"write {ALB}{annotation}: {quoted(str(manifest.annotations[key]))}"
                 yield Problem(manifest, ("metadata", "annotations", key), message, fix)
@@ -169,7 +173,7 @@ def dns_policy_without_identifier(objects: Objects) -> Iterator[Problem]:
             is_policy = name != key and name.startswith(_ROUTED)
             if is_policy and f"{_DNS}set-identifier" not in manifest.annotations:
                 message = f"{manifest.label} has the annotation {key} without set-identifier:"
-                message += " external-dns ignores it"
+                message += " external-dns ignores it, and writes a simple record"
                 fix = f"add {_DNS}set-identifier: {manifest.name}"
                 yield Problem(manifest, ("metadata", "annotations", key), message, fix)
 

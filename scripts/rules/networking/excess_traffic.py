@@ -251,7 +251,9 @@ def internet_egress_reaches_private_networks(objects: Objects) -> Iterator[Probl
                     f"egress to {cidr} in {policy.manifest.label} also allows connections to"
                     f" private networks: {joined(left)}"
                 )
-                fix = f"write except: [{', '.join(PRIVATE)}], and a separate ipBlock for each"
+                # The API server rejects exceptions outside of the block.
+                inside = [each for each in PRIVATE if overlap(network_policies.network(each), cidr)]
+                fix = f"write except: [{', '.join(inside)}], and a separate ipBlock for each"
                 fix += " private subnet that the pods need"
                 yield Problem(policy.manifest, (*path, "ipBlock"), message, fix)
 

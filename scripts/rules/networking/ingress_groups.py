@@ -16,7 +16,7 @@ from scripts.kubernetes import annotation_table
 from scripts.kubernetes.annotation_table import ALB
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.alb import GROUP, Balancer, balancers, listeners
-from scripts.rules.networking.annotated import GUIDE, VALUES
+from scripts.rules.networking.annotated import GUIDE, VALUES, quoted
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects, annotation
 
@@ -100,12 +100,12 @@ def conflicting_ingress_group(objects: Objects) -> Iterator[Problem]:
             for port, value in _values(ingress):
                 settings.setdefault((value.name, value.attribute, port), []).append(value)
         reported = set[tuple[str, str, str]]()
-        for values in settings.values():
+        for (*_, port), values in settings.items():
             for value in _different(values):
                 key = (value.ingress.label, value.name, value.attribute)
                 if key not in reported:
                     reported.add(key)
-                    yield _problem(balancer, value, values)
+                    yield _problem(balancer, value, values, port)
         yield from _several_defaults(balancer)
 
 
@@ -130,9 +130,15 @@ def _values(ingress: Manifest) -> Iterator[tuple[int, _Value]]:
 
 
 def _usual(values: list[_Value]) -> _Value:
-    """Return the value that most Ingresses have; of equally many, the first."""
+    """Return the value that most Ingresses have; of equally many, the first that can work."""
     compared = [value.compared for value in values]
-    return max(values, key=lambda value: compared.count(value.compared))
+    return max(values, key=lambda value: (compared.count(value.compared), _can_work(value)))
+
+
+def _can_work(value: _Value) -> bool:
+    """Return whether a redirect goes to a listener; other values can't be judged."""
+    secure = [str(port) for port, name in listeners(value.ingress).items() if name == "HTTPS"]
+    return value.name != "ssl-redirect" or value.text in secure
 
 
 def _different(values: list[_Value]) -> list[_Value]:
@@ -140,15 +146,15 @@ def _different(values: list[_Value]) -> list[_Value]:
     return [value for value in values if value.compared != usual.compared]
 
 
-def _problem(balancer: Balancer, value: _Value, values: list[_Value]) -> Problem:
-    """Return the conflict of one Ingress with most of the others."""
+def _problem(balancer: Balancer, value: _Value, values: list[_Value], port: int) -> Problem:
+    """Return the conflict of one Ingress with most of the others; port: of the listener, or 0."""
     usual, label = _usual(values), value.ingress.label
     key = f"{ALB}{value.name}"
     what = f"{value.attribute}={value.text}" if value.attribute else value.text
     other = f"{value.attribute}={usual.text}" if value.attribute else usual.text
     has = f"{label} has the {value.name} {what}"
     if value.name == "listen-ports":
-        has = f"{label} has a listener with the protocol {what} on a port"
+        has = f"{label} has a listener of port {port} with the protocol {what}"
     others = [each.ingress.label for each in values if each.compared == usual.compared]
     most = f"most Ingresses of the group {balancer.group} have" if others[1:] else ""
     message = (
@@ -158,6 +164,8 @@ def _problem(balancer: Balancer, value: _Value, values: list[_Value]) -> Problem
     fix: str = advice.saying(f"write {key}: {usual.text}", usual.text, (key,), is_safe=False)
     if value.name == "listen-ports":
         fix = f"write the same {key} as in {others[0]}"
+        if text := usual.ingress.annotations.get(key):
+            fix = f"write {key}: {quoted(str(text))}"
     elif value.attribute:
         fix = f"remove {value.attribute} from {key}"
     if chart := _of_chart(value):

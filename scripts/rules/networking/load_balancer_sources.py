@@ -127,7 +127,8 @@ def _differing(
             f" load balancer of {name}, is open to {cidrs}: the load balancer reaches only one of"
             " the two"
         )
-        fix = f"write the ranges {cidrs}"
-        if not usual[1:]:  # the other one may be the wrong one
-            fix = advice.saying(f"write cidr: {cidrs}", cidrs, is_safe=False)
+        missing = [block.cidr for block in usual if not _covers(blocks, (block,))]
+        fix = f"write instead an ipBlock for each of {joined(missing)}"
+        if not missing[1:]:  # the other one may be the wrong one
+            fix = advice.saying(f"write cidr: {missing[0]}", missing[0], is_safe=False)
         yield Problem(wrong.manifest, wrong.path, message, fix, wrong.cidr)

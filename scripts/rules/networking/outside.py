@@ -138,7 +138,9 @@ def misspelled_namespace(objects: Objects) -> Iterator[Problem]:
                 " if it does not exist, the policy allows no connection"
             )
             where = (*path, "namespaceSelector", *place)
-            fix = advice.saying(f"write {near[0]}", near[0], _VALUE if place[-1] == "key" else ())
+            is_item = place[-1] == "key"
+            words = f"write values: [{near[0]}]" if is_item else f"write {NAMESPACE}: {near[0]}"
+            fix = advice.saying(words, near[0], _VALUE if is_item else ())
             yield Problem(policy.manifest, where, message, fix)
 
 
