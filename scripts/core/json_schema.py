@@ -105,7 +105,7 @@ so the chart's templates reject the value."""
 @lru_cache
 def _of_merged(path: Path) -> dict[str, Any]:
     """Return the JSON Schema for merged data, with the keywords that only this program reads."""
-    read(path)  # raises for what is no schema
+    read(path)  # raises for what is not a valid schema
 
     def complete(part: dict[str, Any]) -> dict[str, Any]:
         return {_OWN.get(key, key): value for key, value in part.items()}
@@ -340,7 +340,8 @@ def _at_value(checked: _Checked, error: _Error) -> Finding:
         fix = messages.nearest(value, options)
     elif error.kind == "Not":
         right = None
-        if isinstance(value, str) and not may_be_secret(path):
+        is_one = any("enum" in part["not"] for part in parts if "not" in part)
+        if isinstance(value, str) and not may_be_secret(path) and not is_one:
             right = messages.repaired(value, parts, valid)
         fix, message = right or fix, message if right else messages.forbidden(value, path)
     elif error.kind in ("Pattern", "Format"):

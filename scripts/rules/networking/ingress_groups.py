@@ -136,7 +136,7 @@ def _usual(values: list[_Value]) -> _Value:
 
 
 def _can_work(value: _Value) -> bool:
-    """Return whether a redirect goes to a listener; other values can't be judged."""
+    """Return whether a redirect goes to a listener; other values can't be checked."""
     secure = [str(port) for port, name in listeners(value.ingress).items() if name == "HTTPS"]
     return value.name != "ssl-redirect" or value.text in secure
 
