@@ -291,41 +291,19 @@ def reported(repository: Repository, *arguments: str) -> list[tuple[str, int, st
 
 
 def test_a_mistake_that_no_rule_knows_is_reported_at_its_line(repository: Repository) -> None:
-    values = "overlays/prod/values.yaml"
-    window = "autoscaling: {behavior: {scaleUp: {stabilizationWindowSeconds: 4000}}}"
-    repository.replace(values, "besu:\n", f"besu:\n  {window}\n")
-    spread = "/spec/template/spec/topologySpreadConstraints/0"
-    mistakes = [(f"{spread}/minDomains", 2), (f"{spread}/whenUnsatisfiable", "ScheduleAnyway")]
-    repository.write(BESU, patch("StatefulSet", *mistakes))
-    line = next(n for n, text in enumerate(_lines(repository, values), 1) if window in text)
-    spread = "spec.template.spec.topologySpreadConstraints"
-    explained = "statefulset.spec.template.spec.topologySpreadConstraints.minDomains"
-    assert reported(repository) == [
+    mistake = ("/spec/template/spec/dnsConfig", {"nameservers": ["dns"]})
+    repository.write(BESU, patch("StatefulSet", mistake))
+    (found,) = reported(repository)
+    assert found == (
+        BESU,
+        3,
+        "rejected-object",
         (
-            BESU,
-            3,
-            "rejected-object",
-            (
-                f"Kubernetes 1.34 rejects 2 for {spread}[0].minDomains: can only use minDomains if"
-                " whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway; the sync fails"
-            ),
-            f"write what `kubectl explain {explained}` describes",
+            'Kubernetes 1.34 rejects "dns" for spec.template.spec.dnsConfig.nameservers[0]: must be'
+            " a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff); the sync fails"
         ),
-        (
-            values,
-            line,
-            "rejected-object",
-            (
-                "Kubernetes 1.34 rejects 4000 for spec.behavior.scaleUp.stabilizationWindowSeconds:"
-                " must be less than or equal to 3600; the sync fails"
-            ),
-            "write a value that is less than or equal to 3600",
-        ),
-    ]
-
-
-def _lines(repository: Repository, file: str) -> list[str]:
-    return (repository / file).read_text("utf-8").splitlines()
+        "write a value that is a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+    )
 
 
 def test_what_another_layer_reports_is_reported_in_its_words(repository: Repository) -> None:

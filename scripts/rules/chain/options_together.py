@@ -179,16 +179,18 @@ def sequencer_prunes_history(objects: Objects) -> Iterator[Problem]:
 
 @rule("docs/chain.md")
 def max_peers_too_low(objects: Objects) -> Iterator[Problem]:
-    """A validator accepts as many peers as there are other validators.
+    """A validator accepts as many peers as there are other validators, and a public node two.
 
     With fewer than a quorum needs, no block is made.
     """
     if not objects.chain:
         return
-    wanted, seen = objects.chain.validators - 1, set[tuple[str, Where]]()
+    seen = set[tuple[str, Where]]()
     for node in objects.programs:
-        if node.workload.manifest.component not in ("maru", "sequencer", "besu"):
+        component = node.workload.manifest.component
+        if component not in ("maru", "sequencer", "besu"):
             continue
+        wanted = 2 if component == "besu" else objects.chain.validators - 1
         for key in _PEERS[node.program]:
             setting = node.settings.get(key)
             text = str(setting.value) if setting else ""
@@ -203,9 +205,12 @@ def max_peers_too_low(objects: Objects) -> Iterator[Problem]:
                 effect = "transactions reach a part of the sequencers only"
             elif int(text) < needed:
                 effect = f"a block needs {needed} other validators, so no block is made"
+            needs = f"there are {wanted} other validators"
+            if component == "besu":
+                needs = "a public node needs at least 2"
+                effect = "it gets no blocks while its only peer restarts"
             message = (
-                f"{named(setting)} of the container {node.name} is {text}, but there are {wanted} "
-                f"other validators: {effect}"
+                f"{named(setting)} of the container {node.name} is {text}, but {needs}: {effect}"
             )
             fix = write(node, setting, key, max(100, wanted))
             yield Problem(setting.manifest, setting.path, message, fix, line=line(setting))

@@ -156,7 +156,6 @@ def _balancer(manifest: Manifest) -> list[_Part]:
         alone = manifest.name if group[1] == NOTHING else ""
         parts += [group, ("name", alone, ("metadata", "name"))]
         parts += [_annotated(manifest, f"{_ALB}scheme", "internal")]
-        parts += [_annotated(manifest, f"{_ALB}load-balancer-name", NOTHING)]
     return parts
 
 

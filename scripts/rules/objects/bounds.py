@@ -32,7 +32,6 @@ _RANGES: tuple[tuple[str, str, int, int | None], ...] = (
     (_PROBES, "terminationGracePeriodSeconds", 1, None),
     (_PROBES, "initialDelaySeconds periodSeconds timeoutSeconds", 0, None),
     (_PROBES, "successThreshold failureThreshold", 0, None),
-    (r"template\.spec", "terminationGracePeriodSeconds", 0, None),
     (r"template\.spec", "activeDeadlineSeconds", 1, _MOST),
     (r"\.preStop\.sleep", "seconds", 0, None),
     (r"\.clientIP", "timeoutSeconds", 1, 86400),

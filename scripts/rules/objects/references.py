@@ -222,6 +222,11 @@ def _missing(objects: Objects, kind: str, effect: str) -> Iterator[Problem]:
             then = "External Secrets cannot read the store"
         message = f"{users} {use} {kind}/{name}, which does not exist: {then}"
         fix = _missing_fix(objects, kind, name, near)
+        if first.manifest.kind == "CronJob" and first.path[-1] == "claimName":
+            # The similar names are those of running pods, whose volumes no backup may copy.
+            fix = 'write backup.source.existingClaim: "", so that a volume is cloned; if the '
+            fix += f"cluster has {kind}/{name}, list it under given.{kind} in "
+            fix += _environment_file(objects)
         yield Problem(first.manifest, first.path, message, fix)
 
 

@@ -83,14 +83,15 @@ def script_never_run(objects: Objects) -> Iterator[Problem]:
     known = {each.name: each.get("data") for each in objects.of_kind("ConfigMap")}
     for workload in objects.makers:
         volumes = {
-            volume.get("name"): known.get(paths.get(volume, ["configMap", "name"]))
+            str(volume.get("name")): known.get(str(paths.get(volume, ["configMap", "name"])))
             for _, volume in workload.volumes()
         }
         for container in containers.of(workload):
             words = " ".join(str(word) for _, word in container.words())
             for _, mount in container.mounts():
-                files = volumes.get(mount.get("name"))
-                scripts = {"start.sh", f"{container.name}.sh"} & set(files or ())
+                files = volumes.get(str(mount.get("name")))
+                own = {"start.sh", f"{container.name}.sh"}
+                scripts = own & set(files if isinstance(files, dict) else ())
                 if scripts and ".sh" not in words:
                     script = f"{str(mount.get('mountPath')).rstrip('/')}/{min(scripts)}"
                     message = (
