@@ -134,7 +134,7 @@ def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> l
     """Return the renderings as rules see them, without those that failed."""
     rendered = [rendering for rendering in renderings if rendering.manifests]
     before = _before(root, rendered, against) if against else {}
-    gone = {name: old for name, old in before.items() if name not in layout.environments(root)}
+    gone = {name: before[name] for name in before.keys() - layout.environments(root)}
     nothing = Before(None, None, "")
     return [
         Objects(

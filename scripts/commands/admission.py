@@ -20,12 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     shared.environments(parser)
     shared.findings_format(parser)
-    parser.add_argument(
-        "--against",
-        default="",
-        metavar="REVISION",
-        help="also check the changes since this git revision, for example origin/main",
-    )
+    shared.against(parser)
 
 
 def run(root: Path, options: argparse.Namespace) -> int:

@@ -28,6 +28,16 @@ def findings_format(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def against(parser: argparse.ArgumentParser) -> None:
+    """Add the revision to compare with; empty for none."""
+    parser.add_argument(
+        "--against",
+        default="",
+        metavar="REVISION",
+        help="also check the changes since this git revision, for example origin/main",
+    )
+
+
 def whole_number(text: str) -> int:
     """Return the integer; raises ArgumentTypeError for any other text."""
     try:

@@ -43,12 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="with --against, also write fixes of changed lines as a review for GitHub's API",
     )
-    parser.add_argument(
-        "--against",
-        default="",
-        metavar="REVISION",
-        help="also check the changes since this git revision, for example origin/main",
-    )
+    shared.against(parser)
 
 
 def run(root: Path, options: argparse.Namespace) -> int:

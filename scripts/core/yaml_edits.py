@@ -31,8 +31,8 @@ _BREAK = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
 def applied(text: str, edits: Sequence[Edit]) -> str:
     """Return the text with the edits.
 
-    Raises CannotApplyError if an edit does not fit the text, or would change or lose anything
-    else: a comment inside of the value, or other places that have the value by an alias.
+    Raises CannotApplyError if an edit does not fit the text, or would also change or lose
+    other text: a comment inside of the value, or places that have the value by an alias.
     """
     for edit in edits:
         start, end = _document(text, edit.document)

@@ -17,6 +17,7 @@ from typing import Any
 from scripts.core import programs, schema_messages, toolchain
 from scripts.core.findings import UsageError
 from scripts.core.schema_messages import label
+from scripts.kubernetes import minor_version
 from scripts.kubernetes.manifest import Manifest, Where
 
 TIMEOUT_S = 600
@@ -73,17 +74,13 @@ class Answer:
 def versions() -> list[str]:
     """Return the minor versions of Kubernetes that can be asked, oldest first."""
     names = (name for name in toolchain.names() if name.startswith(_PROGRAM))
-    return sorted((name.removeprefix(_PROGRAM) for name in names), key=_minor)
-
-
-def _minor(version: str) -> int:
-    return int(version.rpartition(".")[2])
+    return sorted((name.removeprefix(_PROGRAM) for name in names), key=minor_version.number)
 
 
 def nearest(version: str) -> str:
     """Return the newest version that is not newer than this one; the oldest, if all are newer."""
     known = versions()
-    older = [each for each in known if _minor(each) <= _minor(version)]
+    older = [each for each in known if minor_version.number(each) <= minor_version.number(version)]
     return older[-1] if older else known[0]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from scripts.core.findings import Severity
+from scripts.kubernetes import minor_version
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.snapshot import Objects
 
@@ -86,8 +87,7 @@ def is_rejected(rule: Rule, problem: Problem, kubernetes_version: str) -> bool:
     manifest, path = problem.manifest, tuple(problem.path)
     if rule.outcome is not Outcome.REJECTED or (manifest.is_custom and path[:1] == ("spec",)):
         return False
-    minor = kubernetes_version.partition(".")[2]
-    is_old = minor.isdecimal() and int(minor) < _VALIDATED_FROM
+    is_old = 0 < minor_version.number(kubernetes_version) < _VALIDATED_FROM
     inner = any(path[: len(start)] == start for start in _STATEFUL)
     return not (is_old and inner and manifest.kind == "StatefulSet" and not rule.is_about_changes)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.impact.compare.difference import Change, Difference
-from scripts.kubernetes import containers
+from scripts.kubernetes import containers, minor_version
 from scripts.kubernetes.workloads import Workload, rolled, scaled, whole
 
 _MAX_UNAVAILABLE = 37
@@ -87,8 +87,7 @@ def rollout(
     reasons = tuple(difference.within(*workload.template)) if old and new else ()
     restarts = _Restarts((), 0, "")
     if reasons:
-        minor = kubernetes_version.partition(".")[2]
-        restarts = _restarts(workload, kept, int(minor) if minor.isdecimal() else 0)
+        restarts = _restarts(workload, kept, minor_version.number(kubernetes_version))
     predicted = Rollout(
         workload=workload,
         restarted=restarts.pods,

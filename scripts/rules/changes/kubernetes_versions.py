@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from scripts.core import advice
 from scripts.core.findings import Severity
-from scripts.kubernetes import api_deprecations
+from scripts.kubernetes import api_deprecations, minor_version
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
 
@@ -28,8 +28,8 @@ def deprecated_api_version(objects: Objects) -> Iterator[Problem]:
         if version.isalpha() or version[1:].isdigit():
             continue  # Only alpha and beta versions have ever been removed.
         row = _removed().get((group, version, manifest.kind))
-        now = _minor(objects.kubernetes_version)
-        if row and now and 0 < _minor(row["removed"]) - now <= _NEXT:
+        now = minor_version.number(objects.kubernetes_version)
+        if row and now and 0 < minor_version.number(row["removed"]) - now <= _NEXT:
             message = f"{manifest.api_version} of {manifest.label} is removed in Kubernetes"
             message += f" {row['removed']}, and {objects.name} has {objects.kubernetes_version}:"
             message += " after that upgrade, every sync fails"
@@ -49,7 +49,9 @@ def kubernetes_version_skipped(objects: Objects) -> Iterator[Problem]:
     A control plane can't be upgraded in another way, so the environment would be checked against a
     version that its cluster does not have.
     """
-    was, now = map(_minor, (objects.kubernetes_version_before, objects.kubernetes_version))
+    was, now = map(
+        minor_version.number, (objects.kubernetes_version_before, objects.kubernetes_version)
+    )
     if was and now and (now < was or now > was + 1):
         step = "decreases" if now < was else f"increases by {now - was} minor versions at once"
         message = f"kubernetesVersion {step}, from {objects.kubernetes_version_before} to"
@@ -64,9 +66,3 @@ def kubernetes_version_skipped(objects: Objects) -> Iterator[Problem]:
 @lru_cache
 def _removed() -> dict[api_deprecations.Key, dict[str, str]]:
     return api_deprecations.load(_REMOVED)
-
-
-def _minor(version: str) -> int:
-    """Return 34 for 1.34; 0 if it is not a version."""
-    major, _, minor = version.partition(".")
-    return int(minor) if major == "1" and minor.isdecimal() else 0

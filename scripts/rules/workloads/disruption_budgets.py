@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.core import advice
 from scripts.core.findings import Severity
-from scripts.kubernetes import resilience
+from scripts.kubernetes import minor_version, resilience
 from scripts.kubernetes.manifest import Manifest
 from scripts.kubernetes.workloads import Workload
 from scripts.rules.chart_values import file, is_from_values
@@ -143,7 +143,7 @@ def pdb_protects_unready_pods(objects: Objects) -> Iterator[Problem]:
     down, too, and the upgrade of the cluster hangs there.
     """
     # The field exists since 1.27.
-    exists = int(objects.kubernetes_version.partition(".")[2]) >= 27
+    exists = minor_version.number(objects.kubernetes_version) >= 27
     for manifest, spec, own in _budgets(objects) if exists else ():
         if own and spec.get("unhealthyPodEvictionPolicy") != "AlwaysAllow":
             policy = spec.get("unhealthyPodEvictionPolicy") or "not set"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from scripts.core import advice, paths
-from scripts.kubernetes import resilience
+from scripts.kubernetes import minor_version, resilience
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.resilience import ZONE
 from scripts.kubernetes.workloads import Workload, picks, selects
@@ -173,7 +173,7 @@ def validator_split_over_zones(objects: Objects) -> Iterator[Problem]:
             f"Maru may be in another zone than its sequencer: if a zone is down, {chain.zone} of "
             f"{chain.validators} validators may be down, and a block needs {chain.quorum}"
         )
-        if _minor(objects.kubernetes_version) < _BY_ORDINAL:
+        if minor_version.number(objects.kubernetes_version) < _BY_ORDINAL:
             message += (
                 f". Kubernetes {objects.kubernetes_version} can't keep them together: affinities "
                 f"have matchLabelKeys from 1.{_BY_ORDINAL} on"
@@ -240,10 +240,6 @@ def _in_settings(objects: Objects) -> str:
 def _accepted(rule_id: str, consequence: str) -> str:
     """Return the setting by which an environment accepts a risk that its cluster imposes."""
     return f'accepts: [{{rule: {rule_id}, consequence: "{consequence}"}}]'
-
-
-def _minor(version: str) -> int:
-    return int(version.partition(".")[2])
 
 
 def _replicas(count: int, *workloads: Workload) -> str:

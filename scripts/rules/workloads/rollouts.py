@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from scripts.core import advice, paths
 from scripts.core.findings import Severity
-from scripts.kubernetes import resilience, volumes
+from scripts.kubernetes import minor_version, resilience, volumes
 from scripts.kubernetes.manifest import Where
 from scripts.kubernetes.resilience import ZONE
 from scripts.kubernetes.workloads import Workload, scaled, whole
@@ -99,7 +99,7 @@ def max_unavailable_dropped(objects: Objects) -> Iterator[Problem]:
     difference that no sync removes. 1.35.0 to 1.35.3 kept it, but had a bug with
     podManagementPolicy: Parallel.
     """
-    minor = int(objects.kubernetes_version.partition(".")[2])
+    minor = minor_version.number(objects.kubernetes_version)
     for workload in _of_kind(objects, "StatefulSet") if minor < _MAX_UNAVAILABLE else ():
         path = (*_strategy(workload), "rollingUpdate", "maxUnavailable")
         if workload.get(*path) is not None:
