@@ -1,4 +1,4 @@
-"""What tests have in common: copies of this repository, and its program to run on them."""
+"""What tests have in common: the example, copies of it, and the program to run on them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scripts.core import process_lifetime
-from tests import program_server
-
-ROOT = Path(__file__).resolve().parent.parent
-
-PARTS = ("argocd", "base", "chart", "overlays", "tools/python")
-"""What a repository needs to be rendered and validated."""
+from tests import example_repository, program_server
+from tests.example_repository import PARTS, ROOT
 
 # A shell starts what it puts into the background without Ctrl-C; programs that tests start have it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -34,6 +30,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A git hook that runs the tests names its repository, which the tests' own must not become.
 for _name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"):
     os.environ.pop(_name, None)
+
+EXAMPLE = example_repository.path()
+"""A repository with the environments of tests/example/, which no test changes."""
 
 # The messages of git and shells are compared, so they must be in English.
 os.environ["LANGUAGE"] = "en"
@@ -89,7 +88,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A copy of this repository that a test may change."""
+    """A copy of the example that a test may change."""
 
     root: Path
 
@@ -144,7 +143,7 @@ def digest(path: Path) -> str:
 
 
 def copy(target: Path) -> Repository:
-    """Return a copy of this repository's inputs and output."""
+    """Return a copy of the example's inputs and output."""
     folders, contents = _parts()
     for folder in folders:
         (target / folder).mkdir(parents=True, exist_ok=True)
@@ -167,8 +166,8 @@ def _parts() -> tuple[list[str], list[tuple[str, int, bytes | str]]]:
     """
     folders, contents = list[str](), list[tuple[str, int, bytes | str]]()
     for part in PARTS:
-        for path in (ROOT / part, *sorted((ROOT / part).rglob("*"))):
-            name = path.relative_to(ROOT).as_posix()
+        for path in (EXAMPLE / part, *sorted((EXAMPLE / part).rglob("*"))):
+            name = path.relative_to(EXAMPLE).as_posix()
             if path.is_symlink():
                 contents.append((name, 0, str(path.readlink())))
             elif path.is_dir():
@@ -180,7 +179,7 @@ def _parts() -> tuple[list[str], list[tuple[str, int, bytes | str]]]:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    """Return a copy of this repository that the test may change."""
+    """Return a copy of the example that the test may change."""
     return copy(tmp_path / "repository")
 
 

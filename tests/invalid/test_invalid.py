@@ -46,7 +46,7 @@ import yaml
 
 from scripts.__main__ import main
 from scripts.core.safe_files import MAX_BYTES
-from tests.conftest import ROOT, Repository, copy, without_progress
+from tests.conftest import EXAMPLE, ROOT, Repository, copy, without_progress
 
 INVALID = Path(__file__).parent
 WRITE = "WRITE_INVALID"
@@ -182,7 +182,7 @@ def put_back(root: Path, good: State) -> None:
         if len(good[name]) == 1:
             (root / name).mkdir()
         else:
-            shutil.copy2(ROOT / name, root / name, follow_symlinks=False)
+            shutil.copy2(EXAMPLE / name, root / name, follow_symlinks=False)
 
 
 @pytest.fixture(scope="module")
