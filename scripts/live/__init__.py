@@ -1,0 +1,1 @@
+"""What runs: a live cluster, compared with what is committed. It only reads."""
