@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from scripts.core.edits import Action, CannotApplyError, Edit
 from scripts.core.findings import Finding, UserError
 from scripts.environments import layout
 from scripts.environments.environment import NETWORK
+from scripts.environments.placeholders import strings
 
 Texts = dict[str, str]
 """Path in the environment's folder → text."""
@@ -69,20 +70,6 @@ def with_words(text: str, words: Mapping[str, str]) -> str:
         if word.search(value)
     }
     return edited(text, values)
-
-
-def strings(
-    data: Any, path: tuple[str | int, ...] = ()
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield the path of each string in data, and the string."""
-    if isinstance(data, str):
-        yield path, data
-    elif isinstance(data, dict):
-        for key, value in data.items():
-            yield from strings(value, (*path, str(key)))
-    elif isinstance(data, list):
-        for index, value in enumerate(data):
-            yield from strings(value, (*path, index))
 
 
 def edited(text: str, values: Values, file: str = "") -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -21,12 +22,14 @@ from scripts.checks import (
 )
 from scripts.checks.api_schemas import versions
 from scripts.checks.kubeconform import InvalidField, check, place, sentences
+from scripts.core import advice
 from scripts.core.findings import Finding, Severity, UsageError, UserError
 from scripts.core.parallel import each
 from scripts.core.programs import QUERY_TIMEOUT_S, run
 from scripts.core.progress import progress
 from scripts.core.safe_files import links_out
-from scripts.environments import collisions, environment, git_index, layout
+from scripts.core.sentences import joined
+from scripts.environments import collisions, environment, git_index, layout, placeholders
 from scripts.kubernetes import resilience
 from scripts.output import committed
 from scripts.rendering import provenance
@@ -146,6 +149,39 @@ def in_git(root: Path, _: Sequence[Rendering]) -> list[Finding]:
         file, rule = f"overlays/{name}", "not-checked-out"
         findings.append(Finding(file, 0, 0, rule, message, fix, severity=Severity.WARNING))
     return findings
+
+
+def names(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Layer 1, too: no name is a placeholder; those of examples are one warning."""
+    rendered = [rendering for rendering in renderings if rendering.files]
+    examples = [rendering for rendering in rendered if rendering.is_example]
+    others = [rendering for rendering in rendered if not rendering.is_example]
+    findings = sorted({finding for rendering in others for finding in rendering.placeholders})
+    if not examples or not placeholders.definition(root):
+        return findings
+    in_examples = {finding for rendering in examples for finding in rendering.placeholders}
+    left = sorted(in_examples - set(findings))
+    for rendering in examples if not left else ():
+        message = f"{rendering.name} has no placeholder, but is an example: its changes are not"
+        message += " compared with an earlier revision"
+        document = environment.load(root, rendering.name).document
+        fix = advice.remove("example", ["example"])
+        finding = document.finding(placeholders.RULE, [], message, fix, environment=rendering.name)
+        findings.append(replace(finding, severity=Severity.WARNING))
+    if left:
+        findings.append(_examples(root, [rendering.name for rendering in examples], left))
+    return findings
+
+
+def _examples(root: Path, names: Sequence[str], found: Sequence[Finding]) -> Finding:
+    """Return the warning about the placeholders of all examples."""
+    files = len({finding.file for finding in found})
+    several = f"{names[0]} is an example" if len(names) == 1 else f"{joined(names)} are examples"
+    message = f"{several}: {len(found)} placeholders in {files} files, so nothing of this can run"
+    fix = f"run {placeholders.COMMAND}, which asks for your names and replaces the examples"
+    document = environment.load(root, names[0]).document
+    finding = document.finding(placeholders.RULE, ["example"], message, fix)
+    return replace(finding, severity=Severity.WARNING)
 
 
 def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
@@ -270,6 +306,7 @@ LAYERS: tuple[Layer, ...] = (
     gate.check,
     links,
     in_git,
+    names,
     schemas,
     configurations,
     image_digests.check,

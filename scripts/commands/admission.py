@@ -31,6 +31,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
     chart_changes.compare_with(options.against)
     names = layout.environments(root, options.environments)
     result = admission.check(root, layers.rendered(root, names), options.against)
+    reporting.not_compared(root, options.against)
     code = reporting.report(result.findings, options.format)
     if options.format == "text":
         for version, count in sorted(result.checked.items()):

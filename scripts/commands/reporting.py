@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scripts.core import findings
 from scripts.core.findings import Finding, Replacement
+from scripts.core.sentences import joined
 
 
 def report(reported: Sequence[Finding], format: str, root: Path | None = None) -> int:
@@ -27,3 +28,17 @@ def report(reported: Sequence[Finding], format: str, root: Path | None = None) -
         suggested = fixing.suggested(root, reported)
     findings.write(reported, format, sys.stdout, described, suggested)
     return int(findings.has_errors(reported))
+
+
+def not_compared(root: Path, against: str) -> None:
+    """Print to stderr which environments are examples in a revision, so that they count as new.
+
+    Raises UsageError if git does not know the revision.
+    """
+    if not against:
+        return
+    from scripts.output import git_revision
+
+    if names := sorted(git_revision.examples(root, git_revision.listed(root, against))):
+        are = "it is an example" if len(names) == 1 else "they are examples"
+        print(f"not compared with {against}, where {are}: {joined(names)}", file=sys.stderr)

@@ -67,6 +67,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
 
         text = suggestions.review(root, findings, options.against)
         options.suggestions.write_text(text, "utf-8")
+    reporting.not_compared(root, options.against)
     code = reporting.report(findings, options.format, root)
     if not code and options.format == "text":
         print(f"valid: {layout.called(names)}")

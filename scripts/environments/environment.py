@@ -84,6 +84,8 @@ class Environment:
     """Allowed prefixes of image names; empty allows all."""
     waivers: tuple[Waiver, ...]
     accepts: tuple[Accepted, ...] = ()
+    is_example: bool = False
+    """Whether it came with this repository, and never ran: its names are placeholders."""
 
     @property
     def is_production(self) -> bool:
@@ -233,6 +235,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         accepts=tuple(
             Accepted(entry["rule"], entry["consequence"]) for entry in data.get("accepts", [])
         ),
+        is_example=data.get("example", False),
     )
     invalid = json_schema.check(network, NETWORK_SCHEMA) if network else []
     # The chart's schema would report the mistakes of network.yaml again.

@@ -31,7 +31,11 @@ def _impacts(output: OutputDiff) -> list[EnvironmentImpact]:
     from scripts.impact.comparison import environment_impact
 
     def of_environment(name: str) -> EnvironmentImpact:
-        return environment_impact(revisions.pair(output, name), _rejections)
+        found = environment_impact(revisions.pair(output, name), _rejections)
+        if name not in output.examples:
+            return found
+        line = f"it is an example in {output.revisions[0]}, which never ran, so it counts as new"
+        return replace(found, summary=(*found.summary, line))
 
     return each(of_environment, output.changed, "comparing environments")
 

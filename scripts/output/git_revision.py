@@ -46,7 +46,7 @@ class Before:
 def before(
     root: Path, revision: str, now: Mapping[str, Manifest], texts: Mapping[str, str]
 ) -> dict[str, Before]:
-    """Return environment → its state in the revision, if it has manifests there.
+    """Return environment → its state in the revision, if it has manifests there and is no example.
 
     now, texts: path → the present manifest and its text, which is used if it has not changed.
     Raises UsageError for an unknown revision.
@@ -58,6 +58,7 @@ def before(
     versions = _changed_environments(root, blobs)
     wanted = {path for path in blobs if _name(path) and path not in unchanged} | versions
     old = _contents(root, {blobs[path] for path in wanted})
+    never_ran = examples(root, blobs)
     manifests: dict[str, list[Manifest]] = {}
     applications: dict[str, Manifest] = {}
     for path in filter(_name, blobs):
@@ -70,7 +71,22 @@ def before(
     return {
         name: Before(tuple(of), applications.get(name), _version(name, blobs, versions, old))
         for name, of in manifests.items()
+        if name not in never_ran
     }
+
+
+def examples(root: Path, blobs: Blobs) -> frozenset[str]:
+    """Return the environments that are examples in a revision: what never ran can't change.
+
+    blobs: those of the revision.
+    """
+    own = {path: blob for path, blob in blobs.items() if _ENVIRONMENT.fullmatch(path)}
+    texts = _contents(root, {*own.values()})
+    return frozenset(
+        path.split("/")[1]
+        for path, blob in own.items()
+        if "example:" in texts[blob] and mapping(texts[blob]).get("example") is True
+    )
 
 
 def listed(root: Path, revision: str) -> Blobs:
@@ -125,7 +141,12 @@ def environment_of(path: str) -> str | None:
     return match[1] if match else None
 
 
-_NO_INPUTS = ("base/policy.yaml", "chart/values.schema.json", "chart/templates/NOTES.txt")
+_NO_INPUTS = (
+    "base/placeholders.yaml",
+    "base/policy.yaml",
+    "chart/values.schema.json",
+    "chart/templates/NOTES.txt",
+)
 
 
 def is_input(path: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scripts.core import yamlio
 from scripts.core.findings import Finding, UserError
-from scripts.environments import image_lock, layout, patches, provided
+from scripts.environments import image_lock, layout, patches, placeholders, provided
 from scripts.environments.environment import Accepted, Environment, Waiver
 from scripts.environments.environment import load as load_environment
 from scripts.environments.provided import Given
@@ -42,6 +42,9 @@ class Rendering:
     waivers: tuple[Waiver, ...] = ()
     accepts: tuple[Accepted, ...] = ()
     is_production: bool = False
+    is_example: bool = False
+    placeholders: tuple[Finding, ...] = ()
+    """Names in its inputs that only stand for one's own."""
 
 
 def render(root: Path, name: str) -> Rendering:
@@ -60,7 +63,9 @@ def rendering(root: Path, environment: Environment) -> Rendering:
     files = {f"{folder}/{m.file_name}": _text(m) for m in result.manifests}
     for kind, manifest in zip(layout.ARGOCD_FOLDERS, result.settings, strict=True):
         files[layout.argocd_file(kind, environment.name)] = _text(manifest)
-    return replace(result, files=files)
+    return replace(
+        result, files=files, placeholders=tuple(placeholders.findings(root, environment))
+    )
 
 
 def without_files(
@@ -84,6 +89,7 @@ def without_files(
         waivers=environment.waivers,
         accepts=environment.accepts,
         is_production=environment.is_production,
+        is_example=environment.is_example,
     )
 
 

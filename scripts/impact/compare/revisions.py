@@ -54,6 +54,8 @@ class OutputDiff:
     """Before and after; empty for the working tree."""
     inputs: tuple[str, ...]
     """Inputs of render that differ."""
+    examples: frozenset[str]
+    """The environments that are examples before: they never ran, so they count as new."""
     base: tuple[Blobs, Blobs]
     """The file with the settings that all environments share, before and after."""
 
@@ -67,6 +69,8 @@ def diff(root: Path, against: str, to: str = "") -> OutputDiff:
     before = git_revision.listed(root, against)
     after = git_revision.listed(root, to) if to else git_revision.working(root, against, before)
     old, new = _by_environment(before), _by_environment(after)
+    examples = git_revision.examples(root, before)
+    old = {name: files for name, files in old.items() if name not in examples}
     names = sorted(old.keys() | new.keys())
     changed = [name for name in names if _output(old.get(name)) != _output(new.get(name))]
     base = tuple(
@@ -76,7 +80,15 @@ def diff(root: Path, against: str, to: str = "") -> OutputDiff:
     differ = sorted(path for path in before.keys() | after if before.get(path) != after.get(path))
     inputs = tuple(path for path in differ if git_revision.is_input(path))
     return OutputDiff(
-        root, tuple(names), tuple(changed), old, new, (against, to), inputs, (base[0], base[1])
+        root,
+        tuple(names),
+        tuple(changed),
+        old,
+        new,
+        (against, to),
+        inputs,
+        examples,
+        (base[0], base[1]),
     )
 
 
