@@ -68,6 +68,8 @@ class Environment:
     cluster: dict[str, str]
     """`server` or `name`, as in an Application's destination; `serviceAccount` to sync as."""
     sync: dict[str, bool]
+    application: dict[str, Any]
+    """Settings of its Application and AppProject in Argo CD, as in environment.yaml."""
     repository: dict[str, str]
     document: Document
     """environment.yaml."""
@@ -220,6 +222,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         zones=tuple(data.get("zones", [])),
         cluster=data["cluster"],
         sync=data["sync"],
+        application=data.get("application", {}),
         repository=data["repository"],
         document=document,
         layers=tuple(layers),

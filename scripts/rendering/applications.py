@@ -9,6 +9,7 @@ from typing import Any
 from scripts.environments.environment import Environment
 from scripts.kubernetes import autoscalers, sync
 from scripts.kubernetes.manifest import Manifest, config_maps
+from scripts.rendering import application_settings
 
 _POD_SECURITY = "restricted"
 _ALB_TARGET = "alb.ingress.kubernetes.io/target-type"
@@ -84,6 +85,7 @@ def project(environment: Environment, manifests: Sequence[Manifest]) -> dict[str
             destination | {"namespace": name, "defaultServiceAccount": account}
             for name in namespaces
         ]
+    spec |= application_settings.of_project(environment, f"linea-{environment.name}")
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "AppProject",
@@ -105,17 +107,13 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
             "FailOnSharedResource=true",
             "PruneLast=true",
         ],
-        # A Degraded object fails the sync, for example an unreachable secret store or a failed
-        # backup. With a limit, Argo CD would give up on the commit, and self-heal nothing.
-        "retry": {
-            "limit": -1,
-            "refresh": True,
-            "backoff": {"duration": "5s", "factor": 2, "maxDuration": "3m"},
-        },
+        "retry": application_settings.retry(environment),
     }
     if environment.sync["automated"]:
         policy["automated"] = {key: environment.sync[key] for key in ("prune", "selfHeal")}
     metadata = _metadata(environment, {sync.OPTIONS: sync.BY_HAND})
+    metadata["labels"] |= application_settings.labels(environment)
+    metadata["annotations"] |= application_settings.annotations(environment)
     # Deleting the Application deletes its objects. A finalizer without a path causes a warning.
     metadata["finalizers"] = ["resources-finalizer.argocd.argoproj.io/background"]
     spec: dict[str, Any] = {
@@ -127,6 +125,7 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
         },
         "destination": _cluster(environment) | {"namespace": environment.namespace},
         "syncPolicy": policy,
+        **application_settings.of_application(environment),
     }
     if ignored:
         spec["ignoreDifferences"] = ignored

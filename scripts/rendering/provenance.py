@@ -39,8 +39,16 @@ SETTINGS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("spec", "source", "repoURL"): ("repository", "url"),
     ("spec", "source", "targetRevision"): ("repository", "revision"),
     ("spec", "syncPolicy", "automated"): ("sync",),
+    ("spec", "syncPolicy", "retry"): ("application", "retry"),
+    ("spec", "info"): ("application", "info"),
+    ("spec", "revisionHistoryLimit"): ("application", "revisionHistoryLimit"),
+    ("spec", "signatureKeys"): ("application", "signatureKeys"),
+    ("spec", "sourceIntegrity"): ("application", "sourceIntegrity"),
+    ("spec", "syncWindows"): ("application", "syncWindows"),
+    ("metadata", "annotations"): ("application", "annotations"),
+    ("metadata", "labels"): ("application", "labels"),
 }
-"""Field of an Application → field of environment.yaml that decides it.
+"""Field of an Application or AppProject → field of environment.yaml that decides it.
 
 The first two are fields of environment.yaml itself."""
 
@@ -373,8 +381,10 @@ def _setting(
         if tuple(path[: len(field)]) == field:
             own = (*setting, *path[len(field) :])
             base = yamlio.load(root / "base" / "environment.yaml", root)
-            inherited = not paths.has(environment.document.data, setting[:1])
-            in_base = inherited and paths.has(base.data, setting)
+            here = paths.has(environment.document.data, setting)
+            if setting[0] == "application" and not (here or paths.has(base.data, setting)):
+                continue  # render's own value
+            in_base = not here and paths.has(base.data, setting)
             document = base if in_base else environment.document
             return (document.file, *document.position(own))
     return None
