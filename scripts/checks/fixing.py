@@ -19,7 +19,7 @@ MOST_ROUNDS = 20
 
 _INPUT = re.compile(
     r"overlays/[^/]+/(environment\.yaml|values\.yaml|patches/[^/]+\.yaml)"
-    r"|base/(environment|values|profiles/[^/]+)\.yaml|argocd/root\.yaml"
+    r"|base/(environment|values|profiles/[^/]+)\.yaml"
 )
 """The files that are edited: not what render writes, the chart, or network.yaml with a chain's
 identity."""

@@ -17,12 +17,11 @@ from scripts.checks import (
     gate,
     image_digests,
     node_options,
-    root_application,
     run_rules,
 )
 from scripts.checks.api_schemas import versions
 from scripts.checks.kubeconform import InvalidField, check, place, sentences
-from scripts.core import advice
+from scripts.core import advice, paths
 from scripts.core.findings import Finding, Severity, UsageError, UserError
 from scripts.core.parallel import each
 from scripts.core.programs import QUERY_TIMEOUT_S, run
@@ -31,7 +30,7 @@ from scripts.core.safe_files import links_out
 from scripts.core.sentences import joined
 from scripts.environments import collisions, environment, git_index, layout, placeholders
 from scripts.kubernetes import resilience
-from scripts.output import committed
+from scripts.output import committed, update
 from scripts.rendering import provenance
 from scripts.rendering.pipeline import Rendering, render, settings
 
@@ -67,7 +66,9 @@ def compare(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Return findings for committed manifests that are out of date, and for invalid inputs."""
     findings = inputs(root, renderings)
     valid = _valid(renderings, findings)
-    return findings + current(root, valid) + orphaned(root, valid)
+    return findings + [
+        f for layer in (current, orphaned, root_application) for f in layer(root, valid)
+    ]
 
 
 def _valid(renderings: Sequence[Rendering], findings: Sequence[Finding]) -> list[Rendering]:
@@ -197,7 +198,7 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
         with progress(f"checking {len(files)} objects against Kubernetes {version}"):
             problems = check(files, version)
         findings += [located(root, owners[problem.file], problem) for problem in problems]
-    return findings + root_application.check(root, renderings)
+    return findings
 
 
 def located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding:
@@ -297,6 +298,37 @@ def orphaned(root: Path, _: Sequence[Rendering]) -> list[Finding]:
     return [_stale(file, "its environment is gone, so render would remove it") for file in gone]
 
 
+def root_application(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Layer 5, too: argocd/root.yaml is up to date, and environments are in its repository."""
+    try:
+        old, new = update.root_change(root)
+    except UserError as error:
+        return list(error.findings)
+    findings = list[Finding]()
+    if new is not None:
+        what = (
+            "out of date"
+            if old is not None
+            else "missing: Argo CD creates the environments from it"
+        )
+        findings.append(_stale(layout.ROOT_FILE, f"the file is {what}"))
+    base = environment.read(root / layout.BASE, root)
+    here = str(paths.get(base.data, ["repository", "url"]))
+    others = [r for r in renderings if r.files and r.repository != here]
+    if others and len(others) == len([r for r in renderings if r.files]):
+        document = environment.load(root, others[0].name).document
+        message = (
+            f"the environment is in {others[0].repository}, but {layout.ROOT_FILE} reads {here}:"
+            " Argo CD does not see its Application"
+        )
+        fix = f"remove repository here, and write the right address in {layout.BASE}"
+        path = ["repository", "url"]
+        findings.append(
+            document.finding("other-repository", path, message, fix, environment=others[0].name)
+        )
+    return findings
+
+
 def _stale(file: str, message: str, environment: str = "") -> Finding:
     fix = "run nox -s render and commit the result"
     return Finding(file, 0, 0, "stale-output", message, fix, environment=environment)
@@ -312,4 +344,5 @@ LAYERS: tuple[Layer, ...] = (
     image_digests.check,
     current,
     orphaned,
+    root_application,
 )

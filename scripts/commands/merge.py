@@ -23,7 +23,11 @@ from scripts.output import committed, git_revision, update
 TIMEOUT_S = 600
 
 _INPUTS = ("base", "chart", "overlays", "scripts", "tools/python/pipeline.txt")
-_OUTPUT = ("overlays", *(f"argocd/{folder}" for folder in layout.ARGOCD_FOLDERS))
+_OUTPUT = (
+    "overlays",
+    *(f"argocd/{folder}" for folder in layout.ARGOCD_FOLDERS),
+    layout.ROOT_FILE,
+)
 _DIFFERING = ("ls-files", "-z", "--modified", "--deleted", "--others", "--exclude-standard", "--")
 _MARKS = re.compile(rb"^<{7,} ", re.MULTILINE)
 
@@ -55,15 +59,11 @@ def merge(root: Path, stream: TextIO) -> None:
     conflicts = [path for path in unmerged if path not in rendered]
     if conflicts:
         raise UserError(*(_conflict(root, path, unmerged[path]) for path in conflicts))
-    if inputs := [
-        path for path in _differing(root, _INPUTS) if not git_revision.environment_of(path)
-    ]:
+    if inputs := [path for path in _differing(root, _INPUTS) if not _is_output(path)]:
         raise UserError(*map(_not_staged, inputs))
     _remove_leftovers(root)
     update.update(root, (), stream)
-    add = rendered | {
-        path for path in _differing(root, _OUTPUT) if git_revision.environment_of(path)
-    }
+    add = rendered | {path for path in _differing(root, _OUTPUT) if _is_output(path)}
     if add:
         paths = "".join(f"{path}\0" for path in sorted(add))
         from_stdin = ("--pathspec-from-file=-", "--pathspec-file-nul")
@@ -87,12 +87,16 @@ def _rendered(root: Path, unmerged: dict[str, dict[str, str]]) -> set[str]:
     versions = [
         (path, blob)
         for path, stages in unmerged.items()
-        if git_revision.environment_of(path)
+        if _is_output(path)
         for blob in stages.values()
     ]
     texts = git_revision.texts(root, versions)
     others = {path for (path, _), text in texts.items() if not layout.is_written(text.encode())}
     return {path for path, _ in versions} - others
+
+
+def _is_output(path: str) -> bool:
+    return path == layout.ROOT_FILE or bool(git_revision.environment_of(path))
 
 
 def _conflict(root: Path, path: str, stages: dict[str, str]) -> Finding:

@@ -22,13 +22,23 @@ from scripts.core import (
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.core.yamlio import Document
-from scripts.environments import git_index, image_lock, null_values, patches, plain_secrets
+from scripts.environments import (
+    git_index,
+    image_lock,
+    null_values,
+    patches,
+    plain_secrets,
+    repository_pages,
+)
 
 NETWORK = "network.yaml"
 """The values that `nox -s network` writes for a chain; values.yaml overrides them."""
 
 READ = ("environment.yaml", NETWORK, "values.yaml", "patches", "manifests")
 """What an environment's folder may contain, apart from notes in Markdown."""
+
+_RUNBOOKS: list[str | int] = ["metrics", "prometheusRule", "runbookUrl"]
+"""The value that the address of the repository decides, unless a file of values sets it."""
 
 PRODUCTION = "base/profiles/production.yaml"
 
@@ -101,6 +111,8 @@ class Environment:
         The provider `plain` is `existing` here: plain_secrets says why.
         """
         merged: dict[str, Any] = {"zones": list(self.zones)}
+        if runbooks := repository_pages.runbooks(self.repository):
+            merged["metrics"] = {"prometheusRule": {"runbookUrl": runbooks}}
         for layer in self.layers[1:]:
             merged = merge(merged, layer.data or {})
         return plain_secrets.as_existing(merged)
@@ -113,6 +125,8 @@ class Environment:
         own = self.layers[1:]
         if path[:1] == ["zones"] and not any(paths.has(layer.data, ["zones"]) for layer in own):
             return self.document, path
+        if path == _RUNBOOKS and not any(paths.has(layer.data, path) for layer in own):
+            return self.document, ["repository", "url"]
         for length in range(len(path), 0, -1):
             for layer in reversed(self.layers):
                 if paths.has(layer.data, path[:length]):

@@ -16,6 +16,10 @@ Files = Mapping[str, str]
 
 MARK = '# Written by "nox -s render" from '
 ARGOCD_FOLDERS = ("projects", "applications")
+ROOT_FILE = "argocd/root.yaml"
+"""The app of apps: rendered for all environments together."""
+BASE = "base/environment.yaml"
+"""The settings that all environments share."""
 
 _WRITTEN = re.compile(rb"(<{7,} [^\n]*\n)?" + re.escape(MARK.encode()))
 """The beginning of a rendered file, which git may have marked with a merge conflict."""

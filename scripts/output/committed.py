@@ -61,6 +61,25 @@ def read(root: Path, name: str) -> dict[str, bytes]:
     return output
 
 
+def read_root(root: Path) -> bytes | None:
+    """Return the contents of argocd/root.yaml; None if there is none.
+
+    Raises UserError for a file that render did not write.
+    """
+    path = root / layout.ROOT_FILE
+    if not os.path.lexists(path):
+        return None
+    raw = safe_files.read(path, root)
+    if layout.is_written(raw):
+        return raw
+    message = (
+        "render did not write this file: it writes the app of apps for the repository in"
+        f" {layout.BASE}"
+    )
+    fix = f"move {layout.ROOT_FILE} away, run nox -s render, and compare the two"
+    raise UserError(Finding(layout.ROOT_FILE, 0, 0, "unmanaged-file", message, fix))
+
+
 def _no_folder(file: str) -> Finding:
     message = f"{file} must be a folder, which render writes"
     fix = f"remove {file}, and run nox -s render"
@@ -155,8 +174,12 @@ def staging(root: Path) -> Iterator[None]:
         shutil.rmtree(root / _WORK / "staged", ignore_errors=True)
 
 
-def commit(root: Path, names: Sequence[str], remove: Sequence[str]) -> None:
+def commit(
+    root: Path, names: Sequence[str], remove: Sequence[str], root_text: str | None = None
+) -> None:
     """Replace the output of environments by what is staged, and remove the named files.
+
+    root_text: the new text of argocd/root.yaml; None if it does not change.
 
     Raises UsageError for an error of the file system.
     """
@@ -168,6 +191,11 @@ def commit(root: Path, names: Sequence[str], remove: Sequence[str]) -> None:
             _replace(root, ready)
         for file in remove:
             (root / file).unlink()
+        if root_text is not None:
+            new = root / _WORK / "staged" / "root.yaml"
+            new.parent.mkdir(exist_ok=True)
+            new.write_bytes(root_text.encode())
+            os.replace(new, root / layout.ROOT_FILE)
 
 
 def stage(root: Path, name: str, output: layout.Files) -> None:

@@ -17,7 +17,7 @@ from scripts.output import unknown_revision
 
 TIMEOUT_S = 600
 
-BASE = "base/environment.yaml"
+BASE = layout.BASE
 _MANIFEST = re.compile(rf"{layout.manifests_folder('([^/]+)')}/[^/]+\.yaml")
 _APPLICATION = re.compile(
     re.escape(layout.argocd_file("applications", "*")).replace(r"\*", "([^/]+)")

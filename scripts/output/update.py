@@ -48,10 +48,11 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
             != {"inputs": inputs[name], "output": render_cache.output(root, name)}
         ]
         gone = [] if wanted else committed.orphans(root)
+        root_text = root_change(root)[1]
         with committed.staging(root):
             prepared = _prepare_all(root, stale)
             changed = [name for name in stale if prepared[name].summary]
-            committed.commit(root, changed, gone)
+            committed.commit(root, changed, gone, root_text)
         if prepared:
             new = {n: {"inputs": inputs[n], "output": p.output} for n, p in prepared.items()}
             render_cache.write(root, {**digests, **new})
@@ -59,11 +60,26 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
         print(f"{name}: {prepared[name].summary}", file=stream)
     for file in gone:
         print(f"{file}: removed, as its environment is gone", file=stream)
+    if root_text is not None:
+        print(f"{layout.ROOT_FILE}: written; apply it again where it is in use", file=stream)
     for line in (_left_out(root), git_index.waiting(root, changed)):
         if line:
             print(line, file=stream)
-    if not changed and not gone:
+    if not changed and not gone and root_text is None:
         print(f"up to date: {layout.called(names)}", file=stream)
+
+
+def root_change(root: Path) -> tuple[str | None, str | None]:
+    """Return the old and the new text of argocd/root.yaml; twice None if it does not change.
+
+    Raises UserError if it can't be rendered, or if render did not write it.
+    """
+    from scripts.rendering import root_application
+
+    raw, new = committed.read_root(root), root_application.text(root)
+    if raw == new.encode():
+        return None, None
+    return raw.decode(errors="replace") if raw is not None else None, new
 
 
 def _left_out(root: Path) -> str:
@@ -117,6 +133,10 @@ def difference(root: Path, wanted: Sequence[str], stream: TextIO) -> bool:
         for file, (old, new) in _changes(root, rendering.name, rendering.files).items():
             stream.writelines(map(secret_detection.masked, _diff(file, old, new)))
             differs = True
+    old, new = root_change(root)
+    if new is not None:
+        stream.writelines(map(secret_detection.masked, _diff(layout.ROOT_FILE, old, new)))
+        differs = True
     for file in [] if wanted else committed.orphans(root):
         removed = _diff(file, (root / file).read_text("utf-8", "replace"), None)
         stream.writelines(map(secret_detection.masked, removed))

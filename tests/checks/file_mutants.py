@@ -14,14 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scripts.checks import gate, root_application
+from scripts.checks import gate
 from scripts.core.findings import Finding
 from scripts.rendering import chart_files, pipeline
 from scripts.rules.snapshot import Objects
 from tests.checks import mutants
 from tests.checks.mutants import Operator
 from tests.conftest import ROOT, copy
-from tests.objects import ENVIRONMENTS
 from tests.rules import examples
 
 MOST = 2
@@ -131,9 +130,6 @@ def found(mutant: FileMutant) -> Found:
 def _found(root: Path, file: str) -> Found:
     if file.startswith(GATE):
         return Found(tuple(gate.check(root)))
-    if file.startswith("argocd/"):
-        renderings = [examples.rendering(name) for name in ENVIRONMENTS]
-        return Found(tuple(root_application.check(root, renderings)))
     name = file.split("/")[1] if file.startswith("overlays/") else "prod"
     made = pipeline.render(root, name)
     if made.findings:

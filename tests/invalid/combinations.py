@@ -27,7 +27,7 @@ MOST = 5
 
 _INPUT = re.compile(
     r"overlays/(?:dev|staging|prod)/(?:environment|values|patches/[^/]+)\.yaml"
-    r"|base/(?:environment|values|profiles/[^/]+)\.yaml|argocd/root\.yaml"
+    r"|base/(?:environment|values|profiles/[^/]+)\.yaml"
 )
 _MUTANTS = 1
 """Of each operator of the mutants."""

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from scripts.checks.kubeconform import check
-from scripts.environments import environment
+from scripts.environments import environment, layout
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import applications, helm, pipeline
-from tests.conftest import ROOT, Repository, copy
+from tests.conftest import EXAMPLE, ROOT, Repository, copy
 from tests.objects import ENVIRONMENTS, FULL, of_environment, of_kind, one, pods, references
 
 WAVE = "argocd.argoproj.io/sync-wave"
@@ -348,7 +348,7 @@ def test_an_annotation_in_the_values_overrides_that_of_the_pipeline(repository: 
 
 
 def root_documents() -> tuple[dict[str, Any], dict[str, Any]]:
-    text = (ROOT / "argocd/root.yaml").read_text("utf-8")
+    text = (EXAMPLE / layout.ROOT_FILE).read_text("utf-8")
     project, application = yaml.safe_load_all(text)
     return project, application
 
