@@ -85,6 +85,13 @@ def impact(session: nox.Session) -> None:
 
 
 @nox.session
+def overview(session: nox.Session) -> None:
+    """List what runs where, and what needs attention: -- [prod] [--format html] [--output FILE]."""
+    install(session, "pipeline")
+    run(session, "scripts", "overview", *session.posargs)
+
+
+@nox.session
 def merge(session: nox.Session) -> None:
     """Resolve conflicts in rendered files, after those in inputs: render and git add them."""
     install(session, "pipeline")
@@ -222,8 +229,11 @@ def site(session: nox.Session) -> None:
         return
     install(session, "pipeline", "site")
     mermaid = run(session, "scripts", "tools", "mermaid", silent=True).strip()
+    overview = ENVIRONMENT.parent / "overview.html"
+    run(session, "scripts", "overview", "--format", "html", "--output", overview)
     command = session.posargs or ["build", "--strict"]
-    run(session, "mkdocs", *command, env={"MERMAID": mermaid, "NO_MKDOCS_2_WARNING": "1"})
+    given = {"MERMAID": mermaid, "NO_MKDOCS_2_WARNING": "1", "OVERVIEW": str(overview)}
+    run(session, "mkdocs", *command, env=given)
 
 
 @nox.session

@@ -8,12 +8,13 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 from scripts.checks import api_schemas
 from scripts.core import programs, progress, toolchain
 from scripts.core.findings import UsageError
-from scripts.kubernetes import api_deprecations
+from scripts.kubernetes import api_deprecations, support
 
 LOCKS = ("nox", "pipeline", "tests", "cluster", "lint", "site", "go", "lock", "policy")
 """Locks in tools/python/, each after those whose versions it shares."""
@@ -23,7 +24,12 @@ TIMEOUT_S = 600
 TABLE = api_deprecations.TABLE
 
 
-EXAMPLES = ("nox -s lock", "nox -s lock -- --upgrade", "nox -s lock -- --kubernetes 1.38")
+EXAMPLES = (
+    "nox -s lock",
+    "nox -s lock -- --upgrade",
+    "nox -s lock -- --kubernetes 1.38",
+    "nox -s lock -- --support",
+)
 INTERRUPTED = "each lock is entirely old or entirely new; run it again"
 ON_PROGRAM = True
 
@@ -40,6 +46,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VERSION",
         help="pin another version: 1.38 for its latest patch version, or 1.38.1",
     )
+    parser.add_argument(
+        "--support",
+        nargs="?",
+        const=support.SOURCE,
+        metavar="REPOSITORY",
+        help="update only the table of when Kubernetes' versions lose support; "
+        f"default: {support.SOURCE}",
+    )
 
 
 def run(_: Path, options: argparse.Namespace) -> int:
@@ -47,6 +61,9 @@ def run(_: Path, options: argparse.Namespace) -> int:
     for version in options.kubernetes:
         if not re.fullmatch(r"v?1\.\d+(\.\d+)?", version):
             raise UsageError(f"{version} is not a Kubernetes version: write 1.38 or 1.38.1")
+    if options.support:
+        date_support(options.support)
+        return 0
     for name in LOCKS:
         python(name, options.upgrade)
     for folder in toolchain.modules():
@@ -122,6 +139,35 @@ def list_removed() -> None:
     new = TABLE.with_suffix(".new")
     new.write_text(api_deprecations.dump(rows), "utf-8")
     os.replace(new, TABLE)
+
+
+def date_support(repository: str) -> None:
+    """Update the table of when versions of Kubernetes lose support, from a clone of its source.
+
+    repository: its address, or the folder of a clone.
+    """
+    where = str(Path(repository).resolve()) if Path(repository).is_dir() else repository
+    with toolchain.locked(), toolchain.scratch() as temporary:
+        with progress.progress(f"cloning {repository}"):
+            # A bare clone: only two of its many files are read.
+            _git(["clone", "--quiet", "--bare", "--depth=1", "--", where, "clone"], temporary)
+        clone = temporary / "clone"
+        pages = (_git(["show", f"HEAD:{page}"], clone) for page in (support.UPSTREAM, support.EKS))
+        versions = support.read(*pages)
+        commit, day = _git(["log", "-1", "--format=%H %cs"], clone).split()
+    found = support.Table(support.SOURCE, commit, date.fromisoformat(day), versions)
+    new = support.TABLE.with_suffix(".new")
+    new.write_text(support.dump(found), "utf-8")
+    os.replace(new, support.TABLE)
+    newest = next(iter(versions), "none")
+    print(f"{support.TABLE.name}: {len(versions)} versions up to {newest}, as of {day}", flush=True)
+
+
+def _git(arguments: Sequence[str], cwd: Path) -> str:
+    done = programs.run(["git", *arguments], "the table of support", TIMEOUT_S, cwd=cwd)
+    if done.returncode:
+        raise UsageError(f"cannot read the table of support: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _sums(path: str, version: str, temporary: Path) -> tuple[str, str]:

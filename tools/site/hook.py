@@ -5,6 +5,7 @@
   one, otherwise to the file in the repository. Where there is no such file, mkdocs finds none
   either, and warns, which ends the build.
 - Markdown is read as GitHub reads it, so that one text serves both.
+- The overview of all environments comes along, as the page that `nox -s overview` makes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ ELSEWHERE = {
 }
 """Files of the repository outside docs/ that are pages of the site → what they are called there."""
 
+OVERVIEW, ITS_PAGE = "what-runs-where.html", "overview.md"
+"""What the overview is called on the site, and the page that gets a link to it."""
+
 _LIST_ITEM = re.compile(r"([-*]|\d+\.) ")
 _FENCE = re.compile(r" *(```+|~~~+)")
 
@@ -53,7 +57,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Return the files of the site: those of docs/, those from elsewhere, and Mermaid."""
+    """Return the files of the site: docs/, those from elsewhere, Mermaid, and the overview."""
     for path, name in ELSEWHERE.items():
         files.append(File.generated(config, name, abs_src_path=str(ROOT / path)))
     mermaid = Path(os.environ.get("MERMAID", "")) / "dist" / "mermaid.tiny.js"
@@ -61,12 +65,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         raise PluginError("MERMAID must name the folder of Mermaid: run nox -s site")
     script = "assets/javascripts/mermaid.js"
     files.append(File.generated(config, script, abs_src_path=str(mermaid)))
+    if made := os.environ.get("OVERVIEW"):
+        files.append(File.generated(config, OVERVIEW, abs_src_path=made))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Return the page's text, in the form that Python-Markdown reads as GitHub does."""
     _Links.page = page.file.src_uri
+    if page.file.src_uri == ITS_PAGE and os.environ.get("OVERVIEW"):
+        title, _, rest = markdown.partition("\n")
+        markdown = f"{title}\n\n**[The overview of this revision]({OVERVIEW})**\n{rest}"
     return as_on_github(markdown)
 
 

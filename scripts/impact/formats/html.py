@@ -6,18 +6,14 @@ page's Content-Security-Policy allows only the script and style of the files bes
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from html import escape
-from pathlib import Path
-from string import Template
 from urllib.parse import quote
 
 from scripts.environments import layout
 from scripts.impact.effects.effect import LABELS, Effect, Risk
-from scripts.impact.formats import mermaid, svg, text
+from scripts.impact.formats import mermaid, shell, svg, text
 from scripts.impact.report import (
     EnvironmentImpact,
     FieldChange,
@@ -33,33 +29,13 @@ _OPEN = 3
 
 def page(report: Report) -> str:
     """Return the report as a self-contained page."""
-    style, script = (_beside(f"page.{kind}") for kind in ("css", "js"))
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)};"
-        " base-uri 'none'; form-action 'none'"
-    )
-    parts = {
-        "policy": policy,
-        "title": _text(f"Impact: {text.heading(report)}"),
-        "style": style,
-        "script": script,
-        "body": "\n".join(_body(report)),
-    }
-    return text.clean(Template(_beside("page.html")).substitute(parts))
+    title = f"Impact: {text.heading(report)}"
+    return text.clean(shell.page(title, "\n".join(_body(report)), *shell.look()))
 
 
 def _text(words: str) -> str:
     """Return words escaped as the text of an element; in attributes, escape() also needs quotes."""
     return escape(words, quote=False)
-
-
-def _beside(name: str) -> str:
-    return Path(__file__).with_name(name).read_text("utf-8")
-
-
-def _hash(source: str) -> str:
-    """Return the hash of a text for a Content-Security-Policy: https://www.w3.org/TR/CSP3/."""
-    return f"'sha256-{b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
 def _body(report: Report) -> Iterator[str]:

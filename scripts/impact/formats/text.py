@@ -145,7 +145,7 @@ def markdown(report: Report, limit: int = COMMENT) -> str:
     limit: characters. A longer report loses first the objects, then the diagrams, and at last the
     environments with the least severe effects.
     """
-    title = _escaped(f"Impact: {heading(report)}")
+    title = escaped(f"Impact: {heading(report)}")
     for diagrams, objects in ((True, True), (True, False), (False, False)):
         parts = [
             _section(impact, diagrams=diagrams, objects=objects) for impact in report.environments
@@ -171,18 +171,18 @@ def _section(impact: EnvironmentImpact, *, diagrams: bool, objects: bool) -> str
 
 
 def _markdown_lines(impact: EnvironmentImpact, *, diagrams: bool, objects: bool) -> Iterator[str]:
-    yield from ("", f"#### {_escaped(layout.called(impact.names))}{kind(impact)}", "")
+    yield from ("", f"#### {escaped(layout.called(impact.names))}{kind(impact)}", "")
     for line in impact.summary:
-        yield f"- {_escaped(line)}"
+        yield f"- {escaped(line)}"
     for risk, effects in by_risk(impact.effects):
         sign, words = LABELS[risk]
         yield f"**{sign} {words}**"
         for effect in effects:
-            yield f"- {_escaped(effect.message)}"
+            yield f"- {escaped(effect.message)}"
             if effect.reason:
-                yield f"  <br>_because {_escaped(effect.reason)}_"
+                yield f"  <br>_because {escaped(effect.reason)}_"
             if effect.procedure:
-                yield f"  <br>→ {_escaped(effect.procedure)}"
+                yield f"  <br>→ {escaped(effect.procedure)}"
         yield ""
     if diagrams and impact.components:
         yield from ("```mermaid", *mermaid.mermaid(impact), "```", "")
@@ -200,7 +200,7 @@ def _order(impact: EnvironmentImpact) -> Iterator[str]:
     yield "|---|---|---|"
     for step in impact.steps:
         wave = "after all" if step.wave is None else step.wave
-        yield f"| {wave} | {_escaped(', '.join(step.objects))} | {_escaped(restarts(step))} |"
+        yield f"| {wave} | {escaped(', '.join(step.objects))} | {escaped(restarts(step))} |"
     yield ""
     yield "</details>"
     yield ""
@@ -212,8 +212,8 @@ def _details(impact: EnvironmentImpact) -> Iterator[str]:
     yield f"<details><summary>{count}, field by field</summary>"
     yield ""
     for group in grouped(impact.objects):
-        names = ", ".join(f"**{_escaped(each.name)}**" for each in group)
-        yield f"{names}: {_escaped(becomes(group[0]))}"
+        names = ", ".join(f"**{escaped(each.name)}**" for each in group)
+        yield f"{names}: {escaped(becomes(group[0]))}"
         shown = [line for field in group[0].fields for line in _diff(field)]
         if shown:
             fence = _fence(shown)
@@ -243,7 +243,7 @@ def clean(text: str) -> str:
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "\ufffd" for sign in text)
 
 
-def _escaped(words: str) -> str:
+def escaped(words: str) -> str:
     """Return words that Markdown shows as plain text, even with mentions and HTML in them."""
     for sign in "\\`*_{}[]<>#|":
         words = words.replace(sign, f"\\{sign}" if sign not in "<>" else f"&#{ord(sign)};")
