@@ -118,7 +118,8 @@ def _of_schemas(root: Path, rendering: Rendering) -> Iterator[Known]:
     """Yield what the schemas reject."""
     if rendering.kubernetes_version not in api_schemas.versions():
         return
-    for problem in kubeconform.check(rendering.files, rendering.kubernetes_version):
+    own = api_schemas.own(root)
+    for problem in kubeconform.check(rendering.files, rendering.kubernetes_version, own):
         reported = layers.located(root, rendering, problem)
         yield f"{problem.kind}/{problem.name}", kubeconform.place(problem), reported
 

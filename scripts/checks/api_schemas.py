@@ -11,14 +11,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from scripts.checks import openapi
 from scripts.core import progress, toolchain
-from scripts.core.findings import UsageError
+from scripts.core.findings import UsageError, UserError
+from scripts.environments import custom_kinds
 
 PINS = toolchain.PINS / "schemas"
 STORE = toolchain.STORE / "schemas"
@@ -89,6 +91,22 @@ def definitions() -> dict[str, Path]:
     _ensure(wanted)
     files = (file for module in wanted for file in (module.folder / DEFINITIONS).iterdir())
     return {file.stem: file for file in files}
+
+
+@lru_cache
+def own(root: Path) -> Mapping[str, openapi.Schema]:
+    """Return the schemas of the kinds that base/crds/ defines, by the name of their file.
+
+    Raises UserError for a file there that is not a CustomResourceDefinition.
+    """
+    schemas = dict[str, openapi.Schema]()
+    for definition in custom_kinds.load(root):
+        try:
+            schemas |= openapi.custom(definition.data)
+        except (AttributeError, KeyError, TypeError):
+            message = f"the schema of the kind {definition.kind} is not that of a definition"
+            raise UserError(custom_kinds.invalid(definition.file, message)) from None
+    return schemas
 
 
 def sarif() -> Path:

@@ -18,8 +18,8 @@ MOST_ROUNDS = 20
 """Each round applies the edits of one validation; the next one finds what they made visible."""
 
 _INPUT = re.compile(
-    r"overlays/[^/]+/(environment\.yaml|values\.yaml|patches/[^/]+\.yaml)"
-    r"|base/(environment|values|profiles/[^/]+)\.yaml"
+    r"overlays/[^/]+/(environment\.yaml|values\.yaml|(patches|objects)/[^/]+\.yaml)"
+    r"|base/(environment|values|(profiles|patches|objects)/[^/]+)\.yaml"
 )
 """The files that are edited: not what render writes, the chart, or network.yaml with a chain's
 identity."""

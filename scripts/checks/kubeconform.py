@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jsonschema_rs
@@ -19,6 +20,8 @@ from scripts.core import paths, programs, schema_messages, schema_paths, toolcha
 from scripts.core.findings import UsageError
 from scripts.core.schema_messages import label
 from scripts.core.sentences import joined
+from scripts.environments import custom_kinds
+from scripts.kubernetes.manifest import Manifest
 
 TIMEOUT_S = 600
 
@@ -62,18 +65,39 @@ class InvalidField:
     message: str
 
 
-def check(files: Mapping[str, str], kubernetes_version: str) -> list[InvalidField]:
+Schemas = Mapping[str, openapi.Schema]
+"""File name, as openapi.file_name returns it → the schema of a kind."""
+
+
+def check(
+    files: Mapping[str, str], kubernetes_version: str, own: Schemas = MappingProxyType({})
+) -> list[InvalidField]:
     """Return all invalid fields in texts of YAML, sorted.
 
-    files: any name → its text. kubernetes_version: a minor version like 1.34. An object is invalid,
-    too, if neither this Kubernetes version nor a pinned operator has its kind. Raises UsageError if
-    the tool or the schemas are not available.
+    files: any name → its text. kubernetes_version: a minor version like 1.34. own: the schemas of
+    the kinds in base/crds/. An object is invalid, too, if neither this Kubernetes version, nor a
+    pinned operator, nor base/crds/ has its kind. Raises UsageError if the tool or the schemas are
+    not available.
     """
     if not files:
         return []
+    with tempfile.TemporaryDirectory(prefix="schemas-") as folder:
+        for name, schema in own.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(schema), "utf-8")
+        locations = [f"{folder}/{openapi.LOCATION}"] if own else []
+        return _check(files, kubernetes_version, locations)
+
+
+def _check(
+    files: Mapping[str, str], kubernetes_version: str, locations: Sequence[str]
+) -> list[InvalidField]:
     program = toolchain.tool("kubeconform")
     # One worker: each would compile the schemas of all kinds, which takes most of the time.
     command: list[str | Path] = [program, "-strict", "-output", "json", "-n", "1"]
+    for location in locations:
+        command += ["-schema-location", location]
     for location in api_schemas.locations(kubernetes_version):
         command += ["-schema-location", location]
     # Together in one file, the objects take less time. Only errors need to name the file.
@@ -179,17 +203,20 @@ _OPTIONS = re.compile(r"value must be (?:one of )?(.*)")
 
 
 def sentences(
-    problem: InvalidField, found: Mapping[str, Any], kubernetes_version: str
+    problem: InvalidField,
+    found: Mapping[str, Any],
+    kubernetes_version: str,
+    own: Schemas = MappingProxyType({}),
 ) -> tuple[str, str]:
     """Return the message about an invalid field of an object, and what to write instead."""
     path, message = problem.path, problem.message
     if path == ("apiVersion",):
-        return message, _existing(problem.kind, kubernetes_version)
+        return message, _existing(found, problem.kind, kubernetes_version, own)
     fields = [problem.kind.lower(), *(part for part in path if isinstance(part, str))]
     explained = f"`kubectl explain {'.'.join(fields)}` describes the field"
     if unknown := _UNKNOWN.fullmatch(message):
         (key,) = _QUOTED.findall(unknown.group(1))
-        root = _schema(found, problem.kind, kubernetes_version)
+        root = _schema(found, problem.kind, kubernetes_version, own)
         value = paths.get(found, [*path, key])
         targets = schema_paths.meant(root, path, key, value, None, lambda *_: True)
         fix = schema_messages.moving(path, key, targets, schema_paths.keys(root, path))
@@ -222,18 +249,28 @@ def sentences(
     return rejected, fix or f"write another value; {explained}"
 
 
-def _existing(kind: str, kubernetes_version: str) -> str:
+def _existing(data: Mapping[str, Any], kind: str, kubernetes_version: str, own: Schemas) -> str:
     """Return the instruction to write an apiVersion that has the kind, if there is one."""
-    found = set()
+    names = [Path(name) for name in own if Path(name).name.startswith(f"{kind.lower()}-")]
+    found = {_api_version(path, kind) for path in names}
     for location in api_schemas.locations(kubernetes_version):
         folder = Path(location.removesuffix(openapi.LOCATION))
         for path in folder.glob(f"*/{kind.lower()}-*.json"):
-            version = path.stem.removeprefix(f"{kind.lower()}-")
-            group = path.parent.name
-            found.add(version if group == version else f"{group}/{version}")
-    if not found:
-        return f"remove the {kind}, or write a kind that Kubernetes {kubernetes_version} has"
-    return f"write apiVersion: {joined(sorted(found), 'or')}"
+            found.add(_api_version(path, kind))
+    if found:
+        return f"write apiVersion: {joined(sorted(found), 'or')}"
+    if Manifest(dict(data), "").is_custom:
+        return (
+            f"if an operator of the cluster has the kind, copy its CustomResourceDefinition to "
+            f"{custom_kinds.FOLDER}/; otherwise remove the {kind}"
+        )
+    return f"remove the {kind}, or write a kind that Kubernetes {kubernetes_version} has"
+
+
+def _api_version(schema: Path, kind: str) -> str:
+    """Return the apiVersion of the file of a schema."""
+    version, group = schema.stem.removeprefix(f"{kind.lower()}-"), schema.parent.name
+    return version if group == version else f"{group}/{version}"
 
 
 def _called(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> str:
@@ -243,9 +280,13 @@ def _called(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> str
     return f"a {kind} of Kubernetes {kubernetes_version}" if own else f"the kind {kind}"
 
 
-def _schema(found: Mapping[str, Any], kind: str, kubernetes_version: str) -> dict[str, Any]:
+def _schema(
+    found: Mapping[str, Any], kind: str, kubernetes_version: str, own: Schemas
+) -> dict[str, Any]:
     """Return the schema of an object's kind; empty if there is none."""
     file = openapi.file_name(str(found.get("apiVersion")), kind)
+    if file in own:
+        return own[file]
     for location in api_schemas.locations(kubernetes_version):
         path = Path(location.removesuffix(openapi.LOCATION)) / file
         if path.is_file():

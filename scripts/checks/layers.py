@@ -19,6 +19,7 @@ from scripts.checks import (
     node_options,
     run_rules,
 )
+from scripts.checks.api_schemas import own as own_schemas
 from scripts.checks.api_schemas import versions
 from scripts.checks.kubeconform import InvalidField, check, place, sentences
 from scripts.core import advice, paths
@@ -188,6 +189,10 @@ def _examples(root: Path, names: Sequence[str], found: Sequence[Finding]) -> Fin
 def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 2: every object is valid against the schemas of Kubernetes and its operators."""
     findings = list[Finding]()
+    try:
+        own = own_schemas(root)
+    except UserError as error:
+        return list(error.findings)
     by_version: dict[str, list[Rendering]] = {}
     for rendering in renderings:
         if rendering.files and rendering.kubernetes_version in versions():
@@ -196,7 +201,7 @@ def schemas(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
         files = {file: text for rendering in group for file, text in rendering.files.items()}
         owners = {file: rendering for rendering in group for file in rendering.files}
         with progress(f"checking {len(files)} objects against Kubernetes {version}"):
-            problems = check(files, version)
+            problems = check(files, version, own)
         findings += [located(root, owners[problem.file], problem) for problem in problems]
     return findings
 
@@ -208,7 +213,8 @@ def located(root: Path, rendering: Rendering, problem: InvalidField) -> Finding:
     manifest = next(m for m in everything if (m.kind, m.name) == (problem.kind, problem.name))
     path = place(problem)
     file, line, column = provenance.of_field(root, found, manifest, path)
-    message, fix = sentences(problem, manifest.object, found.kubernetes_version)
+    own = own_schemas(root)
+    message, fix = sentences(problem, manifest.object, found.kubernetes_version, own)
     finding = Finding(
         file, line, column, "kubernetes-schema", message, str(fix), manifest.label, found.name
     )

@@ -24,7 +24,7 @@ from scripts.cluster.nodes import Nodes, is_ready
 from scripts.cluster.processes import Processes
 from scripts.core import toolchain
 from scripts.core.findings import UsageError
-from scripts.environments import environment, layout
+from scripts.environments import custom_kinds, environment, layout
 from scripts.kubernetes import quantity
 
 NO_ZONES = ("zone-a", "zone-b")
@@ -164,7 +164,10 @@ class Cluster:
         for file in (self.repository / "argocd" / "projects").glob("*.yaml"):
             allowed = yaml.safe_load(file.read_text("utf-8"))["spec"]["namespaceResourceWhitelist"]
             kinds |= {each["kind"] for each in allowed}
-        return [file for kind, file in api_schemas.definitions().items() if kind in kinds]
+        own = custom_kinds.load(self.repository)
+        kinds -= {each.kind for each in own}
+        pinned = [file for kind, file in api_schemas.definitions().items() if kind in kinds]
+        return [*pinned, *sorted({self.repository / each.file for each in own})]
 
     def _provided(self) -> list[Object]:
         """Return the classes that the environments expect their cluster to provide."""

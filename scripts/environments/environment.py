@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts.core import (
     advice,
@@ -26,6 +26,7 @@ from scripts.environments import (
     git_index,
     image_lock,
     null_values,
+    own_objects,
     patches,
     plain_secrets,
     repository_pages,
@@ -34,7 +35,7 @@ from scripts.environments import (
 NETWORK = "network.yaml"
 """The values that `nox -s network` writes for a chain; values.yaml overrides them."""
 
-READ = ("environment.yaml", NETWORK, "values.yaml", "patches", "manifests")
+READ = ("environment.yaml", NETWORK, "values.yaml", "patches", "objects", "manifests")
 """What an environment's folder may contain, apart from notes in Markdown."""
 
 _RUNBOOKS: list[str | int] = ["metrics", "prometheusRule", "runbookUrl"]
@@ -86,6 +87,7 @@ class Environment:
     layers: tuple[Document, ...]
     """The files of values, from the weakest (the chart's) to the strongest (the environment's)."""
     patches: tuple[patches.Patch, ...]
+    """Those of base/, then its own."""
     images: Document
     """The image lock: repository:tag → digest."""
     given: dict[str, Any]
@@ -98,6 +100,12 @@ class Environment:
     accepts: tuple[Accepted, ...] = ()
     is_example: bool = False
     """Whether it came with this repository, and never ran: its names are placeholders."""
+    objects: tuple[own_objects.OwnObject, ...] = ()
+    """The objects that people wrote beside the chart's: those of base/, then its own."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of all objects."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Annotations of all objects."""
 
     @property
     def is_production(self) -> bool:
@@ -224,11 +232,10 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     findings += _unused(root, folder)
     layers, network, without = _layers(root, folder, document, data)
     findings += without
-    loaded: tuple[patches.Patch, ...] = ()
-    try:
-        loaded = patches.load(folder / "patches", root)
-    except UserError as error:
-        findings += error.findings
+    patched, wrong = _shared_and_own(patches.load, "patches", root, folder)
+    objects, invalid_objects = _shared_and_own(own_objects.load, "objects", root, folder)
+    findings += [*wrong, *invalid_objects, *_misnamed_folders(root)]
+    findings += own_objects.foreign(objects, data["namespace"])
     environment = Environment(
         name=data["name"],
         namespace=data["namespace"],
@@ -240,7 +247,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         repository=data["repository"],
         document=document,
         layers=tuple(layers),
-        patches=loaded,
+        patches=patched,
         images=image_lock.load(root),
         given=data.get("given", {}),
         node=data.get("node", {}),
@@ -253,6 +260,9 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
             Accepted(entry["rule"], entry["consequence"]) for entry in data.get("accepts", [])
         ),
         is_example=data.get("example", False),
+        objects=objects,
+        labels=data.get("labels", {}),
+        annotations=data.get("annotations", {}),
     )
     invalid = json_schema.check(network, NETWORK_SCHEMA) if network else []
     # The chart's schema would report the mistakes of network.yaml again.
@@ -267,6 +277,54 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
     if findings:
         raise UserError(*findings)
     return environment
+
+
+_T = TypeVar("_T")
+_Load = Callable[[Path, Path], tuple[_T, ...]]
+
+
+def _shared_and_own(
+    load: _Load[_T], part: str, root: Path, folder: Path
+) -> tuple[tuple[_T, ...], list[Finding]]:
+    """Return what base/ and an environment have in folders of one name, and what is wrong there.
+
+    What base/ has comes first, so that the patches of an environment have the last word.
+    """
+    found, findings = list[_T](), list[Finding]()
+    for read_all, path in ((_shared, root / "base" / part), (_own, folder / part)):
+        try:
+            found += read_all(load, path, root)
+        except UserError as error:
+            findings += error.findings
+    return tuple(found), findings
+
+
+def _own(load: _Load[_T], path: Path, root: Path) -> tuple[_T, ...]:
+    return load(path, root)
+
+
+@lru_cache
+def _shared(load: _Load[Any], path: Path, root: Path) -> tuple[Any, ...]:
+    return load(path, root)
+
+
+BASE_FOLDERS = ("crds", "objects", "patches", "profiles")
+"""The folders that base/ may have."""
+
+
+@lru_cache
+def _misnamed_folders(root: Path) -> tuple[Finding, ...]:
+    """Return a finding for each folder of base/ with a misspelled name."""
+    import difflib
+
+    findings = []
+    for path in safe_files.entries(root / "base", root):
+        near = difflib.get_close_matches(path.name, BASE_FOLDERS, 1)
+        if near and path.name not in BASE_FOLDERS and path.is_dir():
+            file, fix = safe_files.name(path, root), f"rename {path.name} to {near[0]}"
+            message = "nothing reads this folder"
+            findings.append(Finding(file, 0, 0, "unused-file", message, fix))
+    return tuple(findings)
 
 
 def _layers(
@@ -400,4 +458,5 @@ def read(path: Path, root: Path) -> Document:
 
 def forget() -> None:
     """Read documents that environments share again, after they have been changed."""
-    read.cache_clear()
+    for cached in (read, _shared, _misnamed_folders):
+        cached.cache_clear()

@@ -26,8 +26,8 @@ _MODULE = "160000"
 _MOST_IGNORED = 200
 _ENVIRONMENT = re.compile(r"overlays/([^/]+)(?:/environment\.yaml)?")
 _USED = re.compile(
-    r"overlays/[^/]+/(?:(?:environment|network|values)\.yaml|(?:patches|manifests)/[^/]+\.yaml)"
-    r"|argocd/(?:projects/|applications/)?[^/]+\.yaml|base/(?:profiles/)?[^/]+\.yaml"
+    r"overlays/[^/]+/(?:(?:environment|network|values)\.yaml|(?:patches|objects|manifests)/[^/]+\.yaml)"
+    r"|argocd/(?:projects/|applications/)?[^/]+\.yaml|base/(?:(?:crds|objects|patches|profiles)/)?[^/]+\.yaml"
     r"|chart/(?:(?:templates|files)/.+|[^/]+\.(?:yaml|json)|\.helmignore)"
 )
 """The files that render reads and writes."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scripts.core import advice, backup_files, safe_files, yamlio
+from scripts.core import advice, yamlio
 from scripts.core.edits import Action
 from scripts.core.findings import Finding, UserError, may_be_secret
 from scripts.core.fixes import Change, Fix
@@ -17,6 +16,7 @@ from scripts.core.json_schema import check
 from scripts.core.repository import PROGRAM
 from scripts.core.schema_messages import shown
 from scripts.core.yamlio import flow
+from scripts.environments.input_folders import Kind, files
 from scripts.kubernetes.manifest import Manifest
 
 SCHEMA = PROGRAM / "patch.schema.json"
@@ -30,23 +30,26 @@ class Patch:
     name: str
     operations: tuple[dict[str, Any], ...]
     document: yamlio.Document
+    is_optional: bool = False
+    """Whether it is skipped in an environment without its target."""
+
+
+def is_shared(document: yamlio.Document) -> bool:
+    """Return whether a file of base/ has the patch, so that it is for all environments."""
+    return document.file.startswith("base/")
+
+
+FILES = Kind("invalid-patch-file", "patch", "applied")
 
 
 def load(folder: Path, root: Path) -> tuple[Patch, ...]:
     """Return the folder's patches, sorted by file name; raises UserError with all findings."""
     patches, findings = [], list[Finding]()
-    if os.path.lexists(folder) and not folder.is_dir() and not safe_files.leaves(folder, root):
-        file = safe_files.name(folder, root)
-        message = f"{file} is not a folder, so no patch is applied"
-        fix = f"remove {file}, or replace it with a folder that has one YAML file for each patch"
-        raise UserError(Finding(file, 0, 0, "invalid-patch-file", message, fix))
-    entries = safe_files.entries(folder, root)
-    names = [path.name for path in entries]
-    for path in entries:
-        if _is_no_patch(path.name):
+    for path in files(folder, root, FILES):
+        if isinstance(path, Finding):
+            findings.append(path)
             continue
         try:
-            _reject_backup(path, names, root)
             patches.append(_load(path, root))
         except UserError as error:
             findings += error.findings
@@ -55,38 +58,23 @@ def load(folder: Path, root: Path) -> tuple[Patch, ...]:
     return tuple(patches)
 
 
-def _is_no_patch(name: str) -> bool:
-    """Return whether a file only keeps a folder in git, or belongs to a file manager."""
-    return name == ".gitkeep" or backup_files.is_of_system(name)
-
-
-def _reject_backup(path: Path, names: Sequence[str], root: Path) -> None:
-    """Raise UserError for a backup of a patch, which would be applied as another patch."""
-    if fix := backup_files.instruction(path.name, names):
-        message = "the file is a backup, which must not be applied as a patch"
-        file = safe_files.name(path, root)
-        raise UserError(Finding(file, 0, 0, "invalid-patch-file", message, fix))
-
-
 def _load(path: Path, root: Path) -> Patch:
-    if path.suffix != ".yaml":
-        message = "only files called *.yaml are applied as patches"
-        fix = f"rename {path.name} to {path.stem}.yaml; if it is no patch, remove it"
-        if path.with_suffix(".yaml").exists():
-            fix = f"remove {path.name}; the patch that is applied is {path.stem}.yaml"
-        if path.is_dir():
-            fix = (
-                f"move the patches of {path.name}/ into {path.parent.name}/, or remove {path.name}/"
-            )
-        file = safe_files.name(path, root)
-        raise UserError(Finding(file, 0, 0, "invalid-patch-file", message, fix))
     document = yamlio.load(path, root)
     other = _of_another_form(document)
-    findings = [other] if other else check(document, SCHEMA) or list(_without_test(document))
+    findings = (
+        [other]
+        if other
+        else check(document, SCHEMA)
+        or [
+            *_without_test(document),
+            *_optional_alone(document),
+        ]
+    )
     if findings:
         raise UserError(*findings)
     target, operations = document.data["target"], document.data["patch"]
-    return Patch(target["kind"], target["name"], tuple(operations), document)
+    is_optional = bool(document.data.get("optional", False))
+    return Patch(target["kind"], target["name"], tuple(operations), document, is_optional)
 
 
 _KUSTOMIZE = ("patches", "patchesJson6902", "patchesStrategicMerge", "resources")
@@ -179,6 +167,14 @@ def _without_test(document: yamlio.Document) -> Iterable[Finding]:
             )
 
 
+def _optional_alone(document: yamlio.Document) -> Iterable[Finding]:
+    """Yield a finding if a patch of one environment may have no target."""
+    if document.data.get("optional") and not is_shared(document):
+        message = "the patch is of one environment, and optional: a misspelled target would be"
+        fix = advice.remove("optional: only patches in base/patches/ may have it")
+        yield document.finding("invalid-patch-file", ["optional"], f"{message} unnoticed", fix)
+
+
 def apply(manifests: Sequence[Manifest], patches: Iterable[Patch]) -> list[Manifest]:
     """Return the manifests with the patches applied, in their order.
 
@@ -188,6 +184,8 @@ def apply(manifests: Sequence[Manifest], patches: Iterable[Patch]) -> list[Manif
     findings = list[Finding]()
     for patch in patches:
         targets = [i for i, m in enumerate(result) if (m.kind, m.name) == (patch.kind, patch.name)]
+        if not targets and patch.is_optional:
+            continue
         if len(targets) != 1:
             findings.append(_no_target(patch, result, len(targets)))
             continue
@@ -213,6 +211,8 @@ def _no_target(patch: Patch, manifests: Sequence[Manifest], count: int) -> Findi
         near = difflib.get_close_matches(wanted, labels, 1)
         rule, message = "patch-target-not-found", f"the target {wanted} does not exist"
         fix = "remove the patch if the chart no longer has the object"
+        if is_shared(patch.document):
+            fix = "write optional: true if only some environments have the object"
         if near:
             kind, _, name = near[0].partition("/")
             target = [
@@ -289,7 +289,7 @@ def _first_missing(data: Any, path: str) -> str:
 
 def _rendered(document: yamlio.Document, target: dict[str, Any]) -> str:
     """Return the rendered file of a patch's target."""
-    folder = document.file.rpartition("/patches/")[0]
+    folder = "overlays/<env>" if is_shared(document) else document.file.rpartition("/patches/")[0]
     name = Manifest({"kind": target["kind"], "metadata": {"name": target["name"]}}, "").file_name
     return f"{folder}/manifests/{name}"
 

@@ -118,6 +118,7 @@ def findings(root: Path, found: Environment) -> list[Finding]:
         return []
     base = environment.read(root / "base" / "environment.yaml", root)
     documents = [base, found.document, *found.layers[1:], *(p.document for p in found.patches)]
+    documents += [own.document for own in found.objects]
     reported = list[Finding]()
     for document in documents:
         own = "" if document.file.startswith("base/") else found.name

@@ -49,7 +49,7 @@ def inputs(root: Path, names: Iterable[str]) -> dict[str, str]:
         folder = root / "overlays" / name
         # All files but the output, as an unused file is an error.
         own = [path for path in folder.glob("*") if path.name != "manifests"]
-        own += folder.glob("patches/*")
+        own += [*folder.glob("patches/*"), *folder.glob("objects/*")]
         digests[name] = shared + committed.digest(_contents(own, root))
     return digests
 

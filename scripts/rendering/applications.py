@@ -44,8 +44,9 @@ Application would be Synced.
 def arrange(manifests: Sequence[Manifest], environment: Environment) -> list[Manifest]:
     """Return the manifests as Argo CD applies them, sorted by file name.
 
-    Each gets its namespace and its sync wave. Those that hold data get a sync option: a person
-    must confirm before they are pruned or deleted.
+    Each gets its namespace, its sync wave, and the labels and annotations that all objects of the
+    environment have. Those that hold data get a sync option: a person must confirm before they are
+    pruned or deleted.
     """
     return sorted((_arranged(m, environment) for m in manifests), key=lambda m: m.file_name)
 
@@ -57,7 +58,10 @@ def _arranged(manifest: Manifest, environment: Environment) -> Manifest:
     annotations.setdefault(sync.WAVE, str(sync.wave(manifest)))
     if sync.holds_data(manifest):
         annotations.setdefault(sync.OPTIONS, sync.CONFIRM)
-    metadata["annotations"] = annotations
+    metadata["annotations"] = {**environment.annotations, **annotations}
+    if environment.labels:
+        # Neither pod templates nor selectors: a new label restarts no pod, and selects none.
+        metadata["labels"] = {**environment.labels, **(metadata.get("labels") or {})}
     return replace(manifest, object=manifest.object | {"metadata": metadata})
 
 

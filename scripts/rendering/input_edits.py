@@ -17,8 +17,9 @@ from scripts.core.edits import Action, CannotApplyError, Edit
 from scripts.core.findings import Finding, Severity, UserError, may_be_secret
 from scripts.core.fixes import Change, Fix
 from scripts.core.yamlio import Document
-from scripts.environments import image_lock, patches
+from scripts.environments import image_lock, own_objects, patches
 from scripts.environments.environment import Environment, merge
+from scripts.environments.own_objects import OwnObject
 from scripts.environments.patches import Patch
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import applications, helm, pipeline, provenance
@@ -134,7 +135,10 @@ class _Field:
             if setting:
                 return [setting]
         candidates = chain(
-            self._in_patches(), islice(self._in_values(), MOST_TRIED), self._added_to_patch()
+            self._in_patches(),
+            self._in_object(),
+            islice(self._in_values(), MOST_TRIED),
+            self._added_to_patch(),
         )
         right = (each for each in candidates if each and self._is_right(each))
         return [*next(right, ())] or None
@@ -222,6 +226,12 @@ class _Field:
                     new = [{"op": "test", "path": pointer, "value": old}]
                     new.append({"op": "remove", "path": pointer})
                 yield tuple(Edit(file, Action.APPEND, ("patch",), each) for each in new)
+
+    def _in_object(self) -> Iterator[_Try]:
+        """Yield the edit of the file in which people wrote the object."""
+        if own := own_objects.of(self.environment.objects, self.manifest):
+            edit = self._edit(own.document, self.change.action, self.place)
+            yield (replace(edit, document=own.document.number),)
 
     # Values
 
@@ -345,10 +355,11 @@ def changed(environment: Environment, made: Sequence[Edit]) -> Environment:
     """Return the environment with edits of its values and patches."""
 
     def edited(document: Document) -> Document:
-        own = [edit for edit in made if edit.file == document.file]
+        own = [e for e in made if e.file == document.file and e.document == document.number]
         if not own:
             return document
-        return Document(document.file, edits.applied(document.data or {}, own), None)
+        data = edits.applied(document.data or {}, own)
+        return Document(document.file, data, None, document.number)
 
     layers = tuple(edited(layer) for layer in environment.layers)
     known = {layer.file for layer in layers}
@@ -362,7 +373,15 @@ def changed(environment: Environment, made: Sequence[Edit]) -> Environment:
         if document is not patch.document:
             patch = replace(patch, document=document, operations=tuple(document.data["patch"]))
         patched.append(patch)
-    return replace(environment, layers=layers, patches=tuple(patched))
+    objects = tuple(_edited_object(each, edited(each.document)) for each in environment.objects)
+    return replace(environment, layers=layers, patches=tuple(patched), objects=objects)
+
+
+def _edited_object(own: OwnObject, document: Document) -> OwnObject:
+    """Return an object with the data of its edited document."""
+    if document is own.document:
+        return own
+    return OwnObject(replace(own.manifest, object=document.data), document)
 
 
 def _made(root: Path, environment: Environment, manifest: Manifest) -> dict[str, Any] | None:
@@ -381,15 +400,13 @@ def _made(root: Path, environment: Environment, manifest: Manifest) -> dict[str,
 
 
 def _rendered(root: Path, environment: Environment, only: frozenset[str]) -> list[Manifest]:
-    """Return the objects of some templates, or of all."""
-    templated = helm.template(
-        root / "chart",
-        root,
-        environment.values,
-        environment.namespace,
-        environment.kubernetes_version,
-        only,
-    )
+    """Return the objects of some templates or files of objects, or of all."""
+    written = [o.manifest for o in environment.objects if not only or o.manifest.template in only]
+    templated = written
+    if not only or not written:
+        version = environment.kubernetes_version
+        values, namespace = environment.values, environment.namespace
+        templated += helm.template(root / "chart", root, values, namespace, version, only)
     labels = {manifest.label for manifest in templated}
     own = [patch for patch in environment.patches if f"{patch.kind}/{patch.name}" in labels]
     patched = patches.apply(templated, own)

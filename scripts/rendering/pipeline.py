@@ -17,7 +17,7 @@ from scripts.environments.environment import Accepted, Environment, Waiver
 from scripts.environments.environment import load as load_environment
 from scripts.environments.provided import Given
 from scripts.kubernetes.manifest import Manifest
-from scripts.rendering import applications, helm, preconditions
+from scripts.rendering import applications, helm, own_manifests, preconditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,9 @@ def objects(root: Path, environment: Environment) -> list[Manifest]:
         fix = "restore chart/templates and chart/.helmignore from git"
         file, rule = "chart/templates", "invalid-chart"
         raise UserError(Finding(file, 0, 0, rule, message, fix, "", environment.name))
-    patched = patches.apply(templated, environment.patches)
-    preconditions.shapes(root, environment, patched, templated)
+    made = own_manifests.beside(root, templated, environment)
+    patched = patches.apply(made, environment.patches)
+    preconditions.shapes(root, environment, patched, made)
     preconditions.digests(root, environment, patched)
     pinned = image_lock.pin(patched, environment.images.data or {})
     arranged = applications.arrange(pinned, environment)

@@ -54,22 +54,46 @@ _MAY_BE_NULL = {("metadata", "annotations"), ("metadata", "labels"), ("data",), 
 
 _CLUSTER_SCOPED = {
     "APIService",
+    "CSIDriver",
+    "CSINode",
+    "CertificateSigningRequest",
+    "ClusterExternalSecret",
+    "ClusterGenerator",
+    "ClusterPushSecret",
     "ClusterRole",
     "ClusterRoleBinding",
+    "ClusterSecretStore",
+    "ClusterTrustBundle",
     "CustomResourceDefinition",
+    "DeviceClass",
+    "FlowSchema",
+    "IPAddress",
     "IngressClass",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
     "MutatingWebhookConfiguration",
     "Namespace",
     "Node",
     "PersistentVolume",
     "PriorityClass",
+    "PriorityLevelConfiguration",
+    "ResourceSlice",
     "RuntimeClass",
+    "ServiceCIDR",
     "StorageClass",
+    "StorageVersionMigration",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",
+    "VolumeAttachment",
+    "VolumeAttributesClass",
+    "VolumeGroupSnapshotClass",
+    "VolumeGroupSnapshotContent",
+    "VolumeSnapshotClass",
+    "VolumeSnapshotContent",
 }
-"""Kinds of objects outside of namespaces, which an environment's project does not permit."""
+"""Kinds of objects outside of namespaces, which an environment's project does not permit: those of
+Kubernetes and of the pinned operators."""
 
 _SYSTEM_NAMESPACES = re.compile("argocd|default|kube-.*")
 """Namespaces that no environment may have, as in environment.schema.json."""

@@ -18,7 +18,7 @@ import jsonpointer
 
 from scripts.core import paths, yamlio
 from scripts.core.findings import Finding, UserError
-from scripts.environments import image_lock, patches
+from scripts.environments import image_lock, own_objects, patches
 from scripts.environments.environment import Environment, merge
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import chart_changes, helm
@@ -73,9 +73,9 @@ def of_field(
 ) -> Place:
     """Return the file, line and column of the input that decides the field at the path.
 
-    This is the first that exists of: the patch that changes the field; the strongest values file
-    that sets it; the template, with line 0. For an object that was removed, it is the value that
-    brings it back.
+    This is the first that exists of: the patch that changes the field; the file in which people
+    wrote the object; the strongest values file that sets it; the template, with line 0. For an
+    object that was removed, it is the value that brings it back.
     part: the relevant part of the field, if several values form it.
     """
     return of_fields(root, environment, [(manifest, path)], [part])[0]
@@ -96,6 +96,8 @@ def of_fields(
         _locked(root, part)
         or _patched(environment, manifest, path)
         or _setting(root, environment, manifest, path)
+        or _of_all_objects(root, environment, manifest, path)
+        or _written(environment, manifest, path)
         or chart_changes.place(root, environment.name, manifest, path)
         for (manifest, path), part in zip(fields, parts, strict=True)
     ]
@@ -390,6 +392,35 @@ def _setting(
     return None
 
 
+def _of_all_objects(
+    root: Path, environment: Environment, manifest: Manifest, path: Sequence[str | int]
+) -> Place | None:
+    """Return the position in environment.yaml of a label or annotation of all objects, if any."""
+    for part, everywhere in (
+        ("labels", environment.labels),
+        ("annotations", environment.annotations),
+    ):
+        if tuple(path[:2]) != ("metadata", part) or len(path) != 3 or path[2] not in everywhere:
+            continue
+        own = own_objects.of(environment.objects, manifest)
+        if own and path[2] in (own.manifest.metadata.get(part) or {}):
+            return None  # what the object itself has stays
+        if paths.get(manifest.object, path) == everywhere[str(path[2])]:
+            base = yamlio.load(root / "base" / "environment.yaml", root)
+            in_own = paths.has(environment.document.data, [part, path[2]])
+            document = environment.document if in_own else base
+            return (document.file, *document.position([part, path[2]]))
+    return None
+
+
+def _written(
+    environment: Environment, manifest: Manifest, path: Sequence[str | int]
+) -> Place | None:
+    """Return the position of a field in the file in which people wrote the object, if they did."""
+    own = own_objects.of(environment.objects, manifest)
+    return (own.document.file, *own.document.position(list(path))) if own else None
+
+
 def _renderer(
     root: Path, environment: Environment, values: dict[str, Any], fields: Iterable[Field]
 ) -> tuple[Callable[[dict[str, Any]], _Objects | None], _Objects]:
@@ -431,7 +462,8 @@ def _renderer(
 def _manifests(
     root: Path, environment: Environment, values: dict[str, Any], only: frozenset[str] = frozenset()
 ) -> list[Manifest]:
-    return patches.apply(_template(root, environment, values, only), environment.patches)
+    own = () if only else (each.manifest for each in environment.objects)
+    return patches.apply([*_template(root, environment, values, only), *own], environment.patches)
 
 
 def _by_key(manifests: Iterable[Manifest]) -> _Objects:
