@@ -24,6 +24,7 @@ import yaml
 
 from scripts.core import toolchain
 from scripts.environments.layout import RELEASE
+from tests import example_repository
 from tests.environment_copies import copy_environment
 from tests.git import git
 
@@ -79,9 +80,10 @@ def median(measures: Sequence[Measure]) -> Measure:
 
 def generate(folder: Path, count: int) -> None:
     """Write a repository of so many environments, prod's shape with values of their own."""
+    example = example_repository.path()
     for part in ("chart", "base", "tools/python"):
-        shutil.copytree(ROOT / part, folder / part)
-    prod = ROOT / "overlays" / "prod"
+        shutil.copytree(example / part, folder / part)
+    prod = example / "overlays" / "prod"
     for number in range(count):
         name = f"env-{number:03}"
         overlay = folder / "overlays" / name
@@ -208,7 +210,8 @@ def validation(counts: Sequence[int]) -> None:
         with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as temporary:
             repository = Path(temporary)
             generate(repository, count)
-            shutil.copytree(ROOT / "argocd", repository / "argocd", dirs_exist_ok=True)
+            argocd = example_repository.path() / "argocd"
+            shutil.copytree(argocd, repository / "argocd", dirs_exist_ok=True)
             ours(repository, "render")
             ours(repository, "validate")
             measure = median([ours(repository, "validate") for _ in range(ROUNDS)])

@@ -1,9 +1,9 @@
 """The repository that tests stand on: this one's chart and program, with frozen environments.
 
-tests/example/ has the environments, and a root.yaml for their address. Everything else is this
-repository's own. It is composed and rendered once for each state of these files, in a folder that
-all runs share, and committed to a git repository of its own, as an adopter's is. Tests read it;
-`copy` in tests/conftest.py makes one that a test may change.
+tests/example/ has the environments, base/ and CODEOWNERS. Everything else is this repository's own.
+All is composed and rendered once for each state of these files, in a
+folder that all runs share, and committed to a git repository of its own, as an adopter's is. Tests
+read it; `copy` in tests/conftest.py makes one that a test may change.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FROZEN = Path("tests/example")
 """What the example has instead of this repository's files."""
-SHARED = ("argocd", "chart", "tools/python")
+SHARED = (".gitattributes", ".github", "argocd", "chart", "noxfile.py", "tools/python")
 """What it has of this repository, without what render wrote."""
 PARTS = ("argocd", "base", "chart", "overlays", "tools/python")
 """What a repository needs to be rendered and validated."""
@@ -101,7 +101,11 @@ def compose(source: Path, target: Path) -> None:
     """Write the example of a checkout to a folder, rendered by that checkout's own program."""
     frozen = source / FROZEN
     for part in SHARED if frozen.is_dir() else PARTS:
-        shutil.copytree(source / part, target / part, ignore=_written)
+        (target / part).parent.mkdir(parents=True, exist_ok=True)
+        if (source / part).is_dir():
+            shutil.copytree(source / part, target / part, ignore=_written)
+        else:
+            shutil.copy2(source / part, target / part)
     if frozen.is_dir():
         about = shutil.ignore_patterns("README.md")
         shutil.copytree(frozen, target, dirs_exist_ok=True, ignore=about)
@@ -120,26 +124,28 @@ def commit(root: Path, message: str) -> None:
 
 def _written(folder: str, names: list[str]) -> set[str]:
     """Return what compose leaves out of a folder, because render writes it."""
-    return {name for name in names if _is_written(Path(folder, name))}
+    return {name for name in names if is_written(Path(folder, name))}
 
 
-def _is_written(file: Path) -> bool:
+def is_written(file: Path) -> bool:
+    """Return whether render wrote a file."""
     return file.suffix == ".yaml" and file.is_file() and layout.is_written(file.read_bytes())
 
 
 def _digest(source: Path) -> str:
     """Return a digest of all that the example is made from."""
     found = hashlib.sha256(sys.version.encode())
-    for file in _sources(source):
+    for file in sources(source):
         content = file.read_bytes()
         name = file.relative_to(source).as_posix()
         found.update(f"{name}\0{file.stat().st_mode}\0{len(content)}\0".encode() + content)
     return found.hexdigest()[:16]
 
 
-def _sources(source: Path) -> Iterator[Path]:
+def sources(source: Path) -> Iterator[Path]:
+    """Yield the files that the example is made from."""
     yield Path(__file__)
     for part in (*SHARED, str(FROZEN), "scripts"):
-        for file in sorted((source / part).rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts and not _is_written(file):
+        for file in sorted((source / part, *(source / part).rglob("*"))):
+            if file.is_file() and "__pycache__" not in file.parts and not is_written(file):
                 yield file

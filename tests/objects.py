@@ -14,14 +14,14 @@ from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import helm, pipeline
 from scripts.rules.snapshot import Objects
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE, ROOT
 
 CHART = ROOT / "chart"
 FULL = CHART / "ci" / "full-values.yaml"
 EXAMPLES = [
     path for path in sorted(CHART.glob("ci/*-values.yaml")) if path.name != "full-values.yaml"
 ]
-ENVIRONMENTS = layout.environments(ROOT)
+ENVIRONMENTS = layout.environments(EXAMPLE)
 SETS = [None, *EXAMPLES, FULL]
 """Files of values that the chart is tried with; None for its defaults."""
 
@@ -38,9 +38,9 @@ def of(values: dict[str, Any], version: str = "1.34") -> list[Manifest]:
 
 @lru_cache
 def of_environment(name: str) -> tuple[Environment, list[Manifest]]:
-    """Return an environment of this repository and the objects that are committed for it."""
-    found = environment.load(ROOT, name)
-    return found, pipeline.objects(ROOT, found)
+    """Return an environment of the example, and its objects as render writes them."""
+    found = environment.load(EXAMPLE, name)
+    return found, pipeline.objects(EXAMPLE, found)
 
 
 def seen(manifests: Sequence[Manifest], *zones: str) -> Objects:

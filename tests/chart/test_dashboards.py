@@ -25,7 +25,7 @@ from tests.chart.dashboards import (
     queries,
     rendered,
 )
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE, ROOT
 from tests.objects import CHART, FULL, of_values
 
 MOST_BYTES = 1024 * 1024
@@ -253,7 +253,7 @@ def test_a_file_is_as_the_page_says_that_it_is_to_be_written(file: Path) -> None
 def test_a_dashboard_is_rendered_line_by_line(name: str) -> None:
     file = next(file for file in FILES if file.stem == name).read_text("utf-8")
     made = (
-        ROOT / f"overlays/prod/manifests/configmap-linea-stack-dashboard-{name}.yaml"
+        EXAMPLE / f"overlays/prod/manifests/configmap-linea-stack-dashboard-{name}.yaml"
     ).read_text("utf-8")
     text = yaml.safe_load(made)["data"][f"linea-prod-linea-stack-{name}.json"]
     assert len(made) < MOST_BYTES

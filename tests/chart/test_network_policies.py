@@ -19,7 +19,7 @@ from scripts.environments.environment import Environment, coalesce
 from scripts.kubernetes import pod_connections, workloads
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import helm, pipeline
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE, ROOT
 from tests.cyclonus import COMPONENT, Actor, Flow, actors, allowed, denials, every
 from tests.objects import CHART, ENVIRONMENTS, FULL, containers, of, of_environment, of_kind, pods
 
@@ -95,8 +95,8 @@ class Case:
 def named(name: str) -> Environment:
     """Return an environment, or the variant of prod with that name."""
     if name in ENVIRONMENTS:
-        return environment.load(ROOT, name)
-    prod = environment.load(ROOT, "prod")
+        return environment.load(EXAMPLE, name)
+    prod = environment.load(EXAMPLE, "prod")
     return replace(prod, layers=(*prod.layers, Document(name, VARIANTS[name], None)))
 
 
@@ -109,7 +109,7 @@ def values(of: Environment) -> dict[str, Any]:
 def case(name: str) -> Case:
     """Return what policies say in an environment, or in the variant of prod with that name."""
     its = values(named(name))
-    manifests = pipeline.objects(ROOT, named(name))
+    manifests = pipeline.objects(EXAMPLE, named(name))
     blocks = [peer["ipBlock"]["cidr"] for peer in its["networkPolicy"]["rpcFrom"]]
     subnets = ipaddress.ip_network(blocks[0] if blocks else "10.0.0.0/24")
     return Case(its, manifests, actors(manifests, str(subnets[10])))
@@ -371,6 +371,6 @@ def test_the_load_balancers_subnets_are_not_those_of_pods() -> None:
 
 
 def test_the_internet_that_backups_go_to_is_nothing_private() -> None:
-    profile = load(ROOT / "base" / "profiles" / "eks.yaml", ROOT).data
+    profile = load(EXAMPLE / "base" / "profiles" / "eks.yaml", EXAMPLE).data
     (peer,) = profile["networkPolicy"]["backupTo"]
     assert peer["ipBlock"]["except"] == PRIVATE

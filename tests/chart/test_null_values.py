@@ -18,7 +18,7 @@ from scripts.core import json_schema, toolchain
 from scripts.core.findings import Finding
 from scripts.core.yamlio import Document, load
 from scripts.environments.environment import coalesce, merge
-from tests.conftest import ROOT, Repository
+from tests.conftest import EXAMPLE, ROOT, Repository
 from tests.objects import CHART, FULL, of, walk
 
 Path = tuple[str, ...]
@@ -116,7 +116,7 @@ def test_helm_itself_names_the_key(path: Path, tool: str, tmp_path: FilePath) ->
 
 
 def test_a_file_of_values_alone_is_valid_for_an_editor() -> None:
-    files = [*CHART.glob("ci/*-values.yaml"), *ROOT.glob("overlays/*/values.yaml")]
+    files = [*CHART.glob("ci/*-values.yaml"), *EXAMPLE.glob("overlays/*/values.yaml")]
     for file in files:
         assert json_schema.check(load(file, ROOT), SCHEMA) == [], file
 

@@ -13,7 +13,7 @@ from scripts.kubernetes import api_validation
 from scripts.rules.snapshot import Objects
 from tests.checks.file_mutants import FileMutant
 from tests.checks.mutants import Mutant
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE
 from tests.rules import examples
 
 
@@ -73,7 +73,7 @@ def _new(mutant: Mutant | FileMutant) -> Iterator[str]:
 
 def _old(mutant: Mutant | FileMutant) -> Iterator[str]:
     if isinstance(mutant, FileMutant):
-        yield (ROOT / mutant.file).read_text("utf-8")
+        yield (EXAMPLE / mutant.file).read_text("utf-8")
     else:
         changed = {each.label for each in mutant.changed}
         unbroken = _unbroken(mutant).manifests

@@ -1,4 +1,4 @@
-"""Mutants of files that people write: each is a copy of this repository with one wrong edit.
+"""Mutants of files that people write: each is a copy of the example with one wrong edit.
 
 An edit of an input is no mutant where nothing would behave otherwise, as in mutants.py.
 """
@@ -20,7 +20,7 @@ from scripts.rendering import chart_files, pipeline
 from scripts.rules.snapshot import Objects
 from tests.checks import mutants
 from tests.checks.mutants import Operator
-from tests.conftest import ROOT, copy
+from tests.conftest import EXAMPLE, ROOT, copy
 from tests.rules import examples
 
 MOST = 2
@@ -62,7 +62,7 @@ def file_mutants(most: int | None = None) -> list[FileMutant]:
 def _of(operator: Operator) -> Iterator[FileMutant]:
     for file in _files():
         if operator.where.fullmatch(file):
-            text = (ROOT / file).read_text("utf-8")
+            text = (EXAMPLE / file).read_text("utf-8")
             for other in mutants.others(operator, text, (), text):
                 name = f"{file}: {operator.name}: {_lines(text, other)}"
                 yield FileMutant(name, operator, file, other)
@@ -71,8 +71,8 @@ def _of(operator: Operator) -> Iterator[FileMutant]:
 @lru_cache
 def _files() -> list[str]:
     parts = ("argocd", "base", "chart", "overlays", *GATE)
-    found = [path for part in parts for path in (ROOT / part, *(ROOT / part).rglob("*"))]
-    files = (path.relative_to(ROOT).as_posix() for path in found if path.is_file())
+    found = [path for part in parts for path in (EXAMPLE / part, *(EXAMPLE / part).rglob("*"))]
+    files = (path.relative_to(EXAMPLE).as_posix() for path in found if path.is_file())
     return sorted(file for file in files if "/manifests/" not in file)
 
 
@@ -104,8 +104,8 @@ def _folder() -> Path:
     _folder_of.append(tempfile.TemporaryDirectory(prefix="mutants-"))
     target = Path(_folder_of[0].name)
     copy(target)
-    shutil.copytree(ROOT / ".github", target / ".github")
-    shutil.copy(ROOT / "noxfile.py", target)
+    shutil.copytree(EXAMPLE / ".github", target / ".github")
+    shutil.copy(EXAMPLE / "noxfile.py", target)
     (target / "scripts").mkdir()
     shutil.copy(ROOT / "scripts" / "__main__.py", target / "scripts")
     return target

@@ -35,7 +35,7 @@ from tests import objects
 from tests.checks import beside_validate, file_mutants
 from tests.checks.file_mutants import FileMutant
 from tests.checks.mutants import ENVIRONMENTS, Mutant, mutants, read
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE, ROOT
 from tests.rules import examples
 
 SURVIVORS = Path(__file__).with_name("survivors.yaml")
@@ -165,7 +165,7 @@ def _by_render(broken: Objects) -> Iterator[Told]:
     found = without_values(broken.name)
     for refuse in (preconditions.shapes, preconditions.digests, preconditions.together):
         try:
-            refuse(ROOT, found, broken.manifests)
+            refuse(EXAMPLE, found, broken.manifests)
         except UserError as error:
             yield from map(_of_finding, error.findings)
 
@@ -173,7 +173,7 @@ def _by_render(broken: Objects) -> Iterator[Told]:
 @lru_cache
 def without_values(name: str) -> Environment:
     """Return an environment in which no value is looked for: none makes an object a mutant."""
-    found = environment.load(ROOT, name)
+    found = environment.load(EXAMPLE, name)
     empty = tuple(replace(layer, data={}) for layer in found.layers)
     return replace(found, layers=empty, patches=())
 

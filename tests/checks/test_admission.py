@@ -25,7 +25,7 @@ from scripts.kubernetes.manifest import Manifest
 from scripts.rules.rule import Rule, is_rejected
 from tests import git
 from tests.checks import mutants
-from tests.conftest import ROOT, Repository
+from tests.conftest import EXAMPLE, ROOT, Repository
 from tests.objects import ENVIRONMENTS
 from tests.rules import examples
 from tests.rules.rejected import ALWAYS, CHANGES, REJECTED, brought, of, wrong
@@ -379,7 +379,7 @@ def test_the_output_says_what_was_checked_and_needs_no_network() -> None:
         pytest.skip("this machine does not allow a process without a network")
     for version in VERSIONS:
         toolchain.tool(f"admission-{version}")
-    command = [*alone, sys.executable, "-m", "scripts", "admission"]
+    command = [*alone, sys.executable, "-m", "scripts", "--repository", str(EXAMPLE), "admission"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
     checked, skipped, accepted = done.stdout.splitlines()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.checks import gate
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE, ROOT
 
 PULL, IMPACT, COMMENT = (
     f".github/workflows/{name}.yaml" for name in ("pull-request", "impact", "impact-comment")
@@ -25,8 +25,8 @@ READ = "permissions:\n  contents: read\n"
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Return a folder with what the gate consists of."""
-    shutil.copytree(ROOT / ".github", tmp_path / ".github")
-    shutil.copy(ROOT / "noxfile.py", tmp_path)
+    shutil.copytree(EXAMPLE / ".github", tmp_path / ".github")
+    shutil.copy(EXAMPLE / "noxfile.py", tmp_path)
     for name in ("argocd/root.yaml", "base/values.yaml", "overlays/prod/values.yaml"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()

@@ -15,7 +15,7 @@ import yaml
 from scripts.checks import policy, policy_scanners
 from scripts.core.findings import UsageError, UserError
 from scripts.kubernetes.manifest import Manifest
-from tests.conftest import ROOT, Repository, copy
+from tests.conftest import EXAMPLE, ROOT, Repository, copy
 from tests.objects import ENVIRONMENTS
 
 PATCH = "overlays/dev/patches/weak.yaml"
@@ -115,7 +115,7 @@ def test_every_environment_passes_without_a_network() -> None:
         or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode
     ):
         pytest.skip("this machine does not allow a process without a network")
-    command = [*alone, sys.executable, "-m", "scripts", "policy"]
+    command = [*alone, sys.executable, "-m", "scripts", "--repository", str(EXAMPLE), "policy"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     names = ", ".join(ENVIRONMENTS)
     assert done.stdout == f"no policy findings in {names} (waivers: base/policy.yaml)\n", done
@@ -123,7 +123,7 @@ def test_every_environment_passes_without_a_network() -> None:
 
 
 def write_waivers(repository: Repository, *waivers: dict[str, Any]) -> None:
-    document = yaml.safe_load((ROOT / policy.WAIVERS).read_text("utf-8"))
+    document = yaml.safe_load((EXAMPLE / policy.WAIVERS).read_text("utf-8"))
     text = json.dumps({"waivers": [*document["waivers"], *waivers]}, indent=1)
     repository.write(policy.WAIVERS, text)
 

@@ -20,7 +20,7 @@ from scripts.environments.environment import Waiver
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem, Rule
 from tests.checks import mutants
-from tests.conftest import ROOT, Repository
+from tests.conftest import EXAMPLE, Repository
 from tests.rules import examples
 
 TODAY = date(2027, 3, 31)
@@ -48,7 +48,7 @@ def applied(
     *waivers: Waiver, problems: Sequence[tuple[Rule, Problem]] = (), is_partial: bool = False
 ) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
     """Return the findings about the waivers, and the problems that they do not waive."""
-    dev = replace(environment.load(ROOT, "dev"), waivers=waivers)
+    dev = replace(environment.load(EXAMPLE, "dev"), waivers=waivers)
     return run_rules.apply_waivers(dev, problems, TODAY, is_partial=is_partial)
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scripts.checks import policy_scanners
 from scripts.core import json_schema, schema_messages, schema_paths, yamlio
 from scripts.environments.environment import merge
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE, ROOT
 
 CASES = Path(__file__).with_name("schema_messages.txt")
 """Paragraphs: a file, and after => what is reported: line, rule, message; what to write. The
@@ -175,9 +175,9 @@ FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
 
 def written() -> list[Path]:
     """Return the YAML files of environments and base/ that people write."""
-    overlays = ROOT / "overlays"
+    overlays = EXAMPLE / "overlays"
     files = [*overlays.glob("*/*.yaml"), *overlays.glob("*/patches/*.yaml")]
-    return sorted([*files, *(ROOT / "base").rglob("*.yaml")])
+    return sorted([*files, *(EXAMPLE / "base").rglob("*.yaml")])
 
 
 def test_every_file_is_valid_against_the_schema_that_its_first_line_names() -> None:
@@ -186,8 +186,8 @@ def test_every_file_is_valid_against_the_schema_that_its_first_line_names() -> N
     for path in written():
         text = path.read_text("utf-8")
         named = FIRST_LINE.match(text)
-        assert named, f"{path.relative_to(ROOT)} does not begin with its schema"
-        found = (path.parent / named[1]).resolve()
+        assert named, f"{path.relative_to(EXAMPLE)} does not begin with its schema"
+        found = ROOT / (path.parent / named[1]).resolve().relative_to(EXAMPLE)
         assert found in SCHEMAS.values(), path
         data = yaml.safe_load(text)
         # A file of values without values is empty, which Helm reads as no values.

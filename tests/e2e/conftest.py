@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.git_remote import Remote
-from tests.conftest import ROOT
+from tests import example_repository
+from tests.conftest import EXAMPLE, ROOT
 from tests.e2e import steps
 from tests.git import attempt
 
@@ -36,19 +38,31 @@ def base(request: pytest.FixtureRequest) -> str:
     named = request.config.getoption("--against")
     if named:
         return str(named)
-    changed = attempt(ROOT, "status", "--porcelain", "--", "overlays", "argocd")
+    sources = (str(example_repository.FROZEN), *example_repository.SHARED, "scripts")
+    changed = attempt(ROOT, "status", "--porcelain", "--", *sources)
     before = "HEAD" if changed.stdout else "HEAD^"
     known = attempt(ROOT, "rev-parse", "--verify", "--quiet", before)
     return before if known.returncode == 0 else ""
 
 
 @pytest.fixture(scope="session")
-def cluster(base: str) -> Iterator[Cluster]:
-    """Return a cluster in which first the base was synced, and then the working tree."""
-    with Cluster(ROOT) as running, reported(running):
-        for revision in (base, "") if base else ("",):
+def cluster(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Return a cluster in which first the example at the base was synced, and then as it is now."""
+    source, revisions = EXAMPLE, [""]
+    if base:
+        try:
+            folder = tmp_path_factory.mktemp("history")
+            source = example_repository.with_history(base, folder)
+            revisions = ["HEAD^", "HEAD"]
+        except RuntimeError as error:  # its program may need other packages than are installed
+            with warnings.catch_warnings():
+                warnings.simplefilter("always")
+                warnings.warn(f"only the working tree runs, {base} does not: {error}", stacklevel=1)
+    with Cluster(source) as running, reported(running):
+        for revision in revisions:
             running.remote.take(revision)
-            pushed = running.remote.push(f"as of {revision or 'the working tree'}")
+            what = base if revision == "HEAD^" else "the working tree"
+            pushed = running.remote.push(f"as of {what}")
             running.sync()
             names = committed(running)
             steps.wait_synced(running, [steps.ROOT, *map(steps.application, names)], pushed)

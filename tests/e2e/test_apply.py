@@ -20,7 +20,7 @@ from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.nodes import ZONE
 from scripts.kubernetes import quantity
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE
 from tests.e2e import steps
 
 RESTRICTED = "pod-security.kubernetes.io/enforce"
@@ -29,13 +29,13 @@ RESTRICTED = "pod-security.kubernetes.io/enforce"
 @pytest.fixture(scope="module", params=clusters.versions())
 def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Return a cluster of each pinned version, without Argo CD, with the namespaces."""
-    with Cluster(ROOT, request.param, with_argo_cd=False) as running:
+    with Cluster(EXAMPLE, request.param, with_argo_cd=False) as running:
         for each in running.environments:
             running.plane.apply([namespace(each.name)])
         yield running
 
 
-def namespace(environment: str, root: Path = ROOT) -> Object:
+def namespace(environment: str, root: Path = EXAMPLE) -> Object:
     """Return the Namespace that an environment's Application creates."""
     spec = read(root / "argocd" / "applications" / f"{environment}.yaml")[0]["spec"]
     metadata = spec["syncPolicy"]["managedNamespaceMetadata"]
@@ -50,7 +50,7 @@ def read(*files: Path) -> list[Any]:
     return [each for text in texts for each in yaml.safe_load_all(text)]
 
 
-def manifests(environment: str, root: Path = ROOT) -> Path:
+def manifests(environment: str, root: Path = EXAMPLE) -> Path:
     return root / "overlays" / environment / "manifests"
 
 
@@ -67,7 +67,7 @@ def test_every_environment_is_accepted_without_a_warning_and_runs(bare: Cluster)
         assert_runs(bare, each.name, each.namespace)
 
 
-def assert_runs(bare: Cluster, environment: str, space: str, root: Path = ROOT) -> None:
+def assert_runs(bare: Cluster, environment: str, space: str, root: Path = EXAMPLE) -> None:
     """Assert that all pods of an environment run where they should."""
     objects = read(*manifests(environment, root).iterdir())
     pods = ready_pods(bare, space, objects)
@@ -81,7 +81,7 @@ def assert_runs(bare: Cluster, environment: str, space: str, root: Path = ROOT) 
 def test_the_projects_and_applications_are_accepted_without_a_warning(bare: Cluster) -> None:
     bare.plane.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "argocd"}}])
     for folder in ("projects", "applications", "root.yaml"):
-        assert bare.plane.apply([], ROOT / "argocd" / folder) == ""
+        assert bare.plane.apply([], EXAMPLE / "argocd" / folder) == ""
 
 
 def workloads(objects: list[Object]) -> list[Object]:

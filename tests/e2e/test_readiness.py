@@ -14,7 +14,7 @@ import pytest
 from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.readiness import ASKED, VALIDATORS, Readiness
-from tests.conftest import ROOT, Repository
+from tests.conftest import EXAMPLE, Repository
 from tests.e2e import steps
 from tests.e2e.conftest import reported
 from tests.e2e.test_disruption import QUORUM, whole_validators
@@ -29,7 +29,7 @@ PODS = [*MARUS, *(f"linea-stack-sequencer-{number}" for number in range(4))]
 def asked() -> Iterator[Cluster]:
     """Return a cluster whose validators became ready by their script, in their first sync."""
     annotated = {"podAnnotations": {ASKED: "true"}}
-    with Cluster(ROOT) as running, reported(running):
+    with Cluster(EXAMPLE) as running, reported(running):
         running.remote.take()
         checkout = Repository(running.remote.checkout)
         for name in steps.environments(running):

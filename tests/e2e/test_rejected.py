@@ -18,7 +18,7 @@ from scripts.cluster.api_client import ApiError, Object
 from scripts.cluster.cluster import Cluster
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.rule import Rule
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE
 from tests.rules.rejected import ALWAYS, CHANGES, brought, of, wrong
 
 SPACE = "rejected"
@@ -41,7 +41,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="module", params=clusters.versions())
 def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Return a cluster of each pinned version, without Argo CD and without an environment."""
-    with Cluster(ROOT, request.param, with_argo_cd=False) as made:
+    with Cluster(EXAMPLE, request.param, with_argo_cd=False) as made:
         make(made, SPACE)
         yield made
 

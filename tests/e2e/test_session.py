@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE, ROOT
 from tests.waits import until
 
 HANG_S = 900.0
@@ -29,7 +29,7 @@ def session(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 @contextlib.contextmanager
 def begun(folder: Path) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts", "cluster"],
+        [sys.executable, "-m", "scripts", "--repository", str(EXAMPLE), "cluster"],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,

@@ -21,7 +21,7 @@ from scripts.cluster.cluster import Cluster
 from scripts.impact.compare import difference
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rules.objects import fields
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE
 
 SPACE = "spelling"
 
@@ -145,7 +145,7 @@ SPELLINGS: Mapping[str, tuple[Part, Part]] = {
 @pytest.fixture(scope="module", params=clusters.versions())
 def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Return a cluster of each pinned version, without Argo CD."""
-    with Cluster(ROOT, request.param, with_argo_cd=False) as running:
+    with Cluster(EXAMPLE, request.param, with_argo_cd=False) as running:
         spaces = {SPACE, *(each.namespace for each in running.environments)}
         running.plane.apply([named("v1", "Namespace", name) for name in sorted(spaces)])
         yield running
@@ -218,7 +218,7 @@ def revisions(bare: Cluster, index: int) -> dict[tuple[str, str], Any]:
 def test_written_defaults_are_no_change(bare: Cluster) -> None:
     reported = []
     for environment in bare.environments:
-        folder = ROOT / "overlays" / environment.name / "manifests"
+        folder = EXAMPLE / "overlays" / environment.name / "manifests"
         ours = [yaml.safe_load(file.read_text("utf-8")) for file in folder.iterdir()]
         stored = {key(each): each for each in as_stored(bare, folder)}
         for each in ours:

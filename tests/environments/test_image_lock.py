@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scripts.environments import image_lock
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import helm
-from tests.conftest import ROOT, Repository
+from tests.conftest import EXAMPLE, ROOT, Repository
 from tests.objects import CHART, ENVIRONMENTS, FULL, containers, of_environment, pods
 
 LOCK = image_lock.LOCK
@@ -131,7 +131,7 @@ def test_pinning_changes_images_only_and_is_idempotent(
 
 
 def test_the_environments_run_the_locked_digests() -> None:
-    digests = image_lock.load(ROOT).data
+    digests = image_lock.load(EXAMPLE).data
     for name in ENVIRONMENTS:
         images = all_images(of_environment(name)[1])
         references = [image_lock.parse(image) for image in images]

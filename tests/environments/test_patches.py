@@ -11,7 +11,7 @@ import yaml
 from scripts.core.findings import UserError
 from scripts.environments import patches
 from scripts.kubernetes.manifest import Manifest
-from tests.conftest import ROOT, Repository
+from tests.conftest import EXAMPLE, Repository
 from tests.objects import of_environment, one
 
 SERVICE = {
@@ -179,7 +179,9 @@ def test_the_patch_of_prod_changes_prod_only() -> None:
 
 
 def test_the_first_line_of_a_patched_file_names_the_patch() -> None:
-    text = (ROOT / "overlays/prod/manifests/ingress-linea-stack-besu-rpc.yaml").read_text("utf-8")
+    text = (EXAMPLE / "overlays/prod/manifests/ingress-linea-stack-besu-rpc.yaml").read_text(
+        "utf-8"
+    )
     first, _, rest = text.partition("\n")
     assert "overlays/prod/patches/rpc-only-at-the-root.yaml" in first
     assert yaml.safe_load(rest)["kind"] == "Ingress"

@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from scripts.environments import environment
-from tests.conftest import ROOT, Repository
+from tests.conftest import EXAMPLE, ROOT, Repository
 from tests.environment_copies import copy_environment
 from tests.git import git
 
@@ -93,7 +93,7 @@ def write(
     for number, (name, change) in enumerate(sorted(changes.items())):
         target = repository / f"overlays/{name}"
         shutil.rmtree(target, ignore_errors=True)
-        source = ROOT / "overlays" / change.of
+        source = EXAMPLE / "overlays" / change.of
         if name == change.of:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("manifests"))
         else:

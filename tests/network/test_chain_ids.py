@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scripts.chain import known_chains
 from scripts.core.yamlio import Document
 from scripts.network import make, network_file, plan
-from tests.conftest import ROOT, Repository
+from tests.conftest import EXAMPLE, Repository
 from tests.network.chains import chain_id, network, secrets_of
 from tests.objects import ENVIRONMENTS
 
@@ -39,7 +39,7 @@ def test_a_new_chain_gets_an_id_that_no_known_chain_and_no_environment_has(
 
 
 def test_no_environment_here_has_the_id_of_a_public_chain() -> None:
-    ids = {name: network_file.read(ROOT, name) for name in ENVIRONMENTS}
+    ids = {name: network_file.read(EXAMPLE, name) for name in ENVIRONMENTS}
     assert all(chain and known_chains.short_name(chain.chain_id) is None for chain in ids.values())
 
 

@@ -48,7 +48,7 @@ def wave(manifest: Manifest) -> int:
 
 
 def committed(kind: str, name: str) -> dict[str, Any]:
-    text = (ROOT / "argocd" / kind / f"{name}.yaml").read_text("utf-8")
+    text = (EXAMPLE / "argocd" / kind / f"{name}.yaml").read_text("utf-8")
     return dict(yaml.safe_load(text))
 
 
@@ -214,7 +214,7 @@ def test_an_application_syncs_the_folder_of_manifests_into_its_namespace(name: s
         "targetRevision": found.repository["revision"],
         "path": f"overlays/{name}/manifests",
     }
-    assert (ROOT / spec["source"]["path"]).is_dir()
+    assert (EXAMPLE / spec["source"]["path"]).is_dir()
     assert spec["destination"] == {
         "server": found.cluster["server"],
         "namespace": found.namespace,
@@ -358,9 +358,9 @@ def test_the_root_application_syncs_all_rendered_files_but_none_applied_by_hand(
     source = application["spec"]["source"]
     assert source["path"] == "argocd"
     folders = source["directory"]["include"].strip("{}").split(",")
-    synced = {path for folder in folders for path in (ROOT / "argocd").glob(folder)}
-    by_hand = {ROOT / "argocd" / name for name in ("root.yaml", "default-project.yaml")}
-    assert synced == set((ROOT / "argocd").rglob("*.yaml")) - by_hand
+    synced = {path for folder in folders for path in (EXAMPLE / "argocd").glob(folder)}
+    by_hand = {EXAMPLE / "argocd" / name for name in ("root.yaml", "default-project.yaml")}
+    assert synced == set((EXAMPLE / "argocd").rglob("*.yaml")) - by_hand
 
 
 def test_the_root_project_permits_projects_and_applications_only() -> None:
@@ -411,4 +411,4 @@ def test_deleting_the_root_application_does_not_delete_the_environments() -> Non
 def test_an_application_reads_the_folder_that_render_writes() -> None:
     for name in ENVIRONMENTS:
         path = Path(committed("applications", name)["spec"]["source"]["path"])
-        assert {p.suffix for p in (ROOT / path).iterdir()} == {".yaml"}
+        assert {p.suffix for p in (EXAMPLE / path).iterdir()} == {".yaml"}

@@ -17,7 +17,7 @@ from scripts.core import toolchain
 from scripts.environments import environment, layout
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import helm
-from tests.conftest import ROOT, Repository
+from tests.conftest import EXAMPLE, ROOT, Repository
 
 CHART = ROOT / "chart"
 EXAMPLES = sorted(CHART.glob("ci/*-values.yaml"))
@@ -41,12 +41,12 @@ def theirs(tool: str, namespace: str, version: str, *arguments: str | Path) -> l
 
 
 @pytest.mark.parametrize("tool", HELMS)
-@pytest.mark.parametrize("name", layout.environments(ROOT))
+@pytest.mark.parametrize("name", layout.environments(EXAMPLE))
 def test_helm_renders_the_same_objects_for_an_environment(name: str, tool: str) -> None:
-    loaded = environment.load(ROOT, name)
+    loaded = environment.load(EXAMPLE, name)
     namespace, version = loaded.namespace, loaded.kubernetes_version
     manifests = helm.template(CHART, ROOT, loaded.values, namespace, version)
-    files = [f"--values={ROOT / layer.file}" for layer in loaded.layers[1:]]
+    files = [f"--values={EXAMPLE / layer.file}" for layer in loaded.layers[1:]]
     zones = f"--set-json=zones={json.dumps(loaded.zones)}"
     assert ours(manifests) == theirs(tool, namespace, version, zones, *files)
 
@@ -68,7 +68,7 @@ def test_helm_renders_the_same_objects_for_the_charts_examples(
 
 def test_each_template_alone_renders_the_same_objects_as_among_all() -> None:
     """So an experiment of provenance may render only some templates."""
-    loaded = environment.load(ROOT, "prod")
+    loaded = environment.load(EXAMPLE, "prod")
     (fullest,) = (file for file in EXAMPLES if file.stem == "full-values")
     for values in (loaded.values, yaml.safe_load(fullest.read_text("utf-8"))):
         arguments = CHART, ROOT, values, loaded.namespace, loaded.kubernetes_version
@@ -80,7 +80,7 @@ def test_each_template_alone_renders_the_same_objects_as_among_all() -> None:
 
 @pytest.mark.parametrize("tool", HELMS)
 def test_the_helm_command_renders_the_same_objects_as_the_engine(tool: str) -> None:
-    loaded = environment.load(ROOT, "prod")
+    loaded = environment.load(EXAMPLE, "prod")
     arguments = (CHART, loaded.values, loaded.namespace, loaded.kubernetes_version)
     inside, outside = helm._in_process(*arguments), helm.command(*arguments, tool=tool)
 

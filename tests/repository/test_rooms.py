@@ -12,6 +12,7 @@ OTHERS = {
     "chart": "the chart, its scripts, alerts and dashboards",
     "e2e": "all of it on a real control plane; a session of its own",
     "invalid": "mistakes that people make, through the whole program",
+    "overlays": "what every environment keeps, whoever wrote it",
     "repository": "workflows, imports, and these tests",
     "valid": "environments that people have, from new files alone",
 }

@@ -27,7 +27,7 @@ import yaml
 
 from scripts.environments import layout
 from scripts.impact.effects.effect import LABELS
-from tests.conftest import ROOT, Repository
+from tests.conftest import EXAMPLE, ROOT, Repository
 from tests.git import commit, git
 
 DOCS = ROOT / "docs" / "impact.md"
@@ -480,11 +480,10 @@ def test_nothing_that_others_write_is_put_into_a_script() -> None:
 
 
 def test_reviews_fold_what_render_wrote_and_nothing_else() -> None:
-    listed = git(ROOT, "ls-files", "--", "argocd", "base", "chart", "docs", "overlays").splitlines()
-    files = [path for path in listed if (ROOT / path).is_file()]
-    told = git(ROOT, "check-attr", "-z", "linguist-generated", "--", *files).split("\0")
+    files = git(EXAMPLE, "ls-files").splitlines()
+    told = git(EXAMPLE, "check-attr", "-z", "linguist-generated", "--", *files).split("\0")
     folded = {path for path, value in zip(told[::3], told[2::3], strict=False) if value == "set"}
-    written = {path for path in files if layout.is_written((ROOT / path).read_bytes())}
+    written = {path for path in files if layout.is_written((EXAMPLE / path).read_bytes())}
     assert folded == written
     assert {Path(path).parts[0] for path in folded} == {"argocd", "overlays"}
 

@@ -54,7 +54,7 @@ from scripts.rendering.pipeline import Rendering
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem, Rule
 from scripts.rules.snapshot import Objects
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE, ROOT
 from tests.objects import ENVIRONMENTS
 
 FOLDER = Path(__file__).parent
@@ -120,7 +120,7 @@ class Laid:
 
     def located(self, problems: Sequence[tuple[Rule, Problem]]) -> list[Finding]:
         """Return problems of the chart's objects as findings."""
-        return run_rules.located(ROOT, self.environment, problems)
+        return run_rules.located(EXAMPLE, self.environment, problems)
 
     def _of_its_own(self, rule: Rule, problem: Problem) -> Finding:
         """Return a problem of an object that the example brings, at its place there."""
@@ -142,13 +142,13 @@ class Laid:
 @lru_cache
 def loaded(name: str) -> Environment:
     """Return an environment of this repository as its files say it."""
-    return environment.load(ROOT, name)
+    return environment.load(EXAMPLE, name)
 
 
 @lru_cache
 def rendering(name: str) -> Rendering:
     """Return an environment of this repository as it is committed."""
-    return pipeline.render(ROOT, name)
+    return pipeline.render(EXAMPLE, name)
 
 
 @lru_cache
@@ -158,7 +158,7 @@ def objects(name: str) -> Objects:
 
 
 def _objects(made: Rendering, earlier: Sequence[Manifest] = ()) -> Objects:
-    (found,) = run_rules.objects(ROOT, [made])
+    (found,) = run_rules.objects(EXAMPLE, [made])
     committed = rendering(made.name)
     return replace(
         found,
@@ -236,7 +236,9 @@ def laid_over(found: Environment, example: Example) -> Laid:
     with_patches = replace(found, patches=tuple(on_objects))
     is_as_committed = with_patches == committed
     made = (
-        rendering(found.name).manifests if is_as_committed else pipeline.objects(ROOT, with_patches)
+        rendering(found.name).manifests
+        if is_as_committed
+        else pipeline.objects(EXAMPLE, with_patches)
     )
     manifests = [*made, *applications.arrange(extra, found)]
     settings = patches.apply(pipeline.settings(with_patches, manifests), on_settings)

@@ -16,7 +16,7 @@ from scripts.core.yamlio import Document
 from scripts.rendering import input_edits
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE
 from tests.objects import ENVIRONMENTS
 from tests.rules import examples
 from tests.rules.examples import Example, Laid
@@ -72,7 +72,7 @@ def edits_of(laid: Laid, rule: str, problem: Problem) -> tuple[Edit, ...]:
         return fix.edits(own.file, problem.path, own.data)
     (finding,) = laid.located([(catalogue.RULES[rule], problem)])
     return input_edits.of_fix(
-        ROOT, laid.environment, problem.manifest, problem.path, fix, finding.file
+        EXAMPLE, laid.environment, problem.manifest, problem.path, fix, finding.file
     )
 
 

@@ -21,7 +21,7 @@ from scripts.rules import catalogue
 from scripts.rules.snapshot import Objects
 from tests.checks import mutants, mutation_score
 from tests.checks.mutants import GONE
-from tests.conftest import ROOT
+from tests.conftest import EXAMPLE
 from tests.objects import ENVIRONMENTS, walk
 from tests.rules import examples
 
@@ -99,7 +99,7 @@ def broken(draw: st.DrawFn, name: str) -> Objects:
 def reaches_the_rules(found: Objects) -> bool:
     """Return whether a render would let objects of these shapes pass."""
     try:
-        preconditions.shapes(ROOT, mutation_score.without_values(found.name), found.manifests)
+        preconditions.shapes(EXAMPLE, mutation_score.without_values(found.name), found.manifests)
     except UserError:
         return False
     return True

@@ -1,4 +1,4 @@
-"""What each environment of this repository promises."""
+"""What the chart and the profiles make of the environments of the example."""
 
 from __future__ import annotations
 
