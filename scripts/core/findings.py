@@ -1,13 +1,16 @@
-"""Findings: what is wrong, where, and what to write instead; printed in one of four formats."""
+"""Findings: what is wrong, where, and what to write instead; printed in one of six formats."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from itertools import groupby
 from types import MappingProxyType
 from typing import TextIO
 from urllib.parse import quote
@@ -15,7 +18,7 @@ from urllib.parse import quote
 from scripts.core import secret_detection
 from scripts.core.edits import Action, Edit
 
-FORMATS = ("text", "json", "sarif", "github")
+FORMATS = ("text", "json", "sarif", "github", "gitlab", "junit")
 
 SARIF_SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -139,6 +142,8 @@ def write(
     sarif: one document of OASIS SARIF 2.1.0, also without findings; `described` has the
     descriptions of rules, and `suggested` the lines that the edits of findings replace.
     github: workflow commands, which GitHub shows as annotations on the lines of a pull request.
+    gitlab: a Code Quality report, which GitLab shows on the lines of a merge request.
+    junit: JUnit's XML, in which each finding is a test: an error has failed, a warning is skipped.
 
     Secrets in messages and fixes are masked.
     """
@@ -146,7 +151,14 @@ def write(
     if format == "sarif":
         _sarif(ordered, stream, described, suggested)
     else:
-        {"text": _text, "json": _json, "github": _github}[format](ordered, stream)
+        written = {
+            "text": _text,
+            "json": _json,
+            "github": _github,
+            "gitlab": _gitlab,
+            "junit": _junit,
+        }
+        written[format](ordered, stream)
 
 
 def _masked(finding: Finding) -> Finding:
@@ -169,8 +181,7 @@ def _text(findings: list[Finding], stream: TextIO) -> None:
             ("  ", ""),
             (finding.rule, "cyan"),
         ]
-        about = " in ".join(part for part in (finding.object, finding.environment) if part)
-        if about:
+        if about := _about(finding):
             head.append((f"  {_visible(about)}", "dim"))
         write(head)
         write([("  " + _visible(finding.message).replace("\n", "\n  "), "")])
@@ -305,9 +316,7 @@ def _github(findings: list[Finding], stream: TextIO) -> None:
         if finding.column:
             properties["col"] = str(finding.column)
         head = ",".join(f"{key}={_escape(value, ':,')}" for key, value in properties.items())
-        about = " in ".join(part for part in (finding.object, finding.environment) if part)
-        text = f"{about}: {finding.message}" if about else finding.message
-        body = _escape(f"{text}\n→ {finding.fix}")
+        body = _escape(f"{_told(finding)}\n→ {finding.fix}")
         stream.write(f"::{finding.severity} {head}::{body}\n")
 
 
@@ -315,3 +324,91 @@ def _escape(text: str, more: str = "") -> str:
     for character in "%\r\n" + more:
         text = text.replace(character, f"%{ord(character):02X}")
     return text
+
+
+def _gitlab(findings: list[Finding], stream: TextIO) -> None:
+    """Write what https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format says.
+
+    GitLab compares the fingerprints with those of the target branch, and merges equal ones.
+    """
+    severities = {Severity.ERROR: "major", Severity.WARNING: "minor"}
+    entries = [
+        {
+            "description": f"{_told(finding)}\n→ {finding.fix}",
+            "check_name": finding.rule,
+            "fingerprint": hashlib.sha256("\0".join(identity).encode()).hexdigest(),
+            "severity": severities[finding.severity],
+            "location": {"path": finding.file, "lines": {"begin": max(finding.line, 1)}},
+        }
+        for finding, identity in _identified(findings)
+    ]
+    json.dump(entries, stream, indent=2)
+    stream.write("\n")
+
+
+def _identified(findings: Iterable[Finding]) -> Iterator[tuple[Finding, tuple[str, ...]]]:
+    """Yield each finding with a unique identity that does not change if its lines move."""
+    seen = Counter[tuple[str, ...]]()
+    for finding in findings:
+        parts = (finding.rule, finding.file, finding.object, finding.environment, finding.message)
+        seen[parts] += 1
+        yield finding, (*parts, str(seen[parts]))
+
+
+def _junit(findings: list[Finding], stream: TextIO) -> None:
+    """Write JUnit's XML as Jenkins and GitLab read it: a suite a file, a test a finding.
+
+    The schema is junit-10.xsd of Jenkins' xUnit plugin. GitLab merges tests of one suite, class and
+    name, and Jenkins rejects a report without a test.
+    """
+    # Imported only here: other formats need no XML.
+    from xml.etree import ElementTree
+
+    passed = 0 if findings else 1
+    top = ElementTree.Element("testsuites", _totals(findings, passed), name="linea-stack")
+    for file, of_file in groupby(_identified(findings), key=lambda each: each[0].file):
+        tests = [*of_file]
+        totals = _totals([finding for finding, _ in tests])
+        suite = ElementTree.SubElement(top, "testsuite", totals, name=_xml(file))
+        for finding, (*_, number) in tests:
+            more = f" ({number})" if number != "1" else ""
+            name = f"{' '.join(_told(finding).split())}{more}"
+            test = ElementTree.SubElement(
+                suite, "testcase", classname=_xml(finding.rule), name=_xml(name)
+            )
+            is_error = finding.severity is Severity.ERROR
+            tag, kind = ("failure" if is_error else "skipped"), finding.severity.value
+            text = f"{place(finding)}\n{finding.message}\n→ {finding.fix}\n"
+            result = ElementTree.SubElement(test, tag, type=kind, message=_xml(finding.message))
+            result.text = _xml(text)
+    if passed:
+        suite = ElementTree.SubElement(top, "testsuite", _totals([], passed), name="linea-stack")
+        ElementTree.SubElement(suite, "testcase", classname="linea-stack", name="no findings")
+    ElementTree.indent(top)
+    stream.write('<?xml version="1.0" encoding="UTF-8"?>\n')
+    stream.write(f"{ElementTree.tostring(top, encoding='unicode')}\n")
+
+
+def _totals(findings: Sequence[Finding], passed: int = 0) -> dict[str, str]:
+    failed = sum(finding.severity is Severity.ERROR for finding in findings)
+    return {"tests": str(len(findings) + passed), "failures": str(failed), "errors": "0"}
+
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 cannot have, not even as references."""
+
+
+def _xml(text: str) -> str:
+    """Return the text with escapes instead of the characters that XML cannot have."""
+    return _NOT_XML.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def _about(finding: Finding) -> str:
+    """Return the object and the environment, like Service/a in dev; empty if it has neither."""
+    return " in ".join(part for part in (finding.object, finding.environment) if part)
+
+
+def _told(finding: Finding) -> str:
+    """Return the message, after what it is about."""
+    about = _about(finding)
+    return f"{about}: {finding.message}" if about else finding.message

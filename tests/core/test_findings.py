@@ -1,4 +1,4 @@
-"""Findings in their four formats, with their positions."""
+"""Findings in their formats, with their positions."""
 
 from __future__ import annotations
 
