@@ -65,7 +65,7 @@ def check(session: nox.Session) -> None:
 
 @nox.session
 def validate(session: nox.Session) -> None:
-    """Check environments offline: -- prod [--against origin/main] [--format json|sarif|github]."""
+    """Check environments offline: -- prod [--against origin/main] [--format sarif|gitlab|…]."""
     install(session, "pipeline")
     run(session, "scripts", "validate", *session.posargs)
 
