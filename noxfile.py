@@ -92,6 +92,13 @@ def overview(session: nox.Session) -> None:
 
 
 @nox.session
+def promote(session: nox.Session) -> None:
+    """Move a release to an environment, and show the impact: -- staging prod [--images]."""
+    install(session, "pipeline")
+    run(session, "scripts", "promote", *session.posargs)
+
+
+@nox.session
 def merge(session: nox.Session) -> None:
     """Resolve conflicts in rendered files, after those in inputs: render and git add them."""
     install(session, "pipeline")

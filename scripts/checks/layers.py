@@ -29,7 +29,14 @@ from scripts.core.programs import QUERY_TIMEOUT_S, run
 from scripts.core.progress import progress
 from scripts.core.safe_files import links_out
 from scripts.core.sentences import joined
-from scripts.environments import collisions, environment, git_index, layout, placeholders
+from scripts.environments import (
+    collisions,
+    environment,
+    git_index,
+    layout,
+    placeholders,
+    releases,
+)
 from scripts.kubernetes import resilience
 from scripts.output import committed, update
 from scripts.rendering import provenance
@@ -104,6 +111,10 @@ def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     findings = [finding for rendering in renderings for finding in rendering.findings]
     findings += collisions.check(root, [r.name for r in renderings])
     for rendering in renderings:
+        if rendering.release:
+            inputs = environment.load(root, rendering.name)
+            branch = inputs.repository["revision"]
+            findings += releases.off_branch(root, rendering.release, branch, inputs.document)
         if rendering.files and rendering.kubernetes_version not in versions():
             document = environment.load(root, rendering.name).document
             message = f"the schemas of Kubernetes {rendering.kubernetes_version} are missing"

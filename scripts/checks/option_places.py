@@ -25,7 +25,7 @@ def located(
     message, place = problem.message, None
     text = str(paths.get(manifest.object, problem.path))
     if problem.line and not _patched(inputs, manifest, problem.path):
-        place = block_lines.in_chart(root, problem.path, text, problem.text)
+        place = block_lines.in_chart(root, inputs, problem.path, text, problem.text)
     if place is None:
         whole = provenance.of_field(root, inputs, manifest, problem.path)
         place = block_lines.located(root, inputs, whole, problem.line, text)

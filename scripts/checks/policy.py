@@ -144,7 +144,8 @@ def _located(
     places = dict(zip(fields, origins, strict=True))
     for failed in failed_checks:
         manifest, message = failed.manifest, failed.message
-        place = places.get((manifest.label, failed.path), (manifest.template, 0, 0))
+        template = inputs.shown(manifest.template)
+        place = places.get((manifest.label, failed.path), (template, 0, 0))
         if failed.path:
             message = f"/{'/'.join(map(str, failed.path))}: {message}"
         yield Finding(*place, failed.check, message, fix, manifest.label, inputs.name)

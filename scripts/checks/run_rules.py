@@ -127,7 +127,7 @@ def _of_line(
     lines = text.split("\n")
     if place[1] or problem.line > len(lines):  # the chart's file has no line of its own
         return block_lines.located(root, inputs, place, problem.line, text)
-    return block_lines.in_chart(root, problem.path, text, lines[problem.line - 1]) or place
+    return block_lines.in_chart(root, inputs, problem.path, text, lines[problem.line - 1]) or place
 
 
 def objects(root: Path, renderings: Sequence[Rendering], against: str = "") -> list[Objects]:

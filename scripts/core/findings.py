@@ -105,6 +105,9 @@ class UsageError(Exception):
 _COLOURED = {"FORCE_COLOR", "TTY_COMPATIBLE"}
 """Environment variables with which rich shows colours without a terminal."""
 
+_RELEASED = re.compile(r"(?:chart|base)/.+@([^@/]+)")
+"""A file of a release: safe_files.name."""
+
 _SECRET = re.compile(r"key|secret|password|token|credential", re.IGNORECASE)
 
 
@@ -145,9 +148,10 @@ def write(
     gitlab: a Code Quality report, which GitLab shows on the lines of a merge request.
     junit: JUnit's XML, in which each finding is a test: an error has failed, a warning is skipped.
 
-    Secrets in messages and fixes are masked.
+    Secrets in messages and fixes are masked. A fix in a file of a release says that it needs
+    another release.
     """
-    ordered = sorted({_masked(finding) for finding in findings})
+    ordered = sorted({_masked(_of_release(finding)) for finding in findings})
     if format == "sarif":
         _sarif(ordered, stream, described, suggested)
     else:
@@ -159,6 +163,14 @@ def write(
             "junit": _junit,
         }
         written[format](ordered, stream)
+
+
+def _of_release(finding: Finding) -> Finding:
+    released = _RELEASED.fullmatch(finding.file)
+    if not released:
+        return finding
+    more = f"{released[1]} stays as it is, so do this in a newer release and promote that"
+    return replace(finding, fix=f"{finding.fix}; {more}")
 
 
 def _masked(finding: Finding) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterable
 from functools import lru_cache
@@ -12,6 +13,11 @@ from pathlib import Path
 from scripts.core.findings import Finding, UserError
 
 MAX_BYTES = 1024 * 1024
+
+RELEASES = ".render/releases"
+"""The folders with the chart/ and base/ of releases: each is called KEY@RELEASE."""
+
+_OF_RELEASE = re.compile(re.escape(RELEASES) + r"/[^/@]+@([^/]+)/(.+)")
 
 
 def read(path: Path, root: Path) -> bytes:
@@ -99,8 +105,13 @@ def outside(path: Path, root: Path) -> Finding:
 
 
 def name(path: Path, root: Path) -> str:
-    """Return the path relative to the repository, with forward slashes."""
-    return path.relative_to(root).as_posix()
+    """Return the path relative to the repository, with forward slashes.
+
+    A file of a release is called chart/values.yaml@v0.4.0.
+    """
+    relative = path.relative_to(root).as_posix()
+    released = _OF_RELEASE.fullmatch(relative)
+    return f"{released[2]}@{released[1]}" if released else relative
 
 
 def _open_without_blocking(path: str, flags: int) -> int:

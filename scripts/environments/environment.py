@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from scripts.environments import (
     own_objects,
     patches,
     plain_secrets,
+    releases,
     repository_pages,
 )
 
@@ -97,6 +98,8 @@ class Environment:
     registries: tuple[str, ...]
     """Allowed prefixes of image names; empty allows all."""
     waivers: tuple[Waiver, ...]
+    source: Path
+    """The folder with its chart/ and base/: the repository, or that of its release."""
     accepts: tuple[Accepted, ...] = ()
     is_example: bool = False
     """Whether it came with this repository, and never ran: its names are placeholders."""
@@ -106,11 +109,15 @@ class Environment:
     """Labels of all objects."""
     annotations: Mapping[str, str] = field(default_factory=dict)
     """Annotations of all objects."""
+    release: str = ""
+    """The tag or commit of its chart/ and base/; empty for the working tree."""
+    soak: str = ""
+    """How long another environment must have had a release before this one: 24h."""
 
     @property
     def is_production(self) -> bool:
         """Return whether it has the profile production."""
-        return any(layer.file == PRODUCTION for layer in self.layers)
+        return any(layer.file.partition("@")[0] == PRODUCTION for layer in self.layers)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -124,6 +131,22 @@ class Environment:
         for layer in self.layers[1:]:
             merged = merge(merged, layer.data or {})
         return plain_secrets.as_existing(merged)
+
+    def path(self, root: Path, file: str) -> Path:
+        """Return where a file of a finding is, also one of a release: chart/values.yaml@v0.4.0."""
+        name, mark, label = file.rpartition("@")
+        is_released = self.release and mark and label == releases.label(self.release)
+        return self.source / name if is_released else root / file
+
+    def unreleased(self, text: str) -> str:
+        """Return a text without the release in names of files."""
+        return text.replace(f"@{releases.label(self.release)}", "") if self.release else text
+
+    def shown(self, template: str) -> str:
+        """Return the name of a file of chart/ or base/ in findings: with its release, if any."""
+        suffix = f"@{releases.label(self.release)}" if self.release else ""
+        is_released = template.startswith(("chart/", "base/")) and not template.endswith(suffix)
+        return f"{template}{suffix}" if is_released else template
 
     def locate(self, path: list[str | int]) -> tuple[Document, list[str | int]]:
         """Return the strongest file that sets the value at the path, and the path in it.
@@ -214,7 +237,10 @@ def load(root: Path, name: str) -> Environment:
         own = advice.add("name", folder.name)  # not the example of the schema
         named = document.finding("missing-key", [], unnamed, own)
         raise UserError(*(named if f.message == unnamed else f for f in findings))
-    return _build(root, folder, document, data)
+    source, release = root, data.get("release", "")
+    if release:
+        source = releases.folder(root, release, locate(["release"])[0])
+    return _build(root, source, document, data)
 
 
 def inherited(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -225,15 +251,16 @@ def inherited(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     return merge(base, own) | ({"cluster": own["cluster"]} if "cluster" in own else {})
 
 
-def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -> Environment:
-    findings = list[Finding]()
+def _build(root: Path, source: Path, document: Document, data: dict[str, Any]) -> Environment:
+    """Return the environment; source: the folder with its chart/ and base/."""
+    findings, folder = list[Finding](), (root / document.file).parent
     if data["name"] != folder.name:
         findings.append(_misnamed(document, folder.name))
     findings += _unused(root, folder)
-    layers, network, without = _layers(root, folder, document, data)
+    layers, network, without = _layers(root, source, document, data)
     findings += without
-    patched, wrong = _shared_and_own(patches.load, "patches", root, folder)
-    objects, invalid_objects = _shared_and_own(own_objects.load, "objects", root, folder)
+    patched, wrong = _shared_and_own(patches.load, "patches", root, source, folder)
+    objects, invalid_objects = _shared_and_own(own_objects.load, "objects", root, source, folder)
     findings += [*wrong, *invalid_objects, *_misnamed_folders(root)]
     findings += own_objects.foreign(objects, data["namespace"])
     environment = Environment(
@@ -248,7 +275,7 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
         document=document,
         layers=tuple(layers),
         patches=patched,
-        images=image_lock.load(root),
+        images=image_lock.of_release(root, source),
         given=data.get("given", {}),
         node=data.get("node", {}),
         registries=tuple(data.get("registries", [])),
@@ -256,6 +283,9 @@ def _build(root: Path, folder: Path, document: Document, data: dict[str, Any]) -
             Waiver(entry["rule"], entry["object"], entry["until"])
             for entry in data.get("waivers", [])
         ),
+        source=source,
+        release=data.get("release", ""),
+        soak=data.get("soak", ""),
         accepts=tuple(
             Accepted(entry["rule"], entry["consequence"]) for entry in data.get("accepts", [])
         ),
@@ -284,14 +314,14 @@ _Load = Callable[[Path, Path], tuple[_T, ...]]
 
 
 def _shared_and_own(
-    load: _Load[_T], part: str, root: Path, folder: Path
+    load: _Load[_T], part: str, root: Path, source: Path, folder: Path
 ) -> tuple[tuple[_T, ...], list[Finding]]:
     """Return what base/ and an environment have in folders of one name, and what is wrong there.
 
-    What base/ has comes first, so that the patches of an environment have the last word.
+    source: the folder with base/. What base/ has comes first, so that the patches of an environment have the last word.
     """
     found, findings = list[_T](), list[Finding]()
-    for read_all, path in ((_shared, root / "base" / part), (_own, folder / part)):
+    for read_all, path in ((_shared, source / "base" / part), (_own, folder / part)):
         try:
             found += read_all(load, path, root)
         except UserError as error:
@@ -328,20 +358,20 @@ def _misnamed_folders(root: Path) -> tuple[Finding, ...]:
 
 
 def _layers(
-    root: Path, folder: Path, document: Document, data: dict[str, Any]
+    root: Path, source: Path, document: Document, data: dict[str, Any]
 ) -> tuple[list[Document], Document | None, list[Finding]]:
     """Return the layers of values, network.yaml, and findings on profiles that are absent."""
-    findings = list[Finding]()
+    findings, folder = list[Finding](), (root / document.file).parent
     layers = [
-        read(root / "chart" / "values.yaml", root),
-        read(root / "base" / "values.yaml", root),
+        read(source / "chart" / "values.yaml", root),
+        read(source / "base" / "values.yaml", root),
     ]
     for index, profile in enumerate(data.get("profiles", [])):
-        path = root / "base" / "profiles" / f"{profile}.yaml"
+        path = source / "base" / "profiles" / f"{profile}.yaml"
         if os.path.lexists(path):
             layers.append(read(path, root))
         else:
-            findings.append(_no_profile(root, document, index, profile))
+            findings.append(_no_profile(root, source, document, index, profile))
     # lexists: a link to nothing is a mistake, not a file that is absent.
     network = yamlio.load(folder / NETWORK, root) if os.path.lexists(folder / NETWORK) else None
     if network:
@@ -415,9 +445,10 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
         return null_values.finding(environment.layers, path, fix)
 
     merged = coalesce(chart.data or {}, environment.values)
-    path = root / "chart" / "values.schema.json"
+    path = environment.source / "chart" / "values.schema.json"
     try:
-        return json_schema.check_merged(merged, path, locate, removed)
+        invalid = json_schema.check_merged(merged, path, locate, removed)
+        return [_of_release(root, environment, finding) for finding in invalid]
     except (UserError, ValueError, RecursionError):
         # Not the error's own text, which could contain a value, or a path of this machine.
         message, fix = (
@@ -427,10 +458,27 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
         return [Finding(safe_files.name(path, root), 0, 0, "invalid-chart", message, fix)]
 
 
-def _no_profile(root: Path, document: Document, index: int, profile: str) -> Finding:
+def _of_release(root: Path, environment: Environment, finding: Finding) -> Finding:
+    """Return a finding in values; if they need a later release, it says which."""
+    key, unknown, _ = finding.message.partition(" is an unknown key")
+    if not environment.release or not unknown or not finding.file.startswith("overlays/"):
+        return finding
+    name = environment.release
+    if later := releases.first_with_value(root, name, key):
+        message = f"{name} does not know {key}: the first release that does is {later}"
+        fix = f"promote {later}, or remove {key}"
+    elif releases.knows(root, key):
+        message = f"{name} does not know {key}: the chart has it since, without a release"
+        fix = f"release the chart and promote that, or remove {key}"
+    else:
+        return replace(finding, message=f"{finding.message} in release {name}")
+    return replace(finding, message=message, fix=fix, edits=(), is_safe=False)
+
+
+def _no_profile(root: Path, source: Path, document: Document, index: int, profile: str) -> Finding:
     import difflib
 
-    folder = root / "base" / "profiles"
+    folder = source / "base" / "profiles"
     entries = safe_files.entries(folder, root)
     known = [path.stem for path in entries if path.suffix == ".yaml"]
     near = difflib.get_close_matches(profile, known, 1)
@@ -440,7 +488,10 @@ def _no_profile(root: Path, document: Document, index: int, profile: str) -> Fin
         fix = advice.write_value(near[0]).if_slip(profile, near[0])
     if known and not near:
         fix = f"write one of {', '.join(known)}; for a new profile, {added}"
-    message = f"unknown profile {profile}: base/profiles/{profile}.yaml does not exist"
+    if source != root:
+        fix = f"{fix}, in a release: promote one that has it"
+    file = safe_files.name(folder / f"{profile}.yaml", root)
+    message = f"unknown profile {profile}: {file} does not exist"
     return document.finding("unknown-profile", ["profiles", index], message, fix)
 
 

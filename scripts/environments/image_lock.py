@@ -80,6 +80,20 @@ def load(root: Path) -> Document:
     return document
 
 
+@lru_cache
+def of_release(root: Path, source: Path) -> Document:
+    """Return the lock for an environment: the digests of its release, then those added since.
+
+    source: the folder with its chart/ and base/; that of the working tree is the repository.
+    A release keeps its digests also if the lock has another one for a tag that has moved.
+    """
+    lock, path = load(root), source / LOCK
+    if source == root or not os.path.lexists(path):
+        return lock
+    released = yamlio.load(path, root)
+    return Document(lock.file, {**(lock.data or {}), **(released.data or {})}, lock.node)
+
+
 def stale_digests(layers: Sequence[Document]) -> Iterator[Finding]:
     """Yield a finding for each tag or repository with the digest of a weaker file of values.
 

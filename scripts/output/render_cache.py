@@ -16,6 +16,7 @@ from pathlib import Path
 from scripts.core import safe_files
 from scripts.core.findings import UserError
 from scripts.core.repository import PROGRAM
+from scripts.environments import releases
 from scripts.output import committed
 
 _FILE = ".render/cache.json"
@@ -50,7 +51,8 @@ def inputs(root: Path, names: Iterable[str]) -> dict[str, str]:
         # All files but the output, as an unused file is an error.
         own = [path for path in folder.glob("*") if path.name != "manifests"]
         own += [*folder.glob("patches/*"), *folder.glob("objects/*")]
-        digests[name] = shared + committed.digest(_contents(own, root))
+        own_digest = committed.digest(_contents(own, root))
+        digests[name] = shared + own_digest + releases.digest(root, name)
     return digests
 
 

@@ -131,6 +131,10 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
         "syncPolicy": policy,
         **application_settings.of_application(environment),
     }
+    if environment.release:
+        # Argo CD shows it with the Application; nothing in the namespace changes with it.
+        release = {"name": "release", "value": environment.release}
+        spec["info"] = [release, *spec.get("info", [])]
     if ignored:
         spec["ignoreDifferences"] = ignored
     return {

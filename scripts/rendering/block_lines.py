@@ -26,7 +26,11 @@ def located(root: Path, environment: Environment, place: Place, number: int, tex
     for document in _documents(environment):
         node = _block(document.node, *place[1:]) if document.file == place[0] else None
         if node and 0 < number <= len(lines):
-            written = safe_files.read(root / place[0], root).decode("utf-8-sig").split("\n")
+            written = (
+                safe_files.read(environment.path(root, place[0]), root)
+                .decode("utf-8-sig")
+                .split("\n")
+            )
             line = node.start_mark.line + number
             if line < len(written) and written[line].strip() == lines[number - 1].strip():
                 own = written[line]
@@ -34,7 +38,9 @@ def located(root: Path, environment: Environment, place: Place, number: int, tex
     return place
 
 
-def in_chart(root: Path, path: Where, text: str, line: str) -> Place | None:
+def in_chart(
+    root: Path, environment: Environment, path: Where, text: str, line: str
+) -> Place | None:
     """Return the place of a line of a text in the chart's file that is most like the text.
 
     No container reads dashboards, so their lines are only equal by chance.
@@ -43,7 +49,7 @@ def in_chart(root: Path, path: Where, text: str, line: str) -> Place | None:
     """
     lines = {own.strip() for own in text.splitlines()}
     suffix, best, most = PurePosixPath(str(path[-1])).suffix, None, 0
-    for file in sorted((root / "chart" / "files").rglob("*")):
+    for file in sorted((environment.source / "chart" / "files").rglob("*")):
         if file.suffix != suffix or file.parent.name == "dashboards" or not file.is_file():
             continue
         own = safe_files.read(file, root).decode("utf-8", "replace").splitlines()

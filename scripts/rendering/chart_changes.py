@@ -21,6 +21,7 @@ import yaml
 from scripts.core import paths, programs, safe_files
 from scripts.core.findings import Finding, UsageError
 from scripts.environments import layout
+from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
 
 _CHART = ("chart/templates/", "chart/files/")
@@ -42,15 +43,16 @@ class Line:
 
 
 def place(
-    root: Path, name: str, manifest: Manifest, path: Sequence[str | int]
+    root: Path, environment: Environment, manifest: Manifest, path: Sequence[str | int]
 ) -> tuple[str, int, int] | None:
     """Return file, line and column of the change of the chart that decides a field.
 
     None if the chart is as before, or the environment's inputs are not, or the field is what it
     was.
     """
-    if not manifest.template.startswith("chart/"):
+    if environment.release or not manifest.template.startswith("chart/"):
         return None
+    name = environment.name
     lines = changed(root, name)
     if not lines or _value(manifest.object, path) == _committed(root, name, manifest, tuple(path)):
         return None
@@ -71,12 +73,14 @@ def _files(lines: Sequence[Line]) -> set[str]:
     return {line.file for line in lines}
 
 
-def of_failure(root: Path, name: str, failure: Finding) -> Finding | None:
+def of_failure(root: Path, environment: Environment, failure: Finding) -> Finding | None:
     """Return a template's failure as a finding in the chart; None if a value may be its cause."""
+    if environment.release:  # it does not change
+        return None
     missing = _NO_TEMPLATE.search(failure.message)
     if missing:
         return _without_template(root, failure, missing[1] or missing[2])
-    lines = changed(root, name)
+    lines = changed(root, environment.name)
     if not lines:
         return None
     # Helm names the chain of including templates; the last one fails.

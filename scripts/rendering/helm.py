@@ -49,7 +49,8 @@ def template(
     Raises UserError with the template's line if a template fails or renders no valid object.
     """
     chart_files.reject(chart, root)
-    names = frozenset((root / name).relative_to(chart).as_posix() for name in only)
+    folder = _unreleased(chart, root)
+    names = frozenset(name.removeprefix(f"{folder}/") for name in only)
     arguments = chart, values, namespace, kubernetes_version
     try:
         texts = _in_process(*arguments, names) if _has_engine() else command(*arguments)
@@ -63,8 +64,17 @@ def template(
         for text in _DOCUMENT.split(texts[name]):
             data = _object(text, file)
             if data is not None and not _is_hook(data):
-                manifests.append(Manifest(data, file))
+                manifests.append(Manifest(data, f"{folder}/{name}"))
     return manifests
+
+
+def _unreleased(chart: Path, root: Path) -> str:
+    """Return the name of a chart's folder, without the release that it is of.
+
+    The manifest of a template has the same header in all releases, so that a promotion changes only
+    the files of objects that change.
+    """
+    return safe_files.name(chart, root).partition("@")[0]
 
 
 CORRECT = "correct the template; if it needs a new value, add that to chart/values.yaml"
@@ -231,15 +241,16 @@ def _is_hook(data: dict[str, Any]) -> bool:
 def _failure(chart: Path, root: Path, problem: str) -> Finding:
     """Return the finding for a message of Helm."""
     position = _POSITION.search(problem)
-    folder = safe_files.name(chart, root)
     if not position:
-        file, fix = f"{folder}/Chart.yaml", f"correct the chart until `helm lint {folder}` passes"
+        folder, file = _unreleased(chart, root), safe_files.name(chart / "Chart.yaml", root)
+        fix = f"correct the chart until `helm lint {folder}` passes"
         if problem.startswith("the dependency "):
             fix = f"run helm dependency build {folder}, or remove it from dependencies in {file}"
         elif problem == "Chart.yaml file is missing":
             fix = f"restore {file} from git"
         return Finding(file, 0, 0, "invalid-chart", problem, fix)
-    file, line = f"{folder}/{position.group(1)}", int(position.group(2))
+    file = safe_files.name(chart / position.group(1), root)
+    line = int(position.group(2))
     # The message of the chart's `fail` comes after the chain of including templates.
     message, fix = problem, CORRECT
     if "execution error at" in problem:

@@ -406,7 +406,8 @@ def _rendered(root: Path, environment: Environment, only: frozenset[str]) -> lis
     if not only or not written:
         version = environment.kubernetes_version
         values, namespace = environment.values, environment.namespace
-        templated += helm.template(root / "chart", root, values, namespace, version, only)
+        chart = environment.source / "chart"
+        templated += helm.template(chart, root, values, namespace, version, only)
     labels = {manifest.label for manifest in templated}
     own = [patch for patch in environment.patches if f"{patch.kind}/{patch.name}" in labels]
     patched = patches.apply(templated, own)

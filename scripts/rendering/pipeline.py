@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scripts.core import yamlio
+from scripts.core import safe_files, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.environments import image_lock, layout, patches, placeholders, provided
 from scripts.environments.environment import Accepted, Environment, Waiver
@@ -45,6 +45,8 @@ class Rendering:
     is_example: bool = False
     placeholders: tuple[Finding, ...] = ()
     """Names in its inputs that only stand for one's own."""
+    release: str = ""
+    """The tag or commit of its chart/ and base/; empty for the working tree."""
 
 
 def render(root: Path, name: str) -> Rendering:
@@ -60,9 +62,9 @@ def rendering(root: Path, environment: Environment) -> Rendering:
     manifests = objects(root, environment)
     result = without_files(environment, manifests, settings(environment, manifests))
     folder = layout.manifests_folder(environment.name)
-    files = {f"{folder}/{m.file_name}": _text(m) for m in result.manifests}
+    files = {f"{folder}/{m.file_name}": _text(m, environment) for m in result.manifests}
     for kind, manifest in zip(layout.ARGOCD_FOLDERS, result.settings, strict=True):
-        files[layout.argocd_file(kind, environment.name)] = _text(manifest)
+        files[layout.argocd_file(kind, environment.name)] = _text(manifest, environment)
     return replace(
         result, files=files, placeholders=tuple(placeholders.findings(root, environment))
     )
@@ -90,6 +92,7 @@ def without_files(
         accepts=environment.accepts,
         is_production=environment.is_production,
         is_example=environment.is_example,
+        release=environment.release,
     )
 
 
@@ -102,7 +105,7 @@ def objects(root: Path, environment: Environment) -> list[Manifest]:
     preconditions.zones(environment)
     try:
         templated = helm.template(
-            root / "chart", root, environment.values, environment.namespace, version
+            environment.source / "chart", root, environment.values, environment.namespace, version
         )
     except UserError as error:
         from scripts.rendering import provenance
@@ -112,7 +115,8 @@ def objects(root: Path, environment: Environment) -> list[Manifest]:
     if not templated:
         message = "the chart renders no objects"
         fix = "restore chart/templates and chart/.helmignore from git"
-        file, rule = "chart/templates", "invalid-chart"
+        file = safe_files.name(environment.source / "chart" / "templates", root)
+        rule = "invalid-chart"
         raise UserError(Finding(file, 0, 0, rule, message, fix, "", environment.name))
     made = own_manifests.beside(root, templated, environment)
     patched = patches.apply(made, environment.patches)
@@ -132,5 +136,6 @@ def settings(environment: Environment, manifests: Sequence[Manifest]) -> tuple[M
     )
 
 
-def _text(manifest: Manifest) -> str:
-    return layout.header(manifest.origin) + yamlio.dump(manifest.object)
+def _text(manifest: Manifest, environment: Environment) -> str:
+    """Return the text of a file; its header leaves out the release, which many files share."""
+    return layout.header(environment.unreleased(manifest.origin)) + yamlio.dump(manifest.object)

@@ -16,7 +16,7 @@ from typing import Any
 
 import jsonpointer
 
-from scripts.core import paths, yamlio
+from scripts.core import paths, safe_files, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.environments import image_lock, own_objects, patches
 from scripts.environments.environment import Environment, merge
@@ -98,7 +98,7 @@ def of_fields(
         or _setting(root, environment, manifest, path)
         or _of_all_objects(root, environment, manifest, path)
         or _written(environment, manifest, path)
-        or chart_changes.place(root, environment.name, manifest, path)
+        or chart_changes.place(root, environment, manifest, path)
         for (manifest, path), part in zip(fields, parts, strict=True)
     ]
     # Values decide only objects of templates, not an Application or a file written by hand.
@@ -111,7 +111,9 @@ def of_fields(
         document, inside = environment.locate(leaf)
         places[index] = (document.file, *document.position(inside))
     return [
-        place or _chart_file(root, manifest, path, part) or (manifest.template, 0, 0)
+        place
+        or _chart_file(root, environment, manifest, path, part)
+        or (environment.shown(manifest.template), 0, 0)
         for place, (manifest, path), part in zip(places, fields, parts, strict=True)
     ]
 
@@ -126,7 +128,11 @@ def _locked(root: Path, part: str) -> Place | None:
 
 
 def _chart_file(
-    root: Path, manifest: Manifest, path: Sequence[str | int], part: str
+    root: Path,
+    environment: Environment,
+    manifest: Manifest,
+    path: Sequence[str | int],
+    part: str,
 ) -> Place | None:
     """Return the position in chart/files of a whole line of a ConfigMap's entry, if it is there.
 
@@ -140,7 +146,7 @@ def _chart_file(
     number = next((n for n, line in enumerate(lines, 1) if part and part == line.strip()), 0)
     if not number:
         return None
-    for file in sorted((root / _TEMPLATES / "files").rglob("*")):
+    for file in sorted((environment.source / _TEMPLATES / "files").rglob("*")):
         if f"-{path[1]}".endswith(f"-{file.name}") and file.is_file():
             own = file.read_text("utf-8").splitlines()
             best = max(best, (len(set(own) & set(lines)), file, own))
@@ -148,7 +154,7 @@ def _chart_file(
     if not shared or len(own) != len(lines):
         return None
     line = own[number - 1]
-    return file.relative_to(root).as_posix(), number, len(line) - len(line.lstrip()) + 1
+    return safe_files.name(file, root), number, len(line) - len(line.lstrip()) + 1
 
 
 def deciding_values(
@@ -281,7 +287,7 @@ def of_failure(root: Path, environment: Environment, failure: Finding) -> Findin
     is.
     """
     if failure.fix == helm.CORRECT or failure.rule != "template-error":
-        broken = chart_changes.of_failure(root, environment.name, failure)
+        broken = chart_changes.of_failure(root, environment, failure)
         if broken:
             return broken
     defaults = environment.layers[0].data or {}
@@ -338,7 +344,9 @@ def _template(
     only: frozenset[str] = frozenset(),
 ) -> list[Manifest]:
     version = environment.kubernetes_version
-    return helm.template(root / "chart", root, values, environment.namespace, version, only)
+    return helm.template(
+        environment.source / "chart", root, values, environment.namespace, version, only
+    )
 
 
 def _overlap(patched: Sequence[str], path: Sequence[str | int]) -> bool:

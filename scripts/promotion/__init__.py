@@ -1,0 +1,1 @@
+"""Moving releases from environment to environment, and making them."""
