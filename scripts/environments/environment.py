@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -318,7 +318,8 @@ def _shared_and_own(
 ) -> tuple[tuple[_T, ...], list[Finding]]:
     """Return what base/ and an environment have in folders of one name, and what is wrong there.
 
-    source: the folder with base/. What base/ has comes first, so that the patches of an environment have the last word.
+    source: the folder with base/. What it has comes first, so that the patches of an environment
+    have the last word.
     """
     found, findings = list[_T](), list[Finding]()
     for read_all, path in ((_shared, source / "base" / part), (_own, folder / part)):
@@ -448,7 +449,7 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
     path = environment.source / "chart" / "values.schema.json"
     try:
         invalid = json_schema.check_merged(merged, path, locate, removed)
-        return [_of_release(root, environment, finding) for finding in invalid]
+        return [releases.explained(root, environment.release, each) for each in invalid]
     except (UserError, ValueError, RecursionError):
         # Not the error's own text, which could contain a value, or a path of this machine.
         message, fix = (
@@ -456,23 +457,6 @@ def _check_values(root: Path, environment: Environment) -> list[Finding]:
             "restore chart/values.schema.json from git",
         )
         return [Finding(safe_files.name(path, root), 0, 0, "invalid-chart", message, fix)]
-
-
-def _of_release(root: Path, environment: Environment, finding: Finding) -> Finding:
-    """Return a finding in values; if they need a later release, it says which."""
-    key, unknown, _ = finding.message.partition(" is an unknown key")
-    if not environment.release or not unknown or not finding.file.startswith("overlays/"):
-        return finding
-    name = environment.release
-    if later := releases.first_with_value(root, name, key):
-        message = f"{name} does not know {key}: the first release that does is {later}"
-        fix = f"promote {later}, or remove {key}"
-    elif releases.knows(root, key):
-        message = f"{name} does not know {key}: the chart has it since, without a release"
-        fix = f"release the chart and promote that, or remove {key}"
-    else:
-        return replace(finding, message=f"{finding.message} in release {name}")
-    return replace(finding, message=message, fix=fix, edits=(), is_safe=False)
 
 
 def _no_profile(root: Path, source: Path, document: Document, index: int, profile: str) -> Finding:

@@ -18,7 +18,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -214,6 +214,22 @@ def branch_of(root: Path, branch: str) -> str:
         if git(root, "rev-parse", "--verify", "--quiet", ref):
             return name
     return "HEAD"
+
+
+def explained(root: Path, release: str, finding: Finding) -> Finding:
+    """Return a finding in values; for a key that a later release knows, it says which one."""
+    key, unknown, _ = finding.message.partition(" is an unknown key")
+    if not release or not unknown or not finding.file.startswith("overlays/"):
+        return finding
+    if later := first_with_value(root, release, key):
+        message = f"{release} does not know {key}: the first release that does is {later}"
+        fix = f"promote {later}, or remove {key}"
+    elif knows(root, key):
+        message = f"{release} does not know {key}: the chart has it since, without a release"
+        fix = f"release the chart and promote that, or remove {key}"
+    else:
+        return replace(finding, message=f"{finding.message} in release {release}")
+    return replace(finding, message=message, fix=fix, edits=(), is_safe=False)
 
 
 def first_with_value(root: Path, name: str, key: str) -> str:

@@ -16,12 +16,12 @@ from typing import Any
 
 import jsonpointer
 
-from scripts.core import paths, safe_files, yamlio
+from scripts.core import paths, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.environments import image_lock, own_objects, patches
 from scripts.environments.environment import Environment, merge
 from scripts.kubernetes.manifest import Manifest
-from scripts.rendering import chart_changes, helm
+from scripts.rendering import chart_changes, chart_lines, helm
 
 _TEMPLATES = "chart/"
 """The beginning of the path of a template."""
@@ -112,7 +112,7 @@ def of_fields(
         places[index] = (document.file, *document.position(inside))
     return [
         place
-        or _chart_file(root, environment, manifest, path, part)
+        or chart_lines.place(root, environment, manifest, path, part)
         or (environment.shown(manifest.template), 0, 0)
         for place, (manifest, path), part in zip(places, fields, parts, strict=True)
     ]
@@ -125,36 +125,6 @@ def _locked(root: Path, part: str) -> Place | None:
     lock = image_lock.load(root)
     name = next((name for name, digest in (lock.data or {}).items() if digest == part), None)
     return None if name is None else (lock.file, *lock.position([name]))
-
-
-def _chart_file(
-    root: Path,
-    environment: Environment,
-    manifest: Manifest,
-    path: Sequence[str | int],
-    part: str,
-) -> Place | None:
-    """Return the position in chart/files of a whole line of a ConfigMap's entry, if it is there.
-
-    part: the line. Templates may replace words, but keep the lines. So the file is the one with the
-    same name, or the end of it, and the most lines in common.
-    """
-    text = paths.get(manifest.object, path)
-    if manifest.kind != "ConfigMap" or len(path) != 2 or not isinstance(text, str):
-        return None
-    lines, best = text.splitlines(), (0, root, [""])
-    number = next((n for n, line in enumerate(lines, 1) if part and part == line.strip()), 0)
-    if not number:
-        return None
-    for file in sorted((environment.source / _TEMPLATES / "files").rglob("*")):
-        if f"-{path[1]}".endswith(f"-{file.name}") and file.is_file():
-            own = file.read_text("utf-8").splitlines()
-            best = max(best, (len(set(own) & set(lines)), file, own))
-    shared, file, own = best
-    if not shared or len(own) != len(lines):
-        return None
-    line = own[number - 1]
-    return safe_files.name(file, root), number, len(line) - len(line.lstrip()) + 1
 
 
 def deciding_values(
