@@ -99,6 +99,13 @@ def promote(session: nox.Session) -> None:
 
 
 @nox.session
+def diff(session: nox.Session) -> None:
+    """Compare a live cluster with what is committed: -- prod [--context NAME]; it only reads."""
+    install(session, "pipeline")
+    run(session, "scripts", "diff", *session.posargs)
+
+
+@nox.session
 def merge(session: nox.Session) -> None:
     """Resolve conflicts in rendered files, after those in inputs: render and git add them."""
     install(session, "pipeline")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 import base58
@@ -17,6 +19,19 @@ _LIBP2P = bytes.fromhex("002508021221")
 
 _ENODE = re.compile("[0-9a-f]{128}")
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+
+
+CHAIN_LABEL = "linea-stack/chain"
+"""The label of a chain's Secrets."""
+
+
+def chain_label(addresses: Iterable[str], chain_id: int) -> str:
+    """Return the label of a chain's Secrets: 16 hex digits, derived from its public names.
+
+    addresses: of its validators.
+    """
+    names = [*sorted(address.lower() for address in addresses), str(chain_id)]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 @lru_cache

@@ -16,6 +16,12 @@ def environments(parser: argparse.ArgumentParser) -> None:
     action.completer = _names  # type: ignore[attr-defined] # argcomplete asks for it
 
 
+def environment(parser: argparse.ArgumentParser) -> None:
+    """Add the name of one environment."""
+    action = parser.add_argument("environment", metavar="ENVIRONMENT")
+    action.completer = _names  # type: ignore[attr-defined] # argcomplete asks for it
+
+
 def _names(parsed_args: argparse.Namespace, **_: object) -> list[str]:
     """Return the names that a shell completes."""
     return layout.environments(parsed_args.repository)

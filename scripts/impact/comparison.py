@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from scripts.impact.compare import difference
-from scripts.impact.compare.difference import Change
 from scripts.impact.compare.revisions import Pair
 from scripts.impact.effects.all_effects import all_effects, effects_of_move
 from scripts.impact.effects.context import (
@@ -23,15 +20,11 @@ from scripts.impact.effects.context import (
 from scripts.impact.effects.effect import Effect, Risk
 from scripts.impact.effects.prediction import prediction
 from scripts.impact.effects.resources import used
-from scripts.impact.report import Component, EnvironmentImpact, FieldChange, ObjectChange, Step
+from scripts.impact.report import Component, EnvironmentImpact, ObjectChange, Step, field_change
 from scripts.kubernetes import api_validation, resilience, sync
 from scripts.kubernetes.api_validation import Rejection
 from scripts.kubernetes.manifest import Identity, Manifest
 from scripts.rules.snapshot import Objects
-
-_HASH = re.compile(r"[0-9a-f]{64}")
-_LONGEST = 300
-"""Characters of a value that are shown."""
 
 Files = Sequence[Mapping[Identity, str]]
 """Object → its file; before and after."""
@@ -174,25 +167,8 @@ def _object(changed: ChangedObject, files: Files, risks: Mapping[str, Risk]) -> 
         file=new_file or old_file,
         moved_from=moved_from,
         risk=risks.get(manifest.label, Risk.CHANGES).name.lower(),
-        fields=tuple(map(_field, changed.difference.changes)),
+        fields=tuple(map(field_change, changed.difference.changes)),
     )
-
-
-def _field(change: Change) -> FieldChange:
-    old, new = (
-        None if value is None else _one_line(difference.compact(value))
-        for value in (change.old, change.new)
-    )
-    path = difference.shown(change.path)
-    path = f"{path} ({change.note})" if change.note else path
-    return FieldChange(path, old, new, change.lines)
-
-
-def _one_line(text: str) -> str:
-    text = text if text.isprintable() else json.dumps(text)
-    if _HASH.fullmatch(text):
-        return f"{text[:12]}…"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _components(change: Context, effects: Sequence[Effect]) -> Iterator[Component]:

@@ -5,17 +5,24 @@ Environments to which the same happens share one section.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from scripts.impact.compare import difference
+from scripts.impact.compare.difference import Change
 from scripts.impact.effects.effect import Effect, Risk
 
 if TYPE_CHECKING:
     from scripts.impact.effects.prediction import Prediction
 
 VERSION = 2
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_LONGEST = 300
+"""Characters of a value that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,24 @@ class FieldChange:
     """None if the field is removed."""
     lines: tuple[str, ...] = ()
     """Of a text: its diff, each line with -, + or a space before it."""
+
+
+def field_change(change: Change) -> FieldChange:
+    """Return a change as reports show it: in one line, and not too long."""
+    old, new = (
+        None if value is None else _one_line(difference.compact(value))
+        for value in (change.old, change.new)
+    )
+    path = difference.shown(change.path)
+    path = f"{path} ({change.note})" if change.note else path
+    return FieldChange(path, old, new, change.lines)
+
+
+def _one_line(text: str) -> str:
+    text = text if text.isprintable() else json.dumps(text)
+    if _HASH.fullmatch(text):
+        return f"{text[:12]}…"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,3 +129,24 @@ def config_maps(data: dict[str, Any]) -> set[str]:
             if refers and isinstance(value, dict) and "name" in value:
                 found.add(str(value["name"]))
     return found
+
+
+def secrets(data: dict[str, Any]) -> set[str]:
+    """Return the names of the Secrets that an object, or a part of it, refers to."""
+    found = set()
+    left: list[Any] = [data]
+    while left:
+        part = left.pop()
+        if isinstance(part, list):
+            left += [value for value in part if isinstance(value, (dict, list))]
+            continue
+        for key, value in part.items():
+            if key == "imagePullSecrets" and isinstance(value, list):
+                found |= {str(each["name"]) for each in value if isinstance(each, dict)}
+            elif key in ("secretKeyRef", "secretRef") and isinstance(value, dict):
+                found.add(str(value.get("name")))
+            elif key == "secretName" and isinstance(value, str):
+                found.add(value)
+            elif isinstance(value, (dict, list)):
+                left.append(value)
+    return found

@@ -76,3 +76,13 @@ def holds_data(manifest: Manifest) -> bool:
     return manifest.kind == "PersistentVolumeClaim" or (
         manifest.kind == "StatefulSet" and bool(claims)
     )
+
+
+def is_about(entry: dict[str, Any], manifest: Manifest) -> bool:
+    """Return whether an entry of ignoreDifferences is about an object."""
+    return (
+        entry.get("kind") in (manifest.kind, "*")
+        and entry.get("group", "") in (manifest.group, "*")
+        and entry.get("name") in (None, "", manifest.name)
+        and entry.get("namespace") in (None, "", manifest.namespace)
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scripts.chain import identity
 from scripts.core import json_schema, programs, yamlio
 from scripts.core.findings import UsageError, UserError
 from scripts.core.yamlio import Document
@@ -152,8 +152,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 def label(validators: Iterable[Validator], chain_id: int) -> str:
     """Return the label of a chain's Secrets: 16 hex digits, derived from its public names."""
-    names = [*sorted(validator.address.lower() for validator in validators), str(chain_id)]
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    return identity.chain_label([validator.address for validator in validators], chain_id)
 
 
 def text(

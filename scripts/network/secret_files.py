@@ -7,6 +7,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scripts.chain.identity import CHAIN_LABEL
 from scripts.core import safe_files
 from scripts.core.findings import Finding, Severity, UserError
 
@@ -127,7 +128,7 @@ def script(name: str, namespace: str, chain: str, secrets: Mapping[str, Sequence
     """
     checks = "".join(f"check {secret} {' '.join(keys)}\n" for secret, keys in secrets.items())
     return _SCRIPT.format(
-        name=name, namespace=namespace, chain=chain, label="linea-stack/chain", checks=checks
+        name=name, namespace=namespace, chain=chain, label=CHAIN_LABEL, checks=checks
     )
 
 
@@ -202,7 +203,7 @@ def script_of_aws(
         prefix=prefix,
         region=region,
         chain=chain,
-        label="linea-stack/chain",
+        label=CHAIN_LABEL,
         checks=checks,
         creates=creates,
     )

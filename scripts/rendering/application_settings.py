@@ -11,7 +11,7 @@ _SUBSCRIPTION = "notifications.argoproj.io/subscribe"
 """The annotation of the notifications controller:
 https://argo-cd.readthedocs.io/en/stable/operator-manual/notifications/subscriptions/"""
 
-_RETRY = {
+_RETRY: dict[str, Any] = {
     # A Degraded object fails the sync, for example an unreachable secret store or a failed
     # backup. With a limit, Argo CD would give up on the commit, and self-heal nothing.
     "limit": -1,
@@ -22,13 +22,13 @@ _GLOB = str.maketrans({sign: f"\\{sign}" for sign in "\\*?[]{}"})
 """Characters that have a meaning in a pattern of Argo CD."""
 
 
-def labels(environment: Environment) -> Mapping[str, str]:
+def added_labels(environment: Environment) -> Mapping[str, str]:
     """Return the labels that people add to the Application."""
     found: Mapping[str, str] = environment.application.get("labels", {})
     return found
 
 
-def annotations(environment: Environment) -> dict[str, str]:
+def added_annotations(environment: Environment) -> dict[str, str]:
     """Return the annotations that people add to the Application, and its subscriptions."""
     found: dict[str, str] = dict(environment.application.get("annotations", {}))
     for trigger, services in environment.application.get("notifications", {}).items():
@@ -40,7 +40,7 @@ def annotations(environment: Environment) -> dict[str, str]:
 def retry(environment: Environment) -> dict[str, Any]:
     """Return what happens after a failed sync."""
     own = environment.application.get("retry", {})
-    return _RETRY | own | {"backoff": {**_RETRY["backoff"], **own.get("backoff", {})}}  # type: ignore[dict-item]
+    return {**_RETRY, **own, "backoff": {**_RETRY["backoff"], **own.get("backoff", {})}}
 
 
 def of_application(environment: Environment) -> dict[str, Any]:

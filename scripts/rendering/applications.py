@@ -116,8 +116,8 @@ def application(environment: Environment, manifests: Sequence[Manifest]) -> dict
     if environment.sync["automated"]:
         policy["automated"] = {key: environment.sync[key] for key in ("prune", "selfHeal")}
     metadata = _metadata(environment, {sync.OPTIONS: sync.BY_HAND})
-    metadata["labels"] |= application_settings.labels(environment)
-    metadata["annotations"] |= application_settings.annotations(environment)
+    metadata["labels"] |= application_settings.added_labels(environment)
+    metadata["annotations"] |= application_settings.added_annotations(environment)
     # Deleting the Application deletes its objects. A finalizer without a path causes a warning.
     metadata["finalizers"] = ["resources-finalizer.argocd.argoproj.io/background"]
     spec: dict[str, Any] = {

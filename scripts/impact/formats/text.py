@@ -60,28 +60,28 @@ def text(report: Report) -> str:
 def _text_section(impact: EnvironmentImpact) -> Iterator[str]:
     """Yield the lines about an environment."""
     for line in impact.summary:
-        yield from _wrapped(line, "  ")
+        yield from wrapped(line, "  ")
     for risk, effects in by_risk(impact.effects):
         yield f"  {LABELS[risk][1].upper()}"
         for effect in effects:
-            yield from _wrapped(effect.message, "    ", "      ")
+            yield from wrapped(effect.message, "    ", "      ")
             if effect.reason:
-                yield from _wrapped(f"because {effect.reason}", "      ")
+                yield from wrapped(f"because {effect.reason}", "      ")
             if effect.procedure:
-                yield from _wrapped(f"do: {effect.procedure}", "      ")
+                yield from wrapped(f"do: {effect.procedure}", "      ")
     if any(step.pods for step in impact.steps):
         yield "  IN THIS ORDER"
     for step in impact.steps:
         if step.pods:
-            yield from _wrapped(f"wave {step.wave}: {restarts(step)}", "    ", "      ")
+            yield from wrapped(f"wave {step.wave}: {restarts(step)}", "    ", "      ")
     groups = grouped(impact.objects)
     if groups:
         yield "  OBJECTS"
     for group in groups[:_MOST]:
         names = ", ".join(each.name for each in group)
-        yield from _wrapped(f"{names}: {becomes(group[0])}", "    ", "      ")
+        yield from wrapped(f"{names}: {becomes(group[0])}", "    ", "      ")
         for field in group[0].fields[:_MOST]:
-            yield from (f"      {line}" for line in _lines(field))
+            yield from (f"      {line}" for line in field_lines(field))
         yield from _left(len(group[0].fields) - _MOST, "field", "      ")
     yield from _left(sum(map(len, groups[_MOST:])), "object", "    ")
 
@@ -104,7 +104,8 @@ def becomes(change: ObjectChange) -> str:
     return f"{_OBJECTS.get(change.what, change.what)}{moved}"
 
 
-def _wrapped(line: str, indent: str, further: str = "") -> list[str]:
+def wrapped(line: str, indent: str, further: str = "") -> list[str]:
+    """Return a line in lines that fit a terminal; further: the indent of the others."""
     return textwrap.wrap(
         line,
         WIDTH,
@@ -114,10 +115,10 @@ def _wrapped(line: str, indent: str, further: str = "") -> list[str]:
     )
 
 
-def _left(count: int, what: str, indent: str) -> list[str]:
+def _left(count: int, what: str, indent: str, rest: str = _ALL) -> list[str]:
     """Return a line about what is not shown; nothing if all is."""
     plural = "" if count == 1 else "s"
-    return [f"{indent}… {count} more {what}{plural}; {_ALL}"] if count > 0 else []
+    return [f"{indent}… {count} more {what}{plural}; {rest}"] if count > 0 else []
 
 
 def by_risk(effects: Sequence[Effect]) -> Iterator[tuple[Risk, list[Effect]]]:
@@ -127,11 +128,15 @@ def by_risk(effects: Sequence[Effect]) -> Iterator[tuple[Risk, list[Effect]]]:
             yield risk, own
 
 
-def _lines(field: FieldChange) -> list[str]:
-    """Return the change of a field as lines."""
+def field_lines(field: FieldChange, rest: str = _ALL) -> list[str]:
+    """Return the change of a field as lines; rest: how to see more than a terminal shows."""
     if field.lines:
         shown = [f"  {line}" for line in field.lines[:_MOST_LINES]]
-        return [f"{field.path}:", *shown, *_left(len(field.lines) - _MOST_LINES, "line", "  ")]
+        return [
+            f"{field.path}:",
+            *shown,
+            *_left(len(field.lines) - _MOST_LINES, "line", "  ", rest),
+        ]
     if field.old is None:
         return [f"{field.path}: + {field.new}"]
     if field.new is None:
@@ -214,15 +219,16 @@ def _details(impact: EnvironmentImpact) -> Iterator[str]:
     for group in grouped(impact.objects):
         names = ", ".join(f"**{escaped(each.name)}**" for each in group)
         yield f"{names}: {escaped(becomes(group[0]))}"
-        shown = [line for field in group[0].fields for line in _diff(field)]
+        shown = [line for field in group[0].fields for line in diff_lines(field)]
         if shown:
-            fence = _fence(shown)
+            fence = fence_of(shown)
             yield from (f"{fence}diff", *shown, fence)
         yield ""
     yield "</details>"
 
 
-def _diff(field: FieldChange) -> list[str]:
+def diff_lines(field: FieldChange) -> list[str]:
+    """Return the change of a field as lines of a diff."""
     if field.lines:
         return [f"@@ {field.path} @@", *field.lines]
     old = [] if field.old is None else [f"- {field.path}: {field.old}"]
@@ -230,7 +236,7 @@ def _diff(field: FieldChange) -> list[str]:
     return [*old, *new]
 
 
-def _fence(lines: Sequence[str]) -> str:
+def fence_of(lines: Sequence[str]) -> str:
     """Return a fence that is in none of the lines."""
     fence = "```"
     while any(fence in line for line in lines):

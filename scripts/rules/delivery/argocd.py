@@ -375,15 +375,6 @@ def _pointers(entry: dict[str, Any], field: str = "jsonPointers") -> list[str]:
     return [str(one) for one in found] if isinstance(found, list) else []
 
 
-def _is_of(entry: dict[str, Any], manifest: Manifest) -> bool:
-    return (
-        entry.get("kind") in (manifest.kind, "*")
-        and entry.get("group", "") in (manifest.group, "*")
-        and entry.get("name") in (None, "", manifest.name)
-        and entry.get("namespace") in (None, "", manifest.namespace)
-    )
-
-
 def _scaled(objects: Objects) -> Iterator[tuple[Manifest, Manifest]]:
     """Yield each autoscaler with its target."""
     for scaler in objects.of_kind(autoscalers.KIND):
@@ -405,7 +396,7 @@ def autoscaled_replicas_not_ignored(objects: Objects) -> Iterator[Problem]:
     """
     for scaler, target in _scaled(objects):
         if not any(
-            _is_of(entry, target)
+            sync.is_about(entry, target)
             and (_REPLICAS in _pointers(entry) or ".spec.replicas" in _jq(entry))
             for _, entry in _ignored(objects)
         ):
@@ -445,7 +436,7 @@ def unneeded_ignore_differences(objects: Objects) -> Iterator[Problem]:
     scaled = {target.identity for _, target in _scaled(objects)}
     for index, entry in _ignored(objects):
         path: Where = ("spec", "ignoreDifferences", index)
-        matching = [manifest for manifest in objects.manifests if _is_of(entry, manifest)]
+        matching = [manifest for manifest in objects.manifests if sync.is_about(entry, manifest)]
         if not matching:
             names = [m.name for m in objects.manifests if m.kind == entry.get("kind")]
             label = "/".join(str(entry[key]) for key in ("kind", "name") if entry.get(key))
