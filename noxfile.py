@@ -50,6 +50,13 @@ off or warnings into errors, or wait for input at the end."""
 
 
 @nox.session
+def adopt(session: nox.Session) -> None:
+    """Make this repository yours: asks for addresses, accounts and environments, writes them."""
+    install(session, "pipeline")
+    run(session, "scripts", "adopt", *session.posargs)
+
+
+@nox.session
 def render(session: nox.Session) -> None:
     """Write the manifests and Applications of all environments, or of those named: -- prod."""
     install(session, "pipeline")

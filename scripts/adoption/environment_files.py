@@ -30,7 +30,7 @@ Values = Mapping[tuple[str | int, ...], Any]
 
 SETTINGS, VALUES = "environment.yaml", "values.yaml"
 
-_NEW, _OLD = ".new-", ".old-"
+NEW, OLD = ".new-", ".old-"
 """Beginnings of hidden folders beside the environments."""
 
 
@@ -90,14 +90,20 @@ def edited(text: str, values: Values, file: str = "") -> str:
 
 def install(root: Path, name: str, texts: Texts) -> None:
     """Write the files of an environment into overlays/, instead of those that it has, at once."""
-    target = root / "overlays" / name
-    new, old = target.with_name(_NEW + name), target.with_name(_OLD + name)
-    for left in (new, old):
-        shutil.rmtree(left, ignore_errors=True)
+    new = root / "overlays" / (NEW + name)
+    shutil.rmtree(new, ignore_errors=True)
     for file, text in texts.items():
         path = new / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
+    move_into_place(root, name, new)
+
+
+def move_into_place(root: Path, name: str, new: Path) -> None:
+    """Make a folder that of an environment, instead of the one that it has."""
+    target = root / "overlays" / name
+    old = target.with_name(OLD + name)
+    shutil.rmtree(old, ignore_errors=True)
     if os.path.lexists(target):
         target.rename(old)
     new.rename(target)
