@@ -113,6 +113,13 @@ def diff(session: nox.Session) -> None:
 
 
 @nox.session
+def release(session: nox.Session) -> None:
+    """Set the version of the chart and pack it, with what an attestation needs: -- 0.4.0."""
+    install(session, "pipeline")
+    run(session, "scripts", "release", *session.posargs)
+
+
+@nox.session
 def merge(session: nox.Session) -> None:
     """Resolve conflicts in rendered files, after those in inputs: render and git add them."""
     install(session, "pipeline")

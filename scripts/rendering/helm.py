@@ -188,6 +188,24 @@ def command(
     return texts
 
 
+def package(chart: Path, folder: Path) -> Path:
+    """Pack a chart into a folder, and return the archive; raises HelmError with its message."""
+    if _has_engine():
+        import helm_python
+
+        try:
+            return Path(helm_python.package(chart, destination=folder))
+        except helm_python.HelmError as error:
+            raise HelmError(str(error)) from None
+    from scripts.core import programs, toolchain
+
+    call: list[str | Path] = [toolchain.tool("helm4"), "package", chart, "--destination", folder]
+    done = programs.run(call, "helm", TIMEOUT_S, cwd=chart.parent)
+    if done.returncode:
+        raise HelmError(done.stderr.strip().removeprefix("Error: "))
+    return next(folder.glob("*.tgz"))
+
+
 def _object(text: str, file: str) -> dict[str, Any] | None:
     encoded = _to_json(text, file)
     data = json.loads(encoded)

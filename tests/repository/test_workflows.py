@@ -18,6 +18,10 @@ from tests.repository.shell import bash, sessions
 
 WRITERS = {
     ("impact-comment.yaml", "comment"): ({"pull-requests"}, []),
+    ("release.yaml", "publish"): (
+        {"attestations", "id-token", "packages"},
+        ["actions/download-artifact", "actions/attest", "actions/attest"],
+    ),
     ("scheduled.yaml", "issue"): ({"issues"}, []),
     ("site.yaml", "publish"): ({"pages", "id-token"}, ["actions/deploy-pages"]),
 }
