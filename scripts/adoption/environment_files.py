@@ -64,22 +64,27 @@ def with_words(text: str, words: Mapping[str, str]) -> str:
     """Return a YAML text with words replaced in its values: `prod` in linea-prod-logs."""
     every = sorted(words, key=len, reverse=True)
     word = re.compile(rf"(?<![A-Za-z0-9])({'|'.join(map(re.escape, every))})(?![A-Za-z0-9])")
-    values = {
-        path: word.sub(lambda found: words[found[1]], value)
-        for path, value in strings(yaml.safe_load(text))
-        if word.search(value)
-    }
-    return edited(text, values)
+    # A file of objects may have several documents.
+    for number, document in enumerate(yaml.safe_load_all(text)):
+        values = {
+            path: word.sub(lambda found: words[found[1]], value)
+            for path, value in strings(document)
+            if word.search(value)
+        }
+        text = edited(text, values, document=number)
+    return text
 
 
-def edited(text: str, values: Values, file: str = "") -> str:
+def edited(text: str, values: Values, file: str = "", document: int = 0) -> str:
     """Return a YAML text with other values; comments and all other lines stay.
 
-    file: for the message. Raises UserError if a comment inside of a value would be lost.
+    file: for the message. document: the index of the one to edit. Raises UserError if a comment
+    inside of a value would be lost.
     """
     for path, value in values.items():
+        edit = Edit(file, Action.WRITE, path, value, document=document)
         try:
-            text = yaml_edits.applied(text, [Edit(file, Action.WRITE, path, value)])
+            text = yaml_edits.applied(text, [edit])
         except CannotApplyError:
             key = ".".join(map(str, path))
             message = f"{key} can't be written: a comment inside of the old value would be lost"
