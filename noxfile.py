@@ -228,6 +228,20 @@ def network(session: nox.Session) -> None:
 
 
 @nox.session
+def new(session: nox.Session) -> None:
+    """Make an environment like another one, with its own chain and keys: -- qa --like staging."""
+    install(session, "pipeline")
+    run(session, "scripts", "new", *session.posargs)
+
+
+@nox.session
+def rename(session: nox.Session) -> None:
+    """Rename an environment; its objects stay, and no pod restarts: -- qa quality."""
+    install(session, "pipeline")
+    run(session, "scripts", "rename", *session.posargs)
+
+
+@nox.session
 def rules(session: nox.Session) -> None:
     """List the rules across objects: -- --format json."""
     install(session, "pipeline")

@@ -10,7 +10,7 @@ import contextlib
 import re
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -126,7 +126,7 @@ def _texts(root: Path, wanted: Wanted, old: Environment) -> tuple[Texts, dict[st
     if values:
         text = texts.get(VALUES) or _SCHEMA
         texts = texts | {VALUES: environment_files.edited(text, values)}
-    return texts | {SETTINGS: settings}, {was: new for was, new in hosts.values()}
+    return texts | {SETTINGS: settings}, dict(hosts.values())
 
 
 def _namespace(wanted: Wanted, old: Environment) -> str:
@@ -171,32 +171,28 @@ def _of_validators(wanted: Wanted, old: Environment) -> dict[tuple[str | int, ..
 def _left(old: Environment, new: Environment, hosts: Mapping[str, str]) -> Iterator[str]:
     """Yield what is left for people to do, in the order of doing."""
     yield f"{new.name}: made like {old.name}, in the namespace {new.namespace}. What is left:"
-    steps = [
-        f"read overlays/{new.name}/: what follows from the name {old.name} has the name {new.name}"
-        " now; addresses, zones and sizes are still those of " + old.name,
-        f"create on AWS what overlays/{new.name}/{VALUES} names: {_several(_of_aws(new))}"
-        if _of_aws(new)
-        else "",
-        f"let DNS and the certificate have {_several(sorted(set(hosts.values())))}"
-        if hosts
-        else "",
-        f"put {secret_files.TOP}/{new.name}/ where its Secrets come from, as shown above, and keep"
-        " a backup of it",
-        f"nox -s validate -- {new.name}, and correct what it reports",
-        f"git add overlays/{new.name} argocd, and open a pull request: after its merge, Argo CD's"
-        " root application creates the environment",
+    folder, shared = f"overlays/{new.name}/", set(_of_aws(old))
+    own = [name for name in _of_aws(new) if name not in shared]
+    same = [name for name in _of_aws(new) if name in shared]
+    steps = [f"read {folder}: addresses, zones and sizes are still those of {old.name}"]
+    if own:
+        steps.append(f"create in AWS what the copy names: {', '.join(own)}")
+    if same:
+        steps.append(f"write other names than those of {old.name} in {folder}: {', '.join(same)}")
+    if hosts:
+        steps.append(f"give DNS and the certificate {', '.join(sorted(set(hosts.values())))}")
+    steps += [
+        f"store {secret_files.TOP}/{new.name}/ as shown above, and keep a backup of it",
+        f"run nox -s validate -- {new.name}, and correct what it reports",
+        f"git add {folder} argocd, and merge: the root application creates the environment",
     ]
-    yield from (f"  {number}. {step}" for number, step in enumerate(filter(None, steps), 1))
+    yield from (f"  {number}. {step}" for number, step in enumerate(steps, 1))
 
 
-def _of_aws(new: Environment) -> list[str]:
+def _of_aws(found: Environment) -> list[str]:
     """Return the roles and buckets of an environment."""
-    found = dict[str, None]()
-    for path, text in strings(new.values):
+    names = dict[str, None]()
+    for path, text in strings(found.values):
         if text.startswith("arn:") or (path[-1] == "bucket" and text not in ("", "none")):
-            found.setdefault(text)
-    return list(found)
-
-
-def _several(names: Sequence[str]) -> str:
-    return ", ".join(names)
+            names.setdefault(text)
+    return list(names)

@@ -52,7 +52,10 @@ def environment_renamed(objects: Objects) -> Iterator[Problem]:
         f"CD keeps {earlier.name} with all objects, so every sync of {new} fails"
     )
     old = earlier.name.removeprefix("linea-")
-    fix = f"write name: {old}, and rename the folder back to overlays/{old}"
+    fix = (
+        f"write name: {old}, and rename the folder back to overlays/{old}; nox -s rename renames an"
+    )
+    fix += " environment, and says how its objects are handed over"
     yield Problem(objects.application, ("metadata", "name"), message, fix)
 
 
