@@ -24,6 +24,10 @@ def lines(root: Path, answers: Answers) -> Iterator[str]:
         "git add -A && git commit -m 'Adopt the repository'",
         f"git push {url} HEAD:{branch}",
     )
+    yield from _task(
+        "look up the digests of images, on a machine that reaches the registries",
+        "nox -s images && nox -s render validate",
+    )
     if not answers.get("owners"):
         yield from _task("write the owners of each part into .github/CODEOWNERS")
     yield from _task("protect the branch: argocd/README.md, Guards")

@@ -55,7 +55,7 @@ class Definition:
     def found(self, text: str) -> Placeholder | None:
         """Return the first placeholder in a text."""
         if self.hosts and (match := self.hosts.search(text)):
-            consequence = "nobody can register the name, so nothing answers there"
+            consequence = "no one can register the name, so nothing answers there"
             return Placeholder(match[0], consequence, "write your own name")
         if self.accounts and (match := self.accounts.search(text)):
             consequence = "the AWS account is that of AWS's documentation"

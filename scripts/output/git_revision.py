@@ -46,7 +46,7 @@ class Before:
 def before(
     root: Path, revision: str, now: Mapping[str, Manifest], texts: Mapping[str, str]
 ) -> dict[str, Before]:
-    """Return environment → its state in the revision, if it has manifests there and is no example.
+    """Return environment → its state in the revision, if it has manifests and ran there.
 
     now, texts: path → the present manifest and its text, which is used if it has not changed.
     Raises UsageError for an unknown revision.

@@ -138,7 +138,7 @@ def test_changes_of_an_example_are_not_lost(cloned: Repository) -> None:
 
 
 def test_one_environment_needs_one_command_and_no_aws(cloned: Repository) -> None:
-    url = "https://git.acme.io/linea.git"
+    url = "https://git.acme.test/linea.git"
     done = cloned.run("adopt", "--url", url, "--environment", "trial=dev")
     assert done.code == 0, done.out + done.err
     assert [path.name for path in (cloned / "overlays").iterdir()] == ["trial"]
@@ -182,10 +182,10 @@ def test_a_killed_run_is_completed(cloned: Repository, monkeypatch: pytest.Monke
         ("eu-west-1c]", "eu-west-2c]", "adopt.yaml:18:37  error  zone-of-another-region"),
         (", eu-west-1b, eu-west-1c]", "]", "adopt.yaml:18:5  error  too-few-zones"),
         ("    webAcl: none\n", "", "adopt.yaml:30:3  error  missing-key"),
-        ('"210987654321"', '"111122223333"', "adopt.yaml:16:5  error  placeholder"),
+        ('"000011112222"', '"111122223333"', "adopt.yaml:16:5  error  placeholder"),
         ("namespace: acme-preview", "namespace: acme-sandbox", "adopt.yaml:14:5  error"),
         ("10.60.0.0/22", "10.60.0.0/33", "adopt.yaml:37:5  error  wrong-value"),
-        ("github.com/acme", "git.example.com/acme", "adopt.yaml:2:14  error  placeholder"),
+        ("git.acme.test", "git.example.com", "adopt.yaml:2:14  error  placeholder"),
     ],
 )
 def test_an_invalid_answer_is_an_error_at_its_line_and_nothing_is_written(
