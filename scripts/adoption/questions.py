@@ -59,7 +59,7 @@ class _Terminal:
 def write(root: Path, file: Path, asked: Given, answers: TextIO, stream: TextIO) -> None:
     """Write the file of answers: those of the command line, and those to questions.
 
-    Raises UsageError if answers are missing and there is no terminal to ask on, or if the file exists.
+    Raises UsageError if answers are missing without a terminal to ask on, or if the file exists.
     """
     if file.exists():
         raise UsageError(f"{file.name} has answers already: change them there, or remove the file")
