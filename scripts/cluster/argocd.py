@@ -1,6 +1,7 @@
 """Run a real Argo CD as processes: its controller, repository server and cache, without its UI.
 
-These are the parts of manifests/install.yaml that sync. They run beside the cluster, not in it.
+These are the parts of manifests/install.yaml that sync. They run beside the cluster, not in it. The
+API server, which the command argocd asks, runs only on request.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from scripts.core import toolchain
 
 NAMESPACE = "argocd"
 CONTROLLER, REPOSITORIES, CACHE = "argocd-application-controller", "argocd-repo-server", "redis"
+API = "argocd-server"
 
 LOOKS_EVERY_S = 3
 """How often Argo CD polls the repository for a new commit; its own default is 120, or a webhook."""
@@ -32,6 +34,7 @@ class ArgoCD:
     ) -> None:
         self._plane, self._processes, self._folder = plane, processes, folder
         self._looks_every_s = looks_every_s
+        self._cache, self._repositories = free_ports(2)
 
     def start(self) -> None:
         """Start it; the cluster must have its CustomResourceDefinitions."""
@@ -39,38 +42,62 @@ class ArgoCD:
             [{"apiVersion": "v1", "kind": "Namespace", "metadata": _named(NAMESPACE)}]
         )
         self._plane.apply(_settings())
-        cache, repositories, metrics, more_metrics = free_ports(4)
-        environment = self._environment()
+        metrics, more_metrics = free_ports(2)
         self._processes.start(
             CACHE,
             [
-                *(toolchain.tool("redis-server"), "--port", str(cache), "--bind", "127.0.0.1"),
-                *("--save", "", "--appendonly", "no"),
+                *(toolchain.tool("redis-server"), "--bind", "127.0.0.1"),
+                *("--port", str(self._cache), "--save", "", "--appendonly", "no"),
             ],
-            environment,
+            self._environment(),
         )
-        shared = {"redis": f"127.0.0.1:{cache}", "loglevel": "warn"}
-        for name, options in {
-            REPOSITORIES: {
+        self._start(
+            REPOSITORIES,
+            {
                 "address": "127.0.0.1",
-                "port": repositories,
+                "port": self._repositories,
                 "metrics-address": "127.0.0.1",
                 "metrics-port": metrics,
                 "revision-cache-expiration": f"{self._looks_every_s}s",
             },
-            CONTROLLER: {
+        )
+        self._start(
+            CONTROLLER,
+            {
                 "kubeconfig": self._plane.kubeconfig,
                 "namespace": NAMESPACE,
-                "repo-server": f"127.0.0.1:{repositories}",
+                "repo-server": f"127.0.0.1:{self._repositories}",
                 "metrics-port": more_metrics,
                 "app-resync": self._looks_every_s,
                 "app-resync-jitter": 0,
                 "repo-server-timeout-seconds": LATE_S,
             },
-        }.items():
-            arguments = (f"--{option}={value}" for option, value in {**options, **shared}.items())
-            role = {**environment, "ARGOCD_BINARY_NAME": name}
-            self._processes.start(name, [toolchain.tool("argocd"), *arguments], role)
+        )
+
+    def start_api(self) -> str:
+        """Start the API server, and return its address, like 127.0.0.1:8080."""
+        port, metrics = free_ports(2)
+        self._start(
+            API,
+            {
+                "kubeconfig": self._plane.kubeconfig,
+                "namespace": NAMESPACE,
+                "address": "127.0.0.1",
+                "port": port,
+                "metrics-address": "127.0.0.1",
+                "metrics-port": metrics,
+                "repo-server": f"127.0.0.1:{self._repositories}",
+                "repo-server-timeout-seconds": LATE_S,
+            },
+        )
+        return f"127.0.0.1:{port}"
+
+    def _start(self, name: str, options: dict[str, object]) -> None:
+        """Start a part of Argo CD: all are one program, which has several names."""
+        shared = {"redis": f"127.0.0.1:{self._cache}", "loglevel": "warn"}
+        arguments = (f"--{option}={value}" for option, value in {**options, **shared}.items())
+        role = {**self._environment(), "ARGOCD_BINARY_NAME": name}
+        self._processes.start(name, [toolchain.tool("argocd"), *arguments], role)
 
     def _environment(self) -> dict[str, str]:
         data = {}

@@ -64,6 +64,7 @@ class Cluster:
     api: ApiClient
     nodes: Nodes
     stand_ins: stand_ins.StandIns
+    argo_cd: argocd.ArgoCD
 
     def __init__(
         self,
@@ -128,7 +129,10 @@ class Cluster:
         self.stand_ins = stand_ins.StandIns(self.api)
         self.stand_ins.start()
         if self._with_argo_cd:
-            argocd.ArgoCD(self.plane, self.processes, self.folder, self._looks_every_s).start()
+            self.argo_cd = argocd.ArgoCD(
+                self.plane, self.processes, self.folder, self._looks_every_s
+            )
+            self.argo_cd.start()
         self.api.until("Node", _all_ready, "ready nodes")
 
     def close(self) -> None:
