@@ -124,7 +124,7 @@ def findings(root: Path, found: Environment) -> list[Finding]:
         own = "" if document.file.startswith("base/") else found.name
         for path, placeholder in _of_document(document, known, found.name):
             message = f"{placeholder.name} is a placeholder: {placeholder.consequence}"
-            fix = f"{placeholder.fix}; {COMMAND} asks for all names"
+            fix = placeholder.fix if own else f"{placeholder.fix}, or run {COMMAND}"
             reported.append(document.finding(RULE, path, message, fix, environment=own))
     return reported
 
