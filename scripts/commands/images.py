@@ -18,7 +18,7 @@ from scripts.commands import reporting
 from scripts.core import programs, progress, toolchain, yamlio
 from scripts.core.findings import Finding, Severity, UsageError, UserError, has_errors
 from scripts.core.parallel import each
-from scripts.environments import image_lock, layout
+from scripts.environments import git_index, image_lock, layout
 from scripts.rendering.pipeline import Rendering, render
 
 TIMEOUT_S = 60
@@ -32,7 +32,7 @@ _MOST_SHOWN = 200
 """Characters of a registry's answer."""
 
 
-EXAMPLES = ("nox -s images", "nox -s images -- --refresh")
+EXAMPLES = ("nox -s images", "nox -s images -- --refresh", "nox -s images -- --prune")
 INTERRUPTED = "base/images.yaml is unchanged"
 
 
@@ -53,12 +53,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also look up the digests in the lock, and write those of tags that have moved",
     )
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="also remove the digests of images that no environment runs",
+    )
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
     """Look the digests up, and return the exit code."""
     stream = sys.stdout if options.format == "text" else sys.stderr
     findings = look_up(root, options.refresh, stream)
+    if options.prune:
+        prune(root, stream)
     reporting.report(findings, options.format)
     return exit_code(findings)
 
@@ -93,6 +100,28 @@ def look_up(root: Path, refresh: bool, stream: TextIO) -> list[Finding]:
     elif not has_errors(findings):
         print("no digest is missing" if not refresh else "no tag has moved", file=stream)
     return findings
+
+
+def prune(root: Path, stream: TextIO) -> None:
+    """Remove the digests of images that no environment runs, and print their images.
+
+    A checkout that leaves environments out does not know which these are, so nothing is removed.
+    """
+    image_lock.load.cache_clear()
+    lock = image_lock.load(root)
+    if git_index.read(root).environments:
+        return
+    used = _images(root)
+    unused = [name for name in lock.data or {} if name not in used]
+    lines = (root / image_lock.LOCK).read_text("utf-8").splitlines(keepends=True)
+    for number in sorted((lock.position([name])[0] for name in unused), reverse=True):
+        del lines[number - 1]
+    for name in unused:
+        print(f"{name}: removed, as no environment runs it", file=stream)
+    if unused:
+        new = (root / image_lock.LOCK).with_suffix(".new")
+        new.write_text("".join(lines), "utf-8")
+        os.replace(new, root / image_lock.LOCK)
 
 
 def exit_code(findings: Iterable[Finding]) -> int:

@@ -67,6 +67,7 @@ def run(_: Path, options: argparse.Namespace) -> int:
     for name in LOCKS:
         python(name, options.upgrade)
     for folder in toolchain.modules():
+        follow_kubernetes(folder)
         go(folder)
     pin_schemas(options.kubernetes)
     list_removed()
@@ -90,16 +91,46 @@ def go(folder: Path) -> None:
         toolchain.go(["mod", "tidy"], folder, f"the lock of {folder.name}", folder / "go.sum")
 
 
+def follow_kubernetes(folder: Path) -> None:
+    """Write the version of k8s.io/kubernetes in a go.mod to all that is released with it.
+
+    That are the modules of its staging area, with v0.34.4 for v1.34.4, and our own programs that
+    are built with it. So a person or a bot edits one line.
+    """
+    path = folder / "go.mod"
+    text = path.read_text("utf-8")
+    pin = re.search(rf"^\t{re.escape(api_schemas.KUBERNETES)} v1\.(\d+\.\d+)\b", text, re.M)
+    if not pin or not re.fullmatch(r"kubernetes-1\.\d+", folder.name):
+        return
+    minor = pin[1].partition(".")[0]
+    staged = rf"^(\t(k8s\.io/\S+) => \2 v0\.){minor}\.\d+$"
+    text = re.sub(staged, rf"\g<1>{pin[1]}", text, flags=re.M)
+    text = re.sub(rf"^(\ttools/\S+ v1\.){minor}\.\d+\b", rf"\g<1>{pin[1]}", text, flags=re.M)
+    if text != path.read_text("utf-8"):
+        new = path.with_suffix(".new")
+        new.write_text(text, "utf-8")
+        os.replace(new, path)
+
+
+def built_versions() -> dict[str, str]:
+    """Return minor version → the version of Kubernetes whose programs are built here."""
+    folders = toolchain.PINS.glob("kubernetes-*/go.mod")
+    pin = re.compile(rf"^\t{re.escape(api_schemas.KUBERNETES)} (v(1\.\d+)\.\d+)\b", re.M)
+    found = (pin.search(path.read_text("utf-8")) for path in folders)
+    return {match[2]: match[1] for match in found if match}
+
+
 def pin_schemas(kubernetes_versions: Sequence[str]) -> None:
     """Write tools/schemas/go.sum: the modules of go.mod and the Kubernetes versions.
 
-    kubernetes_versions: replace those of the same minor version. Present pins keep their checksums;
-    those of new pins come from Go's checksum database.
+    kubernetes_versions: replace those of the same minor version, as do those of built programs.
+    Present pins keep their checksums; those of new pins come from Go's checksum database.
     """
     go_sum, go_mod = api_schemas.PINS / "go.sum", (api_schemas.PINS / "go.mod").read_text("utf-8")
     before = api_schemas.pinned()
     wanted = [(path, version) for path, version in re.findall(r"^\t(\S+) (v\S+)", go_mod, re.M)]
     kubernetes = {m.minor: m.version for m in before if m.path == api_schemas.KUBERNETES}
+    kubernetes |= built_versions()
     sums = {(module.path, module.version): module.sums for module in before}
     with toolchain.locked(), toolchain.scratch() as temporary:
         shutil.copy(go_sum, temporary / "go.sum")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import http.server
+import io
 import json
 import re
 import shutil
@@ -327,3 +328,18 @@ def test_a_registry_that_never_answers_is_unreachable(monkeypatch: pytest.Monkey
     assert isinstance(failure, images.Failure)
     assert failure.rule == "registry-unreachable"
     assert "did not finish within" in failure.message
+
+
+def test_pruning_removes_only_digests_of_images_that_no_environment_runs(
+    repository: Repository,
+) -> None:
+    before = (repository / LOCK).read_text("utf-8")
+    stale = f"hyperledger/besu:24.1.0: {DIGEST}\n"
+    repository.write(LOCK, f"{before}{stale}")
+    missing = {one for one in image_lock.load(repository.root).data if one not in before}
+    assert missing == {"hyperledger/besu:24.1.0"}
+    image_lock.load.cache_clear()
+    stream = io.StringIO()
+    images.prune(repository.root, stream)
+    assert stream.getvalue() == "hyperledger/besu:24.1.0: removed, as no environment runs it\n"
+    assert (repository / LOCK).read_text("utf-8") == before
