@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 
 from scripts.core.findings import Severity
 from scripts.kubernetes import services
 from scripts.kubernetes.manifest import Manifest
 from scripts.kubernetes.workloads import mappings
-from scripts.rules.rule import Problem, rule
+from scripts.rules.rule import Outcome, Problem, rule
 from scripts.rules.snapshot import Objects, spec_of
 
 _EFFECTS = {
@@ -58,6 +59,28 @@ def safeguard_removed(objects: Objects) -> Iterator[Problem]:
         if field is None or objects.selected(spec_of(old, field)):
             message = f"{old.label} is removed: {_EFFECTS[old.kind]}"
             fix = f"restore {old.label}, or add another {old.kind} with the same effect"
+            yield Problem(old, (), message, fix)
+
+
+@rule("argocd/README.md", Severity.WARNING, outcome=Outcome.HIDDEN)
+def removed_object_stays(objects: Objects) -> Iterator[Problem]:
+    """The AppProject allows the kinds of the objects that a change removes.
+
+    Argo CD does not see live objects of other kinds. So a removed object stays on the cluster, and
+    the Application is Synced. The project allows the kinds of the chart, and those that there are.
+    """
+    allowed = {
+        (str(entry.get("group")), str(entry.get("kind")))
+        for _, entry in mappings(spec_of(objects.project, "namespaceResourceWhitelist"))
+    }
+    for old in objects.gone:
+        if not any(fnmatchcase(old.group, g) and fnmatchcase(old.kind, k) for g, k in allowed):
+            message = (
+                f"{old.label} is removed, but {objects.project.label} no longer allows its kind: "
+                "Argo CD does not delete it"
+            )
+            kind = f"{old.kind}.{old.group}".rstrip(".").lower()
+            fix = f"after the sync, run kubectl -n {old.namespace} delete {kind} {old.name}"
             yield Problem(old, (), message, fix)
 
 
