@@ -44,10 +44,8 @@ def adopt(root: Path, file: Path, stream: TextIO) -> list[Finding]:
         given.forget()
     _say(answers, wanted, stream)
     for name in answers.names:
-        is_new = not (root / "overlays" / name / NETWORK).exists()
-        said = rehearsal.chain(root, answers, name)
-        if is_new:
-            print(said.partition("\n")[0], file=stream)
+        if not (root / "overlays" / name / NETWORK).exists():
+            print(rehearsal.chain(root, answers, name).partition("\n")[0], file=stream)
     given.forget()
     update.update(root, (), stream)
     findings = layers.validate(root, layers.rendered(root, layout.environments(root)))

@@ -23,7 +23,7 @@ from scripts.network import make
 from scripts.network.plan import Wanted
 
 _PARTS = ("base", "chart", "tools/python")
-_LATER = ("missing-code-owner", "not-in-git", "stale-output")
+_LATER = "stale-output"
 """What is reported because nothing is rendered yet."""
 
 
@@ -40,7 +40,7 @@ def errors(root: Path, answers: Answers, plan: Plan) -> list[Finding]:
             found = layers.validate(copy, layers.rendered(copy, names))
         except UserError as error:
             found = list(error.findings)
-        wrong = [f for f in found if f.severity is Severity.ERROR and f.rule not in _LATER]
+        wrong = [f for f in found if f.severity is Severity.ERROR and f.rule != _LATER]
         return [_at_answer(copy, answers, plan, finding) for finding in wrong]
 
 

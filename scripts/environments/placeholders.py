@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -97,16 +97,20 @@ def definition(root: Path) -> Definition | None:
 def _compiled(lists: tuple[tuple[str, tuple[str, ...]], ...]) -> Definition:
     names = dict(lists)
 
-    def any_of(key: str, before: str, after: str) -> re.Pattern[str] | None:
-        every = sorted(names.get(key, ()), key=len, reverse=True)
-        words = "|".join(map(re.escape, every))
-        return re.compile(f"{before}(?:{words}){after}", re.IGNORECASE) if every else None
+    def any_of(alternatives: Iterable[str], before: str, after: str) -> re.Pattern[str] | None:
+        words = "|".join(alternatives)
+        return re.compile(f"{before}(?:{words}){after}", re.IGNORECASE) if words else None
 
+    # A single word is a host only below others: x.example, not an example.
+    hosts = (
+        rf"(?:[\w-]+\.){'*' if '.' in each else '+'}{re.escape(each)}"
+        for each in names.get("hosts", ())
+    )
     return Definition(
-        any_of("hosts", r"(?<![\w.-])(?:[\w-]+\.)+", r"(?![\w-]|\.\w)"),
-        any_of("accounts", r"(?<!\d)", r"(?!\d)"),
+        any_of(hosts, r"(?<![\w.-])", r"(?![\w-]|\.\w)"),
+        any_of(map(re.escape, names.get("accounts", ())), r"(?<!\d)", r"(?!\d)"),
         tuple(ipaddress.ip_network(each, strict=False) for each in names.get("addresses", ())),
-        any_of("buckets", r"(?<![\w.-])", r"[\w.-]*"),
+        any_of(map(re.escape, names.get("buckets", ())), r"(?<![\w.-])", r"[\w.-]*"),
         frozenset(each.lower() for each in names.get("validators", ())),
     )
 

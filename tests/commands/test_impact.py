@@ -218,3 +218,11 @@ def test_changed_inputs_without_changed_output_print_a_reminder_to_render(
         "changed inputs: overlays/dev/values.yaml. The report is about rendered output: if you have"
         " not rendered since, run nox -s render\n"
     )
+
+
+def test_another_address_of_the_repository_needs_the_root_applied_again(kept: Repository) -> None:
+    kept.replace("base/environment.yaml", "git.example.com", "git.example.org")
+    assert kept.run("render").code == 0
+    done = kept.run("impact", "--against", "HEAD")
+    assert "do: apply argocd/root.yaml again after the merge" in done.out
+    assert kept.run("impact", "--against", "HEAD", "--format", "json").code == 0

@@ -29,6 +29,7 @@ def defined(repository: Repository) -> Repository:
         ("git@git.example.org:linea.git", "git.example.org"),
         ("rpc.LINEA.example.com", "rpc.LINEA.example.com"),
         ("owners.invalid", "owners.invalid"),
+        ("https://example.com/linea", "example.com"),
         ("chain.example", "chain.example"),
         ("https://example.com.acme.io", None),
         ("rpc.myexample.com", None),

@@ -110,13 +110,16 @@ def settings(context: Context) -> Iterator[Effect]:
                 items.setdefault(key, []).append(change.path[-1])
                 continue
             message = f"{new.label}: {difference.shown(change.path)} {_becomes(change)}"
-            yield Effect(risk, message, reason, "", (new.label,))
+            by_hand = _ROOT if change.path[:2] == ("spec", "source") else ""
+            yield Effect(risk, message, reason, by_hand, (new.label,))
         for (path, is_new), names in items.items():
             risk, reason = _setting(Change(path, None if is_new else "", "" if is_new else None))
             message = f"{new.label}: {listed(names)} {verb(names, 'is', 'are')}"
             message += f" {'added to' if is_new else 'removed from'} {difference.shown(path)}"
             yield Effect(risk, message, reason, "", (new.label,))
 
+
+_ROOT = "apply argocd/root.yaml again after the merge: Argo CD does not sync it"
 
 _SETTINGS: dict[tuple[str, ...], tuple[Risk, str]] = {
     ("spec", "destination"): (
