@@ -90,9 +90,10 @@ def with_history(revision: str, folder: Path) -> Path:
     commit(made, f"the example at {revision}")
     for each in made.iterdir():
         if each.name != ".git":
-            shutil.rmtree(each)
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
     for part in PARTS:
-        shutil.copytree(path() / part, made / part)
+        whole = path() / part
+        shutil.copytree(whole, made / part) if whole.is_dir() else shutil.copy2(whole, made / part)
     commit(made, "the example")
     return made
 

@@ -7,13 +7,14 @@ rendered files of the new environment are removed again. None of them existed be
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
@@ -50,8 +51,8 @@ class Wanted:
     chain_id: int | None = None
 
 
-def create(root: Path, wanted: Wanted, stream: TextIO) -> list[str]:
-    """Write and render the environment, and return the lines with what is left to do.
+def create(root: Path, wanted: Wanted) -> list[str]:
+    """Write and render the environment, and return what was made and what is left to do.
 
     Raises UsageError for a name that can't be used, and UserError for mistakes in the other
     environment, or that only the rendering finds; then nothing is left of the new one.
@@ -61,12 +62,13 @@ def create(root: Path, wanted: Wanted, stream: TextIO) -> list[str]:
     chain = plan.Wanted(wanted.validators, wanted.chain_id)
     old = environment.load(root, wanted.like)
     texts, hosts = _texts(root, wanted, old)
+    said = io.StringIO()
     with undone_unless_complete(root, wanted.name):
         environment_files.install(root, wanted.name, texts)
-        make.make(root, wanted.name, chain, stream)
-        update.update(root, [wanted.name], stream)
+        make.make(root, wanted.name, chain, said)
+        update.update(root, [wanted.name], said)
         new = environment.load(root, wanted.name)
-    return [*_left(old, new, hosts)]
+    return [*said.getvalue().splitlines(), *_left(old, new, hosts)]
 
 
 def reject_name(root: Path, name: str) -> None:
@@ -90,18 +92,19 @@ def reject_name(root: Path, name: str) -> None:
 @contextlib.contextmanager
 def undone_unless_complete(root: Path, name: str) -> Iterator[None]:
     """Remove all files of a new environment if the block does not end well."""
+    made = [f"overlays/{name}", f"{secret_files.TOP}/{name}"]
+    if not (root / secret_files.TOP).exists():
+        made.append(secret_files.TOP)
     try:
         yield
     except BaseException:
         # A second Ctrl-C must not stop this half-way.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            for folder in (f"overlays/{name}", f"{secret_files.TOP}/{name}"):
+            for folder in made:
                 shutil.rmtree(root / folder, ignore_errors=True)
             for kind in layout.ARGOCD_FOLDERS:
                 (root / layout.argocd_file(kind, name)).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                (root / secret_files.TOP).rmdir()  # only if it is empty
         finally:
             signal.signal(signal.SIGINT, before)
         raise

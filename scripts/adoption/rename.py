@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import io
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
@@ -31,8 +32,8 @@ _WAIVED_DAYS = 30
 """How long the waiver of the rule lasts, within which the change must be merged."""
 
 
-def rename(root: Path, old: str, new: str, stream: TextIO) -> list[str]:
-    """Rename and render an environment, and return the lines with what is left to do.
+def rename(root: Path, old: str, new: str) -> list[str]:
+    """Rename and render an environment, and return what was done and what is left to do.
 
     Raises UsageError for a name that can't be used, and UserError for mistakes in the environment;
     then all is as it was.
@@ -41,7 +42,7 @@ def rename(root: Path, old: str, new: str, stream: TextIO) -> list[str]:
     reject_name(root, new)
     loaded = environment.load(root, old)
     settings = _settings(root, old, new)
-    policy = _policy(root, old, new)
+    policy, said = _policy(root, old, new), io.StringIO()
     with _undone_unless_complete(root, old, new):
         shutil.copytree(root / "overlays" / old, _kept(root, old), symlinks=True)
         (root / "overlays" / old).rename(root / "overlays" / new)
@@ -49,11 +50,11 @@ def rename(root: Path, old: str, new: str, stream: TextIO) -> list[str]:
         if policy is not None:
             (root / POLICY).write_text(policy, "utf-8")
         environment.forget()
-        update.update(root, [], stream)
+        update.update(root, [], said)
         private = root / secret_files.TOP / old
         if private.exists():
             private.rename(root / secret_files.TOP / new)
-    return [*_left(old, new, loaded.namespace)]
+    return [*said.getvalue().splitlines(), *_left(old, new, loaded.namespace)]
 
 
 def _kept(root: Path, old: str) -> Path:

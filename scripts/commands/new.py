@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from scripts.commands.arguments import whole_number
+from scripts.core.findings import UserError
 
 EXAMPLES = (
     "nox -s new -- qa --like staging",
@@ -58,6 +59,12 @@ def run(root: Path, options: argparse.Namespace) -> int:
         options.validators,
         options.chain_id,
     )
-    for line in new_environment.create(root, wanted, sys.stdout):
+    try:
+        lines = new_environment.create(root, wanted)
+    except UserError:
+        said = f"nothing is left of {wanted.name}; these lines would have been in its files"
+        print(f"new: {said}", file=sys.stderr)
+        raise
+    for line in lines:
         print(line)
     return 0

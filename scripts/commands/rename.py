@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 EXAMPLES = ("nox -s rename -- qa quality",)
@@ -20,6 +19,6 @@ def run(root: Path, options: argparse.Namespace) -> int:
     """Rename the environment, and return the exit code."""
     from scripts.adoption import rename
 
-    for line in rename.rename(root, options.old, options.new, sys.stdout):
+    for line in rename.rename(root, options.old, options.new):
         print(line)
     return 0

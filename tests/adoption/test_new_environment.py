@@ -30,7 +30,7 @@ data: {ws: https://ws.prod.example.org}
 
 def test_an_environment_like_another_one_has_names_of_its_own(repository: Repository) -> None:
     repository.write("overlays/prod/objects/links.yaml", OBJECT)
-    done = repository.run("new", "qa", "--like", "prod", "--cluster", "qa-1", "--validators", "7")
+    done = repository.run("new", "qa", "--like", "prod", "--cluster", "qa-1")
     assert not done.code, f"{done.out}{done.err}"
     settings = yaml.safe_load((repository / "overlays/qa/environment.yaml").read_text())
     assert (settings["name"], settings["namespace"]) == ("qa", "linea-qa")
@@ -39,7 +39,6 @@ def test_an_environment_like_another_one_has_names_of_its_own(repository: Reposi
     text = (repository / "overlays/qa/values.yaml").read_text()
     values, old = yaml.safe_load(text), (repository / "overlays/prod/values.yaml").read_text()
     assert values["ingress"]["rpc"]["host"] == "rpc.qa.linea.example.com"
-    assert values["maru"]["replicas"] == values["sequencer"]["replicas"] == 7
     without_comments = " ".join(line.split("#")[0] for line in text.splitlines())
     assert "prod" not in re.split(r"\W", without_comments)
     assert [line for line in old.splitlines() if line.startswith("#")] == [
@@ -47,7 +46,7 @@ def test_an_environment_like_another_one_has_names_of_its_own(repository: Reposi
     ]
     assert "ws.qa.example.org" in (repository / "overlays/qa/objects/links.yaml").read_text()
     chains = [(repository / f"overlays/{name}/network.yaml").read_text() for name in ("qa", "prod")]
-    assert chains[0].count("address: ") == 7
+    assert chains[0].count("address: ") == 4
     assert not set(yaml.safe_load(chains[0])["network"]["validators"][0].values()) & set(
         chains[1].split()
     )
@@ -56,6 +55,14 @@ def test_an_environment_like_another_one_has_names_of_its_own(repository: Reposi
     assert "linea-qa-backup" in done.out
     assert "rpc.qa.linea.example.com, ws.qa.linea.example.com" in done.out
     assert repository.run("check", "qa").code == 0
+
+
+def test_another_number_of_validators_is_in_the_values(repository: Repository) -> None:
+    new_environment.create(repository.root, Wanted("qa", "dev", validators=2, chain_id=1337))
+    values = yaml.safe_load((repository / "overlays/qa/values.yaml").read_text())
+    assert values["maru"]["replicas"] == values["sequencer"]["replicas"] == 2
+    assert values["network"] == {"acceptNoFaultTolerance": True}
+    assert '"chainId": 1337' in (repository / "overlays/qa/network.yaml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -81,6 +88,7 @@ def test_a_namespace_of_another_environment_leaves_nothing(repository: Repositor
     done = repository.run("new", "qa", "--like", "dev", "--namespace", "linea-prod")
     assert (done.code, repository.files()) == (1, before)
     assert "shared-namespace" in done.out
+    assert done.err.startswith("new: nothing is left of qa; ")
 
 
 def test_ctrl_c_leaves_nothing(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,16 +100,13 @@ def test_ctrl_c_leaves_nothing(repository: Repository, monkeypatch: pytest.Monke
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(new_environment.make, "make", interrupted)
-    with pytest.raises(KeyboardInterrupt), Path("/dev/null").open("w") as nothing:
-        new_environment.create(repository.root, Wanted("qa", "dev"), nothing)
+    with pytest.raises(KeyboardInterrupt):
+        new_environment.create(repository.root, Wanted("qa", "dev"))
     assert repository.files() == before
 
 
 def test_private_files_of_an_earlier_environment_are_kept(repository: Repository) -> None:
     repository.write(".secrets/qa/linea-stack/key", "of an earlier qa")
-    with (
-        pytest.raises(UsageError, match=r"\.secrets/qa exists already: move it away"),
-        Path("/dev/null").open("w") as nothing,
-    ):
-        new_environment.create(repository.root, Wanted("qa", "dev"), nothing)
+    with pytest.raises(UsageError, match=r"\.secrets/qa exists already: move it away"):
+        new_environment.create(repository.root, Wanted("qa", "dev"))
     assert (repository / ".secrets/qa/linea-stack/key").read_text() == "of an earlier qa"
