@@ -250,8 +250,8 @@ def rules(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Compare the pipeline's speed with one helm process per environment: -- [impact] COUNT …."""
-    if helped(session, "nox -s bench", "nox -s bench -- 3 30", "nox -s bench -- impact 300"):
+    """Compare the pipeline's speed with helm: -- [impact|releases] COUNT …."""
+    if helped(session, "nox -s bench", "nox -s bench -- 3 30", "nox -s bench -- releases 100"):
         return
     install(session, "pipeline")
     run(session, "tests.bench", *session.posargs)

@@ -1,5 +1,6 @@
-"""How fast the pipeline is, as ratios within one run: `nox -s bench [-- [impact] COUNT …]`.
+"""How fast the pipeline is, as ratios within one run: `nox -s bench [-- [releases|impact] N …]`.
 
+releases: only a cold render of 100 environments over three releases, beside one release.
 impact: only the report of what a change does, of 300 environments where no other count is given.
 
 Environments are generated into a temporary copy of the repository; ours and the others' commands
@@ -280,6 +281,53 @@ def compare_impact(
     print(f"  {told}; all its processes: at most {most:.0f} MiB (goal: {IMPACT_MIB})")
 
 
+def releases(count: int) -> None:
+    """Print what a cold render costs over three releases, beside one, and the working tree.
+
+    All have the same contents but for a comment, so that only the number of releases differs.
+    """
+    print(f"\nreleases of {count} environments, {PROCESSES} processes, median of {ROUNDS}")
+    print(f"{'':44}{'time':>10}{'peak':>13}{'ratio':>8}")
+    found: dict[str, list[Measure]] = {"the working tree": [], "one release": []}
+    found["three releases"] = []
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as temporary:
+        for number in range(ROUNDS):
+            repository = Path(temporary) / str(number)
+            generate(repository, count)
+            git(repository, "init", "--quiet", "--initial-branch=main")
+            for tag in RELEASES:
+                values = repository / "chart" / "values.yaml"
+                values.write_text(f"{values.read_text('utf-8')}# {tag}\n", "utf-8")
+                git(repository, "add", "--all")
+                git(repository, "commit", "--quiet", "--message", tag)
+                git(repository, "tag", tag)
+            for what, tags in zip(found, ((), RELEASES[:1], RELEASES), strict=True):
+                pin(repository, tags)
+                shutil.rmtree(repository / ".render", ignore_errors=True)
+                for overlay in (repository / "overlays").iterdir():
+                    shutil.rmtree(overlay / "manifests", ignore_errors=True)
+                found[what].append(ours(repository, "render"))
+    one = median(found["one release"])
+    row("the working tree", median(found["the working tree"]), one)
+    row("one release", one)
+    three = median(found["three releases"])
+    row("three releases (ratio to one)", three, one, 1.3)
+    print(f"  busy for {three.processor_s / one.processor_s:.2f} times as long")
+
+
+RELEASES = ("v0.1.0", "v0.2.0", "v0.3.0")
+
+
+def pin(repository: Path, tags: Sequence[str]) -> None:
+    """Give the environments the releases in turn; without any, they have the working tree."""
+    for number, overlay in enumerate(sorted((repository / "overlays").iterdir())):
+        file = overlay / "environment.yaml"
+        lines = file.read_text("utf-8").splitlines(keepends=True)
+        own = [line for line in lines if not line.startswith("release: ")]
+        own += [f"release: {tags[number % len(tags)]}\n"] if tags else []
+        file.write_text("".join(own), "utf-8")
+
+
 def retag(values: Path, number: int) -> None:
     """Give an environment's Besu nodes the tag of that number."""
     data = yaml.safe_load(values.read_text("utf-8"))
@@ -313,6 +361,9 @@ def dyff(pairs: Sequence[tuple[Path, Path]]) -> Measure:
 def main() -> None:
     """Print all tables."""
     words = sys.argv[1:]
+    if words[:1] == ["releases"]:
+        releases(int((words[1:] or ["100"])[0]))
+        return
     if words[:1] == ["impact"]:
         for word in words[1:] or [str(MANY)]:
             impact(int(word))

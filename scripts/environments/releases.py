@@ -153,8 +153,10 @@ def _without_tag(name: str, known: Sequence[str], remote: str, *, is_shallow: bo
     if near and not is_shallow:
         fix = f"write {near[0]}" + (f"; if {name} is right, {fetch}" if fetch else "")
         return Unknown(message, fix)
-    shown = ", ".join(known[-_MOST_SHOWN:]) or "none"
-    return Unknown(message, fetch or f"write a tag of this repository; the latest are {shown}")
+    fix = "write a tag of this repository; it has none yet: nox -s release makes one"
+    if known:
+        fix = f"write a tag of this repository; the latest are {', '.join(known[-_MOST_SHOWN:])}"
+    return Unknown(message, fetch or fix)
 
 
 def tags(root: Path) -> list[str]:
@@ -199,8 +201,8 @@ def off_branch(root: Path, name: str, branch: str, document: Document) -> list[F
         fix = "run git fetch --unshallow origin; in CI, check out with fetch-depth: 0"
         return [document.finding("release-not-on-branch", ["release"], message, fix)]
     message = (
-        f"release {name} is not on {on}: its commit {found.commit[:_SHOWN]} was not merged, so "
-        "that it may not be reviewed, and git may delete it"
+        f"release {name} is not on {on}: nobody may have reviewed its commit, and git deletes it "
+        "with its branch"
     )
     fix = f"merge it to {branch}, and write a tag or commit of {branch}"
     return [document.finding("release-not-on-branch", ["release"], message, fix)]

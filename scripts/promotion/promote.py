@@ -19,6 +19,7 @@ from scripts.promotion import history
 from scripts.promotion.history import Period, State
 
 _UNITS_S = {"m": 60, "h": 3600, "d": 86400}
+_MOST_TAGS = 20
 _IMAGE = ("repository", "tag", "digest")
 
 
@@ -124,7 +125,8 @@ def _release(
     """Add the change of the target's release."""
     wanted, newest = soak.wanted, states[0]
     periods = list(history.periods(states, [state.trees for state in states]))
-    release, trees = wanted.release or newest.release or periods[0].first.commit, newest.trees
+    release, trees = wanted.release or newest.release, newest.trees
+    release = release or _named(root, trees) or periods[0].first.commit
     found = releases.find(root, release)
     if isinstance(found, releases.Unknown):
         raise UsageError(f"{found.message}: {found.fix}")
@@ -140,7 +142,7 @@ def _release(
         fix = f"promote {release} to {wanted.source} first, and let it run there"
         made.findings.append(_at(target, "release", "not-run", message, fix))
         return
-    soak.check(made, period, release)
+    soak.check(made, period, releases.label(release))
     if not wanted.downgrades:
         made.findings += _downgrade(root, target, found, soak.branch)
     made.findings += releases.off_branch(
@@ -150,7 +152,16 @@ def _release(
     made.edits.append(Edit(target.document.file, Action.WRITE, ("release",), release, old))
     made.title = f"Promote {releases.label(release)} from {wanted.source} to {target.name}"
     before = target.release or f"the chart of {soak.branch}"
-    made.lines.append(f"{target.name}: release {before} → {release}")
+    made.lines.append(f"{target.name}: release {before} → {releases.label(release)}")
+
+
+def _named(root: Path, trees: tuple[str, ...]) -> str:
+    """Return the latest tag with these chart/ and base/; empty if there is none."""
+    for tag in list(reversed(releases.tags(root)))[:_MOST_TAGS]:
+        found = releases.find(root, tag)
+        if isinstance(found, releases.Release) and found.trees == trees:
+            return tag
+    return ""
 
 
 def _downgrade(

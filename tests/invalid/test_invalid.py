@@ -17,9 +17,9 @@ tests/invalid/<subject>/<mistake>.yaml is one mistake, from start to end:
 - `files` may be missing: a mistake can also be what is typed. Text in a block (`|`) is kept as it
   is, tabs included. Write control characters as escapes, in double quotes: "\0".
 - `encoding` is optional: how the files are encoded, if not in UTF-8; for example latin-1.
-- `commands` ends with one `python -m scripts …`. Above it there may be `rm FILE` and
-  `ln -s TARGET LINK`. Links are made here, because Argo CD rejects a repository with a link that
-  leads out of it.
+- `commands` ends with one `python -m scripts …`. Above it there may be `rm FILE`,
+  `ln -s TARGET LINK` and `git …`, as the first `git init`. Links are made here, because Argo CD
+  rejects a repository with a link that leads out of it.
 
 To add a mistake, write `files` and `commands`, leave `output: ""` and `exit-code: 1`, and run
 
@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import stat
 import tempfile
@@ -47,6 +48,7 @@ import yaml
 from scripts.__main__ import main
 from scripts.core.safe_files import MAX_BYTES
 from tests.conftest import EXAMPLE, ROOT, Repository, copy, without_progress
+from tests.git import git
 
 INVALID = Path(__file__).parent
 WRITE = "WRITE_INVALID"
@@ -54,6 +56,7 @@ WRITE = "WRITE_INVALID"
 PROGRAM = "python -m scripts "
 REMOVE = "rm "
 LINK = "ln -s "
+GIT = "git "
 
 REQUIRED = ("commands", "output", "exit-code")
 OPTIONAL = ("files", "encoding")
@@ -67,7 +70,7 @@ class Mistake:
     """Path in the repository → text."""
     encoding: str
     preparations: tuple[str, ...]
-    """The commands before the last: rm and ln -s."""
+    """The commands before the last: rm, ln -s and git."""
     arguments: tuple[str, ...]
     """Of the last command, which is the program."""
     output: str
@@ -76,7 +79,10 @@ class Mistake:
     @property
     def folders(self) -> set[str]:
         """Return the top-level folders of the repository that the mistake changes."""
-        changed = [*self.files, *(line.split()[-1] for line in self.preparations)]
+        lines = (line for line in self.preparations if not line.startswith(GIT))
+        changed = [*self.files, *(line.split()[-1] for line in lines)]
+        if any(line.startswith(GIT) for line in self.preparations):
+            changed.append(".git/HEAD")
         return {path.partition("/")[0] for path in changed}
 
 
@@ -110,7 +116,8 @@ def parse(text: str, name: str) -> Mistake:
     must(last.startswith(PROGRAM), f"the last command must begin with {PROGRAM.strip()}")
     for line in before:
         must(
-            line.startswith((REMOVE, LINK)), f"write rm FILE or ln -s TARGET LINK instead of {line}"
+            line.startswith((REMOVE, LINK, GIT)),
+            f"write rm FILE, ln -s TARGET LINK or git … instead of {line}",
         )
     must(isinstance(data["output"], str), "output must be a text: write | after it")
     must(type(data["exit-code"]) is int, "exit-code must be a number")
@@ -159,7 +166,7 @@ def state(root: str, folder: str = "") -> State:
     with os.scandir(f"{root}/{folder}") as entries:
         for entry in entries:
             name, status = f"{folder}{entry.name}", entry.stat(follow_symlinks=False)
-            if name.startswith(".render"):
+            if name.startswith(".render") or name == ".git":
                 continue
             if stat.S_ISDIR(status.st_mode):
                 found[name] = (status.st_mode,)
@@ -171,7 +178,8 @@ def state(root: str, folder: str = "") -> State:
 
 def put_back(root: Path, good: State) -> None:
     """Undo all that has been done to a copy of this repository."""
-    shutil.rmtree(root / ".render", ignore_errors=True)
+    for folder in (".render", ".git"):
+        shutil.rmtree(root / folder, ignore_errors=True)
     there = state(str(root))
     for name in reversed(there):
         if there[name] != good.get(name):
@@ -253,6 +261,8 @@ def prepare(line: str, repository: Repository) -> None:
     if line.startswith(LINK):
         target, link = line.removeprefix(LINK).split()
         make_room(repository / link, repository.root).symlink_to(target)
+    elif line.startswith(GIT):
+        git(repository.root, *shlex.split(line)[1:])
     else:
         (repository / line.removeprefix(REMOVE)).unlink()
 
@@ -354,7 +364,11 @@ def test_a_mistake_is_read_as_its_file_says() -> None:
         ("a.yaml: |", "a.yaml:", "invalid YAML: while scanning"),
         (": |\n    a:\n", ":\n    a:\n#", "the content of a.yaml must be a text: write | after it"),
         ("latin-1", "1", "encoding must be a name, for example latin-1"),
-        ("rm c.yaml", "mv c.yaml d", "write rm FILE or ln -s TARGET LINK instead of mv c.yaml d"),
+        (
+            "rm c.yaml",
+            "mv c.yaml d",
+            "write rm FILE, ln -s TARGET LINK or git … instead of mv c.yaml d",
+        ),
         ("  - python", "  # -", "the last command must begin with python -m scripts"),
         ("- rm c.yaml", "- rm: c.yaml", "commands must be a list of texts"),
         ("exit-code: 1", "exit-code: true", "exit-code must be a number"),
