@@ -76,7 +76,9 @@ def _of_environment(root: Path, answers: Answers, name: str) -> Iterator[str]:
     if classes := [*provided.get("StorageClass", []), *provided.get("IngressClass", [])]:
         yield from _task(f"install what the cluster must have ({joined(classes)}): docs/eks.md")
     into = "AWS Secrets Manager" if like.is_on_aws else f"the namespace {answers.namespace(name)}"
-    yield from _task(f"create the Secrets in {into}", f"sh {TOP}/{name}/create-secrets.sh")
+    script = f"sh {TOP}/{name}/create-secrets.sh"
+    script += "" if like.is_on_aws else " --context NAME"
+    yield from _task(f"create the Secrets in {into}", script)
 
 
 def _on_aws(answers: Answers, name: str, like: given.Like) -> Iterator[str]:

@@ -49,8 +49,8 @@ def findings(name: str, layers: Sequence[Document], *, is_production: bool) -> I
             message = "the private key of the TX Sender would be committed to git"
             fix = (
                 f"write secrets.provider: plain, and move txSender.plain to {top}/values.yaml, "
-                f"which git ignores; nox -s network -- {name} and sh {top}/create-secrets.sh make "
-                "the Secret of it; if the key was ever pushed, replace it"
+                f"which git ignores; nox -s network -- {name} and sh {top}/create-secrets.sh "
+                "--context NAME make the Secret of it; if the key was ever pushed, replace it"
             )
             if is_production:
                 fix = "remove it; if it was ever pushed, replace it"

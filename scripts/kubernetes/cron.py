@@ -75,6 +75,32 @@ def read(schedule: str) -> Schedule:
     if schedule.startswith(_EVERY):
         seconds = max(1, int(duration(schedule.removeprefix(_EVERY).strip())))
         return Schedule(seconds, seconds)
+    plain = _normalized(schedule)
+    return _simulated(plain) if plain else Schedule(0, 0)
+
+
+def starts(schedule: str, begin: datetime, end: datetime) -> Iterator[datetime]:
+    """Yield the starts of a schedule of five fields between two times in its time zone.
+
+    Raises ValueError as `read` does.
+    """
+    from cronsim import CronSim, CronSimError
+
+    plain = _normalized(schedule)
+    if not plain:
+        return
+    try:
+        simulation = CronSim(" ".join(plain), begin - timedelta(seconds=1))
+    except CronSimError:  # no month has the day
+        return
+    for start in simulation:
+        if start >= end:
+            return
+        yield start
+
+
+def _normalized(schedule: str) -> list[str]:
+    """Return the fields as robfig/cron and cronsim both read them; none if one has no value."""
     fields = _NAMED.get(schedule, schedule).split()
     if len(fields) != len(_FIELDS):
         raise ValueError(f"it has {len(fields)} fields, not {len(_FIELDS)}")
@@ -84,7 +110,7 @@ def read(schedule: str) -> Schedule:
         plain[2] = "*"
     elif not by_week and by_month != "*":
         plain[4] = "*"
-    return _simulated(plain) if all(plain) else Schedule(0, 0)
+    return plain if all(plain) else []
 
 
 def is_valid(schedule: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scripts.core import paths
 from scripts.core.findings import UsageError
+from scripts.core.sentences import joined
 from scripts.impact.compare import revisions
 from scripts.kubernetes import sync
 from scripts.kubernetes.manifest import Manifest
@@ -54,8 +55,8 @@ class _Comparison:
         namespace = self._namespace(misfits)
         live = cluster.read(self.api, self.git)
         pairs = [(m, there) for m in self.git.manifests if (there := live.find(m))]
-        unknown = list[str]()
-        compared = cluster.together(lambda pair: self._compared(live, *pair, unknown), pairs)
+        unpatched = set[str]()
+        compared = cluster.together(lambda pair: self._compared(live, *pair, unpatched), pairs)
         objects = [
             *namespace,
             *(each for each in compared if each),
@@ -80,7 +81,7 @@ class _Comparison:
             notes=(
                 *self._revision(state),
                 *live.notes,
-                *sorted(set(unknown)),
+                *_inexact(unpatched),
                 *secret_notes,
                 *notes,
             ),
@@ -105,9 +106,9 @@ class _Comparison:
         return [ObjectDrift(f"Namespace/{name}", "changed", file, "", fields)] if fields else []
 
     def _compared(
-        self, live: Live, manifest: Manifest, there: Manifest, unknown: list[str]
+        self, live: Live, manifest: Manifest, there: Manifest, unpatched: set[str]
     ) -> ObjectDrift | None:
-        """Return how an object differs; unknown: gets notes about what was not exact."""
+        """Return how an object differs; unpatched: gets the kinds that the user may not patch."""
         application = self.git.application
         resource, file = live.resource(manifest), self.git.files[manifest.identity]
         assert resource is not None
@@ -121,10 +122,7 @@ class _Comparison:
         except ApiError as error:
             is_exact = False
             if error.status == cluster.FORBIDDEN:
-                unknown.append(
-                    f"the user may not patch {resource.plural}, so fields that were removed from"
-                    " git were not looked for in them"
-                )
+                unpatched.add(resource.plural)
             else:
                 what, message = "invalid", f"the API server rejects git's version: {error}"
         fields = compare.fields(body, there.object, pointers, is_exact=is_exact)
@@ -213,6 +211,15 @@ class _Comparison:
         note = "what differs includes what is not merged, or not pulled"
         place = f"in which {name} differs from the files here"
         return [f"Argo CD is at commit {state.revision[:12]}, {place}: {note}"]
+
+
+def _inexact(kinds: set[str]) -> Iterator[str]:
+    """Yield the note about kinds that were compared without a dry run."""
+    if kinds:
+        yield (
+            f"the user may not patch {joined(sorted(kinds))}, so fields that were removed from git"
+            " were not looked for"
+        )
 
 
 def _state(application: Object | None) -> SyncState | None:

@@ -190,8 +190,10 @@ def _to_store(loaded: Environment) -> dict[str, str]:
         entries = f"as {_entries(loaded)}/<folder>, with a property per file"
         return {f"put {top}/ into your store": entries}
     into_aws = "creates the Secrets in AWS Secrets Manager"
-    into_cluster = "creates the Secrets in kubectl's cluster"
-    return {f"sh {top}/{SCRIPT}": into_aws if store == "aws" else into_cluster}
+    into_cluster = "creates the Secrets in the cluster of that context"
+    if store == "aws":
+        return {f"sh {top}/{SCRIPT}": into_aws}
+    return {f"sh {top}/{SCRIPT} --context NAME": into_cluster}
 
 
 def _to_paste(loaded: Environment, validators: int) -> list[str]:

@@ -134,7 +134,7 @@ def script(name: str, namespace: str, chain: str, secrets: Mapping[str, Sequence
 
 _SCRIPT = """\
 #!/bin/sh
-# Written by nox -s network: creates the Secrets of {name} in kubectl's cluster.
+# Written by nox -s network: creates the Secrets of {name} in a cluster of your kubeconfig.
 # Existing Secrets do not change.
 set -eu
 cd "$(dirname "$0")"
@@ -143,6 +143,26 @@ namespace={namespace}
 chain={chain}
 wanted=
 wrong=
+context=
+
+case ${{1:-}} in
+  --context=*) context=${{1#*=}} ;;
+  --context) context=${{2:-}} ;;
+esac
+contexts=$(command kubectl config get-contexts -o name)
+if [ -z "$context" ] || ! printf '%s\\n' "$contexts" | grep -qxF -e "$context"; then
+  [ -z "$context" ] || echo "kubeconfig has no context $context" >&2
+  echo "choose the cluster of {name}: sh $0 --context NAME, with one of:" >&2
+  printf '%s\\n' "${{contexts:-none: kubeconfig has no contexts}}" | sed 's/^/  /' >&2
+  exit 2
+fi
+
+kubectl() {{
+  command kubectl --context "$context" "$@"
+}}
+
+server=$(kubectl config view --minify -o 'jsonpath={{.clusters[0].cluster.server}}')
+echo "context $context, server $server, namespace $namespace"
 
 reject() {{
   echo "$secret: $*" >&2
@@ -161,7 +181,7 @@ check() {{
       ;;
     "$secret="*)
       reject "belongs to another chain: if that chain is gone, delete it and run this again:" \\
-        "kubectl -n $namespace delete secret $secret"
+        "kubectl --context $context -n $namespace delete secret $secret"
       ;;
     *)
       wanted="$wanted $secret"

@@ -108,7 +108,8 @@ def _said(folder: Path, namespace: str, count: int, notes: str) -> Iterator[str]
     yield f"  {folder / NETWORK}  public: the values of the chain"
     yield f"  {folder / SECRETS}/  private: keep it safe, and never commit it"
     yield "next:"
-    yield f"  sh {folder / SECRETS / make.SCRIPT}  creates the Secrets in kubectl's cluster"
+    script = f"{folder / SECRETS / make.SCRIPT} --context NAME"
+    yield f"  sh {script}  creates the Secrets in the cluster of that context"
     yield f"  helm install my-linea ./chart -n {namespace} -f {folder / NETWORK}"
     yield from (line for line in notes.splitlines() if line.startswith("note: "))
 

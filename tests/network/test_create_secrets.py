@@ -29,6 +29,12 @@ KUBECTL = """#!/bin/sh
 # A folder as a cluster: one file per Secret, with its line for the jsonpath of the script.
 printf '%s\\n' "$*" >>"$CLUSTER/said"
 case $* in
+  "config get-contexts -o name") printf 'dev-admin\\nprod-admin\\n' && exit ;;
+esac
+[ "$1 $2" = "--context dev-admin" ] || exit 8
+shift 2
+case $* in
+  "config view --minify "*) printf https://dev.example.com:6443 ;;
   *"get secret $5 "*) [ ! -e "$CLUSTER/$5" ] || cat "$CLUSTER/$5" ;;
   *"create secret generic $6 --from-file=$6 --dry-run=client"*) ls "$6" >/dev/null && echo "$6" ;;
   "label --local -f - "*) read -r name && echo "$name=${5#*=}" ;;
@@ -40,21 +46,25 @@ esac
 """
 
 
+CONTEXT = ("--context", "dev-admin")
+HEADING = "context dev-admin, server https://dev.example.com:6443, namespace linea-dev\n"
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A folder that a replacement of kubectl uses as a cluster."""
 
     root: Path
 
-    def run(self, repository: Repository, name: str = "dev") -> Run:
-        """Run an environment's create-secrets.sh from another folder."""
+    def run(self, repository: Repository, *arguments: str, name: str = "dev") -> Run:
+        """Run an environment's create-secrets.sh from another folder, as a rule with a context."""
         program = self.root / "bin" / "kubectl"
         program.parent.mkdir(exist_ok=True)
         program.write_text(KUBECTL)
         program.chmod(0o755)
         paths = {"PATH": f"{program.parent}:{os.environ['PATH']}", "CLUSTER": str(self.root)}
         done = subprocess.run(
-            ["sh", str(repository / f".secrets/{name}/create-secrets.sh")],
+            ["sh", str(repository / f".secrets/{name}/create-secrets.sh"), *(arguments or CONTEXT)],
             cwd="/",
             env={**os.environ, **paths},
             capture_output=True,
@@ -84,7 +94,7 @@ def test_the_script_creates_the_secrets_from_any_folder_and_shows_none(
     done = cluster.run(plain)
     assert (done.code, done.err) == (0, "")
     every = [SEQUENCER, MARU, SENDER, JWT, STATS]
-    assert done.out == "".join(f"{secret}: created\n" for secret in every)
+    assert done.out == HEADING + "".join(f"{secret}: created\n" for secret in every)
     asked = (cluster.root / "said").read_text()
     for secret in every:
         assert f"-n linea-dev create secret generic {secret} --from-file={secret} " in asked
@@ -95,7 +105,31 @@ def test_the_script_creates_the_secrets_from_any_folder_and_shows_none(
     assert cluster.secrets() == dict.fromkeys(every, chain)
     again = cluster.run(plain)
     assert again.code == 0
-    assert again.out == "".join(f"{secret}: exists already, unchanged\n" for secret in every)
+    assert again.out == HEADING + "".join(
+        f"{secret}: exists already, unchanged\n" for secret in every
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        (("--help",), ""),
+        (("--context",), ""),
+        (("--context", "dev"), "kubeconfig has no context dev\n"),
+        (("--context=prod.admin",), "kubeconfig has no context prod.admin\n"),
+    ],
+)
+def test_the_script_wants_the_context_by_name_and_lists_those_that_exist(
+    plain: Repository, cluster: Cluster, arguments: tuple[str, ...], first: str
+) -> None:
+    network(plain, "dev")
+    done = cluster.run(plain, *arguments)
+    script = plain / ".secrets/dev/create-secrets.sh"
+    wanted = f"choose the cluster of dev: sh {script} --context NAME, with one of:\n"
+    assert done.err == f"{first}{wanted}  dev-admin\n  prod-admin\n"
+    assert (done.code, done.out) == (2, "")
+    assert (cluster.root / "said").read_text() == "config get-contexts -o name\n"
+    assert cluster.run(plain, "--context=dev-admin").out.startswith(HEADING)
 
 
 def test_the_script_creates_nothing_if_a_file_is_missing(
@@ -121,7 +155,7 @@ def test_the_script_creates_nothing_if_a_secret_belongs_to_another_chain(
     done = cluster.run(plain)
     assert done.code == 1
     assert f"{JWT}: belongs to another chain" in done.err
-    assert f"kubectl -n linea-dev delete secret {JWT}\n" in done.err
+    assert f"kubectl --context dev-admin -n linea-dev delete secret {JWT}\n" in done.err
     assert {*cluster.secrets()} == {JWT, STATS}
     (cluster.root / JWT).unlink()
     done = cluster.run(plain)
