@@ -85,11 +85,18 @@ class Person:
 
 @pytest.fixture
 def person(tmp_path: Path) -> Iterator[Person]:
-    """Yield a person whose repository is adopted, with one environment, and pushed."""
+    """Yield a person whose repository is adopted and pushed.
+
+    The environment dev is on the cluster of Argo CD, and qa on another one: it is the same, but
+    Argo CD knows it by another address and uses another account there.
+    """
     mine = Repository(working_tree(tmp_path / "mine"))
     answers = {
         "repository": {"url": (tmp_path / "mine").as_uri()},
-        "environments": {"dev": {"like": "dev", "clients": ["10.8.0.0/16"]}},
+        "environments": {
+            "dev": {"like": "dev", "clients": ["10.8.0.0/16"]},
+            "qa": {"like": "dev", "clients": ["10.8.0.0/16"], "cluster": {"name": "nonprod"}},
+        },
     }
     mine.write("adopt.yaml", yaml.safe_dump(answers))
     done = mine.run("adopt")
@@ -103,9 +110,20 @@ def person(tmp_path: Path) -> Iterator[Person]:
     (home / ".secrets/webhook").write_text(WEBHOOK)
     with Cluster(mine.root) as cluster, reported(cluster):
         cluster.remote.take()
+        on_another_cluster(Repository(cluster.remote.checkout), cluster.plane.url)
         cluster.remote.push("adopted")
         shutil.copytree(mine / ".secrets", cluster.remote.checkout / ".secrets")
         yield Person(cluster, cluster.argo_cd.start_api(), home)
+
+
+def on_another_cluster(repository: Repository, server: str) -> None:
+    """Let qa be on the cluster with this address, and synced as an account there."""
+    file = "overlays/qa/environment.yaml"
+    settings = yaml.safe_load((repository / file).read_text("utf-8"))
+    settings["cluster"] = {"server": server, "serviceAccount": "deployer"}
+    repository.write(file, yaml.safe_dump(settings))
+    done = repository.run("render", "qa")
+    assert not done.code, done.out + done.err
 
 
 def test_the_steps_lead_from_an_empty_cluster_to_a_synced_environment(person: Person) -> None:
@@ -123,10 +141,12 @@ def test_the_steps_lead_from_an_empty_cluster_to_a_synced_environment(person: Pe
     person.run("kubectl config set-context nonprod --cluster linea --user admin")
     assert "nonprod" in person.step(7)
     person.step(8)
+    person.run(blocks(STEPS[8]).replace("/dev/", "/qa/"))
     secrets = {each["metadata"]["name"] for each in cluster.api.objects("Secret", "linea-dev")}
     assert "linea-stack-maru-p2p-key" in secrets
     told = person.step(9)
     assert re.search(r"^linea-dev +Synced +Healthy", told, re.MULTILINE), told
+    person.run("argocd app wait linea-qa --sync --health --timeout 1800")
 
     person.step(11)
     until(lambda: called(person.address, WEBHOOK) == 200, "the webhook is answered", str)
@@ -166,16 +186,48 @@ def called(address: str, secret: str) -> int:
         return 0
 
 
+DEPLOYER = """
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: deployer, namespace: linea-qa}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: deployer, namespace: linea-qa}
+rules: [{apiGroups: ["*"], resources: ["*"], verbs: [get, create, patch, delete]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: deployer, namespace: linea-qa}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: deployer}
+subjects: [{kind: ServiceAccount, name: deployer, namespace: linea-qa}]
+"""
+IMPERSONATE = """kubectl -n argocd patch configmap argocd-cm --type merge \\
+  -p '{"data": {"application.sync.impersonation.enabled": "true"}}'"""
+
+
 def with_less_than_all_rights(person: Person) -> None:
-    """Register the cluster with an account that reads, and acts as others."""
+    """Register the other cluster with an account that only reads, and acts as a deployer."""
+    person.run(f"kubectl apply -f - <<'END'\n{DEPLOYER}END\n{IMPERSONATE}")
+    # The account of dev does not exist, so that Argo CD may no longer sync it.
     section = PAGE.split("\n## Syncing with less than cluster-admin\n")[1].split("\n## ")[0]
-    assert "nonprod" in person.run(blocks(section))
+    assert " added\n" in person.run(blocks(section))
     account = "--as system:serviceaccount:kube-system:argocd-reader"
     for verb, allowed in {
         "list deployments": "yes",
         "impersonate serviceaccounts": "yes",
         "delete deployments": "no",
-        "create pods": "no",
+        "create services": "no",
     }.items():
-        answer = person.run(f"kubectl auth can-i {verb} -n linea-dev {account} || true")
+        answer = person.run(f"kubectl auth can-i {verb} -n linea-qa {account} || true")
         assert answer.split()[-1] == allowed, verb
+    api, name = person.cluster.api, "linea-stack-ethstats"
+    old = api.get("Service", name, "linea-qa")["metadata"]["uid"]
+    api.delete("Service", name, "linea-qa")
+    api.until(
+        "Service",
+        lambda there: name in there and there[name]["metadata"]["uid"] != old,
+        f"{name}, created again by the deployer",
+        namespace="linea-qa",
+    )
+    person.run("argocd app wait linea-qa --sync --health --timeout 1800")
