@@ -18,6 +18,7 @@ from scripts.checks import (
     image_digests,
     node_options,
     run_rules,
+    shared_patches,
 )
 from scripts.checks.api_schemas import own as own_schemas
 from scripts.checks.api_schemas import versions
@@ -356,6 +357,7 @@ LAYERS: tuple[Layer, ...] = (
     links,
     in_git,
     names,
+    shared_patches.check,
     schemas,
     configurations,
     image_digests.check,
