@@ -16,13 +16,13 @@ from pathlib import Path
 from scripts.core import safe_files
 from scripts.core.findings import UserError
 from scripts.core.repository import PROGRAM
-from scripts.environments import releases
+from scripts.environments import layout, releases
 from scripts.output import committed
 
 _FILE = ".render/cache.json"
 
 Digests = Mapping[str, Mapping[str, str]]
-"""Environment → `inputs` and `output`, the SHA-256 of each."""
+"""Environment, or argocd/root.yaml, → `inputs` and `output`, the SHA-256 of each."""
 
 
 def read(root: Path) -> Digests:
@@ -43,9 +43,9 @@ def write(root: Path, digests: Digests) -> None:
 
 
 def inputs(root: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return environment → the digest of all its inputs."""
+    """Return environment, or argocd/root.yaml, → the digest of all its inputs."""
     shared = committed.digest(_shared(root))
-    digests = {}
+    digests = {layout.ROOT_FILE: shared}
     for name in names:
         folder = root / "overlays" / name
         # All files but the output, as an unused file is an error.
@@ -62,6 +62,15 @@ def output(root: Path, name: str) -> str:
         return committed.digest(committed.read(root, name))
     except UserError:
         return ""
+
+
+def root_output(root: Path) -> str:
+    """Return the digest of argocd/root.yaml; empty if it is missing, or if people wrote it."""
+    try:
+        raw = committed.read_root(root)
+    except UserError:
+        return ""
+    return committed.digest({layout.ROOT_FILE: raw}) if raw is not None else ""
 
 
 def _shared(root: Path) -> dict[str, bytes]:

@@ -48,13 +48,16 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
             != {"inputs": inputs[name], "output": render_cache.output(root, name)}
         ]
         gone = [] if wanted else committed.orphans(root)
-        root_text = root_change(root)[1]
+        of_root = {"inputs": inputs[layout.ROOT_FILE], "output": render_cache.root_output(root)}
+        is_root_known = digests.get(layout.ROOT_FILE) == of_root
         with committed.staging(root):
             prepared = _prepare_all(root, stale)
+            root_text = None if is_root_known else root_change(root)[1]
             changed = [name for name in stale if prepared[name].summary]
             committed.commit(root, changed, gone, root_text)
-        if prepared:
+        if prepared or not is_root_known:
             new = {n: {"inputs": inputs[n], "output": p.output} for n, p in prepared.items()}
+            new[layout.ROOT_FILE] = of_root | {"output": render_cache.root_output(root)}
             render_cache.write(root, {**digests, **new})
     for name in changed:
         print(f"{name}: {prepared[name].summary}", file=stream)
