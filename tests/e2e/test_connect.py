@@ -140,8 +140,8 @@ def test_the_steps_lead_from_an_empty_cluster_to_a_synced_environment(person: Pe
 
     person.run("kubectl config set-context nonprod --cluster linea --user admin")
     assert "nonprod" in person.step(7)
-    person.step(8)
-    person.run(blocks(STEPS[8]).replace("/dev/", "/qa/"))
+    person.step(8, **{"my-cluster": "linea"})
+    person.step(8, **{"my-cluster": "nonprod", "/dev/": "/qa/"})
     secrets = {each["metadata"]["name"] for each in cluster.api.objects("Secret", "linea-dev")}
     assert "linea-stack-maru-p2p-key" in secrets
     told = person.step(9)
