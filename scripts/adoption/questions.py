@@ -40,10 +40,10 @@ class _Terminal:
         self._asked, self._stream = asked, stream
         self.missing = list[str]()
 
-    def ask(self, key: str, question: str, default: str = "") -> str:
+    def ask(self, key: str, question: str, default: str = "", *, is_optional: bool = False) -> str:
         """Return the answer; the default if it is empty."""
         if not self._asked.isatty():
-            if not default:
+            if not default and not is_optional:
                 self.missing.append(key)
             return default
         while True:
@@ -52,7 +52,8 @@ class _Terminal:
             line = self._asked.readline()
             if not line:
                 raise UsageError("no answer: nothing was written")
-            if answer := line.strip() or default:
+            answer = line.strip() or default
+            if answer or is_optional:
                 return answer
 
 
@@ -93,10 +94,33 @@ def _collected(root: Path, asked: Given, terminal: _Terminal) -> Iterator[tuple[
     likes = {like: given.like(root, like) for like in set(models.values())}
     if asked.domain or any(like.has("ingress", "rpc", "host") for like in likes.values()):
         yield "domain", asked.domain or terminal.ask("--domain", "DNS domain of the hosts")
+    if any("production" in like.profiles for like in likes.values()):
+        yield from _of_production(terminal)
     yield (
         "environments",
         {name: _environment(name, model, likes[model], terminal) for name, model in models.items()},
     )
+
+
+def _of_production(terminal: _Terminal) -> Iterator[tuple[str, Any]]:
+    """Yield the answers that all environments of production share."""
+    parts = {"production": "what runs in production", "platform": "CI and code"}
+    owners = {
+        part: terminal.ask(
+            f"owners.{part}",
+            f"Code owners of {what}, like @organization/team; empty to decide later",
+            is_optional=True,
+        )
+        for part, what in parts.items()
+    }
+    if all(owners.values()):
+        yield "owners", owners
+    monitoring = {
+        key: terminal.ask(f"monitoring.{key}", f"kube-prometheus-stack: its {what}", "monitoring")
+        for key, what in (("release", "Helm release"), ("namespace", "namespace"))
+    }
+    if set(monitoring.values()) != {"monitoring"}:
+        yield "monitoring", monitoring
 
 
 def _environment(name: str, model: str, like: Like, terminal: _Terminal) -> dict[str, Any]:

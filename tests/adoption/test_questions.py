@@ -36,12 +36,15 @@ def test_a_person_answers_what_the_wanted_environments_need(repository: Reposito
     file, said = asked(
         repository,
         *("https://git.acme.test/linea.git", "", "trial=dev live=prod", "acme.test"),
+        *("@acme/operators", "@acme/platform", "prometheus", ""),
         *("acme-trial", "", "10.1.0.0/16, 10.2.0.0/16"),
         *("", "prod-eu", "000011112222", "eu-central-1", "", "", "10.50.0.0/22"),
     )
     assert "Branch that Argo CD follows [main]: " in said
     assert "live: zones of the nodes [eu-central-1a eu-central-1b eu-central-1c]: " in said
     found = answers.load(repository.root, file)
+    assert found.get("owners", "platform") == "@acme/platform"
+    assert found.get("monitoring") == {"release": "prometheus", "namespace": "monitoring"}
     assert found.of("trial", "clients") == ["10.1.0.0/16", "10.2.0.0/16"]
     assert found.of("live", "cluster") == {"name": "prod-eu"}
     assert found.of("live", "webAcl") == "none"
