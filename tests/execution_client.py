@@ -95,11 +95,14 @@ class Client:
             "cache": 128,
             "http.port": self.port,
             "http.api": "admin,eth,net",
+            # A WebSocket on the same port.
+            "ws.port": self.port,
+            "ws.api": "eth,net",
             "authrpc.port": self.engine_port,
             "authrpc.jwtsecret": self.folder / "jwt",
         }
         # What was not in a block is gone when the client is: it keeps no transactions of its own.
-        command = [str(tool("geth")), "--nodiscover", "--ipcdisable", "--http"]
+        command = [str(tool("geth")), "--nodiscover", "--ipcdisable", "--http", "--ws"]
         command += ["--txpool.nolocals"]
         command += [f"--{name}={value}" for name, value in options.items()]
         with (self.folder / "log").open("ab") as log:

@@ -118,6 +118,9 @@ volumeMounts:
   - {name: restore-script, mountPath: /scripts, readOnly: true}
   - {name: data, mountPath: /target}
   - {name: restore-tmp, mountPath: /tmp}
+  {{- with $backup.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 {{- end -}}
 
@@ -130,6 +133,9 @@ volumeMounts:
 - name: restore-tmp
   emptyDir:
     sizeLimit: 64Mi
+{{- with .root.Values.backup.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 {{- end -}}
 

@@ -32,7 +32,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .name }}
 {{- end -}}
 
-{{/* Labels of a component's objects; the version is that of its image. */}}
+{{/* Labels of a component's objects, with those of the values; the version is that of its image. "own" has labels of one kind. */}}
 {{- define "linea-stack.labels" -}}
 {{ include "linea-stack.selectorLabels" . }}
 {{- with .values.image }}
@@ -41,6 +41,9 @@ app.kubernetes.io/version: {{ .tag | quote }}
 app.kubernetes.io/part-of: linea-stack
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- with merge (deepCopy (default dict .own)) (default dict .root.Values.commonLabels) }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* Labels of pods: without helm.sh/chart, so that a new version of the chart alone restarts nothing. */}}
@@ -49,7 +52,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 app.kubernetes.io/version: {{ .values.image.tag | quote }}
 app.kubernetes.io/part-of: linea-stack
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-{{- with .values.podLabels }}
+{{- with merge (deepCopy (default dict .values.podLabels)) (default dict .root.Values.commonLabels) }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}

@@ -1,9 +1,11 @@
 {{/* What the Pod Security Standard "restricted" asks of a pod. */}}
 {{- define "linea-stack.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 1000
-fsGroup: 1000
+{{- range $field := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- with get $.Values.podSecurityContext $field }}
+{{ $field }}: {{ . | int64 }}
+{{- end }}
+{{- end }}
 # Large volumes: change the owner only where the top folder's owner is wrong.
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
@@ -30,7 +32,10 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ .values.terminationGracePeriodSeconds }}
 securityContext:
-  {{- include "linea-stack.podSecurityContext" . | nindent 2 }}
+  {{- include "linea-stack.podSecurityContext" .root | nindent 2 }}
+{{- with .values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -73,7 +78,7 @@ volume in any other would strand its pod, and the other half of its validator.
 {{- end -}}
 {{- toYaml .values.affinity -}}
 {{- else -}}
-{{- with and .values.persistence .root.Values.zones }}
+{{- with and (default dict .values.persistence).enabled .root.Values.zones }}
 nodeAffinity:
   requiredDuringSchedulingIgnoredDuringExecution:
     nodeSelectorTerms:
@@ -293,10 +298,7 @@ metadata:
   namespace: {{ . | quote }}
   {{- end }}
   labels:
-    {{- include "linea-stack.labels" . | nindent 4 }}
-    {{- with $monitor.labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "linea-stack.labels" (dict "root" .root "name" .name "values" .values "own" $monitor.labels) | nindent 4 }}
 spec:
   {{- with $monitor.namespace }}
   {{- if ne . $.root.Release.Namespace }}

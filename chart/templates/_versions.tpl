@@ -14,6 +14,11 @@ Sources: the API's own lifecycle notes in https://kubernetes.io/docs/reference/u
 {{- semverCompare ">=1.23-0" .Capabilities.KubeVersion.Version | ternary "autoscaling/v2" "autoscaling/v2beta2" -}}
 {{- end -}}
 
+{{/* "true" where a Service may name the class of its load balancer by default. */}}
+{{- define "linea-stack.has122" -}}
+{{- if semverCompare ">=1.22-0" .Capabilities.KubeVersion.Version }}true{{ end -}}
+{{- end -}}
+
 {{/* "true" where a Job has podFailurePolicy by default. */}}
 {{- define "linea-stack.has126" -}}
 {{- if semverCompare ">=1.26-0" .Capabilities.KubeVersion.Version }}true{{ end -}}

@@ -39,10 +39,14 @@ NETWORK = "network.yaml"
 READ = ("environment.yaml", NETWORK, "values.yaml", "patches", "objects", "manifests")
 """What an environment's folder may contain, apart from notes in Markdown."""
 
-_RUNBOOKS: list[str | int] = ["metrics", "prometheusRule", "runbookUrl"]
-"""The value that the address of the repository decides, unless a file of values sets it."""
-
 PRODUCTION = "base/profiles/production.yaml"
+
+_SETTINGS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("zones",): ("zones",),
+    ("verify", "enabled"): ("verify",),
+    ("metrics", "prometheusRule", "runbookUrl"): ("repository", "url"),
+}
+"""Value → field of environment.yaml that decides it, unless a file of values sets it."""
 
 SCHEMA = PROGRAM / "environment.schema.json"
 NETWORK_SCHEMA = PROGRAM / "network.schema.json"
@@ -113,6 +117,8 @@ class Environment:
     """The tag or commit of its chart/ and base/; empty for the working tree."""
     soak: str = ""
     """How long another environment must have had a release before this one: 24h."""
+    verify: bool = False
+    """Whether a sync ends with a check that the chain makes blocks and answers."""
 
     @property
     def is_production(self) -> bool:
@@ -128,6 +134,8 @@ class Environment:
         merged: dict[str, Any] = {"zones": list(self.zones)}
         if runbooks := repository_pages.runbooks(self.repository):
             merged["metrics"] = {"prometheusRule": {"runbookUrl": runbooks}}
+        if self.verify:
+            merged["verify"] = {"enabled": True}
         for layer in self.layers[1:]:
             merged = merge(merged, layer.data or {})
         return plain_secrets.as_existing(merged)
@@ -154,10 +162,10 @@ class Environment:
         If no file sets it, look for the closest parent of the path that a file sets.
         """
         own = self.layers[1:]
-        if path[:1] == ["zones"] and not any(paths.has(layer.data, ["zones"]) for layer in own):
-            return self.document, path
-        if path == _RUNBOOKS and not any(paths.has(layer.data, path) for layer in own):
-            return self.document, ["repository", "url"]
+        for value, setting in _SETTINGS.items():
+            is_set = any(paths.has(layer.data, value) for layer in own)
+            if path[: len(value)] == list(value) and not is_set:
+                return self.document, [*setting, *path[len(value) :]]
         for length in range(len(path), 0, -1):
             for layer in reversed(self.layers):
                 if paths.has(layer.data, path[:length]):
@@ -293,6 +301,7 @@ def _build(root: Path, source: Path, document: Document, data: dict[str, Any]) -
         objects=objects,
         labels=data.get("labels", {}),
         annotations=data.get("annotations", {}),
+        verify=data.get("verify", False),
     )
     invalid = json_schema.check(network, NETWORK_SCHEMA) if network else []
     # The chart's schema would report the mistakes of network.yaml again.

@@ -24,6 +24,7 @@ _KINDS = {
     ("apps", "StatefulSet"),
     ("autoscaling", "HorizontalPodAutoscaler"),
     ("batch", "CronJob"),
+    ("batch", "Job"),
     ("external-secrets.io", "ExternalSecret"),
     ("external-secrets.io", "SecretStore"),
     ("monitoring.coreos.com", "Probe"),

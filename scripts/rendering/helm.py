@@ -29,6 +29,7 @@ TIMEOUT_S = 600
 _DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _SOURCE = re.compile(r"^# Source: [^/]+/(.+)$", re.MULTILINE)
 _DEFINE = re.compile(rb"{{-?\s*define\s")
+_TESTS = ("test", "test-success", "test-failure")
 _POSITION = re.compile(r"linea-stack/(templates/[^:\s)]+):(\d+)(?::(\d+))?")
 
 
@@ -40,7 +41,7 @@ def template(
     kubernetes_version: str,
     only: frozenset[str] = frozenset(),
 ) -> list[Manifest]:
-    """Return the chart's objects for the values, in the order of the templates, without hooks.
+    """Return the chart's objects for the values, in the order of the templates, without tests.
 
     kubernetes_version: the cluster's minor version for the templates, like 1.34.
     only: paths from the root of the templates to render; empty renders all. The others are not
@@ -63,7 +64,7 @@ def template(
         file = safe_files.name(chart / name, root)
         for text in _DOCUMENT.split(texts[name]):
             data = _object(text, file)
-            if data is not None and not _is_hook(data):
+            if data is not None and not _is_test(data):
                 manifests.append(Manifest(data, f"{folder}/{name}"))
     return manifests
 
@@ -250,10 +251,12 @@ def _to_json(text: str, file: str) -> str:
     raise UserError(Finding(file, 0, 0, "invalid-template-output", message, fix))
 
 
-def _is_hook(data: dict[str, Any]) -> bool:
+def _is_test(data: dict[str, Any]) -> bool:
+    """Return whether only `helm test` creates the object; Argo CD runs Helm's other hooks."""
     metadata = data.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    return isinstance(annotations, dict) and "helm.sh/hook" in annotations
+    hook = annotations.get("helm.sh/hook") if isinstance(annotations, dict) else None
+    return isinstance(hook, str) and hook.partition(",")[0].strip() in _TESTS
 
 
 def _failure(chart: Path, root: Path, problem: str) -> Finding:

@@ -18,10 +18,7 @@ metadata:
   namespace: {{ . | quote }}
   {{- end }}
   labels:
-    {{- include "linea-stack.labels" (dict "root" .root "name" .name "values" dict) | nindent 4 }}
-    {{- with $rules.labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "linea-stack.labels" (dict "root" .root "name" .name "values" dict "own" $rules.labels) | nindent 4 }}
 {{- end -}}
 
 {{/* Labels and annotations of an alert. Takes {root, name, severity, summary, description}. */}}
