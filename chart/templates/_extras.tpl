@@ -45,14 +45,11 @@ than a restricted one. It is not merged field by field, as a false would count a
 {{- end -}}
 {{- end -}}
 
-{{/* How a Service gets its load balancer. Takes {root, service, type, name}: the Service's values, its type, their path. */}}
+{{/* How a Service gets its load balancer. Takes {root, service, type}: the Service's values, and its type. */}}
 {{- define "linea-stack.loadBalancer" -}}
 {{- if eq .type "LoadBalancer" }}
-{{- with .service.loadBalancerClass }}
-{{- if not (include "linea-stack.has122" $.root) }}
-{{- fail (printf "%s.loadBalancerClass is %s, which needs Kubernetes 1.22 or later. Remove %s.loadBalancerClass" $.name . $.name) }}
-{{- end }}
-loadBalancerClass: {{ . | quote }}
+{{- if and .service.loadBalancerClass (include "linea-stack.has122" .root) }}
+loadBalancerClass: {{ .service.loadBalancerClass | quote }}
 {{- end }}
 {{- with .service.loadBalancerSourceRanges }}
 loadBalancerSourceRanges:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from scripts.core import (
     advice,
-    backup_files,
     json_schema,
     paths,
     safe_files,
@@ -31,13 +30,11 @@ from scripts.environments import (
     plain_secrets,
     releases,
     repository_pages,
+    unused_files,
 )
 
 NETWORK = "network.yaml"
 """The values that `nox -s network` writes for a chain; values.yaml overrides them."""
-
-READ = ("environment.yaml", NETWORK, "values.yaml", "patches", "objects", "manifests")
-"""What an environment's folder may contain, apart from notes in Markdown."""
 
 PRODUCTION = "base/profiles/production.yaml"
 
@@ -264,7 +261,7 @@ def _build(root: Path, source: Path, document: Document, data: dict[str, Any]) -
     findings, folder = list[Finding](), (root / document.file).parent
     if data["name"] != folder.name:
         findings.append(_misnamed(document, folder.name))
-    findings += _unused(root, folder)
+    findings += unused_files.findings(root, folder)
     layers, network, without = _layers(root, source, document, data)
     findings += without
     patched, wrong = _shared_and_own(patches.load, "patches", root, source, folder)
@@ -403,29 +400,6 @@ def _misnamed(document: Document, folder: str) -> Finding:
     if not _NAME.fullmatch(folder):
         fix = f"rename the folder to overlays/{name}"
     return document.finding("environment-name-mismatch", ["name"], message, fix)
-
-
-def _unused(root: Path, folder: Path) -> Iterable[Finding]:
-    """Yield a finding for each file in an environment's folder that is not an input."""
-    import difflib
-
-    entries = safe_files.entries(folder, root)
-    names = [path.name for path in entries]
-    for path in entries:
-        if path.name in READ or path.name.startswith(".") or path.suffix == ".md":
-            continue
-        if backup_files.is_of_system(path.name):
-            continue
-        near = difflib.get_close_matches(path.name, READ, 1)
-        fix = f"remove {path.name}; an environment consists of {', '.join(READ)} and *.md"
-        if backup := backup_files.instruction(path.name, names):
-            fix = backup
-        elif near and near[0] in names:
-            fix = f"move what is still needed from {path.name} to {near[0]}, and remove {path.name}"
-        elif near:
-            fix = f"rename {path.name} to {near[0]}"
-        file = safe_files.name(path, root)
-        yield Finding(file, 0, 0, "unused-file", "nothing reads this file", fix)
 
 
 def _check_values(root: Path, environment: Environment) -> list[Finding]:

@@ -34,9 +34,8 @@ VALUES: dict[str, Any] = load(CHART / "values.yaml", ROOT).data
 FULLEST: dict[str, Any] = coalesce(VALUES, load(FULL, ROOT).data)
 
 FREE = {
-    "affinity", "annotations", "attributes", "commonLabels", "extraContainers", "extraVolumes", "hard",
-    "initContainers",
-    "labels", "limits", "nodeSelector",
+    "affinity", "annotations", "attributes", "commonLabels", "extraContainers",
+    "extraVolumes", "hard", "initContainers", "labels", "limits", "nodeSelector",
     "podAnnotations", "podLabels", "podSelector", "matchLabels", "requests", "rpcFrom", "scaleDown",
     "scaleUp",
     "topologySpreadConstraints", "ethstatsFrom", "namespaceSelector", "valueFrom",
