@@ -86,7 +86,7 @@ def test_a_sequencer_is_ready_without_its_maru(
     """Maru has a later wave, so Argo CD would wait for ever; tests/chart/ runs synced.sh."""
     _, manifests = arranged
     (sequencer,) = [t for m, t in pods(manifests) if m.component == "sequencer"]
-    (container,) = sequencer["spec"]["containers"]
+    container = sequencer["spec"]["containers"][0]
     variables = {variable["name"]: variable.get("value") for variable in container["env"]}
     assert container["readinessProbe"]["exec"]["command"][-1] == "/config/synced.sh"
     assert "-maru-N." in variables["MARU"]
