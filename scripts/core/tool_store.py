@@ -33,7 +33,7 @@ _BLOCK = 1 << 20
 def folder() -> Path | None:
     """Return the folder of the store, or None if there is no safe one.
 
-    It must be the user's own and writable by nobody else: its programs are run. Raises UsageError
+    It must be the user's own and writable by no other user: its programs are run. Raises UsageError
     if $LINEA_TOOLS names a folder that is not so.
     """
     named = os.environ.get(VARIABLE)
@@ -147,7 +147,7 @@ def _link_file(source: str, target: str) -> str:
 
 
 def _discard(entry: Path) -> None:
-    """Delete an entry; nobody sees half of it."""
+    """Delete an entry; no other clone sees half of it."""
     with contextlib.suppress(OSError), _unfinished(entry.parent) as place:
         os.rename(entry, place / "entry")
 
