@@ -23,16 +23,19 @@ PHRASES = ROOT / "tests" / "documentation" / "vocabulary.yaml"
 READ = re.compile(
     r"[^/]*\.(md|yaml|toml|cfg)|noxfile\.py|\.(editorconfig|gitignore|gitattributes)"
     r"|\.(github|ci)/.*"
-    r"|(docs|argocd|base|chart|overlays)/.*\.(md|ya?ml|json|tpl|txt|sh|toml|xml)"
+    r"|(docs|argocd|chart|tests/example)/.*\.(md|ya?ml|json|tpl|txt|sh|toml|xml)"
     r"|scripts/.*\.(py|json|yaml|css|html|js)"
     r"|tools/(site/.*\.(py|html)|python/.*\.in)"
 )
-"""The files of git that people read: pages, settings with their comments, templates, and code."""
+"""The files of git that people read: pages, settings with their comments, templates, and code.
+
+base/ and overlays/ are not among them: whoever adopts the repository writes what they like there.
+"""
 
 _MARKUP = re.compile(r"`[^`]+`|\]\([^)]*\)|https?://\S+")
 """Code, and where links lead: names, not prose."""
 
-RENDERED = re.compile(r"overlays/[^/]+/manifests/.*|argocd/(projects|applications)/.*")
+RENDERED = re.compile(r"argocd/(projects|applications)/.*")
 """Copies of other texts."""
 
 

@@ -91,7 +91,7 @@ def without_environments(tmp_path: Path) -> Path:
     for file in (tmp_path / "base").rglob("*.yaml"):
         file.write_text("nobody: knows this\n", "utf-8")
     for folder in ("applications", "projects"):
-        shutil.rmtree(tmp_path / "argocd" / folder)
+        shutil.rmtree(tmp_path / "argocd" / folder, ignore_errors=True)
     return tmp_path
 
 
