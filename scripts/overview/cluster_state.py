@@ -35,17 +35,15 @@ def _live(root: Path, name: str, context: str) -> Live:
 
 
 def live(found: Drift) -> Live:
-    """Return a comparison in short; of a cluster that is not the environment's, only why."""
-    if found.misfits:
-        return Live("", "", "", None, "; ".join(found.misfits))
-    state = found.state
+    """Return a comparison in short."""
+    state, misfits = found.state, found.misfits
     lines = tuple(
         f"{each.name}: {each.message or _CALLED.get(each.what, each.what)}"
         for each in found.objects
     )
     if state is None:
-        return Live("", "", "", lines, "")
-    return Live(state.sync, state.health, state.revision, lines, "")
+        return Live("", "", "", lines, "", misfits)
+    return Live(state.sync, state.health, state.revision, lines, "", misfits)
 
 
 _CALLED = {

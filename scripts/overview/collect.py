@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-from scripts.core import paths, programs
+from scripts.core import programs
 from scripts.core.findings import UsageError
 from scripts.core.parallel import each
 from scripts.environments import environment as environments
@@ -51,7 +50,7 @@ def environment(root: Path, name: str, on: date, table: support.Table) -> report
         cluster=inputs.cluster.get("name") or inputs.cluster.get("server", ""),
         is_production=inputs.is_production,
         is_example=inputs.is_example,
-        release=_release(root, inputs),
+        release=_release(inputs),
         kubernetes=_kubernetes(inputs, on, table),
         zones=inputs.zones,
         survives=resilience.words(manifests, inputs.zones),
@@ -92,28 +91,21 @@ def _revision(root: Path) -> str:
     return done.stdout.strip() if not done.returncode else ""
 
 
-def _setting(root: Path, inputs: Environment, key: str) -> Any:
-    """Return a setting of environment.yaml that base/environment.yaml may have for all."""
-    if paths.has(inputs.document.data, [key]):
-        return paths.get(inputs.document.data, [key])
-    return paths.get(environments.read(root / git_revision.BASE, root).data, [key])
-
-
 _VERSION = re.compile(r"^version: *[\"']?([^\s\"']+)", re.MULTILINE)
 
 
-def _release(root: Path, inputs: Environment) -> Release:
-    name = str(_setting(root, inputs, "release") or "")
+def _release(inputs: Environment) -> Release:
+    """Return the release, and the version of its chart."""
     try:
-        chart = _VERSION.search((root / "chart" / "Chart.yaml").read_text("utf-8"))
+        chart = _VERSION.search((inputs.source / "chart" / "Chart.yaml").read_text("utf-8"))
     except OSError:
         chart = None
-    return Release(name, chart[1] if chart and not name else "")
+    return Release(inputs.release, chart[1] if chart else "")
 
 
 def _kubernetes(inputs: Environment, on: date, table: support.Table) -> Kubernetes:
     version = inputs.kubernetes_version
-    is_eks = any(layer.file == EKS for layer in inputs.layers)
+    is_eks = any(layer.file.partition("@")[0] == EKS for layer in inputs.layers)
     dates = table.versions.get(version)
     outlook = support.outlook(dates, on, is_eks=is_eks)
     ends = (dates.upstream, dates.standard, dates.extended) if dates else (None, None, None)

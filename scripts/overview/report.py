@@ -119,6 +119,8 @@ class Live:
     """One line for each object that differs from git; None if it was not compared."""
     problem: str
     """Why the cluster could not be asked; empty if it was."""
+    misfits: tuple[str, ...] = ()
+    """Why the cluster may not be that of the environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,8 @@ def _live(live: Live) -> Iterator[Attention]:
     if live.problem:
         yield Attention(SOON, f"the cluster was not read: {live.problem}")
         return
+    for misfit in live.misfits:
+        yield Attention(URGENT, f"context and environment do not fit: {misfit}")
     if live.sync and live.sync != "Synced":
         yield Attention(URGENT, f"Argo CD reports {live.sync}")
     if live.health and live.health not in _HEALTHY:

@@ -8,8 +8,9 @@ import jsonschema_rs
 import pytest
 
 from scripts.commands.overview import FORMATS
+from scripts.core.repository import ROOT
 from scripts.environments import layout
-from tests.conftest import ROOT, Repository
+from tests.conftest import Repository
 
 SCHEMA = ROOT / "scripts" / "overview" / "overview.schema.json"
 

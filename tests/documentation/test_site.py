@@ -27,9 +27,12 @@ from tools.site import hook
 MERMAID = "dist/mermaid.tiny.js"
 
 
-def mkdocs(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Build the site of a repository as `nox -s site` does."""
+def mkdocs(
+    folder: Path, *arguments: str, overview: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Build the site of a repository as `nox -s site` does; overview: the page that it made."""
     given = {"MERMAID": str(toolchain.tool("mermaid")), "NO_MKDOCS_2_WARNING": "1"}
+    given["OVERVIEW"] = str(overview or "")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", *arguments]
     return subprocess.run(
         command, cwd=folder, env={**os.environ, **given}, capture_output=True, text=True
@@ -54,7 +57,9 @@ def served(folder: Path) -> Iterator[str]:
 
 def test_the_site_builds_without_a_warning_and_asks_nobody_else(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    done = mkdocs(ROOT, "--site-dir", str(site))
+    overview = tmp_path / "overview.html"
+    overview.write_text("<title>Overview</title>")
+    done = mkdocs(ROOT, "--site-dir", str(site), overview=overview)
     assert not done.returncode, done.stdout + done.stderr
     (tmp_path / "home").mkdir()
     with served(site) as address, browser(tmp_path / "home") as opened:
@@ -63,6 +68,9 @@ def test_the_site_builds_without_a_warning_and_asks_nobody_else(tmp_path: Path) 
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{address}argocd/")
         expect(page.locator("div.mermaid")).to_be_visible()
+        page.goto(f"{address}overview/")
+        page.get_by_role("link", name="The overview of this revision").click()
+        expect(page).to_have_title("Overview")
     assert "LineaQuorumLost" in (site / "search/search_index.json").read_text("utf-8")
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
 

@@ -23,9 +23,10 @@ def test_the_state_and_each_object_that_differs_are_told() -> None:
     assert found == Live("OutOfSync", "Healthy", "a" * 40, lines, "")
 
 
-def test_a_cluster_of_another_environment_is_a_problem_and_nothing_else_is_told() -> None:
-    found = live(replace(FOUND, misfits=("the server is another one", "and so is its version")))
-    assert found == Live("", "", "", None, "the server is another one; and so is its version")
+def test_a_cluster_of_another_environment_is_told() -> None:
+    found = live(replace(FOUND, misfits=("the server is another one",)))
+    assert found.misfits == ("the server is another one",)
+    assert found.sync == "OutOfSync"
 
 
 def test_a_cluster_without_the_application_still_has_its_objects() -> None:

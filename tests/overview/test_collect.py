@@ -7,7 +7,7 @@ import yaml
 
 from scripts.core.findings import UserError
 from scripts.overview import collect
-from scripts.overview.report import Environment, Overview, Waiver, Window
+from scripts.overview.report import Environment, Overview, Release, Waiver, Window
 from tests.conftest import Repository
 from tests.git import commit, git
 from tests.overview.conftest import ON
@@ -63,6 +63,25 @@ def test_the_commit_is_the_one_that_is_checked_out(repository: Repository) -> No
     commit(repository.root)
     head = git(repository.root, "rev-parse", "HEAD").strip()
     assert collect.overview(repository.root, ["dev"], ON).revision == head
+
+
+def test_a_released_environment_has_the_chart_of_its_release(repository: Repository) -> None:
+    git(repository.root, "init", "-q", "-b", "main")
+    commit(repository.root)
+    git(repository.root, "tag", "v0.4.0")
+    (version,) = (
+        line.partition(": ")[2].partition(" ")[0]
+        for line in (repository / "chart/Chart.yaml").read_text("utf-8").splitlines()
+        if line.startswith("version: ")
+    )
+    repository.replace("chart/Chart.yaml", f"version: {version}", "version: 9.9.9")
+    assert read(repository, "prod").release == Release("", "9.9.9")
+    file = "overlays/prod/environment.yaml"
+    repository.write(file, f"{(repository / file).read_text('utf-8')}release: v0.4.0\n")
+    found = read(repository, "prod")
+    assert found.release == Release("v0.4.0", version)
+    assert found.kubernetes.is_eks
+    assert found.is_production
 
 
 def test_settings_of_the_environment_are_shown(repository: Repository) -> None:

@@ -61,6 +61,11 @@ def full(percent: int, of: str = "quota") -> tuple[Capacity, ...]:
         ({"live": replace(LIVE, health="Degraded")}, "urgent", "Argo CD reports Degraded"),
         ({"live": replace(LIVE, health="Progressing")}, "", ""),
         ({"live": replace(LIVE, drift=("a", "b"))}, "urgent", "2 objects differ from git"),
+        (
+            {"live": replace(LIVE, misfits=("a",))},
+            "urgent",
+            "context and environment do not fit: a",
+        ),
         ({"live": Live("", "", "", None, "why")}, "soon", "the cluster was not read: why"),
     ],
 )  # fmt: skip

@@ -122,5 +122,6 @@ def _live(environment: Environment) -> Iterator[str]:
         return
     state = ", ".join(filter(None, (live.sync, live.health))) or "no Application"
     yield f"{state}{f' at {live.revision[:12]}' if live.revision else ''}"
+    yield from (f"context and environment do not fit: {misfit}" for misfit in live.misfits)
     if live.drift is not None:
         yield from live.drift or ["no object differs from git"]

@@ -15,7 +15,7 @@ def test_the_text_has_a_line_for_each_environment_and_then_all_about_it(shown: O
     lines = said.splitlines()
     assert lines[0] == "3 environments on 2026-11-30"
     assert [line.split()[0] for line in lines[3:6]] == ["dev", "prod", "staging"]
-    assert "Kubernetes  1.34: standard support on EKS until 2026-12-02 (2 days left)" in said
+    assert "Kubernetes    1.34: standard support on EKS until 2026-12-02 (2 days left)" in said
     assert max(map(len, lines)) <= 100
 
 
