@@ -164,7 +164,7 @@ def _base(root: Path, answers: Answers, origins: dict[Place, ValuePath]) -> str:
     data = yaml.safe_load(text) or {}
     for key in wanted:
         origins[layout.BASE, ("repository", key)] = ["repository", key]
-    values = {
+    values: dict[tuple[str | int, ...], Any] = {
         ("repository", key): value
         for key, value in wanted.items()
         if paths.get(data, ["repository", key]) != value
