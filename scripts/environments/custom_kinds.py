@@ -1,6 +1,6 @@
 """The kinds of other operators: CustomResourceDefinitions in base/crds/, as projects publish them.
 
-They are not rendered: whoever administers the cluster installs an operator. Here they say which
+They are not rendered: an administrator of the cluster installs an operator. Here they say which
 fields an object of such a kind may have.
 """
 

@@ -127,7 +127,7 @@ def _wrong(document: Document) -> Iterator[Finding]:
 
 
 def _of_another_form(document: Document) -> Finding | None:
-    """Return a finding if the document is no object, but something that is often beside one."""
+    """Return a finding if the document is something else, which is often beside objects."""
     data = document.data
     if isinstance(data, list):
         message = "the document is a list, not an object"

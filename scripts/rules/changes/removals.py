@@ -67,7 +67,7 @@ def removed_object_stays(objects: Objects) -> Iterator[Problem]:
     """The AppProject allows the kinds of the objects that a change removes.
 
     Argo CD does not see live objects of other kinds. So a removed object stays on the cluster, and
-    the Application is Synced. The project allows the kinds of the chart, and those that there are.
+    the Application is Synced. The project allows the kinds of the chart and of existing objects.
     """
     allowed = {
         (str(entry.get("group")), str(entry.get("kind")))
