@@ -260,6 +260,7 @@ def said(found: Environment, document: Document) -> Environment:
         zones=tuple(data.get("zones", found.zones)),
         cluster=data.get("cluster", found.cluster),
         sync=found.sync | data.get("sync", {}),
+        application=data.get("application", found.application),
         given=found.given | data.get("given", {}),
         node=data.get("node", found.node),
         registries=tuple(data.get("registries", found.registries)),

@@ -1,14 +1,15 @@
-"""Sync windows: the AppProject lets the Application sync, and its windows are about it."""
+"""Sync windows and signatures: the AppProject lets the Application sync, and checks its commits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scripts.core import paths
+from scripts.core import advice, paths
+from scripts.core.findings import Severity
 from scripts.kubernetes import sync_windows
 from scripts.kubernetes.workloads import mappings
 from scripts.rules.rule import Outcome, Problem, rule
-from scripts.rules.snapshot import Objects, spec_of
+from scripts.rules.snapshot import Objects, nearest, spec_of
 
 _DOCS = "https://argo-cd.readthedocs.io/en/stable/user-guide/sync_windows/"
 
@@ -45,6 +46,56 @@ def sync_window_without_application(objects: Objects) -> Iterator[Problem]:
             )
             fix = f"write applications: [{name}] in the window"
             yield Problem(objects.project, ("spec", "syncWindows", index), message, fix)
+
+
+@rule(_DOCS, outcome=Outcome.HIDDEN)
+def unknown_sync_window_time_zone(objects: Objects) -> Iterator[Problem]:
+    """The time zone of each sync window exists.
+
+    Otherwise Argo CD uses UTC, and the window is active some hours too early or too late. On a
+    machine without the time zone database, this is not checked.
+    """
+    known = sync_windows.time_zones()
+    for index, window in mappings(spec_of(objects.project, "syncWindows")):
+        zone = window.get("timeZone")
+        if isinstance(zone, str) and zone and known and zone not in known:
+            message = (
+                f"timeZone {zone} of sync window {index + 1} of {objects.project.label} does not"
+                " exist: Argo CD uses UTC instead"
+            )
+            fix = nearest(zone, known, advice.write("timeZone", "UTC"), zone)
+            yield Problem(objects.project, ("spec", "syncWindows", index, "timeZone"), message, fix)
+
+
+_SIGNATURES = "https://argo-cd.readthedocs.io/en/stable/user-guide/source-integrity-git-gpg/"
+
+
+@rule(_SIGNATURES, outcome=Outcome.HIDDEN)
+def ignored_signature_keys(objects: Objects) -> Iterator[Problem]:
+    """The AppProject has either signatureKeys or sourceIntegrity.
+
+    If it has both, Argo CD ignores signatureKeys.
+    """
+    if spec_of(objects.project, "signatureKeys") and spec_of(objects.project, "sourceIntegrity"):
+        message = f"{objects.project.label} has sourceIntegrity, so Argo CD ignores signatureKeys"
+        fix = advice.remove("signatureKeys")
+        yield Problem(objects.project, ("spec", "signatureKeys"), message, fix)
+
+
+@rule(_SIGNATURES, outcome=Outcome.RISK, severity=Severity.WARNING)
+def commit_signatures_not_checked(objects: Objects) -> Iterator[Problem]:
+    """SourceIntegrity of the AppProject does not have the mode none.
+
+    Otherwise keys are listed, but Argo CD syncs every commit, signed or not.
+    """
+    for index, policy in mappings(spec_of(objects.project, "sourceIntegrity", "git", "policies")):
+        if paths.get(policy, ["gpg", "mode"]) == "none":
+            message = (
+                f"sourceIntegrity of {objects.project.label} has the mode none: Argo CD checks no"
+                " signature"
+            )
+            path = ("spec", "sourceIntegrity", "git", "policies", index, "gpg", "mode")
+            yield Problem(objects.project, path, message, advice.write("mode", "head"))
 
 
 def _place(objects: Objects) -> tuple[str, str, str]:
