@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from scripts.impact.effects import access, availability, resources, sync
+from scripts.impact.effects import access, availability, resources, sync, windows
 from scripts.impact.effects.context import Context
 from scripts.impact.effects.effect import Effect
 
@@ -25,6 +25,8 @@ FAMILIES: Sequence[Callable[[Context], Iterator[Effect]]] = (
     access.permissions,
     resources.costs,
     resources.alerts,
+    windows.windows,
+    windows.signatures,
     sync.settings,
 )
 

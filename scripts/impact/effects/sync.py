@@ -142,6 +142,13 @@ _SETTINGS: dict[tuple[str, ...], tuple[Risk, str]] = {
         "this decides from which repositories the project may deploy",
     ),
     ("spec", "ignoreDifferences"): (Risk.CHANGES, "Argo CD leaves these fields to others"),
+    ("spec", "syncWindows"): (Risk.CHANGES, "this decides when Argo CD may sync"),
+    ("spec", "sourceIntegrity"): (Risk.CHANGES, "this decides which commits Argo CD may sync"),
+    ("spec", "signatureKeys"): (Risk.CHANGES, "this decides which commits Argo CD may sync"),
+    ("spec", "info"): (Risk.CHANGES, "Argo CD's UI shows it"),
+    ("spec", "revisionHistoryLimit"): (Risk.CHANGES, "this decides how far back a rollback goes"),
+    ("metadata", "labels"): (Risk.CHANGES, "labels select Applications in Argo CD's UI"),
+    ("metadata", "annotations"): (Risk.CHANGES, "Argo CD and its notifications read annotations"),
 }
 
 
