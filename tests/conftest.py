@@ -20,7 +20,9 @@ from hypothesis import HealthCheck, settings
 
 from scripts.core import process_lifetime
 from tests import example_repository, program_server
-from tests.example_repository import PARTS, ROOT
+from tests.example_repository import PARTS
+
+ROOT = example_repository.ROOT
 
 # A shell starts what it puts into the background without Ctrl-C; programs that tests start have it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
