@@ -20,7 +20,7 @@ import yaml
 
 from scripts.adoption import environment_files
 from scripts.adoption.environment_files import SETTINGS, VALUES, Texts
-from scripts.core import paths, yaml_edits
+from scripts.core import paths, safe_files, yaml_edits
 from scripts.core.edits import Action, Edit
 from scripts.core.findings import UsageError
 from scripts.environments import environment, git_index, layout
@@ -29,6 +29,7 @@ from scripts.environments.placeholders import strings
 from scripts.network import make, plan, secret_files
 from scripts.output import update
 
+OWNERS = ".github/CODEOWNERS"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _MOST_IN_A_NAME = 40
 """Characters of a name, which becomes part of names of objects and hosts."""
@@ -62,13 +63,14 @@ def create(root: Path, wanted: Wanted) -> list[str]:
     chain = plan.Wanted(wanted.validators, wanted.chain_id)
     old = environment.load(root, wanted.like)
     texts, hosts = _texts(root, wanted, old)
-    said = io.StringIO()
+    said, file = io.StringIO(), root / OWNERS
+    owners = safe_files.read(file, root).decode("utf-8", "replace") if file.is_file() else ""
     with undone_unless_complete(root, wanted.name):
         environment_files.install(root, wanted.name, texts)
         make.make(root, wanted.name, chain, said)
         update.update(root, [wanted.name], said)
         new = environment.load(root, wanted.name)
-    return [*said.getvalue().splitlines(), *_left(old, new, hosts)]
+    return [*said.getvalue().splitlines(), *_left(old, new, hosts, owners)]
 
 
 def reject_name(root: Path, name: str) -> None:
@@ -171,7 +173,9 @@ def _of_validators(wanted: Wanted, old: Environment) -> dict[tuple[str | int, ..
     return values
 
 
-def _left(old: Environment, new: Environment, hosts: Mapping[str, str]) -> Iterator[str]:
+def _left(
+    old: Environment, new: Environment, hosts: Mapping[str, str], owners: str
+) -> Iterator[str]:
     """Yield what is left for people to do, in the order of doing."""
     yield f"{new.name}: made like {old.name}, in the namespace {new.namespace}. What is left:"
     folder, shared = f"overlays/{new.name}/", set(_of_aws(old))
@@ -184,6 +188,8 @@ def _left(old: Environment, new: Environment, hosts: Mapping[str, str]) -> Itera
         steps.append(f"write other names than those of {old.name} in {folder}: {', '.join(same)}")
     if hosts:
         steps.append(f"give DNS and the certificate {', '.join(sorted(set(hosts.values())))}")
+    if f"/overlays/{old.name}/" in owners:
+        steps.append(f"write the owners of /{folder} into {OWNERS}, as of /overlays/{old.name}/")
     steps += [
         f"store {secret_files.TOP}/{new.name}/ as shown above, and keep a backup of it",
         f"run nox -s validate -- {new.name}, and correct what it reports",

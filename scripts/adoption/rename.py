@@ -1,4 +1,4 @@
-"""Rename an environment: its folder, its private files and what names it in base/policy.yaml.
+"""Rename an environment: its folder, its private files, and what names it in other files.
 
 Its objects keep their names and their namespace, so that no pod restarts. Argo CD gets another
 Application for them, and people hand the objects over: the lines that `rename` returns say how.
@@ -19,7 +19,7 @@ import yaml
 
 from scripts.adoption import environment_files
 from scripts.adoption.environment_files import SETTINGS
-from scripts.adoption.new_environment import reject_name
+from scripts.adoption.new_environment import OWNERS, reject_name
 from scripts.core import safe_files, yaml_edits
 from scripts.core.edits import Action, Edit
 from scripts.environments import environment, layout
@@ -42,13 +42,13 @@ def rename(root: Path, old: str, new: str) -> list[str]:
     reject_name(root, new)
     loaded = environment.load(root, old)
     settings = _settings(root, old, new)
-    policy, said = _policy(root, old, new), io.StringIO()
+    elsewhere, said = _elsewhere(root, old, new), io.StringIO()
     with _undone_unless_complete(root, old, new):
         shutil.copytree(root / "overlays" / old, _kept(root, old), symlinks=True)
         (root / "overlays" / old).rename(root / "overlays" / new)
         (root / "overlays" / new / SETTINGS).write_text(settings, "utf-8")
-        if policy is not None:
-            (root / POLICY).write_text(policy, "utf-8")
+        for file, text in elsewhere.items():
+            (root / file).write_text(text, "utf-8")
         environment.forget()
         update.update(root, [], said)
         private = root / secret_files.TOP / old
@@ -66,7 +66,8 @@ def _kept(root: Path, old: str) -> Path:
 def _undone_unless_complete(root: Path, old: str, new: str) -> Iterator[None]:
     """Restore all files of the environment if the block does not end well."""
     argocd = [root / layout.argocd_file(kind, old) for kind in layout.ARGOCD_FOLDERS]
-    before = {path: path.read_bytes() for path in [*argocd, root / POLICY] if path.is_file()}
+    others = [*argocd, *(root / file for file in (POLICY, OWNERS))]
+    before = {path: path.read_bytes() for path in others if path.is_file()}
     kept = _kept(root, old)
     shutil.rmtree(kept, ignore_errors=True)
     try:
@@ -105,28 +106,35 @@ def _settings(root: Path, old: str, new: str) -> str:
     return yaml_edits.applied(text, [Edit(file, Action.APPEND, ("waivers",), waiver)])
 
 
-def _policy(root: Path, old: str, new: str) -> str | None:
-    """Return base/policy.yaml with the new name in its lists of environments; None if it has none.
+def _elsewhere(root: Path, old: str, new: str) -> dict[str, str]:
+    """Return file → text of the files outside of the environment that name it.
 
     Raises UserError if a comment would be lost.
     """
-    if not (root / POLICY).is_file():
-        return None
-    text = safe_files.read(root / POLICY, root).decode()
-    data: Any = yaml.safe_load(text) or {}
-    values: dict[tuple[str | int, ...], str] = {
-        ("waivers", index, "environments", place): new
-        for index, waiver in enumerate(data.get("waivers") or ())
-        for place, name in enumerate(waiver.get("environments") or ())
-        if name == old
+    texts = {
+        file: safe_files.read(root / file, root).decode()
+        for file in (POLICY, OWNERS)
+        if (root / file).is_file()
     }
-    return environment_files.edited(text, values, POLICY) if values else None
+    edited = dict[str, str]()
+    if OWNERS in texts:
+        edited[OWNERS] = texts[OWNERS].replace(f"/overlays/{old}/", f"/overlays/{new}/")
+    if POLICY in texts:
+        data: Any = yaml.safe_load(texts[POLICY]) or {}
+        values: dict[tuple[str | int, ...], str] = {
+            ("waivers", index, "environments", place): new
+            for index, waiver in enumerate(data.get("waivers") or ())
+            for place, name in enumerate(waiver.get("environments") or ())
+            if name == old
+        }
+        edited[POLICY] = environment_files.edited(texts[POLICY], values, POLICY)
+    return {file: text for file, text in edited.items() if text != texts[file]}
 
 
 def _left(old: str, new: str, namespace: str) -> Iterator[str]:
     """Yield what is left for people to do, in the order of doing."""
     yield f"{old} is {new} now; its objects and its namespace {namespace} stay. What is left:"
-    yield f"  1. git add -A overlays argocd {POLICY}, and merge: no pod restarts, and Argo CD syncs"
+    yield "  1. git add -A overlays argocd base .github, and merge: no pod restarts; Argo CD syncs"
     yield "     nothing of the environment until its objects are handed over"
     yield "  2. hand them over, in this order: while the old Application has its finalizer, its"
     yield "     deletion deletes the environment"

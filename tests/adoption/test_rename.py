@@ -22,6 +22,9 @@ waivers:
 def test_only_the_name_changes(repository: Repository) -> None:
     repository.write("base/policy.yaml", POLICY)
     repository.write(".secrets/staging/linea-stack/key", "a key")
+    repository.write(
+        ".github/CODEOWNERS", "/overlays/staging/ @a # and others\n/overlays/prod/ @b\n"
+    )
     manifests = repository.files("overlays/staging/manifests")
     done = repository.run("rename", "staging", "quality")
     assert not done.code, f"{done.out}{done.err}"
@@ -37,6 +40,8 @@ def test_only_the_name_changes(repository: Repository) -> None:
     )
     policy = (repository / "base/policy.yaml").read_text()
     assert policy == POLICY.replace("staging", "quality")
+    owners = (repository / ".github/CODEOWNERS").read_text()
+    assert owners == "/overlays/quality/ @a # and others\n/overlays/prod/ @b\n"
     assert (repository / ".secrets/quality/linea-stack/key").read_text() == "a key"
     for kind in ("applications", "projects"):
         assert not (repository / f"argocd/{kind}/staging.yaml").exists()
