@@ -46,6 +46,7 @@ def blocks(text: str) -> str:
 def test_the_steps_are_numbered_and_say_which_are_untried() -> None:
     assert list(STEPS) == list(range(1, len(STEPS) + 1))
     assert {number for number, text in STEPS.items() if "*untried here*" in text} == UNTRIED
+    assert f"/argo-cd/{toolchain.version('argocd')}/manifests/install.yaml" in STEPS[3]
 
 
 @dataclass
