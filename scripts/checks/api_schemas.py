@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from scripts.checks import openapi
-from scripts.core import progress, toolchain
+from scripts.core import progress, tool_store, toolchain
 from scripts.core.findings import UsageError, UserError
 from scripts.environments import custom_kinds
 
@@ -160,24 +160,28 @@ def _wanted(kubernetes_versions: Iterable[str]) -> list[Module]:
 
 def _make(module: Module) -> None:
     STORE.mkdir(parents=True, exist_ok=True)
-    with (
-        toolchain.scratch() as temporary,
-        progress.progress(f"making schemas of {module.path} {module.version}"),
-    ):
-        schemas = temporary / "schemas"
-        source = fetch(module, temporary)
-        if module.path in CUSTOM_RESOURCES:
-            (schemas / DEFINITIONS).mkdir(parents=True)
-            for file in source.glob(CUSTOM_RESOURCES[module.path]):
-                if kind := _KIND.search(file.read_text("utf-8")):
-                    shutil.copyfile(file, schemas / DEFINITIONS / f"{kind.group(1)}.yaml")
-        for name, schema in _schemas(module, source):
-            file = schemas / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True))
+    with toolchain.scratch() as temporary:
+        schemas, shared = temporary / "schemas", f"schemas-{module.folder.name}"
+        if not tool_store.take(shared, schemas):
+            with progress.progress(f"making schemas of {module.path} {module.version}"):
+                _write(module, fetch(module, temporary), schemas)
+            tool_store.add(shared, schemas)
         for other in STORE.glob(f"{module.path.replace('/', '-')}-v{module.minor}.*"):
             shutil.rmtree(other, ignore_errors=True)
         os.replace(schemas, module.folder)
+
+
+def _write(module: Module, source: Path, schemas: Path) -> None:
+    """Write the schemas of a downloaded module into a new folder."""
+    if module.path in CUSTOM_RESOURCES:
+        (schemas / DEFINITIONS).mkdir(parents=True)
+        for file in source.glob(CUSTOM_RESOURCES[module.path]):
+            if kind := _KIND.search(file.read_text("utf-8")):
+                shutil.copyfile(file, schemas / DEFINITIONS / f"{kind.group(1)}.yaml")
+    for name, schema in _schemas(module, source):
+        file = schemas / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True))
 
 
 def fetch(module: Module, folder: Path) -> Path:

@@ -1,7 +1,7 @@
-"""Installed tools that all clones of one user share, so that the second clone builds none of them.
+"""Tools and schemas that all clones of one user share, so that the second clone makes none of them.
 
 The store is $LINEA_TOOLS, or linea-stack/tools in the user's cache folder. An entry is a folder
-with the tool, under the name that it has in .tools/bin/, and with its SHA-256. Entries appear with
+with the tool, under the name that it has in .tools/, and with its SHA-256. Entries appear with
 one rename, and one that does not have its SHA-256 is deleted, so neither a torn nor a changed tool
 is used. Clones get hard links where the file system allows it, otherwise copies.
 """
@@ -91,7 +91,7 @@ def take(name: str, target: Path) -> bool:
     return False
 
 
-def add(tool: Path) -> None:
+def add(name: str, tool: Path) -> None:
     """Add an installed tool; whatever goes wrong, only the store lacks it then."""
     store = folder()
     if store is None or tool.is_symlink():
@@ -100,7 +100,7 @@ def add(tool: Path) -> None:
         _link(tool, made / "tool")
         (made / _SUM).write_text(f"{digest(made / 'tool')}\n", "ascii")
         # Fails if another clone was faster; its tool is as good.
-        os.rename(made, store / tool.name)
+        os.rename(made, store / name)
     _prune(store)
 
 

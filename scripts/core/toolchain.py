@@ -211,7 +211,7 @@ def _make(name: str, place: str, begun: float) -> None:
             with progress.progress(f"{how} {making} ({place})", begun):
                 make(name, making, temporary / name)
             os.rename(temporary / name, temporary / program.name)
-            tool_store.add(temporary / program.name)
+            tool_store.add(program.name, temporary / program.name)
         os.replace(temporary / program.name, program)
     for other in program.parent.glob(f"{name}-v*"):
         if other.is_dir() and other != program:

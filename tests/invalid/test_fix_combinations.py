@@ -3,7 +3,7 @@
 It ends without a finding that has an edit, and changes nothing when it runs again. Comments and the
 order of keys stay, and so do all files that people do not write.
 
-FIX_COMBINATIONS sets how many are tried (200 by default), and FIX_SEED the first number.
+FIX_COMBINATIONS sets how many are tried (60 by default), and FIX_SEED the first number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.conftest import Repository, copy
 from tests.invalid import combinations
 from tests.invalid.test_invalid import put_back, state
 
-COUNT = int(os.environ.get("FIX_COMBINATIONS", "200"))
+COUNT = int(os.environ.get("FIX_COMBINATIONS", "60"))
 SEED = int(os.environ.get("FIX_SEED", "0"))
 PARTS = 20
 SAFE_FIRST_EVERY = 3

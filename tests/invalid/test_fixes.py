@@ -51,7 +51,10 @@ def fixed(root: Path, wanted: list[str]) -> tuple[list[Finding], Fixed, list[Fin
     before = findings_of(root, wanted)
     if not any(finding.edits for finding in before):
         return before, Fixed(), before
-    done, after = fixing.fix(root, lambda: findings_of(root, wanted), unsafe=True)
+    known = [before]
+    done, after = fixing.fix(
+        root, lambda: known.pop() if known else findings_of(root, wanted), unsafe=True
+    )
     return before, done, after
 
 

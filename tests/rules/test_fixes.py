@@ -121,7 +121,8 @@ def test_the_edits_of_a_fix_remove_the_mistake_and_make_no_other(rule: str) -> N
         if example.part == "right":
             continue
         example = replace(example, in_files=True)
-        laid = examples.laid(example)
+        laid, before = examples.laid(example), set[tuple[str, str]]()
+        tried = set[str]()
         for problem in problems(laid, rule):
             made = edits_of(laid, rule, problem)
             if not made:
@@ -129,5 +130,8 @@ def test_the_edits_of_a_fix_remove_the_mistake_and_make_no_other(rule: str) -> N
             after = carried_out(example, laid, made)
             same = [each for each in problems(after, rule) if each.message == problem.message]
             assert same == [], f"{example.id}: {made}"
-            if example.id not in UNCOVERED:
-                assert reported(after) - reported(laid) == set(), f"{example.id}: {made}"
+            # Several problems may have the same edits, and to ask all rules takes longest.
+            if example.id not in UNCOVERED and repr(made) not in tried:
+                tried.add(repr(made))
+                before = before or reported(laid)
+                assert reported(after) - before == set(), f"{example.id}: {made}"
