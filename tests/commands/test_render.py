@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import EXAMPLE, PARTS, ROOT, Repository, copy
+from tests.conftest import EXAMPLE, ROOT, Repository, copy
 from tests.environment_copies import copy_environment
+from tests.example_repository import PARTS
 
 OUTPUT = ("argocd", "overlays")
 
