@@ -30,12 +30,12 @@ def git(root: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def attempt(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def attempt(root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run git, which may fail, and return how it ended."""
     return subprocess.run(
         ["git", *SETTINGS, *arguments],
         cwd=root,
-        env=os.environ | NOBODY,
+        env=os.environ | NOBODY | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -62,6 +62,13 @@ def commit(root: Path) -> None:
     """Commit all files, also those that git would ignore."""
     git(root, "add", "--all", "--force")
     git(root, "commit", "-q", "--allow-empty", "-m", "x")
+
+
+def commit_on(root: Path, date: str) -> None:
+    """Commit all files on a date, like 2026-03-01T00:00:00Z."""
+    git(root, "add", "--all")
+    dates = {f"GIT_{role}_DATE": date for role in ("AUTHOR", "COMMITTER")}
+    attempt(root, "commit", "-q", "--allow-empty", "-m", date, **dates).check_returncode()
 
 
 def shallow(root: Path, target: Path) -> Path:

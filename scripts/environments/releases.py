@@ -1,4 +1,4 @@
-"""The chart/ and base/ of a release: read from git's objects, into a folder that nobody changes.
+"""The chart/ and base/ of a release: read from git's objects, into a folder.
 
 `release: v0.4.0` in environment.yaml renders the environment from the chart/ and base/ of that tag
 or commit, whatever the working tree has. The folder is named after git's trees, and checked against
@@ -188,7 +188,7 @@ def digest(root: Path, name: str) -> str:
 def off_branch(root: Path, name: str, branch: str, document: Document) -> list[Finding]:
     """Return a finding if the commit of a release is not on the branch that Argo CD follows.
 
-    Such a commit was not merged: nobody had to review it, and git may delete it.
+    Such a commit was not merged: no one had to review it, and git may delete it.
     """
     found = find(root, name)
     if isinstance(found, Unknown):
@@ -201,7 +201,7 @@ def off_branch(root: Path, name: str, branch: str, document: Document) -> list[F
         fix = "run git fetch --unshallow origin; in CI, check out with fetch-depth: 0"
         return [document.finding("release-not-on-branch", ["release"], message, fix)]
     message = (
-        f"release {name} is not on {on}: nobody may have reviewed its commit, and git deletes it "
+        f"release {name} is not on {on}: its commit may not be reviewed, and git deletes it "
         "with its branch"
     )
     fix = f"merge it to {branch}, and write a tag or commit of {branch}"

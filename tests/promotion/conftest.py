@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,11 +20,7 @@ def at(day: int, hour: int = 0) -> float:
 
 def commit(root: Path, day: int) -> None:
     """Commit all files on a day of March 2026."""
-    date = f"2026-03-{day:02}T00:00:00Z"
-    dates = {"GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date}
-    git.git(root, "add", "--all")
-    command = ["git", "commit", "-q", "--allow-empty", "-m", f"day {day}"]
-    subprocess.run(command, cwd=root, env={**os.environ, **git.NOBODY, **dates}, check=True)
+    git.commit_on(root, f"2026-03-{day:02}T00:00:00Z")
 
 
 def release(repository: Repository, environment: str, name: str, **more: str) -> None:
