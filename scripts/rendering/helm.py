@@ -22,7 +22,7 @@ from scripts.core.findings import Finding, UserError
 from scripts.core.schema_messages import as_fix
 from scripts.environments import layout
 from scripts.kubernetes.manifest import Manifest
-from scripts.rendering import chart_files
+from scripts.rendering import chart_files, vendored
 
 TIMEOUT_S = 600
 
@@ -30,6 +30,8 @@ _DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _SOURCE = re.compile(r"^# Source: [^/]+/(.+)$", re.MULTILINE)
 _DEFINE = re.compile(rb"{{-?\s*define\s")
 _TESTS = ("test", "test-success", "test-failure")
+_SCHEMA = re.compile(r"specifications of the schema\(s\).*:\n(\S+):\n((?:- .*\n?)+)")
+_DEPENDENCY = re.compile(r"linea-stack/charts/([^/\s]+)/")
 _POSITION = re.compile(r"linea-stack/(templates/[^:\s)]+):(\d+)(?::(\d+))?")
 
 
@@ -50,6 +52,7 @@ def template(
     Raises UserError with the template's line if a template fails or renders no valid object.
     """
     chart_files.reject(chart, root)
+    archives = vendored.archives(chart, root)
     folder = _unreleased(chart, root)
     names = frozenset(name.removeprefix(f"{folder}/") for name in only)
     arguments = chart, values, namespace, kubernetes_version
@@ -58,15 +61,24 @@ def template(
     except HelmError as error:
         raise UserError(_failure(chart, root, str(error))) from None
     manifests = []
-    for name in sorted(names & texts.keys() if names else texts):
-        if not name.endswith((".yaml", ".yml")):
+    for name in sorted(texts):
+        # All templates of an archive are one file to people.
+        source = _archive(name, archives) or name
+        if not name.endswith((".yaml", ".yml")) or (names and source not in names):
             continue
-        file = safe_files.name(chart / name, root)
+        file = safe_files.name(chart / source, root)
         for text in _DOCUMENT.split(texts[name]):
             data = _object(text, file)
             if data is not None and not _is_test(data):
-                manifests.append(Manifest(data, f"{folder}/{name}"))
+                manifests.append(Manifest(data, f"{folder}/{source}"))
     return manifests
+
+
+def _archive(template: str, archives: Mapping[str, str]) -> str:
+    """Return the archive that a template is from; empty for a template of a file."""
+    first, _, inner = template.partition("/")
+    archive = archives.get(inner.partition("/")[0]) if first == vendored.FOLDER else None
+    return f"{vendored.FOLDER}/{archive}" if archive else ""
 
 
 def _unreleased(chart: Path, root: Path) -> str:
@@ -105,7 +117,11 @@ def _rendered(chart: Path, only: frozenset[str], values: str, options: str) -> M
 
     # Not the public Chart.render(), which has no parameter for the Kubernetes version.
     try:
-        rendered = _native.call_string("helm_render", _chart(chart, only)._raw(), values, options)
+        # A rendering removes disabled dependencies from the loaded chart, so the next one needs
+        # another.
+        load = _chart.__wrapped__ if (chart / vendored.FOLDER).is_dir() else _chart
+        loaded = load(chart, only)
+        rendered = _native.call_string("helm_render", loaded._raw(), values, options)
     except NativeError as error:
         raise HelmError(str(error)) from None
     texts: dict[str, str] = json.loads(rendered)
@@ -267,6 +283,13 @@ def _failure(chart: Path, root: Path, problem: str) -> Finding:
         fix = f"correct the chart until `helm lint {folder}` passes"
         if problem.startswith("the dependency "):
             fix = f"run helm dependency build {folder}, or remove it from dependencies in {file}"
+        elif of_schema := _SCHEMA.search(problem):
+            name, wrong = of_schema.group(1), "; ".join(re.findall("- (.*)", of_schema.group(2)))
+            problem = f"the schema of the dependency {name} rejects its values: {wrong}"
+            fix = f"write below {name} what its values.schema.json accepts"
+        elif of_dependency := _DEPENDENCY.search(problem):
+            name = of_dependency.group(1)
+            fix = f"write other values below {name}, or use another version of this chart"
         elif problem == "Chart.yaml file is missing":
             fix = f"restore {file} from git"
         return Finding(file, 0, 0, "invalid-chart", problem, fix)

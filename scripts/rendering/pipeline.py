@@ -103,6 +103,7 @@ def objects(root: Path, environment: Environment) -> list[Manifest]:
     """
     version = environment.kubernetes_version
     preconditions.zones(environment)
+    preconditions.volumes(environment)
     try:
         templated = helm.template(
             environment.source / "chart", root, environment.values, environment.namespace, version

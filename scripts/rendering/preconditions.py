@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scripts.core import paths
+from scripts.core import advice, paths
 from scripts.core.findings import Finding, UserError
 from scripts.environments import image_lock
 from scripts.environments.environment import Environment, coalesce
@@ -168,6 +168,26 @@ def zones(environment: Environment) -> None:
         )
     finding = document.finding("too-few-zones", path, message, fix, environment=environment.name)
     raise UserError(finding)
+
+
+def volumes(environment: Environment) -> None:
+    """Raise UserError if production's chain would be gone with its pods."""
+    if not environment.is_production:
+        return
+    values = coalesce(environment.layers[0].data or {}, environment.values)
+    findings = list[Finding]()
+    for part in ("sequencer", "maru", "besu"):
+        path: list[str | int] = [part, "persistence", "enabled"]
+        if paths.get(values, (part, "enabled")) and paths.get(values, path) is False:
+            document, inside = environment.locate(path)
+            message = (
+                f"{part}.persistence.enabled is false in production: each new pod would begin "
+                "without data, and a chain whose validators all restart would be lost"
+            )
+            fix, rule = advice.write("enabled", True), "production-without-volumes"
+            more = {"environment": environment.name}
+            findings.append(document.finding(rule, inside, message, fix, **more))
+    _raise(findings)
 
 
 _FEWEST_ZONES = 3
@@ -330,6 +350,14 @@ def _names(root: Path, environment: Environment, manifest: Manifest) -> Iterable
         message = f"{manifest.namespace!r} is not a valid name of a namespace"
         fix = f"remove metadata.namespace, so that the object is in {environment.namespace}"
         yield finding("invalid-object-name", ["metadata", "namespace"], message, fix)
+    elif _is_vendored(manifest) and manifest.namespace != environment.namespace:
+        # The project is made from the manifests, so no later step would reject it.
+        message = (
+            f"a dependency of the chart renders {manifest.label} in the namespace "
+            f"{manifest.namespace}, which does not belong to {environment.name}"
+        )
+        fix = f"write a value, or a patch, that makes the namespace {environment.namespace}"
+        yield finding("namespace-not-allowed", ["metadata", "namespace"], message, fix)
     elif _SYSTEM_NAMESPACES.fullmatch(manifest.namespace):
         # The project is made from the manifests, so no later step would reject it.
         message = f"the namespace {manifest.namespace} belongs to Kubernetes or Argo CD"
@@ -340,6 +368,11 @@ def _names(root: Path, environment: Environment, manifest: Manifest) -> Iterable
         message = f"the sync wave {wave!r} is not an integer"
         fix = f'write an integer in quotes, for example {WAVE}: "5"'
         yield finding("invalid-sync-wave", ["metadata", "annotations", WAVE], message, fix)
+
+
+def _is_vendored(manifest: Manifest) -> bool:
+    """Return whether a chart of others made the object."""
+    return manifest.template.startswith("chart/charts/")
 
 
 def _secrets(root: Path, environment: Environment, manifest: Manifest) -> Iterable[Finding]:
