@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from tests.git import commit, git
-from tests.repository.test_workflows import WORKFLOWS, bash, step
+from tests.repository.github import WORKFLOWS, step
+from tests.repository.shell import bash
 
 NAME = "renovate-render.yaml"
 SHA = "a" * 40
