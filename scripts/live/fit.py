@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from scripts.core import paths
 from scripts.kubernetes.manifest import Manifest
 from scripts.live.cluster import Live
 from scripts.live.kubectl import Context, Object
-from scripts.live.wanted import Wanted
+from scripts.live.wanted import Wanted, chain_id
 
 HERE = "https://kubernetes.default.svc"
 """The server of the cluster that Argo CD runs in, which has another address from outside."""
@@ -83,12 +82,7 @@ def _place(destination: Any) -> str:
 
 
 def _chain_id(manifest: Manifest) -> int | None:
-    text = manifest.get("data", _GENESIS) if manifest.kind == "ConfigMap" else None
-    try:
-        found = paths.get(json.loads(text), ["config", "chainId"]) if text else None
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, int) else None
+    return chain_id(manifest.get("data", _GENESIS)) if manifest.kind == "ConfigMap" else None
 
 
 def no_namespace(

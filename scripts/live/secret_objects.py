@@ -18,7 +18,7 @@ from scripts.kubernetes.manifest import secrets
 from scripts.live import cluster
 from scripts.live.kubectl import Client
 from scripts.live.report import ObjectDrift
-from scripts.live.wanted import Wanted
+from scripts.live.wanted import Wanted, chain_id
 
 _MOST_BYTES = 64 * 1024
 
@@ -77,10 +77,10 @@ def _chain(wanted: Wanted) -> str:
     values = wanted.environment.values
     validators = paths.get(values, ["network", "validators"]) or ()
     addresses = [str(paths.get(each, ["address"]) or "") for each in validators]
-    chain_id = paths.get(values, ["genesis", "besu", "config", "chainId"])
-    if not (addresses and all(addresses) and isinstance(chain_id, int)):
+    number = chain_id(paths.get(values, ["genesis", "besu"]))
+    if not addresses or not all(addresses) or number is None:
         return ""
-    return identity.chain_label(addresses, chain_id)
+    return identity.chain_label(addresses, number)
 
 
 def _file(path: Path) -> bytes | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from scripts.core import paths
 from scripts.core.findings import UsageError, UserError
 from scripts.environments import environment, layout, provided
 from scripts.environments.environment import Environment
@@ -58,3 +61,12 @@ def read(root: Path, name: str) -> Wanted:
         places[manifest.identity] = layout.argocd_file(kind, name)
     given = provided.given(loaded)
     return Wanted(loaded, given, tuple(files.values()), project, application, places)
+
+
+def chain_id(genesis: Any) -> int | None:
+    """Return the chain id in the text of Besu's genesis; None without one."""
+    try:
+        found = paths.get(json.loads(genesis), ["config", "chainId"])
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, int) else None

@@ -83,7 +83,7 @@ def secrets(cluster: Cluster, person: Person) -> Iterator[list[str]]:
     values = yaml.safe_load((person.repository / "overlays/dev/network.yaml").read_text("utf-8"))
     chain = identity.chain_label(
         [each["address"] for each in values["network"]["validators"]],
-        values["genesis"]["besu"]["config"]["chainId"],
+        json.loads(values["genesis"]["besu"])["config"]["chainId"],
     )
     keys = {
         name: ["privateKey", "toAddress"]
