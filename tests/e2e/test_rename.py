@@ -18,6 +18,14 @@ from tests.e2e import steps
 Measure = Callable[[str, float], None]
 
 OLD, NEW, NAMESPACE = "qa", "quality", "linea-qa"
+LINKS = """\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: links
+  annotations: {argocd.argoproj.io/sync-wave: "7"}
+data: {explorer: https://explorer.linea.example.com}
+"""
 TRACKING = "argocd.argoproj.io/tracking-id"
 
 
@@ -48,9 +56,12 @@ def test_a_renamed_environment_keeps_its_pods_and_so_does_one_that_is_let_go(
 ) -> None:
     like = steps.environments(cluster)[0]
     made(checkout.run("new", OLD, "--like", like, "--namespace", NAMESPACE))
+    checkout.write("overlays/qa/objects/links.yaml", LINKS)
+    made(checkout.run("render", OLD))
     steps.wait_synced(cluster, [steps.ROOT, "linea-qa"], remote.push("a new environment"))
     objects, pods = identities(steps.live(cluster, OLD).values()), running(cluster)
     assert pods
+    assert "ConfigMap/links" in {label for label, _ in objects}
 
     said = made(checkout.run("rename", OLD, NEW))
     revision, begun = remote.push("another name"), time.monotonic()
@@ -70,6 +81,12 @@ def test_a_renamed_environment_keeps_its_pods_and_so_does_one_that_is_let_go(
         assert not cluster.api.find(kind, "linea-qa", argocd.NAMESPACE)
 
     made(checkout.run("validate", NEW, "--against", "HEAD^"))
+
+    shutil.rmtree(checkout / "overlays/quality/objects")
+    made(checkout.run("render"))
+    steps.wait_synced(cluster, ["linea-quality"], remote.push("no object of its own"))
+    assert not cluster.api.find("ConfigMap", "links", NAMESPACE)
+    objects = {each for each in objects if each[0] != "ConfigMap/links"}
 
     shutil.rmtree(checkout / "overlays/quality")
     made(checkout.run("render"))
