@@ -63,7 +63,10 @@ def copied(root: Path, like: str, name: str, namespace: str) -> Texts:
 def with_words(text: str, words: Mapping[str, str]) -> str:
     """Return a YAML text with words replaced in its values: `prod` in linea-prod-logs."""
     every = sorted(words, key=len, reverse=True)
-    word = re.compile(rf"(?<![A-Za-z0-9])({'|'.join(map(re.escape, every))})(?![A-Za-z0-9])")
+    # Neither a part of another word, nor of a path of Linux, such as /dev/shm.
+    word = re.compile(
+        rf"(?<![A-Za-z0-9])(?<!^/)(?<![\s=:,]/)({'|'.join(map(re.escape, every))})(?![A-Za-z0-9])"
+    )
     # A file of objects may have several documents.
     for number, document in enumerate(yaml.safe_load_all(text)):
         values = {

@@ -70,7 +70,9 @@ def create(root: Path, wanted: Wanted) -> list[str]:
         make.make(root, wanted.name, chain, said)
         update.update(root, [wanted.name], said)
         new = environment.load(root, wanted.name)
-    return [*said.getvalue().splitlines(), *_left(old, new, hosts, owners)]
+    rendered = f"  nox -s render -- {wanted.name} "  # a step of `network` that is done
+    lines = (each for each in said.getvalue().splitlines() if not each.startswith(rendered))
+    return [*lines, *_left(old, new, hosts, owners)]
 
 
 def reject_name(root: Path, name: str) -> None:

@@ -28,3 +28,9 @@ def test_an_environment_is_replaced_at_once(repository: Repository) -> None:
     assert [path.name for path in folder.iterdir()] == ["environment.yaml"]
     assert yaml.safe_load((folder / "environment.yaml").read_text()) == {"name": "dev"}
     assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_paths_of_linux_keep_their_names() -> None:
+    text = "a: /dev/shm\nb: --log=/dev/stdout\nc: https://dev.example.com/dev\nd: vault/dev/key\n"
+    new = "a: /dev/shm\nb: --log=/dev/stdout\nc: https://qa.example.com/qa\nd: vault/qa/key\n"
+    assert environment_files.with_words(text, {"dev": "qa"}) == new
