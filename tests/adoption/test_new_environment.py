@@ -99,7 +99,7 @@ def test_ctrl_c_leaves_nothing(repository: Repository, monkeypatch: pytest.Monke
         assert (root / ".secrets" / name).is_dir()
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(new_environment.make, "make", interrupted)
+    monkeypatch.setattr(make, "make", interrupted)
     with pytest.raises(KeyboardInterrupt):
         new_environment.create(repository.root, Wanted("qa", "dev"))
     assert repository.files() == before

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from scripts.adoption import rename
+from scripts.output import update
 from tests.conftest import Repository
 
 POLICY = """\
@@ -54,13 +55,13 @@ def test_an_error_or_ctrl_c_leaves_the_old_name(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository.write("base/policy.yaml", POLICY)
-    before, update = repository.files(), rename.update.update
+    before, write = repository.files(), update.update
 
     def interrupted(*arguments: object) -> None:
-        update(*arguments)  # type: ignore[arg-type]
+        write(*arguments)  # type: ignore[arg-type]
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(rename.update, "update", interrupted)
+    monkeypatch.setattr(update, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         rename.rename(repository.root, "staging", "quality")
     assert repository.files() == before
