@@ -1,8 +1,8 @@
 """Compare one object in git with the live one, as Argo CD does. Pure.
 
 Argo CD compares the live object with what a server-side apply of git's object would leave
-(gitops-engine/pkg/diff of argoproj/argo-cd v3.6.1): fields that git does not set belong to whoever
-set them, so defaults and fields of controllers are no difference.
+(gitops-engine/pkg/diff of argoproj/argo-cd v3.6.1): fields that git does not set belong to their
+managers, so defaults and fields of controllers do not count.
 """
 
 from __future__ import annotations

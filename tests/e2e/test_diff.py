@@ -223,7 +223,8 @@ def test_a_reader_needs_no_right_to_write_and_is_told_which_rights_are_missing(
         assert "bind a Role that allows get, list and patch on them" in done.err
         assert token.strip() not in done.err
         binding = ("create", "rolebinding", READER, f"--serviceaccount={DEV}:{READER}", in_dev)
-        assert kubectl(*binding, "--clusterrole=view")[0] == 0
+        bound = kubectl(*binding, "--clusterrole=view")
+        assert bound[0] == 0, bound
         found = reader.drift()
         notes = "\n".join(found["notes"])
         assert "statefulsets, so fields that were removed from git were not looked for" in notes

@@ -18,7 +18,7 @@ def windows(context: Context) -> Iterator[Effect]:
     old, new = (_closed(of) for of in (context.old, context.new))
     label = context.new.project.label
     if old != new:
-        shut = "no sync window holds up Argo CD any more"
+        shut = "sync windows no longer hold up Argo CD"
         if new.share:
             shut = f"{label} holds up Argo CD for up to {_shown(new)}"
         yield Effect(
@@ -48,7 +48,7 @@ def signatures(context: Context) -> Iterator[Effect]:
         return
     project = context.new.project.label
     if not new:
-        message = f"{project}: commits need no signature any more"
+        message = f"{project}: commits no longer need a signature"
         reason = "everyone who can push to the repository can change the cluster"
         yield Effect(Risk.OPENS, message, reason, "", (project,))
         return

@@ -46,7 +46,7 @@ def test_new_windows_say_how_long_they_hold_up_a_sync() -> None:
     )
     (removed,) = told(with_windows(OPEN), PROD)
     assert removed == (
-        "CHANGES: no sync window holds up Argo CD any more;"
+        "CHANGES: sync windows no longer hold up Argo CD;"
         " before, it was up to 64h at a time, 76% of all times"
     )
 
@@ -69,6 +69,6 @@ def test_signatures_wait_for_people_and_without_them_everyone_can_push() -> None
     assert told(PROD, gpg("head", key)) == [f"WAITS: {signed}"]
     assert told(gpg("head", key), gpg("head", key, other)) == [f"OPENS: {signed}, {other}"]
     assert told(gpg("head", key), gpg("strict", key)) == []
-    unsigned = "OPENS: AppProject/linea-prod: commits need no signature any more"
+    unsigned = "OPENS: AppProject/linea-prod: commits no longer need a signature"
     assert told(gpg("head", key), gpg("none", key)) == [unsigned]
     assert told(with_(signatureKeys=[{"keyID": key}]), PROD) == [unsigned]
