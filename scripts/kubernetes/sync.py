@@ -63,6 +63,11 @@ def wave_of(manifest: Manifest) -> int:
     return int(said) if re.fullmatch("[-+]?[0-9]{1,9}", said) else 0
 
 
+def is_hook(manifest: Manifest) -> bool:
+    """Return whether Argo CD creates the object anew in each sync, and compares it with nothing."""
+    return HOOK in manifest.annotations or HELM_HOOK in manifest.annotations
+
+
 def options(listed: Any) -> dict[str, str]:
     """Return sync options by name, as an Application lists them or an annotation says them."""
     found = str(listed).split(",") if isinstance(listed, str) else listed

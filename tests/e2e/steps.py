@@ -178,9 +178,14 @@ def resources(each: Object) -> dict[str, Object]:
 
 
 def live(cluster: Cluster, name: str) -> dict[str, Object]:
-    """Return the objects of an environment in git, as they are in the cluster, by Kind/name."""
+    """Return the objects of an environment in git, as they are in the cluster, by Kind/name.
+
+    A hook that has succeeded is gone.
+    """
     folder = cluster.remote.checkout / "overlays" / name / "manifests"
-    code, out, err = cluster.plane.kubectl("get", "--output=json", f"--filename={folder}")
+    code, out, err = cluster.plane.kubectl(
+        "get", "--output=json", "--ignore-not-found", f"--filename={folder}"
+    )
     assert not code, err
     return {f"{it['kind']}/{it['metadata']['name']}": it for it in json.loads(out)["items"]}
 

@@ -14,6 +14,7 @@ FAMILIES: Sequence[Callable[[Context], Iterator[Effect]]] = (
     sync.rule_problems,
     sync.created,
     sync.pruned,
+    sync.verified,
     availability.restarts,
     availability.one_way,
     availability.taken_over,

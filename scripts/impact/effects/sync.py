@@ -9,6 +9,7 @@ from scripts.impact.compare import difference
 from scripts.impact.compare.difference import Change, Item
 from scripts.impact.effects.context import POLICY, Context
 from scripts.impact.effects.effect import Effect, Risk, listed, verb
+from scripts.kubernetes import sync
 from scripts.kubernetes.manifest import Where
 
 _NO_SYNC = (
@@ -61,11 +62,26 @@ def rule_problems(context: Context) -> Iterator[Effect]:
 
 def created(context: Context) -> Iterator[Effect]:
     """Yield the objects that the sync creates."""
-    new = [each.manifest.label for each in context.changed if each.old is None]
+    added = [each.manifest for each in context.changed if each.old is None]
+    new = [manifest.label for manifest in added if not sync.is_hook(manifest)]
     if new:
         message = f"{listed(new)} {verb(new, 'is', 'are')} created"
         reason = f"{verb(new, 'it is', 'they are')} new in git"
         yield Effect(Risk.CHANGES, message, reason, "", tuple(new))
+
+
+def verified(context: Context) -> Iterator[Effect]:
+    """Yield the Jobs that run at the end of the sync, and decide whether it succeeds."""
+    if not (context.changed and context.is_synced):
+        return
+    for manifest in context.new.manifests:
+        if manifest.kind != "Job" or manifest.annotations.get(sync.HOOK) != "PostSync":
+            continue
+        longest = manifest.get("spec", "activeDeadlineSeconds")
+        limit = f", for at most {longest} s" if isinstance(longest, int) else ""
+        message = f"{manifest.label} runs once everything is healthy{limit}, and restarts nothing"
+        reason = "it is a hook (PostSync); if it fails, so does the sync, and Argo CD retries it"
+        yield Effect(Risk.CHANGES, message, reason, "", (manifest.label,))
 
 
 def pruned(context: Context) -> Iterator[Effect]:

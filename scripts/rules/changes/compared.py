@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.chain import node_config
-from scripts.kubernetes import containers
+from scripts.kubernetes import containers, sync
 from scripts.kubernetes.manifest import Manifest, Where
 from scripts.kubernetes.workloads import makers, workloads
 from scripts.rules.snapshot import Objects
@@ -28,8 +28,7 @@ def changed_in_place(objects: Objects, *kinds: str) -> Iterator[tuple[Manifest, 
             continue
         notes = new.annotations
         options = {part.strip() for part in str(notes.get(OPTIONS, "")).split(",")}
-        hook = "argocd.argoproj.io/hook" in notes or "helm.sh/hook" in notes
-        if not hook and not {"Force=true", "Replace=true"} <= options:
+        if not sync.is_hook(new) and not {"Force=true", "Replace=true"} <= options:
             yield old, new
 
 

@@ -24,10 +24,6 @@ _GUARDS = (*_BOUNDS, "NetworkPolicy", "PodDisruptionBudget")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,9}")
 
 
-def _is_hook(manifest: Manifest) -> bool:
-    return sync.HOOK in manifest.annotations or sync.HELM_HOOK in manifest.annotations
-
-
 def _is_moved(manifest: Manifest) -> bool:
     """Return whether an annotation moves an object to another wave than its default."""
     return sync.wave_of(manifest) != sync.wave(manifest)
@@ -59,7 +55,9 @@ def sync_wave_before_dependency(objects: Objects) -> Iterator[Problem]:
     """
     misplaced = dict[str, tuple[Manifest, Manifest, list[str]]]()
     for user, needed in _needs(objects):
-        if sync.wave_of(needed) > sync.wave_of(user) and not (_is_hook(user) or _is_hook(needed)):
+        if sync.wave_of(needed) > sync.wave_of(user) and not (
+            sync.is_hook(user) or sync.is_hook(needed)
+        ):
             wrong, other = (user, needed) if _is_moved(user) else (needed, user)
             misplaced.setdefault(wrong.label, (wrong, other, []))[2].append(other.label)
     for wrong, other, others in misplaced.values():
@@ -153,7 +151,7 @@ def sync_wave_out_of_order(objects: Objects) -> Iterator[Problem]:
     """
     by_component = dict[str, Manifest]()
     for workload in objects.workloads:
-        if not _is_hook(workload.manifest):
+        if not sync.is_hook(workload.manifest):
             by_component.setdefault(workload.manifest.component, workload.manifest)
     present = [component for component in _ORDER if component in by_component]
     pairs = [*pairwise(present), *((last, user) for last in present[-1:] for user in _AFTER)]
@@ -190,7 +188,7 @@ def sync_wave_waits_for_external_health(objects: Objects) -> Iterator[Problem]:
     last, least = max(chain, key=sync.wave_of), max(map(sync.wave, chain))
     for manifest in objects.manifests:
         # By default, it is in a later wave than the chain.
-        waits = sync.wave(manifest) > least and not _is_hook(manifest)
+        waits = sync.wave(manifest) > least and not sync.is_hook(manifest)
         # sync-wave-out-of-order reports workloads.
         if manifest.kind.lower() in PODS:
             continue
