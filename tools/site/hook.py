@@ -74,7 +74,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Return the page's text, in the form that Python-Markdown reads as GitHub does."""
     _Links.page = page.file.src_uri
     if page.file.src_uri == ITS_PAGE and os.environ.get("OVERVIEW"):
-        title, _, rest = markdown.partition("\n")
+        title, rest = markdown.partition("\n")[::2]
         markdown = f"{title}\n\n**[The overview of this revision]({OVERVIEW})**\n{rest}"
     return as_on_github(markdown)
 
