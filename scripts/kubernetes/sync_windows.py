@@ -192,8 +192,8 @@ def _times(
     try:
         schedule = cron.read(str(window.get("schedule") or ""))
     except ValueError as error:
-        fix = 'write a cron expression such as schedule: "0 22 * * *"'
-        return Blocked(index, "schedule", f"schedule is invalid: {error}", fix), None
+        advised = 'write a cron expression such as schedule: "0 22 * * *"'
+        return Blocked(index, "schedule", f"schedule is invalid: {error}", advised), None
     return None, (duration, schedule)
 
 
