@@ -32,7 +32,7 @@ class Clones:
         monkeypatch.setattr(toolchain, "GO_LOCK", pins / "go.txt")
         monkeypatch.setattr(toolchain, "_build", self._build)
         monkeypatch.setenv(tool_store.VARIABLE, str(self.store))
-        self.makes = self._a_program
+        self.makes: Callable[[Path], None] = self._a_program
 
     def _build(self, name: str, making: str, target: Path) -> None:
         self.builds += 1

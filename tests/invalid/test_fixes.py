@@ -74,6 +74,12 @@ def more_of(before: list[Finding], after: list[Finding]) -> list[str]:
     ]
 
 
+def concerned(mistake: Mistake, root: Path) -> list[str]:  # noqa: F811
+    """Return the environments to look at: staging has no profile that dev and prod do not have."""
+    is_staging = any("staging" in text for text in (*mistake.files, *mistake.preparations))
+    return [name for name in layout.environments(root) if is_staging or name != "staging"]
+
+
 @pytest.mark.parametrize("name", names())
 def test_what_can_be_fixed_is_gone(
     name: str,
@@ -87,7 +93,7 @@ def test_what_can_be_fixed_is_gone(
         prepare(line, whole)
     wanted = [each for each in mistake.arguments[1:] if (whole / f"overlays/{each}").is_dir()]
     there = state(str(whole.root))
-    before, done, after = fixed(whole.root, wanted or layout.environments(whole.root))
+    before, done, after = fixed(whole.root, wanted or concerned(mistake, whole.root))
     assert [finding for finding in after if finding.edits] == []
     changed = {path for path, what in state(str(whole.root)).items() if there.get(path) != what}
     assert changed - set(done.new) == {str(Path(file).parent) for file in done.new} & changed
