@@ -64,7 +64,7 @@ def wave_of(manifest: Manifest) -> int:
 
 
 def is_hook(manifest: Manifest) -> bool:
-    """Return whether Argo CD creates the object again in each sync, and compares it with nothing."""
+    """Return whether Argo CD makes the object again in each sync, and compares it with nothing."""
     return HOOK in manifest.annotations or HELM_HOOK in manifest.annotations
 
 
