@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import yaml
 
 from scripts.chain import identity
 from scripts.cluster import argocd
+from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.control_plane import CONTROLLERS_VERSION
 from scripts.core import toolchain
@@ -116,6 +117,8 @@ def secrets(cluster: Cluster, person: Person) -> Iterator[list[str]]:
 @pytest.fixture
 def by_hand(cluster: Cluster) -> Iterator[None]:
     """Let Argo CD leave dev alone, so that nothing repairs what the test changes."""
+    kinds = ("ConfigMap", "PodDisruptionBudget", "ServiceAccount")
+    before = {kind: kept(cluster.api.objects(kind, DEV)) for kind in kinds}
     pause(cluster, "true")
     yield
     for name in ("made-by-hand", "removed-from-git"):
@@ -123,7 +126,19 @@ def by_hand(cluster: Cluster) -> Iterator[None]:
             cluster.api.delete("ConfigMap", name, DEV)
     pause(cluster, None)
     steps.refresh(cluster, [DEV])
+    for kind, own in before.items():
+
+        def healed(there: dict[str, Object], own: dict[str, Any] = own) -> bool:
+            return kept(there.values()) == own
+
+        cluster.api.until(kind, healed, f"{kind} of {DEV} healed", namespace=DEV)
     steps.wait_synced(cluster, [DEV])
+
+
+def kept(objects: Iterable[Object]) -> dict[str, Any]:
+    """Return what a sync restores of objects, by name."""
+    fields = ("data", "automountServiceAccountToken")
+    return {each["metadata"]["name"]: [each.get(field) for field in fields] for each in objects}
 
 
 def pause(cluster: Cluster, value: str | None) -> None:
