@@ -143,7 +143,7 @@ def _offset(name: str) -> timedelta:
 
     try:
         return _BEGIN.astimezone(ZoneInfo(name)).utcoffset() or timedelta()
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):
         return timedelta()
 
 
@@ -187,8 +187,7 @@ def _times(
         return Blocked(index, "duration", str(error), advice.write("duration", "1h")), None
     if str(window.get("schedule") or "").startswith("@"):
         reason = f"schedule is {window['schedule']}, and Argo CD reads only five fields here"
-        fix = advice.write("schedule", "0 0 * * *")
-        return Blocked(index, "schedule", reason, fix), None
+        return Blocked(index, "schedule", reason, advice.write("schedule", "0 0 * * *")), None
     try:
         schedule = cron.read(str(window.get("schedule") or ""))
     except ValueError as error:

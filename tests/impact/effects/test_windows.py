@@ -44,6 +44,8 @@ def test_new_windows_say_how_long_they_hold_up_a_sync() -> None:
         "CHANGES: AppProject/linea-prod holds up Argo CD for up to 64h at a time, 38% of all times;"
         " before, it was never held up"
     )
+    unknown = {**WEEKEND, "timeZone": "Headquarters"}
+    assert told(PROD, with_windows(unknown)) == [added], "Argo CD uses UTC"
     (removed,) = told(with_windows(OPEN), PROD)
     assert removed == (
         "CHANGES: sync windows no longer hold up Argo CD;"
