@@ -105,12 +105,18 @@ def test_a_torn_or_changed_copy_is_written_again(released: Repository) -> None:
     template = folder / TEMPLATE
     assert not template.stat().st_mode & 0o222
     text = template.read_bytes()
-    for break_it in (
-        lambda: template.unlink(),
-        lambda: (template.chmod(0o644), template.write_bytes(text + b"# mine\n")),
-        lambda: (folder / "chart/templates/besu/new.yaml").write_bytes(b"a: b\n"),
-        lambda: shutil.rmtree(folder / "base"),
-    ):
+
+    def change() -> None:
+        template.chmod(0o644)
+        template.write_bytes(text + b"# mine\n")
+
+    def add() -> None:
+        (folder / "chart/templates/besu/new.yaml").write_bytes(b"a: b\n")
+
+    def tear() -> None:
+        shutil.rmtree(folder / "base")
+
+    for break_it in (template.unlink, change, add, tear):
         break_it()
         releases._materialised.cache_clear()
         assert environment.load(released.root, "prod").source == folder
