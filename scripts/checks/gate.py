@@ -90,6 +90,7 @@ def check(root: Path, _: Sequence[Any] = ()) -> list[Finding]:
     workflows = [each for each in documents if isinstance(each.data, dict)]
     if not findings:
         findings += _sessions(root, workflows)
+        findings += _closing(workflows)
     findings += [found for each in workflows for found in _permissions(each)]
     return findings + list(_owners(root))
 
@@ -124,6 +125,23 @@ def _sessions(root: Path, workflows: Sequence[Document]) -> Iterator[Finding]:
         if document not in gates:
             fix = "add pull_request to on in this workflow"
         yield document.finding(_ID, list(path), message, fix)
+
+
+def _closing(workflows: Sequence[Document]) -> Iterator[Finding]:
+    """Yield a finding if the job that branch protection names may be green after a failure."""
+    for each in workflows:
+        jobs = each.data.get("jobs")
+        for name, job in jobs.items() if isinstance(jobs, dict) else ():
+            if not isinstance(job, dict) or "toJSON(needs)" not in str(job.get("steps")):
+                continue
+            if job.get("continue-on-error") not in (None, False):
+                message = f"the failure of the job {name} is ignored, so that it always passes"
+                path = ["jobs", name, "continue-on-error"]
+                yield each.finding(_ID, path, message, "remove continue-on-error here")
+            elif str(job.get("if")).strip("${} ") != "always()":
+                message = f"GitHub skips the job {name} if another one fails, and a skipped job"
+                message += " counts as passed"
+                yield each.finding(_ID, ["jobs", name, "if"], message, "write if: always()")
 
 
 _BASE = "${{ github.event_name == 'pull_request' && 'HEAD^1' || '' }}"

@@ -19,6 +19,7 @@ SESSIONS = "session: [check, validate, policy, lint, tests, e2e, admission]"
 STEP = "      - if: matrix.session == 'validate'\n"
 VALIDATE = 'run: python -m nox -s validate -- --format github ${BASE:+--against "$BASE"}'
 POLICY = "run: python -m nox -s policy -- --format github"
+CLOSING = "    if: always()\n"
 READ = "permissions:\n  contents: read\n"
 
 
@@ -83,6 +84,8 @@ def test_what_keeps_the_gate_is_not_reported(root: Path, file: str, old: str, ne
             "cont",
             "",
         ),
+        (PULL, CLOSING, "", "required:", "a skipped job"),
+        (PULL, CLOSING, f"{CLOSING}    continue-on-error: true\n", "continue", "always passes"),
         (PULL, VALIDATE, f"{VALIDATE} || true", "run", "goes on after a failure"),
         (PULL, VALIDATE, "run: python -m nox -s validate", "run", "--against"),
         (PULL, POLICY, f"{POLICY} || true", "run", "goes on after a failure"),
