@@ -13,6 +13,8 @@ from tests.git import attempt, committed, git
 
 BESU = "chart/templates/besu/statefulset.yaml"
 POLICY = "chart/templates/besu/networkpolicy.yaml"
+FIRST_INCLUDE = "chart/templates/_verify.tpl"
+"""The first file that includes the helper linea-stack.peer."""
 FINDING = re.compile(r"^(\S+?)(?::(\d+)(?::\d+)?)?  (?:error|warning)  (\S+)", re.MULTILINE)
 
 
@@ -180,7 +182,7 @@ def test_a_committed_change_is_found_by_the_revision_that_it_is_compared_with(
     repository.replace(file, old, new)
     git(repository.root, "commit", "-q", "-a", "-m", "x")
     told = places(repository, found(repository, name, capsys, "--against", "HEAD~1"), rule)
-    assert {each for each, _ in told} == {POLICY if edit == "a helper renamed" else file}
+    assert {each for each, _ in told} == {FIRST_INCLUDE if edit == "a helper renamed" else file}
     repository.replace("overlays/prod/values.yaml", "host: rpc.", "host: rpc.new.")
     repository.replace("overlays/dev/values.yaml", "192.0.2.0/24", "198.51.100.0/24")
     told = places(repository, found(repository, name, capsys, "--against", "unknown"), rule)
