@@ -226,7 +226,9 @@ def _build(name: str, making: str, target: Path) -> None:
     find_go(folder)
     # -s -w: without symbols it is a third smaller. -X: Kubernetes has its version only from here.
     flags = f"-s -w -X k8s.io/component-base/version.gitVersion={version(name)}"
-    command: list[str | Path] = ["build", "-ldflags", flags, "-o", target, _packages(folder)[name]]
+    # What -w leaves out takes a seventh of the compiler's time.
+    command: list[str | Path] = ["build", "-gcflags=all=-dwarf=false", "-ldflags", flags]
+    command += ["-o", target, _packages(folder)[name]]
     go(command, folder, making, folder / "go.sum")
 
 
