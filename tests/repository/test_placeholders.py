@@ -94,9 +94,10 @@ OWNERS = frozenset(
 
 RESERVED = re.compile(
     r"((.+\.)?example(\.(com|net|org))?|.+\.(test|invalid)|localhost|.+\.svc(\.cluster\.local)?"
+    r"|[0-9a-f]+\.gr7\.us-east-1\.eks\.amazonaws\.com"
     r"|(127|10)\.[0-9.]+|192\.0\.2\.\d+|198\.51\.100\.\d+|203\.0\.113\.\d+)"
 )
-"""RFC 2606, RFC 5737, RFC 1918; and Services of the cluster."""
+"""RFC 2606, RFC 5737, RFC 1918; Services of the cluster; and the form that EKS gives addresses."""
 
 URL = re.compile(r"(?:https?|ssh|git)://(?:[^\s/@\"'<>]+@)?([A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)")
 GITHUB = re.compile(r"(?<!git-lfs\.)github(?:usercontent)?\.com[:/]([A-Za-z0-9-]+)/[A-Za-z0-9_.-]+")
