@@ -154,6 +154,16 @@ def test_nothing_differs_after_a_sync(person: Person, secrets: list[str]) -> Non
     assert person.drift()["notes"] == []
 
 
+def test_the_overview_shows_the_state_of_the_cluster(person: Person, secrets: list[str]) -> None:
+    arguments = ("overview", "dev", "--live", "--context", "dev=linea", "--format", "json")
+    done = person.repository.run(*arguments, **person.variables)
+    assert done.code == 0, done.err
+    (dev,) = json.loads(done.out)["environments"]
+    live = dev["live"]
+    assert (live["sync"], live["health"], live["drift"]) == ("Synced", "Healthy", [])
+    assert (live["problem"], live["misfits"]) == ("", [])
+
+
 def test_each_change_by_hand_is_told_by_its_meaning_and_no_secret_is_shown(
     cluster: Cluster, person: Person, secrets: list[str], by_hand: None
 ) -> None:
