@@ -103,7 +103,25 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         import argcomplete
 
         argcomplete.autocomplete(parser)
-    return parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        _reject(commands.choices[options.command], unknown)
+    return options
+
+
+def _reject(command: argparse.ArgumentParser, unknown: Sequence[str]) -> None:
+    """End with the usage of the command that has the unknown arguments, and what they may mean."""
+    import difflib
+
+    known = re.findall(r"--[a-z-]+", command.format_usage())
+    meant = [
+        near
+        for word in unknown
+        if word.startswith("--")
+        for near in difflib.get_close_matches(word.partition("=")[0], known, 1)
+    ]
+    hint = f"; did you mean {', '.join(meant)}?" if meant else ""
+    command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
 
 def _add(

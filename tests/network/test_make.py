@@ -85,6 +85,8 @@ def test_a_secret_that_is_independent_of_the_chain_is_created_when_needed(
         (("dev", "--validators", "abc"), "abc: write a whole number"),
         (("dev", "--chain-id", "1.5"), "1.5: write a whole number"),
         (("dev", "--valid", "4"), "unrecognized arguments: --valid"),
+        (("dev", "--validator", "4"), "--validator 4; did you mean --validators?"),
+        (("dev", "--nonsense"), "usage: nox -s network -- [-h] [--validators N]"),
         (("dev", "--validators"), "usage: nox -s network -- [-h] [--validators N]"),
         (("prod", "dev"), "write only one environment: prod or dev"),
         ((), "ENVIRONMENT"),
