@@ -393,11 +393,13 @@ def _article(name: str) -> str:
 
 
 def _with_example(text: str, parts: Sequence[Schema]) -> str:
-    """Return an instruction with the first example at the end of its first sentence."""
+    """Return an instruction with the first example at the end of its first sentence, if new."""
     good = example(parts)
     if good is None or isinstance(good, bool):
         return text
     head, stop, tail = text.partition(". ")
+    if isinstance(good, str) and re.search(rf"(?<![\w.-]){re.escape(good)}(?![\w-])", head):
+        return text
     return f"{head}, for example {flow(good)}{stop}{tail}"
 
 
