@@ -122,7 +122,7 @@ def _texts(root: Path, wanted: Wanted, old: Environment) -> tuple[Texts, dict[st
     if "example" in yaml.safe_load(settings):
         settings = yaml_edits.applied(settings, [Edit("", Action.REMOVE, ("example",))])
     if wanted.cluster:
-        key = "server" if wanted.cluster.startswith("https://") else "name"
+        key = "server" if "://" in wanted.cluster else "name"
         settings = environment_files.edited(
             settings, {("cluster",): {key: wanted.cluster}}, f"overlays/{wanted.like}/{SETTINGS}"
         )

@@ -136,7 +136,7 @@ def _environment(name: str, model: str, like: Like, terminal: _Terminal) -> dict
         "cluster as Argo CD knows it: its name or its URL",
         "https://kubernetes.default.svc",
     )
-    found["cluster"] = {"server" if cluster.startswith("https://") else "name": cluster}
+    found["cluster"] = {"server" if "://" in cluster else "name": cluster}
     if like.is_on_aws:
         found |= _on_aws(like, ask)
     if like.has("networkPolicy", "rpcFrom"):

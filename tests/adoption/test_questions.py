@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.adoption import answers, questions
-from scripts.core.findings import UsageError
+from scripts.core.findings import UsageError, UserError
 from scripts.environments import placeholders
 from tests.conftest import ROOT, Repository
 
@@ -51,6 +51,17 @@ def test_a_person_answers_what_the_wanted_environments_need(repository: Reposito
     assert found.namespace("live") == "linea-live"
     assert found.host("live", "rpc") == "rpc.live.acme.test"
     assert found.role("live", "backup") == "arn:aws:iam::000011112222:role/linea-live-backup"
+
+
+def test_a_cluster_without_tls_is_a_url_and_not_a_name(repository: Repository) -> None:
+    file, _ = asked(
+        repository,
+        *("https://git.acme.test/linea.git", "", "trial=dev"),
+        *("", "http://10.0.0.1:8080", ""),
+    )
+    with pytest.raises(UserError) as error:
+        answers.load(repository.root, file)
+    assert "begins with https://" in error.value.findings[0].fix
 
 
 def test_answers_that_end_early_write_nothing(repository: Repository) -> None:
