@@ -42,7 +42,7 @@ def lines(root: Path, answers: Answers) -> Iterator[str]:
     yield from _clusters(root, answers)
     yield from _task(
         "give Argo CD read access, with the very same address",
-        f"argocd repo add {shlex.quote(url)} --core",
+        f"argocd repo add {shlex.quote(url)}{_credentials(url)} --core",
     )
     yield from _task(
         "apply the app of apps, after the Secrets of the first environment",
@@ -53,6 +53,13 @@ def lines(root: Path, answers: Answers) -> Iterator[str]:
 def _task(what: str, *commands: str) -> Iterator[str]:
     yield f"  [ ] {what}"
     yield from (f"        {command}" for command in commands)
+
+
+def _credentials(url: str) -> str:
+    """Return the options with which Argo CD reads a private repository."""
+    if url.startswith("https://"):
+        return " --username <user> --password <token>"
+    return "" if url.startswith("file:") else " --ssh-private-key-path <deploy key>"
 
 
 def _clusters(root: Path, answers: Answers) -> Iterator[str]:

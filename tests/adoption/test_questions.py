@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.adoption import answers, questions
+from scripts.adoption import answers, checklist, questions
 from scripts.core.findings import UsageError, UserError
 from scripts.environments import placeholders
 from tests.conftest import ROOT, Repository
@@ -62,6 +62,22 @@ def test_a_cluster_without_tls_is_a_url_and_not_a_name(repository: Repository) -
     with pytest.raises(UserError) as error:
         answers.load(repository.root, file)
     assert "begins with https://" in error.value.findings[0].fix
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("https://git.acme.test/linea.git", " --username <user> --password <token>"),
+        ("ssh://git@git.acme.test:2222/linea.git", " --ssh-private-key-path <deploy key>"),
+        ("git@git.acme.test:linea.git", " --ssh-private-key-path <deploy key>"),
+    ],
+)
+def test_the_checklist_gives_argo_cd_credentials_that_fit_the_address(
+    repository: Repository, url: str, options: str
+) -> None:
+    file, _ = asked(repository, url, "", "dev", "", "", "")
+    lines = checklist.lines(repository.root, answers.load(repository.root, file))
+    assert f"        argocd repo add {url}{options} --core" in lines
 
 
 def test_answers_that_end_early_write_nothing(repository: Repository) -> None:
