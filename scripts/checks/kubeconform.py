@@ -96,9 +96,8 @@ def _check(
     program = toolchain.tool("kubeconform")
     # One worker: each would compile the schemas of all kinds, which takes most of the time.
     command: list[str | Path] = [program, "-strict", "-output", "json", "-n", "1"]
-    for location in locations:
-        command += ["-schema-location", location]
-    for location in api_schemas.locations(kubernetes_version):
+    # The first that has a kind decides: no file in base/crds/ replaces a schema of Kubernetes.
+    for location in (*api_schemas.locations(kubernetes_version), *locations):
         command += ["-schema-location", location]
     # Together in one file, the objects take less time. Only errors need to name the file.
     if not _results(command, {"all.yaml": "\n---\n".join(files.values())}):
@@ -285,14 +284,12 @@ def _schema(
 ) -> dict[str, Any]:
     """Return the schema of an object's kind; empty if there is none."""
     file = openapi.file_name(str(found.get("apiVersion")), kind)
-    if file in own:
-        return own[file]
     for location in api_schemas.locations(kubernetes_version):
         path = Path(location.removesuffix(openapi.LOCATION)) / file
         if path.is_file():
             schema: dict[str, Any] = json.loads(path.read_text("utf-8"))
             return schema
-    return {}
+    return own.get(file, {})
 
 
 def place(problem: InvalidField) -> tuple[str | int, ...]:

@@ -6,6 +6,7 @@ fields an object of such a kind may have.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -77,6 +78,12 @@ def _of_file(path: Path, root: Path) -> Iterator[Definition]:
         yield _definition(file, data)
 
 
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_GROUP = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})+")
+_KIND = re.compile("[A-Za-z]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+_VERSION = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+"""The names that the API server accepts. They become the name of the schema's file."""
+
 _TYPES: dict[tuple[str, ...], type] = {
     ("spec", "group"): str,
     ("spec", "names", "kind"): str,
@@ -105,6 +112,11 @@ def _definition(file: str, data: Any) -> Definition:
             name = ".".join(path) if are_whole else "a schema in spec.versions"
             raise UserError(invalid(file, f"the definition lacks {name}"))
     spec = data["spec"]
+    names = [(_GROUP, spec["group"], "group"), (_KIND, spec["names"]["kind"], "kind")]
+    names += [(_VERSION, version["name"], "version") for version in versions]
+    for form, name, what in names:
+        if not form.fullmatch(name):
+            raise UserError(invalid(file, f"{name!r} is not a valid {what} of a definition"))
     is_cluster_scoped = spec["scope"] == "Cluster"
     return Definition(file, spec["group"], spec["names"]["kind"], is_cluster_scoped, data)
 
