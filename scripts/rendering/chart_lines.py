@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts.core import paths, safe_files
 from scripts.environments.environment import Environment
@@ -38,3 +39,24 @@ def place(
         return None
     line = own[number - 1]
     return safe_files.name(file, root), number, len(line) - len(line.lstrip()) + 1
+
+
+_MANY_LINES = 2
+
+
+def is_another(
+    before: Mapping[tuple[str, str], Any],
+    after: Mapping[tuple[str, str], Any],
+    key: tuple[str, str],
+    path: Sequence[str | int],
+) -> bool:
+    """Return whether a field that an experiment has changed keeps less than half of its lines.
+
+    A default that writes one line of a file, such as the level of a log, does not decide the rest.
+    Fields of few lines, and objects that came, went or got another name, count as changed.
+    """
+    old, new = (paths.get(objects.get(key), path) for objects in (before, after))
+    if not isinstance(old, str) or not isinstance(new, str) or old.count("\n") < _MANY_LINES:
+        return True
+    lines = set(old.splitlines())
+    return len(lines & set(new.splitlines())) * 2 < len(lines)

@@ -175,6 +175,8 @@ def deciding_values(
         for index in list(untried):
             manifest, path = fields[index]
             changed = after is not None and _changed(before, after, _key(manifest), path)
+            if changed and after is not None and not paths.has(own_values, leaf):
+                changed = chart_lines.is_another(before, after, _key(manifest), path)
             untried[index] -= index in likely
             if changed and (index in likely or index not in deciding):
                 deciding[index] = leaf
