@@ -15,10 +15,10 @@ from scripts.adoption import checklist, journal, plan, rehearsal
 from scripts.adoption.answers import Answers
 from scripts.adoption.plan import Plan
 from scripts.checks import layers
-from scripts.core import programs
+from scripts.core import programs, yaml_edits
 from scripts.core.findings import Finding, UsageError, UserError
 from scripts.core.sentences import joined
-from scripts.environments import layout
+from scripts.environments import image_lock, layout
 from scripts.environments.environment import NETWORK
 from scripts.output import update
 
@@ -48,10 +48,28 @@ def adopt(root: Path, file: Path, stream: TextIO) -> list[Finding]:
             print(rehearsal.chain(root, answers, name).partition("\n")[0], file=stream)
     given.forget()
     update.update(root, (), stream)
-    findings = layers.validate(root, layers.rendered(root, layout.environments(root)))
+    findings = _validate(root)
+    if wanted:
+        _remove_unused_digests(root, findings, stream)
+        findings = _validate(root)
     for line in checklist.lines(root, answers):
         print(line, file=stream)
     return findings
+
+
+def _validate(root: Path) -> list[Finding]:
+    return layers.validate(root, layers.rendered(root, layout.environments(root)))
+
+
+def _remove_unused_digests(root: Path, findings: Sequence[Finding], stream: TextIO) -> None:
+    """Remove the digests of images that only the removed examples ran."""
+    edits = [edit for each in findings if each.rule == "unused-digest" for edit in each.edits]
+    if edits:
+        lock = root / image_lock.LOCK
+        lock.write_text(yaml_edits.applied(lock.read_text("utf-8"), edits), "utf-8")
+        image_lock.load.cache_clear()
+        given.forget()
+        print("removed the digests of images that your environments do not run", file=stream)
 
 
 def _say(answers: Answers, wanted: Plan, stream: TextIO) -> None:

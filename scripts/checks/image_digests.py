@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from scripts.core import advice
 from scripts.core.findings import Finding, Severity
 from scripts.core.yamlio import Document
 from scripts.environments import environment, git_index, image_lock, layout
@@ -77,8 +78,8 @@ def _unused(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
     for name in lock.data or {}:
         if name not in used:
             message = f"the digest is unused: no environment runs {name}"
-            fix = f"remove {name}"
-            yield lock.finding("unused-digest", [name], message, fix, severity=Severity.WARNING)
+            fix, rule = advice.remove(name), "unused-digest"
+            yield lock.finding(rule, [name], message, fix, severity=Severity.WARNING)
 
 
 def _shared(lock: Document) -> Iterable[Finding]:

@@ -146,6 +146,8 @@ def test_one_environment_needs_one_command_and_no_aws(cloned: Repository) -> Non
     assert f"repoURL: {url}" in (cloned / "argocd/root.yaml").read_text("utf-8")
     assert "  [ ] create the Secrets in the namespace linea-trial" in done.out
     assert "aws" not in done.out
+    assert "rclone" not in (cloned / "base/images.yaml").read_text("utf-8")
+    assert "unused-digest" not in done.out
     assert "exists" in cloned.run("adopt").out
 
 
