@@ -350,6 +350,14 @@ def _names(root: Path, environment: Environment, manifest: Manifest) -> Iterable
         message = f"{manifest.namespace!r} is not a valid name of a namespace"
         fix = f"remove metadata.namespace, so that the object is in {environment.namespace}"
         yield finding("invalid-object-name", ["metadata", "namespace"], message, fix)
+    elif _is_own(manifest) and manifest.namespace != environment.namespace:
+        # Without a patch, environment.load reports it.
+        message = (
+            f"{manifest.label} is in the namespace {manifest.namespace}, not in "
+            f"{environment.namespace}: an environment has objects in its own namespace only"
+        )
+        fix = "remove this operation of the patch"
+        yield finding("namespace-not-allowed", ["metadata", "namespace"], message, fix)
     elif _is_vendored(manifest) and manifest.namespace != environment.namespace:
         # The project is made from the manifests, so no later step would reject it.
         message = (
@@ -368,6 +376,11 @@ def _names(root: Path, environment: Environment, manifest: Manifest) -> Iterable
         message = f"the sync wave {wave!r} is not an integer"
         fix = f'write an integer in quotes, for example {WAVE}: "5"'
         yield finding("invalid-sync-wave", ["metadata", "annotations", WAVE], message, fix)
+
+
+def _is_own(manifest: Manifest) -> bool:
+    """Return whether people wrote the object beside the chart."""
+    return not manifest.template.startswith("chart/")
 
 
 def _is_vendored(manifest: Manifest) -> bool:
