@@ -371,6 +371,14 @@ def _names(root: Path, environment: Environment, manifest: Manifest) -> Iterable
         message = f"the namespace {manifest.namespace} belongs to Kubernetes or Argo CD"
         fix = f"remove metadata.namespace, so that the object is in {environment.namespace}"
         yield finding("namespace-not-allowed", ["metadata", "namespace"], message, fix)
+    elif manifest.namespace != environment.namespace and _is_moved(environment, manifest):
+        # Another environment's namespace would be permitted to it, too.
+        message = (
+            f"a patch moves {manifest.label} to the namespace {manifest.namespace}: an environment "
+            "has objects in its own namespace only, and where values name another one"
+        )
+        fix = "remove this operation of the patch"
+        yield finding("namespace-not-allowed", ["metadata", "namespace"], message, fix)
     wave = manifest.metadata["annotations"][WAVE]
     if not re.fullmatch(r"[-+]?[0-9]{1,9}", str(wave)):
         message = f"the sync wave {wave!r} is not an integer"
@@ -381,6 +389,16 @@ def _names(root: Path, environment: Environment, manifest: Manifest) -> Iterable
 def _is_own(manifest: Manifest) -> bool:
     """Return whether people wrote the object beside the chart."""
     return not manifest.template.startswith("chart/")
+
+
+def _is_moved(environment: Environment, manifest: Manifest) -> bool:
+    """Return whether a patch may have written the object's namespace."""
+    return any(
+        operation["path"] in ("", "/metadata", "/metadata/namespace") and operation["op"] != "test"
+        for patch in environment.patches
+        if (patch.kind, patch.name) == (manifest.kind, manifest.name)
+        for operation in patch.operations
+    )
 
 
 def _is_vendored(manifest: Manifest) -> bool:
