@@ -42,7 +42,7 @@ def compare(api: Client, wanted: Wanted, root: Path) -> tuple[list[ObjectDrift],
         elif live == cluster.NOT_FOUND:
             message = "pods that need it wait"
             if (root / script).is_file():
-                message += f": sh {script} creates it"
+                message += f": sh {script} --context <context> creates it"
             differ.append(ObjectDrift(label, "missing", "", message))
         elif isinstance(live, dict) and (fields := tuple(_fields(root, wanted, name, keys, live))):
             message = "it was made by hand, so no sync repairs it"
