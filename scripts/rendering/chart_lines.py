@@ -53,8 +53,11 @@ def is_another(
     """Return whether a field that an experiment has changed keeps less than half of its lines.
 
     A default that writes one line of a file, such as the level of a log, does not decide the rest.
-    Fields of few lines, and objects that came, went or got another name, count as changed.
+    Fields other than files of a ConfigMap, files of few lines, and objects that came, went or got
+    another name, count as changed.
     """
+    if path[0] != "data":
+        return True
     old, new = (paths.get(objects.get(key), path) for objects in (before, after))
     if not isinstance(old, str) or not isinstance(new, str) or old.count("\n") < _MANY_LINES:
         return True

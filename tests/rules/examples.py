@@ -39,11 +39,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from unittest import mock
 
 import yaml
 
 from scripts.checks import run_rules
-from scripts.core import findings, json_schema, yamlio
+from scripts.core import findings, json_schema, safe_files, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.yamlio import Document
 from scripts.environments import environment, patches
@@ -120,7 +121,8 @@ class Laid:
 
     def located(self, problems: Sequence[tuple[Rule, Problem]]) -> list[Finding]:
         """Return problems of the chart's objects as findings."""
-        return run_rules.located(EXAMPLE, self.environment, problems)
+        with mock.patch.object(safe_files, "read", _read):
+            return run_rules.located(EXAMPLE, self.environment, problems)
 
     def _of_its_own(self, rule: Rule, problem: Problem) -> Finding:
         """Return a problem of an object that the example brings, at its place there."""
@@ -137,6 +139,15 @@ class Laid:
             self.environment.name,
             rule.severity,
         )
+
+
+_of_files = safe_files.read
+
+
+def _read(path: Path, root: Path) -> bytes:
+    """Return a file of the example's environments, or of these examples, which lie over them."""
+    own = ROOT / path.relative_to(EXAMPLE) if path.is_relative_to(EXAMPLE) else path
+    return _of_files(path, root) if path.exists() else _of_files(own, ROOT)
 
 
 @lru_cache
