@@ -70,9 +70,8 @@ def actors(manifests: Iterable[Manifest], load_balancer: str) -> list[Actor]:
     for workload, template in pods(manifests):
         labels = template["metadata"]["labels"]
         address = f"{subnet}.{len(found) + 1}"
-        found[labels[COMPONENT]] = Actor(
-            labels[COMPONENT], address, workload.namespace or NAMESPACE, labels
-        )
+        name = labels.get(COMPONENT, workload.name)
+        found[name] = Actor(name, address, workload.namespace or NAMESPACE, labels)
     first = next(iter(found.values()))
     stranger = {"app.kubernetes.io/name": "stranger", "k8s-app": "kube-dns"}
     return [

@@ -278,6 +278,7 @@ def test_helm_test_reaches_besu_and_names_and_nothing_else() -> None:
     test = Actor("test", "10.0.64.200", among[0].namespace, pod.metadata["labels"])
     assert {flow for flow in allowed(stack, [*among, test]) if "test" in flow[:2]} == {
         ("test", "besu", "8545/TCP"),
+        ("test", "besu", "8546/TCP"),
         ("test", "DNS", "53/TCP"),
         ("test", "DNS", "53/UDP"),
     }

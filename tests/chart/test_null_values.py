@@ -28,8 +28,9 @@ VALUES: dict[str, Any] = load(CHART / "values.yaml", ROOT).data
 FULLEST: dict[str, Any] = load(FULL, ROOT).data
 
 OF_PODS = {
-    "affinity", "extraArgs", "extraEnv", "imagePullSecrets", "nodeSelector", "podAnnotations",
-    "podLabels", "tolerations", "topologySpreadConstraints",
+    "affinity", "extraArgs", "extraContainers", "extraEnv", "extraVolumeMounts", "extraVolumes",
+    "fsGroup", "imagePullSecrets", "initContainers", "nodeSelector", "podAnnotations", "podLabels",
+    "priorityClassName", "runAsGroup", "runAsUser", "tolerations", "topologySpreadConstraints",
 }  # fmt: skip
 """What a pod can do without; a profile may set it."""
 
@@ -130,7 +131,7 @@ BELOW = "which removes its keys"
         (
             "besu:\n  persistence:\n    # size: 100Gi\n",
             "2:3",
-            f"besu.persistence is empty, {BELOW} (size, storageClassName, accessModes)",
+            f"besu.persistence is empty, {BELOW} (enabled, size, storageClassName, accessModes)",
         ),
         (
             "sequencer:\n",
