@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import urllib.error
@@ -114,7 +116,17 @@ def person(tmp_path: Path) -> Iterator[Person]:
         on_another_cluster(Repository(cluster.remote.checkout), cluster.plane.url)
         cluster.remote.push("adopted")
         shutil.copytree(mine / ".secrets", cluster.remote.checkout / ".secrets")
-        yield Person(cluster, cluster.argo_cd.start_api(), home)
+        address = cluster.argo_cd.start_api()
+        until(lambda: accepts(address), "an API server of Argo CD that accepts connections")
+        yield Person(cluster, address, home)
+
+
+def accepts(address: str) -> bool:
+    """Return whether a program listens at the address."""
+    host, _, port = address.partition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+        return True
+    return False
 
 
 def on_another_cluster(repository: Repository, server: str) -> None:
