@@ -320,7 +320,9 @@ def test_a_renamed_environment_is_compared_with_what_it_replaces(kept: Repositor
     assert done.code == 1
     place = "overlays/development/environment.yaml:2:1  error  environment-renamed"
     assert place in done.out
-    assert "→ write name: dev, and rename the folder back to overlays/dev; nox -s rename" in done.out
+    assert (
+        "→ write name: dev, and rename the folder back to overlays/dev; nox -s rename" in done.out
+    )
     assert "error  data-object-removed  StatefulSet/linea-stack-besu" in done.out
 
 
