@@ -203,7 +203,7 @@ def e2e(session: nox.Session) -> None:
     # --no-loadscope-reorder: the file that takes longest begins, not the one with most tests.
     # --timeout: the first test of each worker waits for a cluster and two syncs.
     options = ["-n2", "--dist=loadfile", "--no-loadscope-reorder", "--timeout=10800"]
-    # pytest runs each path that it is given, so a named file must not stand beside the folder.
+    # pytest runs all paths that it is given: with a file, it would run the whole folder, too.
     if not any("tests/e2e" in argument for argument in session.posargs):
         options.append("tests/e2e")
     pytest(session, *options)
