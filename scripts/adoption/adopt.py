@@ -49,8 +49,7 @@ def adopt(root: Path, file: Path, stream: TextIO) -> list[Finding]:
     given.forget()
     update.update(root, (), stream)
     findings = _validate(root)
-    if wanted:
-        _remove_unused_digests(root, findings, stream)
+    if wanted and _remove_unused_digests(root, findings, stream):
         findings = _validate(root)
     for line in checklist.lines(root, answers):
         print(line, file=stream)
@@ -61,15 +60,17 @@ def _validate(root: Path) -> list[Finding]:
     return layers.validate(root, layers.rendered(root, layout.environments(root)))
 
 
-def _remove_unused_digests(root: Path, findings: Sequence[Finding], stream: TextIO) -> None:
-    """Remove the digests of images that only the removed examples ran."""
+def _remove_unused_digests(root: Path, findings: Sequence[Finding], stream: TextIO) -> bool:
+    """Remove the digests of images that only the removed examples ran; return whether it did."""
     edits = [edit for each in findings if each.rule == "unused-digest" for edit in each.edits]
-    if edits:
-        lock = root / image_lock.LOCK
-        lock.write_text(yaml_edits.applied(lock.read_text("utf-8"), edits), "utf-8")
-        image_lock.load.cache_clear()
-        given.forget()
-        print("removed the digests of images that your environments do not run", file=stream)
+    if not edits:
+        return False
+    lock = root / image_lock.LOCK
+    lock.write_text(yaml_edits.applied(lock.read_text("utf-8"), edits), "utf-8")
+    image_lock.load.cache_clear()
+    given.forget()
+    print("removed the digests of images that your environments do not run", file=stream)
+    return True
 
 
 def _say(answers: Answers, wanted: Plan, stream: TextIO) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,25 +116,30 @@ class Manifest:
 
 def config_maps(data: dict[str, Any]) -> set[str]:
     """Return the names of the ConfigMaps that an object, or a part of it, refers to."""
-    found = set()
-    left: list[Any] = [data]
-    while left:
-        part = left.pop()
-        if isinstance(part, list):
-            left += [value for value in part if isinstance(value, (dict, list))]
-            continue
-        for key, value in part.items():
-            if isinstance(value, (dict, list)):
-                left.append(value)
-            refers = key in ("configMap", "configMapKeyRef", "configMapRef")
-            if refers and isinstance(value, dict) and "name" in value:
-                found.add(str(value["name"]))
-    return found
+    return {
+        str(value["name"])
+        for key, value in _entries(data)
+        if key in ("configMap", "configMapKeyRef", "configMapRef")
+        and isinstance(value, dict)
+        and "name" in value
+    }
 
 
 def secrets(data: dict[str, Any]) -> set[str]:
     """Return the names of the Secrets that an object, or a part of it, refers to."""
-    found = set()
+    found = set[str]()
+    for key, value in _entries(data):
+        if key == "imagePullSecrets" and isinstance(value, list):
+            found |= {str(each["name"]) for each in value if isinstance(each, dict)}
+        elif key in ("secretKeyRef", "secretRef") and isinstance(value, dict):
+            found.add(str(value.get("name")))
+        elif key == "secretName" and isinstance(value, str):
+            found.add(value)
+    return found
+
+
+def _entries(data: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the keys of all mappings in an object, or in a part of it, with their values."""
     left: list[Any] = [data]
     while left:
         part = left.pop()
@@ -141,12 +147,6 @@ def secrets(data: dict[str, Any]) -> set[str]:
             left += [value for value in part if isinstance(value, (dict, list))]
             continue
         for key, value in part.items():
-            if key == "imagePullSecrets" and isinstance(value, list):
-                found |= {str(each["name"]) for each in value if isinstance(each, dict)}
-            elif key in ("secretKeyRef", "secretRef") and isinstance(value, dict):
-                found.add(str(value.get("name")))
-            elif key == "secretName" and isinstance(value, str):
-                found.add(value)
-            elif isinstance(value, (dict, list)):
+            yield key, value
+            if isinstance(value, (dict, list)):
                 left.append(value)
-    return found
