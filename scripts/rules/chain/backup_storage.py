@@ -70,12 +70,12 @@ def restore_volume_too_small(objects: Objects) -> Iterator[Problem]:
     Otherwise it fills up, and the drill fails although the backup is complete.
     """
     besu = objects.component("besu")
-    sizes = {
-        template["metadata"]["name"]: quantity.parse(amount)
+    sizes = [
+        quantity.parse(amount)
         for _, template in mappings(besu.get("spec", "volumeClaimTemplates") if besu else ())
         if (amount := paths.get(template, _STORAGE)) is not None
-    }
-    wanted = max((size for size in sizes.values() if size is not None), default=None)
+    ]
+    wanted = max((size for size in sizes if size is not None), default=None)
     for container in objects.containers:
         target = _variables(container).get("TARGET_DIR", ("",))[0]
         for _, mount in container.mounts():

@@ -100,5 +100,9 @@ def commit_signatures_not_checked(objects: Objects) -> Iterator[Problem]:
 
 def _place(objects: Objects) -> tuple[str, str, str]:
     """Return the Application's name, and the cluster and namespace of its destination."""
-    to = paths.get(objects.application.object, ["spec", "destination"]) or {}
-    return objects.application.name, str(to.get("server", "")), str(to.get("namespace", ""))
+    to = ("spec", "destination")
+    server, namespace = (
+        str(paths.get(objects.application.object, (*to, field)) or "")
+        for field in ("server", "namespace")
+    )
+    return objects.application.name, server, namespace

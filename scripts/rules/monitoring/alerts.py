@@ -145,7 +145,8 @@ def invalid_alert_template(objects: Objects) -> Iterator[Problem]:
     """
     for query, name in _alerts(objects):
         for field in ("annotations", "labels"):
-            for key, text in (paths.get(query.rule, [field]) or {}).items():
+            texts = paths.get(query.rule, [field])
+            for key, text in texts.items() if isinstance(texts, dict) else ():
                 if wrong := _broken(str(text)):
                     message = f"{field}.{key} of the alert {name} {wrong}: Prometheus rejects the "
                     message += "rule, or shows an error instead of the text"
