@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(seed: int, arguments: Sequence[str]) -> int:
     """Return pytest's exit code."""
     command = [sys.executable, "-m", "pytest", "-p", "randomly"]
-    command += [f"--randomly-seed={seed}", f"--hypothesis-seed={seed}", *arguments]
+    command += [f"--randomly-seed={seed}", f"--hypothesis-seed={seed}"]
+    command += ["--hypothesis-profile=random", *arguments]
     with subprocess.Popen(command) as pytest:
         try:
             return pytest.wait()
