@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import TextIO
 
 from scripts.commands import arguments as shared
-from scripts.core import findings, programs
-from scripts.core.findings import Finding, UsageError, UserError
+from scripts.core import findings, git
+from scripts.core.findings import Finding, UserError
 from scripts.environments import git_index, layout
 from scripts.output import committed, git_revision, update
-
-TIMEOUT_S = 600
 
 _INPUTS = ("base", "chart", "overlays", "scripts", "tools/python/pipeline.txt")
 _OUTPUT = (
@@ -67,7 +65,7 @@ def merge(root: Path, stream: TextIO) -> None:
     if add:
         paths = "".join(f"{path}\0" for path in sorted(add))
         from_stdin = ("--pathspec-from-file=-", "--pathspec-file-nul")
-        _git(root, "--literal-pathspecs", "add", "--all", *from_stdin, given=paths)
+        git.run(root, "--literal-pathspecs", "add", "--all", *from_stdin, given=paths)
     resolved = f"resolved conflicts in {len(rendered)} rendered files; " if rendered else ""
     print(f"{resolved}staged {len(add)} rendered files; git status shows what is next", file=stream)
 
@@ -75,7 +73,7 @@ def merge(root: Path, stream: TextIO) -> None:
 def _unmerged(root: Path) -> dict[str, dict[str, str]]:
     """Return path → stage → blob; stages: 1 is the common ancestor, 2 is ours, 3 is theirs."""
     unmerged: dict[str, dict[str, str]] = {}
-    for line in _split(_git(root, "ls-files", "-z", "--unmerged")):
+    for line in _split(git.run(root, "ls-files", "-z", "--unmerged")):
         meta, _, path = line.partition("\t")
         _, blob, stage = meta.split()
         unmerged.setdefault(path, {})[stage] = blob
@@ -133,16 +131,9 @@ def _remove_leftovers(root: Path) -> None:
 
 def _differing(root: Path, folders: tuple[str, ...]) -> Iterator[str]:
     """Return the files of folders that differ from git's index."""
-    return _split(_git(root, *_DIFFERING, *folders))
+    return _split(git.run(root, *_DIFFERING, *folders))
 
 
 def _split(output: str) -> Iterator[str]:
     """Return the entries of git's output with -z, without duplicates."""
     return filter(None, dict.fromkeys(output.split("\0")))
-
-
-def _git(root: Path, *arguments: str, given: str = "") -> str:
-    done = programs.run(["git", *arguments], "git", TIMEOUT_S, cwd=root, given=given)
-    if done.returncode:
-        raise UsageError(f"git: {done.stderr.strip().removeprefix('fatal: ')}")
-    return done.stdout

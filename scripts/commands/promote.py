@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scripts.core import findings, programs
+from scripts.core import findings, git
 from scripts.core.findings import UsageError
 from scripts.environments import layout
 
@@ -24,7 +24,6 @@ EXAMPLES = (
     "nox -s promote -- staging prod --images --values txSender.amount",
 )
 INTERRUPTED = "git diff shows what was written; nox -s render completes the output"
-TIMEOUT_S = 600
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +86,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
     if options.dry_run:
         with tempfile.TemporaryDirectory(prefix="linea-promote-") as folder:
             copy = Path(folder, "repository")
-            _git(root, "clone", "--quiet", "--shared", str(root), str(copy))
+            git.run(root, "clone", "--quiet", "--shared", str(root), str(copy))
             _apply(copy, made, options.target)
         print("nothing was written, as this was a dry run")
         return 0
@@ -118,9 +117,3 @@ def _apply(root: Path, made: object, target: str) -> None:
     update.update(root, [target], sys.stdout)
     findings.write([], "text", sys.stdout)
     sys.stdout.write(text.text(predict.impact(root, "HEAD")))
-
-
-def _git(root: Path, *arguments: str) -> None:
-    done = programs.run(["git", *arguments], "git", TIMEOUT_S, cwd=root)
-    if done.returncode:
-        raise UsageError(f"git: {done.stderr.strip().removeprefix('fatal: ')}")

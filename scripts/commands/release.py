@@ -11,6 +11,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from scripts.core import git
 from scripts.core.findings import UsageError
 from scripts.environments import environment, releases
 
@@ -42,7 +43,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
     tagged = releases.find(root, tag)
     is_tagged = isinstance(tagged, releases.Release)
     texts = versions.changed(root, version, datetime.now(UTC).date())
-    head = releases.git(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
+    head = git.ask(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
     if texts and (options.tagged or is_tagged):
         files = ", ".join(texts)
         raise UsageError(f"the tag {tag} is there, but {files} would change: check out {tag}")

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from scripts.core import programs
-from scripts.core.findings import Finding, UsageError
+from scripts.core import git
+from scripts.core.findings import Finding
 
 PARTS = ("argocd/", "base/", "chart/", "overlays/")
 """The folders with the output of environments and its inputs."""
@@ -216,8 +216,4 @@ def blob(raw: bytes) -> str:
 
 def _git(root: Path, *arguments: str) -> list[str]:
     """Return the entries of git's output; none without git, or outside of a repository."""
-    try:
-        done = programs.run(["git", *arguments], "git", programs.QUERY_TIMEOUT_S, cwd=root)
-    except UsageError:
-        return []
-    return [entry for entry in done.stdout.split("\0") if entry] if not done.returncode else []
+    return [entry for entry in git.ask(root, *arguments).split("\0") if entry]

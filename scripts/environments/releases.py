@@ -24,14 +24,13 @@ from pathlib import Path
 
 import yaml
 
-from scripts.core import programs, safe_files
+from scripts.core import git, programs, safe_files
 from scripts.core.findings import Finding, UsageError, UserError
 from scripts.core.yamlio import Document
 
 PARTS = ("chart", "base")
 """The folders of a release."""
 
-TIMEOUT_S = 600
 _MOST_SHOWN = 5
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHORT = re.compile(r"[0-9a-f]{7,63}")
@@ -95,14 +94,14 @@ def _known(root: Path, name: str) -> Release | None:
     """Return a release of which git has the commit with its folders."""
     revision = name if _COMMIT.fullmatch(name) else f"refs/tags/{name}"
     options = ("--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    commit = git(root, "rev-parse", *options).strip()
+    commit = git.ask(root, "rev-parse", *options).strip()
     found = trees(root, commit) if commit else ()
     return Release(name, commit, found) if found else None
 
 
 def trees(root: Path, commit: str) -> tuple[str, ...]:
     """Return the ids of the trees of PARTS in a commit; none unless it has all of them."""
-    listed = git(root, "ls-tree", "-z", commit, "--", *PARTS)
+    listed = git.ask(root, "ls-tree", "-z", commit, "--", *PARTS)
     ids = {path: meta.split()[2] for meta, path in _entries(listed) if meta.split()[1] == "tree"}
     return tuple(ids[part] for part in PARTS) if len(ids) == len(PARTS) else ()
 
@@ -115,30 +114,30 @@ def _entries(listed: str) -> Iterator[tuple[str, str]]:
 
 
 def _unknown(root: Path, name: str) -> Unknown:
-    if not git(root, "rev-parse", "--git-dir"):
+    if not git.ask(root, "rev-parse", "--git-dir"):
         message = f"release is {name}, but this folder is not a git repository"
         fix = "clone the repository with git: chart/ and base/ of a release come from its history"
         return Unknown(message, f"{fix}; without release, the working tree is used")
-    remotes = git(root, "remote").split()
+    remotes = git.ask(root, "remote").split()
     remote = "origin" if "origin" in remotes else next(iter(remotes), "")
-    is_shallow = git(root, "rev-parse", "--is-shallow-repository").strip() == "true"
+    is_shallow = git.ask(root, "rev-parse", "--is-shallow-repository").strip() == "true"
     if _COMMIT.fullmatch(name):
-        if git(root, "cat-file", "-t", name):
+        if git.ask(root, "cat-file", "-t", name):
             message = f"release {name} is not a commit with the folders chart/ and base/"
             return Unknown(message, "write the tag of a release, or the full id of a commit of it")
         fix = f"run git fetch {'--depth=1 ' if is_shallow else ''}{remote} {name}"
         if not remote:
             fix = "write the tag of a release: this repository has no remote to fetch from"
         return Unknown(f"unknown release: this clone has no commit {name}", fix)
-    if git(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}"):
+    if git.ask(root, "rev-parse", "--verify", "--quiet", f"refs/tags/{name}^{{commit}}"):
         message = f"release {name} does not have the folders chart/ and base/"
         return Unknown(message, "write a later release")
     branches = (f"refs/heads/{name}", *(f"refs/remotes/{each}/{name}" for each in remotes))
-    if any(git(root, "rev-parse", "--verify", "--quiet", branch) for branch in branches):
+    if any(git.ask(root, "rev-parse", "--verify", "--quiet", branch) for branch in branches):
         message = f"release {name} is a branch, which moves: the same input would render otherwise"
         return Unknown(message, "write a tag, or the full id of a commit")
     if _SHORT.fullmatch(name):
-        full = git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+        full = git.ask(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
         message = f"release {name} is the beginning of a commit's id, which may become ambiguous"
         return Unknown(message, f"write {full or 'the full id, with its 40 characters'}")
     return _without_tag(name, tags(root), remote, is_shallow=is_shallow)
@@ -161,7 +160,7 @@ def _without_tag(name: str, known: Sequence[str], remote: str, *, is_shallow: bo
 
 def tags(root: Path) -> list[str]:
     """Return the tags of the repository, the oldest version first."""
-    return git(
+    return git.ask(
         root, "for-each-ref", "--sort=version:refname", "--format=%(refname:strip=2)", "refs/tags"
     ).split()
 
@@ -196,7 +195,7 @@ def off_branch(root: Path, name: str, branch: str, document: Document) -> list[F
     on = branch_of(root, branch)
     if is_ancestor(root, found.commit, on):
         return []
-    if git(root, "rev-parse", "--is-shallow-repository").strip() == "true":
+    if git.ask(root, "rev-parse", "--is-shallow-repository").strip() == "true":
         message = f"this clone is shallow: it can't tell whether release {name} is on {branch}"
         fix = "run git fetch --unshallow origin; in CI, check out with fetch-depth: 0"
         return [document.finding("release-not-on-branch", ["release"], message, fix)]
@@ -213,7 +212,7 @@ def branch_of(root: Path, branch: str) -> str:
     names = (f"origin/{branch}", branch)
     refs = (f"refs/remotes/origin/{branch}", f"refs/heads/{branch}")
     for name, ref in zip(names, refs, strict=True):
-        if git(root, "rev-parse", "--verify", "--quiet", ref):
+        if git.ask(root, "rev-parse", "--verify", "--quiet", ref):
             return name
     return "HEAD"
 
@@ -240,8 +239,8 @@ def first_with_value(root: Path, name: str, key: str) -> str:
     if isinstance(found, Unknown):
         return ""
     options = ("--sort=version:refname", "--format=%(refname:strip=2)", "--contains", found.commit)
-    for tag in git(root, "for-each-ref", *options, "refs/tags").split():
-        if tag != name and _knows(git(root, "show", f"refs/tags/{tag}:./{SCHEMA}"), key):
+    for tag in git.ask(root, "for-each-ref", *options, "refs/tags").split():
+        if tag != name and _knows(git.ask(root, "show", f"refs/tags/{tag}:./{SCHEMA}"), key):
             return tag
     return ""
 
@@ -298,12 +297,12 @@ def _materialised(root: Path, release: Release) -> Path:
 
 def _write(root: Path, release: Release, target: Path) -> None:
     """Write the files of a release."""
-    listed = git(root, "ls-tree", "-r", "-z", release.commit, "--", *PARTS)
+    listed = git.ask(root, "ls-tree", "-r", "-z", release.commit, "--", *PARTS)
     entries = [(*meta.split(), path) for meta, path in _entries(listed)]
     if modules := [path for _, kind, _, path in entries if kind == "commit"]:
         message = f"{release.name} has {modules[0]} as a submodule, whose files git does not have"
         raise UsageError(f"{message} here: write a release without it")
-    blobs = contents(root, sorted({blob for _, _, blob, _ in entries}))
+    blobs = git.contents(root, (blob for _, _, blob, _ in entries))
     for part in PARTS:
         (target / part).mkdir(parents=True, exist_ok=True)
     for mode, _, blob, path in entries:
@@ -314,23 +313,6 @@ def _write(root: Path, release: Release, target: Path) -> None:
             continue
         file.write_bytes(blobs[blob])
         file.chmod(0o555 if mode == "100755" else 0o444)
-
-
-def contents(root: Path, blobs: Sequence[str]) -> dict[str, bytes]:
-    """Return blob → its contents, with one process for all."""
-    given = "".join(f"{blob}\n" for blob in blobs)
-    done = programs.run(["git", "cat-file", "--batch"], "git", TIMEOUT_S, cwd=root, given=given)
-    raw, found, at = done.stdout.encode("utf-8", "surrogateescape"), {}, 0
-    for blob in blobs:
-        end = raw.find(b"\n", at)
-        words = raw[at:end].split()
-        if len(words) != 3:
-            why = done.stderr.strip() or f"{blob} is missing"
-            raise UsageError(f"git cat-file: {why}: run git fetch --refetch")
-        size = int(words[2])
-        found[blob] = raw[end + 1 : end + 1 + size]
-        at = end + 1 + size + 1
-    return found
 
 
 def _is_whole(target: Path, release: Release) -> bool:
@@ -373,19 +355,10 @@ def _hash(kind: bytes, raw: bytes, length: int) -> str:
     return hashlib.sha1(text, usedforsecurity=False).hexdigest()
 
 
-def git(root: Path, *arguments: str) -> str:
-    """Return git's output; empty without git, outside of a repository, or if it fails."""
-    try:
-        done = programs.run(["git", *arguments], "git", TIMEOUT_S, cwd=root)
-    except UsageError:
-        return ""
-    return "" if done.returncode else done.stdout
-
-
 def is_ancestor(root: Path, old: str, new: str) -> bool:
     """Return whether a revision is another one, or one of those before it."""
     command = ["git", "merge-base", "--is-ancestor", old, new]
     try:
-        return not programs.run(command, "git", TIMEOUT_S, cwd=root).returncode
+        return not programs.run(command, "git", programs.QUERY_TIMEOUT_S, cwd=root).returncode
     except UsageError:
         return False

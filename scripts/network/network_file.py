@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.chain import identity
-from scripts.core import json_schema, programs, yamlio
+from scripts.core import git, json_schema, yamlio
 from scripts.core.findings import UsageError, UserError
 from scripts.core.yamlio import Document
 from scripts.environments import environment, git_index, layout
@@ -19,8 +18,6 @@ from scripts.network import genesis
 
 FUNDS_WEI = 10**24
 """A million ether: at 147,000 wei per transfer, it never runs out."""
-
-_GIT_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +135,8 @@ def committed(root: Path, name: str) -> tuple[str, str]:
     Both are empty if git has none, or if there is no git or no repository.
     """
     log = ["log", "-1", "--format=%h", "--diff-filter=AM", "--", file(name)]
-    commit = _git(root, *log).strip()
-    return (commit, _git(root, "show", f"{commit}:./{file(name)}")) if commit else ("", "")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    with contextlib.suppress(UsageError):
-        done = programs.run(["git", *arguments], "network", _GIT_S, cwd=root)
-        if done.returncode == 0:
-            return done.stdout
-    return ""
+    commit = git.ask(root, *log).strip()
+    return (commit, git.ask(root, "show", f"{commit}:./{file(name)}")) if commit else ("", "")
 
 
 def label(validators: Iterable[Validator], chain_id: int) -> str:

@@ -6,16 +6,15 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from scripts.core import programs
+from scripts.core import git, programs
 from scripts.core.findings import UsageError
 from scripts.environments import git_index, layout
 from scripts.kubernetes.manifest import Manifest
 from scripts.output import unknown_revision
-
-TIMEOUT_S = 600
 
 BASE = layout.BASE
 _MANIFEST = re.compile(rf"{layout.manifests_folder('([^/]+)')}/[^/]+\.yaml")
@@ -211,7 +210,7 @@ def _version(name: str, blobs: Blobs, versions: set[str], old: Mapping[str, str]
     return next((version for version in candidates if isinstance(version, str)), "")
 
 
-def mapping(text: str) -> dict[str, object]:
+def mapping(text: str | bytes) -> dict[str, Any]:
     """Return the mapping of a YAML text; empty if it is none."""
     try:
         data = yaml.load(text, yaml.CSafeLoader)
@@ -221,25 +220,12 @@ def mapping(text: str) -> dict[str, object]:
 
 
 def _contents(root: Path, blobs: Iterable[str]) -> dict[str, str]:
-    """Return blob → its text, with one process for all."""
-    wanted = sorted(blobs)
-    if not wanted:
-        return {}
-    output, error = _git(root, ["cat-file", "--batch"], "".join(f"{blob}\n" for blob in wanted))
-    raw, contents, at = output.encode("utf-8", "surrogateescape"), {}, 0
-    for blob in wanted:
-        end = raw.find(b"\n", at)
-        words = raw[at:end].split()
-        if len(words) != 3:
-            raise UsageError(f"git cat-file: {error or f'{blob} is missing: run git fetch'}")
-        size = int(words[2])
-        contents[blob] = raw[end + 1 : end + 1 + size].decode("utf-8", "replace")
-        at = end + 1 + size + 1
-    return contents
+    """Return blob → its text."""
+    return {blob: raw.decode("utf-8", "replace") for blob, raw in git.contents(root, blobs).items()}
 
 
-def _git(root: Path, arguments: list[str], given: str = "") -> tuple[str, str]:
+def _git(root: Path, arguments: list[str]) -> tuple[str, str]:
     """Return git's output and its error; one of them is empty."""
-    done = programs.run(["git", *arguments], "git", TIMEOUT_S, cwd=root, given=given)
+    done = programs.run(["git", *arguments], "git", programs.QUERY_TIMEOUT_S, cwd=root)
     error = done.returncode and done.stderr.strip().removeprefix("fatal: ")
     return done.stdout if not done.returncode else "", error or ""

@@ -8,8 +8,7 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-from scripts.core import programs
-from scripts.core.findings import UsageError
+from scripts.core import git
 from scripts.core.parallel import each
 from scripts.environments import environment as environments
 from scripts.environments import image_lock, layout, placeholders
@@ -83,12 +82,7 @@ def _committed(root: Path, name: str) -> tuple[list[Manifest], Manifest]:
 
 def _revision(root: Path) -> str:
     """Return the commit that is checked out; empty without git."""
-    command = ["git", "rev-parse", "--verify", "--quiet", "HEAD"]
-    try:
-        done = programs.run(command, "git", programs.QUERY_TIMEOUT_S, cwd=root)
-    except UsageError:
-        return ""
-    return done.stdout.strip() if not done.returncode else ""
+    return git.ask(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
 
 
 _VERSION = re.compile(r"^version: *[\"']?([^\s\"']+)", re.MULTILINE)

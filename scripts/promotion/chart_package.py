@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.core import git
 from scripts.core.findings import UsageError
-from scripts.environments import releases
 from scripts.rendering import helm
 
 BUILD_TYPE = "nox -s release"
@@ -83,11 +83,11 @@ def provenance(root: Path, packed: Package, version: str, url: str) -> dict[str,
     url: of the repository. None if chart/ is not as it is in the last commit.
     Source: https://slsa.dev/spec/v1.0/provenance
     """
-    commit = releases.git(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
-    changed = releases.git(root, "status", "--porcelain", "--", "chart")
+    commit = git.ask(root, "rev-parse", "--verify", "--quiet", "HEAD").strip()
+    changed = git.ask(root, "status", "--porcelain", "--", "chart")
     if not commit or changed:
         return None
-    tree = releases.git(root, "rev-parse", "HEAD:./chart").strip()
+    tree = git.ask(root, "rev-parse", "HEAD:./chart").strip()
     tag = f"refs/tags/v{version}"
     source = f"git+{url}@{tag}"
     return {

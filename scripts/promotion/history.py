@@ -6,19 +6,16 @@ a cluster really runs, only the cluster knows: nox -s diff.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from scripts.core import programs
+from scripts.core import git, programs
 from scripts.core.findings import UsageError
 from scripts.environments import releases
+from scripts.output import git_revision
 
-TIMEOUT_S = 600
 _FILES = ("environment.yaml", "values.yaml")
 
 
@@ -60,12 +57,12 @@ def states(root: Path, branch: str, name: str) -> list[State]:
     """
     own = [f"overlays/{name}/{file}" for file in _FILES]
     options = ("--first-parent", "--format=%H %ct", branch, "--", *own, *releases.PARTS)
-    commits = [line.split() for line in _git(root, "log", *options).splitlines()]
-    prefix = releases.git(root, "rev-parse", "--show-prefix").strip()
+    commits = [line.split() for line in git.run(root, "log", *options).splitlines()]
+    prefix = git.ask(root, "rev-parse", "--show-prefix").strip()
     wanted = (*own, "base/environment.yaml", *releases.PARTS)
     ids = _ids(root, [f"{commit}:{prefix}{path}" for commit, _ in commits for path in wanted])
     texts = {ids[f"{commit}:{prefix}{path}"] for commit, _ in commits for path in wanted[:3]}
-    contents = releases.contents(root, sorted(texts - {""}))
+    contents = git.contents(root, texts - {""})
     found = list[State]()
     for commit, time_s in commits:
         settings, values, base, *trees = (ids[f"{commit}:{prefix}{path}"] for path in wanted)
@@ -75,7 +72,7 @@ def states(root: Path, branch: str, name: str) -> list[State]:
         if release:
             of = releases.find(root, release)
             trees = [*of.trees] if isinstance(of, releases.Release) else []
-        data = _mapping(contents.get(values, b""))
+        data = git_revision.mapping(contents.get(values, b""))
         found.append(State(commit, int(time_s), release, tuple(trees), data))
     return found
 
@@ -94,24 +91,17 @@ def periods(found: Sequence[State], what: Sequence[Any]) -> Iterator[Period]:
 
 def _release(contents: dict[str, bytes], own: str, base: str) -> str:
     for blob in (own, base):
-        release = _mapping(contents.get(blob, b"")).get("release")
+        release = git_revision.mapping(contents.get(blob, b"")).get("release")
         if isinstance(release, str):
             return release
     return ""
-
-
-def _mapping(raw: bytes) -> dict[str, Any]:
-    with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
-        data = yaml.load(raw, yaml.CSafeLoader)
-        return data if isinstance(data, dict) else {}
-    return {}
 
 
 def _ids(root: Path, names: Sequence[str]) -> dict[str, str]:
     """Return name → git's id of what it names, COMMIT:PATH; empty if there is none."""
     given = "".join(f"{name}\n" for name in names)
     command = ["git", "cat-file", "--batch-check=%(objectname)"]
-    done = programs.run(command, "git", TIMEOUT_S, cwd=root, given=given)
+    done = programs.run(command, "git", programs.QUERY_TIMEOUT_S, cwd=root, given=given)
     lines = done.stdout.splitlines()
     if len(lines) != len(names):
         raise UsageError(f"git cat-file: {done.stderr.strip()}")
@@ -119,10 +109,3 @@ def _ids(root: Path, names: Sequence[str]) -> dict[str, str]:
         name: "" if line.endswith(" missing") else line
         for name, line in zip(names, lines, strict=True)
     }
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = programs.run(["git", *arguments], "git", TIMEOUT_S, cwd=root)
-    if done.returncode:
-        raise UsageError(f"git: {done.stderr.strip().removeprefix('fatal: ')}")
-    return done.stdout

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scripts.core import paths, safe_files, yaml_edits, yamlio
+from scripts.core import git, paths, safe_files, yaml_edits, yamlio
 from scripts.core.edits import Action, CannotApplyError, Edit
 from scripts.core.findings import Finding, UsageError, UserError
 from scripts.core.yamlio import Document
@@ -172,7 +172,7 @@ def _downgrade(
     commit = old.commit if isinstance(old, releases.Release) else branch
     if not target.release:
         # Without a release it has what the branch has.
-        tip = releases.git(root, "rev-parse", "--verify", f"{branch}^{{commit}}").strip()
+        tip = git.ask(root, "rev-parse", "--verify", f"{branch}^{{commit}}").strip()
         if releases.trees(root, tip) == new.trees:
             return
     is_older = releases.is_ancestor(root, new.commit, commit)

@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from scripts.core import paths, programs, safe_files
-from scripts.core.findings import Finding, UsageError
+from scripts.core import git, paths, safe_files
+from scripts.core.findings import Finding
 from scripts.environments import layout
 from scripts.environments.environment import Environment
 from scripts.kubernetes.manifest import Manifest
@@ -147,7 +147,7 @@ def _change(root: Path, name: str) -> tuple[str, tuple[Line, ...]]:
     """Return the revision with which the chart is compared, and the lines that differ."""
     for base in _bases:
         options = ("--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}")
-        revision = _git(root, "rev-parse", *options).strip()
+        revision = git.ask(root, "rev-parse", *options).strip()
         lines = _changed(root, revision, "chart") if revision else ()
         if lines:
             own = (f"overlays/{name}", f":(exclude){layout.manifests_folder(name)}")
@@ -161,8 +161,9 @@ def _change(root: Path, name: str) -> tuple[str, tuple[Line, ...]]:
 def _changed(root: Path, revision: str, *parts: str) -> tuple[Line, ...]:
     options = ("--no-ext-diff", "--no-color", "--no-renames", "--no-prefix", "--relative")
     command = ("-c", "core.quotePath=false", "diff", revision, "-U0", *options, "--", *parts)
-    lines = list(_lines(_git(root, *command)))
-    for file in _git(root, "ls-files", "-z", "-o", "--exclude-standard", "--", *parts).split("\0"):
+    lines = list(_lines(git.ask(root, *command)))
+    others = git.ask(root, "ls-files", "-z", "-o", "--exclude-standard", "--", *parts)
+    for file in others.split("\0"):
         if file:
             lines += _whole(root, file)
     return tuple(lines)
@@ -209,16 +210,7 @@ def _committed(root: Path, name: str, manifest: Manifest, path: tuple[str | int,
 def _old(root: Path, revision: str, file: str) -> Mapping[str, Any]:
     """Return the object of a rendered file in a revision; empty if there is none."""
     try:
-        data = yaml.load(_git(root, "show", f"{revision}:./{file}"), yaml.CSafeLoader)
+        data = yaml.load(git.ask(root, "show", f"{revision}:./{file}"), yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """Return git's output; empty without git, or outside of a repository."""
-    try:
-        done = programs.run(["git", *arguments], "git", programs.QUERY_TIMEOUT_S, cwd=root)
-    except UsageError:
-        return ""
-    return "" if done.returncode else done.stdout
