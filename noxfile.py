@@ -92,6 +92,13 @@ def impact(session: nox.Session) -> None:
 
 
 @nox.session
+def join(session: nox.Session) -> None:
+    """Join the reports of shards, which --shard 1/8 --format json writes: -- shard-*.json."""
+    install(session, "pipeline")
+    run(session, "scripts", "join", *session.posargs)
+
+
+@nox.session
 def overview(session: nox.Session) -> None:
     """List what runs where, and what needs attention: -- [prod] [--format html] [--output FILE]."""
     install(session, "pipeline")

@@ -45,7 +45,7 @@ _OWNED = (
 """A file of each part that decides what production or CI runs."""
 _CASE = re.compile(r"matrix\.(\w+)\s*(==|!=)\s*'([^']*)'")
 _EVENT = re.compile(r"github\.event_name\s*(==|!=)\s*'([^']*)'")
-_COMPARED = re.compile(r"\$\{(\w+):\+--against")
+_COMPARED = re.compile(r"\$\{(\w+):\+(?:--changed )?--against")
 """A script that compares with the base only if a variable is set."""
 _IGNORED = re.compile(r"\|\|\s*(true|:|exit 0|echo\b)|^\s*set \+e|;\s*(true|:|exit 0)\s*$", re.M)
 
@@ -100,7 +100,9 @@ def _sessions(root: Path, workflows: Sequence[Document]) -> Iterator[Finding]:
     gates = [each for each in workflows if "pull_request" in _triggers(each)]
     for session in _wanted(root):
         steps = [step for each in gates for step in _steps(each, session)]
-        if any(not step.excuse for step in steps):
+        counted = [step for step in steps if not step.excuse]
+        if counted:
+            yield from _unjoined(gates, session, counted)
             continue
         if steps:
             step = min(steps, key=lambda each: _is_on_purpose(each, session))
@@ -125,6 +127,25 @@ def _sessions(root: Path, workflows: Sequence[Document]) -> Iterator[Finding]:
         if document not in gates:
             fix = "add pull_request to on in this workflow"
         yield document.finding(_ID, list(path), message, fix)
+
+
+_SHARD = re.compile(r"\s--shard\b")
+
+
+def _unjoined(gates: Sequence[Document], session: str, steps: Sequence[_Step]) -> Iterator[Finding]:
+    """Yield a finding if a session runs in shards only, and no job joins what they find."""
+    joins = [step for each in gates for step in _steps(each, "join") if not step.excuse]
+    named = re.compile(rf"\b{re.escape(session)}\b")
+    if all(_SHARD.search(step.run) for step in steps) and not any(
+        named.search(step.run) for step in joins
+    ):
+        step = steps[0]
+        message = (
+            f"a pull request can be merged without what nox -s {session} finds across environments:"
+            " no job joins its shards"
+        )
+        fix = f"add a step that runs nox -s join on the reports of {session}, or remove --shard"
+        yield step.document.finding(_ID, [*step.path, "run"], message, fix)
 
 
 def _closing(workflows: Sequence[Document]) -> Iterator[Finding]:

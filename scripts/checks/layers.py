@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,20 +52,55 @@ def rendered(root: Path, names: Sequence[str]) -> list[Rendering]:
 
 
 def validate(
-    root: Path, renderings: Sequence[Rendering], against: str = "", *, with_edits: bool = False
+    root: Path,
+    renderings: Sequence[Rendering],
+    against: str = "",
+    *,
+    with_edits: bool = False,
+    judged: Collection[str] | None = None,
 ) -> list[Finding]:
     """Return all findings of all layers on the environments.
 
     against: a git revision with the old manifests, for the rules about changes; empty for none.
-    with_edits: whether to look for the edits of inputs that carry out the fixes.
+    with_edits: whether to look for the edits of inputs that carry out the fixes. judged: the
+    environments to judge one by one; the others are only compared with them.
     Raises UsageError if git does not know the revision.
     """
+    if judged is not None:
+        own = [each for each in renderings if each.name in judged]
+        findings = one_by_one(root, own, against, with_edits=with_edits)
+        return findings + across(root, renderings, against, with_edits=with_edits)
     findings = inputs(root, renderings)
     valid = _valid(renderings, findings)
-    findings += [finding for layer in LAYERS for finding in layer(root, valid)]
+    findings += [finding for layer in (*LAYERS, *WHOLE_LAYERS) for finding in layer(root, valid)]
     findings += run_rules.check(root, valid, against, with_edits=with_edits)
-    if not with_edits:
-        return findings
+    return _offered(root, findings) if with_edits else findings
+
+
+def one_by_one(
+    root: Path, renderings: Sequence[Rendering], against: str = "", *, with_edits: bool = False
+) -> list[Finding]:
+    """Return the findings that depend on no other environment."""
+    findings = [finding for each in renderings for finding in _inputs(root, each)]
+    valid = _valid(renderings, findings + collisions.check(root, layout.environments(root)))
+    findings += [finding for layer in LAYERS for finding in layer(root, valid)]
+    findings += run_rules.check(root, valid, against, with_edits=with_edits, together=False)
+    return _offered(root, findings) if with_edits else findings
+
+
+def across(
+    root: Path, renderings: Sequence[Rendering], against: str = "", *, with_edits: bool = False
+) -> list[Finding]:
+    """Return what concerns several environments or the whole repository."""
+    findings = collisions.check(root, [rendering.name for rendering in renderings])
+    own = [finding for each in renderings for finding in _inputs(root, each)]
+    valid = _valid(renderings, findings + own)
+    findings += [finding for layer in WHOLE_LAYERS for finding in layer(root, valid)]
+    findings += run_rules.check(root, valid, against, with_edits=with_edits, together=True)
+    return _offered(root, findings) if with_edits else findings
+
+
+def _offered(root: Path, findings: Sequence[Finding]) -> list[Finding]:
     from scripts.checks import fixing
 
     return fixing.offered(root, findings)
@@ -73,10 +108,29 @@ def validate(
 
 def compare(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Return findings for committed manifests that are out of date, and for invalid inputs."""
-    findings = inputs(root, renderings)
-    valid = _valid(renderings, findings)
-    return findings + [
-        f for layer in (current, orphaned, root_application) for f in layer(root, valid)
+    findings = compare_one_by_one(root, renderings)
+    repositories = {each.name: each.repository for each in renderings if each.files}
+    return findings + compare_across(root, [each.name for each in renderings], repositories)
+
+
+def compare_one_by_one(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+    """Return what compare finds in each environment."""
+    findings = [finding for each in renderings for finding in _inputs(root, each)]
+    valid = _valid(renderings, findings + collisions.check(root, layout.environments(root)))
+    return findings + current(root, valid)
+
+
+def compare_across(
+    root: Path, names: Sequence[str], repositories: Mapping[str, str]
+) -> list[Finding]:
+    """Return what compare finds in several environments, or in files of none.
+
+    repositories: rendered environment → the URL that its Application reads.
+    """
+    return [
+        *collisions.check(root, names),
+        *orphaned(root, ()),
+        *_root_application(root, repositories),
     ]
 
 
@@ -109,24 +163,26 @@ def accepted(renderings: Sequence[Rendering]) -> list[str]:
 
 def inputs(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 1: the inputs are valid, in each environment and across environments."""
-    findings = [finding for rendering in renderings for finding in rendering.findings]
-    findings += collisions.check(root, [r.name for r in renderings])
-    for rendering in renderings:
-        if rendering.release:
-            inputs = environment.load(root, rendering.name)
-            branch = inputs.repository["revision"]
-            findings += releases.off_branch(root, rendering.release, branch, inputs.document)
-        if rendering.files and rendering.kubernetes_version not in versions():
-            document = environment.load(root, rendering.name).document
-            message = f"the schemas of Kubernetes {rendering.kubernetes_version} are missing"
-            fix = (
-                f"write the cluster's version, one of {', '.join(versions())}; if the cluster has "
-                f"{rendering.kubernetes_version}, run nox -s lock -- --kubernetes "
-                f"{rendering.kubernetes_version}"
-            )
-            findings.append(
-                document.finding("kubernetes-version", ["kubernetesVersion"], message, fix)
-            )
+    findings = [finding for each in renderings for finding in _inputs(root, each)]
+    return findings + collisions.check(root, [rendering.name for rendering in renderings])
+
+
+def _inputs(root: Path, rendering: Rendering) -> list[Finding]:
+    """Layer 1, in one environment."""
+    findings = list(rendering.findings)
+    if rendering.release:
+        inputs = environment.load(root, rendering.name)
+        branch = inputs.repository["revision"]
+        findings += releases.off_branch(root, rendering.release, branch, inputs.document)
+    if rendering.files and rendering.kubernetes_version not in versions():
+        document = environment.load(root, rendering.name).document
+        message = f"the schemas of Kubernetes {rendering.kubernetes_version} are missing"
+        fix = (
+            f"write the cluster's version, one of {', '.join(versions())}; if the cluster has "
+            f"{rendering.kubernetes_version}, run nox -s lock -- --kubernetes "
+            f"{rendering.kubernetes_version}"
+        )
+        findings.append(document.finding("kubernetes-version", ["kubernetesVersion"], message, fix))
     return findings
 
 
@@ -318,6 +374,11 @@ def orphaned(root: Path, _: Sequence[Rendering]) -> list[Finding]:
 
 def root_application(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
     """Layer 5, too: argocd/root.yaml is up to date, and environments are in its repository."""
+    repositories = {each.name: each.repository for each in renderings if each.files}
+    return _root_application(root, repositories)
+
+
+def _root_application(root: Path, repositories: Mapping[str, str]) -> list[Finding]:
     try:
         old, new = update.root_change(root)
     except UserError as error:
@@ -332,17 +393,17 @@ def root_application(root: Path, renderings: Sequence[Rendering]) -> list[Findin
         findings.append(_stale(layout.ROOT_FILE, f"the file is {what}"))
     base = environment.read(root / layout.BASE, root)
     here = str(paths.get(base.data, ["repository", "url"]))
-    others = [r for r in renderings if r.files and r.repository != here]
-    if others and len(others) == len([r for r in renderings if r.files]):
-        document = environment.load(root, others[0].name).document
+    others = [name for name, url in repositories.items() if url != here]
+    if others and len(others) == len(repositories):
+        document = environment.load(root, others[0]).document
         message = (
-            f"the environment is in {others[0].repository}, but {layout.ROOT_FILE} reads {here}:"
+            f"the environment is in {repositories[others[0]]}, but {layout.ROOT_FILE} reads {here}:"
             " Argo CD does not see its Application"
         )
         fix = f"remove repository here, and write the right address in {layout.BASE}"
         path = ["repository", "url"]
         findings.append(
-            document.finding("other-repository", path, message, fix, environment=others[0].name)
+            document.finding("other-repository", path, message, fix, environment=others[0])
         )
     return findings
 
@@ -352,16 +413,17 @@ def _stale(file: str, message: str, environment: str = "") -> Finding:
     return Finding(file, 0, 0, "stale-output", message, fix, environment=environment)
 
 
-LAYERS: tuple[Layer, ...] = (
+LAYERS: tuple[Layer, ...] = (schemas, configurations, current)
+"""The layers that look at each environment alone."""
+
+WHOLE_LAYERS: tuple[Layer, ...] = (
     gate.check,
     links,
     in_git,
     names,
     shared_patches.check,
-    schemas,
-    configurations,
     image_digests.check,
-    current,
     orphaned,
     root_application,
 )
+"""The layers that look at several environments, or at files of none."""

@@ -6,7 +6,7 @@ A waiver names a check, objects and a reason. A waiver that matches no finding i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -37,12 +37,43 @@ class PolicyWaiver:
     """All environments, if the file names none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the checks have found in some environments."""
+
+    findings: tuple[Finding, ...]
+    """Failed checks that no waiver matches, and invalid inputs."""
+    environments: tuple[str, ...]
+    """Those without invalid inputs, which were checked."""
+    used: tuple[tuple[int, str, str], ...]
+    """The waivers that match a failed check: index of the waiver, its pattern, the environment."""
+
+
 def check(root: Path, names: Sequence[str]) -> list[Finding]:
     """Return the failed checks of the named environments that no waiver matches, and bad waivers.
 
     Raises UserError if the waivers are invalid, UsageError if a tool does not work.
     """
+    return result(root, [scan(root, names)])
+
+
+def result(root: Path, parts: Sequence[Checked]) -> list[Finding]:
+    """Return the findings of all parts, and the waivers that none of them uses."""
     document, waivers = _load(root)
+    findings = [finding for part in parts for finding in part.findings]
+    complete = {name for part in parts for name in part.environments}
+    used = {match for part in parts for match in part.used}
+    return findings + _unused(document, waivers, complete, used)
+
+
+def scan(
+    root: Path, names: Sequence[str], is_searched: Callable[[str], bool] = lambda _: True
+) -> Checked:
+    """Return what the checks find in the named environments.
+
+    is_searched: whether a file of the repository is searched for secrets, too. Raises like check.
+    """
+    _, waivers = _load(root)
     findings, scanned = list[Finding](), list[tuple[Environment, list[Manifest]]]()
     for name in names:
         try:
@@ -66,8 +97,7 @@ def check(root: Path, names: Sequence[str]) -> list[Finding]:
             if not matches:
                 unwaived.append(check)
         findings += _located(root, inputs, unwaived)
-    complete = {inputs.name for inputs, _ in scanned}
-    for secret in secret_scan.scan(root, _rendered(scanned)):
+    for secret in secret_scan.scan(root, _rendered(scanned), is_searched):
         matching = {
             (index, pattern, name)
             for index, waiver in enumerate(waivers)
@@ -79,7 +109,8 @@ def check(root: Path, names: Sequence[str]) -> list[Finding]:
         used |= matching
         if not matching:
             findings.append(secret.finding())
-    return findings + _unused(document, waivers, complete, used)
+    complete = tuple(inputs.name for inputs, _ in scanned)
+    return Checked(tuple(findings), complete, tuple(sorted(used)))
 
 
 def _rendered(scanned: Sequence[tuple[Environment, list[Manifest]]]) -> dict[str, str]:

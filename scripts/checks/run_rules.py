@@ -23,18 +23,24 @@ from scripts.rules.snapshot import Objects, destination
 
 
 def check(
-    root: Path, renderings: Sequence[Rendering], against: str = "", *, with_edits: bool = False
+    root: Path,
+    renderings: Sequence[Rendering],
+    against: str = "",
+    *,
+    with_edits: bool = False,
+    together: bool | None = None,
 ) -> list[Finding]:
     """Return the findings of the rules, each at the line of the input that decides it.
 
     against: a git revision; the rules about changes compare with its committed output, and without
-    it they do not run. with_edits: see located.
+    it they do not run. with_edits: see located. together: only the rules that look at several
+    environments together, or only the others, with their waivers; all, if it is None.
     Raises UsageError if git does not know the revision.
     """
     environments = objects(root, renderings, against)
     findings = list[Finding]()
     by_environment: dict[str, list[tuple[Rule, Problem]]] = {each.name: [] for each in environments}
-    for checked, rule, problem in catalogue.check(environments):
+    for checked, rule, problem in catalogue.check(environments, together):
         if not _is_in_unnamed_container(problem):
             by_environment[checked.name].append((rule, problem))
     waivers = {rendering.name: rendering.waivers for rendering in renderings}
@@ -46,8 +52,10 @@ def check(
         if not problems and not waivers[name] and not accepts[name]:
             continue
         inputs = environment.load(root, name)
-        unused, accepted = apply_acceptances(inputs, problems)
-        invalid, unwaived = apply_waivers(inputs, accepted, today, is_partial=is_partial)
+        unused, accepted = apply_acceptances(inputs, problems, together)
+        invalid, unwaived = apply_waivers(
+            inputs, accepted, today, is_partial=is_partial, together=together
+        )
         findings += [*unused, *invalid]
         findings += located(root, inputs, unwaived, with_edits=with_edits)
     return findings
@@ -176,14 +184,20 @@ def _before(root: Path, renderings: Sequence[Rendering], against: str) -> dict[s
     return git_revision.before(root, against, manifests, texts)
 
 
+def _is_about(rule: str, together: bool | None) -> bool:
+    """Return whether a run with only some of the rules judges what is written about a rule."""
+    known = catalogue.RULES.get(rule)
+    return together is None or together is (known is not None and known.together)
+
+
 def apply_acceptances(
-    inputs: Environment, problems: Sequence[tuple[Rule, Problem]]
+    inputs: Environment, problems: Sequence[tuple[Rule, Problem]], together: bool | None = None
 ) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
     """Return the unused acceptances of an environment, and the problems that none accepts."""
     reported = {rule.id for rule, _ in problems}
     unused = list[Finding]()
     for index, accepted in enumerate(inputs.accepts):
-        if accepted.rule not in reported:
+        if accepted.rule not in reported and _is_about(accepted.rule, together):
             message = f"the acceptance is unused: {accepted.rule} reports nothing"
             path: paths.ValuePath = ["accepts", index, "rule"]
             fix = advice.remove(f"the entry of {accepted.rule} from accepts", path[:-1])
@@ -201,13 +215,16 @@ def apply_waivers(
     today: date,
     *,
     is_partial: bool,
+    together: bool | None = None,
 ) -> tuple[list[Finding], list[tuple[Rule, Problem]]]:
     """Return the bad waivers of an environment as findings, and the problems that none waives.
 
-    is_partial: whether only some of the environments are checked.
+    is_partial: whether only some of the environments are checked. together: see check.
     """
     findings, unwaived = list[Finding](), list(problems)
     for index, waiver in enumerate(inputs.waivers):
+        if not _is_about(waiver.rule, together):
+            continue
         matches = [
             (rule, problem)
             for rule, problem in problems

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +41,17 @@ class Secret:
         return Finding(self.file, self.line, self.column, self.check, self.message, fix)
 
 
-def scan(root: Path, rendered: Mapping[str, str]) -> list[Secret]:
+def scan(
+    root: Path, rendered: Mapping[str, str], is_searched: Callable[[str], bool] = lambda _: True
+) -> list[Secret]:
     """Return the secrets in the files that git has or would add, and in rendered output.
 
-    rendered: path → text. Raises UsageError if git or gitleaks does not work.
+    rendered: path → text. is_searched: whether a file that git has is searched. Raises UsageError
+    if git or gitleaks does not work.
     """
     with tempfile.TemporaryDirectory(prefix="policy-") as temporary:
         tree = Path(temporary)
-        for name in _names(root):
+        for name in filter(is_searched, _names(root)):
             _copy(root / name, tree / name)
         for name, text in rendered.items():
             target = tree / name

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from scripts.core import findings
+from scripts.core import findings, shards
+from scripts.core.findings import UsageError
 from scripts.environments import layout
 
 
@@ -42,6 +44,28 @@ def against(parser: argparse.ArgumentParser) -> None:
         metavar="REVISION",
         help="also check the changes since this git revision, for example origin/main",
     )
+
+
+def shard(parser: argparse.ArgumentParser) -> None:
+    """Add the part of the environments that this machine checks."""
+    parser.add_argument(
+        "--shard",
+        type=shards.parse,
+        metavar="I/N",
+        help="only part I of N of the environments; nox -s join reports what all parts have found",
+    )
+
+
+def of_shard(root: Path, options: argparse.Namespace) -> list[str]:
+    """Return the environments of the shard.
+
+    Raises UsageError if the command line also names environments.
+    """
+    if options.environments:
+        names = " ".join(options.environments)
+        raise UsageError(f"--shard is a part of all environments: remove {names}, or --shard")
+    part: list[str] = options.shard.part(layout.environments(root))
+    return part
 
 
 def whole_number(text: str) -> int:

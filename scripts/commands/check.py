@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.commands import arguments as shared
 from scripts.commands import reporting
+from scripts.core import findings, shards
 from scripts.environments import layout
+from scripts.output import shard_keys
 
 EXAMPLES = ("nox -s check", "nox -s check -- prod --format github")
 INTERRUPTED = "nothing was written"
+
+FORMATS = findings.FORMATS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     shared.environments(parser)
     shared.findings_format(parser)
+    shared.shard(parser)
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
     """Compare, and return the exit code."""
+    if options.shard:
+        return _shard(root, options)
     if options.format != "text":
         from scripts.checks import layers
 
@@ -35,3 +43,33 @@ def run(root: Path, options: argparse.Namespace) -> int:
     message = "the committed manifests are out of date: run nox -s render, and commit"
     print(f"{options.command}: {message}", file=sys.stderr)
     return 1
+
+
+def _shard(root: Path, options: argparse.Namespace) -> int:
+    """Compare a part of the environments, and return the exit code."""
+    from scripts.checks import layers
+
+    names = shared.of_shard(root, options)
+    renderings = layers.rendered(root, names)
+    repositories = {each.name: each.repository for each in renderings if each.files}
+    more = {"repositories": repositories} | shard_keys.about(root, names)
+    found = layers.compare_one_by_one(root, renderings)
+    return reporting.report_shard(found, options, root, more)
+
+
+def join(root: Path, reports: Sequence[shards.Report], format: str) -> int:
+    """Write what all shards have found, and which files of no environment are out of date.
+
+    Returns the exit code.
+    """
+    from scripts.checks import layers
+
+    shard_keys.check(root, reports)
+    found = [finding for report in reports for finding in report.findings]
+    theirs = {name: url for each in reports for name, url in each.about["repositories"].items()}
+    repositories = dict(sorted(theirs.items()))
+    found += layers.compare_across(root, layout.environments(root), repositories)
+    code = reporting.report(found, format)
+    if not found and format == "text":
+        print("the committed manifests are up to date")
+    return code

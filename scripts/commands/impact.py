@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from scripts.commands import arguments as shared
+from scripts.core import shards
 
 if TYPE_CHECKING:
     from scripts.impact.report import Report
@@ -62,15 +65,42 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="text",
         help="text for a terminal, markdown for a comment, json for a program, html for a browser",
     )
+    shared.shard(parser)
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
     """Write the report, and return the exit code."""
     from scripts.impact import predict
 
-    report = predict.impact(root, options.against, options.to)
-    sys.stdout.write(FORMATS[options.format](report))
-    if report.inputs and not options.to:
+    if options.shard:
+        return _shard(root, options)
+    return _write(predict.impact(root, options.against, options.to), options.format)
+
+
+def _shard(root: Path, options: argparse.Namespace) -> int:
+    """Write the report of a shard, and return the exit code."""
+    from scripts.impact import predict
+    from scripts.impact.report import document
+
+    part, more = predict.of_shard(root, options.shard, options.against, options.to)
+    if options.format == "json":
+        about = shards.about(options.command, options.shard, more)
+        print(json.dumps(document(part) | {shards.KEY: about}, indent=2, ensure_ascii=False))
+    else:
+        sys.stdout.write(FORMATS[options.format](part))
+    return 0
+
+
+def join(root: Path, reports: Sequence[shards.Report], format: str) -> int:
+    """Write the report of one run from those of its shards, and return the exit code."""
+    from scripts.impact import predict
+
+    return _write(predict.join(root, reports), format)
+
+
+def _write(report: Report, format: str) -> int:
+    sys.stdout.write(FORMATS[format](report))
+    if report.inputs and not report.to:
         more = f" and {len(report.inputs) - 1} more" if len(report.inputs) > 1 else ""
         print(
             f"changed inputs: {report.inputs[0]}{more}. The report is about rendered output: if you"

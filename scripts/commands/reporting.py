@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import io
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.core import findings
+from scripts.core import findings, shards
 from scripts.core.findings import Finding, Replacement
 from scripts.core.sentences import joined
 
@@ -27,6 +30,27 @@ def report(reported: Sequence[Finding], format: str, root: Path | None = None) -
 
         suggested = fixing.suggested(root, reported)
     findings.write(reported, format, sys.stdout, described, suggested)
+    return int(findings.has_errors(reported))
+
+
+def report_shard(
+    reported: Sequence[Finding], options: argparse.Namespace, root: Path, more: Mapping[str, object]
+) -> int:
+    """Write the findings of a shard to stdout, and return the exit code.
+
+    more: what joining needs, which only the format json has.
+    """
+    if options.format != "json":
+        return report(reported, options.format, root)
+    stream = io.StringIO()
+    findings.write(reported, "json", stream)
+    # render --check is check.
+    command = "check" if options.command == "render" else options.command
+    about = shards.about(command, options.shard, more)
+    print(json.dumps(json.loads(stream.getvalue()) | {shards.KEY: about}, indent=2))
+    counts = findings.counted(reported) or "no findings"
+    text = f"shard {options.shard}: {counts}; nox -s join shows them, with those of all shards"
+    print(text, file=sys.stderr)
     return int(findings.has_errors(reported))
 
 

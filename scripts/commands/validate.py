@@ -7,19 +7,31 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.commands import arguments as shared
 from scripts.commands import reporting
+from scripts.core import findings as formats
+from scripts.core import shards
 from scripts.core.findings import Finding, UsageError
 from scripts.core.sentences import joined
 from scripts.environments import layout
+from scripts.output import shard_keys
+
+if TYPE_CHECKING:
+    from scripts.output.changed import Changed
+    from scripts.rendering.pipeline import Rendering
 
 EXAMPLES = (
     "nox -s validate",
     "nox -s validate -- prod --fix",
     "nox -s validate -- --against origin/main --format sarif",
+    "nox -s validate -- --changed --against origin/main",
+    "nox -s validate -- --shard 3/8 --format json",
 )
 INTERRUPTED = "nothing was written, except what --fix has shown"
+
+FORMATS = formats.FORMATS
 
 WIDTH = 100
 """The width of paragraphs, in columns."""
@@ -44,6 +56,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="with --against, also write fixes of changed lines as a review for GitHub's API",
     )
     shared.against(parser)
+    parser.add_argument(
+        "--changed",
+        action="store_true",
+        help="with --against, judge only environments that the changes concern",
+    )
+    shared.shard(parser)
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
@@ -52,37 +70,134 @@ def run(root: Path, options: argparse.Namespace) -> int:
     from scripts.rendering import chart_changes
 
     chart_changes.compare_with(options.against)
-    if options.unsafe and not options.fix:
-        raise UsageError("--unsafe needs --fix: add --fix, or remove --unsafe")
-    if options.suggestions and not options.against:
-        raise UsageError("--suggestions needs the revision to compare with: add --against")
+    _check_options(options)
+    if options.shard:
+        return _shard(root, options)
     names = layout.environments(root, options.environments)
+    found = _changed(root, options.against, names) if options.changed else None
+    judged = found.environments if found else None
     if options.fix:
-        _fix(root, names, options)
+        _fix(root, names, options, judged)
     renderings = layers.rendered(root, names)
     with_edits = options.format in ("json", "sarif") or bool(options.suggestions)
-    findings = layers.validate(root, renderings, options.against, with_edits=with_edits)
+    findings = layers.validate(
+        root, renderings, options.against, with_edits=with_edits, judged=judged
+    )
     if options.suggestions:
         from scripts.checks import suggestions
 
         text = suggestions.review(root, findings, options.against)
         options.suggestions.write_text(text, "utf-8")
-    reporting.not_compared(root, options.against)
-    code = reporting.report(findings, options.format, root)
-    if not code and options.format == "text":
-        print(f"valid: {layout.called(names)}")
+    return _write(root, findings, renderings, options.format, options.against, found)
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Raise UsageError for options that do not go together."""
+    if options.unsafe and not options.fix:
+        raise UsageError("--unsafe needs --fix: add --fix, or remove --unsafe")
+    for name in ("suggestions", "changed"):
+        if getattr(options, name) and not options.against:
+            raise UsageError(f"--{name} needs the revision to compare with: add --against")
+    if options.changed and options.environments:
+        named = " ".join(options.environments)
+        raise UsageError(f"--changed chooses the environments: remove {named}, or --changed")
+    for name in ("fix", "suggestions"):
+        if options.shard and getattr(options, name):
+            raise UsageError(f"--{name} needs all environments: remove --shard")
+
+
+def _shard(root: Path, options: argparse.Namespace) -> int:
+    """Judge a part of the environments, one by one; join looks at what they have in common."""
+    from scripts.checks import layers
+
+    names = shared.of_shard(root, options)
+    judged = names
+    if options.changed:
+        found = _changed(root, options.against, layout.environments(root))
+        judged = [name for name in names if name in found.environments]
+    renderings = layers.rendered(root, judged)
+    with_edits = options.format in ("json", "sarif")
+    findings = layers.one_by_one(root, renderings, options.against, with_edits=with_edits)
+    more = {"against": options.against, "changed": options.changed}
+    more |= shard_keys.about(root, names)
+    return reporting.report_shard(findings, options, root, more)
+
+
+def join(root: Path, reports: Sequence[shards.Report], format: str) -> int:
+    """Write what all shards have found, and what concerns several environments or none.
+
+    Returns the exit code.
+    """
+    from scripts.checks import layers
+    from scripts.rendering import chart_changes
+
+    shard_keys.check(root, reports)
+    against = str(reports[0].about["against"])
+    chart_changes.compare_with(against)
+    names = layout.environments(root)
+    found = _changed(root, against, names) if reports[0].about["changed"] else None
+    renderings = layers.rendered(root, names)
+    findings = [finding for report in reports for finding in report.findings]
+    findings += layers.across(root, renderings, against, with_edits=format in ("json", "sarif"))
+    return _write(root, findings, renderings, format, against, found)
+
+
+def _changed(root: Path, against: str, names: Sequence[str]) -> Changed:
+    from scripts.output import changed
+
+    return changed.since(root, against, names)
+
+
+def _write(
+    root: Path,
+    findings: Sequence[Finding],
+    renderings: Sequence[Rendering],
+    format: str,
+    against: str,
+    found: Changed | None,
+) -> int:
+    """Write the findings, what was left out, and what is right; return the exit code."""
+    from scripts.checks import layers
+
+    reporting.not_compared(root, against)
+    code = reporting.report(findings, format, root)
+    if found:
+        stream = sys.stdout if format == "text" else sys.stderr
+        print(textwrap.fill(_left_out(found, against), WIDTH), file=stream)
+    if not code and format == "text":
+        print(f"valid: {layout.called([each.name for each in renderings])}")
         for line in [*layers.survived(renderings), *layers.accepted(renderings)]:
             print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     return code
 
 
-def _fix(root: Path, names: Sequence[str], options: argparse.Namespace) -> None:
+def _left_out(found: Changed, against: str) -> str:
+    """Return which environments were not judged one by one, and why that is safe."""
+    if found.shared:
+        more = f" and {len(found.shared) - 1} more" if len(found.shared) > 1 else ""
+        return f"judged all environments, as all depend on what differs: {found.shared[0]}{more}"
+    if not found.left_out:
+        return f"judged all environments, as all differ from {against}"
+    judged = layout.called(found.environments) if found.environments else "no environment"
+    are = "is" if len(found.left_out) == 1 else "are"
+    return (
+        f"judged {judged}; {layout.called(found.left_out)} {are} left out: no input, no output and"
+        f" nothing that all environments share differs from {against}, so each by itself is as"
+        " valid as it is there. What no two environments may have in common was looked for in all."
+        " Only dates make a difference, such as the end of a waiver: without --changed, all are"
+        " judged"
+    )
+
+
+def _fix(
+    root: Path, names: Sequence[str], options: argparse.Namespace, judged: Sequence[str] | None
+) -> None:
     """Apply fixes to the inputs, and print what has changed."""
     from scripts.checks import fixing, layers
 
     def validate() -> list[Finding]:
         renderings = layers.rendered(root, names)
-        return layers.validate(root, renderings, options.against, with_edits=True)
+        return layers.validate(root, renderings, options.against, with_edits=True, judged=judged)
 
     fixed = fixing.Fixed()
     stream = sys.stdout if options.format == "text" else sys.stderr

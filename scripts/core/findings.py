@@ -7,16 +7,17 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import groupby
 from types import MappingProxyType
-from typing import TextIO
+from typing import Any, TextIO
 from urllib.parse import quote
 
 from scripts.core import secret_detection
 from scripts.core.edits import Action, Edit
+from scripts.core.plain import rebuilt
 
 FORMATS = ("text", "json", "sarif", "github", "gitlab", "junit")
 
@@ -169,8 +170,8 @@ def _of_release(finding: Finding) -> Finding:
     released = _RELEASED.fullmatch(finding.file)
     if not released or finding.fix.startswith("run "):  # a command writes another file
         return finding
-    more = f"{released[1]} stays as it is, so do this in a newer release and promote that"
-    return replace(finding, fix=f"{finding.fix}; {more}")
+    more = f"; {released[1]} stays as it is, so do this in a newer release and promote that"
+    return replace(finding, fix=finding.fix.removesuffix(more) + more)
 
 
 def _masked(finding: Finding) -> Finding:
@@ -198,11 +199,16 @@ def _text(findings: list[Finding], stream: TextIO) -> None:
         write(head)
         write([("  " + _visible(finding.message).replace("\n", "\n  "), "")])
         write([("  → " + _visible(finding.fix).replace("\n", "\n    "), "green")])
+    write([(counted(findings), "")])
+
+
+def counted(findings: Collection[Finding]) -> str:
+    """Return the number of errors and of warnings, like "1 error, 2 warnings"; empty for none."""
     errors = sum(finding.severity is Severity.ERROR for finding in findings)
     parts = [_count(errors, "error")] if errors else []
     if warnings := len(findings) - errors:
         parts.append(_count(warnings, "warning"))
-    write([(", ".join(parts), "")])
+    return ", ".join(parts)
 
 
 def _writer(stream: TextIO) -> Callable[[Sequence[tuple[str, str]]], None]:
@@ -231,6 +237,19 @@ def _count(number: int, noun: str) -> str:
 def _json(findings: list[Finding], stream: TextIO) -> None:
     json.dump({"findings": [_as_json(finding) for finding in findings]}, stream, indent=2)
     stream.write("\n")
+
+
+def from_json(data: Mapping[str, Any]) -> Finding:
+    """Return a finding of the format json; old values of edits that may be secret are not there.
+
+    Raises LookupError or TypeError for any other data.
+    """
+    found = rebuilt(Finding, data)
+    edits = (
+        replace(edit, value=tuple(edit.value)) if edit.action is Action.MOVE else edit
+        for edit in found.edits
+    )
+    return replace(found, edits=tuple(edits))
 
 
 def _as_json(finding: Finding) -> dict[str, object]:

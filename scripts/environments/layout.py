@@ -45,6 +45,17 @@ def argocd_file(folder: str, name: str) -> str:
     return f"argocd/{folder}/{name}.yaml"
 
 
+_OF_ENVIRONMENT = re.compile(
+    rf"overlays/([^/]+)(?:/.+)?|argocd/(?:{'|'.join(ARGOCD_FOLDERS)})/([^/]+)\.yaml"
+)
+
+
+def environment_of(path: str) -> str | None:
+    """Return the environment that a file belongs to; None for a file that all may use."""
+    match = _OF_ENVIRONMENT.fullmatch(path)
+    return (match[1] or match[2]) if match else None
+
+
 def environments(root: Path, wanted: Sequence[str] = ()) -> list[str]:
     """Return the wanted environments, or all: each is a folder in overlays/.
 

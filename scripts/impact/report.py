@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from scripts.core.plain import rebuilt
 from scripts.impact.compare import difference
 from scripts.impact.compare.difference import Change
 from scripts.impact.effects.effect import Effect, Risk
@@ -188,15 +189,17 @@ def grouped(objects: Sequence[ObjectChange]) -> list[list[ObjectChange]]:
     return list(groups.values())
 
 
+_NAMES = {"effects": "consequences"}
+"""The names of fields that are others in impact.schema.json."""
+
+
 def document(report: Report) -> dict[str, Any]:
     """Return the report in the format of impact.schema.json."""
     environments = []
     for impact in report.environments:
         effects = [asdict(effect) | {"risk": effect.risk.name.lower()} for effect in impact.effects]
         data = asdict(impact) | {"effects": effects}
-        # The format calls effects consequences.
-        names = {"effects": "consequences"}
-        environments.append({names.get(key, key): value for key, value in data.items()})
+        environments.append({_NAMES.get(key, key): value for key, value in data.items()})
     return {
         "version": VERSION,
         "against": report.against,
@@ -204,3 +207,18 @@ def document(report: Report) -> dict[str, Any]:
         "count": report.count,
         "environments": environments,
     }
+
+
+def from_document(environment: Mapping[str, Any]) -> EnvironmentImpact:
+    """Return an item of `environments` of a document as it was before.
+
+    Raises LookupError or TypeError for any other data.
+    """
+    from scripts.impact.effects.prediction import Prediction
+
+    fields = {written: name for name, written in _NAMES.items()}
+    data = {fields.get(key, key): value for key, value in environment.items()}
+    data["effects"] = [
+        {**effect, "risk": Risk[effect["risk"].upper()]} for effect in data["effects"]
+    ]
+    return rebuilt(EnvironmentImpact, data, Prediction=Prediction)

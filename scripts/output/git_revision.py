@@ -88,18 +88,23 @@ def examples(root: Path, blobs: Blobs) -> frozenset[str]:
     )
 
 
+def tree(root: Path, revision: str) -> str:
+    """Return the id of a revision's tree; raises UsageError for an unknown revision."""
+    command = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}"]
+    found, error = _git(root, command)
+    if not found:
+        if error:
+            raise UsageError(f"git rev-parse: {error}")
+        raise UsageError(f"unknown revision {revision}: {unknown_revision.advice(root, revision)}")
+    return found.strip()
+
+
 def listed(root: Path, revision: str) -> Blobs:
     """Return the files of all environments in a revision.
 
     Raises UsageError for an unknown revision.
     """
-    command = ["rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{tree}}"]
-    tree, error = _git(root, command)
-    if not tree:
-        if error:
-            raise UsageError(f"git rev-parse: {error}")
-        raise UsageError(f"unknown revision {revision}: {unknown_revision.advice(root, revision)}")
-    arguments = ["ls-tree", "-r", "-z", tree.strip(), "--", *git_index.PARTS]
+    arguments = ["ls-tree", "-r", "-z", tree(root, revision), "--", *git_index.PARTS]
     listed, error = _git(root, arguments)
     if error:
         raise UsageError(f"git ls-tree: {error}")

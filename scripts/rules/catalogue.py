@@ -173,10 +173,16 @@ RULES: dict[str, Rule] = {
 """Id → rule, family by family, in the order of the modules."""
 
 
-def check(among: Sequence[Objects]) -> list[tuple[Objects, Rule, Problem]]:
-    """Return the problems of environments, each with its environment and rule."""
+def check(
+    among: Sequence[Objects], together: bool | None = None
+) -> list[tuple[Objects, Rule, Problem]]:
+    """Return the problems of environments, each with its environment and rule.
+
+    together: only those of rules that look at several environments together, or only the others.
+    """
     return [
         (objects, rule, problem)
         for rule in RULES.values()
+        if together is None or rule.together is together
         for objects, problem in rule.check(among)
     ]

@@ -15,10 +15,13 @@ PULL, IMPACT, COMMENT = (
     f".github/workflows/{name}.yaml" for name in ("pull-request", "impact", "impact-comment")
 )
 OWNERS = ".github/CODEOWNERS"
-SESSIONS = "session: [check, validate, policy, lint, tests, e2e, admission]"
+SHARDED = "session: [check, validate, policy]"
+SESSIONS = "session: [lint, tests, e2e, admission]"
 STEP = "      - if: matrix.session == 'validate'\n"
-VALIDATE = 'run: python -m nox -s validate -- --format github ${BASE:+--against "$BASE"}'
-POLICY = "run: python -m nox -s policy -- --format github"
+VALIDATE = '${BASE:+--changed --against "$BASE"} >"report/validate-$INDEX.json"'
+SHARD = 'run: python -m nox -s "$SESSION" -- --shard'
+ADMISSION = 'run: python -m nox -s admission -- --format github ${BASE:+--against "$BASE"}'
+JOIN = "python -m nox -s join -- --format github"
 CLOSING = "    if: always()\n"
 READ = "permissions:\n  contents: read\n"
 
@@ -50,6 +53,7 @@ def test_this_repository_has_its_gate() -> None:
     ("file", "old", "new"),
     [
         (PULL, "session: [check, validate,", "session: [validate, check,"),
+        (PULL, JOIN, "python -m nox -s join -- --format gitlab"),
         (PULL, "fail-fast: false", "fail-fast: true"),
         (PULL, "timeout-minutes: 45", "timeout-minutes: 90"),
         (PULL, "  pull_request:\n", "  pull_request:\n    branches: [main]\n"),
@@ -72,23 +76,32 @@ def test_what_keeps_the_gate_is_not_reported(root: Path, file: str, old: str, ne
 @pytest.mark.parametrize(
     ("file", "old", "new", "line", "words"),
     [
-        (PULL, SESSIONS, SESSIONS.replace(" validate,", ""), "session: [", "validate"),
-        (PULL, SESSIONS, SESSIONS.replace(" policy,", ""), "session: [", "policy"),
-        (PULL, SESSIONS, SESSIONS.replace("check, ", ""), "session: [", "check"),
+        (PULL, SHARDED, SHARDED.replace(" validate,", ""), "session: [", "validate"),
+        (PULL, SHARDED, SHARDED.replace(", policy", ""), "session: [", "policy"),
+        (PULL, SHARDED, SHARDED.replace("check, ", ""), "session: [", "check"),
+        (PULL, JOIN, "python -m nox -s docs", "run: ", "no job joins its shards"),
+        (
+            PULL,
+            "for session in check validate policy",
+            "for session in check policy",
+            "run",
+            "s validate",
+        ),
+        (PULL, "|| status=1", "|| true", "run: ", "no job joins its shards"),
         (PULL, SESSIONS, f"{SESSIONS}\n        exclude: [{{session: lint}}]", "sess", "lint"),
         (PULL, STEP, STEP + "        continue-on-error: true\n", "continue", "is ignored"),
         (
             PULL,
-            "    timeout-minutes",
-            "    continue-on-error: true\n    timeout-minutes",
+            "    timeout-minutes: 45",
+            "    continue-on-error: true\n    timeout-minutes: 45",
             "cont",
             "",
         ),
         (PULL, CLOSING, "", "required:", "a skipped job"),
         (PULL, CLOSING, f"{CLOSING}    continue-on-error: true\n", "continue", "always passes"),
         (PULL, VALIDATE, f"{VALIDATE} || true", "run", "goes on after a failure"),
-        (PULL, VALIDATE, "run: python -m nox -s validate", "run", "--against"),
-        (PULL, POLICY, f"{POLICY} || true", "run", "goes on after a failure"),
+        (PULL, VALIDATE, '>"report/validate-$INDEX.json"', "run", "--against"),
+        (PULL, ADMISSION, f"{ADMISSION} || true", "run", "goes on after a failure"),
         (PULL, SESSIONS, SESSIONS.replace(", admission", ""), "session: [", "admission"),
         (PULL, STEP, "      - if: false\n", "if: false", "condition False"),
         (PULL, STEP, "      - if: matrix.session == 'policy'\n", "if", "validate"),

@@ -77,6 +77,7 @@ def told(folder: Path, name: str, **variables: str) -> list[str]:
     python.write_text(f'#!/bin/sh\necho "$*" >>{log}\nexit $([ "$2" = pip ]; echo $?)\n')
     python.chmod(0o755)
     path = f"{programs}:{os.environ['PATH']}"
+    variables |= jobs()[name].get("variables", {})
     done = bash(script(name), folder, PATH=path, CI_JOB_NAME=name, **variables)
     assert done.returncode == 1, done.stderr
     install, *lines = log.read_text().splitlines()
@@ -94,7 +95,10 @@ JUNIT, GITLAB = "--junitxml=tests.xml", "--format gitlab"
         (
             "validate",
             ["validate -- --format gitlab", "validate --"],
-            ["validate -- --against BASE --format gitlab", "validate -- --against BASE"],
+            [
+                "validate -- --changed --against BASE --format gitlab",
+                "validate -- --changed --against BASE",
+            ],
         ),
         (
             "admission",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts.core.shards import parse
 from scripts.environments import layout
 from tests.conftest import EXAMPLE, ROOT
 from tests.git import git
@@ -68,10 +70,73 @@ def test_one_job_needs_all_others_of_a_pull_request() -> None:
     assert required["needs"] == [name for name in jobs if name != "required"]
     assert required["if"] == "always()"
     assert {"pull_request", "merge_group", "push"} == data[True].keys()
-    assert not any("if" in job for name, job in jobs.items() if name != "required")
+    # Findings in one shard must not hide those between environments.
+    assert jobs["join"]["if"] == "${{ !cancelled() }}"
+    assert not any("if" in job for name, job in jobs.items() if name not in ("required", "join"))
     assert not any(job.get("continue-on-error") for job in jobs.values())
-    matrix = jobs["nox"]["strategy"]["matrix"]["session"]
-    assert sorted(matrix) == sorted(sessions())
+    matrices = [jobs[name]["strategy"]["matrix"]["session"] for name in ("environments", "nox")]
+    assert sorted(session for each in matrices for session in each) == sorted(sessions())
+
+
+@pytest.mark.parametrize(
+    ("count", "shards"), [(0, 1), (1, 1), (100, 1), (101, 2), (250, 3), (1000, 10)]
+)
+def test_there_is_a_shard_for_each_hundred_environments(
+    tmp_path: Path, count: int, shards: int
+) -> None:
+    for number in range(count):
+        (tmp_path / "overlays" / f"env-{number}").mkdir(parents=True)
+    job = workflow("pull-request.yaml")["jobs"]["shards"]
+    (found,) = (each for each in job["steps"] if each.get("name") == "shards")
+    output = tmp_path / "output"
+    variables = {name: str(value) for name, value in found["env"].items()}
+    done = bash(found["run"], tmp_path, GITHUB_OUTPUT=str(output), **variables)
+    assert not done.returncode, done.stderr
+    key, _, value = output.read_text().strip().partition("=")
+    assert key == "shards"
+    assert json.loads(value) == [f"{number}/{shards}" for number in range(1, shards + 1)]
+    assert all(parse(text) for text in json.loads(value))
+    needed = workflow("pull-request.yaml")["jobs"]["environments"]["strategy"]["matrix"]["shard"]
+    assert needed == "${{ fromJSON(needs.shards.outputs.shards) }}"
+
+
+@pytest.mark.parametrize("failing", ["", "check", "validate", "policy"])
+def test_the_job_that_joins_shows_all_and_fails_if_one_does(tmp_path: Path, failing: str) -> None:
+    """All three are joined whatever the others find."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    python = programs / "python"
+    python.write_text(f'#!/bin/bash\necho "$*"\n[[ "$*" != */{failing or "none"}-* ]]\n')
+    python.chmod(0o755)
+    (tmp_path / "report").mkdir()
+    for session in ("check", "validate", "policy"):
+        for index in range(2):
+            (tmp_path / "report" / f"{session}-{index}.json").touch()
+    path = f"{programs}:{os.environ['PATH']}"
+    done = bash(step("pull-request.yaml", "join"), tmp_path, PATH=path)
+    assert done.returncode == bool(failing)
+    assert done.stdout.splitlines() == [
+        f"-m nox -s join -- --format github report/{session}-0.json report/{session}-1.json"
+        for session in ("check", "validate", "policy")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("base", "more"), [("", ""), ("HEAD^1", " --changed --against HEAD^1")], ids=["main", "change"]
+)
+def test_a_change_validates_what_it_concerns_and_a_push_to_main_all(
+    tmp_path: Path, base: str, more: str
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "python").write_text('#!/bin/bash\necho "$*"\n')
+    (programs / "python").chmod(0o755)
+    (tmp_path / "report").mkdir()
+    variables = {"SHARD": "2/3", "INDEX": "4", "BASE": base}
+    variables["PATH"] = f"{programs}:{os.environ['PATH']}"
+    assert not bash(step("pull-request.yaml", "validate"), tmp_path, **variables).returncode
+    said = (tmp_path / "report" / "validate-4.json").read_text()
+    assert said == f"-m nox -s validate -- --shard 2/3 --format json{more}\n"
 
 
 def test_the_docs_name_the_job_that_branch_protection_needs() -> None:

@@ -6,6 +6,8 @@ files are opened.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import yaml
 
 from scripts.core import yamlio
 from scripts.core.findings import Finding, UserError
-from scripts.environments import layout
+from scripts.environments import git_index, layout
 from scripts.kubernetes.manifest import Identity, Manifest
 from scripts.output import git_revision
 from scripts.output.git_revision import Blobs
@@ -90,6 +92,24 @@ def diff(root: Path, against: str, to: str = "") -> OutputDiff:
         examples,
         (base[0], base[1]),
     )
+
+
+def digest(output: OutputDiff) -> str:
+    """Return a digest of all files that are compared: it is the same on each machine."""
+    contents = [sorted(files.items()) for files in (*output.old.values(), *output.base)]
+    for name, files in sorted(output.new.items()):
+        # The working tree's own files have no blob yet.
+        now = ((path, blob or _blob(output.root / path)) for path, blob in files.items())
+        contents.append([(name, ""), *sorted(now)])
+    text = json.dumps([sorted(output.old), contents, sorted(output.examples)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _blob(path: Path) -> str:
+    try:
+        return git_index.blob(path.read_bytes())
+    except OSError:
+        return ""
 
 
 def _by_environment(blobs: Blobs) -> dict[str, dict[str, str]]:
