@@ -47,7 +47,7 @@ def _shard(root: Path, options: argparse.Namespace) -> int:
         return name in names if name in known else options.shard.number == 1
 
     checked = policy.scan(root, names, is_searched)
-    more = {"checked": checked.environments, "used": checked.used}
+    more: dict[str, object] = {"checked": checked.environments, "used": checked.used}
     more |= shard_keys.about(root, names)
     return reporting.report_shard(checked.findings, options, root, more)
 

@@ -225,6 +225,22 @@ def test_environments_that_share_a_grafana_overwrite_nothing_of_each_other() -> 
     assert len(found) == len(set(found))
 
 
+def test_dashboards_for_all_releases_name_none_but_start_with_their_own() -> None:
+    values = {"metrics": {"dashboards": {"enabled": True, "shared": True}}}
+    manifests = helm.template(CHART, ROOT, values, "linea-prod", "1.34")
+    found = [m for m in manifests if m.component == "dashboards"]
+    assert len(found) == len(NAMES)
+    for manifest in found:
+        (text,) = manifest.object["data"].values()
+        board = json.loads(text)
+        assert board["title"].startswith("Linea / ")
+        assert board["tags"] == ["linea", "shared"]
+        assert [link["tags"] for link in board["links"]] == [["linea", "shared"]]
+        by_name = {variable["name"]: variable for variable in board["templating"]["list"]}
+        assert by_name["namespace"]["current"]["value"] == "linea-prod"
+        assert text.count("linea-prod") == 2, "something else is about one namespace only"
+
+
 def test_dev_has_no_dashboards() -> None:
     assert rendered("dev") == {}
 
