@@ -12,13 +12,12 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Never
 
 import yaml
 
-from scripts.core import safe_files
+from scripts.core import safe_files, yaml_text
 from scripts.core.edits import Action, Edit
 from scripts.core.findings import Finding, UserError, may_be_secret
 from scripts.core.fixes import Fix
@@ -37,11 +36,6 @@ _MOST_EXACT = 2**53
 """Helm reads numbers as 64-bit floats: it rounds integers above this."""
 _JSON_INT = re.compile(r"-?(0|[1-9][0-9]*)")
 _JSON_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+([eE][-+]?[0-9]+)?")
-_NUMBER_IN_OTHER_PARSERS = re.compile(
-    r"[-+]?(0[oO][0-7_]+|0[xX][0-9a-fA-F_]+|0[bB][01_]+|[0-9][0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?"
-    r"|\.[0-9_]+([eE][-+]?[0-9]+)?|\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"
-)
-_BOOLEAN_IN_OTHER_PARSERS = re.compile(r"[yYnN]\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +279,8 @@ def _inspect_key(key: yaml.Node, seen: dict[str, yaml.Node], file: str) -> None:
 def _is_ambiguous(text: str) -> bool:
     """Return whether another parser reads the unquoted string as a number or a boolean."""
     return bool(
-        _NUMBER_IN_OTHER_PARSERS.fullmatch(text) or _BOOLEAN_IN_OTHER_PARSERS.fullmatch(text)
+        yaml_text.NUMBER_IN_OTHER_PARSERS.fullmatch(text)
+        or yaml_text.BOOLEAN_IN_OTHER_PARSERS.fullmatch(text)
     )
 
 
@@ -329,9 +324,9 @@ def _inspect_scalar(
     elif node.style:
         return
     elif kind == "str":
-        if _NUMBER_IN_OTHER_PARSERS.fullmatch(text):
+        if yaml_text.NUMBER_IN_OTHER_PARSERS.fullmatch(text):
             instead = number
-        elif _BOOLEAN_IN_OTHER_PARSERS.fullmatch(text):
+        elif yaml_text.BOOLEAN_IN_OTHER_PARSERS.fullmatch(text):
             new = text in "yY"
             instead = f"{str(new).lower()}, or {quoted} if a string is meant"
     elif kind == "bool":
@@ -364,67 +359,12 @@ def _inspect_scalar(
         )
 
 
-class _Dumper(yaml.CSafeDumper):
-    """Writes strings so that YAML 1.1, YAML 1.2 and Go's parsers all read strings."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        return True
-
-
-def _string(dumper: _Dumper, text: str) -> yaml.Node:
-    style = None
-    if "\n" in text:
-        # After a block that keeps its trailing empty lines, libyaml writes a document end (`...`).
-        style = '"' if text.endswith("\n\n") or not text.strip("\n") else "|"
-    return dumper.represent_scalar(_PREFIX + "str", text, style)
-
-
-_Dumper.add_representer(str, _string)
-_Dumper.add_implicit_resolver(_PREFIX + "float", _NUMBER_IN_OTHER_PARSERS, list("-+.0123456789"))
-_Dumper.add_implicit_resolver(_PREFIX + "bool", _BOOLEAN_IN_OTHER_PARSERS, list("yYnN"))
-
-_FIRST = {"apiVersion": 0, "kind": 1, "name": 2, "metadata": 3, "spec": 4}
-
-
 def dump(data: dict[str, Any]) -> str:
     """Return canonical YAML: equal data give equal bytes, whatever the order of their keys.
 
     data: of JSON's types, so that all keys are strings.
     """
-    return "".join(_lines(key, data[key]) for key in sorted(data, key=_rank))
-
-
-def _lines(key: str, value: Any) -> str:
-    """Return the lines of a top-level key, put together from cached parts.
-
-    Environments share most parts of their objects, and emitting YAML is what takes most time.
-    """
-    if not isinstance(value, dict) or not value or not key.isidentifier():
-        return _emitted(json.dumps({key: value}, sort_keys=True))
-    parts = [
-        _emitted(json.dumps({key: {inner: value[inner]}}, sort_keys=True))
-        for inner in sorted(value, key=_rank)
-    ]
-    head, _, _ = parts[0].partition("\n")
-    return f"{head}\n" + "".join(part.partition("\n")[2] for part in parts)
-
-
-@lru_cache(maxsize=32768)
-def _emitted(encoded: str) -> str:
-    data = _ordered(json.loads(encoded))
-    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=2**20))
-
-
-def _rank(key: str) -> tuple[int, str]:
-    return _FIRST.get(key, 9), key
-
-
-def _ordered(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _ordered(data[key]) for key in sorted(data, key=_rank)}
-    if isinstance(data, list):
-        return [_ordered(item) for item in data]
-    return data
+    return yaml_text.text(data)
 
 
 def flow(value: Any) -> str:

@@ -22,11 +22,10 @@ from scripts.core.findings import Finding, UserError
 from scripts.core.schema_messages import as_fix
 from scripts.environments import layout
 from scripts.kubernetes.manifest import Manifest
-from scripts.rendering import chart_files, vendored
+from scripts.rendering import chart_files, documents, vendored
 
 TIMEOUT_S = 600
 
-_DOCUMENT = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _SOURCE = re.compile(r"^# Source: [^/]+/(.+)$", re.MULTILINE)
 _DEFINE = re.compile(rb"{{-?\s*define\s")
 _TESTS = ("test", "test-success", "test-failure")
@@ -67,7 +66,7 @@ def template(
         if not name.endswith((".yaml", ".yml")) or (names and source not in names):
             continue
         file = safe_files.name(chart / source, root)
-        for text in _DOCUMENT.split(texts[name]):
+        for text in documents.split(texts[name]):
             data = _object(text, file)
             if data is not None and not _is_test(data):
                 manifests.append(Manifest(data, f"{folder}/{source}"))
@@ -133,8 +132,10 @@ def _has_engine() -> bool:
     """Return whether Helm's engine is installed; if so, prepare it."""
     if not importlib.util.find_spec("helm_python"):
         return False
-    # With Go's default, garbage collection takes a fifth of the time; this process has memory.
-    os.environ.setdefault("GOGC", "400")
+    # With Go's default, garbage collection takes a fifth of the time; this process has memory. More
+    # than one thread of Go only competes with the process that renders other environments.
+    os.environ.setdefault("GOGC", "800")
+    os.environ.setdefault("GOMAXPROCS", "1")
     return True
 
 
@@ -198,7 +199,7 @@ def command(
     if done.returncode:
         raise HelmError(done.stderr.strip().removeprefix("Error: "))
     texts: dict[str, str] = {}
-    for text in _DOCUMENT.split(done.stdout):
+    for text in documents.split(done.stdout):
         if source := _SOURCE.search(text):
             name = source.group(1)
             texts[name] = f"{texts[name]}\n---\n{text}" if name in texts else text
@@ -224,20 +225,22 @@ def package(chart: Path, folder: Path) -> Path:
 
 
 def _object(text: str, file: str) -> dict[str, Any] | None:
-    encoded = _to_json(text, file)
-    data = json.loads(encoded)
+    try:
+        data = documents.data(text, _to_json)
+    except ValueError as error:
+        raise UserError(_invalid(file, str(error))) from None
     if not data:
         return None
     if not isinstance(data.get("kind"), str) or not isinstance(data.get("apiVersion"), str):
-        message = f"the template renders data without apiVersion and kind: {encoded[:80]}"
+        text = json.dumps(data, separators=(",", ":"))
+        message = f"the template renders data without apiVersion and kind: {text[:80]}"
         fix = "write apiVersion and kind in the template, or render nothing"
         raise UserError(Finding(file, 0, 0, "invalid-template-output", message, fix))
     return dict(data)
 
 
-@lru_cache(maxsize=4096)
-def _to_json(text: str, file: str) -> str:
-    """Return a YAML document as JSON; cached, as environments share most of their texts.
+def _to_json(text: str) -> str:
+    """Return a YAML document as JSON; raises ValueError if it is no mapping.
 
     The parser is that of Helm, kubectl and Argo CD (sigs.k8s.io/yaml), so that the checks see what
     these tools will see; without the wheel it is PyYAML.
@@ -249,14 +252,20 @@ def _to_json(text: str, file: str) -> str:
         try:
             return _native.call_string("helm_values_from_yaml", text)
         except NativeError as error:
-            problem = str(error)
-    else:
-        import yaml
+            raise ValueError(str(error)) from None
+    import yaml
 
-        try:
-            return json.dumps(yaml.load(text, yaml.CSafeLoader) or {}, default=str)
-        except (yaml.YAMLError, ValueError) as error:
-            problem = str(error)
+    try:
+        data = yaml.load(text, yaml.CSafeLoader) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(data, dict):
+        raise ValueError("cannot unmarshal")  # as Helm's parser says it
+    return json.dumps(data, default=str)
+
+
+def _invalid(file: str, problem: str) -> Finding:
+    """Return the finding for a document that is no mapping in YAML."""
     message = f"the template renders invalid YAML: {problem}"
     fix = "correct the indentation or quotes in the template"
     if "cannot unmarshal" in problem:
@@ -264,7 +273,7 @@ def _to_json(text: str, file: str) -> str:
         fix = "write a mapping with apiVersion, kind and metadata in the template"
     elif "aliasing" in problem:
         fix = "write values instead of aliases (*name) in the template"
-    raise UserError(Finding(file, 0, 0, "invalid-template-output", message, fix))
+    return Finding(file, 0, 0, "invalid-template-output", message, fix)
 
 
 def _is_test(data: dict[str, Any]) -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 from helm_python import _native
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from scripts.core import yamlio
+from scripts.core import yaml_text, yamlio
 from scripts.core.findings import UserError
 
 AMBIGUOUS = [
@@ -76,6 +76,22 @@ def test_the_dumped_text_does_not_depend_on_the_order_of_keys(value: Any, random
         return [shuffled(item) for item in value] if isinstance(value, list) else value
 
     assert yamlio.dump(shuffled(value)) == yamlio.dump(value)
+
+
+lines = st.text(st.sampled_from("ab1:-#{|'\"% \n\t~éB\r\\"), max_size=30)
+long_texts = st.builds(lambda text, times: text * times, lines, st.integers(1, 40))
+awkward = st.recursive(
+    texts | long_texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts | long_texts, inner),
+    max_leaves=8,
+)
+
+
+@given(objects | st.dictionaries(long_texts, awkward, max_size=4))
+@example({"a": ["#!/bin/sh\n\nif a\n  b\n\n\nfi\n" * 30, {"b": "c\n  d" * 200}]})
+@example({"a": "b \n" * 200, "c": "d" * 2**20, "e" * 200: {"f": [[{}, []], [["g"]], {"h": []}]}})
+def test_text_is_put_together_as_pyyaml_writes_it(value: dict[str, Any]) -> None:
+    assert yaml_text.text(value) == yaml_text.by_pyyaml(value)
 
 
 def test_strings_of_several_lines_are_written_as_blocks() -> None:
