@@ -32,18 +32,29 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .name }}
 {{- end -}}
 
-{{/* Labels of a component's objects, with those of the values; the version is that of its image. "own" has labels of one kind. */}}
+{{/*
+Labels of a component's objects, with those of the values. "own" has labels of one kind.
+None of them names a version: a new image tag changes only what runs it, and a new version of the chart nothing else.
+*/}}
 {{- define "linea-stack.labels" -}}
 {{ include "linea-stack.selectorLabels" . }}
-{{- with .values.image }}
-app.kubernetes.io/version: {{ .tag | quote }}
-{{- end }}
 app.kubernetes.io/part-of: linea-stack
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- with merge (deepCopy (default dict .own)) (default dict .root.Values.commonLabels) }}
 {{ toYaml . }}
 {{- end }}
+{{- end -}}
+
+{{/* Labels of a CronJob's Jobs, which run the component's image: with its version. */}}
+{{- define "linea-stack.jobLabels" -}}
+{{ include "linea-stack.labels" . }}
+app.kubernetes.io/version: {{ .values.image.tag | quote }}
+{{- end -}}
+
+{{/* Labels of what makes a component's pods: with the versions of its image and of the chart. */}}
+{{- define "linea-stack.workloadLabels" -}}
+{{ include "linea-stack.jobLabels" . }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end -}}
 
 {{/* Labels of pods: without helm.sh/chart, so that a new version of the chart alone restarts nothing. */}}

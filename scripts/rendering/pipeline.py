@@ -19,6 +19,9 @@ from scripts.environments.provided import Given
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import applications, helm, own_manifests, preconditions
 
+_CHART_VERSION = "helm.sh/chart"
+"""The label that charts give their objects: the name and the version of the chart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
@@ -119,7 +122,7 @@ def objects(root: Path, environment: Environment) -> list[Manifest]:
         file = safe_files.name(environment.source / "chart" / "templates", root)
         rule = "invalid-chart"
         raise UserError(Finding(file, 0, 0, rule, message, fix, "", environment.name))
-    made = own_manifests.beside(root, templated, environment)
+    made = own_manifests.beside(root, list(map(_unversioned, templated)), environment)
     patched = patches.apply(made, environment.patches)
     preconditions.shapes(root, environment, patched, made)
     preconditions.digests(root, environment, patched)
@@ -127,6 +130,19 @@ def objects(root: Path, environment: Environment) -> list[Manifest]:
     arranged = applications.arrange(pinned, environment)
     preconditions.together(root, environment, arranged)
     return arranged
+
+
+def _unversioned(manifest: Manifest) -> Manifest:
+    """Return an object of the chart without the label of the chart's version.
+
+    A release of the chart that changes nothing else changes no object then. Which release an
+    environment runs, its environment.yaml says.
+    """
+    if _CHART_VERSION not in manifest.labels:
+        return manifest
+    labels = {key: value for key, value in manifest.labels.items() if key != _CHART_VERSION}
+    metadata = manifest.metadata | {"labels": labels}
+    return replace(manifest, object=manifest.object | {"metadata": metadata})
 
 
 def settings(environment: Environment, manifests: Sequence[Manifest]) -> tuple[Manifest, Manifest]:

@@ -47,10 +47,10 @@ def values(path: str, **new: Any) -> Change:
     return change
 
 
-def version(number: str) -> Change:
-    """Return a change of the chart's version, which is in a label of every object."""
+def label(value: str) -> Change:
+    """Return a change of the chart that gives every object a label."""
     return lambda repository: repository.replace(
-        "chart/Chart.yaml", "\nversion: 0.1.0", f"\nversion: {number}"
+        "chart/values.yaml", "\ncommonLabels: {}", f"\ncommonLabels: {{release: {value}}}"
     )
 
 
@@ -121,14 +121,14 @@ def field(repository: Repository, path: str, *keys: str) -> Any:
     ],
 )
 def test_adjacent_lines_that_both_sides_change(repository: Repository, how: str, on: str) -> None:
-    begin(repository, namespace, version("0.2.0"), how)
+    begin(repository, namespace, label("x-0.2.0"), how)
     conflicts = unmerged(repository)
     assert len(conflicts) > 15
     done = merged(repository)
     assert f"resolved conflicts in {len(conflicts)} rendered files; " in done.out
     metadata = field(repository, f"{MANIFESTS}/service-linea-stack-besu.yaml", "metadata")
     assert metadata["namespace"] == "linea-other"
-    assert metadata["labels"]["helm.sh/chart"] == "linea-stack-0.2.0"
+    assert metadata["labels"]["release"] == "x-0.2.0"
     git(repository.root, *on.split())
     assert not git(repository.root, "status", "--porcelain")
 
@@ -136,7 +136,7 @@ def test_adjacent_lines_that_both_sides_change(repository: Repository, how: str,
 def test_a_file_that_one_side_removes_and_the_other_changes_is_removed(
     repository: Repository,
 ) -> None:
-    begin(repository, values(VALUES, ethstats={"enabled": False}), version("0.2.0"))
+    begin(repository, values(VALUES, ethstats={"enabled": False}), label("x-0.2.0"))
     assert f"{MANIFESTS}/service-linea-stack-ethstats.yaml" in unmerged(repository)
     merged(repository)
     assert not list((repository / MANIFESTS).glob("*ethstats*"))
@@ -160,7 +160,7 @@ def test_a_file_that_both_sides_add_is_rendered_from_the_merged_inputs(
 def test_an_environment_that_one_side_removes_is_removed(
     repository: Repository, ours_removes: bool
 ) -> None:
-    sides = [removal, version("0.2.0")]
+    sides = [removal, label("x-0.2.0")]
     begin(repository, *(sides if ours_removes else reversed(sides)))
     merged(repository)
     assert not (repository / "overlays/dev").exists()
@@ -173,19 +173,22 @@ def test_an_environment_that_one_side_renames(repository: Repository) -> None:
         git(repository.root, "mv", "overlays/dev", "overlays/qa")
         repository.replace("overlays/qa/environment.yaml", "name: dev", "name: qa")
 
-    begin(repository, rename, version("0.2.0"))
+    begin(repository, rename, label("x-0.2.0"))
     merged(repository)
     assert not (repository / "overlays/dev").exists()
-    assert field(
-        repository, "overlays/qa/manifests/service-linea-stack-besu.yaml", "metadata", "labels"
-    )["helm.sh/chart"].endswith("0.2.0")
+    assert (
+        field(
+            repository, "overlays/qa/manifests/service-linea-stack-besu.yaml", "metadata", "labels"
+        )["release"]
+        == "x-0.2.0"
+    )
 
 
 def test_a_stash_that_conflicts(repository: Repository) -> None:
     namespace(repository)
     assert repository.run("render").code == 0
     git(repository.root, "stash")
-    branch(repository, "theirs", version("0.2.0"))
+    branch(repository, "theirs", label("x-0.2.0"))
     with pytest.raises(subprocess.CalledProcessError):
         git(repository.root, "stash", "pop")
     merged(repository)
@@ -195,20 +198,20 @@ def test_a_file_that_git_merged_wrongly_is_rendered_again(repository: Repository
     begin(
         repository,
         both(values(VALUES, besu=SCALED), written("docs/notes.md", "x\n")),
-        both(version("0.2.0"), written("docs/notes.md", "y\n")),
+        both(label("x-0.2.0"), written("docs/notes.md", "y\n")),
     )
     assert AUTOSCALER not in unmerged(repository)
     repository.write("docs/notes.md", "x\ny\n")
     git(repository.root, "add", "docs/notes.md")
     merged(repository)
-    assert field(repository, AUTOSCALER, "metadata", "labels")["helm.sh/chart"].endswith("0.2.0")
+    assert field(repository, AUTOSCALER, "metadata", "labels")["release"] == "x-0.2.0"
 
 
 def test_conflicts_in_inputs_are_reported_with_their_lines(repository: Repository) -> None:
     begin(
         repository,
         both(namespace, values(VALUES, txSender={"interval": 7})),
-        both(version("0.2.0"), values(VALUES, txSender={"interval": 8})),
+        both(label("x-0.2.0"), values(VALUES, txSender={"interval": 8})),
     )
     before, status = repository.files(), git(repository.root, "status", "--porcelain")
     done = repository.run("merge")
@@ -259,7 +262,7 @@ def test_a_file_that_render_did_not_write_is_not_resolved(repository: Repository
 
 
 def test_inputs_that_are_not_staged_are_an_error(repository: Repository) -> None:
-    begin(repository, namespace, version("0.2.0"))
+    begin(repository, namespace, label("x-0.2.0"))
     repository.write("overlays/dev/patches/10-x.yaml", "x: 1\n")
     values(VALUES, txSender={"interval": 8})(repository)
     before = repository.files()
@@ -280,7 +283,7 @@ def test_with_an_error_in_the_merged_inputs_nothing_changes(repository: Reposito
     begin(
         repository,
         both(namespace, values(VALUES, ethstats={"enabled": False})),
-        both(version("0.2.0"), other),
+        both(label("x-0.2.0"), other),
     )
     before, status = repository.files(), git(repository.root, "status", "--porcelain")
     done = repository.run("merge")
@@ -290,7 +293,7 @@ def test_with_an_error_in_the_merged_inputs_nothing_changes(repository: Reposito
 
 
 def test_render_overwrites_files_with_conflict_marks(repository: Repository) -> None:
-    begin(repository, namespace, version("0.2.0"))
+    begin(repository, namespace, label("x-0.2.0"))
     assert repository.run("render").code == 0
     assert repository.run("render", "--check").code == 0
 
