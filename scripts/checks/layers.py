@@ -57,17 +57,17 @@ def validate(
     against: str = "",
     *,
     with_edits: bool = False,
-    judged: Collection[str] | None = None,
+    checked: Collection[str] | None = None,
 ) -> list[Finding]:
     """Return all findings of all layers on the environments.
 
     against: a git revision with the old manifests, for the rules about changes; empty for none.
-    with_edits: whether to look for the edits of inputs that carry out the fixes. judged: the
-    environments to judge one by one; the others are only compared with them.
+    with_edits: whether to look for the edits of inputs that carry out the fixes. checked: the
+    environments to check one by one; the others are only compared with them.
     Raises UsageError if git does not know the revision.
     """
-    if judged is not None:
-        own = [each for each in renderings if each.name in judged]
+    if checked is not None:
+        own = [each for each in renderings if each.name in checked]
         findings = one_by_one(root, own, against, with_edits=with_edits)
         return findings + across(root, renderings, against, with_edits=with_edits)
     findings = inputs(root, renderings)

@@ -185,7 +185,7 @@ def _before(root: Path, renderings: Sequence[Rendering], against: str) -> dict[s
 
 
 def _is_about(rule: str, together: bool | None) -> bool:
-    """Return whether a run with only some of the rules judges what is written about a rule."""
+    """Return whether a run with only some of the rules checks what is written about a rule."""
     known = catalogue.RULES.get(rule)
     return together is None or together is (known is not None and known.together)
 

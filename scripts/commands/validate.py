@@ -59,7 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--changed",
         action="store_true",
-        help="with --against, judge only environments that the changes concern",
+        help="with --against, leave out environments that the changes do not concern",
     )
     shared.shard(parser)
 
@@ -75,13 +75,13 @@ def run(root: Path, options: argparse.Namespace) -> int:
         return _shard(root, options)
     names = layout.environments(root, options.environments)
     found = _changed(root, options.against, names) if options.changed else None
-    judged = found.environments if found else None
+    checked = found.environments if found else None
     if options.fix:
-        _fix(root, names, options, judged)
+        _fix(root, names, options, checked)
     renderings = layers.rendered(root, names)
     with_edits = options.format in ("json", "sarif") or bool(options.suggestions)
     findings = layers.validate(
-        root, renderings, options.against, with_edits=with_edits, judged=judged
+        root, renderings, options.against, with_edits=with_edits, checked=checked
     )
     if options.suggestions:
         from scripts.checks import suggestions
@@ -107,15 +107,15 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _shard(root: Path, options: argparse.Namespace) -> int:
-    """Judge a part of the environments, one by one; join looks at what they have in common."""
+    """Check a part of the environments, one by one; join looks at what they have in common."""
     from scripts.checks import layers
 
     names = shared.of_shard(root, options)
-    judged = names
+    checked = names
     if options.changed:
         found = _changed(root, options.against, layout.environments(root))
-        judged = [name for name in names if name in found.environments]
-    renderings = layers.rendered(root, judged)
+        checked = [name for name in names if name in found.environments]
+    renderings = layers.rendered(root, checked)
     with_edits = options.format in ("json", "sarif")
     findings = layers.one_by_one(root, renderings, options.against, with_edits=with_edits)
     more = {"against": options.against, "changed": options.changed}
@@ -172,32 +172,32 @@ def _write(
 
 
 def _left_out(found: Changed, against: str) -> str:
-    """Return which environments were not judged one by one, and why that is safe."""
+    """Return which environments were not checked one by one, and why that is safe."""
     if found.shared:
         more = f" and {len(found.shared) - 1} more" if len(found.shared) > 1 else ""
-        return f"judged all environments, as all depend on what differs: {found.shared[0]}{more}"
+        return f"checked all environments, as all depend on what differs: {found.shared[0]}{more}"
     if not found.left_out:
-        return f"judged all environments, as all differ from {against}"
-    judged = layout.called(found.environments) if found.environments else "no environment"
+        return f"checked all environments, as all differ from {against}"
+    checked = layout.called(found.environments) if found.environments else "no environment"
     are = "is" if len(found.left_out) == 1 else "are"
     return (
-        f"judged {judged}; {layout.called(found.left_out)} {are} left out: no input, no output and"
-        f" nothing that all environments share differs from {against}, so each by itself is as"
-        " valid as it is there. What no two environments may have in common was looked for in all."
-        " Only dates make a difference, such as the end of a waiver: without --changed, all are"
-        " judged"
+        f"checked {checked}; {layout.called(found.left_out)} {are} left out: no input, no output"
+        f" and nothing that all environments share differs from {against}, so each by itself is as"
+        " valid as it is there. What several environments may not have in common was looked for in"
+        " all. Only the date can make a difference, as waivers expire: without --changed, all are"
+        " checked"
     )
 
 
 def _fix(
-    root: Path, names: Sequence[str], options: argparse.Namespace, judged: Sequence[str] | None
+    root: Path, names: Sequence[str], options: argparse.Namespace, checked: Sequence[str] | None
 ) -> None:
     """Apply fixes to the inputs, and print what has changed."""
     from scripts.checks import fixing, layers
 
     def validate() -> list[Finding]:
         renderings = layers.rendered(root, names)
-        return layers.validate(root, renderings, options.against, with_edits=True, judged=judged)
+        return layers.validate(root, renderings, options.against, with_edits=True, checked=checked)
 
     fixed = fixing.Fixed()
     stream = sys.stdout if options.format == "text" else sys.stderr

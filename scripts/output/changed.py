@@ -54,8 +54,8 @@ def of_files(files: Iterable[str], names: Sequence[str]) -> Changed:
     if shared := tuple(file for file in differing if file.startswith(SHARED)):
         return Changed(tuple(names), (), shared)
     own = {layout.environment_of(file) for file in differing}
-    judged, left_out = (tuple(n for n in names if (n in own) is is_own) for is_own in (True, False))
-    return Changed(judged, left_out, ())
+    concerned = tuple(name for name in names if name in own)
+    return Changed(concerned, tuple(name for name in names if name not in own), ())
 
 
 def _files(root: Path, revision: str) -> list[str]:

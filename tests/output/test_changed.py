@@ -94,7 +94,7 @@ def test_validating_what_has_changed_finds_what_validating_all_does(kept: Reposi
     assert found == Changed(("qa", "staging"), ("prod",), ())
     renderings = layers.rendered(root, names)
     every = layers.validate(root, renderings, "main")
-    assert set(layers.validate(root, renderings, "main", judged=found.environments)) == set(every)
+    assert set(layers.validate(root, renderings, "main", checked=found.environments)) == set(every)
     assert {"unmanaged-file", "stale-output"} <= {each.rule for each in every}
 
 
