@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import jsonschema_rs
 import pytest
 
 from scripts.__main__ import main
@@ -17,9 +18,11 @@ from scripts.commands.join import COMMANDS
 from scripts.core.shards import Shard
 from scripts.impact import predict
 from scripts.impact.report import document, from_document
-from tests.conftest import Repository
+from tests.conftest import ROOT, Repository
 from tests.git import commit, git
 
+SCHEMA = ROOT / "scripts" / "core" / "findings.schema.json"
+IMPACT = ROOT / "scripts" / "impact" / "impact.schema.json"
 BESU = "manifests/statefulset-linea-stack-besu.yaml"
 
 
@@ -74,6 +77,9 @@ def test_validate_and_check_join_to_the_report_of_one_run(
             assert whole[0] == 1
         found = json.loads(run(wrong, "join", *files, "--format", "json")[1])["findings"]
         assert {each["environment"] for each in found} >= {"", "prod", "staging"}
+        schema = jsonschema_rs.validator_for(json.loads(SCHEMA.read_text("utf-8")))
+        for file in files:
+            schema.validate(json.loads(Path(file).read_text("utf-8")))
         of_shards = [
             each for file in files for each in json.loads(Path(file).read_text("utf-8"))["findings"]
         ]
@@ -127,6 +133,9 @@ def test_impact_joins_to_the_report_of_one_run(
     changed: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = sharded(changed, tmp_path, 4, "impact", "--against", "main")
+    schema = jsonschema_rs.validator_for(json.loads(IMPACT.read_text("utf-8")))
+    for file in files:
+        schema.validate(json.loads(Path(file).read_text("utf-8")))
     report = predict.impact(changed.root, "main")
     for form, write in FORMATS.items():
         assert run(changed, "join", *files, "--format", form) == (0, write(report))
@@ -148,6 +157,25 @@ def test_a_run_that_an_invalid_file_ended_joins_to_its_findings(
     files = sharded(changed, tmp_path, 3, "impact", "--against", "main")
     assert run(changed, "join", *files, "--format", "json") == whole
     assert whole[0] == 1
+
+
+def test_validate_says_what_it_leaves_out_and_why(repository: Repository) -> None:
+    git(repository.root, "init", "-q", "-b", "main")
+    repository.write(".gitignore", ".render/\n")
+    commit(repository.root)
+    repository.replace("overlays/dev/environment.yaml", "name: dev", "# dev\nname: dev")
+    arguments = ("validate", "--changed", "--against", "main")
+    done = repository.run(*arguments)
+    assert done.code == 0, done.out
+    said = " ".join(done.out.split())
+    assert "checked dev; prod, staging are left out: no input, no output and nothing that" in said
+    assert "differs from main, so each by itself is as valid as it is there" in said
+    text = (repository / "base/values.yaml").read_text("utf-8")
+    repository.write("base/values.yaml", f"{text}# All.\n")
+    done = repository.run(*arguments, "--format", "json")
+    assert done.code == 0
+    assert json.loads(done.out)["findings"]
+    assert "checked all environments, as all depend on what differs: base/values.yaml\n" in done.err
 
 
 @pytest.mark.parametrize(
