@@ -1,7 +1,7 @@
 """Split environments between machines, and read back what each machine has reported.
 
 A shard is one of several equal parts of all environments. Its JSON is the usual document with one
-more key, `shard`, which has what joining needs. The split depends on nothing but the names: they
+more key, `shard`, which has what joining needs. The split depends only on the names: they
 are put into the order of their digests, which is cut into parts of the same size. So the sizes
 differ by at most one, environments with similar names do not end up together, and another
 environment moves at most one environment from each shard to the next.
