@@ -55,6 +55,10 @@ class Measure:
     """What it kept processors busy for, with its children; another load does not change it."""
 
 
+ENGINE = ("env", "GOGC=800", "GOMAXPROCS=1", "GOMEMLIMIT=250MiB")
+"""Starts a program with the settings of Go with which nox starts this one: see noxfile.py."""
+
+
 def run(command: Sequence[str | Path], cwd: Path = ROOT) -> Measure:
     """Run a command to its end and return what it cost; raises where it fails."""
     began = time.perf_counter()
@@ -101,7 +105,7 @@ def generate(folder: Path, count: int) -> None:
 
 def ours(folder: Path, command: str, *more: str) -> Measure:
     """Run a command of this program on the repository."""
-    return run([sys.executable, "-m", "scripts", "--repository", folder, command, *more])
+    return run([*ENGINE, sys.executable, "-m", "scripts", "--repository", folder, command, *more])
 
 
 def helm(folder: Path, output: Path) -> Measure:

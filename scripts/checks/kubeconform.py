@@ -25,6 +25,9 @@ from scripts.kubernetes.manifest import Manifest
 
 TIMEOUT_S = 600
 
+_GO = {"GOGC": "400", "GOMAXPROCS": "1", "GOMEMLIMIT": "250MiB"}
+"""Less garbage collection: it takes a quarter of the time with Go's defaults."""
+
 # kubeconform's list of errors omits errors that share a parent; its message has all of them.
 _ERROR = re.compile(r"\s+- at '((?:[^'\\]|\\.)*)': ")
 _GROUP = re.compile(r"validation failed|'?(?:allOf|anyOf|oneOf)'? failed.*|\$ref .*failed.*")
@@ -145,7 +148,13 @@ def _results(command: Sequence[str | Path], files: Mapping[str, str]) -> list[di
     with tempfile.TemporaryDirectory(prefix="kubeconform-") as folder:
         for name, text in files.items():
             (Path(folder) / name).write_text(text, "utf-8")
-        done = programs.run([*command, "."], "kubeconform", TIMEOUT_S, cwd=Path(folder))
+        done = programs.run(
+            [*command, "."],
+            "kubeconform",
+            TIMEOUT_S,
+            cwd=Path(folder),
+            environment=os.environ | _GO,
+        )
     try:
         return json.loads(done.stdout)["resources"] or []
     except (ValueError, KeyError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -129,14 +128,8 @@ def _rendered(chart: Path, only: frozenset[str], values: str, options: str) -> M
 
 @lru_cache
 def _has_engine() -> bool:
-    """Return whether Helm's engine is installed; if so, prepare it."""
-    if not importlib.util.find_spec("helm_python"):
-        return False
-    # With Go's default, garbage collection takes a fifth of the time; this process has memory. More
-    # than one thread of Go only competes with the process that renders other environments.
-    os.environ.setdefault("GOGC", "800")
-    os.environ.setdefault("GOMAXPROCS", "1")
-    return True
+    """Return whether Helm's engine is installed; the noxfile has the settings of Go for it."""
+    return importlib.util.find_spec("helm_python") is not None
 
 
 @lru_cache
