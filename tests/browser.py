@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from scripts.core import toolchain
+from tests.optional_tools import tool
 from tests.waits import STILL_S
 
 TIMEOUT_MS = STILL_S * 1000
@@ -54,7 +55,7 @@ def browser(folder: Path) -> Iterator[Browser]:
 
 def _unpacked() -> Path:
     """Return the folder of the pinned browser with its libraries and fonts, unpacked once."""
-    package = toolchain.tool("chromium")
+    package = tool("chromium")
     home = package / "unpacked"
     if home.is_dir():
         return home

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scripts.core import process_lifetime
-from tests import example_repository, program_server
+from tests import example_repository, optional_tools, program_server
 from tests.example_repository import PARTS
 
 ROOT = example_repository.ROOT
@@ -59,8 +59,14 @@ def without_progress(said: str) -> str:
     return PROGRESS.sub("", said)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a person choose whether tests without their tool are skipped."""
+    optional_tools.add_option(parser)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest end with the nox session that started it; its workers end with it."""
+    optional_tools.configure(config)
     if not hasattr(config, "workerinput"):
         process_lifetime.end_with_parent()
 

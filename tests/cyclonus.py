@@ -17,9 +17,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from scripts.core import programs, toolchain
+from scripts.core import programs
 from scripts.kubernetes.manifest import Manifest
 from tests.objects import containers, of_kind, pods, walk
+from tests.optional_tools import tool
 
 TIMEOUT_S = 1800
 
@@ -152,7 +153,7 @@ def ask(rules: list[dict[str, Any]], traffic: list[dict[str, Any]]) -> list[set[
         given.write_text(json.dumps({**kind, "items": rules}))
         asked.write_text(json.dumps(traffic))
         command: list[str | Path] = [
-            toolchain.tool("cyclonus"),
+            tool("cyclonus"),
             "analyze",
             "--mode",
             "query-traffic",

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.cluster.processes import free_ports
-from scripts.core.toolchain import tool
 from scripts.network.keys import Key
+from tests.optional_tools import tool
 from tests.waits import until
 
 BLOCK_TIME_S = 1.0

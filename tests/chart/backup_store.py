@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core.toolchain import tool
 from tests.conftest import ROOT, Run, digest
+from tests.optional_tools import tool
 from tests.waits import until
 
 SCRIPTS = ROOT / "chart" / "files" / "backup"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.core.toolchain import tool
 from scripts.network.keys import Key
 from tests.chart.backup_store import BIG, Store, empty_store, fill
 from tests.chart.tx_sender import RICH, Sender, started
 from tests.execution_client import Client, Maru
+from tests.optional_tools import tool
 
 SIZES = {"source": BIG, "small": 5000}
 """The volumes that tests copy → bytes of the biggest file."""

@@ -16,7 +16,6 @@ import pytest
 import yaml
 
 from scripts.core.findings import UserError
-from scripts.core.toolchain import tool
 from scripts.environments import environment
 from scripts.kubernetes import promql
 from scripts.kubernetes.manifest import Manifest
@@ -24,6 +23,7 @@ from scripts.kubernetes.workloads import selects
 from scripts.rendering import helm
 from tests.conftest import ROOT
 from tests.objects import CHART, FULL, of, of_environment, of_kind, of_values, pods
+from tests.optional_tools import tool
 
 CASES = ROOT / "tests" / "alerts"
 RUNBOOKS = ROOT / "docs" / "runbooks"

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.core import programs, toolchain
+from scripts.core import programs
 from scripts.kubernetes import promql
 from tests.chart.dashboards import NAMES, NAMESPACE, Query, dashboard, panels, queries, substituted
 from tests.objects import FULL, containers, of_values, pod
+from tests.optional_tools import tool
 
 
 def variables(board: dict[str, Any]) -> Iterator[Query]:
@@ -176,7 +177,7 @@ def evaluated(asked: list[Query], folder: Path) -> list[str]:
     }
     given = {"rule_files": ["rules.yaml"], "evaluation_interval": "30m", "tests": [test]}
     (folder / "test.yaml").write_text(yaml.safe_dump(given), "utf-8")
-    command: list[str | Path] = [toolchain.tool("promtool"), "test", "rules", "test.yaml"]
+    command: list[str | Path] = [tool("promtool"), "test", "rules", "test.yaml"]
     done = programs.run(command, "promtool", 1800, cwd=folder)
     told = done.stdout + done.stderr
     return [line.strip() for line in told.splitlines() if line.strip()] if done.returncode else []
@@ -225,7 +226,7 @@ def _value(expression: str, samples: dict[str, str], value: float, folder: Path)
     (folder / "test.yaml").write_text(
         yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [test]}), "utf-8"
     )
-    command: list[str | Path] = [toolchain.tool("promtool"), "test", "rules", "test.yaml"]
+    command: list[str | Path] = [tool("promtool"), "test", "rules", "test.yaml"]
     done = programs.run(command, "promtool", 1800, cwd=folder)
     return done.stdout + done.stderr if done.returncode else ""
 

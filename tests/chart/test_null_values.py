@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from scripts.core import json_schema, toolchain
+from scripts.core import json_schema
 from scripts.core.findings import Finding
 from scripts.core.yamlio import Document, load
 from scripts.environments.environment import coalesce, merge
+from tests import optional_tools
 from tests.conftest import EXAMPLE, ROOT, Repository
 from tests.objects import CHART, FULL, of, walk
 
@@ -110,7 +111,7 @@ def test_a_part_that_is_null_is_left_out(part: str) -> None:
 def test_helm_itself_names_the_key(path: Path, tool: str, tmp_path: FilePath) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(json.dumps(null(path)), "utf-8")
-    call = [str(toolchain.tool(tool)), "template", str(CHART), f"--values={file}"]
+    call = [str(optional_tools.tool(tool)), "template", str(CHART), f"--values={file}"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode
     assert f"missing property '{path[-1]}'" in done.stderr

@@ -23,7 +23,7 @@ from scripts.kubernetes import api_validation
 from scripts.kubernetes.api_validation import Rejection
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.rule import Rule, is_rejected
-from tests import git
+from tests import git, optional_tools
 from tests.checks import mutants
 from tests.conftest import EXAMPLE, ROOT, Repository
 from tests.objects import ENVIRONMENTS
@@ -34,6 +34,12 @@ VERSIONS = api_validation.versions()
 BESU = "overlays/prod/patches/besu.yaml"
 
 versions = pytest.mark.parametrize("version", VERSIONS)
+
+
+@pytest.fixture(autouse=True)
+def built() -> None:
+    """Skip a test if the programs are not built."""
+    optional_tools.needs(*(f"admission-{version}" for version in VERSIONS))
 
 
 def manifest(kind: str, spec: Any = None, api: str = "v1", **fields: Any) -> Manifest:

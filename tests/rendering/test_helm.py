@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.core import toolchain
 from scripts.environments import environment, layout
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import helm
+from tests import optional_tools
 from tests.conftest import EXAMPLE, ROOT, Repository
 
 CHART = ROOT / "chart"
@@ -34,7 +34,13 @@ def ours(manifests: Iterable[Manifest]) -> list[str]:
 
 def theirs(tool: str, namespace: str, version: str, *arguments: str | Path) -> list[str]:
     """Return the objects that `helm template` renders, without hooks."""
-    call: list[str | Path] = [toolchain.tool(tool), "template", layout.RELEASE, CHART, "--no-hooks"]
+    call: list[str | Path] = [
+        optional_tools.tool(tool),
+        "template",
+        layout.RELEASE,
+        CHART,
+        "--no-hooks",
+    ]
     call += ["--namespace", namespace, "--kube-version", version, *arguments]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     return canonical(data for data in yaml.load_all(done.stdout, yaml.CSafeLoader) if data)
@@ -96,7 +102,7 @@ def test_the_helm_command_renders_the_same_objects_as_the_engine(tool: str) -> N
 @pytest.mark.parametrize("tool", HELMS)
 def test_helm_lint_passes(tool: str) -> None:
     done = subprocess.run(
-        [toolchain.tool(tool), "lint", "--strict", CHART],
+        [optional_tools.tool(tool), "lint", "--strict", CHART],
         capture_output=True,
         text=True,
         check=False,
@@ -107,7 +113,7 @@ def test_helm_lint_passes(tool: str) -> None:
 @pytest.mark.parametrize("tool", HELMS)
 def test_helm_itself_rejects_an_unknown_value(tool: str) -> None:
     done = subprocess.run(
-        [toolchain.tool(tool), "template", "my-linea", CHART, "--set", "besu.replica=1"],
+        [optional_tools.tool(tool), "template", "my-linea", CHART, "--set", "besu.replica=1"],
         capture_output=True,
         text=True,
         check=False,
@@ -162,7 +168,7 @@ def test_helm_itself_says_what_to_write(
 ) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(json.dumps(values), "utf-8")
-    call = [str(toolchain.tool(tool)), "template", release, str(CHART), f"--values={file}"]
+    call = [str(optional_tools.tool(tool)), "template", release, str(CHART), f"--values={file}"]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode
     assert message in done.stderr
@@ -192,7 +198,7 @@ def test_who_installs_a_release_reads_that_a_second_one_would_share_its_keys() -
 
 def test_the_objects_of_a_release_have_its_name() -> None:
     done = subprocess.run(
-        [toolchain.tool("helm4"), "template", "my-linea", CHART],
+        [optional_tools.tool("helm4"), "template", "my-linea", CHART],
         capture_output=True,
         text=True,
         check=True,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from scripts.core import toolchain
+from tests import optional_tools
 from tests.objects import CHART
 
 NAMESPACE = "linea"
@@ -113,7 +113,7 @@ def install(
     """Return how Helm ends that would install the chart alone on a cluster."""
     with cluster(held, status) as address:
         return subprocess.run(
-            [toolchain.tool(tool), "install", "my-linea", CHART, f"--namespace={NAMESPACE}",
+            [optional_tools.tool(tool), "install", "my-linea", CHART, f"--namespace={NAMESPACE}",
              "--dry-run=server", "--disable-openapi-validation", f"--kube-apiserver={address}",
              *options],
             env={"HOME": str(home), "PATH": "/usr/bin:/bin", "KUBECONFIG": "/dev/null"},

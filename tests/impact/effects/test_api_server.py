@@ -10,6 +10,7 @@ from scripts.impact.report import EnvironmentImpact
 from scripts.kubernetes import api_validation
 from scripts.kubernetes.api_validation import Change, Rejection
 from scripts.rules.snapshot import Objects
+from tests import optional_tools
 from tests.impact.effects.test_all_effects import (
     BESU,
     ETHSTATS,
@@ -30,6 +31,7 @@ NO_ADDRESS = on(ETHSTATS, *TEMPLATE, "spec", "dnsConfig", to={"nameservers": ["d
 
 def asked(name: str, old: Objects, new: Objects) -> EnvironmentImpact:
     """Return the impact of a change, with the API server's own validation."""
+    optional_tools.needs(*(f"admission-{version}" for version in api_validation.versions()))
 
     def ask(changes: Sequence[Change], version: str) -> list[Rejection]:
         return api_validation.ask(changes, version).rejections
