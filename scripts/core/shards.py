@@ -96,7 +96,7 @@ def read(files: Sequence[Path]) -> tuple[list[Report], list[Mapping[str, Any]]]:
     """Return the reports of all shards of one run, by number, and those of runs that ended early.
 
     The second are documents of findings without a shard: an invalid file ended the run.
-    Raises UsageError if a file is no report, or if they are not all shards of one run.
+    Raises UsageError if a file is not such a report, or if they are not all shards of one run.
     """
     reports, ended = list[Report](), list[Mapping[str, Any]]()
     for file in files:
