@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 
 from scripts.checks import policy_scanners, secret_scan
@@ -57,13 +58,24 @@ def check(root: Path, names: Sequence[str]) -> list[Finding]:
     return result(root, [scan(root, names)])
 
 
-def result(root: Path, parts: Sequence[Checked]) -> list[Finding]:
-    """Return the findings of all parts, and the waivers that none of them uses."""
+def result(
+    root: Path, parts: Sequence[Checked], is_known: Callable[[str], bool] | None = None
+) -> list[Finding]:
+    """Return the findings of all parts, and the waivers that none of them uses.
+
+    is_known: whether a tool has a check; without it, the tools are asked.
+    """
     document, waivers = _load(root)
     findings = [finding for part in parts for finding in part.findings]
     complete = {name for part in parts for name in part.environments}
     used = {match for part in parts for match in part.used}
-    return findings + _unused(document, waivers, complete, used)
+    return findings + _unused(document, waivers, complete, used, is_known or _is_known)
+
+
+def unknown(root: Path) -> list[str]:
+    """Return the checks in waivers that no tool has; raises UserError if they are invalid."""
+    _, waivers = _load(root)
+    return sorted({each.check for each in waivers if not _is_known(each.check)})
 
 
 def scan(
@@ -187,6 +199,7 @@ def _unused(
     waivers: Sequence[PolicyWaiver],
     checked: set[str],
     used: set[tuple[int, str, str]],
+    is_known: Callable[[str], bool],
 ) -> list[Finding]:
     """Return the unused waivers, patterns and environments.
 
@@ -200,7 +213,9 @@ def _unused(
         matches = [(pattern, name) for number, pattern, name in used if number == index]
         path: list[str | int] = ["waivers", index]
         if not matches:
-            findings.append(_without_match(document, path, waiver.check))
+            findings.append(
+                _without_match(document, path, waiver.check, is_known=is_known(waiver.check))
+            )
             continue
         for number, pattern in enumerate(waiver.objects):
             if pattern not in {used_pattern for used_pattern, _ in matches}:
@@ -216,11 +231,21 @@ def _unused(
     return findings
 
 
-def _without_match(document: yamlio.Document, path: list[str | int], check: str) -> Finding:
-    """Return that a waiver is unused, or that its check does not exist."""
+@lru_cache
+def _checks(tool: str) -> frozenset[str]:
+    return frozenset(policy_scanners.known(tool))
+
+
+def _is_known(check: str) -> bool:
     tool = check.partition("/")[0]
-    known = {check} if tool == secret_scan.TOOL else policy_scanners.known(tool)
-    if check in known:
+    return tool == secret_scan.TOOL or check in _checks(tool)
+
+
+def _without_match(
+    document: yamlio.Document, path: list[str | int], check: str, *, is_known: bool
+) -> Finding:
+    """Return that a waiver is unused, or that its check does not exist."""
+    if is_known:
         message = f"the waiver is unused: {check} reports nothing for its objects"
         return document.finding("stale-waiver", path, message, "remove the waiver")
     message = f"check {check} does not exist, so the waiver has no effect"

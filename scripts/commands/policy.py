@@ -48,6 +48,9 @@ def _shard(root: Path, options: argparse.Namespace) -> int:
 
     checked = policy.scan(root, names, is_searched)
     more: dict[str, object] = {"checked": checked.environments, "used": checked.used}
+    if options.shard.number == 1:
+        # For waivers that no shard uses: join has no tool to ask.
+        more["unknown"] = policy.unknown(root)
     more |= shard_keys.about(root, names)
     return reporting.report_shard(checked.findings, options, root, more)
 
@@ -65,7 +68,9 @@ def join(root: Path, reports: Sequence[shards.Report], format: str) -> int:
         )
         for report in reports
     ]
-    return _write(policy.result(root, parts), format, layout.environments(root))
+    unknown = reports[0].about["unknown"]
+    found = policy.result(root, parts, lambda check: check not in unknown)
+    return _write(found, format, layout.environments(root))
 
 
 def _write(found: Sequence[Finding], format: str, names: Sequence[str]) -> int:
