@@ -12,7 +12,7 @@ import jsonschema_rs
 import pytest
 
 from scripts.__main__ import main
-from scripts.checks import policy_scanners
+from scripts.checks import policy, policy_scanners
 from scripts.commands.impact import FORMATS
 from scripts.commands.join import COMMANDS
 from scripts.core.shards import Shard
@@ -108,12 +108,17 @@ def test_policy_joins_with_unused_waivers_and_secrets_of_all_files(
     repository.write("notes.txt", f"aws_access_key_id = {key}\n")
     repository.write("overlays/staging/patches/.note", f"aws_access_key_id = {key}\n")
     commit(repository.root)
+    # All but one are checks that no tool has.
+    monkeypatch.setattr(policy_scanners, "known", lambda _: {"checkov/CKV2_K8S_6"})
+    policy._checks.cache_clear()
     whole = run(repository, "policy", "--format", "json")
     files = sharded(repository, tmp_path, 2, "policy")
     assert run(repository, "join", *files, "--format", "json") == whole
     found = json.loads(whole[1])["findings"]
     assert {"notes.txt", "overlays/staging/patches/.note"} <= {each["file"] for each in found}
-    assert {"stale-waiver", "checkov/CKV_K8S_8"} <= {each["rule"] for each in found}
+    assert {"stale-waiver", "unknown-check", "checkov/CKV_K8S_8"} <= {
+        each["rule"] for each in found
+    }
 
 
 @pytest.fixture
