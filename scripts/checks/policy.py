@@ -5,22 +5,18 @@ A waiver names a check, objects and a reason. A waiver that matches no finding i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
-from scripts.checks import policy_scanners, secret_scan
-from scripts.checks.policy_scanners import FailedCheck
-from scripts.core import json_schema, paths, progress, toolchain, yamlio
+from scripts.checks import policy_runs, policy_scanners, secret_scan
+from scripts.checks.policy_runs import Failure
+from scripts.core import json_schema, paths, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.repository import PROGRAM
 from scripts.environments import environment, git_index, layout
-from scripts.environments.environment import Environment
-from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import pipeline, provenance
 
 WAIVERS = "base/policy.yaml"
@@ -50,12 +46,13 @@ class Checked:
     """The waivers that match a failed check: index of the waiver, its pattern, the environment."""
 
 
-def check(root: Path, names: Sequence[str]) -> list[Finding]:
+def check(root: Path, names: Sequence[str], *, is_cached: bool = True) -> list[Finding]:
     """Return the failed checks of the named environments that no waiver matches, and bad waivers.
 
-    Raises UserError if the waivers are invalid, UsageError if a tool does not work.
+    is_cached: as in scan. Raises UserError if the waivers are invalid, UsageError if a tool does
+    not work.
     """
-    return result(root, [scan(root, names)])
+    return result(root, [scan(root, names, is_cached=is_cached)])
 
 
 def result(
@@ -79,37 +76,30 @@ def unknown(root: Path) -> list[str]:
 
 
 def scan(
-    root: Path, names: Sequence[str], is_searched: Callable[[str], bool] = lambda _: True
+    root: Path,
+    names: Sequence[str],
+    is_searched: Callable[[str], bool] = lambda _: True,
+    *,
+    is_cached: bool = True,
 ) -> Checked:
     """Return what the checks find in the named environments.
 
-    is_searched: whether a file of the repository is searched for secrets, too. Raises like check.
+    is_searched: whether a file of the repository is searched for secrets, too. is_cached: whether
+    results of an earlier run are used where nothing has changed. Raises like check.
     """
     _, waivers = _load(root)
-    findings, scanned = list[Finding](), list[tuple[Environment, list[Manifest]]]()
-    for name in names:
-        try:
-            inputs = environment.load(root, name)
-            scanned.append((inputs, pipeline.objects(root, inputs)))
-        except UserError as error:
-            findings += error.findings
-    toolchain.build(["kube-score", secret_scan.TOOL])
-    with (
-        progress.progress(f"checking the policy of {layout.called(names)}"),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        versions = [inputs.kubernetes_version for inputs, _ in scanned]
-        groups = list(pool.map(policy_scanners.scan, [objects for _, objects in scanned], versions))
-    used = set[tuple[int, str, str]]()
-    for (inputs, _), failed in zip(scanned, groups, strict=True):
+    found = policy_runs.run(root, names, is_searched, is_cached)
+    findings, used = found.invalid, set[tuple[int, str, str]]()
+    for name, failures in found.failures.items():
         unwaived = []
-        for check in failed:
-            matches = set(_waivers_of(waivers, check, inputs.name))
+        for failure in failures:
+            matches = set(_waivers_of(waivers, failure, name))
             used |= matches
             if not matches:
-                unwaived.append(check)
-        findings += _located(root, inputs, unwaived)
-    for secret in secret_scan.scan(root, _rendered(scanned), is_searched):
+                unwaived.append(failure)
+        if unwaived:
+            findings += _located(root, name, unwaived)
+    for secret in found.secrets:
         matching = {
             (index, pattern, name)
             for index, waiver in enumerate(waivers)
@@ -121,17 +111,7 @@ def scan(
         used |= matching
         if not matching:
             findings.append(secret.finding())
-    complete = tuple(inputs.name for inputs, _ in scanned)
-    return Checked(tuple(findings), complete, tuple(sorted(used)))
-
-
-def _rendered(scanned: Sequence[tuple[Environment, list[Manifest]]]) -> dict[str, str]:
-    """Return path → text of the rendered objects, for the committed ones may be out of date."""
-    return {
-        f"{layout.manifests_folder(inputs.name)}/{manifest.file_name}": yamlio.dump(manifest.object)
-        for inputs, manifests in scanned
-        for manifest in manifests
-    }
+    return Checked(tuple(findings), tuple(found.failures), tuple(sorted(used)))
 
 
 def _load(root: Path) -> tuple[yamlio.Document, list[PolicyWaiver]]:
@@ -164,34 +144,33 @@ def _unknown_environments(document: yamlio.Document, known: Sequence[str]) -> It
 
 
 def _waivers_of(
-    waivers: Sequence[PolicyWaiver], failed: FailedCheck, environment: str
+    waivers: Sequence[PolicyWaiver], failed: Failure, environment: str
 ) -> Iterator[tuple[int, str, str]]:
     """Yield the waivers of a failed check: index of the waiver, its pattern, the environment."""
     for index, waiver in enumerate(waivers):
         if waiver.check == failed.check and environment in waiver.environments:
             for pattern in waiver.objects:
-                if fnmatchcase(failed.manifest.label, pattern):
+                if fnmatchcase(failed.object, pattern):
                     yield index, pattern, environment
 
 
-def _located(
-    root: Path, inputs: Environment, failed_checks: Sequence[FailedCheck]
-) -> Iterator[Finding]:
+def _located(root: Path, name: str, failures: Sequence[Failure]) -> Iterator[Finding]:
     """Yield failed checks as findings at the inputs that decide the fields."""
     fix = f"correct the object; if there is no risk, add a waiver with the reason to {WAIVERS}"
-    fields = sorted({(c.manifest.label, c.path) for c in failed_checks if c.path}, key=str)
-    manifests = {failed.manifest.label: failed.manifest for failed in failed_checks}
+    inputs = environment.load(root, name)
+    manifests = pipeline.objects(root, inputs)
+    fields = sorted({(f.number, f.path) for f in failures if f.path}, key=str)
     origins = provenance.of_fields(
-        root, inputs, [(manifests[label], path) for label, path in fields]
+        root, inputs, [(manifests[number], path) for number, path in fields]
     )
     places = dict(zip(fields, origins, strict=True))
-    for failed in failed_checks:
-        manifest, message = failed.manifest, failed.message
-        template = inputs.shown(manifest.template)
-        place = places.get((manifest.label, failed.path), (template, 0, 0))
-        if failed.path:
-            message = f"/{'/'.join(map(str, failed.path))}: {message}"
-        yield Finding(*place, failed.check, message, fix, manifest.label, inputs.name)
+    for failure in failures:
+        template = inputs.shown(manifests[failure.number].template)
+        place = places.get((failure.number, failure.path), (template, 0, 0))
+        message = failure.message
+        if failure.path:
+            message = f"/{'/'.join(map(str, failure.path))}: {message}"
+        yield Finding(*place, failure.check, message, fix, failure.object, name)
 
 
 def _unused(

@@ -5,12 +5,14 @@ A tool that fails, or skips an object that makes pods, is a UsageError, never an
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ TIMEOUT_S = 600
 
 CHECKOV = repository.ROOT / ".nox" / "policy" / "bin" / "python"
 """The Python of its own virtual environment: checkov pins other versions than the other locks."""
+
+RUNS = Path(__file__).with_name("checkov_runs.py")
+"""The program that runs checkov on all environments, with that Python."""
 
 OPTIONAL = ("container-seccomp-profile", "container-ports-check")
 """The optional tests of kube-score that we turn on.
@@ -90,23 +95,41 @@ class FailedCheck:
     message: str
 
 
-def scan(manifests: Sequence[Manifest], kubernetes_version: str) -> list[FailedCheck]:
-    """Return the checks of both tools that an environment's manifests fail.
+def scan(
+    environments: Sequence[tuple[Sequence[Manifest], str]],
+) -> list[list[FailedCheck]]:
+    """Return the checks of both tools that the manifests of each environment fail.
 
-    One run of checkov for all environments would be faster, but wrong: it applies NetworkPolicies
-    of one environment to pods of another (CKV2_K8S_6).
+    environments: manifests, and the minor version of Kubernetes. Each environment is checked on its
+    own: checkov would apply NetworkPolicies of one environment to pods of another (CKV2_K8S_6).
     Raises UsageError if a tool is missing or fails.
     """
-    files = {f"{number}.yaml": manifest for number, manifest in enumerate(manifests)}
     with tempfile.TemporaryDirectory(prefix="policy-") as temporary:
-        folder = Path(temporary) / "manifests"
-        folder.mkdir()
-        for name, manifest in files.items():
-            (folder / name).write_text(yamlio.dump(manifest.object), "utf-8")
+        folders, named = [], list[dict[str, Manifest]]()
+        for number, (manifests, _) in enumerate(environments):
+            folder = Path(temporary) / str(number) / "manifests"
+            folder.mkdir(parents=True)
+            files = {f"{place}.yaml": manifest for place, manifest in enumerate(manifests)}
+            for name, manifest in files.items():
+                (folder / name).write_text(yamlio.dump(manifest.object), "utf-8")
+            folders.append(folder)
+            named.append(files)
+        versions = [version for _, version in environments]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            scored = list(pool.map(_kube_score, named, folders, versions))
+        outputs = _checkov_outputs(folders)
         return [
-            *_kube_score(files, folder, kubernetes_version),
-            *_checkov(files, folder),
+            [*score, *_checkov(files, output)]
+            for files, score, output in zip(named, scored, outputs, strict=True)
         ]
+
+
+def version() -> str:
+    """Return what the result depends on, apart from the manifests: tools, options, our code."""
+    parts = [toolchain.tool("kube-score").name, *OPTIONAL]
+    with contextlib.suppress(OSError):  # then no run of checkov succeeds
+        parts.append((CHECKOV.parent.parent / "installed.json").read_text("utf-8"))
+    return "\0".join(parts)
 
 
 def known(tool: str) -> set[str]:
@@ -117,11 +140,17 @@ def known(tool: str) -> set[str]:
         if tool == "kube-score":
             output = _run([toolchain.tool(tool), "list"], tool, folder)
             return {f"{tool}/{row[0]}" for row in csv.reader(output.splitlines()) if row}
-        output = _run([*_checkov_command(), "--list"], tool, folder)
+        output = _run([*_isolated(), "-m", "checkov.main", *_ARGUMENTS, "--list"], tool, folder)
         return {f"{tool}/{check}" for check in re.findall(r"CKV2?_K8S_\d+", output)}
 
 
 def _kube_score(
+    files: Mapping[str, Manifest], folder: Path, kubernetes_version: str
+) -> list[FailedCheck]:
+    return list(_scored(files, folder, kubernetes_version))
+
+
+def _scored(
     files: Mapping[str, Manifest], folder: Path, kubernetes_version: str
 ) -> Iterator[FailedCheck]:
     tool = "kube-score"
@@ -148,10 +177,42 @@ def _kube_score(
                 yield FailedCheck(f"{tool}/{name}", manifest, path, message)
 
 
-def _checkov(files: Mapping[str, Manifest], folder: Path) -> Iterator[FailedCheck]:
+def _checkov_outputs(folders: Sequence[Path]) -> list[str]:
+    """Return what checkov prints about each folder; one process imports it for all of them."""
+    if not folders:
+        return []
+    tool, home = "checkov", folders[0].parent.parent
+    request = {
+        "arguments": [*_ARGUMENTS, "--directory=.", "--output=json", "--compact"],
+        "folders": [str(folder) for folder in folders],
+        "processes": os.cpu_count() or 1,
+        "timeout_s": TIMEOUT_S,
+    }
+    done = programs.run(
+        [*_isolated(), RUNS],
+        tool,
+        TIMEOUT_S * (1 + len(folders)),
+        cwd=home,
+        environment=_environment(home),
+        given=json.dumps(request),
+    )
+    if done.returncode:
+        raise _failure(tool, done.returncode, done.stderr or done.stdout)
+    outputs = []
+    for folder, code in zip(folders, _json(done.stdout, tool), strict=True):
+        printed, errors = (
+            (folder.parent / name).read_text("utf-8", "replace") for name in ("stdout", "stderr")
+        )
+        # As in _run: 1 means failed checks, and without output a crash.
+        if code not in (0, 1) or not printed.strip():
+            raise _failure(tool, code, errors or printed)
+        outputs.append(printed)
+    return outputs
+
+
+def _checkov(files: Mapping[str, Manifest], printed: str) -> Iterator[FailedCheck]:
     tool = "checkov"
-    command = [*_checkov_command(), "--directory=.", "--output=json", "--compact"]
-    output = _json(_run(command, tool, folder), tool)
+    output = _json(printed, tool)
     try:
         results = output["results"]
         broken = results["parsing_errors"]
@@ -182,23 +243,33 @@ def _checkov(files: Mapping[str, Manifest], folder: Path) -> Iterator[FailedChec
         yield FailedCheck(f"{tool}/{name}", manifest, path, message)
 
 
-def _checkov_command() -> list[str | Path]:
+# Without --skip-download it asks a server of its vendor for details of each check.
+_ARGUMENTS = ("--framework=kubernetes", "--skip-download")
+
+
+def _isolated() -> list[str | Path]:
     if not CHECKOV.exists():
         raise UsageError("checkov is not installed: run nox -s policy")
-    # Without --skip-download it asks a server of its vendor for details of each check.
-    return [CHECKOV, "-I", "-m", "checkov.main", "--framework=kubernetes", "--skip-download"]
+    return [CHECKOV, "-I"]
 
 
 def _run(command: Sequence[str | Path], tool: str, folder: Path) -> str:
-    """Return what a tool prints. It runs with our settings only, and with a temporary home."""
-    environment = {"PATH": os.defpath, "HOME": str(folder.parent), "TMPDIR": str(folder.parent)}
-    environment["PYTHONUTF8"] = "1"
+    """Return what a tool prints."""
+    environment = _environment(folder.parent)
     done = programs.run(command, tool, TIMEOUT_S, cwd=folder, environment=environment)
     # Exit code 1 means failed checks; without output, it means a crash.
     if done.returncode not in (0, 1) or not done.stdout.strip():
-        output = (done.stderr or done.stdout).strip()
-        raise UsageError(f"{tool} failed with exit code {done.returncode}: {output[-2000:]}")
+        raise _failure(tool, done.returncode, done.stderr or done.stdout)
     return done.stdout
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """Return the environment variables of a tool: our settings only, and a temporary home."""
+    return {"PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), "PYTHONUTF8": "1"}
+
+
+def _failure(tool: str, code: int, output: str) -> UsageError:
+    return UsageError(f"{tool} failed with exit code {code}: {output.strip()[-2000:]}")
 
 
 def _json(text: str, tool: str) -> Any:

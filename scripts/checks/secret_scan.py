@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,17 +41,15 @@ class Secret:
         return Finding(self.file, self.line, self.column, self.check, self.message, fix)
 
 
-def scan(
-    root: Path, rendered: Mapping[str, str], is_searched: Callable[[str], bool] = lambda _: True
-) -> list[Secret]:
-    """Return the secrets in the files that git has or would add, and in rendered output.
+def scan(root: Path, paths: Iterable[str], rendered: Mapping[str, str]) -> list[Secret]:
+    """Return the secrets in files of the repository, and in rendered output.
 
-    rendered: path → text. is_searched: whether a file that git has is searched. Raises UsageError
-    if git or gitleaks does not work.
+    paths: the files, from `names`. rendered: path → text, which replaces the file of that path.
+    Raises UsageError if gitleaks does not work.
     """
     with tempfile.TemporaryDirectory(prefix="policy-") as temporary:
         tree = Path(temporary)
-        for name in filter(is_searched, _names(root)):
+        for name in paths:
             _copy(root / name, tree / name)
         for name, text in rendered.items():
             target = tree / name
@@ -88,7 +86,8 @@ def search(tree: Path) -> list[Secret]:
     ]
 
 
-def _names(root: Path) -> Sequence[str]:
+def names(root: Path) -> Sequence[str]:
+    """Return the files that git has or would add; raises UsageError if git does not work."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = programs.run(command, "git", programs.QUERY_TIMEOUT_S, cwd=root).stdout
     return [name for name in listed.split("\0") if name and Path(name).name != ".gitleaksignore"]

@@ -24,6 +24,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shared.environments(parser)
     shared.findings_format(parser)
     shared.shard(parser)
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="check everything again, also what has not changed since an earlier run",
+    )
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
@@ -33,7 +38,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
     if options.shard:
         return _shard(root, options)
     names = layout.environments(root, options.environments)
-    return _write(policy.check(root, names), options.format, names)
+    return _write(policy.check(root, names, is_cached=not options.no_cache), options.format, names)
 
 
 def _shard(root: Path, options: argparse.Namespace) -> int:
@@ -46,7 +51,7 @@ def _shard(root: Path, options: argparse.Namespace) -> int:
         name = layout.environment_of(path)
         return name in names if name in known else options.shard.number == 1
 
-    checked = policy.scan(root, names, is_searched)
+    checked = policy.scan(root, names, is_searched, is_cached=not options.no_cache)
     more: dict[str, object] = {"checked": checked.environments, "used": checked.used}
     if options.shard.number == 1:
         # For waivers that no shard uses: join has no tool to ask.

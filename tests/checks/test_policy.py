@@ -16,6 +16,7 @@ from scripts.checks import policy, policy_scanners
 from scripts.core.findings import UsageError, UserError
 from scripts.kubernetes.manifest import Manifest
 from tests.conftest import EXAMPLE, ROOT, Repository, copy
+from tests.git import git
 from tests.objects import ENVIRONMENTS
 
 PATCH = "overlays/dev/patches/weak.yaml"
@@ -108,14 +109,16 @@ def test_a_weak_value_is_reported_at_its_line(
     assert any(text in line for line in reported), [f for f in weak[1] if f["rule"] == rule]
 
 
-def test_every_environment_passes_without_a_network() -> None:
+def test_every_environment_passes_without_a_network(repository: Repository) -> None:
     alone = ["unshare", "--map-root-user", "--net"]
     if (
         not shutil.which("unshare")
         or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode
     ):
         pytest.skip("this machine does not allow a process without a network")
-    command = [*alone, sys.executable, "-m", "scripts", "--repository", str(EXAMPLE), "policy"]
+    git(repository.root, "init", "-q")
+    command = [*alone, sys.executable, "-m", "scripts", "--repository", str(repository.root)]
+    command.append("policy")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     names = ", ".join(ENVIRONMENTS)
     assert done.stdout == f"no policy findings in {names} (waivers: base/policy.yaml)\n", done
@@ -227,7 +230,7 @@ def test_a_missing_tool_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(policy_scanners, "CHECKOV", tmp_path / "python")
     sound = manifest("Deployment", {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE})
     with pytest.raises(UsageError, match=r"checkov is not installed: run nox -s policy"):
-        policy_scanners.scan([sound], "1.34")
+        policy_scanners.scan([([sound], "1.34")])
 
 
 def test_a_crashing_tool_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,16 +238,16 @@ def test_a_crashing_tool_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy_scanners, "CHECKOV", Path(sys.executable))
     sound = manifest("Deployment", {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE})
     with pytest.raises(UsageError, match=r"checkov failed with exit code 1: .*No module named"):
-        policy_scanners.scan([sound], "1.34")
+        policy_scanners.scan([([sound], "1.34")])
 
 
 def test_an_object_that_kube_score_cannot_parse_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"kube-score failed with exit code 1: .*replicas"):
         policy_scanners.scan(
-            [manifest("Deployment", {"replicas": "two", "template": TEMPLATE})], "1.34"
+            [([manifest("Deployment", {"replicas": "two", "template": TEMPLATE})], "1.34")]
         )
 
 
 def test_an_object_that_a_tool_skips_is_an_error() -> None:
     with pytest.raises(UsageError, match="kube-score skipped ReplicaSet/a"):
-        policy_scanners.scan([manifest("ReplicaSet", {"template": TEMPLATE})], "1.34")
+        policy_scanners.scan([([manifest("ReplicaSet", {"template": TEMPLATE})], "1.34")])

@@ -102,7 +102,9 @@ def failed(objects: Sequence[object], version: str) -> Iterator[object]:
 def test_policy_joins_with_unused_waivers_and_secrets_of_all_files(
     repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy_scanners, "scan", lambda *args: [*failed(*args)])
+    monkeypatch.setattr(
+        policy_scanners, "scan", lambda environments: [[*failed(*each)] for each in environments]
+    )
     git(repository.root, "init", "-q", "-b", "main")
     key = "AKIA" + "Z7Q4N2X5M3B6K2LP"
     repository.write("notes.txt", f"aws_access_key_id = {key}\n")
