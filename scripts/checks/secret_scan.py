@@ -16,6 +16,8 @@ from scripts.core.findings import Finding, UsageError
 TOOL = "gitleaks"
 TIMEOUT_S = 600
 CONFIG = repository.ROOT / "tools" / TOOL / "gitleaks.toml"
+_OWN = ".render/"
+"""The folder of digests, which look like keys. git ignores it, unless people changed .gitignore."""
 _LARGEST_B = 5_000_000
 """Of the files that are searched; nothing that people write is larger."""
 
@@ -90,7 +92,11 @@ def names(root: Path) -> Sequence[str]:
     """Return the files that git has or would add; raises UsageError if git does not work."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = programs.run(command, "git", programs.QUERY_TIMEOUT_S, cwd=root).stdout
-    return [name for name in listed.split("\0") if name and Path(name).name != ".gitleaksignore"]
+    return [
+        name
+        for name in listed.split("\0")
+        if name and Path(name).name != ".gitleaksignore" and not name.startswith(_OWN)
+    ]
 
 
 def _copy(source: Path, target: Path) -> None:
