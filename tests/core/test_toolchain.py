@@ -148,10 +148,9 @@ def test_another_source_of_our_own_program_is_another_tool(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pins = tmp_path / "tools"
-    for name in ("admission", "kubernetes-1.34", "python"):
+    for name in ("admission", "kubernetes-1.34"):
         shutil.copytree(toolchain.PINS / name, pins / name)
     monkeypatch.setattr(toolchain, "PINS", pins)
-    monkeypatch.setattr(toolchain, "GO_LOCK", pins / "python" / "go.txt")
     monkeypatch.setattr(toolchain, "STORE", tmp_path / "store")
     monkeypatch.setenv(tool_store.VARIABLE, "")
 

@@ -156,6 +156,7 @@ def test_each_tool_is_read_where_it_is_pinned() -> None:
     settings = config()
     for folder in toolchain.modules():
         assert managed(f"tools/{folder.name}/go.mod", "gomod", settings)
+    assert managed("tools/go/go.mod", "gomod", settings)
     for name in toolchain.fetched():
         npm, wheel = f"tools/{name}/package.json", f"tools/{name}/wheel.txt"
         is_npm = (ROOT / npm).is_file()
@@ -195,7 +196,7 @@ def test_each_module_with_schemas_is_read() -> None:
 def test_each_lock_of_python_packages_is_read() -> None:
     settings = config()
     locks = [path for path in files() if re.fullmatch(r"tools/python/[^/]+\.(in|txt)", path)]
-    assert {Path(path).stem for path in locks} >= {"nox", "pipeline", "lock", "go"}
+    assert {Path(path).stem for path in locks} >= {"nox", "pipeline", "lock"}
     assert all(managed(path, "pip_requirements", settings) for path in locks)
 
 
