@@ -132,6 +132,9 @@ def join(root: Path, reports: Sequence[shards.Report], format: str) -> int:
     from scripts.rendering import chart_changes
 
     shard_keys.check(root, reports)
+    options = {(each.about["against"], each.about["changed"]) for each in reports}
+    if len(options) > 1:
+        raise UsageError("the shards had other options: run all with the same --against, --changed")
     against = str(reports[0].about["against"])
     chart_changes.compare_with(against)
     names = layout.environments(root)

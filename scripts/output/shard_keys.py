@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.core import git
 from scripts.core.findings import UsageError
+from scripts.core.repository import PROGRAM
 from scripts.core.sentences import joined
 from scripts.core.shards import Report
-from scripts.environments import layout
-from scripts.output import render_cache
+from scripts.environments import layout, releases
+from scripts.output import committed
 
 COMMIT, KEYS = "commit", "keys"
 
@@ -31,7 +34,7 @@ def check(root: Path, reports: Sequence[Report]) -> None:
             what = f"other files of {layout.called(other)}" if other else "another commit"
             raise UsageError(
                 f"{report.file} is about {what} than this checkout has, or from another version of"
-                f" Python: run nox -s join on the same commit and machine as nox -s {command}"
+                f" Python: run nox -s join with the files and the Python of nox -s {command}"
             )
     missing = keys.keys() - {name for report in reports for name in report.about[KEYS]}
     if missing:
@@ -45,6 +48,30 @@ def _commit(root: Path) -> str:
 
 
 def _keys(root: Path, names: Sequence[str]) -> dict[str, str]:
-    inputs = render_cache.inputs(root, names)
-    digests = {name: f"{inputs[name]} {render_cache.output(root, name)}" for name in names}
-    return {name: hashlib.sha256(digest.encode()).hexdigest() for name, digest in digests.items()}
+    """Return environment → a digest of all that decides its findings, wherever the checkout is."""
+    shared = {"python": sys.version.encode()}
+    for folder in (root / "chart", root / "base", root / "tools/python", PROGRAM):
+        shared |= _contents(folder, folder.parent)
+    common = committed.digest(shared)
+    keys = {}
+    for name in names:
+        own = _contents(root / "overlays" / name, root)
+        for kind in layout.ARGOCD_FOLDERS:
+            own |= _contents(root / layout.argocd_file(kind, name), root)
+        digest = f"{common} {committed.digest(own)} {releases.digest(root, name)}"
+        keys[name] = hashlib.sha256(digest.encode()).hexdigest()
+    return keys
+
+
+def _contents(path: Path, root: Path) -> dict[str, bytes]:
+    """Return path → contents of a file, or of all files in a folder; of a link, where it leads."""
+    contents = {}
+    for each in [path, *path.rglob("*")]:
+        if each.is_symlink():
+            raw = os.fsencode(each.readlink())
+        elif each.is_file() and "__pycache__" not in each.parts:
+            raw = each.read_bytes()
+        else:
+            continue
+        contents[each.relative_to(root).as_posix()] = raw
+    return contents

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
@@ -86,10 +87,17 @@ def test_validate_and_check_join_to_the_report_of_one_run(
         assert len(of_shards) < len(found), "no finding is between environments, or of none"
 
 
-def test_a_change_after_the_shards_is_reported(wrong: Repository, tmp_path: Path) -> None:
+def test_shards_join_on_another_machine_unless_files_differ(
+    wrong: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = sharded(wrong, tmp_path, 2, "check")
+    here = run(wrong, "join", *files, "--format", "json")
+    shutil.copytree(wrong.root, tmp_path / "elsewhere" / "checkout", symlinks=True)
+    elsewhere = Repository(tmp_path / "elsewhere" / "checkout")
+    assert run(elsewhere, "join", *files, "--format", "json") == here
     wrong.write("overlays/dev/values.yaml", "{}\n")
     assert run(wrong, "join", *files) == (2, "")
+    assert "is about other files of dev than this checkout has" in capsys.readouterr().err
 
 
 def failed(objects: Sequence[object], version: str) -> Iterator[object]:
