@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
 import io
 import os
@@ -175,4 +176,6 @@ def _version() -> str:
 
 
 if __name__ == "__main__":
+    # Objects of Kubernetes have no cycles: looking for some takes time, and frees hardly anything.
+    gc.set_threshold(50_000)
     sys.exit(main())

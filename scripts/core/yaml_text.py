@@ -111,7 +111,7 @@ def _scalar(text: str, indent: str) -> str:
     """Return a string as it stands behind a key of this indentation, without the last line end."""
     if len(text) <= _LONG:
         written = _written(text)
-    elif _is_plain_block(text):
+    elif is_plain_block(text):
         return _block(text, f"{indent}  ")
     else:
         written = _written.__wrapped__(text)
@@ -129,14 +129,15 @@ def _block(text: str, indent: str) -> str:
     return f"{head}\n{indent}{lines}"
 
 
-def _is_plain_block(text: str) -> bool:
+@lru_cache(maxsize=64)
+def is_plain_block(text: str) -> bool:
     """Return whether a text of several lines is surely written as it is, as a literal block."""
     return (
-        "\n" in text
-        and text.isascii()
+        text.isascii()
         and text[0] not in " \n"
         and text[-1] != " "
         and not text.endswith("\n\n")
+        and "\n" in text
         and " \n" not in text
         and text.replace("\n", "").isprintable()
     )

@@ -15,6 +15,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from scripts.core import yaml_text
+
 Parser = Callable[[str], str]
 """Returns a mapping in YAML as JSON; raises ValueError if the text is not one."""
 
@@ -23,11 +25,13 @@ _SHORT = 400
 _LONG = 20_000
 """A document of more characters is not kept: it has dashboards, which each environment has alone"""
 
+_COPIED = (dict, list, str)
+_NAME = re.compile("[a-z][a-z0-9-]*[a-z0-9]")
 _WORD = 5
 """Letters in the longest word that stands for another value than its letters: false."""
 
 _BEGIN = re.compile(r"\n---(?=\s|$)")
-_MARKS = ("---", "...", "%")
+_MARKS = re.compile(r"\n(?:---|\.\.\.|%)")
 """How marks of documents, and directives, begin."""
 _OTHER_ENDS = re.compile("[\x85\u2028\u2029\ufeff]")
 """What also ends a line in YAML 1.1, and the byte order mark."""
@@ -53,26 +57,51 @@ def split(text: str) -> list[str]:
     return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def data(text: str, parser: Parser) -> Any:
-    """Return the data of a document, which belong to the caller alone; raises as the parser."""
+def data(text: str, parser: Parser, name: str = "") -> Any:
+    """Return the data of a document, which belong to the caller alone; raises as the parser.
+
+    name: a word in which environments differ, such as their namespace. Documents that differ in
+    nothing else are read once, with another word instead: no parser sees more than a word in it.
+    """
+    stand_in = _stand_in(name)
     read = _document if len(text) <= _LONG else _document.__wrapped__
+    # Behind a backslash, a word could be more than itself.
+    if stand_in and name in text and stand_in not in text and "\\" not in text:
+        with contextlib.suppress(ValueError):
+            return _copied(read(text.replace(name, stand_in), parser), stand_in, name)
     return _copied(read(text, parser))
 
 
-def _copied(value: Any) -> Any:
-    if type(value) is dict:
-        return {k: _copied(v) if type(v) in (dict, list) else v for k, v in value.items()}
+@lru_cache
+def _stand_in(name: str) -> str:
+    """Return a word of the same length that is found nowhere; empty for a name that is no word.
+
+    A word has a letter that no number, time or constant has, so that it is a text wherever it is.
+    """
+    is_word = _NAME.fullmatch(name) and set(name) & set("ghjklmpqrsuvwy") and len(name) > _WORD
+    # No end of it is a beginning of it, so that what stands around it makes no other one.
+    return f"y{'q' * (len(name) - 2)}w" if is_word else ""
+
+
+def _copied(value: Any, old: str = "", new: str = "") -> Any:
+    """Return a copy, with a new word instead of an old one in all texts."""
+    if type(value) is str:
+        return value.replace(old, new) if old else value
     if type(value) is list:
-        return [_copied(v) if type(v) in (dict, list) else v for v in value]
-    return value
+        return [_copied(v, old, new) if type(v) in _COPIED else v for v in value]
+    if type(value) is not dict:
+        return value
+    copy = {k: _copied(v, old, new) if type(v) in _COPIED else v for k, v in value.items()}
+    if old and any(old in key for key in copy):
+        return dict(sorted((key.replace(old, new), v) for key, v in copy.items()))
+    return copy
 
 
 def _is_odd(text: str) -> bool:
     """Return whether a text has several documents, or lines that end in another way."""
     return (
-        any(f"\n{mark}" in text for mark in _MARKS)
-        or text.startswith(_MARKS)
-        or "\r" in text
+        "\r" in text
+        or _MARKS.search(f"\n{text}") is not None
         or (not text.isascii() and _OTHER_ENDS.search(text) is not None)
     )
 
@@ -156,9 +185,7 @@ def _literal(lines: str, indent: int) -> str:
     if lines[-1] != "\n" or _less(indent, "").search(lines):
         return ""
     text = lines.replace(f"\n{' ' * indent}", "\n")[1:].rstrip("\n") + "\n"
-    if " \n" in text or not text.isascii() or not text.replace("\n", "").isprintable():
-        return ""
-    return text
+    return text if yaml_text.is_plain_block(text) else ""
 
 
 def _key(line: str, parser: Parser) -> str:

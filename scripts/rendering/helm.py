@@ -66,7 +66,7 @@ def template(
             continue
         file = safe_files.name(chart / source, root)
         for text in documents.split(texts[name]):
-            data = _object(text, file)
+            data = _object(text, file, namespace)
             if data is not None and not _is_test(data):
                 manifests.append(Manifest(data, f"{folder}/{source}"))
     return manifests
@@ -217,9 +217,9 @@ def package(chart: Path, folder: Path) -> Path:
     return next(folder.glob("*.tgz"))
 
 
-def _object(text: str, file: str) -> dict[str, Any] | None:
+def _object(text: str, file: str, namespace: str) -> dict[str, Any] | None:
     try:
-        data = documents.data(text, _to_json)
+        data = documents.data(text, _to_json, namespace)
     except ValueError as error:
         raise UserError(_invalid(file, str(error))) from None
     if not data:

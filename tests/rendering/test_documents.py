@@ -22,6 +22,9 @@ LINES = st.sampled_from([
     "on: |", "longer-key: |", "longer-key:", "yes:", "---", "...", "%YAML 1.1", "a: b: c", "\tx: 1",
     "a: 1 # c", "a: # c", "k: 1e3", "k: 012", "k: 2026-01-01", "k: !!str 1", "", " ", "  ", "y: |+",
     "y: |2", "é: |", "z: é", "a.b/c-d: 1", "A_1: |", "_1: 2", "text text", "x\u2028y: 1", "x\ry: 1",
+    "linea-dev-1: 1", "name: linea-dev-1", "a: 1e3linea-dev-1", "- linea-dev-1", "k: linea-dev-1:",
+    'b: "\\linea-dev-1"', "0xlinea-dev-1: 0xf", "xlinea-dev-1y: 'linea-dev-1'", "&linea-dev-1 a: 1",
+    "yqqqqqqqqqw: 1", "y: ylinea-dev-1linea-dev-1w", "b: *linea-dev-1", "true-linea-dev-1: |",
 ])  # fmt: skip
 documents_of_lines = st.lists(st.tuples(st.integers(0, 5), LINES), max_size=12).map(
     lambda lines: "\n".join(" " * indent + line for indent, line in lines)
@@ -44,10 +47,13 @@ def helm_reads(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+NAME = "linea-dev-1"
+
+
 def result(text: str, *, divided: bool) -> Any:
     """Return the data of a document, or that it is not valid."""
     try:
-        return documents.data(text, helm_reads) if divided else json.loads(helm_reads(text))
+        return documents.data(text, helm_reads, NAME) if divided else json.loads(helm_reads(text))
     except ValueError:
         return "invalid"
 
@@ -75,11 +81,32 @@ def test_dumped_objects_are_read_as_helm_reads_them(value: Any) -> None:
 
 def test_the_chart_s_documents_are_read_as_helm_reads_them() -> None:
     values = yaml.safe_load(objects.FULL.read_text("utf-8"))
-    texts = helm._in_process(objects.CHART, values, "linea", "1.34")
+    texts = helm._in_process(objects.CHART, values, NAME, "1.34")
     every = [text for name in texts if "NOTES" not in name for text in documents.split(texts[name])]
     assert len(every) > 60
     for text in every:
         assert result(text, divided=True) == json.loads(helm_reads(text))
+
+
+@pytest.mark.parametrize("name", ["", "linea", "fe-0-1", "e1", "a_b-linea", "7-linea", "Linea-Dev"])
+def test_a_name_that_may_be_no_text_is_read_as_it_is(name: str) -> None:
+    assert documents._stand_in(name) == ""
+
+
+def test_documents_that_differ_in_the_namespace_are_read_once() -> None:
+    read = list[str]()
+
+    def reads(text: str) -> str:
+        read.append(text)
+        return helm_reads(text)
+
+    for name in ("linea-dev", "linea-qa1"):
+        text = f"kind: A\nz: 1\nspec:\n  {name}: 1\n  m: a.{name}.b\n"
+        found = documents.data(text, reads, name)
+        assert found == json.loads(helm_reads(text))
+        assert list(found["spec"]) == sorted(found["spec"])
+    assert len(read) == len(set(read))
+    assert not any("linea" in text for text in read)
 
 
 def test_data_belong_to_the_caller() -> None:
