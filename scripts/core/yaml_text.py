@@ -131,7 +131,7 @@ def _block(text: str, indent: str) -> str:
 
 @lru_cache(maxsize=64)
 def is_plain_block(text: str) -> bool:
-    """Return whether a text of several lines is surely written as it is, as a literal block."""
+    """Return whether a text of several lines is certainly written as it is, as a literal block."""
     return (
         text.isascii()
         and text[0] not in " \n"
@@ -165,7 +165,7 @@ def _key(text: str) -> str:
 
 
 def _other(value: Any) -> str:
-    """Return a value that is no text, without the line end."""
+    """Return a value that is not a text, without the line end."""
     if value is None:
         return "null"
     kind = type(value)

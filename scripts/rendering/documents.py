@@ -74,7 +74,7 @@ def data(text: str, parser: Parser, name: str = "") -> Any:
 
 @lru_cache
 def _stand_in(name: str) -> str:
-    """Return a word of the same length that is found nowhere; empty for a name that is no word.
+    """Return a word of the same length that is found nowhere; empty for a name that is not a word.
 
     A word has a letter that no number, time or constant has, so that it is a text wherever it is.
     """

@@ -233,7 +233,7 @@ def _object(text: str, file: str, namespace: str) -> dict[str, Any] | None:
 
 
 def _to_json(text: str) -> str:
-    """Return a YAML document as JSON; raises ValueError if it is no mapping.
+    """Return a YAML document as JSON; raises ValueError if it is not a mapping.
 
     The parser is that of Helm, kubectl and Argo CD (sigs.k8s.io/yaml), so that the checks see what
     these tools will see; without the wheel it is PyYAML.
@@ -258,7 +258,7 @@ def _to_json(text: str) -> str:
 
 
 def _invalid(file: str, problem: str) -> Finding:
-    """Return the finding for a document that is no mapping in YAML."""
+    """Return the finding for a document that is not a mapping in YAML."""
     message = f"the template renders invalid YAML: {problem}"
     fix = "correct the indentation or quotes in the template"
     if "cannot unmarshal" in problem:
