@@ -79,9 +79,9 @@ def test_one_job_needs_all_others_of_a_pull_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "shards"), [(0, 1), (1, 1), (100, 1), (101, 2), (250, 3), (1000, 10)]
+    ("count", "shards"), [(0, 1), (1, 1), (300, 1), (301, 2), (900, 3), (1000, 4)]
 )
-def test_there_is_a_shard_for_each_hundred_environments(
+def test_there_is_a_shard_for_each_300_environments(
     tmp_path: Path, count: int, shards: int
 ) -> None:
     for number in range(count):
