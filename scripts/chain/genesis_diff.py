@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from scripts.core import paths
+from scripts.core import clock, paths
+
+HasPassed = Callable[[float], bool]
 
 _REJECTED = "nodes would reject existing blocks, which follow the old rules"
 _LATER = "in the future, at which all nodes will have the new genesis"
@@ -61,15 +63,18 @@ def first_block(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
             yield f"{key} from {_short(was)} to {_short(now)}"
 
 
-def past_forks(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
+def past_forks(
+    old: dict[str, Any], new: dict[str, Any], has_passed: HasPassed = clock.has_passed
+) -> Iterator[tuple[str, str]]:
     """Yield message and fix for each change to rules that are in force.
 
-    now: seconds since 1970. For the validators of a fork, see validators().
+    has_passed: whether a time, in seconds since 1970, has passed. For the validators of a fork, see
+    validators().
     """
     compare = _besu if is_besu(old) else _maru
     before, after = old.get("config"), new.get("config")
     if isinstance(before, dict) and isinstance(after, dict):
-        yield from compare(before, after, now)
+        yield from compare(before, after, has_passed)
 
 
 def validators(genesis: dict[str, Any]) -> dict[str, set[str]]:
@@ -83,7 +88,9 @@ def validators(genesis: dict[str, Any]) -> dict[str, set[str]]:
     return by_time
 
 
-def _besu(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
+def _besu(
+    old: dict[str, Any], new: dict[str, Any], has_passed: HasPassed
+) -> Iterator[tuple[str, str]]:
     """Yield changes that are not allowed; additions and future forks are."""
     for key in sorted(old.keys() | new.keys()):
         was, is_ = old.get(key), new.get(key)
@@ -91,15 +98,15 @@ def _besu(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tupl
         if was == is_ or key == "chainId":
             continue
         if fork:
-            if _begun(was, now):
+            if _begun(was, has_passed):
                 move = "is removed" if is_ is None else f"moves from {was} to {_short(is_)}"
                 yield f"the active fork {fork[1]} {move}: {_REJECTED}", _keep(key, was)
-            elif _begun(is_, now):
+            elif _begun(is_, has_passed):
                 move = f"{key} is {is_}, which is in the past"
                 yield f"{move}: {_REJECTED}", f"write a value of {key} {_LATER}"
         elif key == "blobSchedule" and isinstance(was, dict) and isinstance(is_, dict):
             for name in sorted(was):
-                if was[name] != is_.get(name) and _begun(old.get(f"{name}Time"), now):
+                if was[name] != is_.get(name) and _begun(old.get(f"{name}Time"), has_passed):
                     change = f"from {_short(was[name])} to {_short(is_.get(name))}"
                     message = f"{name} in {key}, which is active, changes {change}: {_REJECTED}"
                     yield message, _keep(name, was[name])
@@ -108,9 +115,11 @@ def _besu(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tupl
             yield f"{key} in Besu's genesis {change}: {_REJECTED}", _keep(key, was)
 
 
-def _maru(old: dict[str, Any], new: dict[str, Any], now: float) -> Iterator[tuple[str, str]]:
+def _maru(
+    old: dict[str, Any], new: dict[str, Any], has_passed: HasPassed
+) -> Iterator[tuple[str, str]]:
     for at in sorted(old.keys() | new.keys()):
-        if not _begun(at, now):
+        if not _begun(at, has_passed):
             continue
         was, is_ = _without_validators(old.get(at)), _without_validators(new.get(at))
         if was == is_:
@@ -137,9 +146,9 @@ def _without_validators(fork: Any) -> dict[str, Any] | None:
     return {key: value for key, value in fork.items() if key != "validatorSet"}
 
 
-def _begun(time: Any, now: float) -> bool:
+def _begun(time: Any, has_passed: HasPassed) -> bool:
     """Return whether a fork's time, a number or a string, is in the past."""
-    return str(time).isdecimal() and int(time) <= now
+    return str(time).isdecimal() and has_passed(int(time))
 
 
 def _keep(key: str, was: Any) -> str:

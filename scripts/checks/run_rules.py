@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from scripts.core import advice, paths
+from scripts.core import advice, clock, paths
 from scripts.core.findings import Finding
 from scripts.environments import environment, git_index, layout
 from scripts.environments.environment import Environment
@@ -52,6 +52,8 @@ def check(
         if not problems and not waivers[name] and not accepts[name]:
             continue
         inputs = environment.load(root, name)
+        for waiver in waivers[name]:
+            clock.is_over(date.fromisoformat(waiver.until))
         unused, accepted = apply_acceptances(inputs, problems, together)
         invalid, unwaived = apply_waivers(
             inputs, accepted, today, is_partial=is_partial, together=together

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from scripts.core.findings import Severity
@@ -41,6 +41,11 @@ class Outcome(StrEnum):
 
 Check = Callable[[Objects], Iterator[Problem]]
 Across = Callable[[Sequence[Objects]], Iterator[tuple[Objects, Problem]]]
+Claims = Callable[[Objects], Iterable[tuple[str, bool]]]
+"""From an environment to what it has that a rule compares between environments: a key, and whether
+the rule may report something if any other environment has the key, too; otherwise only if that one
+says so. Environments that share no such key have no problem together, so that the rule needs to
+look only at the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ class Rule:
     check: Across
     together: bool
     """Whether it checks several environments together."""
+    claims: Claims | None = None
+    """Of a rule that checks several environments together."""
 
     @property
     def is_about_changes(self) -> bool:
@@ -110,10 +117,19 @@ def rule(
 
 
 def across(
-    source: str, severity: Severity = Severity.ERROR, *, outcome: Outcome | None = None
+    source: str,
+    claims: Claims,
+    severity: Severity = Severity.ERROR,
+    *,
+    outcome: Outcome | None = None,
 ) -> Callable[[Across], Rule]:
     """Return a decorator that turns a function into a rule about several environments together."""
-    return lambda function: _rule(function, function, source, severity, outcome, together=True)
+
+    def of(function: Across) -> Rule:
+        made = _rule(function, function, source, severity, outcome, together=True)
+        return replace(made, claims=claims)
+
+    return of
 
 
 def _rule(

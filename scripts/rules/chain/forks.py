@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
+from scripts.core import clock
 from scripts.rules.chain.genesis_files import FORKS, Genesis, number, of_besu, of_maru
 from scripts.rules.rule import Problem, rule
 from scripts.rules.snapshot import Objects
@@ -205,12 +205,12 @@ def first_block_in_future(objects: Objects) -> Iterator[Problem]:
     """
     for genesis in of_besu(objects):
         at = number(genesis.get("timestamp"))
-        if at is not None and at > time.time():
+        if at is not None and not clock.has_passed(at):
             message = f"timestamp is {_shown(at)}: until then no block is valid"
             fix = 'run printf \'0x%x\\n\' "$(date +%s)", and write its output as "timestamp"'
             if at >= _MILLISECONDS:
                 message = f"timestamp is {at}, thousands of years from now: no block is ever valid"
-                if _FIRST <= (seconds := _seconds(at)) < time.time():
+                if _FIRST <= (seconds := _seconds(at)) and clock.has_passed(seconds):
                     fix = f'write "timestamp": "{hex(seconds)}": the time is in seconds'
             yield genesis.problem(["timestamp"], message, fix)
 

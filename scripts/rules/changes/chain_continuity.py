@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scripts.chain import genesis_diff, node_config
-from scripts.core import advice, paths
+from scripts.core import advice, clock, paths
 from scripts.core.findings import Severity
 from scripts.core.sentences import joined
 from scripts.kubernetes import autoscalers, containers
@@ -80,7 +79,7 @@ def active_fork_changed(objects: Objects) -> Iterator[Problem]:
     if _is_another_chain(objects):
         return
     for manifest, path, old, new in _genesis_changes(objects):
-        for message, fix in genesis_diff.past_forks(old, new, time.time()):
+        for message, fix in genesis_diff.past_forks(old, new):
             yield Problem(manifest, path, message, fix)
 
 
@@ -96,7 +95,7 @@ def validators_replaced(objects: Objects) -> Iterator[Problem]:
         before, after = genesis_diff.validators(old), genesis_diff.validators(new)
         for at in sorted(before.keys() & after.keys()):
             removed, added = before[at] - after[at], after[at] - before[at]
-            if int(at) > time.time() or not (removed or added):
+            if not clock.has_passed(int(at)) or not (removed or added):
                 continue
             message = f"validatorSet of Maru's active fork at time {at} changes ({len(removed)} of"
             message += f" {len(before[at])} removed, {len(added)} added): nodes with the new list"

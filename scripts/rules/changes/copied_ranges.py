@@ -16,7 +16,7 @@ from scripts.rules.rule import Outcome, Problem, across
 from scripts.rules.snapshot import Objects
 
 
-@across("docs/connectivity.md")
+@across("docs/connectivity.md", lambda objects: _claimed_ranges(objects))
 def range_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """A change does not replace a range in a NetworkPolicy by that of another environment.
 
@@ -45,7 +45,9 @@ def range_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Obj
 _BUCKET = "BUCKET"
 
 
-@across("docs/backups.md", outcome=Outcome.BREAKS)
+@across(
+    "docs/backups.md", lambda objects: _claimed_buckets(objects), outcome=Outcome.BREAKS
+)
 def bucket_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """A change does not replace a bucket of backups by that of another environment.
 
@@ -77,6 +79,18 @@ def _buckets(manifests: Iterable[Manifest]) -> Mapping[str, tuple[Manifest, Wher
                     place = (workload.manifest, (*path, "value"))
                     found.setdefault(str(variable["value"]), place)
     return found
+
+
+def _claimed_ranges(objects: Objects) -> Iterator[tuple[str, bool]]:
+    yield from ((cidr, False) for cidr in _all(objects))
+    for old, new in changed_in_place(objects, "NetworkPolicy"):
+        yield from ((cidr, True) for cidr in _ranges(new).keys() - _ranges(old).keys())
+
+
+def _claimed_buckets(objects: Objects) -> Iterator[tuple[str, bool]]:
+    before = _buckets(objects.before or ())
+    for bucket in _buckets(objects.manifests):
+        yield bucket, bool(before) and bucket not in before
 
 
 def _all(objects: Objects) -> set[str]:

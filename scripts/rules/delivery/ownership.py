@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +35,10 @@ def _shared(among: Sequence[Objects], of: Any, message: str) -> Iterator[tuple[O
                 yield objects, Problem(manifest, path, text, fix)
 
 
+def _claims(owned: Iterable[_Owned]) -> Iterator[tuple[str, bool]]:
+    return ((resource, True) for resource, *_ in owned)
+
+
 _RESTORING = {"besu", "maru", "restore-drill", "sequencer"}
 
 
@@ -56,7 +60,7 @@ def shared_iam_role(objects: Objects) -> Iterator[Problem]:
             yield Problem(manifest, path, message, other_role(manifest))
 
 
-@across(_IRSA, outcome=Outcome.RISK)
+@across(_IRSA, lambda objects: _claims(_roles(objects)), outcome=Outcome.RISK)
 def iam_role_shared_by_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """Each environment has its own IAM roles.
 
@@ -79,7 +83,7 @@ def _roles(objects: Objects) -> Iterator[tuple[str, Manifest, Where, str]]:
             yield role, manifest, path, new_role(manifest, objects.name)
 
 
-@across("docs/backups.md")
+@across("docs/backups.md", lambda objects: _places(objects))
 def backup_location_shared_by_environments(
     among: Sequence[Objects],
 ) -> Iterator[tuple[Objects, Problem]]:
@@ -114,6 +118,13 @@ def _nested(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
         before += [(place, objects.name) for place in own]
 
 
+def _places(objects: Objects) -> Iterator[tuple[str, bool]]:
+    for place, *_ in _backup_locations(objects):
+        yield place, True
+        parts = place.split("/")
+        yield from (("/".join(parts[:end]), False) for end in range(1, len(parts)))
+
+
 def _backup_locations(objects: Objects) -> Iterator[_Owned]:
     for container in objects.containers:
         manifest = container.workload.manifest
@@ -130,7 +141,10 @@ def _backup_locations(objects: Objects) -> Iterator[_Owned]:
                 yield place, manifest, prefix[0], fix
 
 
-@across("https://external-secrets.io/latest/api/externalsecret/")
+@across(
+    "https://external-secrets.io/latest/api/externalsecret/",
+    lambda objects: _claims(_entries(objects)),
+)
 def secret_shared_by_environments(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """Each entry of a secret store is read by only one environment.
 
@@ -173,7 +187,10 @@ def _entries(objects: Objects) -> Iterator[_Owned]:
                 yield key, manifest, path, fix
 
 
-@across("https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/")
+@across(
+    "https://kubernetes.io/docs/concepts/overview/working-with-objects/namespaces/",
+    lambda objects: _namespaces(objects),
+)
 def object_in_foreign_namespace(
     among: Sequence[Objects],
 ) -> Iterator[tuple[Objects, Problem]]:
@@ -199,9 +216,18 @@ def object_in_foreign_namespace(
                 yield objects, Problem(manifest, ("metadata", "namespace"), message, fix)
 
 
+def _namespaces(objects: Objects) -> Iterator[tuple[str, bool]]:
+    cluster = cluster_of(objects)
+    yield f"{cluster} {objects.namespace}", True
+    for namespace in {manifest.namespace for manifest in objects.manifests}:
+        if namespace != objects.namespace:
+            yield f"{cluster} {namespace}", False
+
+
 @across(
     "https://argo-cd.readthedocs.io/en/stable/user-guide/sync-options/"
-    "#fail-the-sync-if-a-shared-resource-is-found"
+    "#fail-the-sync-if-a-shared-resource-is-found",
+    lambda objects: _foreign(objects),
 )
 def object_in_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """Each object belongs to only one Application.
@@ -224,7 +250,17 @@ def object_in_two_applications(among: Sequence[Objects]) -> Iterator[tuple[Objec
                 yield objects, Problem(manifest, ("metadata", "namespace"), message, fix)
 
 
-@across("https://kubernetes.io/docs/concepts/services-networking/ingress/#the-ingress-resource")
+def _foreign(objects: Objects) -> Iterator[tuple[str, bool]]:
+    """Yield the objects elsewhere; a namespace that two environments have is claimed above."""
+    for manifest in objects.manifests:
+        if manifest.namespace != objects.namespace:
+            yield f"{cluster_of(objects)} {manifest.identity}", True
+
+
+@across(
+    "https://kubernetes.io/docs/concepts/services-networking/ingress/#the-ingress-resource",
+    lambda objects: _hosts(objects),
+)
 def duplicate_ingress_host(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """Each host and path of a cluster belongs to only one Ingress.
 
@@ -256,10 +292,16 @@ def duplicate_ingress_host(among: Sequence[Objects]) -> Iterator[tuple[Objects, 
                     yield objects, Problem(manifest, (*path, "host"), message, fix)
 
 
+def _hosts(objects: Objects) -> Iterator[tuple[str, bool]]:
+    for manifest in objects.of_kind("Ingress"):
+        for _, entry in services.rules(manifest):
+            yield f"{cluster_of(objects)} {entry.get('host', '')}", True
+
+
 _GROUP = "alb.ingress.kubernetes.io/group.name"
 
 
-@across("docs/eks.md", Severity.WARNING)
+@across("docs/eks.md", lambda objects: _groups(objects), Severity.WARNING)
 def load_balancer_shared_by_environments(
     among: Sequence[Objects],
 ) -> Iterator[tuple[Objects, Problem]]:
@@ -283,3 +325,9 @@ def load_balancer_shared_by_environments(
                 )
                 fix = advice.write(_GROUP, objects.namespace)
                 yield objects, Problem(manifest, annotation(_GROUP), message, fix)
+
+
+def _groups(objects: Objects) -> Iterator[tuple[str, bool]]:
+    for manifest in objects.of_kind("Ingress"):
+        if group := manifest.annotations.get(_GROUP):
+            yield f"{cluster_of(objects)} {group}", True

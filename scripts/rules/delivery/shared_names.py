@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scripts.core import advice
@@ -50,13 +50,18 @@ def _second_uses(
             yield objects, use, owner, other
 
 
+def _claims(uses: Iterable[_Use]) -> Iterator[tuple[str, bool]]:
+    return ((use.name, True) for use in uses)
+
+
 def _by(objects: Objects, owner: Objects, other: _Use) -> str:
     """Return the first owner in words."""
     return other.owner if owner is objects else f"{other.owner} in {owner.name}"
 
 
 @across(
-    "https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html"
+    "https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html",
+    lambda objects: _claims(_of_balancers(objects)),
 )
 def duplicate_load_balancer_name(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """Each load balancer has its own name and its own fixed addresses.
@@ -93,7 +98,10 @@ def _uses(manifest: Manifest, owner: str, keys: Sequence[str]) -> Iterator[_Use]
             yield _Use(name, owner, manifest, annotation(key))
 
 
-@across("https://kubernetes-sigs.github.io/external-dns/latest/docs/annotations/annotations/")
+@across(
+    "https://kubernetes-sigs.github.io/external-dns/latest/docs/annotations/annotations/",
+    lambda objects: _claims(_of_dns(objects)),
+)
 def duplicate_dns_name(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """Each DNS name belongs to one Ingress or Service.
 
@@ -132,7 +140,10 @@ def _of_dns(objects: Objects) -> Iterator[_Use]:
                     yield _Use(bare, manifest.label, manifest, annotation(key))
 
 
-@across("https://kubernetes.io/docs/concepts/services-networking/service/#nodeport-custom-port")
+@across(
+    "https://kubernetes.io/docs/concepts/services-networking/service/#nodeport-custom-port",
+    lambda objects: _claims(_of_node_ports(objects)),
+)
 def duplicate_node_port(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """Each node port of a cluster belongs to one Service.
 

@@ -32,7 +32,7 @@ class _Block:
 _Blocks = tuple[_Block, ...]
 
 
-@across(CONNECTIVITY)
+@across(CONNECTIVITY, lambda objects: _claimed(objects))
 def load_balancer_sources_differ(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """NetworkPolicies open all pods behind one load balancer to the same addresses.
 
@@ -51,6 +51,14 @@ def load_balancer_sources_differ(among: Sequence[Objects]) -> Iterator[tuple[Obj
         }
         for balancer, targets in opened[objects.name]:
             yield from ((objects, problem) for problem in _differing(balancer, targets, elsewhere))
+
+
+def _claimed(objects: Objects) -> Iterator[tuple[str, bool]]:
+    """Yield the ranges: those of others decide which of several is right."""
+    for _, targets in _opened(objects):
+        ranges = {frozenset(block.cidr for block in blocks) for _, blocks in targets}
+        for cidr in frozenset[str]().union(*ranges):
+            yield cidr, len(ranges) > 1
 
 
 def _opened(objects: Objects) -> Iterator[tuple[Balancer, list[tuple[str, _Blocks]]]]:

@@ -1,0 +1,40 @@
+"""The clock of all that is judged by the time, and until when such a judgement holds.
+
+A fork that is ahead becomes active, and a waiver expires, without any change of a file. So whoever
+keeps findings asks here when they have to be made again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import UTC, date, datetime, timedelta
+
+_next = math.inf
+
+
+def has_passed(at: float) -> bool:
+    """Return whether a time, in seconds since 1970, is now or in the past."""
+    global _next
+    passed = at <= time.time()
+    if not passed:
+        _next = min(_next, at)
+    return passed
+
+
+def is_over(day: date) -> bool:
+    """Return whether a day is over in UTC."""
+    if day == date.max:
+        return False
+    return has_passed(datetime.combine(day + timedelta(1), datetime.min.time(), UTC).timestamp())
+
+
+def start() -> None:
+    """Forget what has been asked so far."""
+    global _next
+    _next = math.inf
+
+
+def holds_until() -> float:
+    """Return when the first answer since start() changes, in seconds since 1970; or infinity."""
+    return _next
