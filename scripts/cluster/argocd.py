@@ -45,10 +45,7 @@ class ArgoCD:
         metrics, more_metrics = free_ports(2)
         self._processes.start(
             CACHE,
-            [
-                *(toolchain.tool("redis-server"), "--bind", "127.0.0.1"),
-                *("--port", str(self._cache), "--save", "", "--appendonly", "no"),
-            ],
+            [toolchain.tool("redis-server"), f"127.0.0.1:{self._cache}"],
             self._environment(),
         )
         self._start(

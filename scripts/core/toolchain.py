@@ -5,7 +5,6 @@
   the program is our own, its source is in another folder, which the go.mod names with `replace`.
 - Folder with a package-lock.json: the package for this platform is downloaded from the npm
   registry, without npm. A package for all platforms, without a program, becomes a folder.
-- Folder with a wheel.txt: the wheel for this platform is downloaded from PyPI.
 
 Everything is installed into .tools/. Installed tools need no network. Other clones of the same user
 get them from the store that tool_store describes.
@@ -59,19 +58,13 @@ _NO_NETWORK = (
     "network is unreachable",
     "module lookup disabled",
     "Temporary failure in name resolution",
-    "NewConnectionError",
     "No route to host",
-    "Retrying (",
 )
-_WRONG_HASH = ("checksum mismatch", "SECURITY ERROR", "DO NOT MATCH THE HASHES", "missing go.sum")
+_WRONG_HASH = ("checksum mismatch", "SECURITY ERROR", "missing go.sum")
 
 
 NPM_REGISTRY = "https://registry.npmjs.org/"
 _LOCK = "package-lock.json"
-_WHEEL = "wheel.txt"
-_WHEEL_PLATFORM = "manylinux2014_x86_64"
-_WHEEL_PYTHON = "3.12"
-"""The tag of the wheel to download, for any Python: only the program in it is used."""
 _CPUS = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 """The kernel's name of a processor → npm's."""
 
@@ -85,7 +78,7 @@ def names() -> list[str]:
 
 def fetched() -> list[str]:
     """Return the names of the tools that are downloaded as programs."""
-    return sorted(path.parent.name for lock in (_LOCK, _WHEEL) for path in PINS.glob(f"*/{lock}"))
+    return sorted(path.parent.name for path in PINS.glob(f"*/{_LOCK}"))
 
 
 def modules() -> list[Path]:
@@ -125,7 +118,7 @@ def build(wanted: Sequence[str]) -> list[Path]:
 def _program(name: str) -> Path:
     """Return the path of a tool; each pin has another one."""
     if name in fetched():
-        pins = [(PINS / name / _pin(name)).read_bytes()]
+        pins = [(PINS / name / _LOCK).read_bytes()]
     elif folder := _folder(name):
         pins = [(folder / file).read_bytes() for file in ("go.mod", "go.sum")]
         pins += (file.read_bytes() for file in _source(folder, name))
@@ -134,11 +127,6 @@ def _program(name: str) -> Path:
         raise UsageError(f"unknown tool {name}; the tools are {known}")
     key = digest(*pins, sysconfig.get_platform().encode())
     return STORE / "bin" / f"{name}-{version(name)}-{key}"
-
-
-def _pin(name: str) -> str:
-    """Return the name of the file that pins a downloaded tool."""
-    return _LOCK if (PINS / name / _LOCK).is_file() else _WHEEL
 
 
 def _folder(name: str) -> Path | None:
@@ -167,11 +155,7 @@ def digest(*parts: bytes) -> str:
 def version(name: str) -> str:
     """Return the pinned version of a tool, like v0.7.0."""
     if name in fetched():
-        if _pin(name) == _LOCK:
-            return f"v{_entry(name)['version']}"
-        pin = re.search(r"==(\S+)", (PINS / name / _WHEEL).read_text("utf-8"))
-        assert pin is not None, name
-        return f"v{pin.group(1)}"
+        return f"v{_entry(name)['version']}"
     folder = _folder(name)
     assert folder is not None, name
     text, package = (folder / "go.mod").read_text("utf-8"), _packages(folder)[name]
@@ -202,9 +186,7 @@ def _make(name: str, place: str, begun: float) -> None:
     """
     program, making = _program(name), f"{name} {version(name)}"
     program.parent.mkdir(parents=True, exist_ok=True)
-    make, how = _build, "building"
-    if name in fetched():
-        make, how = (_fetch if _pin(name) == _LOCK else _fetch_wheel), "downloading"
+    make, how = (_fetch, "downloading") if name in fetched() else (_build, "building")
     with scratch() as temporary:
         if not tool_store.take(program.name, temporary / program.name):
             with progress.progress(f"{how} {making} ({place})", begun):
@@ -229,36 +211,6 @@ def _build(name: str, making: str, target: Path) -> None:
     command: list[str | Path] = ["build", "-gcflags=all=-dwarf=false", "-ldflags", flags]
     command += ["-o", target, _packages(folder)[name]]
     go(command, folder, making, folder / "go.sum")
-
-
-def _fetch_wheel(name: str, making: str, target: Path) -> None:
-    """Write the program of a wheel from PyPI, which must have the hash of the lock."""
-    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        installed = shutil.which(name)
-        if installed is None:
-            why = f"PyPI has none for {sys.platform} {platform.machine()}"
-            raise UsageError(f"{making}: {why}: install {name} yourself, so that it is on PATH")
-        target.symlink_to(installed)
-        return
-    lock = PINS / name / _WHEEL
-    with scratch() as temporary:
-        options = ["--platform", _WHEEL_PLATFORM, "--python-version", _WHEEL_PYTHON]
-        _install(making, lock, temporary / "wheel", options)
-        (program,) = temporary.glob(f"wheel/*/bin/{name}")
-        program.chmod(0o755)
-        os.replace(program, target)
-
-
-def _install(making: str, lock: Path, target: Path, options: Sequence[str] = ()) -> None:
-    """Install the wheels of a lock into a folder."""
-    command: list[str | Path] = [sys.executable, "-m", "pip", "install", "--quiet"]
-    command += ["--no-input", "--disable-pip-version-check", "--no-compile", "--no-deps"]
-    command += ["--require-hashes", "--only-binary=:all:", "--target", target]
-    environment = {**os.environ, "PIP_USER": "0"}
-    command += [*options, "-r", lock]
-    done = programs.run_bound(command, making, BUILD_TIMEOUT_S, cwd=PINS, environment=environment)
-    if done.returncode:
-        raise _failure(making, lock, done.stdout + done.stderr)
 
 
 def _fetch(name: str, making: str, target: Path) -> None:
@@ -412,9 +364,7 @@ def _failure(making: str, pins: Path, output: str) -> UsageError:
     if any(sign in output for sign in _WRONG_HASH):
         why = _wrong_hash(file)
     elif any(sign in output for sign in _NO_NETWORK):
-        why = f"{_NETWORK_NEEDED} (https_proxy, GOPROXY and pip's settings are used)"
-    elif "No matching distribution" in output:
-        why = f"{file} has no wheel for this machine: install {making} or later yourself"
+        why = f"{_NETWORK_NEEDED} (https_proxy and GOPROXY are used)"
     elif "no space left" in output.lower():
         why = "the disk is full"
     else:

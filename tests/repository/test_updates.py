@@ -158,19 +158,17 @@ def test_each_tool_is_read_where_it_is_pinned() -> None:
         assert managed(f"tools/{folder.name}/go.mod", "gomod", settings)
     assert managed("tools/go/go.mod", "gomod", settings)
     for name in toolchain.fetched():
-        npm, wheel = f"tools/{name}/package.json", f"tools/{name}/wheel.txt"
-        is_npm = (ROOT / npm).is_file()
-        assert (
-            managed(npm, "npm", settings)
-            if is_npm
-            else managed(wheel, "pip_requirements", settings)
-        )
+        assert managed(f"tools/{name}/package.json", "npm", settings)
     assert set(toolchain.names()) | set(toolchain.fetched())
 
 
 def test_each_go_program_is_of_a_module_that_the_bot_may_change() -> None:
     # Renovate leaves out // indirect, except for the module of a tool line.
-    own = {"tools/admission": "k8s.io/kubernetes", "tools/cron/v3": "github.com/robfig/cron/v3"}
+    own = {
+        "tools/admission": "k8s.io/kubernetes",
+        "tools/cron/v3": "github.com/robfig/cron/v3",
+        "tools/redis-server/v2": "github.com/alicebob/miniredis/v2",
+    }
     names = [rule for rule in config()["packageRules"] if rule.get("enabled") is True]
     enabled = {package for rule in names for package in rule["matchPackageNames"]}
     for folder in toolchain.modules():
