@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nox
@@ -45,6 +48,9 @@ TESTED_WITH_MORE = ["chromium", "cyclonus", "geth", "helm3", "promtool", "rclone
 """Those that few tests need, and that take long to install: a choice, like admission's programs."""
 CHECKOV = ROOT / ".nox" / "policy"
 """A virtual environment for checkov, which pins other versions than the other locks."""
+
+SILENT_S = 20.0
+"""How long a step says nothing."""
 
 CLEAN = dict.fromkeys(
     (
@@ -386,9 +392,29 @@ def install(session: nox.Session, *locks: str, environment: Path = ENVIRONMENT) 
             installed = {}
             _create(session, environment)
         missing = [name for name in locks if name not in installed]
-        session.log(f"installing {', '.join(missing)} into {environment.relative_to(ROOT)}")
-        _pip(session, python, missing)
+        what = f"installing {', '.join(missing)} into {environment.relative_to(ROOT)}"
+        session.log(what)
+        with _counted(what):
+            _pip(session, python, missing)
         (environment / "installed.json").write_text(json.dumps(installed | wanted))
+
+
+@contextlib.contextmanager
+def _counted(what: str) -> Iterator[None]:
+    """Print every few seconds how long a step has been running, as a silent one looks stuck."""
+    ended, begun = threading.Event(), time.monotonic()
+
+    def report() -> None:
+        while not ended.wait(SILENT_S):
+            print(f"{what} … {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=report, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _installed(environment: Path) -> dict[str, str]:

@@ -43,6 +43,10 @@ STORE = repository.ROOT / ".tools"
 BUILD_TIMEOUT_S = 7200
 """The time-out for one tool; a busy machine takes ten times as long as an idle one."""
 FETCH_TIMEOUT_S = 60
+_UNFINISHED = "unfinished"
+"""The file with the names of the tools that an installation was to make, until it has made all."""
+KEPT_S = 86400.0
+"""How long Go's caches are kept for the rest of an interrupted installation."""
 # The environment variables that a build inherits: network settings, and none of other projects.
 _PASSED_ON = re.compile(
     r"PATH|HOME|USER|TMPDIR|LANG|LC_.*|SSL_CERT_.*|GIT_SSL_.*|NETRC|XDG_CONFIG_HOME"
@@ -103,16 +107,47 @@ def build(wanted: Sequence[str]) -> list[Path]:
     """Return the programs of the named tools, after installing the missing ones."""
     with locked():
         missing = [name for name in dict.fromkeys(wanted) if not is_there(name)]
+        if missing:
+            _remember(missing)
         begun = time.monotonic()
         for number, name in enumerate(missing, 1):
             _make(name, f"{number} of {len(missing)}", begun)
         if missing:
             tools = f"{len(missing)} tools" if len(missing) > 1 else missing[0]
             progress.say(f"installed {tools} in {progress.duration(time.monotonic() - begun)}")
-        # Two gigabytes that are of no use before the next change of a pin.
-        for cache in ("gomod", "gocache"):
-            shutil.rmtree(STORE / cache, ignore_errors=True)
+        _drop_caches(wanted)
     return [_program(name) for name in wanted]
+
+
+def _remember(missing: Sequence[str]) -> None:
+    """Add tools to those that an installation was to make; an interrupted one leaves some."""
+    names = {*_unfinished(), *missing}
+    (STORE / _UNFINISHED).write_text("".join(f"{name}\n" for name in sorted(names)), "utf-8")
+
+
+def _unfinished() -> list[str]:
+    try:
+        return (STORE / _UNFINISHED).read_text("utf-8").split()
+    except FileNotFoundError:
+        return []
+
+
+def _drop_caches(made: Sequence[str]) -> None:
+    """Delete Go's caches, unless an interrupted installation of other tools will need them.
+
+    They are two gigabytes, of no use before the next change of a pin. After a day nobody will go on
+    with what was interrupted.
+    """
+    record = STORE / _UNFINISHED
+    known = {*names(), *fetched()}
+    left = [n for n in _unfinished() if n in known and n not in made and not is_there(n)]
+    began = STORE / "gocache"
+    if left and began.is_dir() and time.time() - began.stat().st_ctime < KEPT_S:
+        record.write_text("".join(f"{name}\n" for name in left), "utf-8")
+        return
+    record.unlink(missing_ok=True)
+    for cache in ("gomod", "gocache"):
+        shutil.rmtree(STORE / cache, ignore_errors=True)
 
 
 def _program(name: str) -> Path:

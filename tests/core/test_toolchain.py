@@ -166,3 +166,45 @@ def test_another_source_of_our_own_program_is_another_tool(
     assert not toolchain.is_there(names[0])
     assert toolchain.tool(names[0]) != own
     assert toolchain.tool(names[1]) == other
+
+
+def test_caches_are_kept_for_what_an_interrupted_installation_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        folder = tmp_path / "tools" / name
+        folder.mkdir(parents=True)
+        text = f"tool x.example/{name}\n\nrequire x.example/{name} v1.0.0\n"
+        (folder / "go.mod").write_text(text)
+        (folder / "go.sum").write_text("")
+    store, works = tmp_path / "store", ["one"]
+    monkeypatch.setattr(toolchain, "PINS", tmp_path / "tools")
+    monkeypatch.setattr(toolchain, "STORE", store)
+    monkeypatch.setenv(tool_store.VARIABLE, "")
+
+    def build(name: str, making: str, target: Path) -> None:
+        (store / "gocache").mkdir(exist_ok=True)
+        if name not in works:
+            raise KeyboardInterrupt
+        target.write_text(making)
+
+    monkeypatch.setattr(toolchain, "_build", build)
+    with pytest.raises(KeyboardInterrupt):
+        toolchain.build(["one", "two"])
+    assert toolchain.is_there("one")
+    # Another command needs less: what is left can still be continued.
+    toolchain.build(["one"])
+    assert (store / "gocache").is_dir()
+    works.append("two")
+    toolchain.build(["two"])
+    assert not (store / "gocache").exists()
+    assert not (store / "unfinished").exists()
+    with monkeypatch.context() as later:
+        later.setattr(toolchain, "KEPT_S", -1.0)
+        for program in (store / "bin").iterdir():
+            program.unlink()
+        works.remove("two")
+        with pytest.raises(KeyboardInterrupt):
+            toolchain.build(["one", "two"])
+        toolchain.build(["one"])
+        assert not (store / "gocache").exists()

@@ -210,7 +210,7 @@ def first_block_in_future(objects: Objects) -> Iterator[Problem]:
             fix = 'run printf \'0x%x\\n\' "$(date +%s)", and write its output as "timestamp"'
             if at >= _MILLISECONDS:
                 message = f"timestamp is {at}, thousands of years from now: no block is ever valid"
-                if _FIRST <= (seconds := _seconds(at)) and clock.has_passed(seconds):
+                if (seconds := _seconds(at)) >= _FIRST and clock.has_passed(seconds):
                     fix = f'write "timestamp": "{hex(seconds)}": the time is in seconds'
             yield genesis.problem(["timestamp"], message, fix)
 

@@ -45,9 +45,7 @@ def range_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Obj
 _BUCKET = "BUCKET"
 
 
-@across(
-    "docs/backups.md", lambda objects: _claimed_buckets(objects), outcome=Outcome.BREAKS
-)
+@across("docs/backups.md", lambda objects: _claimed_buckets(objects), outcome=Outcome.BREAKS)
 def bucket_of_another_environment(among: Sequence[Objects]) -> Iterator[tuple[Objects, Problem]]:
     """A change does not replace a bucket of backups by that of another environment.
 
