@@ -214,16 +214,17 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def e2e(session: nox.Session) -> None:
-    """Test syncing on a real control plane and Argo CD: -- -k drift [--against REVISION]."""
-    if helped(session, "nox -s e2e -- -k drift", "nox -s e2e -- --stress 5"):
+    """Test syncing on a real control plane and Argo CD: -- [-k drift] [--all]."""
+    if helped(session, "nox -s e2e -- -k drift", "nox -s e2e -- --all", "nox -s e2e -- --stress 5"):
         return
     install(session, "pipeline", "cluster", "tests")
     run(session, "scripts", "cluster", "--build")
     run(session, "scripts", "tools", "rclone", silent=True)
-    # -n2: each worker has a cluster for its files; a third worker saves only 20 s.
-    # --no-loadscope-reorder: the file that takes longest begins, not the one with most tests.
-    # --timeout: the first test of each worker waits for a cluster and two syncs.
-    options = ["-n2", "--dist=loadfile", "--no-loadscope-reorder", "--timeout=10800"]
+    # -n3: two thirds of the time is waiting; tests/e2e/costs.py says for what.
+    # --dist=loadgroup: tests/e2e/conftest.py says which tests share a cluster, and so a worker.
+    # --no-loadscope-reorder: the group that takes longest begins, not the one with most tests.
+    # --timeout: the first test of a group waits for a cluster and two syncs.
+    options = ["-n3", "--dist=loadgroup", "--no-loadscope-reorder", "--timeout=10800"]
     # pytest runs all paths that it is given: with a file, it would run the whole folder, too.
     if not any("tests/e2e" in argument for argument in session.posargs):
         options.append("tests/e2e")

@@ -6,18 +6,30 @@ import contextlib
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 
+from scripts.cluster import cluster as clusters
 from scripts.cluster.api_client import Object
 from scripts.cluster.cluster import Cluster
 from scripts.cluster.git_remote import Remote
 from tests import example_repository
 from tests.conftest import EXAMPLE, ROOT
-from tests.e2e import steps
+from tests.e2e import costs, steps
 from tests.git import attempt
 
-MEASURED = "measured"
+ORDER = ("shared", "shared-2", "test_impact", "test_three_zones", "test_connect", "bare")
+"""The groups of tests that take longest, in the order in which workers get them. A group has the
+tests that share a cluster, or those of a file; one worker runs all of it."""
+SECOND = ("disruption", "drift", "faults", "sync", "verify", "waits")
+"""The files whose tests are the second half of those that a synced cluster could share."""
+POLL_S = 20
+"""How often Argo CD polls the repository; tests ask it to look at once. To poll each 3 s, as
+`nox -s cluster` does, takes it a tenth of a processor for four Applications."""
+
+MEASURED, COST = "measured", "cost"
+_meter = costs.Meter()
 _running: list[Cluster] = []
 """The running clusters; the report of a failed test shows their state."""
 
@@ -30,6 +42,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option for the revision that is synced before the working tree."""
     text = "the revision that runs first; default: the one before the working tree"
     parser.addoption("--against", metavar="REVISION", help=text)
+    text = "predict and make all changes of tests/changes/, not only a sample of them"
+    parser.addoption("--all", action="store_true", help=text)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests, and begin with the groups that take longest."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=_rank)
+
+
+def _group(item: pytest.Item) -> str:
+    fixtures, file = getattr(item, "fixturenames", ()), item.path.stem
+    if "cluster" in fixtures:
+        return "shared-2" if file.removeprefix("test_") in SECOND else "shared"
+    return "bare" if "bare" in fixtures else file
+
+
+def _rank(item: pytest.Item) -> tuple[int, str, str]:
+    """Return the group's place in ORDER, its name and, of a bare cluster, the version."""
+    group = _group(item)
+    place = ORDER.index(group) if group in ORDER else len(ORDER)
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return place, group, parameters.get("bare", "")
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +95,7 @@ def cluster(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
             with warnings.catch_warnings():
                 warnings.simplefilter("always")
                 warnings.warn(f"only the working tree runs, {base} does not: {error}", stacklevel=1)
-    with Cluster(source) as running, reported(running):
+    with Cluster(source, looks_every_s=POLL_S) as running, reported(running):
         for revision in revisions:
             running.remote.take(revision)
             what = base if revision == "HEAD^" else "the working tree"
@@ -71,6 +108,17 @@ def cluster(base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clu
         yield running
 
 
+@pytest.fixture(scope="session", params=clusters.versions())
+def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Return a cluster of each pinned version, without Argo CD and namespaces, for several files.
+
+    Each file makes namespaces of its own.
+    """
+    with Cluster(EXAMPLE, request.param, with_argo_cd=False) as running:
+        yield running
+        _meter.look()
+
+
 @contextlib.contextmanager
 def reported(cluster: Cluster) -> Iterator[None]:
     """Show the state of a cluster in the reports of tests that fail meanwhile."""
@@ -78,6 +126,7 @@ def reported(cluster: Cluster) -> Iterator[None]:
     try:
         yield
     finally:
+        _meter.look()
         _running.remove(cluster)
 
 
@@ -123,6 +172,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    report.user_properties.append((COST, _meter.take()))
     if report.failed:
         for running in _running:
             try:
@@ -133,9 +183,21 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
-    lines = [text for each in reports for name, text in each.user_properties if name == MEASURED]
+    keys = ("passed", "failed", "error", "")
+    reports = [each for key in keys for each in terminalreporter.getreports(key)]
+    called = [each for each in reports if getattr(each, "when", "") == "call"]
+    lines = [text for each in called for name, text in each.user_properties if name == MEASURED]
     if lines:
         terminalreporter.section("measured")
         for line in lines:
             terminalreporter.write_line(str(line))
+    spent = [
+        (Path(each.location[0]).name, cost)
+        for each in reports
+        for name, cost in getattr(each, "user_properties", ())
+        if name == COST
+    ]
+    if spent:
+        terminalreporter.section("seconds of each file, and of the processors")
+        for line in costs.summary(spent):
+            terminalreporter.write_line(line)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from scripts.cluster import cluster as clusters
@@ -24,15 +22,6 @@ from tests.conftest import EXAMPLE
 from tests.e2e import steps
 
 RESTRICTED = "pod-security.kubernetes.io/enforce"
-
-
-@pytest.fixture(scope="module", params=clusters.versions())
-def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Return a cluster of each pinned version, without Argo CD, with the namespaces."""
-    with Cluster(EXAMPLE, request.param, with_argo_cd=False) as running:
-        for each in running.environments:
-            running.plane.apply([namespace(each.name)])
-        yield running
 
 
 def namespace(environment: str, root: Path = EXAMPLE) -> Object:
@@ -59,6 +48,7 @@ def test_at_least_two_minor_versions_are_tested() -> None:
 
 
 def test_every_environment_is_accepted_without_a_warning_and_runs(bare: Cluster) -> None:
+    bare.plane.apply([namespace(each.name) for each in bare.environments])
     for each in bare.environments:
         assert bare.plane.apply([], manifests(each.name), dry_run=True) == ""
     for each in bare.environments:

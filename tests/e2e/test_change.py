@@ -13,6 +13,7 @@ from scripts.cluster.cluster import Cluster
 from scripts.cluster.git_remote import Remote
 from tests.conftest import Repository
 from tests.e2e import steps
+from tests.e2e.conftest import POLL_S
 
 NAMESPACE, DEV = "linea-dev", "linea-dev"
 ETHSTATS, BESU, SEQUENCER = "linea-stack-ethstats", "linea-stack-besu", "linea-stack-sequencer"
@@ -42,7 +43,7 @@ def test_a_merge_applies_images_and_configs_and_prunes_removed_objects(
     revision, begun = remote.revert(), time.monotonic()
     synced = f"{DEV} synced to {revision} without a webhook"
     steps.wait(cluster, lambda there: steps.is_synced(there[DEV], revision), synced)
-    measure(f"commit to Synced, with polling every {argocd.LOOKS_EVERY_S} s", begun)
+    measure(f"commit to Synced, with polling every {POLL_S} s", begun)
     assert images(cluster, "ethstats") == ["ethereumex/eth-stats-dashboard:v0.0.1"]
     assert cluster.api.find("PodDisruptionBudget", "linea-stack-maru", NAMESPACE)
 

@@ -1,7 +1,8 @@
 """The predictions of the impact report for the changes in tests/changes/ come true in a cluster.
 
 Each change has its own environment. All environments run in their old state first, then one commit
-makes all changes.
+makes all changes. A commit is tested with a sample of the changes, and with those that it adds or
+edits itself; `--all` tests all of them, and that the sample has each kind of outcome.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from scripts.cluster.cluster import Cluster
 from scripts.impact.effects.prediction import Prediction
 from scripts.impact.predict import impact
 from scripts.impact.report import Report
-from tests.conftest import Repository, copy
+from tests.conftest import ROOT, Repository, copy
 from tests.e2e import conftest, steps
+from tests.git import git
 from tests.impact import changes, outcomes
 from tests.impact.changes import Change
 from tests.impact.outcomes import Seen
@@ -32,7 +34,7 @@ ALL_S = 2400.0
 """A wait fails after this time without progress: generous, for two busy processors."""
 HANG_S = 6 * 3600
 """Time-out of the test: the machine decides how long so many environments take."""
-pytestmark = [pytest.mark.waits, pytest.mark.timeout(HANG_S)]
+pytestmark = pytest.mark.timeout(HANG_S)
 
 LOOKS_EVERY_S = 24 * 3600
 """Argo CD does not poll git: for so many Applications, polling would be most of its work, and a
@@ -62,6 +64,32 @@ LATE = ("deadline exceeded", "timed out", " timeout", "connection refused", ": E
 FULL = "exceeded quota"
 """Message of Kubernetes if a quota has no room."""
 
+SAMPLE = (
+    "autoscaler-gone",
+    "budget-gone",
+    "comment-in-values",
+    "image-and-fewer-pods-of-besu",
+    "image-and-more-pods-of-besu",
+    "images-in-one-wave",
+    "name-of-a-deployment",
+    "names-of-all",
+    "new-service-with-an-invalid-port",
+    "no-alerts",
+    "no-backups",
+    "no-dashboard",
+    "no-pods-of-besu",
+    "no-tx-sender",
+    "no-validator",
+    "nothing-is-pruned",
+    "object-in-another-file",
+    "quota-too-small-for-more-pods",
+    "script-of-the-tx-sender",
+    "service-account-of-another-name",
+    "strategy-of-two-types",
+    "two-dashboards",
+)
+"""Changes that have, together, an example of each of the `kinds` of outcomes."""
+
 Objects = dict[str, Object]
 """Kind/name → object."""
 
@@ -76,12 +104,19 @@ class State:
 
 def test_the_predictions_for_all_changes_come_true(
     tmp_path: Path,
+    base: str,
+    request: pytest.FixtureRequest,
     measure: Callable[[str, float], None],
     record_property: Callable[[str, object], None],
 ) -> None:
     catalogue = {change.name: change for change in changes.catalogue()}
+    is_whole = request.config.getoption("--all")
+    if not is_whole:
+        catalogue = {name: catalogue[name] for name in sorted({*SAMPLE, *_edited(base)})}
     repository, (old, new) = _committed(tmp_path / "repository", catalogue)
     predicted = _predictions(impact(repository.root, old, new))
+    if is_whole:
+        _assert_sample_has_each_kind(catalogue, predicted)
     with (
         Cluster(repository.root, looks_every_s=LOOKS_EVERY_S) as cluster,
         conftest.reported(cluster),
@@ -115,6 +150,52 @@ def test_the_predictions_for_all_changes_come_true(
     held = f"{len(catalogue) - len(wrong)} of {len(catalogue)} predictions held"
     record_property(conftest.MEASURED, held)
     assert not wrong, "\n".join([held, *wrong.values()])
+
+
+def _edited(base: str) -> set[str]:
+    """Return the changes whose files differ from the base; none if there is no base."""
+    folder = changes.FOLDER.relative_to(ROOT).as_posix()
+    known = git(ROOT, "diff", "--name-only", "--diff-filter=d", base, "--", folder) if base else ""
+    new = git(ROOT, "ls-files", "--others", "--exclude-standard", "--", folder)
+    return {Path(name).stem for name in f"{known}\n{new}".split()}
+
+
+def _assert_sample_has_each_kind(
+    catalogue: dict[str, Change], predicted: dict[str, Prediction]
+) -> None:
+    of = {name: kinds(each, predicted.get(name)) for name, each in catalogue.items()}
+    missing = set().union(*of.values()).difference(*(of[name] for name in SAMPLE))
+    some = {kind: min(name for name in of if kind in of[name]) for kind in sorted(missing)}
+    assert not some, f"SAMPLE has no example of these kinds of outcomes; add, for each: {some}"
+
+
+def kinds(change: Change, prediction: Prediction | None) -> set[str]:
+    """Return in which ways a change and its outcome differ from others, each in words."""
+    found = set[str]()
+    for each in (change.before, change.after):
+        paths = [*each.files, *each.edits]
+        found |= {f"by {path.partition('/')[0]}" for path in paths if "/" in path}
+    if prediction is None:
+        return found | {"no outcome"}
+    names = [name for name in Prediction.__slots__ if getattr(prediction, name)]
+    found.add(f"outcome: {', '.join(names)}")
+    for name in ("pruned", "confirmed", "kept"):
+        found |= {f"{name} {each.partition('/')[0]}" for each in getattr(prediction, name)}
+    for name in ("added", "removed"):
+        found |= {f"{name} pod of a {_owner(each)}" for each in getattr(prediction, name)}
+    for workload in prediction.restarted:
+        many = "several" if len(workload.pods) > 1 else "one"
+        found.add(f"restarted {many} of a {_owner(workload.pods[0])}")
+    waves = {each.wave for each in prediction.restarted}
+    found |= (
+        {"restarted workloads of one wave"} if len(prediction.restarted) > len(waves) else set()
+    )
+    return found | ({"restarted waves"} if len(waves) > 1 else set())
+
+
+def _owner(pod: str) -> str:
+    """Return the kind of the workload of a pod as predictions name it."""
+    return "StatefulSet" if pod[-1].isdigit() else "Deployment"
 
 
 def _committed(root: Path, catalogue: dict[str, Change]) -> tuple[Repository, list[str]]:

@@ -13,18 +13,16 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from scripts.cluster import cluster as clusters
 from scripts.cluster.api_client import ApiError, Object
 from scripts.cluster.cluster import Cluster
 from scripts.kubernetes.manifest import Manifest
 from scripts.rules.rule import Rule
-from tests.conftest import EXAMPLE
 from tests.rules.rejected import ALWAYS, CHANGES, brought, of, wrong
 
 SPACE = "rejected"
 WORDS = ("is invalid", "failed to create typed patch object")
-"""What kubectl prints if validation, or the merge of lists by their keys, rejects an object. It
-prints something else if the API server is down, or has no such kind or namespace."""
+"""What the API server says if validation, or the merge of lists by their keys, rejects an object.
+It says something else if it has no such kind or namespace."""
 
 NOT_HERE: Mapping[str, str] = {
     "immutable-service-field-changed/wrong/another-address": (
@@ -38,17 +36,16 @@ NOT_HERE: Mapping[str, str] = {
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="module", params=clusters.versions())
-def bare(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """Return a cluster of each pinned version, without Argo CD and without an environment."""
-    with Cluster(EXAMPLE, request.param, with_argo_cd=False) as made:
-        make(made, SPACE)
-        yield made
-
-
 def make(bare: Cluster, space: str) -> None:
-    """Make a namespace; the control plane adds the ServiceAccount that its pods need."""
-    bare.plane.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}}])
+    """Make a namespace."""
+    bare.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}})
+
+
+@pytest.fixture
+def space(bare: Cluster) -> str:
+    """Return a namespace that stays empty."""
+    make(bare, SPACE)
+    return SPACE
 
 
 @contextlib.contextmanager
@@ -59,7 +56,7 @@ def own_space(bare: Cluster) -> Iterator[str]:
     try:
         yield space
     finally:
-        bare.plane.kubectl("delete", "namespace", space, "--wait=false")
+        bare.api.delete("Namespace", space)
 
 
 def moved(manifest: Manifest, space: str) -> Object:
@@ -72,30 +69,30 @@ def moved(manifest: Manifest, space: str) -> Object:
 def answer(bare: Cluster, manifest: Manifest, space: str) -> str:
     """Return why the API server rejects an object; empty if it accepts it."""
     try:
-        bare.plane.apply([moved(manifest, space)], dry_run=True)
+        bare.api.apply(moved(manifest, space), dry_run=True)
     except ApiError as error:
         return str(error)
     return ""
 
 
 @pytest.mark.parametrize("rule", ALWAYS, ids=lambda rule: rule.id)
-def test_wrong_objects_are_rejected(bare: Cluster, rule: Rule) -> None:
+def test_wrong_objects_are_rejected(bare: Cluster, space: str, rule: Rule) -> None:
     for example in of(rule.id, "wrong"):
         _, rejected = wrong(rule, example, bare.plane.version)
         assert rejected, example.id
         for manifest in rejected:
-            message = answer(bare, manifest, SPACE)
+            message = answer(bare, manifest, space)
             assert any(word in message for word in WORDS), (
                 f"{example.id}: {manifest.label}: {message}"
             )
 
 
 @pytest.mark.parametrize("rule", ALWAYS, ids=lambda rule: rule.id)
-def test_right_objects_are_accepted(bare: Cluster, rule: Rule) -> None:
+def test_right_objects_are_accepted(bare: Cluster, space: str, rule: Rule) -> None:
     """Otherwise a wrong example may be rejected for another reason than the rule's."""
     for example in of(rule.id, "right"):
         for manifest in brought(example):
-            assert answer(bare, manifest, SPACE) == "", f"{example.id}: {manifest.label}"
+            assert answer(bare, manifest, space) == "", f"{example.id}: {manifest.label}"
 
 
 @pytest.mark.parametrize("rule", CHANGES, ids=lambda rule: rule.id)
@@ -108,7 +105,7 @@ def test_changes_that_must_not_be_are_rejected(bare: Cluster, rule: Rule) -> Non
         old = {manifest.label: manifest for manifest in laid.objects.before or ()}
         with own_space(bare) as space:
             for manifest in rejected:
-                bare.plane.apply([moved(old[manifest.label], space)])
+                bare.api.apply(moved(old[manifest.label], space))
                 message = answer(bare, manifest, space)
                 assert any(word in message for word in WORDS), (
                     f"{example.id}: {manifest.label}: {message}"

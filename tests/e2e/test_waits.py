@@ -8,12 +8,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.cluster.api_client import LOOK_S, NotInTimeError, Object
+from scripts.cluster import api_client
+from scripts.cluster.api_client import NotInTimeError, Object
 from scripts.cluster.cluster import Cluster
 from tests.e2e import steps
 from tests.e2e.watching import Watching
 
 NAMESPACE = "default"
+LOOK_S = 1.0
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let waits check for progress more often, so that these tests take seconds."""
+    monkeypatch.setattr(api_client, "LOOK_S", LOOK_S)
 
 
 @pytest.fixture
