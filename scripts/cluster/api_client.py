@@ -65,6 +65,7 @@ RESOURCES = {
     "Pod": "api/v1/pods",
     "PodDisruptionBudget": "apis/policy/v1/poddisruptionbudgets",
     "PodMetrics": "apis/metrics.k8s.io/v1beta1/pods",
+    "Probe": "apis/monitoring.coreos.com/v1/probes",
     "PrometheusRule": "apis/monitoring.coreos.com/v1/prometheusrules",
     "ResourceQuota": "api/v1/resourcequotas",
     "Secret": "api/v1/secrets",
