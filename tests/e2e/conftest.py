@@ -46,11 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help=text)
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Say which group a test belongs to; xdist reads that before the next hook is called."""
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests, and begin with the groups that take longest."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    """Begin with the groups that take longest."""
     items.sort(key=_rank)
 
 
