@@ -88,7 +88,7 @@ def install(target: Path, scratch: Path) -> None:
                 )
             _unpack(archive, f"{MODULE}@{name}/", scratch / "go")
     except zipfile.BadZipFile as error:
-        raise UsageError(f"Go: {source} is no archive: {error}") from error
+        raise UsageError(f"Go: {source} is not a valid archive: {error}") from error
     os.replace(scratch / "go", target)
 
 

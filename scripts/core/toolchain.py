@@ -135,7 +135,7 @@ def _unfinished() -> list[str]:
 def _drop_caches(made: Sequence[str]) -> None:
     """Delete Go's caches, unless an interrupted installation of other tools will need them.
 
-    They are two gigabytes, of no use before the next change of a pin. After a day nobody will go on
+    They are two gigabytes, of no use before the next change of a pin. After a day no one will go on
     with what was interrupted.
     """
     record = STORE / _UNFINISHED

@@ -177,7 +177,7 @@ def test_another_content_is_not_installed(files: dict[str, str], proxy: Proxy) -
 
 def test_half_an_archive_is_not_installed(proxy: Proxy) -> None:
     proxy.serve(packed(FILES)[:-50])
-    with pytest.raises(UsageError, match="is no archive"):
+    with pytest.raises(UsageError, match="is not a valid archive"):
         proxy.install()
 
 
