@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 import base58
-from Crypto.Hash import keccak
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-CURVE = ec.SECP256K1()
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 _LIBP2P = bytes.fromhex("002508021221")
 """Multihash "identity" of 37 bytes: libp2p's protobuf of type Secp256k1 with 33 bytes."""
@@ -34,6 +33,14 @@ def chain_label(addresses: Iterable[str], chain_id: int) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
+@cache
+def curve() -> ec.SECP256K1:
+    """Return the curve of the keys; the import takes a while, and few commands need it."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.SECP256K1()
+
+
 @lru_cache
 def public_key(id_: str) -> bytes | None:
     """Return the public key of 65 bytes (04, x, y) in an enode id or a libp2p peer id.
@@ -41,6 +48,8 @@ def public_key(id_: str) -> bytes | None:
     None if the id has another form, or no point on the curve.
     Source: https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
     """
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     try:
         if _ENODE.fullmatch(id_):
             public = b"\x04" + bytes.fromhex(id_)
@@ -49,13 +58,15 @@ def public_key(id_: str) -> bytes | None:
             if not public.startswith(_LIBP2P):
                 return None
             public = public.removeprefix(_LIBP2P)
-        return encoded(ec.EllipticCurvePublicKey.from_encoded_point(CURVE, public))
+        return encoded(ec.EllipticCurvePublicKey.from_encoded_point(curve(), public))
     except ValueError:
         return None
 
 
 def encoded(public: ec.EllipticCurvePublicKey, *, compressed: bool = False) -> bytes:
     """Return a public key as 65 bytes (04, x, y), or compressed as 33 bytes (02 or 03, x)."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     form = PublicFormat.CompressedPoint if compressed else PublicFormat.UncompressedPoint
     return public.public_bytes(Encoding.X962, form)
 
@@ -89,4 +100,6 @@ def is_address(text: str) -> bool:
 
 
 def _keccak(data: bytes) -> bytes:
+    from Crypto.Hash import keccak
+
     return keccak.new(digest_bits=256, data=data).digest()

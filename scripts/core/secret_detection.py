@@ -97,15 +97,21 @@ def in_text(text: str) -> str:
     for form, *_ in secret_forms.tokens(text):
         return f"a token ({form})"
     for line in _lines_with_hints(text) if "\n" in text else ():
-        match = _ASSIGNED.match(line)
-        if not match:
-            continue
-        name, value = match[1], match[match.lastindex or 1]
-        kind = as_named(name, value, ())
-        # In a file, a field called "secret" may also hold the name of a Secret.
-        if kind and (kind != "a secret" or _looks_random(value)):
-            return str(kind)
+        if kind := _assigned(line):
+            return kind
     return ""
+
+
+@lru_cache(maxsize=4096)
+def _assigned(line: str) -> str:
+    """Return the kind of secret that a line of a file assigns to a name; empty if there is none."""
+    match = _ASSIGNED.match(line)
+    if not match:
+        return ""
+    name, value = match[1], match[match.lastindex or 1]
+    kind = as_named(name, value, ())
+    # In a file, a field called "secret" may also hold the name of a Secret.
+    return str(kind) if kind and (kind != "a secret" or _looks_random(value)) else ""
 
 
 HIDDEN = "(not shown)"

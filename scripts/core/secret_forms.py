@@ -42,6 +42,8 @@ _LEFT_OUT = {
 """Rules for commands, for other files, and for forms that digests or secret_detection.py have."""
 _SHORTEST = 16
 """No token is shorter."""
+_LINES = 64
+"""Lines of a block: files that differ in a name have most of their blocks in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Form:
 
     id: str
     keywords: tuple[str, ...]
-    """In lower case; one of them is in each text with such a token."""
+    """In lower case, on one line; one of them is in each text with such a token."""
     pattern: re.Pattern[str]
     entropy: float
     """The least Shannon entropy of a token, in bits for each character."""
@@ -88,12 +90,20 @@ def _keywords() -> dict[str, list[int]]:
 
 
 @lru_cache(maxsize=4096)
+def _possible(lower: str) -> frozenset[int]:
+    """Return the indexes of the forms of which a text in lower case has a keyword."""
+    found = (of for keyword, of in _keywords().items() if keyword in lower)
+    return frozenset(index for of in found for index in of)
+
+
+@lru_cache(maxsize=4096)
 def tokens(text: str) -> tuple[tuple[str, int, int], ...]:
     """Return the id of the form, the start and the end of each token in a text."""
     if len(text) < _SHORTEST:
         return ()
-    lower = text.lower()
-    indexes = {index for keyword, of in _keywords().items() if keyword in lower for index in of}
+    lines = text.lower().split("\n")
+    starts = range(0, len(lines), _LINES)
+    indexes = {at for start in starts for at in _possible("\n".join(lines[start : start + _LINES]))}
     return tuple(
         (form.id, *match.span(1 if match.lastindex else 0))
         for form in map(_form, sorted(indexes))

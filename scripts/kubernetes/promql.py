@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -99,6 +99,63 @@ def parse(text: str) -> Expression:
         frozenset(found.created),
         tuple(found.windows),
     )
+
+
+_STANDS_FOR_IT = "any-namespace-of-all"
+"""Stands for a namespace in an expression. It is no label name, as a namespace need not be one."""
+
+
+@lru_cache(maxsize=1024)
+def parse_in(text: str, namespace: str) -> Expression:
+    """Return what parse does; expressions that differ only in their namespace are parsed once."""
+    without = _without(text, namespace)
+    try:
+        found = parse(without)
+    except ValueError:  # its message has to be about the text itself
+        return parse(text)
+    if without == text:
+        return found
+
+    def back(part: str) -> str:
+        return with_namespace(part, namespace)
+
+    return Expression(
+        tuple(_with_values(selector, back) for selector in found.selectors),
+        frozenset(map(back, found.grouped)),
+        frozenset(map(back, found.created)),
+        tuple(
+            Window(_with_values(window.selector, back), window.seconds, window.function)
+            for window in found.windows
+        ),
+    )
+
+
+def _with_values(selector: Selector, change: Callable[[str], str]) -> Selector:
+    """Return a selector with other values."""
+    matchers = (
+        Matcher(each.label, each.operator, change(each.value)) for each in selector.matchers
+    )
+    return Selector(change(selector.metric), tuple(matchers))
+
+
+def tree_in(text: str, namespace: str) -> Any:
+    """Return the syntax tree of an expression, for with_namespace. Raises ValueError."""
+    try:
+        return tree(_without(text, namespace))
+    except ValueError:
+        return tree(text)
+
+
+def with_namespace(part: str, namespace: str) -> str:
+    """Return a part of what tree_in returns, as the expression has it."""
+    return part.replace(_STANDS_FOR_IT, namespace)
+
+
+def _without(text: str, namespace: str) -> str:
+    """Return an expression with something else instead of a namespace."""
+    if _STANDS_FOR_IT in text or not namespace:
+        return text
+    return text.replace(f'"{namespace}"', f'"{_STANDS_FOR_IT}"')
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scripts.chain.identity import CURVE, address_of, encoded, peer_id_of
+from scripts.chain.identity import address_of, curve, encoded, peer_id_of
 
 _LIBP2P_PRIVATE = bytes.fromhex("08021220")
 """Protobuf of libp2p: type (field 1) Secp256k1, data (field 2) of 32 bytes."""
@@ -28,7 +28,7 @@ class Key:
     @classmethod
     def generate(cls) -> Self:
         """Return a new key from the system's source of randomness."""
-        return cls((secrets.randbelow(CURVE.group_order - 1) + 1).to_bytes(32, "big"))
+        return cls((secrets.randbelow(curve().group_order - 1) + 1).to_bytes(32, "big"))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -70,12 +70,12 @@ class Key:
         return peer_id_of(self._public(compressed=True))
 
     def _public(self, *, compressed: bool) -> bytes:
-        private = ec.derive_private_key(int.from_bytes(self._secret, "big"), CURVE)
+        private = ec.derive_private_key(int.from_bytes(self._secret, "big"), curve())
         return encoded(private.public_key(), compressed=compressed)
 
 
 def _parsed(form: re.Pattern[str], text: str, problem: str) -> bytes:
     match = form.fullmatch(text)
-    if not match or not 0 < int(match[1], 16) < CURVE.group_order:
+    if not match or not 0 < int(match[1], 16) < curve().group_order:
         raise ValueError(problem)
     return bytes.fromhex(match[1])

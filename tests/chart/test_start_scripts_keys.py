@@ -17,7 +17,7 @@ from eth_keys.datatypes import PrivateKey
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from scripts.chain.identity import CURVE
+from scripts.chain.identity import curve
 from scripts.network.keys import Key
 from tests.chart.node_scripts import FILES, run
 
@@ -171,9 +171,9 @@ def test_a_maru_whose_image_can_not_tell_its_peer_id_does_not_start(tmp_path: Pa
 
 
 @settings(max_examples=20, deadline=None)
-@given(number=st.integers(1, CURVE.group_order - 1))
+@given(number=st.integers(1, curve().group_order - 1))
 @example(1)
-@example(CURVE.group_order - 1)
+@example(curve().group_order - 1)
 def test_every_key_has_the_peer_id_that_others_dial(number: int) -> None:
     """Against eth-keys, which has nothing in common with openssl."""
     private = number.to_bytes(32, "big")

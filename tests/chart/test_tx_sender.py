@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.chain.identity import CURVE
+from scripts.chain.identity import curve
 from scripts.core.toolchain import tool
 from scripts.environments import environment
 from scripts.network.keys import Key
@@ -190,7 +190,7 @@ def test_a_chain_that_stands_still_moves_no_heartbeat(
         ("privateKey", "12" * 31, "privateKey in the Secret is not a private key"),
         ("privateKey", f"{'12' * 16}\n{'34' * 16}", "privateKey in the Secret is not a private"),
         ("privateKey", "0" * 64, "cast rejected privateKey"),
-        ("privateKey", f"{CURVE.group_order:064x}", "cast rejected privateKey"),
+        ("privateKey", f"{curve().group_order:064x}", "cast rejected privateKey"),
         ("toAddress", "vitalik.eth", "toAddress in the Secret is not an address"),
         ("toAddress", "12" * 20, "toAddress in the Secret is not an address"),
         ("toAddress", "0x" + "aB" * 20, "toAddress in the Secret is misspelled"),

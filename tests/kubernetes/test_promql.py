@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
 from scripts.kubernetes import promql
@@ -113,3 +116,35 @@ def test_an_exporter_whose_labels_nobody_tells_is_refused() -> None:
 )
 def test_what_the_page_does_not_know_is_told(text: str, told: list[str]) -> None:
     assert [m.message for m in promql.mistakes(promql.parse(text), KNOWN)] == told
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'up{namespace="linea-prod", job!="a"} offset 5m > 1',
+        'sum by (pod) (rate(a{namespace="linea-prod"}[5m]))',
+        'label_replace(up, "linea-prod", "$1", "b", "c")',
+        'count_values("linea-prod", up)',
+        "up{job='\"linea-prod\"'}",
+        'up{job="\\"linea-prod"}',
+        "sum(up)",
+    ],
+)
+@pytest.mark.parametrize("namespace", ["linea-prod", "sum", "up", "pod", ""])
+def test_an_expression_is_the_same_with_its_namespace_taken_out(text: str, namespace: str) -> None:
+    text = text.replace("linea-prod", namespace or "linea-prod")
+    try:
+        expected: Any = (promql.parse(text), str(promql.tree(text)))
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            promql.parse_in(text, namespace)
+        return
+    tree = promql.with_namespace(str(promql.tree_in(text, namespace)), namespace)
+    assert (promql.parse_in(text, namespace), tree) == expected
+
+
+def test_expressions_of_several_namespaces_are_parsed_once() -> None:
+    promql.parse.cache_clear()
+    for namespace in ("a", "b", "c"):
+        promql.parse_in(f'max(up{{namespace="{namespace}"}})', namespace)
+    assert promql.parse.cache_info().misses == 1

@@ -28,12 +28,14 @@ class Query:
     text: str
     rule: Mapping[str, Any]
     """Empty if the expression is in a dashboard."""
+    namespace: str
+    """Of its environment."""
 
     @property
     def expression(self) -> Expression | None:
         """Return the parsed expression; None if it is not valid PromQL."""
         try:
-            return promql.parse(self.text)
+            return promql.parse_in(self.text, self.namespace)
         except ValueError:
             return None
 
@@ -48,13 +50,14 @@ def queries(objects: Objects) -> Iterator[Query]:
                     path = ("spec", "groups", group, "rules", index, "expr")
                     kind = "alert" if rule.get("alert") else "record"
                     called = f"the {kind} {rule.get(kind)}"
-                    yield Query(manifest, path, called, rule["expr"], rule)
+                    yield Query(manifest, path, called, rule["expr"], rule, objects.namespace)
     for manifest in objects.of_kind("ConfigMap"):
         texts = manifest.object.get("data")
         for key, text in texts.items() if isinstance(texts, dict) else ():
             if isinstance(text, str) and str(key).endswith(".json") and '"panels"' in text:
                 for title, expression in _of_dashboard(text):
-                    yield Query(manifest, ("data", key), f"the {title} of {key}", expression, {})
+                    called = f"the {title} of {key}"
+                    yield Query(manifest, ("data", key), called, expression, {}, objects.namespace)
 
 
 _OF_THE_DATA_SOURCE = "1d"

@@ -30,7 +30,7 @@ def invalid_promql(objects: Objects) -> Iterator[Problem]:
     """
     for query in queries(objects):
         try:
-            promql.parse(query.text)
+            promql.parse_in(query.text, query.namespace)
         except ValueError as error:
             if query.rule or "$" not in _TEXT.sub("", query.text):
                 effect = (

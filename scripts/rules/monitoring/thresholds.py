@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from scripts.core import advice
@@ -56,7 +57,8 @@ def impossible_alert_threshold(objects: Objects) -> Iterator[Problem]:
         tree = _tree(query)
         if not isinstance(name, str) or tree is None:
             continue
-        for found in promql_bounds.decided(tree, lambda metric: bounds.get(metric, ANY)):
+        for known in promql_bounds.decided(tree, lambda metric: bounds.get(metric, ANY)):
+            found = replace(known, text=promql.with_namespace(known.text, query.namespace))
             low, high = found.value
             range_ = f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
             effect = "always fires" if found.is_always else "never fires"
@@ -102,7 +104,7 @@ def _bounds(objects: Objects) -> dict[str, Bounds]:
 
 def _tree(query: Query) -> Any:
     try:
-        return promql.tree(query.text)
+        return promql.tree_in(query.text, query.namespace)
     except ValueError:
         return None
 
