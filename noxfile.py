@@ -221,10 +221,10 @@ def e2e(session: nox.Session) -> None:
     run(session, "scripts", "cluster", "--build")
     run(session, "scripts", "tools", "rclone", silent=True)
     # -n3: two thirds of the time is waiting; tests/e2e/costs.py says for what.
-    # --dist=loadgroup: tests/e2e/conftest.py says which tests share a cluster, and so a worker.
+    # --dist=loadfile: tests/e2e/conftest.py says which files share a cluster, and so a worker.
     # --no-loadscope-reorder: the group that takes longest begins, not the one with most tests.
     # --timeout: the first test of a group waits for a cluster and two syncs.
-    options = ["-n3", "--dist=loadgroup", "--no-loadscope-reorder", "--timeout=10800"]
+    options = ["-n3", "--dist=loadfile", "--no-loadscope-reorder", "--timeout=10800"]
     # pytest runs all paths that it is given: with a file, it would run the whole folder, too.
     if not any("tests/e2e" in argument for argument in session.posargs):
         options.append("tests/e2e")

@@ -7,8 +7,10 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from scripts.cluster import cluster as clusters
 from scripts.cluster.api_client import Object
@@ -19,11 +21,18 @@ from tests.conftest import EXAMPLE, ROOT
 from tests.e2e import costs, steps
 from tests.git import attempt
 
-ORDER = ("shared", "shared-2", "test_impact", "test_three_zones", "test_connect", "bare")
-"""The groups of tests that take longest, in the order in which workers get them. A group has the
-tests that share a cluster, or those of a file; one worker runs all of it."""
-SECOND = ("disruption", "drift", "faults", "sync", "verify", "waits")
-"""The files whose tests are the second half of those that a synced cluster could share."""
+GROUPS = {
+    "shared": (
+        *("change", "diff", "environment", "promotion", "rename", "restore", "upgrade", "windows"),
+    ),
+    "shared-2": ("disruption", "drift", "faults", "sync", "verify", "waits"),
+    "impact": ("impact",),
+    "three_zones": ("three_zones",),
+    "connect": ("connect",),
+    "bare": ("apply", "rejected", "spelling"),
+}
+"""The files whose tests share a cluster, the longest first: one worker runs all of a group. Other
+files are a group of their own, after these."""
 POLL_S = 20
 """How often Argo CD polls the repository; tests ask it to look at once. To poll each 3 s, as
 `nox -s cluster` does, takes it a tenth of a processor for four Applications."""
@@ -46,9 +55,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help=text)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Say which group a test belongs to; xdist reads that before the next hook is called."""
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
+class ByGroup(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives all tests of a group to the same worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(Path(nodeid.partition("::")[0]).stem)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup | None:
+    """Distribute tests by group in place of `--dist=loadfile`."""
+    return ByGroup(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,17 +72,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_rank)
 
 
-def _group(item: pytest.Item) -> str:
-    fixtures, file = getattr(item, "fixturenames", ()), item.path.stem
-    if "cluster" in fixtures:
-        return "shared-2" if file.removeprefix("test_") in SECOND else "shared"
-    return "bare" if "bare" in fixtures else file
+def _group(file: str) -> str:
+    name = file.removeprefix("test_")
+    return next((group for group, files in GROUPS.items() if name in files), name)
 
 
 def _rank(item: pytest.Item) -> tuple[int, str, str]:
-    """Return the group's place in ORDER, its name and, of a bare cluster, the version."""
-    group = _group(item)
-    place = ORDER.index(group) if group in ORDER else len(ORDER)
+    """Return the group's place, its name and, of a bare cluster, the version."""
+    group = _group(item.path.stem)
+    place = [*GROUPS].index(group) if group in GROUPS else len(GROUPS)
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     return place, group, parameters.get("bare", "")
 
