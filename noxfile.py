@@ -275,10 +275,12 @@ def rules(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Compare the pipeline's speed with helm: -- [impact|releases] COUNT …."""
-    if helped(session, "nox -s bench", "nox -s bench -- 3 30", "nox -s bench -- releases 100"):
+    """Compare the pipeline's speed with Helm and others: -- [few|fleet|policy|… [COUNT]] …."""
+    if helped(session, "nox -s bench", "nox -s bench -- few fleet 30", "nox -s bench -- policy"):
         return
     install(session, "pipeline")
+    if not session.posargs or "policy" in session.posargs:
+        install(session, "policy", environment=CHECKOV)
     run(session, "tests.bench", *session.posargs)
 
 

@@ -11,10 +11,13 @@ EXAMPLES = ("nox -s tools", "nox -s tools -- helm4 promtool")
 INTERRUPTED = "the next run installs the missing tools"
 ON_PROGRAM = True
 
+ONLY_NAMED = frozenset({"helmfile"})
+"""Tools that only `nox -s bench` needs, and that take long to build."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("tools", nargs="*", metavar="TOOL", help="default: all")
+    parser.add_argument("tools", nargs="*", metavar="TOOL", help="default: all but helmfile")
 
 
 def run(_: Path, options: argparse.Namespace) -> int:
@@ -22,7 +25,8 @@ def run(_: Path, options: argparse.Namespace) -> int:
     from scripts.core import process_lifetime, toolchain
 
     process_lifetime.end_with_parent()
-    wanted = options.tools or sorted(toolchain.names() + toolchain.fetched())
+    every = {*toolchain.names(), *toolchain.fetched()} - ONLY_NAMED
+    wanted = options.tools or sorted(every)
     for program in toolchain.build(wanted):
         print(program.relative_to(repository.ROOT).as_posix())
     return 0

@@ -237,7 +237,7 @@ def test_a_crashing_tool_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     # This Python has no checkov. It exits with 1, like checkov with failed checks.
     monkeypatch.setattr(policy_scanners, "CHECKOV", Path(sys.executable))
     sound = manifest("Deployment", {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE})
-    with pytest.raises(UsageError, match=r"checkov failed with exit code 1: .*No module named"):
+    with pytest.raises(UsageError, match=r"(?s)checkov failed with exit code 1: .*No module named"):
         policy_scanners.scan([([sound], "1.34")])
 
 

@@ -1,0 +1,1 @@
+"""How fast the pipeline is, beside other tools: `nox -s bench`."""
