@@ -14,7 +14,7 @@ from scripts.adoption import answers as given
 from scripts.adoption import checklist, journal, plan, rehearsal
 from scripts.adoption.answers import Answers
 from scripts.adoption.plan import Plan
-from scripts.checks import layers
+from scripts.checks import validation
 from scripts.core import programs, yaml_edits
 from scripts.core.findings import Finding, UsageError, UserError
 from scripts.core.sentences import joined
@@ -57,7 +57,7 @@ def adopt(root: Path, file: Path, stream: TextIO) -> list[Finding]:
 
 
 def _validate(root: Path) -> list[Finding]:
-    return layers.validate(root, layers.rendered(root, layout.environments(root)))
+    return validation.validate(root, layout.environments(root)).findings
 
 
 def _remove_unused_digests(root: Path, findings: Sequence[Finding], stream: TextIO) -> bool:

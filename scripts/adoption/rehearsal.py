@@ -13,7 +13,7 @@ from scripts.adoption import answers as given
 from scripts.adoption import environment_files
 from scripts.adoption.answers import Answers
 from scripts.adoption.plan import Place, Plan
-from scripts.checks import layers
+from scripts.checks import validation
 from scripts.core import yamlio
 from scripts.core.findings import Finding, Severity, UserError
 from scripts.core.paths import ValuePath
@@ -37,7 +37,7 @@ def errors(root: Path, answers: Answers, plan: Plan) -> list[Finding]:
                 if not (copy / "overlays" / name / NETWORK).exists():
                     chain(copy, answers, name)
             names = layout.environments(copy)
-            found = layers.validate(copy, layers.rendered(copy, names))
+            found = validation.validate(copy, names, is_cached=False).findings
         except UserError as error:
             found = list(error.findings)
         wrong = [f for f in found if f.severity is Severity.ERROR and f.rule != _LATER]

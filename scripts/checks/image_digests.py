@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from scripts.checks.summaries import Summary
 from scripts.core import advice
 from scripts.core.findings import Finding, Severity
 from scripts.core.yamlio import Document
-from scripts.environments import environment, git_index, image_lock, layout
-from scripts.rendering import provenance
-from scripts.rendering.pipeline import Rendering
+from scripts.environments import git_index, image_lock, layout
 
 
-def check(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+def check(root: Path, summaries: Sequence[Summary]) -> list[Finding]:
     """Return the images without a digest in production, and wrong or unused digests of the lock.
 
     A missing digest is a warning, because only a machine that reaches the registry can look it up.
     """
-    production = [rendering for rendering in renderings if rendering.is_production]
-    found = [*_without_digest(root, production), *_unused(root, renderings)]
-    is_rendered = any(rendering.files for rendering in renderings)
+    production = [summary for summary in summaries if summary.is_production]
+    found = [*_without_digest(production), *_unused(root, summaries)]
+    is_rendered = any(summary.is_rendered for summary in summaries)
     return [*found, *_shared(image_lock.load(root))] if is_rendered else found
 
 
-def places(
-    root: Path, rendering: Rendering, images: Sequence[str]
-) -> Mapping[str, tuple[str, int, int]]:
-    """Return image → file, line and column of the input that sets its tag in an environment."""
-    fields = dict[str, provenance.Field]()
-    for manifest in rendering.manifests:
-        for path, image in image_lock.used(manifest):
-            fields.setdefault(image, (manifest, path))
-    tags = [image_lock.parse(image).tag for image in images]
-    inputs = environment.load(root, rendering.name)
-    found = provenance.of_fields(root, inputs, [fields[image] for image in images], tags)
-    return dict(zip(images, found, strict=True))
-
-
-def _without_digest(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
-    users = dict[str, list[Rendering]]()
-    for rendering in renderings:
-        for image in image_lock.names(rendering.manifests):
-            if not image_lock.parse(image).digest:
-                users.setdefault(image, []).append(rendering)
-    located = dict[str, tuple[str, int, int]]()
-    for first in renderings:
-        images = [image for image, environments in users.items() if environments[0] is first]
-        located |= places(root, first, images) if images else {}
+def _without_digest(summaries: Sequence[Summary]) -> Iterable[Finding]:
+    users = dict[str, list[Summary]]()
+    for summary in summaries:
+        for image in summary.places:
+            users.setdefault(image, []).append(summary)
     for image, environments in users.items():
-        file, line, column = located[image]
-        where = layout.called([rendering.name for rendering in environments])
+        file, line, column = environments[0].places[image]
+        where = layout.called([summary.name for summary in environments])
         message = (
             f"{image} has no digest in {where}: anyone who can push to its repository can"
             " replace the image"
@@ -62,17 +42,17 @@ def _without_digest(root: Path, renderings: Sequence[Rendering]) -> Iterable[Fin
         yield Finding(file, line, column, rule, message, fix, severity=Severity.WARNING)
 
 
-def _unused(root: Path, renderings: Sequence[Rendering]) -> Iterable[Finding]:
+def _unused(root: Path, summaries: Sequence[Summary]) -> Iterable[Finding]:
     """Yield the unused digests of the lock; none unless all environments are checked."""
-    rendered = [rendering.name for rendering in renderings if rendering.files]
+    rendered = [summary.name for summary in summaries if summary.is_rendered]
     if not rendered or rendered != layout.environments(root):
         return
     if git_index.read(root).environments:  # a checkout that leaves some out does not know
         return
     used = {
         image_lock.parse(image).name
-        for rendering in renderings
-        for image in image_lock.names(rendering.manifests)
+        for summary in summaries
+        for image in summary.images
     }
     lock = image_lock.load(root)
     for name in lock.data or {}:

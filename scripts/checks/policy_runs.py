@@ -15,10 +15,10 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.checks import policy_scanners, policy_store, secret_scan
+from scripts.checks import policy_scanners, secret_scan
 from scripts.checks.policy_scanners import FailedCheck
 from scripts.checks.secret_scan import Secret
-from scripts.core import progress, toolchain, yamlio
+from scripts.core import progress, result_store, toolchain, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.environments import environment, layout
 from scripts.kubernetes.manifest import Manifest
@@ -28,6 +28,7 @@ from scripts.rendering import pipeline
 BATCH = 50
 """Environments whose objects are in memory at the same time."""
 
+STORE = "policy"
 _SHARED = "_shared"
 """The name of the files that belong to no environment; no environment can have it."""
 
@@ -77,7 +78,7 @@ def run(
     kept = {
         entry: result
         for entry, key in keys.items()
-        if is_cached and (result := policy_store.read(root, entry, key)) is not None
+        if is_cached and (result := result_store.read(root, STORE, entry, key)) is not None
     }
     found = Found()
     made = _Made(root, names, files, keys, kept, found)
@@ -164,7 +165,7 @@ class _Made:
         for entry, rows in results.items():
             self.kept[entry] = rows
             if now.get(entry) == self.keys[entry]:
-                policy_store.write(self.root, entry, now[entry], rows)
+                result_store.write(self.root, STORE, entry, now[entry], rows)
 
 
 def _keys(root: Path, names: Sequence[str], files: Mapping[str, Sequence[str]]) -> dict[str, str]:

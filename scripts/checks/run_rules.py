@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 from scripts.core import advice, clock, paths
@@ -29,15 +29,39 @@ def check(
     *,
     with_edits: bool = False,
     together: bool | None = None,
+    is_partial: bool | None = None,
 ) -> list[Finding]:
     """Return the findings of the rules, each at the line of the input that decides it.
 
     against: a git revision; the rules about changes compare with its committed output, and without
     it they do not run. with_edits: see located. together: only the rules that look at several
-    environments together, or only the others, with their waivers; all, if it is None.
+    environments together, or only the others, with their waivers; all, if it is None. is_partial:
+    whether environments are missing that the rules would look at; by default, any other than these.
     Raises UsageError if git does not know the revision.
     """
     environments = objects(root, renderings, against)
+    if is_partial is None:
+        is_partial = len(environments) < len(layout.environments(root))
+    return judged(
+        root,
+        renderings,
+        environments,
+        with_edits=with_edits,
+        together=together,
+        is_partial=is_partial or bool(git_index.read(root).environments),
+    )
+
+
+def judged(
+    root: Path,
+    renderings: Sequence[Rendering],
+    environments: Sequence[Objects],
+    *,
+    with_edits: bool = False,
+    together: bool | None = None,
+    is_partial: bool = True,
+) -> list[Finding]:
+    """Return the findings of the rules on environments as objects() returns them; see check."""
     findings = list[Finding]()
     by_environment: dict[str, list[tuple[Rule, Problem]]] = {each.name: [] for each in environments}
     for checked, rule, problem in catalogue.check(environments, together):
@@ -45,15 +69,13 @@ def check(
             by_environment[checked.name].append((rule, problem))
     waivers = {rendering.name: rendering.waivers for rendering in renderings}
     accepts = {rendering.name: rendering.accepts for rendering in renderings}
-    is_partial = len(environments) < len(layout.environments(root))
-    is_partial = is_partial or bool(git_index.read(root).environments)
-    today = datetime.now(UTC).date()
+    today = clock.today()
     for name, problems in by_environment.items():
         if not problems and not waivers[name] and not accepts[name]:
             continue
         inputs = environment.load(root, name)
         for waiver in waivers[name]:
-            clock.is_over(date.fromisoformat(waiver.until))
+            clock.is_over(date.fromisoformat(waiver.until), today)
         unused, accepted = apply_acceptances(inputs, problems, together)
         invalid, unwaived = apply_waivers(
             inputs, accepted, today, is_partial=is_partial, together=together
@@ -183,7 +205,8 @@ def _before(root: Path, renderings: Sequence[Rendering], against: str) -> dict[s
         manifests |= {f"{folder}/{each.file_name}": each for each in rendering.manifests}
         manifests[layout.argocd_file("applications", rendering.name)] = rendering.settings[1]
     texts = {path: text for r in renderings for path, text in r.files.items() if path in manifests}
-    return git_revision.before(root, against, manifests, texts)
+    others = {*layout.environments(root)} - {rendering.name for rendering in renderings}
+    return git_revision.before(root, against, manifests, texts, others)
 
 
 def _is_about(rule: str, together: bool | None) -> bool:

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from scripts.checks.summaries import Summary
 from scripts.core.findings import Finding
 from scripts.environments import layout, patches
-from scripts.rendering.pipeline import Rendering
 
 
-def check(root: Path, renderings: Sequence[Rendering]) -> list[Finding]:
+def check(root: Path, summaries: Sequence[Summary]) -> list[Finding]:
     """Return a finding for each optional patch of base/ whose target no environment has.
 
     Only if all environments are checked, and none has a release with other patches.
     """
     folder = root / "base" / "patches"
-    is_partial = len(renderings) < len(layout.environments(root))
-    if not folder.is_dir() or is_partial or any(rendering.release for rendering in renderings):
+    is_partial = len(summaries) < len(layout.environments(root))
+    if not folder.is_dir() or is_partial or any(each.release for each in summaries):
         return []
-    applied = {f for each in renderings for manifest in each.manifests for f in manifest.patches}
+    applied = {file for each in summaries for file in each.patches}
     return [
         patch.document.finding(
             "patch-target-not-found",

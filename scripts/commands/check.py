@@ -31,10 +31,10 @@ def run(root: Path, options: argparse.Namespace) -> int:
     if options.shard:
         return _shard(root, options)
     if options.format != "text":
-        from scripts.checks import layers
+        from scripts.checks import validation
 
-        renderings = layers.rendered(root, layout.environments(root, options.environments))
-        return reporting.report(layers.compare(root, renderings), options.format)
+        names = layout.environments(root, options.environments)
+        return reporting.report(validation.compare(root, names), options.format)
     from scripts.output import update
 
     if not update.difference(root, options.environments, sys.stdout):
@@ -47,13 +47,11 @@ def run(root: Path, options: argparse.Namespace) -> int:
 
 def _shard(root: Path, options: argparse.Namespace) -> int:
     """Compare a part of the environments, and return the exit code."""
-    from scripts.checks import layers
+    from scripts.checks import validation
 
     names = shared.of_shard(root, options)
-    renderings = layers.rendered(root, names)
-    repositories = {each.name: each.repository for each in renderings if each.files}
+    found, repositories = validation.compare_one_by_one(root, names)
     more = {"repositories": repositories} | shard_keys.about(root, names)
-    found = layers.compare_one_by_one(root, renderings)
     return reporting.report_shard(found, options, root, more)
 
 
@@ -62,13 +60,13 @@ def join(root: Path, reports: Sequence[shards.Report], format: str) -> int:
 
     Returns the exit code.
     """
-    from scripts.checks import layers
+    from scripts.checks import validation
 
     shard_keys.check(root, reports)
     found = [finding for report in reports for finding in report.findings]
     theirs = {name: url for each in reports for name, url in each.about["repositories"].items()}
     repositories = dict(sorted(theirs.items()))
-    found += layers.compare_across(root, layout.environments(root), repositories)
+    found += validation.compare_across(root, layout.environments(root), repositories)
     code = reporting.report(found, format)
     if not found and format == "text":
         print("the committed manifests are up to date")

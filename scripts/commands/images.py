@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from scripts.checks import image_digests
+from scripts.checks import image_places
 from scripts.commands import arguments as shared
 from scripts.commands import reporting
 from scripts.core import programs, progress, toolchain, yamlio
@@ -187,7 +187,7 @@ def _failed(
     if name in (lock.data or {}):
         return lock.finding(failure.rule, [name], failure.message, failure.fix)
     rendering, image = owner
-    file, line, column = image_digests.places(root, rendering, [image])[image]
+    file, line, column = image_places.places(root, rendering, [image])[image]
     return Finding(file, line, column, failure.rule, failure.message, failure.fix)
 
 

@@ -20,7 +20,7 @@ from scripts.output import shard_keys
 
 if TYPE_CHECKING:
     from scripts.output.changed import Changed
-    from scripts.rendering.pipeline import Rendering
+    from scripts.checks.records import Record
 
 EXAMPLES = (
     "nox -s validate",
@@ -61,12 +61,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --against, leave out environments that the changes do not concern",
     )
+    parser.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="check all environments anew, also those that have not changed since the last run",
+    )
     shared.shard(parser)
 
 
 def run(root: Path, options: argparse.Namespace) -> int:
     """Validate, and return the exit code."""
-    from scripts.checks import layers
+    from scripts.checks import validation
     from scripts.rendering import chart_changes
 
     chart_changes.compare_with(options.against)
@@ -78,17 +83,22 @@ def run(root: Path, options: argparse.Namespace) -> int:
     checked = found.environments if found else None
     if options.fix:
         _fix(root, names, options, checked)
-    renderings = layers.rendered(root, names)
     with_edits = options.format in ("json", "sarif") or bool(options.suggestions)
-    findings = layers.validate(
-        root, renderings, options.against, with_edits=with_edits, checked=checked
+    validated = validation.validate(
+        root,
+        names,
+        options.against,
+        with_edits=with_edits,
+        checked=checked,
+        is_cached=not options.no_cache,
     )
+    findings = validated.findings
     if options.suggestions:
         from scripts.checks import suggestions
 
         text = suggestions.review(root, findings, options.against)
         options.suggestions.write_text(text, "utf-8")
-    return _write(root, findings, renderings, options.format, options.against, found)
+    return _write(root, findings, validated.records, options.format, options.against, found)
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -108,16 +118,18 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _shard(root: Path, options: argparse.Namespace) -> int:
     """Check a part of the environments, one by one; join looks at what they have in common."""
-    from scripts.checks import layers
+    from scripts.checks import validation, records
 
     names = shared.of_shard(root, options)
     checked = names
     if options.changed:
         found = _changed(root, options.against, layout.environments(root))
         checked = [name for name in names if name in found.environments]
-    renderings = layers.rendered(root, checked)
     with_edits = options.format in ("json", "sarif")
-    findings = layers.one_by_one(root, renderings, options.against, with_edits=with_edits)
+    known = records.of(
+        root, checked, options.against, with_edits=with_edits, is_cached=not options.no_cache
+    )
+    findings = validation.one_by_one(root, known)
     more = {"against": options.against, "changed": options.changed}
     more |= shard_keys.about(root, names)
     return reporting.report_shard(findings, options, root, more)
@@ -128,7 +140,7 @@ def join(root: Path, reports: Sequence[shards.Report], format: str) -> int:
 
     Returns the exit code.
     """
-    from scripts.checks import layers
+    from scripts.checks import validation, records
     from scripts.rendering import chart_changes
 
     shard_keys.check(root, reports)
@@ -139,10 +151,11 @@ def join(root: Path, reports: Sequence[shards.Report], format: str) -> int:
     chart_changes.compare_with(against)
     names = layout.environments(root)
     found = _changed(root, against, names) if reports[0].about["changed"] else None
-    renderings = layers.rendered(root, names)
+    with_edits = format in ("json", "sarif")
+    known = records.of(root, names, against, with_edits=with_edits, checked=())
     findings = [finding for report in reports for finding in report.findings]
-    findings += layers.across(root, renderings, against, with_edits=format in ("json", "sarif"))
-    return _write(root, findings, renderings, format, against, found)
+    findings += validation.across(root, known, against, with_edits=with_edits)
+    return _write(root, findings, known, format, against, found)
 
 
 def _changed(root: Path, against: str, names: Sequence[str]) -> Changed:
@@ -154,13 +167,13 @@ def _changed(root: Path, against: str, names: Sequence[str]) -> Changed:
 def _write(
     root: Path,
     findings: Sequence[Finding],
-    renderings: Sequence[Rendering],
+    known: Sequence[Record],
     format: str,
     against: str,
     found: Changed | None,
 ) -> int:
     """Write the findings, what was left out, and what is right; return the exit code."""
-    from scripts.checks import layers
+    from scripts.checks import validation
 
     reporting.not_compared(root, against)
     code = reporting.report(findings, format, root)
@@ -168,8 +181,8 @@ def _write(
         stream = sys.stdout if format == "text" else sys.stderr
         print(textwrap.fill(_left_out(found, against), WIDTH), file=stream)
     if not code and format == "text":
-        print(f"valid: {layout.called([each.name for each in renderings])}")
-        for line in [*layers.survived(renderings), *layers.accepted(renderings)]:
+        print(f"valid: {layout.called([each.summary.name for each in known])}")
+        for line in [*validation.survived(known), *validation.accepted(known)]:
             print(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     return code
 
@@ -196,11 +209,12 @@ def _fix(
     root: Path, names: Sequence[str], options: argparse.Namespace, checked: Sequence[str] | None
 ) -> None:
     """Apply fixes to the inputs, and print what has changed."""
-    from scripts.checks import fixing, layers
+    from scripts.checks import fixing, validation
 
     def validate() -> list[Finding]:
-        renderings = layers.rendered(root, names)
-        return layers.validate(root, renderings, options.against, with_edits=True, checked=checked)
+        return validation.validate(
+            root, names, options.against, with_edits=True, checked=checked, is_cached=False
+        ).findings
 
     fixed = fixing.Fixed()
     stream = sys.stdout if options.format == "text" else sys.stderr

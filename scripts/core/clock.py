@@ -22,11 +22,19 @@ def has_passed(at: float) -> bool:
     return passed
 
 
-def is_over(day: date) -> bool:
-    """Return whether a day is over in UTC."""
-    if day == date.max:
-        return False
-    return has_passed(datetime.combine(day + timedelta(1), datetime.min.time(), UTC).timestamp())
+def today() -> date:
+    """Return the present day in UTC."""
+    return datetime.now(UTC).date()
+
+
+def is_over(day: date, today: date) -> bool:
+    """Return whether a day is over in UTC on the present one."""
+    global _next
+    over = day < today
+    if not over and day != date.max:
+        end = datetime.combine(day + timedelta(1), datetime.min.time(), UTC)
+        _next = min(_next, end.timestamp())
+    return over
 
 
 def start() -> None:

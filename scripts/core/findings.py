@@ -152,7 +152,7 @@ def write(
     Secrets in messages and fixes are masked. A fix in a file of a release says that it needs
     another release.
     """
-    ordered = sorted({_masked(_of_release(finding)) for finding in findings})
+    ordered = sorted({masked(_of_release(finding)) for finding in findings})
     if format == "sarif":
         _sarif(ordered, stream, described, suggested)
     else:
@@ -174,7 +174,7 @@ def _of_release(finding: Finding) -> Finding:
     return replace(finding, fix=finding.fix.removesuffix(more) + more)
 
 
-def _masked(finding: Finding) -> Finding:
+def masked(finding: Finding) -> Finding:
     message, fix = map(secret_detection.masked, (finding.message, finding.fix))
     if (message, fix) == (finding.message, finding.fix):
         return finding
@@ -235,7 +235,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _json(findings: list[Finding], stream: TextIO) -> None:
-    json.dump({"findings": [_as_json(finding) for finding in findings]}, stream, indent=2)
+    json.dump({"findings": [as_json(finding) for finding in findings]}, stream, indent=2)
     stream.write("\n")
 
 
@@ -252,7 +252,7 @@ def from_json(data: Mapping[str, Any]) -> Finding:
     return replace(found, edits=tuple(edits))
 
 
-def _as_json(finding: Finding) -> dict[str, object]:
+def as_json(finding: Finding) -> dict[str, object]:
     return asdict(finding) | {"edits": [_edit(each) for each in finding.edits]}
 
 

@@ -24,20 +24,29 @@ WORTH_A_PROCESS = 8
 
 PROGRESS_AFTER_S = 1.0
 
+PROCESSES = os.cpu_count() or 1
 
-def each(function: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:
+
+def each(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    what: str,
+    *,
+    worth: int = WORTH_A_PROCESS,
+    counted: Callable[[Item], int] = lambda _: 1,
+) -> list[Result]:
     """Return the function's results in the order of the items.
 
-    what: names the work in the progress that is shown after a second.
+    what: names the work in the progress that is shown after a second. worth: items per process for
+    which starting one pays. counted: how many an item counts for in the progress.
     An exception in a child process is raised here.
     """
-    processes = min(os.cpu_count() or 1, len(items) // WORTH_A_PROCESS)
+    processes = min(PROCESSES, len(items) // worth)
+    counts = [*map(counted, items)]
     # Helm's engine is in Go: its threads do not exist in a forked process.
     if processes < 2 or "helm_python" in sys.modules:
-        return list(_progress(map(function, items), len(items), what))
-    results: dict[int, Result] = dict(
-        _progress(_fork(function, items, processes), len(items), what)
-    )
+        return [result for _, result in _progress(enumerate(map(function, items)), counts, what)]
+    results = dict(_progress(_fork(function, items, processes), counts, what))
     return [results[index] for index in range(len(items))]
 
 
@@ -101,15 +110,18 @@ def _work(
         os._exit(1)
 
 
-def _progress(results: Iterable[Result], total: int, what: str) -> Iterator[Result]:
-    """Yield the results; after a second, print to stderr how many there are so far."""
+def _progress(
+    results: Iterable[tuple[int, Result]], counts: Sequence[int], what: str
+) -> Iterator[tuple[int, Result]]:
+    """Yield index and result; after a second, print to stderr how many there are so far."""
+    total = sum(counts)
     began = printed = time.monotonic()
     live = None
     done = 0
     try:
         for result in results:
             yield result
-            done += 1
+            done += counts[result[0]]
             now = time.monotonic()
             if now - began < PROGRESS_AFTER_S:
                 continue

@@ -176,9 +176,9 @@ def written(root: Path, name: str) -> str:
     return ""
 
 
-def digest(root: Path, name: str) -> str:
-    """Return what identifies the contents of an environment's release; empty without one."""
-    if not (release := written(root, name)):
+def digest(root: Path, release: str) -> str:
+    """Return what identifies the contents of a release; empty without one."""
+    if not release:
         return ""
     found = find(root, release)
     return found.key if isinstance(found, Release) else found.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,20 @@ class Before:
 
 
 def before(
-    root: Path, revision: str, now: Mapping[str, Manifest], texts: Mapping[str, str]
+    root: Path,
+    revision: str,
+    now: Mapping[str, Manifest],
+    texts: Mapping[str, str],
+    left_out: Collection[str] = (),
 ) -> dict[str, Before]:
     """Return environment → its state in the revision, if it has manifests and ran there.
 
     now, texts: path → the present manifest and its text, which is used if it has not changed.
-    Raises UsageError for an unknown revision.
+    left_out: environments that nobody asks for. Raises UsageError for an unknown revision.
     """
-    blobs = listed(root, revision)
+    without = set(left_out)
+    every = listed(root, revision)
+    blobs = {path: blob for path, blob in every.items() if layout.environment_of(path) not in without}
     unchanged = {
         path for path, text in texts.items() if blobs.get(path) == git_index.blob(text.encode())
     }
@@ -104,7 +111,12 @@ def listed(root: Path, revision: str) -> Blobs:
 
     Raises UsageError for an unknown revision.
     """
-    arguments = ["ls-tree", "-r", "-z", tree(root, revision), "--", *git_index.PARTS]
+    return _listed(root, tree(root, revision))
+
+
+@lru_cache(maxsize=2)
+def _listed(root: Path, tree: str) -> Blobs:
+    arguments = ["ls-tree", "-r", "-z", tree, "--", *git_index.PARTS]
     listed, error = _git(root, arguments)
     if error:
         raise UsageError(f"git ls-tree: {error}")

@@ -1,25 +1,31 @@
 """Cache of digests, so that a render without changes is a no-op.
 
-Only `render` uses it; `validate` and `check` always render. An entry has digests of the inputs and
-of the output: if it is stale, or from another branch, it does not match, and has no effect.
+Only `render` uses it: `check` always renders, and `validate` keeps its own results (records.py). An
+entry has digests of the inputs and of the output: if it is stale, or from another branch, it does
+not match, and has no effect.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
-from scripts.core import safe_files
+from scripts.core import file_facts, safe_files
 from scripts.core.findings import UserError
 from scripts.core.repository import PROGRAM
 from scripts.environments import layout, releases
 from scripts.output import committed
 
 _FILE = ".render/cache.json"
+
+KNOWN = ("base/", "chart/", "scripts/", "tools/python/pipeline.txt")
+"""What `inputs` has of the files that all environments share."""
 
 Digests = Mapping[str, Mapping[str, str]]
 """Environment, or argocd/root.yaml, → `inputs` and `output`, the SHA-256 of each."""
@@ -44,20 +50,45 @@ def write(root: Path, digests: Digests) -> None:
 
 def inputs(root: Path, names: Iterable[str]) -> dict[str, str]:
     """Return environment, or argocd/root.yaml, → the digest of all its inputs."""
-    shared = committed.digest(_shared(root))
+    shared = _shared(root)
     digests = {layout.ROOT_FILE: shared}
     for name in names:
-        folder = root / "overlays" / name
         # All files but the output, as an unused file is an error.
-        own = [path for path in folder.glob("*") if path.name != "manifests"]
-        own += [*folder.glob("patches/*"), *folder.glob("objects/*")]
-        own_digest = committed.digest(_contents(own, root))
-        digests[name] = shared + own_digest + releases.digest(root, name)
+        folder = root / "overlays" / name
+        own = [path for path in _listed(folder) if not path.endswith("/manifests")]
+        folders = [str(folder), f"{folder}/patches", f"{folder}/objects"]
+        own += [path for above in folders[1:] for path in _listed(Path(above))]
+        digest = file_facts.learn(root, f"inputs {name}", folders + own, partial(_of, root, own))
+        digests[name] = shared + digest + releases.digest(root, release(root, name))
     return digests
+
+
+def _listed(folder: Path) -> list[str]:
+    with contextlib.suppress(OSError):
+        # Not Path.glob, which takes longer: there are many folders.
+        return [f"{folder}/{name}" for name in os.listdir(folder)]  # noqa: PTH208
+    return []
+
+
+def _of(root: Path, paths: Iterable[str]) -> str:
+    return committed.digest(_contents(map(Path, paths), root))
+
+
+def release(root: Path, name: str) -> str:
+    """Return the release that an environment names; empty for the working tree."""
+    files = [root / "overlays" / name / "environment.yaml", root / layout.BASE]
+    return file_facts.learn(root, f"release {name}", files, partial(releases.written, root, name))
 
 
 def output(root: Path, name: str) -> str:
     """Return the digest of an environment's output; empty if it has files of others."""
+    folder = root / layout.manifests_folder(name)
+    files = [str(folder), *_listed(folder)]
+    files += [str(root / layout.argocd_file(kind, name)) for kind in layout.ARGOCD_FOLDERS]
+    return file_facts.learn(root, f"output {name}", files, partial(_output, root, name))
+
+
+def _output(root: Path, name: str) -> str:
     try:
         return committed.digest(committed.read(root, name))
     except UserError:
@@ -73,14 +104,22 @@ def root_output(root: Path) -> str:
     return committed.digest({layout.ROOT_FILE: raw}) if raw is not None else ""
 
 
-def _shared(root: Path) -> dict[str, bytes]:
-    """Return the inputs that all environments share: Python, the chart, base/ and this program."""
-    shared = {"python": sys.version.encode()}
-    for folder, top in ((root / "chart", root), (root / "base", root), (PROGRAM, PROGRAM)):
-        # Python may write compiled files there at any time.
-        paths = (path for path in folder.rglob("*") if "__pycache__" not in path.parts)
-        shared |= _contents(paths, top)
-    return shared | _contents([root / "tools/python/pipeline.txt"], root)
+def digest(root: Path, folder: Path, name: str) -> str:
+    """Return the digest of all files in a folder; name: what it is called in digests."""
+    paths = [*file_facts.tree(folder)]
+
+    def read() -> str:
+        return committed.digest(_contents(paths[1:], folder))
+
+    return name + file_facts.learn(root, f"folder {name}", paths, read)
+
+
+def _shared(root: Path) -> str:
+    """Return the digest of what all environments share: Python, the chart, base/, this program."""
+    parts = [sys.version, digest(root, PROGRAM, "program")]
+    parts += [digest(root, root / folder, folder) for folder in ("chart", "base")]
+    packages = _contents([root / "tools/python/pipeline.txt"], root)
+    return hashlib.sha256("\0".join([*parts, committed.digest(packages)]).encode()).hexdigest()
 
 
 def _contents(paths: Iterable[Path], root: Path) -> dict[str, bytes]:
@@ -93,5 +132,5 @@ def _contents(paths: Iterable[Path], root: Path) -> dict[str, bytes]:
                 raw = safe_files.read(path, root)
             except UserError:
                 raw = os.urandom(16)
-        contents[f"{path}\0{link}"] = raw
+        contents[f"{path.relative_to(root).as_posix()}\0{link}"] = raw
     return contents

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from scripts.core import secret_detection
+from scripts.core import file_facts, secret_detection
 from scripts.core.findings import Finding, UserError, has_errors
 from scripts.core.parallel import each
 from scripts.environments import git_index, layout
@@ -59,6 +59,7 @@ def update(root: Path, wanted: Sequence[str], stream: TextIO) -> None:
             new = {n: {"inputs": inputs[n], "output": p.output} for n, p in prepared.items()}
             new[layout.ROOT_FILE] = of_root | {"output": render_cache.root_output(root)}
             render_cache.write(root, {**digests, **new})
+        file_facts.save(root)
     for name in changed:
         print(f"{name}: {prepared[name].summary}", file=stream)
     for file in gone:

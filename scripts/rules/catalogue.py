@@ -186,3 +186,16 @@ def check(
         if together is None or rule.together is together
         for objects, problem in rule.check(among)
     ]
+
+
+def claims(objects: Objects) -> dict[str, bool]:
+    """Return what rules compare between environments: key → whether it is claimed for one alone.
+
+    For what that means, see Claims in rule.py.
+    """
+    found = dict[str, bool]()
+    for rule in RULES.values():
+        for key, alone in rule.claims(objects) if rule.claims else ():
+            name = f"{rule.id} {key}"
+            found[name] = alone or found.get(name, False)
+    return found

@@ -29,7 +29,7 @@ def findings(repository: Repository, name: str = "prod") -> list[Finding]:
     """Return what is reported of the inputs and, if they are valid, by rules about the objects."""
     environment.forget()
     rendered = layers.rendered(repository.root, [name])
-    found = layers.inputs(repository.root, rendered)
+    found = layers.inputs(repository.root, rendered[0])
     found = found or run_rules.check(repository.root, rendered, with_edits=True)
     return fixing.offered(repository.root, found)
 

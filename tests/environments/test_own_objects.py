@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.checks import api_schemas, kubeconform, shared_patches
+from scripts.checks import api_schemas, kubeconform, shared_patches, summaries
 from scripts.environments import custom_kinds, environment
 from scripts.kubernetes.manifest import Manifest
 from scripts.rendering import pipeline, provenance
@@ -188,8 +188,8 @@ def test_a_definition_says_which_fields_an_object_may_have(repository: Repositor
 def test_an_optional_patch_that_changes_nothing_anywhere_is_reported(own: Repository) -> None:
     own.replace("base/patches/b.yaml", "besu-rpc", "besu-rcp")
     names = ("dev", "prod", "staging")
-    renderings = [pipeline.render(own.root, name) for name in names]
-    (finding,) = shared_patches.check(own.root, renderings)
+    known = [summaries.of(own.root, pipeline.render(own.root, name)) for name in names]
+    (finding,) = shared_patches.check(own.root, known)
     assert (finding.file, finding.line) == ("base/patches/b.yaml", 1)
     assert "no environment has the target Ingress/linea-stack-besu-rcp" in finding.message
-    assert not shared_patches.check(own.root, renderings[:2])
+    assert not shared_patches.check(own.root, known[:2])

@@ -12,7 +12,7 @@ import os
 
 import pytest
 
-from scripts.checks import fixing, layers, run_rules
+from scripts.checks import fixing, layers, run_rules, validation
 from scripts.core.findings import Finding
 from scripts.environments import environment
 from tests.checks.test_fixing import MISTAKES, comments, same_order
@@ -32,10 +32,12 @@ mistake alone."""
 def findings_of(repository: Repository, name: str, *, everywhere: bool) -> list[Finding]:
     """Return what is reported of the inputs, and by rules or all layers about the objects."""
     environment.forget()
-    renderings = layers.rendered(repository.root, [name])
     if everywhere:
-        return layers.validate(repository.root, renderings, with_edits=True)
-    found = layers.inputs(repository.root, renderings)
+        return validation.validate(
+            repository.root, [name], with_edits=True, is_cached=False
+        ).findings
+    (rendering,) = renderings = layers.rendered(repository.root, [name])
+    found = layers.inputs(repository.root, rendering)
     if not any(each.file.startswith(f"overlays/{name}/") for each in found):
         found += run_rules.check(repository.root, renderings, with_edits=True)
     return fixing.offered(repository.root, found)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.checks import fixing, layers
+from scripts.checks import fixing, validation
 from scripts.checks.fixing import Fixed
 from scripts.core.findings import Finding
 from scripts.environments import environment, layout
@@ -43,7 +43,7 @@ UNSEEN = {"stale-output", "image-without-digest"}
 def findings_of(root: Path, wanted: list[str]) -> list[Finding]:
     """Return all findings, with their edits."""
     environment.forget()
-    return layers.validate(root, layers.rendered(root, wanted), with_edits=True)
+    return validation.validate(root, wanted, with_edits=True, is_cached=False).findings
 
 
 def fixed(root: Path, wanted: list[str]) -> tuple[list[Finding], Fixed, list[Finding]]:

@@ -1,0 +1,251 @@
+"""What is known of each environment alone, kept until anything it depends on changes.
+
+A record has the findings of an environment, and what other environments are compared with. It is
+made in one process per processor, and leaves no object behind. Its key is a digest of all that
+decides it: the inputs, the output, base/, chart/, this program, the pins of tools, the revision it
+is compared with. What decides by the time has an end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from scripts.checks.summaries import Summary
+from scripts.core import clock, file_facts, git, parallel, repository, result_store
+from scripts.core import findings as formats
+from scripts.core.findings import Finding, Severity
+from scripts.environments import git_index, layout
+from scripts.output import changed, render_cache
+
+STORE = "validate"
+_FORMAT = "1"
+BATCH = 20
+"""Environments whose objects are in the memory of a process at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of one environment by itself."""
+
+    summary: Summary
+    invalid: tuple[Finding, ...]
+    """What is wrong in its inputs; with an error, nothing else is known."""
+    findings: tuple[Finding, ...]
+    claims: Mapping[str, bool]
+    """What rules compare between environments (see rules/rule.py)."""
+    is_suspect: bool
+    """Whether such a rule reports something of this environment alone, or is waived or accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of an environment."""
+
+    name: str
+    is_checked: bool
+    """Whether its findings are asked for, or only what others are compared with."""
+
+
+def of(
+    root: Path,
+    names: Sequence[str],
+    against: str = "",
+    *,
+    with_edits: bool = False,
+    checked: Collection[str] | None = None,
+    is_cached: bool = True,
+) -> list[Record]:
+    """Return the records of environments.
+
+    against: a git revision for the rules about changes; empty for none. with_edits: whether to look
+    for the edits that carry out the fixes. checked: the environments whose findings are asked for;
+    all, if it is None. is_cached: whether to use records of earlier runs.
+    Raises UsageError if git does not know the revision.
+    """
+    keys = _keys(root, names, against, with_edits=with_edits) if is_cached else {}
+    found = {name: kept for name in keys if (kept := _kept(root, name, keys[name]))}
+    wanted = [
+        Wanted(name, checked is None or name in checked) for name in names if name not in found
+    ]
+    if wanted:
+        made, until = _made(root, wanted, against, with_edits=with_edits)
+        found |= made
+        if is_cached:
+            checked_now = [each.name for each in wanted if each.is_checked]
+            _keep(root, checked_now, found, keys, until, (against, with_edits))
+    if is_cached:
+        file_facts.save(root)
+    return [found[name] for name in names]
+
+
+def is_valid(name: str, findings: Iterable[Finding]) -> bool:
+    """Return whether findings have no error in the inputs of an environment.
+
+    Of one with an error nothing is rendered, and whatever else is found could be a consequence.
+    """
+    own = f"overlays/{name}/"
+    return not any(f.severity is Severity.ERROR and f.file.startswith(own) for f in findings)
+
+
+def _made(
+    root: Path, wanted: Sequence[Wanted], against: str, *, with_edits: bool
+) -> tuple[dict[str, Record], dict[str, float]]:
+    """Return new records, and when the time may make another one of each."""
+    # Imported only here, and before processes are started: they share it.
+    from scripts.checks import judge  # noqa: F401
+
+    size = max(1, min(BATCH, math.ceil(len(wanted) / parallel.PROCESSES)))
+    batches = [wanted[start : start + size] for start in range(0, len(wanted), size)]
+    function = partial(_batch, root, against, with_edits)
+    made, until = dict[str, Record](), dict[str, float]()
+    for records, end in parallel.each(
+        function, batches, "checking environments", worth=1, counted=len
+    ):
+        made |= records
+        until |= dict.fromkeys(records, end)
+    return made, until
+
+
+def _batch(
+    root: Path, against: str, with_edits: bool, wanted: Sequence[Wanted]
+) -> tuple[dict[str, Record], float]:
+    from scripts.checks import judge
+
+    clock.start()
+    records = judge.judge(root, against, wanted, with_edits=with_edits)
+    return records, clock.holds_until()
+
+
+def _keep(
+    root: Path,
+    names: Sequence[str],
+    found: Mapping[str, Record],
+    keys: Mapping[str, str],
+    until: Mapping[str, float],
+    compared: tuple[str, bool],
+) -> None:
+    """Keep records for the next run, unless a file has changed meanwhile."""
+    against, with_edits = compared
+    now = _keys(root, names, against, with_edits=with_edits)
+    for name in names:
+        if now[name] == keys[name]:
+            data = _plain(found[name]) | {"until": None if until[name] == math.inf else until[name]}
+            result_store.write(root, STORE, name, keys[name], data)
+    result_store.keep_only(root, STORE, layout.environments(root))
+
+
+def _kept(root: Path, name: str, key: str) -> Record | None:
+    """Return a record of an earlier run that still holds."""
+    data = result_store.read(root, STORE, name, key)
+    if data is None or (data["until"] is not None and data["until"] <= time.time()):
+        return None
+    summary = data["summary"]
+    summary["placeholders"] = _findings(summary["placeholders"])
+    for each in fields(Summary):
+        if isinstance(summary[each.name], list):
+            summary[each.name] = tuple(summary[each.name])
+    summary["places"] = {image: tuple(place) for image, place in summary["places"].items()}
+    return Record(
+        summary=Summary(**summary),
+        invalid=_findings(data["invalid"]),
+        findings=_findings(data["findings"]),
+        claims=data["claims"],
+        is_suspect=data["is_suspect"],
+    )
+
+
+def _findings(data: Iterable[Mapping[str, Any]]) -> tuple[Finding, ...]:
+    return tuple(map(formats.from_json, data))
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    """Return a record as JSON has it, without secrets."""
+
+    def plain(found: Iterable[Finding]) -> list[dict[str, object]]:
+        return [formats.as_json(formats.masked(each)) for each in found]
+
+    summary = asdict(replace(record.summary, placeholders=()))
+    summary["placeholders"] = plain(record.summary.placeholders)
+    return {
+        "summary": summary,
+        "invalid": plain(record.invalid),
+        "findings": plain(record.findings),
+        "claims": record.claims,
+        "is_suspect": record.is_suspect,
+    }
+
+
+def _keys(
+    root: Path, names: Sequence[str], against: str, *, with_edits: bool
+) -> dict[str, str]:
+    """Return environment → the digest of all that decides its record."""
+    inputs = render_cache.inputs(root, names)
+    shared = [_FORMAT, str(with_edits), *_shared(root), *_revisions(root, against)]
+    before, gone = _before(root, against) if against else ({}, "")
+    absent = git_index.read(root)
+    keys = {}
+    for name in names:
+        own = [inputs[name], render_cache.output(root, name), before.get(name, ""), gone]
+        own += absent.within(f"overlays/{name}/", *_argocd(name)) if absent.absent else []
+        if render_cache.release(root, name):
+            own.append(_tags(root))
+        keys[name] = hashlib.sha256(json.dumps([*shared, *own]).encode()).hexdigest()
+    return keys
+
+
+def _argocd(name: str) -> list[str]:
+    return [layout.argocd_file(kind, name) for kind in layout.ARGOCD_FOLDERS]
+
+
+def _shared(root: Path) -> Iterator[str]:
+    """Yield what decides records beside the inputs: pages, pins of tools, the time zones."""
+    for top in changed.SHARED:
+        path = repository.ROOT / top
+        if top in render_cache.KNOWN or not path.exists():
+            continue
+        if path.is_dir():
+            yield render_cache.digest(repository.ROOT, path, top)
+        else:
+            yield top + hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        yield importlib.metadata.version("tzdata")
+    except importlib.metadata.PackageNotFoundError:
+        for folder in ("/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/etc/zoneinfo"):
+            if (path := Path(folder)).is_dir():
+                yield f"{folder} {path.stat().st_mtime_ns}"
+
+
+def _revisions(root: Path, against: str) -> Iterator[str]:
+    """Yield git's trees of the revisions with which the chart is compared."""
+    for revision in filter(None, ("HEAD", against)):
+        for part in ("chart", "base"):
+            yield git.ask(root, "rev-parse", "--verify", "--quiet", f"{revision}:{part}").strip()
+
+
+def _tags(root: Path) -> str:
+    return git.ask(root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/tags")
+
+
+def _before(root: Path, against: str) -> tuple[dict[str, str], str]:
+    """Return environment → the digest of its files in a revision, and that of those now gone."""
+    from scripts.output import git_revision
+
+    files: dict[str, list[str]] = {}
+    for path, blob in sorted(git_revision.listed(root, against).items()):
+        if name := layout.environment_of(path) or (path == layout.BASE and path):
+            files.setdefault(name, []).append(f"{path} {blob}")
+    digests = {
+        name: hashlib.sha256("\n".join(own).encode()).hexdigest() for name, own in files.items()
+    }
+    there = layout.environments(root)
+    gone = [digests[name] for name in sorted(digests.keys() - there)]
+    return digests, "\n".join(gone)

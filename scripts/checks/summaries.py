@@ -1,0 +1,72 @@
+"""What the layers that look at several environments need of each: small, plain and quick to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.core.findings import Finding
+
+if TYPE_CHECKING:
+    from scripts.rendering.pipeline import Rendering
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A rendered environment without its objects."""
+
+    name: str
+    is_rendered: bool
+    repository: str
+    """The URL of the repository that its Application reads."""
+    release: str
+    """The tag or commit of its chart/ and base/; empty for the working tree."""
+    branch: str
+    """Of an environment with a release: the branch that Argo CD follows."""
+    is_production: bool
+    is_example: bool
+    placeholders: tuple[Finding, ...]
+    patches: tuple[str, ...]
+    """The files of patches that have changed something."""
+    images: tuple[str, ...]
+    places: Mapping[str, tuple[str, int, int]]
+    """Image without a digest, in production → file, line and column that set its tag."""
+    survives: str
+    """What it survives, in words."""
+    accepts: tuple[str, ...]
+    """The risks that it accepts, each as a sentence."""
+
+
+def of(root: Path, rendering: Rendering) -> Summary:
+    """Return the summary of a rendering."""
+    # Imported only here: who reads a summary that was kept needs none of them.
+    from scripts.checks import image_places
+    from scripts.environments import environment, image_lock
+    from scripts.kubernetes import resilience
+
+    images = tuple(image_lock.names(rendering.manifests))
+    loose = [image for image in images if not image_lock.parse(image).digest]
+    is_loose = rendering.is_production and bool(loose)
+    branch = ""
+    if rendering.release:
+        branch = environment.load(root, rendering.name).repository["revision"]
+    return Summary(
+        name=rendering.name,
+        is_rendered=bool(rendering.files),
+        repository=rendering.repository,
+        release=rendering.release,
+        branch=branch,
+        is_production=rendering.is_production,
+        is_example=rendering.is_example,
+        placeholders=rendering.placeholders,
+        patches=tuple(sorted({f for one in rendering.manifests for f in one.patches})),
+        images=images,
+        places=image_places.places(root, rendering, loose) if is_loose else {},
+        survives=resilience.words(rendering.manifests, rendering.zones),
+        accepts=tuple(
+            f"{rendering.name} accepts {each.rule}: {each.consequence}"
+            for each in rendering.accepts
+        ),
+    )
