@@ -49,11 +49,7 @@ def _unused(root: Path, summaries: Sequence[Summary]) -> Iterable[Finding]:
         return
     if git_index.read(root).environments:  # a checkout that leaves some out does not know
         return
-    used = {
-        image_lock.parse(image).name
-        for summary in summaries
-        for image in summary.images
-    }
+    used = {image_lock.parse(image).name for summary in summaries for image in summary.images}
     lock = image_lock.load(root)
     for name in lock.data or {}:
         if name not in used:

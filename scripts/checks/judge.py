@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.checks import fixing, layers, run_rules, summaries
-from scripts.checks.records import Record, Wanted, is_valid
+from scripts.checks.summaries import Record, Wanted, is_valid
 from scripts.core.findings import Finding
 from scripts.rendering.pipeline import Rendering, render
 from scripts.rules import catalogue
@@ -70,14 +70,12 @@ def _sort_out(findings: Iterable[Finding], found: _Findings) -> None:
             own.append(finding)
 
 
-def _offered(
-    root: Path, findings: Sequence[Finding], *, with_edits: bool
-) -> Sequence[Finding]:
+def _offered(root: Path, findings: Sequence[Finding], *, with_edits: bool) -> Sequence[Finding]:
     return fixing.offered(root, findings) if with_edits else findings
 
 
 def _is_suspect(rendering: Rendering, objects: Objects) -> bool:
-    named = {each.rule for each in (*rendering.waivers, *rendering.accepts)}
+    named = {each.rule for each in rendering.waivers} | {each.rule for each in rendering.accepts}
     return any(
         rule.id in named or any(True for _ in rule.check([objects]))
         for rule in catalogue.RULES.values()

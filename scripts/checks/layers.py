@@ -1,8 +1,8 @@
 """The layers of `nox -s validate` that look at each environment alone.
 
 1 inputs, 2 Kubernetes schemas, 5 committed manifests are up to date: each is a function from
-renderings to findings. Layer 3 is in run_rules.py, policy, layer 4, in policy.py; whole_layers.py has
-those that look at several environments. All of them run, whatever the others report.
+renderings to findings. Layer 3 is in run_rules.py, policy, layer 4, in policy.py; those that look
+at several environments are in whole_layers.py. All run, whatever the others report.
 """
 
 from __future__ import annotations

@@ -14,15 +14,15 @@ import json
 import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.checks.summaries import Summary
+from scripts.checks.summaries import Record, Summary, Wanted
 from scripts.core import clock, file_facts, git, parallel, repository, result_store
 from scripts.core import findings as formats
-from scripts.core.findings import Finding, Severity
+from scripts.core.findings import Finding
 from scripts.environments import git_index, layout
 from scripts.output import changed, render_cache
 
@@ -30,29 +30,6 @@ STORE = "validate"
 _FORMAT = "1"
 BATCH = 20
 """Environments whose objects are in the memory of a process at the same time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of one environment by itself."""
-
-    summary: Summary
-    invalid: tuple[Finding, ...]
-    """What is wrong in its inputs; with an error, nothing else is known."""
-    findings: tuple[Finding, ...]
-    claims: Mapping[str, bool]
-    """What rules compare between environments (see rules/rule.py)."""
-    is_suspect: bool
-    """Whether such a rule reports something of this environment alone, or is waived or accepted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked of an environment."""
-
-    name: str
-    is_checked: bool
-    """Whether its findings are asked for, or only what others are compared with."""
 
 
 def of(
@@ -85,15 +62,6 @@ def of(
     if is_cached:
         file_facts.save(root)
     return [found[name] for name in names]
-
-
-def is_valid(name: str, findings: Iterable[Finding]) -> bool:
-    """Return whether findings have no error in the inputs of an environment.
-
-    Of one with an error nothing is rendered, and whatever else is found could be a consequence.
-    """
-    own = f"overlays/{name}/"
-    return not any(f.severity is Severity.ERROR and f.file.startswith(own) for f in findings)
 
 
 def _made(
@@ -184,12 +152,10 @@ def _plain(record: Record) -> dict[str, Any]:
     }
 
 
-def _keys(
-    root: Path, names: Sequence[str], against: str, *, with_edits: bool
-) -> dict[str, str]:
+def _keys(root: Path, names: Sequence[str], against: str, *, with_edits: bool) -> dict[str, str]:
     """Return environment → the digest of all that decides its record."""
     inputs = render_cache.inputs(root, names)
-    shared = [_FORMAT, str(with_edits), *_shared(root), *_revisions(root, against)]
+    shared = [_FORMAT, str(with_edits), *_shared(), *_revisions(root, against)]
     before, gone = _before(root, against) if against else ({}, "")
     absent = git_index.read(root)
     keys = {}
@@ -206,7 +172,7 @@ def _argocd(name: str) -> list[str]:
     return [layout.argocd_file(kind, name) for kind in layout.ARGOCD_FOLDERS]
 
 
-def _shared(root: Path) -> Iterator[str]:
+def _shared() -> Iterator[str]:
     """Yield what decides records beside the inputs: pages, pins of tools, the time zones."""
     for top in changed.SHARED:
         path = repository.ROOT / top

@@ -1,13 +1,13 @@
-"""What the layers that look at several environments need of each: small, plain and quick to keep."""
+"""What is known of an environment by itself, and what others are compared with: small and plain."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.core.findings import Finding
+from scripts.core.findings import Finding, Severity
 
 if TYPE_CHECKING:
     from scripts.rendering.pipeline import Rendering
@@ -37,6 +37,38 @@ class Summary:
     """What it survives, in words."""
     accepts: tuple[str, ...]
     """The risks that it accepts, each as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of one environment by itself."""
+
+    summary: Summary
+    invalid: tuple[Finding, ...]
+    """What is wrong in its inputs; with an error, nothing else is known."""
+    findings: tuple[Finding, ...]
+    claims: Mapping[str, bool]
+    """What rules compare between environments (see rules/rule.py)."""
+    is_suspect: bool
+    """Whether such a rule reports something of this environment alone, or is waived or accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of an environment."""
+
+    name: str
+    is_checked: bool
+    """Whether its findings are asked for, or only what others are compared with."""
+
+
+def is_valid(name: str, findings: Iterable[Finding]) -> bool:
+    """Return whether findings have no error in the inputs of an environment.
+
+    Of one with an error nothing is rendered, and whatever else is found could be a consequence.
+    """
+    own = f"overlays/{name}/"
+    return not any(f.severity is Severity.ERROR and f.file.startswith(own) for f in findings)
 
 
 def of(root: Path, rendering: Rendering) -> Summary:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from scripts.checks import records, whole_layers
-from scripts.checks.records import Record, is_valid
+from scripts.checks.summaries import Record, is_valid
 from scripts.core.findings import Finding
 from scripts.environments import collisions, layout, releases
 
@@ -127,8 +127,7 @@ def _off_branch(root: Path, name: str, release: str, branch: str) -> list[Findin
 @lru_cache
 def _is_on_branch(root: Path, release: str, branch: str) -> bool:
     found = releases.find(root, release)
-    is_known = isinstance(found, releases.Release)
-    return not is_known or releases.is_ancestor(
+    return isinstance(found, releases.Unknown) or releases.is_ancestor(
         root, found.commit, releases.branch_of(root, branch)
     )
 
@@ -139,9 +138,7 @@ def compare(root: Path, names: Sequence[str]) -> list[Finding]:
     return findings + compare_across(root, names, repositories)
 
 
-def compare_one_by_one(
-    root: Path, names: Sequence[str]
-) -> tuple[list[Finding], dict[str, str]]:
+def compare_one_by_one(root: Path, names: Sequence[str]) -> tuple[list[Finding], dict[str, str]]:
     """Return what compare finds in each environment, and the URL that its Application reads."""
     from scripts.checks import layers
     from scripts.environments import environment

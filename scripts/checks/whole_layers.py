@@ -97,7 +97,10 @@ def orphaned(root: Path, _: Sequence[Summary]) -> list[Finding]:
         gone = committed.orphans(root)
     except UserError as error:
         return list(error.findings)
-    return [stale_output.finding(file, "its environment is gone, so render would remove it") for file in gone]
+    return [
+        stale_output.finding(file, "its environment is gone, so render would remove it")
+        for file in gone
+    ]
 
 
 def root_application(root: Path, summaries: Sequence[Summary]) -> list[Finding]:
@@ -107,6 +110,7 @@ def root_application(root: Path, summaries: Sequence[Summary]) -> list[Finding]:
 
 
 def root_application_of(root: Path, repositories: Mapping[str, str]) -> list[Finding]:
+    """Return what root_application does; repositories: rendered environment → its URL."""
     try:
         old, new = update.root_change(root)
     except UserError as error:

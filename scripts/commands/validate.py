@@ -19,8 +19,8 @@ from scripts.environments import layout
 from scripts.output import shard_keys
 
 if TYPE_CHECKING:
+    from scripts.checks.summaries import Record
     from scripts.output.changed import Changed
-    from scripts.checks.records import Record
 
 EXAMPLES = (
     "nox -s validate",
@@ -118,7 +118,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _shard(root: Path, options: argparse.Namespace) -> int:
     """Check a part of the environments, one by one; join looks at what they have in common."""
-    from scripts.checks import validation, records
+    from scripts.checks import records, validation
 
     names = shared.of_shard(root, options)
     checked = names
@@ -140,7 +140,7 @@ def join(root: Path, reports: Sequence[shards.Report], format: str) -> int:
 
     Returns the exit code.
     """
-    from scripts.checks import validation, records
+    from scripts.checks import records, validation
     from scripts.rendering import chart_changes
 
     shard_keys.check(root, reports)

@@ -63,9 +63,10 @@ def save(root: Path) -> None:
         return
     known.is_changed = False
     text = json.dumps({"program": known.program, "facts": known.facts})
-    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(
-        prefix=".new-", dir=root / ".render"
-    ) as folder:
+    with (
+        contextlib.suppress(OSError),
+        tempfile.TemporaryDirectory(prefix=".new-", dir=root / ".render") as folder,
+    ):
         new = Path(folder, "files")
         new.write_text(f"{_digest(text)}\n{text}", "utf-8")
         os.replace(new, root / _FILE)

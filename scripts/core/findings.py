@@ -175,6 +175,7 @@ def _of_release(finding: Finding) -> Finding:
 
 
 def masked(finding: Finding) -> Finding:
+    """Return a finding without secrets."""
     message, fix = map(secret_detection.masked, (finding.message, finding.fix))
     if (message, fix) == (finding.message, finding.fix):
         return finding
@@ -253,6 +254,7 @@ def from_json(data: Mapping[str, Any]) -> Finding:
 
 
 def as_json(finding: Finding) -> dict[str, object]:
+    """Return a finding as the format json has it."""
     return asdict(finding) | {"edits": [_edit(each) for each in finding.edits]}
 
 

@@ -57,7 +57,9 @@ def before(
     """
     without = set(left_out)
     every = listed(root, revision)
-    blobs = {path: blob for path, blob in every.items() if layout.environment_of(path) not in without}
+    blobs = {
+        path: blob for path, blob in every.items() if layout.environment_of(path) not in without
+    }
     unchanged = {
         path for path, text in texts.items() if blobs.get(path) == git_index.blob(text.encode())
     }

@@ -58,7 +58,8 @@ def _keys(root: Path, names: Sequence[str]) -> dict[str, str]:
         own = _contents(root / "overlays" / name, root)
         for kind in layout.ARGOCD_FOLDERS:
             own |= _contents(root / layout.argocd_file(kind, name), root)
-        digest = f"{common} {committed.digest(own)} {releases.digest(root, releases.written(root, name))}"
+        release = releases.digest(root, releases.written(root, name))
+        digest = f"{common} {committed.digest(own)} {release}"
         keys[name] = hashlib.sha256(digest.encode()).hexdigest()
     return keys
 

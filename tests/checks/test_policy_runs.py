@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from scripts.checks import policy, policy_runs, policy_scanners, policy_store, secret_scan
+from scripts.checks import policy, policy_runs, policy_scanners, secret_scan
 from scripts.checks.policy_scanners import FailedCheck
 from scripts.checks.secret_scan import Secret
+from scripts.core import toolchain
 from scripts.kubernetes.manifest import Manifest
 from tests.conftest import Repository
 from tests.git import git
@@ -120,14 +120,14 @@ def test_another_tool_checks_everything_again(
         (tmp_path / "installed.json").write_text('{"policy": "another"}', "utf-8")
         monkeypatch.setattr(policy_scanners, "CHECKOV", python)
     else:
-        monkeypatch.setattr(policy_scanners.toolchain, "tool", lambda name: tmp_path / f"{name}-2")
+        monkeypatch.setattr(toolchain, "tool", lambda name: tmp_path / f"{name}-2")
     found(kept)
     assert ("secrets" in runs) == (tool in ("gitleaks", "kube-score"))
     assert ("checks linea-dev" in runs) == (tool != "gitleaks")
 
 
 def entries(repository: Repository) -> list[Path]:
-    return sorted((repository / policy_store.FOLDER).iterdir())
+    return sorted((repository / ".render/policy").iterdir())
 
 
 @pytest.mark.parametrize("length", [0, 40, -3])
@@ -144,16 +144,16 @@ def test_a_torn_entry_is_not_used(length: int, kept: Repository, runs: Runs) -> 
 
 def test_a_changed_entry_is_not_used(kept: Repository, runs: Runs) -> None:
     for entry in entries(kept):
-        data = json.loads(entry.read_text("utf-8"))
-        entry.write_text(json.dumps(data | {"result": []}), "utf-8")
+        digest, key, _ = entry.read_text("utf-8").split("\n", 2)
+        entry.write_text(f"{digest}\n{key}\n[]", "utf-8")
     assert found(kept) == found(kept, is_cached=False)
 
 
 def test_without_a_writable_store_everything_is_checked_each_time(
     kept: Repository, runs: Runs
 ) -> None:
-    shutil.rmtree(kept / policy_store.FOLDER)
-    (kept / policy_store.FOLDER).write_text("no folder", "utf-8")
+    shutil.rmtree(kept / ".render/policy")
+    (kept / ".render/policy").write_text("no folder", "utf-8")
     assert found(kept) == found(kept, is_cached=False)
     assert len([run for run in runs if run == "checks linea-dev"]) == 2
 

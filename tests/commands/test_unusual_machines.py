@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.checks.layers import links
+from scripts.checks.whole_layers import links
 from scripts.core import safe_files
 from tests.conftest import ROOT, Repository, without_progress
 from tests.git import git
