@@ -11,7 +11,6 @@ from scripts.commands import arguments as shared
 from scripts.commands import reporting
 from scripts.core import findings, shards
 from scripts.environments import layout
-from scripts.output import shard_keys
 
 EXAMPLES = ("nox -s check", "nox -s check -- prod --format github")
 INTERRUPTED = "nothing was written"
@@ -48,6 +47,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
 def _shard(root: Path, options: argparse.Namespace) -> int:
     """Compare a part of the environments, and return the exit code."""
     from scripts.checks import validation
+    from scripts.output import shard_keys
 
     names = shared.of_shard(root, options)
     found, repositories = validation.compare_one_by_one(root, names)
@@ -61,6 +61,7 @@ def join(root: Path, reports: Sequence[shards.Report], format: str) -> int:
     Returns the exit code.
     """
     from scripts.checks import validation
+    from scripts.output import shard_keys
 
     shard_keys.check(root, reports)
     found = [finding for report in reports for finding in report.findings]

@@ -13,7 +13,6 @@ from enum import StrEnum
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any, TextIO
-from urllib.parse import quote
 
 from scripts.core import secret_detection
 from scripts.core.edits import Action, Edit
@@ -279,6 +278,8 @@ def _sarif(
     described: Mapping[str, Description],
     suggested: Mapping[Finding, Sequence[Replacement]],
 ) -> None:
+    from urllib.parse import quote
+
     rules = sorted({finding.rule for finding in findings})
     results = []
     for finding in findings:
@@ -311,6 +312,8 @@ def _sarif(
 
 def _sarif_fix(finding: Finding, lines: Sequence[Replacement]) -> dict[str, object]:
     """Return replaced lines as a fix of SARIF (section 3.55)."""
+    from urllib.parse import quote
+
     by_file: dict[str, list[dict[str, object]]] = {}
     for each in lines:
         region = {"startLine": each.first, "startColumn": 1, "endLine": each.end, "endColumn": 1}

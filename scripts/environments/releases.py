@@ -11,22 +11,21 @@ are always those of the working tree: they describe clusters and reviews, not th
 from __future__ import annotations
 
 import contextlib
-import difflib
 import fcntl
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-
-import yaml
+from typing import TYPE_CHECKING
 
 from scripts.core import git, programs, safe_files
 from scripts.core.findings import Finding, UsageError, UserError
-from scripts.core.yamlio import Document
+
+if TYPE_CHECKING:
+    from scripts.core.yamlio import Document
 
 PARTS = ("chart", "base")
 """The folders of a release."""
@@ -148,6 +147,8 @@ def _without_tag(name: str, known: Sequence[str], remote: str, *, is_shallow: bo
     fetch = f"run git fetch {depth}{remote} tag {name}" if remote else ""
     what = "this clone is shallow and has no" if is_shallow else "this clone has no"
     message = f"unknown release: {what} tag {name}"
+    import difflib
+
     near = difflib.get_close_matches(name, known, 1)
     if near and not is_shallow:
         fix = f"write {near[0]}" + (f"; if {name} is right, {fetch}" if fetch else "")
@@ -168,11 +169,21 @@ def tags(root: Path) -> list[str]:
 def written(root: Path, name: str) -> str:
     """Return the release that an environment names, as written; empty if it names none."""
     for path in (root / "overlays" / name / "environment.yaml", root / "base" / "environment.yaml"):
-        with contextlib.suppress(OSError, yaml.YAMLError, ValueError, RecursionError):
+        with contextlib.suppress(OSError):
             raw = path.read_bytes()
-            data = yaml.load(raw, yaml.CSafeLoader) if b"release" in raw else None
-            if isinstance(data, dict) and isinstance(data.get("release"), str):
-                return str(data["release"])
+            if b"release" in raw and (found := _release_in(raw)):
+                return found
+    return ""
+
+
+def _release_in(raw: bytes) -> str:
+    """Return the release in a file of YAML; empty if there is none, or the YAML is invalid."""
+    import yaml  # only where a file may have one: its import takes a while
+
+    with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
+        data = yaml.load(raw, yaml.CSafeLoader)
+        if isinstance(data, dict) and isinstance(data.get("release"), str):
+            return str(data["release"])
     return ""
 
 
@@ -257,6 +268,8 @@ def knows(root: Path, key: str) -> bool:
 
 def _knows(schema: str, key: str) -> bool:
     """Return whether a schema has a key: besu.image.tag."""
+    import yaml
+
     with contextlib.suppress(yaml.YAMLError, ValueError, AttributeError):
         part = yaml.load(schema, yaml.CSafeLoader)
         definitions = part.get("$defs", {})
@@ -271,6 +284,8 @@ def _knows(schema: str, key: str) -> bool:
 @lru_cache
 def _materialised(root: Path, release: Release) -> Path:
     """Return the folder of a release, which is written unless it is there and whole."""
+    import tempfile
+
     parent = root / safe_files.RELEASES
     target = parent / f"{release.key[:32]}@{release.label}"
     if _is_whole(target, release):
