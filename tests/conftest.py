@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from scripts.core import process_lifetime
-from tests import example_repository, optional_tools, program_server
+from tests import example_repository, optional_tools, program_server, sweeps
 from tests.example_repository import PARTS
 
 ROOT = example_repository.ROOT
@@ -62,11 +62,13 @@ def without_progress(said: str) -> str:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a person choose whether tests without their tool are skipped."""
     optional_tools.add_option(parser)
+    sweeps.add_option(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest end with the nox session that started it; its workers end with it."""
     optional_tools.configure(config)
+    sweeps.configure(config)
     if not hasattr(config, "workerinput"):
         process_lifetime.end_with_parent()
 
@@ -78,11 +80,12 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return (os.cpu_count() or 1) + 1
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the tests that wait, so that the others work meanwhile, and none waits alone.
 
     pytest-randomly shuffles before this hook, and a sort keeps the order of equals.
     """
+    sweeps.leave_out(config, items)
     items.sort(key=lambda item: item.get_closest_marker("waits") is None)
 
 

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -85,14 +86,15 @@ class Verdict:
         )
 
 
-def verdicts(names: Sequence[str] = ENVIRONMENTS, most: int | None = None) -> list[Verdict]:
-    """Return what is told of each mutant."""
-    found = [mutant for name in names for mutant in mutants(name, most)]
-    of_files = file_mutants.file_mutants(most)
+def verdicts(
+    names: Sequence[str] = ENVIRONMENTS, most: int | None = None, one_in: int = 1
+) -> list[Verdict]:
+    """Return what is told of each mutant, or of one in so many."""
+    found, of_files = _asked(names, most, one_in)
     processes = os.cpu_count() or 1
     # Not forked: Helm's engine is Go, whose threads do not come along.
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        shares = [pool.submit(_share, names, most, n, processes) for n in range(processes)]
+        shares = [pool.submit(_share, names, most, one_in, n, processes) for n in range(processes)]
         refused = _refused_by_schema(found)
         told_of = dict(chain.from_iterable(share.result() for share in shares))
     everything: list[Mutant | FileMutant] = [*found, *of_files]
@@ -101,12 +103,24 @@ def verdicts(names: Sequence[str] = ENVIRONMENTS, most: int | None = None) -> li
     return [replace(one, by_others=one.mutant.name in others) for one in made]
 
 
-def _share(
-    names: Sequence[str], most: int | None, first: int, step: int
-) -> list[tuple[str, tuple[Told, ...]]]:
-    """Return what is told of some of the mutants, by their names."""
+def _asked(
+    names: Sequence[str], most: int | None, one_in: int
+) -> tuple[list[Mutant], list[FileMutant]]:
+    """Return the mutants of environments, and of files."""
     found = [mutant for name in names for mutant in mutants(name, most)]
     of_files = file_mutants.file_mutants(most)
+
+    def is_asked(one: Mutant | FileMutant) -> bool:
+        return zlib.crc32(one.name.encode()) % one_in == 0
+
+    return list(filter(is_asked, found)), list(filter(is_asked, of_files))
+
+
+def _share(
+    names: Sequence[str], most: int | None, one_in: int, first: int, step: int
+) -> list[tuple[str, tuple[Told, ...]]]:
+    """Return what is told of some of the mutants, by their names."""
+    found, of_files = _asked(names, most, one_in)
     return [
         *((one.name, told(one)) for one in found[first::step]),
         *((one.name, tuple(sorted(told_of_file(one)))) for one in of_files[first::step]),

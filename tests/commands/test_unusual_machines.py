@@ -104,6 +104,7 @@ def test_a_file_name_need_not_be_utf_8(repository: Repository) -> None:
         assert printed.endswith("exit code 1")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("form", ["text", "github", "gitlab", "json", "junit", "sarif"])
 @pytest.mark.parametrize(
     "environment",
@@ -124,6 +125,7 @@ def test_findings_are_printed_in_any_terminal_and_encoding(
     assert printed.endswith("exit code 1")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("form", ["text", "github", "gitlab", "json", "junit", "sarif"])
 def test_a_closed_output_does_not_change_the_exit_code(mistaken: Repository, form: str) -> None:
     arguments = ("render", "dev", "--check", "--format", form)

@@ -1,5 +1,6 @@
 """`validate --fix --unsafe` on each mistake in tests/invalid: what it can fix is then gone.
 
+Of the mistakes, a run of all tests takes a quarter: each rule has its fix tried in tests/rules.
 A mistake without any edit is not tried further. Of the others, the findings with edits must be
 gone, nothing else may be reported that is not about the committed output, and only the lines of
 the mistaken files that the edits name may differ.
@@ -80,6 +81,7 @@ def concerned(mistake: Mistake, root: Path) -> list[str]:  # noqa: F811
     return [name for name in layout.environments(root) if is_staging or name != "staging"]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", names())
 def test_what_can_be_fixed_is_gone(
     name: str,

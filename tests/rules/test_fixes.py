@@ -1,5 +1,6 @@
 """The edits of each rule's fix, carried out in its examples: the mistake is gone, none is new.
 
+The first example of each rule with edits is tried in every run, and so is a third of the others.
 Each part of an example is taken for a file of its own, which the edits name.
 """
 
@@ -16,6 +17,7 @@ from scripts.core.yamlio import Document
 from scripts.rendering import input_edits
 from scripts.rules import catalogue
 from scripts.rules.rule import Problem
+from tests import sweeps
 from tests.conftest import EXAMPLE
 from tests.objects import ENVIRONMENTS
 from tests.rules import examples
@@ -117,8 +119,9 @@ def _with_objects(example: Example, made: tuple[Edit, ...]) -> Example:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_edits_of_a_fix_remove_the_mistake_and_make_no_other(rule: str) -> None:
+    has_tried = False
     for example in examples.read(FILES[rule]):
-        if example.part == "right":
+        if example.part == "right" or (has_tried and not sweeps.has(example.id, 3)):
             continue
         example = replace(example, in_files=True)
         laid, before = examples.laid(example), set[tuple[str, str]]()
@@ -127,6 +130,7 @@ def test_the_edits_of_a_fix_remove_the_mistake_and_make_no_other(rule: str) -> N
             made = edits_of(laid, rule, problem)
             if not made:
                 continue
+            has_tried = True
             after = carried_out(example, laid, made)
             same = [each for each in problems(after, rule) if each.message == problem.message]
             assert same == [], f"{example.id}: {made}"

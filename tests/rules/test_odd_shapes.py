@@ -19,6 +19,7 @@ from scripts.kubernetes.manifest import Manifest, Where
 from scripts.rendering import preconditions
 from scripts.rules import catalogue
 from scripts.rules.snapshot import Objects
+from tests import sweeps
 from tests.checks import mutants, mutation_score
 from tests.checks.mutants import GONE
 from tests.conftest import EXAMPLE
@@ -106,7 +107,11 @@ def reaches_the_rules(found: Objects) -> bool:
 
 
 @pytest.mark.parametrize("name", mutants.ENVIRONMENTS)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(
+    max_examples=sweeps.examples(100, 20),
+    suppress_health_check=[HealthCheck.too_slow],
+    deadline=None,
+)
 @given(data=st.data())
 def test_rules_tell_of_objects_of_any_shape(name: str, data: st.DataObject) -> None:
     found = data.draw(broken(name))
