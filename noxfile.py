@@ -196,9 +196,9 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests: -- tests/core -k name; --all-tools: also those whose tools build long.
 
-    -- --stress 10 repeats them under load.
+    -- --all-examples: all of long sweeps; --stress 10 repeats the tests under load.
     """
-    examples = ("tests/rules -k quota", "--all-tools", "--stress 10")
+    examples = ("tests/rules -k quota", "--all-tools", "--all-examples", "--stress 10")
     if helped(session, *(f"nox -s tests -- {example}" for example in examples)):
         return
     install(session, "pipeline", "tests", "site")
