@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import yaml
 from tests import example_repository
 from tests.bench.measuring import ROOT
 from tests.environment_copies import copy_environment
-from tests.git import git
+from tests.git import attempt, git
 
 RELEASES = ("v0.1.0", "v0.2.0", "v0.3.0")
 
@@ -54,6 +53,11 @@ def own(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    commit(folder)
+    # .gitignore names folders; these are links, which validate would report.
+    exclude = folder / ".git" / "info" / "exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    exclude.write_text("/.tools\n/.nox\n", "utf-8")
     (folder / ".tools").symlink_to(ROOT / ".tools")
     for name in ("python", "policy"):
         installed = ROOT / ".nox" / name
@@ -67,7 +71,6 @@ def own(folder: Path) -> Path:
         data = json.loads((installed / "installed.json").read_text("utf-8"))
         data["python"] = f"{sys.version} {sys.base_prefix} {linked}"
         (linked / "installed.json").write_text(json.dumps(data), "utf-8")
-    commit(folder)
     return folder
 
 
@@ -147,6 +150,4 @@ def documents(repository: Path, folder: Path) -> Path:
 
 def revision() -> str:
     """Return the commit of this repository, with a + if the working tree differs."""
-    command = ["git", "describe", "--always", "--dirty=+"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    return attempt(ROOT, "describe", "--always", "--dirty=+").stdout.strip() or "unknown"

@@ -19,6 +19,8 @@ from tests.bench import fleets
 from tests.bench.measuring import PROCESSES, Measure, many, run
 
 KUBERNETES = "1.34"
+RUNBOOKS = "metrics.prometheusRule.runbookUrl", "https://git.example.com/runbooks"
+"""A value that the chart demands, and that our commands make from the URL of the repository."""
 HELMFILE = "helmfile"
 HELMFILE_TEMPLATE = "helmfile template"
 
@@ -44,6 +46,7 @@ def helm(folder: Path, output: Path) -> Measure:
         files = [f"--values={path}" for path in fleets.layers(folder, overlay)]
         call: list[str | Path] = [program, "template", RELEASE, folder / "chart", *files]
         call += [f"--kube-version={KUBERNETES}", f"--namespace=linea-{overlay.name}"]
+        call += [f"--set={'='.join(RUNBOOKS)}"]
         return [*call, f"--output-dir={output / overlay.name}"]
 
     commands = [command(overlay) for overlay in fleets.overlays(folder)]
@@ -59,6 +62,7 @@ def helmfile(folder: Path, output: Path) -> dict[str, Measure]:
             "name": f"{RELEASE}-{overlay.name}",
             "namespace": f"linea-{overlay.name}",
             "chart": "./chart",
+            "set": [dict(zip(("name", "value"), RUNBOOKS, strict=True))],
             "values": [
                 path.relative_to(folder).as_posix() for path in fleets.layers(folder, overlay)
             ],
@@ -70,8 +74,8 @@ def helmfile(folder: Path, output: Path) -> dict[str, Measure]:
     command: list[str | Path] = [toolchain.tool(HELMFILE), "--file", file]
     command += ["--helm-binary", toolchain.tool("helm4"), "template", "--skip-deps"]
     try:
-        call = [*command, "--concurrency", str(PROCESSES), "--output-dir", output]
-        return {HELMFILE_TEMPLATE: run(call, folder)}
+        command += ["--concurrency", str(PROCESSES), "--output-dir", output]
+        return {HELMFILE_TEMPLATE: run(command, folder)}
     finally:
         file.unlink()
 
@@ -87,7 +91,7 @@ def checkov(folder: Path) -> Measure:
     options = ["--framework=kubernetes", "--skip-download", "--output=json", "--compact"]
     calls: list[Callable[[], Measure]] = []
     for overlay in fleets.overlays(folder):
-        command = [CHECKOV, "-I", "-m", "checkov.main", *options, "--directory=."]
+        command: list[str | Path] = [CHECKOV, "-I", "-m", "checkov.main", *options, "--directory=."]
         # 1: a check has failed.
         calls.append(partial(run, command, overlay / "manifests", (0, 1)))
     return many(calls)

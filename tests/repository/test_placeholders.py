@@ -76,6 +76,7 @@ OWNERS = frozenset(
         "facebook",
         "gitleaks",
         "google",
+        "helmfile",
         "homeport",
         "hyperledger",
         "kubernetes",

@@ -9,6 +9,7 @@ from tests.conftest import ROOT
 TESTS, SCRIPTS = ROOT / "tests", ROOT / "scripts"
 
 OTHERS = {
+    "bench": "the program that measures, which is only a session",
     "chart": "the chart, its scripts, alerts and dashboards",
     "e2e": "all of it on a real control plane; a session of its own",
     "invalid": "mistakes that people make, through the whole program",
