@@ -26,7 +26,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     sys.argv[1:] = request["arguments"]
     # After the arguments are set: they are the default of a parameter of checkov's.
-    from checkov.main import Checkov  # type: ignore[import-not-found] # of another environment
+    from checkov.main import Checkov
 
     codes = dict[int, int]()
     running = dict[int, int]()
