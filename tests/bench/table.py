@@ -23,22 +23,25 @@ class Row:
     """What the ratio compares with."""
     ratio: float | None = None
     goal: float | None = None
-    """The highest ratio, or without one the most seconds."""
+    """The highest ratio."""
+    most_s: float | None = None
     most_mib: float | None = None
     """The most memory of the largest process."""
 
     @property
     def is_reached(self) -> bool:
         """Return whether all of its goals are reached."""
-        value = self.measure.seconds if self.ratio is None else self.ratio
-        is_small = self.most_mib is None or self.measure.peak_mib <= self.most_mib
-        return is_small and (self.goal is None or round(value, 2) <= self.goal)
+        pairs = (
+            (self.ratio, self.goal),
+            (self.measure.seconds, self.most_s),
+            (self.measure.peak_mib, self.most_mib),
+        )
+        return all(most is None or (value or 0) < most + 0.005 for value, most in pairs)
 
     def goals(self) -> str:
         """Return its goals in words, and whether they are reached."""
-        unit = " s" if self.ratio is None else ""
-        goals = [] if self.goal is None else [f"{self.goal:g}{unit}"]
-        goals += [] if self.most_mib is None else [f"{self.most_mib:g} MiB"]
+        most = ((self.goal, ""), (self.most_s, " s"), (self.most_mib, " MiB"))
+        goals = [f"{number:g}{unit}" for number, unit in most if number is not None]
         return f"{', '.join(goals)} {'✓' if self.is_reached else '✗'}" if goals else ""
 
 
@@ -51,7 +54,7 @@ def compared(
     most_mib: float | None = None,
 ) -> Row:
     """Return the row of a measure beside another one."""
-    return Row(what, measure, of, measure.seconds / other.seconds, goal, most_mib)
+    return Row(what, measure, of, measure.seconds / other.seconds, goal, most_mib=most_mib)
 
 
 def show(title: str, rows: Sequence[Row]) -> None:

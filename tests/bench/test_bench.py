@@ -38,7 +38,7 @@ def test_a_goal_is_a_ratio_seconds_or_memory() -> None:
     assert compared("render", ours, "helm", helm, 0.4, 400).goals() == "0.4, 400 MiB ✓"
     assert compared("render", ours, "helm", helm, 0.4, 200).goals() == "0.4, 200 MiB ✗"
     assert compared("render", ours, "helm", helm, 0.3).goals() == "0.3 ✗"
-    assert Row("one changed", ours, goal=3).goals() == "3 s ✗"
+    assert Row("one changed", ours, most_s=3).goals() == "3 s ✗"
     assert Row("helm", helm).goals() == ""
 
 
