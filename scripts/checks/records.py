@@ -160,7 +160,7 @@ def _keys(root: Path, names: Sequence[str], against: str, *, with_edits: bool) -
     absent = git_index.read(root)
     keys = {}
     for name in names:
-        own = [inputs[name], render_cache.output(root, name), before.get(name, ""), gone]
+        own = [inputs[name], render_cache.found(root, name), before.get(name, ""), gone]
         own += absent.within(f"overlays/{name}/", *_argocd(name)) if absent.absent else []
         if render_cache.release(root, name):
             own.append(_tags(root))

@@ -82,10 +82,21 @@ def release(root: Path, name: str) -> str:
 
 def output(root: Path, name: str) -> str:
     """Return the digest of an environment's output; empty if it has files of others."""
-    folder = root / layout.manifests_folder(name)
-    files = [str(folder), *_listed(folder)]
-    files += [str(root / layout.argocd_file(kind, name)) for kind in layout.ARGOCD_FOLDERS]
+    files = _output_files(root, name)
     return file_facts.learn(root, f"output {name}", files, partial(_output, root, name))
+
+
+def found(root: Path, name: str) -> str:
+    """Return the digest of all that is in the place of an environment's output."""
+    folder, *files = _output_files(root, name)
+    there = [folder, *(path for path in files if os.path.lexists(path))]
+    return file_facts.learn(root, f"found {name}", [folder, *files], partial(_of, root, there))
+
+
+def _output_files(root: Path, name: str) -> list[str]:
+    folder = root / layout.manifests_folder(name)
+    argocd = [str(root / layout.argocd_file(kind, name)) for kind in layout.ARGOCD_FOLDERS]
+    return [str(folder), *_listed(folder), *argocd]
 
 
 def _output(root: Path, name: str) -> str:
