@@ -69,7 +69,7 @@ def _made(
 ) -> tuple[dict[str, Record], dict[str, float]]:
     """Return new records, and when the time may make another one of each."""
     # Imported only here, and before processes are started: they share it.
-    from scripts.checks import judge  # noqa: F401
+    from scripts.checks import one_by_one  # noqa: F401
 
     size = max(1, min(BATCH, math.ceil(len(wanted) / parallel.PROCESSES)))
     batches = [wanted[start : start + size] for start in range(0, len(wanted), size)]
@@ -86,10 +86,10 @@ def _made(
 def _batch(
     root: Path, against: str, with_edits: bool, wanted: Sequence[Wanted]
 ) -> tuple[dict[str, Record], float]:
-    from scripts.checks import judge
+    from scripts.checks import one_by_one
 
     clock.start()
-    records = judge.judge(root, against, wanted, with_edits=with_edits)
+    records = one_by_one.check(root, against, wanted, with_edits=with_edits)
     return records, clock.holds_until()
 
 

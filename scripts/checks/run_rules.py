@@ -42,7 +42,7 @@ def check(
     environments = objects(root, renderings, against)
     if is_partial is None:
         is_partial = len(environments) < len(layout.environments(root))
-    return judged(
+    return findings_of(
         root,
         renderings,
         environments,
@@ -52,7 +52,7 @@ def check(
     )
 
 
-def judged(
+def findings_of(
     root: Path,
     renderings: Sequence[Rendering],
     environments: Sequence[Objects],

@@ -55,7 +55,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked of an environment."""
+    """What a run wants to know of an environment."""
 
     name: str
     is_checked: bool

@@ -64,7 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-cache",
         action="store_true",
-        help="check all environments anew, also those that have not changed since the last run",
+        help="check all environments again, also those that have not changed since the last run",
     )
     shared.shard(parser)
 

@@ -1,7 +1,7 @@
-"""The clock of all that is judged by the time, and until when such a judgement holds.
+"""The clock of all checks that depend on the time, and until when their results hold.
 
-A fork that is ahead becomes active, and a waiver expires, without any change of a file. So whoever
-keeps findings asks here when they have to be made again.
+A fork that is ahead becomes active, and a waiver expires, without any change of a file. So who
+keeps findings asks here when to check again.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def parse(text: str) -> Expression:
 
 
 _STANDS_FOR_IT = "any-namespace-of-all"
-"""Stands for a namespace in an expression. It is no label name, as a namespace need not be one."""
+"""Stands for a namespace in an expression. It is no label name, as a namespace is often none."""
 
 
 @lru_cache(maxsize=1024)

@@ -53,7 +53,7 @@ def before(
     """Return environment → its state in the revision, if it has manifests and ran there.
 
     now, texts: path → the present manifest and its text, which is used if it has not changed.
-    left_out: environments that nobody asks for. Raises UsageError for an unknown revision.
+    left_out: environments to ignore. Raises UsageError for an unknown revision.
     """
     without = set(left_out)
     every = listed(root, revision)

@@ -87,7 +87,7 @@ def output(root: Path, name: str) -> str:
 
 
 def found(root: Path, name: str) -> str:
-    """Return the digest of all that is in the place of an environment's output."""
+    """Return the digest of all files where an environment's output belongs."""
     folder, *files = _output_files(root, name)
     there = [folder, *(path for path in files if os.path.lexists(path))]
     return file_facts.learn(root, f"found {name}", [folder, *files], partial(_of, root, there))

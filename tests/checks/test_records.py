@@ -9,15 +9,14 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from scripts.checks import judge, records, summaries, validation
+from scripts.checks import one_by_one, records, validation
 from scripts.checks.summaries import Record, Summary, Wanted
-from scripts.core import clock, file_facts, parallel
+from scripts.core import clock, file_facts, parallel, repository
 from scripts.core.findings import Finding
 from scripts.environments import environment, layout
 from scripts.output import changed
@@ -86,7 +85,7 @@ def write(root: Path, draw: random.Random, path: str) -> None:
     header = layout.header("x") if "manifests" in path or "argocd" in path else ""
     if target.is_symlink():
         target.unlink()
-    target.write_text(header + f"a: {draw.randrange(10**draw.randrange(1, 9))}\n", "utf-8")
+    target.write_text(header + f"a: {draw.randrange(10 ** draw.randrange(1, 9))}\n", "utf-8")
 
 
 def write_alike(root: Path, draw: random.Random, path: str) -> None:
@@ -144,7 +143,7 @@ FILES = (
 def test_what_is_kept_is_what_would_be_found_whatever_has_changed(
     small: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge, "judge", looked_at)
+    monkeypatch.setattr(one_by_one, "check", looked_at)
     monkeypatch.setattr(parallel, "PROCESSES", 1)
     # As if each file had been written long ago: its times and sizes are believed.
     monkeypatch.setattr(file_facts, "SETTLED_NS", -1_000_000_000)
@@ -199,12 +198,13 @@ def test_a_record_whose_time_has_come_is_made_again(
         clock.has_passed(time.time() + 1000)
         return looked_at(*arguments, **options)  # type: ignore[arg-type, no-any-return]
 
-    monkeypatch.setattr(judge, "judge", waiting)
+    monkeypatch.setattr(one_by_one, "check", waiting)
     monkeypatch.setattr(parallel, "PROCESSES", 1)
     records.of(small.root, ["dev"])
     key = records._keys(small.root, ["dev"], "", with_edits=False)["dev"]
     assert records._kept(small.root, "dev", key)
-    monkeypatch.setattr(records.time, "time", lambda now=time.time(): now + 1001)
+    later = time.time() + 1001
+    monkeypatch.setattr(time, "time", lambda: later)
     assert records._kept(small.root, "dev", key) is None
 
 
@@ -221,7 +221,7 @@ def test_another_pin_page_or_program_makes_another_key(
             target = other / (f"{top}/x" if top.endswith("/") else top)
             target.parent.mkdir(parents=True)
             target.write_text("other", "utf-8")
-            monkeypatch.setattr(records.repository, "ROOT", other)
+            monkeypatch.setattr(repository, "ROOT", other)
             before.add(key())
     monkeypatch.setattr(records, "_FORMAT", "another")
     before.add(key())
@@ -272,9 +272,12 @@ def test_environments_conflict_if_one_of_them_claims_a_key_for_itself() -> None:
 
 
 def test_the_program_does_not_load_helm_or_rules_if_nothing_has_changed(real: Repository) -> None:
-    listing = "import sys; from scripts.__main__ import main; main(sys.argv[1:]); " + (
-        "print([m for m in sys.modules if m.startswith(('helm_python', 'scripts.rules.work'))])"
-    )
+    listing = """
+import sys
+from scripts.__main__ import main
+main(sys.argv[1:])
+print([m for m in sys.modules if m.startswith(("helm_python", "scripts.rules.work"))])
+"""
     command = [sys.executable, "-c", listing, "--repository", str(real.root), "validate"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

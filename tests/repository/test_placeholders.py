@@ -62,6 +62,7 @@ OWNERS = frozenset(
     [
         "Consensys",
         "LFDT-Lineth",
+        "alicebob",
         "apps",
         "argoproj",
         "aws",

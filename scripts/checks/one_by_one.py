@@ -1,4 +1,4 @@
-"""Judge environments one by one: all that can be said of each without looking at the others."""
+"""Check environments one by one: what can be said of each without looking at the others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _Findings = Mapping[str, list[Finding]]
 """Environment → findings."""
 
 
-def judge(
+def check(
     root: Path, against: str, wanted: Sequence[Wanted], *, with_edits: bool
 ) -> dict[str, Record]:
     """Return the records of a batch of environments."""
-    return judged(
+    return records_of(
         root,
         [render(root, each.name) for each in wanted],
         [each.name for each in wanted if each.is_checked],
@@ -29,7 +29,7 @@ def judge(
     )
 
 
-def judged(
+def records_of(
     root: Path,
     renderings: Sequence[Rendering],
     checked: Sequence[str],
@@ -49,7 +49,7 @@ def judged(
     for layer in layers.LAYERS:
         _sort_out(layer(root, own), found)
     known = [environments[each.name] for each in own if each.name in environments]
-    _sort_out(run_rules.judged(root, own, known, with_edits=with_edits, together=False), found)
+    _sort_out(run_rules.findings_of(root, own, known, with_edits=with_edits, together=False), found)
     return {
         each.name: Record(
             summary=summaries.of(root, each),
