@@ -43,7 +43,7 @@ from unittest import mock
 
 import yaml
 
-from scripts.checks import run_rules
+from scripts.checks import run_rules, validation
 from scripts.core import findings, json_schema, safe_files, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.yamlio import Document
@@ -114,7 +114,10 @@ class Laid:
         """Return what a rule finds in it, among the other environments as they are."""
         others = [objects(name) for name in ENVIRONMENTS if name != self.environment.name]
         found = catalogue.RULES[rule]
-        problems = [problem for _, problem in found.check([self.objects, *others])]
+        among = [self.objects, *others]
+        problems = [problem for _, problem in found.check(among)]
+        if found.claims:
+            _assert_claimed(found, among)
         made = [p for p in problems if p.manifest.label not in self.documents]
         told = self.located([(found, problem) for problem in made])
         return [*told, *(self._of_its_own(found, p) for p in problems if p not in made)]
@@ -160,6 +163,17 @@ def loaded(name: str) -> Environment:
 def rendering(name: str) -> Rendering:
     """Return an environment of this repository as it is committed."""
     return pipeline.render(EXAMPLE, name)
+
+
+def _assert_claimed(rule: Rule, among: Sequence[Objects]) -> None:
+    """Assert that only environments with a common claim, or each alone, decide what is found.
+
+    validate looks at no others.
+    """
+    suspect = validation.conflicting({each.name: catalogue.claims(each) for each in among})
+    suspect |= {each.name for each in among if any(True for _ in rule.check([each]))}
+    some = [each for each in among if each.name in suspect]
+    assert [*rule.check(some)] == [*rule.check(among)], rule.id
 
 
 @lru_cache
