@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.core import yamlio
+from scripts.core import file_facts, yamlio
 from scripts.core.findings import Finding, UserError
 from scripts.core.yamlio import Document
 from scripts.environments import environment, layout
@@ -22,26 +22,20 @@ def check(root: Path, names: Iterable[str]) -> list[Finding]:
     a service account, as Argo CD's sync impersonation is one setting for all.
     """
     wanted = set(names)
-    documents = dict[str, Document]()
     places = dict[str, tuple[str, str]]()
     owners = dict[tuple[str, str], list[str]]()
     with_account = dict[str, list[str]]()
     for name in layout.environments(root):
         if (root / "overlays" / name).is_symlink():
             continue
-        with contextlib.suppress(
-            UserError, OSError, AttributeError, LookupError, TypeError, ValueError
-        ):
-            document = yamlio.load(root / "overlays" / name / "environment.yaml", root)
-            base = environment.read(root / "base" / "environment.yaml", root).data or {}
-            data = environment.inherited(base, document.data)
-            place = server, _ = _server(data["cluster"]), str(data["namespace"])
-            documents[name], places[name] = document, place
-            owners.setdefault(place, []).append(name)
-            if "serviceAccount" in data["cluster"]:
+        if found := _place(root, name):
+            server, namespace, has_account = found
+            places[name] = server, namespace
+            owners.setdefault((server, namespace), []).append(name)
+            if has_account:
                 with_account.setdefault(server, []).append(name)
     findings = []
-    for name in documents.keys() & wanted:
+    for name in places.keys() & wanted:
         server, _ = places[name]
         synced = with_account.get(server, [])
         if synced and name not in synced:
@@ -54,7 +48,7 @@ def check(root: Path, names: Iterable[str]) -> list[Finding]:
                 f"it from overlays/{synced[0]}/environment.yaml"
             )
             rule = "inconsistent-sync-impersonation"
-            findings.append(documents[name].finding(rule, ["cluster"], message, fix))
+            findings.append(_document(root, name).finding(rule, ["cluster"], message, fix))
     chains = _shared_chains(root, wanted)
     for (_, namespace), names in owners.items():
         if len(names) == 1 or not wanted.intersection(names):
@@ -64,12 +58,35 @@ def check(root: Path, names: Iterable[str]) -> list[Finding]:
             is_copy = chain is not None and chain[0] == other
             if is_copy:
                 del chains[name]
-            findings.append(_shared_namespace(documents[name], name, other, namespace, is_copy))
+            findings.append(
+                _shared_namespace(_document(root, name), name, other, namespace, is_copy)
+            )
     return (
         findings
         + [finding for _, finding in chains.values()]
-        + _without_network(root, documents.keys() & wanted)
+        + _without_network(root, places.keys() & wanted)
     )
+
+
+def _place(root: Path, name: str) -> tuple[str, str, bool] | None:
+    """Return cluster and namespace of an environment, and whether it syncs as a service account."""
+    files = [root / "overlays" / name / "environment.yaml", root / layout.BASE]
+
+    def read() -> tuple[str, str, bool] | None:
+        with contextlib.suppress(
+            UserError, OSError, AttributeError, LookupError, TypeError, ValueError
+        ):
+            base = environment.read(root / layout.BASE, root).data or {}
+            data = environment.inherited(base, _document(root, name).data)
+            server, namespace = _server(data["cluster"]), str(data["namespace"])
+            return server, namespace, "serviceAccount" in data["cluster"]
+        return None
+
+    return file_facts.learn(root, f"place {name}", files, read)
+
+
+def _document(root: Path, name: str) -> Document:
+    return yamlio.load(root / "overlays" / name / "environment.yaml", root)
 
 
 def _shared_namespace(
@@ -152,21 +169,17 @@ def _shared_chains(root: Path, wanted: set[str]) -> dict[str, tuple[str, Finding
 
     A pair counts only if one of the two is wanted.
     """
-    owners = dict[bytes, list[str]]()
-    lines = dict[tuple[str, bytes], int]()
+    owners = dict[str, list[str]]()
+    lines = dict[tuple[str, str], int]()
     for name in layout.environments(root):
         if (root / "overlays" / name).is_symlink():
             continue
-        with contextlib.suppress(OSError):
-            text = (root / "overlays" / name / NETWORK).read_bytes()
-            for match in _IDENTITY.finditer(text):
-                identity = (match[1] or match[2]).lower()
-                if (name, identity) not in lines:
-                    owners.setdefault(identity, []).append(name)
-                    lines[name, identity] = text.count(b"\n", 0, match.start()) + 1
+        for identity, line in _identities(root, name).items():
+            owners.setdefault(identity, []).append(name)
+            lines[name, identity] = line
     findings = dict[str, tuple[str, Finding]]()
     # Validators first: an environment with another's validators also has its chain id.
-    for identity, names in sorted(owners.items(), key=lambda item: not item[0].startswith(b"0x")):
+    for identity, names in sorted(owners.items(), key=lambda item: not item[0].startswith("0x")):
         if len(names) == 1 or not wanted.intersection(names):
             continue
         for name, other in _copies(root, names, wanted, mark="kind: Application\n"):
@@ -175,10 +188,25 @@ def _shared_chains(root: Path, wanted: set[str]) -> dict[str, tuple[str, Finding
     return findings
 
 
-def _shared_chain(name: str, other: str, identity: bytes, line: int) -> Finding:
-    shown, file = identity.decode(), f"overlays/{name}/{NETWORK}"
+def _identities(root: Path, name: str) -> dict[str, int]:
+    """Return the validators and the chain id of an environment, each with its line."""
+    path, found = root / "overlays" / name / NETWORK, dict[str, int]()
+
+    def read() -> dict[str, int]:
+        with contextlib.suppress(OSError):
+            text = path.read_bytes()
+            for match in _IDENTITY.finditer(text):
+                identity = (match[1] or match[2]).lower().decode()
+                found.setdefault(identity, text.count(b"\n", 0, match.start()) + 1)
+        return found
+
+    return file_facts.learn(root, f"identities {name}", [path], read)
+
+
+def _shared_chain(name: str, other: str, identity: str, line: int) -> Finding:
+    shown, file = identity, f"overlays/{name}/{NETWORK}"
     fix = f"if {name} has never run, remove {file} and run nox -s network -- {name}"
-    if identity.startswith(b"0x"):
+    if identity.startswith("0x"):
         message = (
             f"{other} has the validator {shown}, too: two validators with one key fork the chain"
         )
