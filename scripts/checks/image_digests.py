@@ -26,7 +26,7 @@ def check(root: Path, summaries: Sequence[Summary]) -> list[Finding]:
 def _without_digest(summaries: Sequence[Summary]) -> Iterable[Finding]:
     users = dict[str, list[Summary]]()
     for summary in summaries:
-        for image in summary.places:
+        for image in summary.loose:
             users.setdefault(image, []).append(summary)
     for image, environments in users.items():
         file, line, column = environments[0].places[image]

@@ -54,67 +54,83 @@ def of(
         Wanted(name, checked is None or name in checked) for name in names if name not in found
     ]
     if wanted:
-        made, until = _made(root, wanted, against, with_edits=with_edits)
-        found |= made
-        if is_cached:
-            checked_now = [each.name for each in wanted if each.is_checked]
-            _keep(root, checked_now, found, keys, until, (against, with_edits))
+        found |= _made(root, wanted, against, with_edits=with_edits)
+    new = {each.name for each in wanted if each.is_checked} | _locate(root, names, found)
+    new -= {each.name for each in wanted if not each.is_checked}
     if is_cached:
+        if new:
+            now = _keys(root, sorted(new), against, with_edits=with_edits)
+            # What has changed meanwhile may have been read before or after.
+            _keep(root, {name: now[name] for name in new if now[name] == keys[name]}, found)
         file_facts.save(root)
     return [found[name] for name in names]
 
 
 def _made(
     root: Path, wanted: Sequence[Wanted], against: str, *, with_edits: bool
-) -> tuple[dict[str, Record], dict[str, float]]:
-    """Return new records, and when the time may make another one of each."""
+) -> dict[str, Record]:
+    """Return new records."""
     # Imported only here, and before processes are started: they share it.
     from scripts.checks import one_by_one  # noqa: F401
 
     size = max(1, min(BATCH, math.ceil(len(wanted) / parallel.PROCESSES)))
     batches = [wanted[start : start + size] for start in range(0, len(wanted), size)]
     function = partial(_batch, root, against, with_edits)
-    made, until = dict[str, Record](), dict[str, float]()
-    for records, end in parallel.each(
-        function, batches, "checking environments", worth=1, counted=len
-    ):
-        made |= records
-        until |= dict.fromkeys(records, end)
-    return made, until
+    made = dict[str, Record]()
+    for found in parallel.each(function, batches, "checking environments", worth=1, counted=len):
+        made |= found
+    return made
 
 
 def _batch(
     root: Path, against: str, with_edits: bool, wanted: Sequence[Wanted]
-) -> tuple[dict[str, Record], float]:
+) -> dict[str, Record]:
     from scripts.checks import one_by_one
 
     clock.start()
-    records = one_by_one.check(root, against, wanted, with_edits=with_edits)
-    return records, clock.holds_until()
+    found = one_by_one.check(root, against, wanted, with_edits=with_edits)
+    end = clock.holds_until()
+    return {name: replace(record, holds_until=end) for name, record in found.items()}
 
 
-def _keep(
-    root: Path,
-    names: Sequence[str],
-    found: Mapping[str, Record],
-    keys: Mapping[str, str],
-    until: Mapping[str, float],
-    compared: tuple[str, bool],
-) -> None:
-    """Keep records for the next run, unless a file has changed meanwhile."""
-    against, with_edits = compared
-    now = _keys(root, names, against, with_edits=with_edits)
+def _locate(root: Path, names: Sequence[str], found: dict[str, Record]) -> set[str]:
+    """Add to records where images without a digest are; return those that have changed.
+
+    Each is reported once, in the first environment that has it: to locate it takes as long as half
+    of the checks.
+    """
+    first: dict[str, str] = {}
     for name in names:
-        if now[name] == keys[name]:
-            data = _plain(found[name]) | {"until": None if until[name] == math.inf else until[name]}
-            result_store.write(root, STORE, name, keys[name], data)
+        for image in found[name].summary.loose:
+            first.setdefault(image, name)
+    needed: dict[str, list[str]] = {}
+    for image, name in first.items():
+        if image not in found[name].summary.places:
+            needed.setdefault(name, []).append(image)
+    for name, images in needed.items():
+        from scripts.checks import image_places
+        from scripts.rendering.pipeline import render
+
+        record = found[name]
+        places = {**record.summary.places, **image_places.places(root, render(root, name), images)}
+        found[name] = replace(record, summary=replace(record.summary, places=places))
+    return set(needed)
+
+
+def _keep(root: Path, keys: Mapping[str, str], found: Mapping[str, Record]) -> None:
+    """Keep records for the next run."""
+    for name, key in keys.items():
+        result_store.write(root, STORE, name, key, _plain(found[name]))
     result_store.keep_only(root, STORE, layout.environments(root))
 
 
 def _kept(root: Path, name: str, key: str) -> Record | None:
     """Return a record of an earlier run that still holds."""
     data = result_store.read(root, STORE, name, key)
-    if data is None or (data["until"] is not None and data["until"] <= time.time()):
+    if data is None:
+        return None
+    end = math.inf if data["holds_until"] is None else data["holds_until"]
+    if end <= time.time():
         return None
     summary = data["summary"]
     summary["placeholders"] = _findings(summary["placeholders"])
@@ -128,6 +144,7 @@ def _kept(root: Path, name: str, key: str) -> Record | None:
         findings=_findings(data["findings"]),
         claims=data["claims"],
         is_suspect=data["is_suspect"],
+        holds_until=end,
     )
 
 
@@ -149,6 +166,7 @@ def _plain(record: Record) -> dict[str, Any]:
         "findings": plain(record.findings),
         "claims": record.claims,
         "is_suspect": record.is_suspect,
+        "holds_until": None if math.isinf(record.holds_until) else record.holds_until,
     }
 
 

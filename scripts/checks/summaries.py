@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,10 @@ class Summary:
     patches: tuple[str, ...]
     """The files of patches that have changed something."""
     images: tuple[str, ...]
+    loose: tuple[str, ...]
+    """The images without a digest, in production."""
     places: Mapping[str, tuple[str, int, int]]
-    """Image without a digest, in production → file, line and column that set its tag."""
+    """Loose image → file, line and column that set its tag; of those that a finding is about."""
     survives: str
     """What it survives, in words."""
     accepts: tuple[str, ...]
@@ -51,6 +54,8 @@ class Record:
     """What rules compare between environments (see rules/rule.py)."""
     is_suspect: bool
     """Whether such a rule reports something of this environment alone, or is waived or accepted."""
+    holds_until: float = math.inf
+    """When the time may change it, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +79,11 @@ def is_valid(name: str, findings: Iterable[Finding]) -> bool:
 def of(root: Path, rendering: Rendering) -> Summary:
     """Return the summary of a rendering."""
     # Imported only here: who reads a summary that was kept needs none of them.
-    from scripts.checks import image_places
     from scripts.environments import environment, image_lock
     from scripts.kubernetes import resilience
 
     images = tuple(image_lock.names(rendering.manifests))
     loose = [image for image in images if not image_lock.parse(image).digest]
-    is_loose = rendering.is_production and bool(loose)
     branch = ""
     if rendering.release:
         branch = environment.load(root, rendering.name).repository["revision"]
@@ -95,7 +98,8 @@ def of(root: Path, rendering: Rendering) -> Summary:
         placeholders=rendering.placeholders,
         patches=tuple(sorted({f for one in rendering.manifests for f in one.patches})),
         images=images,
-        places=image_places.places(root, rendering, loose) if is_loose else {},
+        loose=tuple(loose) if rendering.is_production else (),
+        places={},
         survives=resilience.words(rendering.manifests, rendering.zones),
         accepts=tuple(
             f"{rendering.name} accepts {each.rule}: {each.consequence}"

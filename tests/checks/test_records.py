@@ -51,7 +51,7 @@ def looked_at(root: Path, against: str, wanted: Sequence[Wanted], *, with_edits:
         words = values.read_text("utf-8").split() if values.exists() else []
         old = git(root, "rev-parse", f"{against}:overlays/{each.name}") if against else ""
         found = Finding("x", 0, 0, "x", contents(root, each.name) + old, "")
-        summary = Summary(each.name, True, "", "", "", False, False, (), (), (), {}, "", ())
+        summary = Summary(each.name, True, "", "", "", False, False, (), (), (), (), {}, "", ())
         claims = {word: False for word in words if word.startswith("key-")}
         made[each.name] = Record(summary, (), (found,), claims, False)
     return made
