@@ -48,6 +48,8 @@ def of(
     all, if it is None. is_cached: whether to use records of earlier runs.
     Raises UsageError if git does not know the revision.
     """
+    if not is_cached:
+        file_facts.forget(root)
     keys = _keys(root, names, against, with_edits=with_edits) if is_cached else {}
     found = {name: kept for name in keys if (kept := _kept(root, name, keys[name]))}
     wanted = [

@@ -56,6 +56,11 @@ def learn(root: Path, name: str, paths: Iterable[str | Path], read: Callable[[],
     return fact
 
 
+def forget(root: Path) -> None:
+    """Read everything again in this run."""
+    _known(root).facts.clear()
+
+
 def save(root: Path) -> None:
     """Keep what is known for the next run; if that fails, it only takes longer."""
     known = _known(root)
