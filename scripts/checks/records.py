@@ -8,8 +8,8 @@ is compared with. What decides by the time has an end.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import importlib.metadata
 import json
 import math
 import time
@@ -28,6 +28,8 @@ from scripts.output import changed, render_cache
 
 STORE = "validate"
 _FORMAT = "1"
+_ZONES = ("/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo")
+"""Where Python looks for time zones."""
 BATCH = 20
 """Environments whose objects are in the memory of a process at the same time."""
 
@@ -202,12 +204,10 @@ def _shared() -> Iterator[str]:
             yield render_cache.digest(repository.ROOT, path, top)
         else:
             yield top + hashlib.sha256(path.read_bytes()).hexdigest()
-    try:
-        yield importlib.metadata.version("tzdata")
-    except importlib.metadata.PackageNotFoundError:
-        for folder in ("/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/etc/zoneinfo"):
-            if (path := Path(folder)).is_dir():
-                yield f"{folder} {path.stat().st_mtime_ns}"
+    for folder in _ZONES:
+        for name in (".", "tzdata.zi", "Europe"):
+            with contextlib.suppress(OSError):
+                yield f"{folder} {name} {(Path(folder) / name).stat().st_mtime_ns}"
 
 
 def _revisions(root: Path, against: str) -> Iterator[str]:
