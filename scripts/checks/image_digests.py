@@ -18,18 +18,19 @@ def check(root: Path, summaries: Sequence[Summary]) -> list[Finding]:
     A missing digest is a warning, because only a machine that reaches the registry can look it up.
     """
     production = [summary for summary in summaries if summary.is_production]
-    found = [*_without_digest(production), *_unused(root, summaries)]
+    found = [*_without_digest(root, production), *_unused(root, summaries)]
     is_rendered = any(summary.is_rendered for summary in summaries)
     return [*found, *_shared(image_lock.load(root))] if is_rendered else found
 
 
-def _without_digest(summaries: Sequence[Summary]) -> Iterable[Finding]:
+def _without_digest(root: Path, summaries: Sequence[Summary]) -> Iterable[Finding]:
     users = dict[str, list[Summary]]()
     for summary in summaries:
         for image in summary.loose:
             users.setdefault(image, []).append(summary)
     for image, environments in users.items():
-        file, line, column = environments[0].places[image]
+        known = (each.places[image] for each in environments if image in each.places)
+        file, line, column = next(known, None) or _place(root, environments[0].name, image)
         where = layout.called([summary.name for summary in environments])
         message = (
             f"{image} has no digest in {where}: anyone who can push to its repository can"
@@ -40,6 +41,14 @@ def _without_digest(summaries: Sequence[Summary]) -> Iterable[Finding]:
         )
         rule = "image-without-digest"
         yield Finding(file, line, column, rule, message, fix, severity=Severity.WARNING)
+
+
+def _place(root: Path, name: str, image: str) -> tuple[str, int, int]:
+    """Return the place of an image's tag, where the first environment that has it is invalid."""
+    from scripts.checks import image_places
+    from scripts.rendering.pipeline import render
+
+    return image_places.places(root, render(root, name), [image])[image]
 
 
 def _unused(root: Path, summaries: Sequence[Summary]) -> Iterable[Finding]:
