@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from scripts.checks.summaries import Record, Summary, Wanted
 from scripts.core import clock, file_facts, git, parallel, repository, result_store
 from scripts.core import findings as formats
 from scripts.core.findings import Finding
+from scripts.core.plain import rebuilt
 from scripts.environments import git_index, layout
 from scripts.output import changed, render_cache
 
@@ -137,13 +138,11 @@ def _kept(root: Path, name: str, key: str) -> Record | None:
     if end <= time.time():
         return None
     summary = data["summary"]
-    summary["placeholders"] = _findings(summary["placeholders"])
-    for each in fields(Summary):
-        if isinstance(summary[each.name], list):
-            summary[each.name] = tuple(summary[each.name])
-    summary["places"] = {image: tuple(place) for image, place in summary["places"].items()}
+    places = {image: tuple(place) for image, place in summary["places"].items()}
+    own = summary | {"placeholders": (), "places": places}
+    found = _findings(summary["placeholders"])
     return Record(
-        summary=Summary(**summary),
+        summary=replace(rebuilt(Summary, own), placeholders=found),
         invalid=_findings(data["invalid"]),
         findings=_findings(data["findings"]),
         claims=data["claims"],
@@ -179,10 +178,11 @@ def _keys(root: Path, names: Sequence[str], against: str, *, with_edits: bool) -
     inputs = render_cache.inputs(root, names)
     shared = [_FORMAT, str(with_edits), *_shared(), *_revisions(root, against)]
     before, gone = _before(root, against) if against else ({}, "")
-    absent = git_index.read(root)
+    absent, committed = git_index.read(root), _committed(root)
     keys = {}
     for name in names:
         own = [inputs[name], render_cache.found(root, name), before.get(name, ""), gone]
+        own.append(committed.get(name, ""))
         own += absent.within(f"overlays/{name}/", *_argocd(name)) if absent.absent else []
         if render_cache.release(root, name):
             own.append(_tags(root))
@@ -215,6 +215,16 @@ def _revisions(root: Path, against: str) -> Iterator[str]:
     for revision in filter(None, ("HEAD", against)):
         for part in ("chart", "base"):
             yield git.ask(root, "rev-parse", "--verify", "--quiet", f"{revision}:{part}").strip()
+
+
+def _committed(root: Path) -> dict[str, str]:
+    """Return environment → git's tree of it in the last commit.
+
+    Whether a change of the chart decides a field depends on what else differs from there.
+    """
+    listed = git.ask(root, "ls-tree", "-z", "HEAD", "overlays/")
+    entries = (line.partition("\t") for line in filter(None, listed.split("\0")))
+    return {path.removeprefix("overlays/"): meta for meta, _, path in entries}
 
 
 def _tags(root: Path) -> str:

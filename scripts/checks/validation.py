@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from scripts.checks import records, whole_layers
@@ -45,8 +44,8 @@ def validate(
 
 def one_by_one(root: Path, found: Sequence[Record]) -> list[Finding]:
     """Return the findings that depend on no other environment."""
-    invalid = [*_invalid(root, found), *collisions.check(root, layout.environments(root))]
     findings = [*_invalid(root, found)]
+    invalid = [*findings, *collisions.check(root, layout.environments(root))]
     for each in found:
         if is_valid(each.summary.name, invalid):
             findings += each.findings
@@ -117,19 +116,11 @@ def _off_branch(root: Path, name: str, release: str, branch: str) -> list[Findin
 
     No record has it, as a fetch changes it.
     """
-    if not release or _is_on_branch(root, release, branch):
+    if not release or releases.is_on_branch(root, release, branch):
         return []
     from scripts.environments import environment
 
     return releases.off_branch(root, release, branch, environment.load(root, name).document)
-
-
-@lru_cache
-def _is_on_branch(root: Path, release: str, branch: str) -> bool:
-    found = releases.find(root, release)
-    return isinstance(found, releases.Unknown) or releases.is_ancestor(
-        root, found.commit, releases.branch_of(root, branch)
-    )
 
 
 def compare(root: Path, names: Sequence[str]) -> list[Finding]:

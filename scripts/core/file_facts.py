@@ -9,24 +9,22 @@ changed itself counts for nothing.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from scripts.core import result_store
 from scripts.core.repository import PROGRAM
 
 Fact = TypeVar("Fact")
 """Plain data, as JSON has them."""
 
-_FILE = ".render/files.json"
+_STORE = "facts"
 _FORMAT = "1"
 SETTLED_NS = 3_000_000_000
 """How long a file must have been unchanged: longer than the file system's clock takes to tick."""
@@ -67,28 +65,16 @@ def save(root: Path) -> None:
     if not known.is_changed:
         return
     known.is_changed = False
-    text = json.dumps({"program": known.program, "facts": known.facts})
-    with (
-        contextlib.suppress(OSError),
-        tempfile.TemporaryDirectory(prefix=".new-", dir=root / ".render") as folder,
-    ):
-        new = Path(folder, "files")
-        new.write_text(f"{_digest(text)}\n{text}", "utf-8")
-        os.replace(new, root / _FILE)
+    result_store.write(root, _STORE, _STORE, known.program, known.facts)
 
 
 class _Known:
     """The facts of a repository: name → signature and fact."""
 
     def __init__(self, root: Path) -> None:
-        self.facts = dict[str, Any]()
         self.is_changed = False
         self.program = _program()
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-            digest, _, text = (root / _FILE).read_text("utf-8").partition("\n")
-            data = json.loads(text) if digest == _digest(text) else {}
-            if data.get("program") == self.program:
-                self.facts = dict(data["facts"])
+        self.facts: dict[str, Any] = result_store.read(root, _STORE, _STORE, self.program) or {}
 
 
 @lru_cache(maxsize=4)
@@ -136,7 +122,3 @@ def _signature(paths: Iterable[str]) -> tuple[str, int]:
         parts = (state.st_mode, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
         total.update(f"{path}\0{parts}\n".encode(errors="surrogateescape"))
     return total.hexdigest(), newest
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

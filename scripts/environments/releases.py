@@ -195,17 +195,24 @@ def digest(root: Path, release: str) -> str:
     return found.key if isinstance(found, Release) else found.message
 
 
+@lru_cache
+def is_on_branch(root: Path, name: str, branch: str) -> bool:
+    """Return whether the commit of a release is on a branch; also if it is unknown.
+
+    What is unknown is not rendered, either.
+    """
+    found = find(root, name)
+    return isinstance(found, Unknown) or is_ancestor(root, found.commit, branch_of(root, branch))
+
+
 def off_branch(root: Path, name: str, branch: str, document: Document) -> list[Finding]:
     """Return a finding if the commit of a release is not on the branch that Argo CD follows.
 
     Such a commit was not merged: no one had to review it, and git may delete it.
     """
-    found = find(root, name)
-    if isinstance(found, Unknown):
-        return []  # it was not rendered, either
-    on = branch_of(root, branch)
-    if is_ancestor(root, found.commit, on):
+    if is_on_branch(root, name, branch):
         return []
+    on = branch_of(root, branch)
     if git.ask(root, "rev-parse", "--is-shallow-repository").strip() == "true":
         message = f"this clone is shallow: it can't tell whether release {name} is on {branch}"
         fix = "run git fetch --unshallow origin; in CI, check out with fetch-depth: 0"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.core import git
 from scripts.core.findings import UsageError
-from scripts.core.repository import PROGRAM
 from scripts.core.sentences import joined
 from scripts.core.shards import Report
-from scripts.environments import layout, releases
-from scripts.output import committed
+from scripts.environments import layout
+from scripts.output import render_cache
 
 COMMIT, KEYS = "commit", "keys"
 
@@ -49,30 +46,7 @@ def _commit(root: Path) -> str:
 
 def _keys(root: Path, names: Sequence[str]) -> dict[str, str]:
     """Return environment → a digest of all that decides its findings, wherever the checkout is."""
-    shared = {"python": sys.version.encode()}
-    for folder in (root / "chart", root / "base", root / "tools/python", PROGRAM):
-        shared |= _contents(folder, folder.parent)
-    common = committed.digest(shared)
-    keys = {}
-    for name in names:
-        own = _contents(root / "overlays" / name, root)
-        for kind in layout.ARGOCD_FOLDERS:
-            own |= _contents(root / layout.argocd_file(kind, name), root)
-        release = releases.digest(root, releases.written(root, name))
-        digest = f"{common} {committed.digest(own)} {release}"
-        keys[name] = hashlib.sha256(digest.encode()).hexdigest()
-    return keys
-
-
-def _contents(path: Path, root: Path) -> dict[str, bytes]:
-    """Return path → contents of a file, or of all files in a folder; of a link, where it leads."""
-    contents = {}
-    for each in [path, *path.rglob("*")]:
-        if each.is_symlink():
-            raw = os.fsencode(each.readlink())
-        elif each.is_file() and "__pycache__" not in each.parts:
-            raw = each.read_bytes()
-        else:
-            continue
-        contents[each.relative_to(root).as_posix()] = raw
-    return contents
+    packages = render_cache.digest(root, root / "tools/python", "tools/python")
+    inputs = render_cache.inputs(root, names)
+    digests = {n: f"{packages} {inputs[n]} {render_cache.found(root, n)}" for n in names}
+    return {name: hashlib.sha256(digest.encode()).hexdigest() for name, digest in digests.items()}
